@@ -1,0 +1,231 @@
+"""From a source to the batch of any iteration: order, augmentation streams, hosts, prefetching.
+
+Nothing here has a state that must be saved. The batch of an iteration is a function of the source,
+the seed and the iteration, so a run resumes at any step at once and sees the bytes it would have
+seen, on any number of hosts.
+"""
+
+import collections
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from vidgan_jax.data.sources import Source
+from vidgan_jax.runtime.errors import UserError
+
+_ORDER_STREAM, _AUGMENTATION_STREAM = 0, 1
+
+
+# Two epochs meet in a batch, two batches may be computed at once: four orders are ever in use.
+@functools.lru_cache(maxsize=4)
+def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
+  """The order in which an epoch visits the examples.
+
+  Args:
+    seed: the order's seed, not negative.
+    epoch: 0, 1, ...; every epoch has an order of its own.
+    num_examples: size of the set.
+
+  Returns:
+    A permutation of 0..num_examples-1, int64 [num_examples], read-only.
+  """
+  # Sorting raw bits instead of Generator.permutation: NumPy promises that the raw stream of a bit
+  # generator stays as it is, but may change the methods of Generator between versions.
+  sequence = np.random.SeedSequence(seed, spawn_key=(_ORDER_STREAM, epoch))
+  order = np.argsort(np.random.Philox(sequence).random_raw(num_examples), kind="stable")
+  order.setflags(write=False)
+  return order
+
+
+def example_index(seed: int, ordinal: int, num_examples: int) -> int:
+  """Which example is the `ordinal`-th one seen since the start of training.
+
+  Args:
+    seed: the order's seed.
+    ordinal: counts examples over all epochs, from 0.
+    num_examples: size of the set.
+
+  Returns:
+    An index, 0 <= index < num_examples.
+  """
+  epoch, position = divmod(ordinal, num_examples)
+  return int(epoch_order(seed, epoch, num_examples)[position])
+
+
+def augmentation_generator(seed: int, ordinal: int) -> np.random.Generator:
+  """The generator that decides window, crop and flip of the `ordinal`-th example.
+
+  Args:
+    seed: the pipeline's seed.
+    ordinal: counts examples since the start of training, so the same clip is cut differently in
+      another epoch.
+
+  Returns:
+    A fresh generator; the same arguments give the same stream.
+  """
+  sequence = np.random.SeedSequence(seed, spawn_key=(_AUGMENTATION_STREAM, ordinal))
+  return np.random.Generator(np.random.Philox(sequence))
+
+
+class Batches:
+  """Computes the batches of any iteration, the same on one host and on many.
+
+  Example j of the global batch of discriminator step s in iteration t is the one with ordinal
+  (t * steps + s) * batch_size + j. Host h computes the h-th contiguous slice of each batch.
+
+  Args:
+    source: where the clips come from.
+    batch_size: global batch size B, a multiple of host_count.
+    steps: batches per iteration (discriminator steps).
+    seed: seed of order and augmentation, not negative.
+    host_index: this host, 0 <= host_index < host_count.
+    host_count: number of hosts.
+
+  Raises:
+    UserError: the batch does not divide among the hosts, or an argument is outside its range.
+  """
+
+  def __init__(
+    self,
+    source: Source,
+    batch_size: int,
+    steps: int,
+    seed: int,
+    host_index: int = 0,
+    host_count: int = 1,
+  ):
+    if batch_size < 1 or steps < 1 or seed < 0:
+      raise UserError(
+        "batches need batch_size >= 1, steps >= 1 and seed >= 0, not "
+        f"{batch_size}, {steps} and {seed}"
+      )
+    if not 0 <= host_index < host_count:
+      raise UserError(f"host {host_index} is not one of {host_count} hosts")
+    if batch_size % host_count:
+      raise UserError(f"a batch of {batch_size} clips does not divide among {host_count} hosts")
+    self.source = source
+    self.batch_size = batch_size
+    self.steps = steps
+    self.seed = seed
+    self.host_batch_size = batch_size // host_count
+    self._first = host_index * self.host_batch_size
+
+  def __call__(self, iteration: int) -> dict[str, np.ndarray]:
+    """Computes this host's part of the batches of one iteration.
+
+    Args:
+      iteration: the training step, from 0; any of them takes the same time.
+
+    Returns:
+      {"clip": uint8 [steps, B/hosts, T, H, W, 3], "label": int32 [steps, B/hosts]}, freshly
+      allocated.
+
+    Raises:
+      ValueError: the iteration is negative.
+    """
+    if iteration < 0:
+      raise ValueError(f"iteration {iteration} is negative")
+    source = self.source
+    shape = (self.steps, self.host_batch_size)
+    clips = np.empty((*shape, source.frames, source.resolution, source.resolution, 3), np.uint8)
+    labels = np.empty(shape, np.int32)
+    for step in range(self.steps):
+      first = (int(iteration) * self.steps + step) * self.batch_size + self._first
+      for j in range(self.host_batch_size):
+        index = example_index(self.seed, first + j, source.num_examples)
+        generator = augmentation_generator(self.seed, first + j)
+        clips[step, j], labels[step, j] = source.example(index, generator)
+    return {"clip": clips, "label": labels}
+
+
+class Prefetcher:
+  """Computes batches ahead in one background thread and hands them out in order.
+
+  An iterator of (iteration, batch) for iterations start, start + 1, ... and a context manager. An
+  exception in the thread is raised from `next` in its turn, after the batches before it. What comes
+  out does not depend on `depth`.
+
+  Args:
+    batches: called with an iteration, as `Batches`.
+    start: the first iteration.
+    depth: how many finished batches may wait, at least 1.
+    stop: the iteration to end before, or None for no end.
+
+  Raises:
+    ValueError: depth is below 1.
+  """
+
+  def __init__(
+    self, batches: Callable[[int], Any], start: int = 0, depth: int = 2, stop: int | None = None
+  ):
+    if depth < 1:
+      raise ValueError(f"depth {depth} is below 1")
+    self._batches = batches
+    self._depth = depth
+    self._stop = stop
+    self._ready = collections.deque()
+    self._changed = threading.Condition()
+    self._closed = False
+    self._finished = False
+    self._error: BaseException | None = None
+    # A daemon: a consumer that dies without close() must not keep the process alive.
+    self._thread = threading.Thread(
+      target=self._produce, args=(start,), name="prefetcher", daemon=True
+    )
+    self._thread.start()
+
+  def _produce(self, iteration: int) -> None:
+    """Runs in the thread: computes batches until closed, done or failed."""
+    error = None
+    try:
+      while self._stop is None or iteration < self._stop:
+        with self._changed:
+          self._changed.wait_for(lambda: self._closed or len(self._ready) < self._depth)
+          if self._closed:
+            return
+        batch = self._batches(iteration)
+        with self._changed:
+          self._ready.append((iteration, batch))
+          self._changed.notify_all()
+        iteration += 1
+    except BaseException as caught:  # whatever it is, the consumer must not wait for ever
+      error = caught
+    finally:
+      with self._changed:
+        self._error = error
+        self._finished = True
+        self._changed.notify_all()
+
+  def __iter__(self) -> Iterator[tuple[int, Any]]:
+    return self
+
+  def __next__(self) -> tuple[int, Any]:
+    with self._changed:
+      self._changed.wait_for(lambda: self._ready or self._finished or self._closed)
+      if self._closed:
+        raise StopIteration
+      if self._ready:
+        item = self._ready.popleft()
+        self._changed.notify_all()
+        return item
+      if self._error is not None:
+        raise self._error
+      raise StopIteration
+
+  def close(self) -> None:
+    """Stops the thread and drops what waits; returns once the batch under way is finished."""
+    with self._changed:
+      self._closed = True
+      self._ready.clear()
+      self._changed.notify_all()
+    if self._thread is not threading.current_thread():
+      self._thread.join()
+
+  def __enter__(self) -> "Prefetcher":
+    return self
+
+  def __exit__(self, *exception: object) -> None:
+    self.close()

@@ -1,0 +1,305 @@
+"""What a source of training clips is, and the sources that hold their clips in memory."""
+
+import abc
+import os
+import zipfile
+import zlib
+
+import numpy as np
+
+from vidgan_jax.runtime.errors import UserError
+
+DEFAULT_MAX_BYTES = 16 * 2**30
+
+
+class Source(abc.ABC):
+  """A finite set of labelled clips, addressed by index.
+
+  Attributes:
+    num_examples: number of clips, at least 1.
+    num_classes: number of classes; 0 means unlabelled, and every label is then 0.
+    class_names: one name per class, in the order of the labels; empty when unlabelled.
+    frames: frames T of the clips handed out.
+    resolution: height and width of the clips handed out, in pixels.
+  """
+
+  num_examples: int
+  num_classes: int
+  class_names: tuple[str, ...]
+  frames: int
+  resolution: int
+
+  @abc.abstractmethod
+  def example(self, index: int, generator: np.random.Generator) -> tuple[np.ndarray, int]:
+    """Returns one clip and its label.
+
+    The same index and a generator in the same state give the same bytes, so a batch is known from
+    the seed and the iteration alone.
+
+    Args:
+      index: which clip, 0 <= index < num_examples.
+      generator: decides temporal window, crop and flip.
+
+    Returns:
+      The clip, uint8 [T, H, W, 3] (not to be written to, it may be a view), and its label, an int.
+
+    Raises:
+      IndexError: the index is outside the source.
+    """
+
+  def check_index(self, index: int) -> None:
+    """Raises IndexError unless 0 <= index < num_examples: a negative index is a bug, no wrap."""
+    if not 0 <= index < self.num_examples:
+      raise IndexError(f"example {index} of a source with {self.num_examples} examples")
+
+
+def window_span(frames: int, stride: int) -> int:
+  """Number of stored frames a clip of `frames` frames at `stride` takes up: frames * stride.
+
+  Raises:
+    UserError: frames or stride is below 1.
+  """
+  if frames < 1 or stride < 1:
+    raise UserError(f"frames and stride must be at least 1, not {frames} and {stride}")
+  return frames * stride
+
+
+def random_window(
+  generator: np.random.Generator, available: int, frames: int, stride: int
+) -> slice:
+  """Draws a temporal window uniformly from a video of `available` frames.
+
+  Args:
+    generator: one integer is drawn from it, whatever the length.
+    available: stored frames, at least window_span(frames, stride).
+    frames: frames of the clip.
+    stride: distance between the clip's frames, in stored frames.
+
+  Returns:
+    The slice that cuts the `frames` frames out of the stored ones.
+  """
+  span = window_span(frames, stride)
+  start = int(generator.integers(available - span + 1))
+  return slice(start, start + span, stride)
+
+
+def check_labels(labels: np.ndarray, num_classes: int, what: str) -> None:
+  """Checks that every label is in 0..num_classes-1.
+
+  Args:
+    labels: int [N].
+    num_classes: number of classes, at least 1.
+    what: the file or folder the labels came from, for the message.
+
+  Raises:
+    UserError: some label is outside the range; the message names the first one.
+  """
+  outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
+  if outside.size:
+    first = int(outside[0])
+    raise UserError(
+      f"{what}: label {int(labels[first])} of clip {first} is outside the range "
+      f"0..{num_classes - 1} (num_classes={num_classes})"
+    )
+
+
+class InMemorySource(Source):
+  """Clips held in one array; every example is a random temporal window of its clip.
+
+  Args:
+    clips: uint8 [N, T0, H, W, 3] with H == W.
+    labels: int [N], or None for an unlabelled set.
+    class_names: names in label order; their number is the number of classes. None with labels
+      takes max(labels) + 1 classes, named by their numbers.
+    frames: frames T of an example.
+    stride: distance between an example's frames in stored frames; T0 >= frames * stride.
+    horizontal_flip: mirror every second example on average (only where left and right are alike).
+
+  Raises:
+    UserError: wrong dtype or shape, no clips, clips too short, or a label outside the classes.
+  """
+
+  def __init__(
+    self,
+    clips: np.ndarray,
+    labels: np.ndarray | None,
+    class_names: tuple[str, ...] | None,
+    frames: int,
+    stride: int = 1,
+    horizontal_flip: bool = False,
+    what: str = "clips",
+  ):
+    check_clips_header(clips.shape, clips.dtype, frames, stride, what)
+    if labels is None:
+      class_names = ()
+      labels = np.zeros(len(clips), np.int32)
+    else:
+      labels = np.asarray(labels)
+      check_labels_header(labels.shape, labels.dtype, len(clips), what)
+      if class_names is None:
+        class_names = tuple(str(label) for label in range(max(int(labels.max()), 0) + 1))
+      check_labels(labels, len(class_names), what)
+    self.num_examples = len(clips)
+    self.num_classes = len(class_names)
+    self.class_names = tuple(class_names)
+    self.frames = frames
+    self.resolution = clips.shape[2]
+    self._clips = clips
+    self._labels = labels
+    self._stride = stride
+    self._horizontal_flip = horizontal_flip
+
+  def example(self, index: int, generator: np.random.Generator) -> tuple[np.ndarray, int]:
+    """See `Source.example`; draws the window first, then the flip."""
+    self.check_index(index)
+    stored = self._clips[index]
+    clip = stored[random_window(generator, len(stored), self.frames, self._stride)]
+    if self._horizontal_flip and generator.random() < 0.5:
+      clip = clip[:, :, ::-1]
+    return clip, int(self._labels[index])
+
+
+def check_clips_header(
+  shape: tuple[int, ...], dtype: np.dtype, frames: int, stride: int, what: str
+) -> None:
+  """Checks an array of clips by its shape and dtype alone, before it is read.
+
+  Raises:
+    UserError: not uint8 [N, T, H, W, 3] with N > 0 and H == W, or T < frames * stride.
+  """
+  if dtype != np.uint8 or len(shape) != 5 or shape[-1] != 3:
+    raise UserError(f"{what}: expected uint8 clips [N, T, H, W, 3], found {dtype} {list(shape)}")
+  if 0 in shape:
+    raise UserError(f"{what}: holds no clips, its shape is {list(shape)}")
+  if shape[2] != shape[3]:
+    raise UserError(f"{what}: clips must be square, found {shape[2]}x{shape[3]} (HxW)")
+  span = window_span(frames, stride)
+  if shape[1] < span:
+    raise UserError(
+      f"{what}: clips have {shape[1]} frames, but {frames} frames at stride {stride} need {span}"
+    )
+
+
+def check_labels_header(shape: tuple[int, ...], dtype: np.dtype, clips: int, what: str) -> None:
+  """Checks an array of labels by its shape and dtype alone, before it is read.
+
+  Raises:
+    UserError: not integers, or not one per clip.
+  """
+  if not np.issubdtype(dtype, np.integer) or tuple(shape) != (clips,):
+    raise UserError(f"{what}: expected {clips} integer labels, found {dtype} {list(shape)}")
+
+
+def load_npz(
+  path: str | os.PathLike,
+  *,
+  frames: int,
+  stride: int = 1,
+  resolution: int | None = None,
+  num_classes: int | None = None,
+  horizontal_flip: bool = False,
+  max_bytes: int = DEFAULT_MAX_BYTES,
+) -> InMemorySource:
+  """Reads a `.npz` with `clips` (uint8 [N, T, H, W, 3]) and optional `labels` (int [N]).
+
+  Nothing is unpickled, and shapes, dtypes and sizes are judged from the headers in the archive
+  before memory is taken for the arrays.
+
+  Args:
+    path: the file, as written by numpy.savez or numpy.savez_compressed.
+    frames: frames of an example.
+    stride: distance between an example's frames, in stored frames.
+    resolution: expected height and width in pixels; None accepts what the file has.
+    num_classes: expected number of classes; 0 drops the labels, None takes max(labels) + 1.
+    horizontal_flip: see `InMemorySource`.
+    max_bytes: refuse files whose arrays would take more memory than this.
+
+  Returns:
+    The source.
+
+  Raises:
+    UserError: the file is missing, is no such archive, is damaged, too large, or its arrays do not
+      fit what is asked for.
+  """
+  path = os.fspath(path)
+  if not os.path.isfile(path):
+    raise UserError(f"{path}: no such file")
+  try:
+    with zipfile.ZipFile(path) as archive:
+      shape, dtype = _read_header(archive, "clips.npy", max_bytes, path)
+      check_clips_header(shape, dtype, frames, stride, path)
+      if resolution is not None and shape[2] != resolution:
+        raise UserError(
+          f"{path}: clips are {shape[2]}x{shape[3]} pixels, the configuration asks for "
+          f"resolution {resolution}"
+        )
+      labels = _read_labels(archive, shape[0], num_classes, max_bytes, path)
+      clips = _read_array(archive, "clips.npy")
+  except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    raise UserError(f"{path}: not a readable .npz file ({_one_line(error)})") from error
+  class_names = None if num_classes is None else tuple(str(i) for i in range(num_classes))
+  return InMemorySource(clips, labels, class_names, frames, stride, horizontal_flip, what=path)
+
+
+def _read_labels(
+  archive: zipfile.ZipFile, clips: int, num_classes: int | None, max_bytes: int, path: str
+) -> np.ndarray | None:
+  """Reads and checks `labels` before the far larger clips; None where they are not wanted."""
+  if num_classes == 0 or (num_classes is None and "labels.npy" not in archive.namelist()):
+    return None
+  if "labels.npy" not in archive.namelist():
+    raise UserError(f"{path}: has no array 'labels', but num_classes is {num_classes}")
+  shape, dtype = _read_header(archive, "labels.npy", max_bytes, path)
+  check_labels_header(shape, dtype, clips, path)
+  labels = _read_array(archive, "labels.npy")
+  if num_classes is not None:
+    check_labels(labels, num_classes, path)
+  return labels
+
+
+def _read_header(
+  archive: zipfile.ZipFile, member: str, max_bytes: int, path: str
+) -> tuple[tuple[int, ...], np.dtype]:
+  """Returns shape and dtype of one array of the archive after checking its size."""
+  name = member.removesuffix(".npy")
+  if member not in archive.namelist():
+    raise UserError(f"{path}: has no array '{name}'")
+  with archive.open(member) as stream:
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+      shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    elif version == (2, 0):
+      shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
+    else:
+      raise UserError(f"{path}: array '{name}' has .npy version {version}, known are 1.0 and 2.0")
+    header_bytes = stream.tell()
+  if dtype.hasobject:
+    raise UserError(f"{path}: array '{name}' holds pickled objects, which are never loaded")
+  array_bytes = dtype.itemsize
+  for size in shape:  # Python integers: a forged shape must not overflow
+    array_bytes *= size
+  if array_bytes > max_bytes:
+    raise UserError(
+      f"{path}: array '{name}' needs {array_bytes} bytes of memory, the limit is {max_bytes}"
+    )
+  stored_bytes = archive.getinfo(member).file_size - header_bytes
+  if stored_bytes != array_bytes:
+    raise UserError(
+      f"{path}: array '{name}' of shape {list(shape)} needs {array_bytes} bytes, "
+      f"the file stores {stored_bytes}"
+    )
+  return shape, dtype
+
+
+def _read_array(archive: zipfile.ZipFile, member: str) -> np.ndarray:
+  """Reads one array whose header was checked; the stream's checksum is verified by zipfile."""
+  with archive.open(member) as stream:
+    array = np.lib.format.read_array(stream, allow_pickle=False)
+    stream.read(1)  # reach the end, where zipfile compares the checksum
+  return array
+
+
+def _one_line(error: BaseException) -> str:
+  """The first line of an error's message, or its type where there is none."""
+  lines = str(error).splitlines()
+  return lines[0] if lines else type(error).__name__

@@ -1,0 +1,110 @@
+"""Self-attention over chosen axes of a clip, whole or separable.
+
+Two styles. "sagan" (Zhang et al. 2018, as BigGAN uses it): queries and keys of C/8 channels, values
+of C/2, an output map back to C, no scaling by the square root of the width, and a residual whose
+weight gamma starts at 0. "bare": the pseudo-code of DVD-GAN's appendix as printed in Du's thesis,
+Figure 3.1: three C x C products, no residual, no gamma.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vidgan_jax.layers.convolution import Dense
+from vidgan_jax.layers.settings import LayerSettings
+from vidgan_jax.runtime.errors import UserError
+
+_AXES = {"t": 1, "h": 2, "w": 3}
+STYLES = ("sagan", "bare")
+
+
+def _max_pool(x):
+  """2x2 maxima over height and width of [B, T, H, W, C]."""
+  batch, frames, height, width, channels = x.shape
+  x = x.reshape(batch, frames, height // 2, 2, width // 2, 2, channels)
+  return jnp.max(x, axis=(3, 5))
+
+
+def _fold(x, axes):
+  """[B, T, H, W, C] -> ([*other axes, L, C], shape before merging, axis order)."""
+  attended = [_AXES[a] for a in axes]
+  order = [i for i in range(4) if i not in attended] + attended + [4]
+  moved = x.transpose(order)
+  lead = moved.shape[: 4 - len(attended)]
+  length = math.prod(moved.shape[len(lead) : 4])
+  return moved.reshape(*lead, length, moved.shape[-1]), moved.shape, order
+
+
+def _unfold(x, shape, order):
+  """Reverses `_fold` for any number of channels."""
+  inverse = [order.index(i) for i in range(5)]
+  return x.reshape(*shape[:-1], x.shape[-1]).transpose(inverse)
+
+
+class SelfAttention(nn.Module):
+  """Single-head self-attention among the positions of `axes`, separately for all other axes.
+
+  Attributes:
+    axes: letters of t, h and w; "thw" is full attention (DVD-GAN A.2 at 4x4), "hw" per frame.
+    settings: see `LayerSettings`.
+    style: "sagan" or "bare".
+    pool: halve height and width of keys and values by maxima (SAGAN in images; needs "hw").
+  """
+
+  axes: str
+  settings: LayerSettings
+  style: str = "sagan"
+  pool: bool = False
+
+  @nn.compact
+  def __call__(self, x):
+    """Maps [B, T, H, W, C] to the same shape."""
+    if self.style not in STYLES:
+      raise UserError(f"unknown attention style {self.style!r}; known: {', '.join(STYLES)}")
+    settings, channels = self.settings, x.shape[-1]
+    sagan = self.style == "sagan"
+    narrow = max(1, channels // 8) if sagan else channels
+    middle = max(1, channels // 2) if sagan else channels
+    dense = lambda width, name: Dense(width, settings, use_bias=False, name=name)
+    query, key = dense(narrow, "query")(x), dense(narrow, "key")(x)
+    value = dense(middle, "value")(x)
+    if self.pool:
+      key, value = _max_pool(key), _max_pool(value)
+    query, shape, order = _fold(query, self.axes)
+    key, value = _fold(key, self.axes)[0], _fold(value, self.axes)[0]
+    logits = jnp.einsum("...qc,...kc->...qk", query, key, precision=settings.precision)
+    # Softmax of unscaled logits: float32 or wider whatever the activations' type.
+    weights = jax.nn.softmax(logits.astype(jnp.promote_types(jnp.float32, logits.dtype)))
+    mixed = jnp.einsum(
+      "...qk,...kc->...qc", weights.astype(value.dtype), value, precision=settings.precision
+    )
+    mixed = _unfold(mixed, shape, order)
+    if not sagan:
+      return mixed
+    gamma = self.param("gamma", nn.initializers.zeros, (), settings.param_dtype)
+    return x + gamma.astype(x.dtype) * dense(channels, "output")(mixed).astype(x.dtype)
+
+
+class SeparableAttention(nn.Module):
+  """Three single-axis attentions in a row (DVD-GAN 3.2).
+
+  Memory is the largest of H^2 W T, H W^2 T and H W T^2 instead of (H W T)^2. The text attends over
+  height, width, time ("hwt"); the paper's pseudo-code over time, height, width ("thw"); the thesis'
+  code over width, height, time ("wht").
+  """
+
+  settings: LayerSettings
+  order: str = "hwt"
+  style: str = "sagan"
+
+  @nn.compact
+  def __call__(self, x):
+    """Maps [B, T, H, W, C] to the same shape."""
+    if sorted(self.order) != sorted("thw"):
+      raise UserError(f"attention order {self.order!r} is not an order of the letters t, h and w")
+    names = {"t": "time", "h": "height", "w": "width"}
+    for axis in self.order:
+      x = SelfAttention(axis, self.settings, self.style, name=names[axis])(x)
+    return x

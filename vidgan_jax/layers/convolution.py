@@ -1,0 +1,257 @@
+"""Convolutions, products and tables with optional spectral normalisation, and exact savings.
+
+All take channels last and fold every axis in front of their window into the batch, batch-major:
+a clip [B, T, H, W, C] goes through a 3x3 convolution as B*T frames without crossing devices.
+
+The exact savings: nearest upsampling x2 followed by a 3x3 convolution is one 2x2 convolution with
+four times the channels and an interleave (36 products per input pixel become 16); a 3x3 (3x3x3)
+convolution followed by average pooling is one 4x4 (4x4x4) convolution with stride 2 (36 -> 16 per
+output, 216 -> 64); a 1x1 convolution commutes with both. Kernels are folded in the parameters'
+type. Neither form needs a transposed or dilated convolution, whose gradients are slow in XLA.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
+
+from vidgan_jax.layers import spectral_norm
+from vidgan_jax.layers.settings import LayerSettings, kernel_initializer
+
+_SPATIAL = "DHW"
+
+
+def convolve(x, kernel, *, strides=1, padding="SAME", precision=None):
+  """Convolves [..., *spatial, in] with `kernel` [*window, in, out], leading axes as batch.
+
+  Args:
+    x: activations with as many axes before the channels as the window has, or more.
+    kernel: cast to the type of `x`.
+    strides: one number or one per window axis.
+    padding: "SAME", "VALID" or explicit (low, high) pairs.
+    precision: see `jax.lax.Precision`.
+
+  Returns:
+    [..., *spatial', out] in the type of `x`.
+  """
+  rank = kernel.ndim - 2
+  lead = x.shape[: x.ndim - rank - 1]
+  folded = x.reshape(math.prod(lead), *x.shape[len(lead) :])
+  axes = _SPATIAL[-rank:]
+  layout = (f"N{axes}C", f"{axes}IO", f"N{axes}C")
+  strides = (strides,) * rank if isinstance(strides, int) else tuple(strides)
+  out = jax.lax.conv_general_dilated(
+    folded,
+    kernel.astype(x.dtype),
+    strides,
+    padding,
+    dimension_numbers=layout,
+    precision=precision,
+  )
+  return out.reshape(*lead, *out.shape[1:])
+
+
+def upsample_nearest(x):
+  """Doubles height and width of [..., H, W, C] by repetition."""
+  *lead, height, width, channels = x.shape
+  x = jnp.broadcast_to(
+    x.reshape(*lead, height, 1, width, 1, channels), (*lead, height, 2, width, 2, channels)
+  )
+  return x.reshape(*lead, 2 * height, 2 * width, channels)
+
+
+def pool_factors(shape: Sequence[int], pool: Sequence[int]) -> tuple[int, ...]:
+  """Pooling factors that never shrink an axis below one: `pool` where it fits, else 1."""
+  return tuple(factor if size >= factor else 1 for size, factor in zip(shape, pool, strict=True))
+
+
+def average_pool(x, pool: Sequence[int]):
+  """Means over windows of `pool` on the last axes before the channels; a remainder is dropped.
+
+  [B, T, H, W, C] with pool (2, 2, 2) gives [B, T//2, H//2, W//2, C]. An axis shorter than its
+  factor is left as it is.
+  """
+  rank = len(pool)
+  spatial = x.shape[-rank - 1 : -1]
+  pool = pool_factors(spatial, pool)
+  lead = x.shape[: x.ndim - rank - 1]
+  kept = tuple(size // factor for size, factor in zip(spatial, pool, strict=True))
+  x = x[(..., *[slice(0, k * f) for k, f in zip(kept, pool, strict=True)], slice(None))]
+  windows = list(itertools.chain.from_iterable(zip(kept, pool, strict=True)))
+  x = x.reshape(*lead, *windows, x.shape[-1])
+  means = jnp.mean(
+    x.astype(jnp.promote_types(jnp.float32, x.dtype)),
+    axis=tuple(len(lead) + 2 * i + 1 for i in range(rank)),
+  )
+  return means.astype(x.dtype)
+
+
+def upsampled_convolution(x, kernel, *, savings: bool, precision=None):
+  """Nearest upsampling x2, then a SAME convolution with `kernel` [3, 3, in, out] or [1, 1, ...].
+
+  [..., H, W, in] -> [..., 2H, 2W, out]. `savings` chooses the cheaper equal form.
+  """
+  if not savings:
+    return convolve(upsample_nearest(x), kernel, precision=precision)
+  if kernel.shape[:2] == (1, 1):
+    return upsample_nearest(convolve(x, kernel, precision=precision))
+  *lead, height, width, _ = x.shape
+  features = kernel.shape[-1]
+  # Output row 2i sees rows i-1 (tap 0) and i (taps 1, 2); row 2i+1 sees i (0, 1) and i+1 (2).
+  rows = [
+    jnp.stack([kernel[0], kernel[1] + kernel[2]]),
+    jnp.stack([kernel[0] + kernel[1], kernel[2]]),
+  ]
+  phases = []
+  for row in rows:
+    phases.append(jnp.stack([row[:, 0], row[:, 1] + row[:, 2]], axis=1))
+    phases.append(jnp.stack([row[:, 0] + row[:, 1], row[:, 2]], axis=1))
+  folded = jnp.concatenate(phases, axis=-1)
+  out = convolve(x, folded, padding=((1, 1), (1, 1)), precision=precision)
+  parts = [
+    out[..., a : a + height, b : b + width, (2 * a + b) * features : (2 * a + b + 1) * features]
+    for a in range(2)
+    for b in range(2)
+  ]
+  out = jnp.stack(parts, axis=-2).reshape(*lead, height, width, 2, 2, features)
+  out = jnp.moveaxis(out, -3, -4)  # [..., H, 2, W, 2, features]
+  return out.reshape(*lead, 2 * height, 2 * width, features)
+
+
+def pooled_convolution(x, kernel, pool: Sequence[int], *, savings: bool, precision=None):
+  """A SAME convolution with a window of 3s or of 1s, then average pooling.
+
+  [..., *spatial, in] -> [..., *(size // factor), out]; see `average_pool` for remainders.
+  """
+  rank = kernel.ndim - 2
+  spatial = x.shape[-rank - 1 : -1]
+  factors = pool_factors(spatial, pool)
+  if not savings:
+    return average_pool(convolve(x, kernel, precision=precision), factors)
+  if all(window == 1 for window in kernel.shape[:-2]):
+    return convolve(average_pool(x, factors), kernel, precision=precision)
+  padding = []
+  for axis, (size, factor) in enumerate(zip(spatial, factors, strict=True)):
+    if factor == 1:
+      padding.append((1, 1))
+      continue
+    # The mean of outputs 2i and 2i+1 sees inputs 2i-1 .. 2i+2.
+    widths = [(0, 0)] * kernel.ndim
+    widths[axis] = (0, 1)
+    first = jnp.pad(kernel, widths)
+    widths[axis] = (1, 0)
+    kernel = 0.5 * (first + jnp.pad(kernel, widths))
+    padding.append((1, 1 - size % 2))
+  return convolve(x, kernel, strides=factors, padding=padding, precision=precision)
+
+
+class Weights(nn.Module):
+  """Declares a kernel, its vector u and a bias, and returns (kernel, bias or None)."""
+
+  shape: tuple[int, ...]
+  settings: LayerSettings
+  use_bias: bool = True
+
+  @nn.compact
+  def __call__(self):
+    """Returns the kernel of `shape` and the bias [shape[-1]] in the parameters' type."""
+    return _declare(self, tuple(self.shape), self.settings, self.use_bias)
+
+
+class Conv(nn.Module):
+  """Convolution with a window of 1s or 3s, SAME padding, optional up- or downsampling by two.
+
+  Attributes:
+    features: output channels.
+    kernel_size: (3, 3), (1, 1), (3, 3, 3) or (1, 1, 1).
+    settings: see `LayerSettings`.
+    use_bias: add a bias.
+    upsample: double height and width by repetition before the convolution.
+    pool: average-pool by these factors after the convolution; None or () does not.
+  """
+
+  features: int
+  kernel_size: tuple[int, ...]
+  settings: LayerSettings
+  use_bias: bool = True
+  upsample: bool = False
+  pool: tuple[int, ...] = ()
+
+  @nn.compact
+  def __call__(self, x):
+    """Maps [..., *spatial, in] to [..., *spatial', features]."""
+    settings = self.settings
+    shape = (*self.kernel_size, x.shape[-1], self.features)
+    kernel, bias = _declare(self, shape, settings, self.use_bias)
+    x = x.astype(settings.dtype)
+    options = dict(precision=settings.precision)
+    if self.upsample:
+      out = upsampled_convolution(x, kernel, savings=settings.savings, **options)
+    elif self.pool:
+      out = pooled_convolution(x, kernel, self.pool, savings=settings.savings, **options)
+    else:
+      out = convolve(x, kernel, **options)
+    if bias is not None:
+      out = out + bias.astype(out.dtype)
+    return checkpoint_name(out, "conv_output")
+
+
+class Dense(nn.Module):
+  """Product with a kernel [in, features] on the last axis, plus a bias."""
+
+  features: int
+  settings: LayerSettings
+  use_bias: bool = True
+
+  @nn.compact
+  def __call__(self, x):
+    """Maps [..., in] to [..., features] in the settings' dtype."""
+    settings = self.settings
+    kernel, bias = _declare(self, (x.shape[-1], self.features), settings, self.use_bias)
+    out = jnp.dot(
+      x.astype(settings.dtype), kernel.astype(settings.dtype), precision=settings.precision
+    )
+    return out if bias is None else out + bias.astype(out.dtype)
+
+
+class Embed(nn.Module):
+  """Table [num_embeddings, features] looked up by integer labels.
+
+  BigGAN keeps the generator's shared table without spectral normalisation and normalises the
+  discriminators' (settings.spectral).
+  """
+
+  num_embeddings: int
+  features: int
+  settings: LayerSettings
+
+  @nn.compact
+  def __call__(self, labels):
+    """Maps int [...] to [..., features]; float [..., num_embeddings] weights mix the rows."""
+    settings = self.settings
+    table = self.param(
+      "embedding",
+      kernel_initializer(settings),
+      (self.num_embeddings, self.features),
+      settings.param_dtype,
+    )
+    if settings.spectral:
+      spectral_norm.declare(self, "embedding", table)
+    table = table.astype(settings.dtype)
+    if jnp.issubdtype(labels.dtype, jnp.floating):
+      return jnp.dot(labels.astype(settings.dtype), table, precision=jax.lax.Precision.HIGHEST)
+    return jnp.take(table, labels, axis=0)
+
+
+def _declare(module, shape, settings, use_bias):
+  """Declares kernel, vector and bias on `module` itself."""
+  kernel = module.param("kernel", kernel_initializer(settings), shape, settings.param_dtype)
+  if settings.spectral:
+    spectral_norm.declare(module, "kernel", kernel)
+  if not use_bias:
+    return kernel, None
+  return kernel, module.param("bias", nn.initializers.zeros, (shape[-1],), settings.param_dtype)

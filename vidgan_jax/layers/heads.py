@@ -1,0 +1,34 @@
+"""The last layers of a discriminator."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vidgan_jax.layers.convolution import Dense, Embed
+from vidgan_jax.layers.settings import LayerSettings
+
+
+class ProjectionHead(nn.Module):
+  """ReLU, sum over height and width, a linear score, and the projection <e(y), h>.
+
+  Miyato & Koyama 2018 (arXiv 1802.05637), as in BigGAN. Scores are float32 or wider.
+
+  Attributes:
+    num_classes: 0 leaves the projection out.
+    settings: see `LayerSettings`.
+  """
+
+  num_classes: int
+  settings: LayerSettings
+
+  @nn.compact
+  def __call__(self, x, labels=None):
+    """Scores [B, N, H, W, C] with `labels` int [B] as [B, N], one score per frame or time step."""
+    wide = jnp.promote_types(jnp.float32, x.dtype)
+    hidden = jnp.sum(jax.nn.relu(x).astype(wide), axis=(2, 3))
+    settings = self.settings
+    scores = Dense(1, settings, name="linear")(hidden)[..., 0].astype(wide)
+    if self.num_classes:
+      embedding = Embed(self.num_classes, x.shape[-1], settings, name="embed")(labels)
+      scores = scores + jnp.sum(embedding.astype(wide)[:, None] * hidden, axis=-1)
+    return scores

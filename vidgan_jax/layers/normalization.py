@@ -1,0 +1,112 @@
+"""Batch normalisation of clips, plain and class-conditional.
+
+Activations are [B, T, H, W, C]. Statistics are taken over B, H and W for each time step, so that
+nothing passes between frames (DVD-GAN A.2), or over T as well ("shared"). Under `jax.jit` with the
+batch sharded over devices they are statistics of the whole batch.
+
+With `train=True` a layer normalises by the batch's own moments and reports them in the collection
+"batch_stats"; with `train=False` it normalises by the moments found there. The layer keeps no
+running average: whoever applies it decides what to do with the reported moments. The training step
+blends them into running ones (`blend`); standing statistics average them over passes.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vidgan_jax.layers.convolution import Dense
+from vidgan_jax.layers.settings import LayerSettings
+from vidgan_jax.runtime.errors import UserError
+
+COLLECTION = "batch_stats"
+EPSILON = 1e-5  # BigGAN's code
+MOMENTUM = 0.9  # share of the old running moments kept at an update (BigGAN's code: 1 - 0.1)
+STATISTICS = ("per_step", "shared")
+
+
+def blend(running, reported, momentum: float = MOMENTUM):
+  """Moves running moments towards the batch's: momentum * running + (1 - momentum) * reported."""
+  return jax.tree.map(lambda old, new: momentum * old + (1 - momentum) * new, running, reported)
+
+
+def _moments(module, x, statistics, train):
+  """Mean and biased variance, [1, T or 1, 1, 1, C] in float32 or wider."""
+  if statistics not in STATISTICS:
+    raise UserError(f"unknown batch statistics {statistics!r}; known: {', '.join(STATISTICS)}")
+  wide = jnp.promote_types(jnp.float32, x.dtype)
+  axes = (0, 2, 3) if statistics == "per_step" else (0, 1, 2, 3)
+  shape = (x.shape[1], x.shape[-1]) if statistics == "per_step" else (x.shape[-1],)
+  if not train and not module.is_initializing():
+    mean = module.get_variable(COLLECTION, "mean")
+    variance = module.get_variable(COLLECTION, "variance")
+    if mean is None or mean.shape != shape:
+      found = "none" if mean is None else mean.shape
+      raise ValueError(
+        f"batch statistics at {'/'.join(module.path)} are {found}, the activations need {shape}; "
+        "collect standing statistics for this number of frames first"
+      )
+  elif module.is_initializing():
+    module.variable(COLLECTION, "mean", jnp.zeros, shape, wide)
+    module.variable(COLLECTION, "variance", jnp.ones, shape, wide)
+    mean, variance = jnp.zeros(shape, wide), jnp.ones(shape, wide)
+  else:
+    values = x.astype(wide)
+    # Both sums in one pass over x: the network's speed is bound by how often x is read.
+    mean = jnp.mean(values, axes)
+    variance = jnp.maximum(jnp.mean(jnp.square(values), axes) - jnp.square(mean), 0)
+    if module.is_mutable_collection(COLLECTION):
+      module.put_variable(COLLECTION, "mean", mean)
+      module.put_variable(COLLECTION, "variance", variance)
+  spread = (1, -1, 1, 1, x.shape[-1])
+  return mean.reshape(spread), variance.reshape(spread)
+
+
+def _normalize(x, mean, variance, gain, bias):
+  """(x - mean) * gain / sqrt(variance + eps) + bias as one expression, in the type of `x`."""
+  scale = gain * jax.lax.rsqrt(variance + EPSILON)
+  return ((x.astype(mean.dtype) - mean) * scale + bias).astype(x.dtype)
+
+
+class BatchNorm(nn.Module):
+  """Batch normalisation with a learned gain (1 at the start) and bias (0) per channel.
+
+  Attributes:
+    settings: see `LayerSettings`.
+    statistics: "per_step" or "shared" over time.
+  """
+
+  settings: LayerSettings
+  statistics: str = "per_step"
+
+  @nn.compact
+  def __call__(self, x, train: bool):
+    """Normalises [B, T, H, W, C]."""
+    mean, variance = _moments(self, x, self.statistics, train)
+    shape = (x.shape[-1],)
+    gain = self.param("gain", nn.initializers.ones, shape, self.settings.param_dtype)
+    bias = self.param("bias", nn.initializers.zeros, shape, self.settings.param_dtype)
+    return _normalize(x, mean, variance, gain.astype(mean.dtype), bias.astype(mean.dtype))
+
+
+class ConditionalBatchNorm(nn.Module):
+  """Batch normalisation whose gain 1 + Wg c and bias Wb c are maps of a condition c.
+
+  DVD-GAN A.3 with BigGAN's biasless, spectrally normalised maps. The "1 +" is essential: without it
+  gains start near zero (google/compare_gan issue 54).
+  """
+
+  settings: LayerSettings
+  statistics: str = "per_step"
+
+  @nn.compact
+  def __call__(self, x, condition, train: bool):
+    """Normalises [B, T, H, W, C] under `condition` [B, D]; None leaves a plain `BatchNorm`."""
+    if condition is None:
+      return BatchNorm(self.settings, self.statistics, name="unconditional")(x, train)
+    mean, variance = _moments(self, x, self.statistics, train)
+    maps = {
+      name: Dense(x.shape[-1], self.settings, use_bias=False, name=name)(condition)
+      for name in ("gain", "bias")
+    }
+    maps = {name: m.astype(mean.dtype)[:, None, None, None, :] for name, m in maps.items()}
+    return _normalize(x, mean, variance, 1 + maps["gain"], maps["bias"])

@@ -1,0 +1,111 @@
+"""Residual blocks of BigGAN, as DVD-GAN applies them to frames and to short clips."""
+
+import dataclasses
+
+import jax
+from flax import linen as nn
+
+from vidgan_jax.layers.convolution import Conv, Weights, convolve
+from vidgan_jax.layers.normalization import ConditionalBatchNorm
+from vidgan_jax.layers.settings import LayerSettings, rematerialised
+
+
+class GeneratorBlock(nn.Module):
+  """norm - ReLU - (up) - conv3x3 - norm - ReLU - conv3x3, plus a shortcut (BigGAN's wide block).
+
+  The shortcut is upsampled and goes through a 1x1 convolution where the width or size changes.
+
+  Attributes:
+    features: output channels, also of the inner convolution.
+    settings: see `LayerSettings`.
+    upsample: double height and width (nearest).
+    statistics: see `ConditionalBatchNorm`.
+  """
+
+  features: int
+  settings: LayerSettings
+  upsample: bool = False
+  statistics: str = "per_step"
+
+  @nn.compact
+  def __call__(self, x, condition, train: bool):
+    """Maps [B, T, H, W, C] under `condition` [B, D] or None to [B, T, H', W', features]."""
+    settings = self.settings
+    norm = lambda name: ConditionalBatchNorm(settings, self.statistics, name=name)
+    window = (3, 3)
+    out = jax.nn.relu(norm("norm1")(x, condition, train))
+    out = Conv(self.features, window, settings, upsample=self.upsample, name="conv1")(out)
+    out = jax.nn.relu(norm("norm2")(out, condition, train))
+    out = Conv(self.features, window, settings, name="conv2")(out)
+    if self.upsample or x.shape[-1] != self.features:
+      x = Conv(self.features, (1, 1), settings, upsample=self.upsample, name="shortcut")(x)
+    return out + x
+
+
+class DiscriminatorBlock(nn.Module):
+  """(ReLU) - conv - ReLU - conv - (average pool), plus a shortcut; 2-D per frame or 3-D.
+
+  No normalisation. The first block of a network takes no ReLU of the video: with pixels in [-1, 1]
+  that would lose half the information (ajbrock/BigGAN-PyTorch PR 81). The ReLU acts on the residual
+  branch only. A 1x1 shortcut convolution stands where width or size changes, an identity elsewhere.
+
+  Attributes:
+    features: output channels, also of the inner convolution.
+    settings: see `LayerSettings`.
+    pool: average-pooling factors, one per window axis; () keeps the size.
+    preactivation: begin the residual branch with a ReLU.
+    dimensions: 2 for 3x3 windows on each frame, 3 for 3x3x3.
+  """
+
+  features: int
+  settings: LayerSettings
+  pool: tuple[int, ...] = ()
+  preactivation: bool = True
+  dimensions: int = 2
+
+  @nn.compact
+  def __call__(self, x):
+    """Maps [B, T, H, W, C] to [B, T', H', W', features]."""
+    settings, window = self.settings, (3,) * self.dimensions
+    out = jax.nn.relu(x) if self.preactivation else x
+    out = Conv(self.features, window, settings, name="conv1")(out)
+    out = jax.nn.relu(out)
+    out = Conv(self.features, window, settings, pool=self.pool, name="conv2")(out)
+    if self.pool or x.shape[-1] != self.features:
+      point = (1,) * self.dimensions
+      x = Conv(self.features, point, settings, pool=self.pool, name="shortcut")(x)
+    return out + x
+
+
+class PlainBlock3D(nn.Module):
+  """A 3x3x3 convolution with stride 2, padding 1, then ReLU: no shortcut, no spectral norm.
+
+  What the thesis' final script trains in place of the 3-D residual blocks (its `--Dv_no_res`).
+  """
+
+  features: int
+  settings: LayerSettings
+
+  @nn.compact
+  def __call__(self, x):
+    """Maps [B, T, H, W, C] to [B, ceil(T/2), ceil(H/2), ceil(W/2), features]."""
+    settings = dataclasses.replace(self.settings, spectral=False)
+    kernel, bias = Weights((3, 3, 3, x.shape[-1], self.features), settings, name="conv")()
+    out = convolve(
+      x.astype(settings.dtype),
+      kernel,
+      strides=2,
+      padding=((1, 1),) * 3,
+      precision=settings.precision,
+    )
+    return jax.nn.relu(out + bias.astype(out.dtype))
+
+
+def generator_block(settings: LayerSettings):
+  """`GeneratorBlock` under the settings' rematerialisation policy."""
+  return rematerialised(GeneratorBlock, settings, static_argnums=(3,))
+
+
+def discriminator_block(settings: LayerSettings):
+  """`DiscriminatorBlock` under the settings' rematerialisation policy."""
+  return rematerialised(DiscriminatorBlock, settings)

@@ -1,0 +1,78 @@
+"""What every layer of a network shares: numerics, initialisation and exact savings."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vidgan_jax.runtime.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerSettings:
+  """Settings handed unchanged to every layer of a network.
+
+  Attributes:
+    spectral: declare a power-iteration vector for each weight (DVD-GAN A.3: "all weight layers").
+    initializer: "orthogonal" (DVD-GAN A.3) or "normal02" (N(0, 0.02), the thesis' Table 4.1).
+    dtype: type of activations and of the kernels they meet.
+    param_dtype: type of the parameters.
+    precision: matrix-unit precision of convolutions and products; None is the device's default.
+    savings: use the algebraically equal, cheaper forms of `layers.convolution` and of the ConvGRU.
+      Off gives the network as the papers write it, which is the tested reference.
+    remat: "none", "conv_outputs" (keep convolution outputs, recompute the rest) or "block_inputs"
+      (keep only what enters a residual block).
+  """
+
+  spectral: bool = True
+  initializer: str = "orthogonal"
+  dtype: Any = jnp.float32
+  param_dtype: Any = jnp.float32
+  precision: Any = None
+  savings: bool = True
+  remat: str = "none"
+
+
+_INITIALIZERS = {
+  "orthogonal": nn.initializers.orthogonal(),
+  "normal02": nn.initializers.normal(0.02),
+}
+
+
+def kernel_initializer(settings: LayerSettings):
+  """Returns the Flax initializer named by `settings.initializer`; UserError on other names."""
+  if settings.initializer not in _INITIALIZERS:
+    raise UserError(
+      f"unknown initializer {settings.initializer!r}; known: {', '.join(sorted(_INITIALIZERS))}"
+    )
+  return _INITIALIZERS[settings.initializer]
+
+
+_REMAT_POLICIES = {
+  "conv_outputs": jax.checkpoint_policies.save_only_these_names("conv_output"),
+  "block_inputs": None,
+}
+
+
+def rematerialised(module_class, settings: LayerSettings, static_argnums: tuple[int, ...] = ()):
+  """Wraps a block's class so that its activations are recomputed in the backward pass.
+
+  Args:
+    module_class: a Flax module class whose instances are called positionally.
+    settings: `settings.remat` chooses what is kept.
+    static_argnums: positions, counting `self` as 0, of Python arguments such as `train`.
+
+  Raises:
+    UserError: on an unknown policy.
+  """
+  if settings.remat == "none":
+    return module_class
+  if settings.remat not in _REMAT_POLICIES:
+    raise UserError(
+      f"unknown remat policy {settings.remat!r}; known: none, {', '.join(sorted(_REMAT_POLICIES))}"
+    )
+  return nn.remat(
+    module_class, policy=_REMAT_POLICIES[settings.remat], static_argnums=static_argnums
+  )

@@ -1,0 +1,87 @@
+"""Spectral normalisation of a whole network, once per update, outside its modules.
+
+A layer that is to be normalised declares, when it is initialised, a vector in the collection
+"spectral" at the path of its weight (`declare`). The modules themselves apply whatever weights
+they are given; `normalize` makes the normalised weights from parameters and vectors. So one power
+iteration serves all passes of an update (real and generated, every discriminator step), runs in
+float32 or wider at the highest precision, and the vectors advance only when their own network is
+updated.
+
+Source: Miyato et al. 2018 (arXiv 1802.05957), algorithm 1; the flattening and the order of the two
+half steps follow BigGAN (arXiv 1809.11096): a convolution kernel [*window, in, out] is the matrix
+[in * window, out] with u over `out`; an embedding table [classes, features] has u over `classes`.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+from flax.core import unfreeze
+
+COLLECTION = "spectral"
+
+
+def declare(module, name: str, weight: jax.Array) -> None:
+  """Declares the vector u ~ N(0, 1) of `weight` while `module` is being initialised."""
+  if not module.is_initializing():
+    return
+  size = weight.shape[0] if name == "embedding" else weight.shape[-1]
+  module.variable(
+    COLLECTION,
+    name,
+    lambda: jax.random.normal(module.make_rng("params"), (size,), weight.dtype),
+  )
+
+
+def as_matrix(name: str, weight: jax.Array) -> jax.Array:
+  """Flattens a weight to [rows, columns] with the axis of its vector u as columns."""
+  return weight.T if name == "embedding" else weight.reshape(-1, weight.shape[-1])
+
+
+def _unit(vector, eps):
+  return vector / jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(vector))), eps)
+
+
+def largest_singular_value(matrix, u, *, eps: float = 1e-8, iterations: int = 1):
+  """Power iteration on `matrix` [rows, columns] from `u` [columns].
+
+  Returns:
+    sigma (scalar), the estimate v^T matrix u with v and u held constant under differentiation, and
+    the advanced u [columns].
+  """
+  wide = jnp.promote_types(jnp.float32, matrix.dtype)
+  matrix, u = matrix.astype(wide), u.astype(wide)
+  constant = jax.lax.stop_gradient(matrix)
+  product = lambda a, b: jnp.dot(a, b, precision=jax.lax.Precision.HIGHEST)
+  for _ in range(iterations):
+    v = _unit(product(constant, u), eps)
+    u = _unit(product(v, constant), eps)
+  v, u = jax.lax.stop_gradient((v, u))
+  return product(v, product(matrix, u)), u
+
+
+def normalize(params, vectors, *, eps: float = 1e-8, iterations: int = 1):
+  """Divides every weight that has a vector by its largest singular value.
+
+  Args:
+    params: nested dict of parameters.
+    vectors: the network's "spectral" collection: a nested dict whose leaves u stand at the paths of
+      the weights to be normalised; {} normalises nothing.
+    eps: lower bound of the norms divided by (BigGAN's code 1e-12 to 1e-6).
+    iterations: power iterations from the stored vectors.
+
+  Returns:
+    weights (structure of `params`), the advanced vectors (structure of `vectors`), and sigmas
+    {"path/of/weight": scalar}. The gradient of weights with respect to params flows through sigma.
+  """
+  weights = traverse_util.flatten_dict(unfreeze(params))
+  advanced, sigmas = {}, {}
+  for path, u in traverse_util.flatten_dict(unfreeze(vectors)).items():
+    weight = weights[path]
+    sigma, new_u = largest_singular_value(
+      as_matrix(path[-1], weight), u, eps=eps, iterations=iterations
+    )
+    weights[path] = (weight / sigma).astype(weight.dtype)
+    advanced[path] = new_u.astype(u.dtype)
+    sigmas["/".join(path)] = sigma
+  unflatten = traverse_util.unflatten_dict
+  return unflatten(weights), unflatten(advanced), sigmas

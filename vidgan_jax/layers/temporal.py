@@ -1,0 +1,65 @@
+"""What cuts a clip in time or space for a discriminator."""
+
+import jax
+import jax.numpy as jnp
+
+from vidgan_jax.layers.convolution import average_pool
+from vidgan_jax.runtime.errors import UserError
+
+DOWNSAMPLINGS = ("identity", "pool2", "pool4", "half_crop")
+
+
+def sample_frames(key, clips, count: int):
+  """Takes `count` frames of each clip, uniformly without replacement, in their order in time.
+
+  Each clip draws its own indices (DVD-GAN 3.1; per clip as in DGMR's pseudo-code).
+
+  Args:
+    key: random key.
+    clips: [B, T, H, W, C].
+    count: k, at most T.
+
+  Returns:
+    [B, count, H, W, C].
+
+  Raises:
+    UserError: where a clip has fewer frames.
+  """
+  batch, frames = clips.shape[:2]
+  if count > frames:
+    raise UserError(f"cannot sample {count} frames without replacement from clips of {frames}")
+  # The positions of the largest of T uniform numbers are a uniform choice without replacement.
+  _, indices = jax.lax.top_k(jax.random.uniform(key, (batch, frames)), count)
+  indices = jnp.sort(indices, axis=1)
+  return jnp.take_along_axis(clips, indices[:, :, None, None, None], axis=1)
+
+
+def downsample(key, clips, kind: str):
+  """phi of DVD-GAN 3.1 and 4.3: what the temporal discriminator sees of [B, T, H, W, C].
+
+  Args:
+    key: random key, used by "half_crop" alone.
+    clips: [B, T, H, W, C].
+    kind: "identity", "pool2" and "pool4" (average pooling of each frame), or "half_crop" (one
+      window of half height and width at a random place, its own for each clip and the same in all
+      its frames).
+
+  Raises:
+    UserError: on another kind.
+  """
+  if kind == "identity":
+    return clips
+  if kind in ("pool2", "pool4"):
+    factor = int(kind[-1])
+    return average_pool(clips, (factor, factor))
+  if kind != "half_crop":
+    raise UserError(f"unknown downsampling {kind!r}; known: {', '.join(DOWNSAMPLINGS)}")
+  batch, frames, height, width, channels = clips.shape
+  size = (height // 2, width // 2)
+  limits = jnp.array([height - size[0], width - size[1]])
+  corners = jax.random.randint(key, (batch, 2), 0, limits + 1)
+
+  def crop(clip, corner):
+    return jax.lax.dynamic_slice(clip, (0, corner[0], corner[1], 0), (frames, *size, channels))
+
+  return jax.vmap(crop)(clips, corners)

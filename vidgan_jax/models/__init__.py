@@ -1,0 +1,1 @@
+"""One file per paper system, the contract they fulfil, and the registry."""

@@ -1,0 +1,410 @@
+"""DVD-GAN (Clark, Donahue, Simonyan 2019, arXiv 1907.06571) and the variant of Du's thesis (2020).
+
+A generator runs a convolutional GRU at 4x4 on a constant input made of z and the class, attends
+over all positions of all frames, and grows each frame with BigGAN's residual blocks ("single_rnn",
+the paper's first version); or it puts a ConvGRU in front of two residual blocks at every resolution
+("stacked_rnn", as the paper's second version and SSW-GAN). A spatial discriminator scores k frames
+at full resolution, a temporal one the whole clip after downsampling by phi.
+
+What the paper leaves open is a switch of the config whose default follows the paper's own other
+statements, BigGAN, or DGMR's pseudo-code by the same authors; `configs/dvd_gan.py` lists them.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vidgan_jax.layers import temporal
+from vidgan_jax.layers.attention import SelfAttention, SeparableAttention
+from vidgan_jax.layers.convolution import Conv, Dense, Embed
+from vidgan_jax.layers.heads import ProjectionHead
+from vidgan_jax.layers.normalization import STATISTICS, BatchNorm
+from vidgan_jax.layers.recurrent import ConvGRU
+from vidgan_jax.layers.residual import PlainBlock3D, discriminator_block, generator_block
+from vidgan_jax.layers.settings import LayerSettings
+from vidgan_jax.models import contract
+from vidgan_jax.objectives import losses
+from vidgan_jax.runtime import precision
+from vidgan_jax.runtime.errors import UserError
+
+# Widths in multiples of ch (A.2): the generator's list starts with ch0, the width at 4x4. 256 is
+# BigGAN's list (the paper reports results there and prints none); 32 is ours, for small machines.
+GENERATOR_MULTIPLIERS = {
+  32: (8, 8, 4, 2),
+  64: (8, 8, 8, 4, 2),
+  128: (16, 16, 8, 4, 2, 1),
+  256: (16, 16, 8, 8, 4, 2, 1),
+}
+DISCRIMINATOR_MULTIPLIERS = {
+  32: (2, 4, 8, 8),
+  64: (2, 4, 8, 16, 16),
+  128: (1, 2, 4, 8, 16, 16),
+  256: (1, 2, 4, 8, 8, 16, 16),
+}
+CONDITIONS = ("z_class", "class", "z")
+ATTENTION_PLACES = ("last_block", "last_pair", "last_upsampling", "none")
+
+
+def multipliers(table, resolution: int, given) -> tuple[int, ...]:
+  """The widths `given` by the config or, where it gives none, the table's for `resolution`."""
+  if given:
+    return tuple(given)
+  if resolution not in table:
+    raise UserError(
+      f"no width list for resolution {resolution}; known: {', '.join(map(str, table))} "
+      "(or give `multipliers`)"
+    )
+  return table[resolution]
+
+
+def _check(what, value, known):
+  if value not in known:
+    raise UserError(f"unknown {what} {value!r}; known: {', '.join(map(str, known))}")
+
+
+class Generator(nn.Module):
+  """DVD-GAN's generator (A.2).
+
+  Attributes:
+    widths: channels [ch0, after block group 1, ...].
+    resolution: of the frames; 4 * 2**(number of upsampling stages).
+    num_classes: 0 for no labels.
+    embedding_dim: size of the class embedding e(y).
+    settings: see `LayerSettings`.
+    variant: "single_rnn" or "stacked_rnn".
+    doubled: two residual blocks per stage, the second upsampling (A.2), or one.
+    final_width: width of a further block at full resolution; 0 for none (thesis, Table 3.1).
+    condition: what conditional batch norm sees: "z_class", "class" or "z".
+    statistics: of batch norm, "per_step" or "shared".
+    rnn: "multiplicative" or "standard"; rnn_activation: "relu" or "tanh".
+    rnn_spectral, linear_spectral: spectral normalisation there (the thesis' code has none).
+    full_attention: attention over all positions after the first GRU.
+    attention_before: place of separable attention; attention_order, attention_style: its form.
+  """
+
+  widths: tuple[int, ...]
+  resolution: int
+  num_classes: int
+  embedding_dim: int
+  settings: LayerSettings
+  variant: str = "single_rnn"
+  doubled: bool = True
+  final_width: int = 0
+  condition: str = "z_class"
+  statistics: str = "per_step"
+  rnn: str = "multiplicative"
+  rnn_activation: str = "relu"
+  rnn_spectral: bool = True
+  linear_spectral: bool = True
+  full_attention: bool = True
+  attention_before: str = "last_block"
+  attention_order: str = "hwt"
+  attention_style: str = "sagan"
+
+  @nn.compact
+  def __call__(self, latents, inputs, train: bool, frames: int):
+    """Generates {"clip": [B, frames, resolution, resolution, 3]} in [-1, 1].
+
+    Args:
+      latents: {"z": [B, latent_dim]}.
+      inputs: {"label": int [B], or float [B, num_classes] to mix classes}; {} without classes.
+      train: normalise by the batch's statistics.
+      frames: number of frames.
+    """
+    settings = self.settings
+    z = latents["z"].astype(settings.dtype)
+    both, condition = self._conditions(z, inputs)
+    linear = dataclasses.replace(settings, spectral=settings.spectral and self.linear_spectral)
+    x = Dense(16 * self.widths[0], linear, name="linear")(both)
+    x = x.reshape(-1, 4, 4, self.widths[0])
+    x = self._recurrent(self.widths[0], "rnn")(x, frames)
+    if self.full_attention:
+      x = SelfAttention("thw", settings, self.attention_style, name="attention")(x)
+    plan = self._plan()
+    block = generator_block(settings)
+    for index, (kind, width, upsample) in enumerate(plan):
+      if kind == "rnn":
+        x = self._recurrent(width, f"rnn{index}")(x)
+        continue
+      if index == self._attention_index(plan):
+        x = SeparableAttention(
+          settings, self.attention_order, self.attention_style, name="separable_attention"
+        )(x)
+      x = block(width, settings, upsample, self.statistics, name=f"block{index}")(
+        x, condition, train
+      )
+    # Without this last normalisation learning fails altogether (appendix C).
+    x = jax.nn.relu(BatchNorm(settings, self.statistics, name="norm")(x, train))
+    x = Conv(3, (3, 3), settings, name="to_rgb")(x)
+    return {"clip": jnp.tanh(x.astype(jnp.promote_types(jnp.float32, x.dtype)))}
+
+  def _conditions(self, z, inputs):
+    """Returns [z; e(y)] and what conditional batch norm sees of it."""
+    if not self.num_classes:
+      return z, z
+    # The generator's shared table carries no spectral norm (BigGAN).
+    table = dataclasses.replace(self.settings, spectral=False)
+    embedding = Embed(self.num_classes, self.embedding_dim, table, name="embed")(inputs["label"])
+    both = jnp.concatenate([z, embedding], axis=-1)
+    return both, {"z_class": both, "class": embedding, "z": z}[self.condition]
+
+  def _recurrent(self, width, name):
+    settings = dataclasses.replace(
+      self.settings, spectral=self.settings.spectral and self.rnn_spectral
+    )
+    return ConvGRU(width, settings, self.rnn, self.rnn_activation, name=name)
+
+  def _plan(self):
+    """The layers after the first GRU: ("block" or "rnn", width, upsample)."""
+    stages = (self.resolution // 4).bit_length() - 1
+    plan = []
+    for stage, (before, after) in enumerate(zip(self.widths, self.widths[1:], strict=False)):
+      grows = stage < stages
+      if self.variant == "stacked_rnn" and stage:
+        plan.append(("rnn", before, False))
+      if self.doubled or self.variant == "stacked_rnn":
+        plan.append(("block", before, False))
+      plan.append(("block", after, grows))
+    if self.final_width:
+      plan.append(("block", self.final_width, False))
+    return plan
+
+  def _attention_index(self, plan):
+    """Index in `plan` of the block that separable attention stands before, or None."""
+    blocks = [i for i, (kind, _, _) in enumerate(plan) if kind == "block"]
+    upsampling = [i for i, (_, _, upsample) in enumerate(plan) if upsample]
+    return {
+      "last_block": blocks[-1],
+      "last_pair": blocks[-2] if len(blocks) > 1 else blocks[-1],
+      "last_upsampling": upsampling[-1],
+      "none": None,
+    }[self.attention_before]
+
+
+class Discriminator(nn.Module):
+  """BigGAN's discriminator on frames, or with its first blocks in 3-D on clips (A.2).
+
+  Attributes:
+    widths: channels of the residual blocks; all but the last halve height and width.
+    num_classes: 0 for no projection.
+    settings: see `LayerSettings`.
+    blocks_3d: how many of the first blocks are three-dimensional (0 spatial, 2 temporal).
+    plain_3d: make those plain convolutions (`PlainBlock3D`).
+    pool_time: 3-D blocks halve time too (thesis, DGMR); a remainder of one frame is dropped.
+    time_into: after the 3-D blocks, time goes into the "batch" or into the "channel" axis (which
+      the thesis found to bring about black videos).
+    min_size: no block shrinks height or width below this.
+    attention_resolution: self-attention after the block that reaches this size; 0 for none.
+  """
+
+  widths: tuple[int, ...]
+  num_classes: int
+  settings: LayerSettings
+  blocks_3d: int = 0
+  plain_3d: bool = False
+  pool_time: bool = True
+  time_into: str = "batch"
+  min_size: int = 1
+  attention_resolution: int = 0
+
+  @nn.compact
+  def __call__(self, clip, label=None, train: bool = True):
+    """Scores [B, T, H, W, 3] with `label` int [B] as [B, T'], one per frame or time step."""
+    del train  # no layer behaves differently
+    settings = self.settings
+    x = clip.astype(settings.dtype)
+    block = discriminator_block(settings)
+    for index, width in enumerate(self.widths):
+      deep = index < self.blocks_3d
+      shrink = index < len(self.widths) - 1 and x.shape[2] // 2 >= self.min_size
+      if deep and self.plain_3d:
+        x = PlainBlock3D(width, settings, name=f"block{index}")(x)
+      else:
+        pool = (2, 2) if shrink else ()
+        if deep and pool:
+          pool = (2 if self.pool_time else 1, *pool)
+        x = block(width, settings, pool, index > 0, 3 if deep else 2, name=f"block{index}")(x)
+      if index == self.blocks_3d - 1 and self.time_into == "channel":
+        x = jnp.moveaxis(x, 1, 3).reshape(x.shape[0], 1, *x.shape[2:4], -1)
+      if x.shape[2] == self.attention_resolution:
+        x = SelfAttention("hw", settings, pool=True, name="attention")(x)
+    return ProjectionHead(self.num_classes, settings, name="head")(x, label)
+
+
+@dataclasses.dataclass(frozen=True)
+class DvdGan(contract.VideoGan):
+  """DVD-GAN as a `VideoGan`.
+
+  Attributes:
+    latent_dim: size of z.
+    sampled_frames: k, frames the spatial discriminator sees of each clip.
+    downsampling: phi, see `layers.temporal.downsample`.
+    aggregation: see `objectives.losses.hinge_discriminator`.
+    generated_labels: "uniform" over the classes (BigGAN's code) or the real "batch"'s.
+    pixel_weight, pixel_start, pixel_form: the thesis' average pixel loss, see
+      `objectives.losses.average_pixel_loss`; weight 0 leaves it out, it enters at iteration start.
+  """
+
+  latent_dim: int = 120
+  sampled_frames: int = 8
+  downsampling: str = "pool2"
+  aggregation: str = "sum_before"
+  generated_labels: str = "uniform"
+  pixel_weight: float = 0.0
+  pixel_start: int = 0
+  pixel_form: str = "channel_means"
+
+  def latents(self, key, batch_size, frames=None, scale=1.0):
+    """z ~ N(0, scale^2 I) [B, latent_dim], the same for every frame (A.2)."""
+    del frames
+    return {"z": scale * jax.random.normal(key, (batch_size, self.latent_dim), jnp.float32)}
+
+  def generated_inputs(self, key, batch, step, frozen):
+    """Labels for the clips to generate."""
+    del step, frozen
+    if not self.num_classes:
+      return {}
+    if self.generated_labels == "batch":
+      return {"label": batch["label"]}
+    shape = batch["label"].shape
+    return {"label": jax.random.randint(key, shape, 0, self.num_classes, jnp.int32)}
+
+  def sampling_inputs(self, labels):
+    """Labels as they are; nothing without classes."""
+    return {"label": labels} if self.num_classes else {}
+
+  def views(self, key, samples, inputs):
+    """k frames for the spatial discriminator, phi(clip) for the temporal one."""
+    frames_key, crop_key = jax.random.split(key)
+    clip, views = samples["clip"], {}
+    if "spatial" in self.discriminators:
+      views["spatial"] = {"clip": temporal.sample_frames(frames_key, clip, self.sampled_frames)}
+    if "temporal" in self.discriminators:
+      views["temporal"] = {"clip": temporal.downsample(crop_key, clip, self.downsampling)}
+    if self.num_classes:
+      views = {name: {**view, "label": inputs["label"]} for name, view in views.items()}
+    return views
+
+  def discriminator_losses(self, real, generated, step):
+    """Hinge, each discriminator's real and generated side by name, weighted 1:1."""
+    del step
+    return losses.hinge_discriminator(real.scores, generated.scores, self.aggregation)
+
+  def generator_losses(self, generated, real, step):
+    """Minus the scores by discriminator, and the average pixel loss where it is asked for."""
+    parts = losses.hinge_generator(generated.scores, self.aggregation)
+    if self.pixel_weight:
+      pixel = losses.average_pixel_loss(
+        real.samples["clip"], generated.samples["clip"], self.pixel_form
+      )
+      parts["pixel"] = jnp.where(step >= self.pixel_start, self.pixel_weight * pixel, 0.0)
+    return parts
+
+
+def _check_switches(model):
+  """Refuses unknown values of the config's switches in one line each."""
+  generator, discriminator = model.generator, model.discriminator
+  _check("variant", generator.variant, ("single_rnn", "stacked_rnn"))
+  _check("condition", generator.condition, CONDITIONS)
+  _check("statistics", generator.statistics, STATISTICS)
+  _check("attention_before", generator.attention_before, ATTENTION_PLACES)
+  _check("time_into", discriminator.time_into, ("batch", "channel"))
+  _check("downsampling", discriminator.downsampling, temporal.DOWNSAMPLINGS)
+  _check("aggregation", model.aggregation, losses.AGGREGATIONS)
+  _check("generated_labels", model.generated_labels, ("uniform", "batch"))
+  _check("pixel_loss.form", model.pixel_loss.form, losses.PIXEL_FORMS)
+  if not 0 <= discriminator.sampled_frames <= model.frames:
+    raise UserError(
+      f"the spatial discriminator samples {discriminator.sampled_frames} frames of clips of "
+      f"{model.frames}"
+    )
+
+
+def _settings(model, policy, savings) -> LayerSettings:
+  return LayerSettings(
+    initializer=model.initializer,
+    dtype=policy.dtype,
+    param_dtype=policy.param_dtype,
+    precision=policy.precision,
+    savings=model.savings if savings is None else savings,
+    remat=model.remat,
+  )
+
+
+def build(config, savings: bool | None = None) -> DvdGan:
+  """Builds the system of `config` (see `configs/dvd_gan.py`).
+
+  Args:
+    config: the whole config; `config.model` and `config.precision` are read.
+    savings: overrides `config.model.savings`; False is the network as the paper writes it.
+
+  Raises:
+    UserError: on unknown switches or a resolution the width lists do not know.
+  """
+  model = config.model
+  _check_switches(model)
+  settings = _settings(model, precision.policy(config.precision), savings)
+  wide = model.generator
+  widths = multipliers(GENERATOR_MULTIPLIERS, model.resolution, wide.multipliers)
+  if model.resolution not in [4 * 2**stage for stage in range(1, len(widths))]:
+    raise UserError(
+      f"{len(widths)} generator widths cannot grow 4x4 to {model.resolution}x{model.resolution}; "
+      "the resolution must be 4 times a power of two with a width for every doubling"
+    )
+  generator = Generator(
+    widths=tuple(m * wide.channels for m in widths),
+    resolution=model.resolution,
+    num_classes=model.num_classes,
+    embedding_dim=model.embedding_dim,
+    settings=settings,
+    final_width=wide.final_multiplier * wide.channels,
+    **{
+      name: wide[name]
+      for name in (
+        "variant doubled condition statistics rnn rnn_activation rnn_spectral linear_spectral "
+        "full_attention attention_before attention_order attention_style"
+      ).split()
+    },
+  )
+  deep = model.discriminator
+  spatial = multipliers(DISCRIMINATOR_MULTIPLIERS, model.resolution, deep.multipliers)
+  common = dict(
+    num_classes=model.num_classes,
+    settings=settings,
+    attention_resolution=deep.attention_resolution,
+  )
+  discriminators = {}
+  if deep.sampled_frames:
+    discriminators["spatial"] = Discriminator(tuple(m * deep.channels for m in spatial), **common)
+  if deep.temporal:
+    discriminators["temporal"] = Discriminator(
+      tuple(m * deep.channels for m in (deep.temporal_multipliers or spatial)),
+      blocks_3d=2,
+      plain_3d=deep.plain_3d,
+      pool_time=deep.pool_time,
+      time_into=deep.time_into,
+      min_size=deep.temporal_min_size,
+      **common,
+    )
+  if not discriminators:
+    raise UserError("no discriminator: sampled_frames is 0 and temporal is off")
+  return DvdGan(
+    name=model.name,
+    generator=generator,
+    discriminators=discriminators,
+    frames=model.frames,
+    resolution=model.resolution,
+    num_classes=model.num_classes,
+    schedule=contract.Schedule(discriminator_steps=model.discriminator_steps),
+    spectral_eps=model.spectral_eps,
+    latent_dim=model.latent_dim,
+    sampled_frames=deep.sampled_frames,
+    downsampling=deep.downsampling,
+    aggregation=model.aggregation,
+    generated_labels=model.generated_labels,
+    pixel_weight=model.pixel_loss.weight,
+    pixel_start=model.pixel_loss.start,
+    pixel_form=model.pixel_loss.form,
+  )

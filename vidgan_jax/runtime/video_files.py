@@ -1,0 +1,329 @@
+"""Video files and pictures: a strict reader, and writers that never leave half a file.
+
+The reader refuses damaged files instead of concealing the damage as video players do. The writers
+give the same bytes for the same input and write under a temporary name that is renamed at the end.
+"""
+
+import contextlib
+import fractions
+import io
+import os
+import threading
+from collections.abc import Iterator
+
+import av
+import numpy as np
+from PIL import Image
+
+from vidgan_jax.runtime.errors import UserError
+
+DEFAULT_MAX_BYTES = 4 * 2**30
+# "explode" makes a decoder fail where it would conceal; max_pixels bounds the memory of a frame.
+_DECODER_OPTIONS = {"err_detect": "explode", "max_pixels": str(2**26)}
+_PADDING_VALUE = 127
+
+
+class VideoError(UserError):
+  """A video file that cannot be read as a whole.
+
+  Attributes:
+    path: the file.
+    reason: what is wrong with it, in a few words.
+  """
+
+  def __init__(self, path: str, reason: str):
+    super().__init__(f"{path}: {reason}")
+    self.path = path
+    self.reason = reason
+
+
+def read_video(
+  path: str | os.PathLike, *, short_side: int | None = None, max_bytes: int = DEFAULT_MAX_BYTES
+) -> tuple[np.ndarray, float]:
+  """Decodes a video file completely, or refuses it.
+
+  The frames are those that the decoder returns in order of presentation, none repeated or dropped
+  for a constant rate. Rotation metadata is applied, and pixels that are not square are resampled
+  in width. A file counts as whole only if no packet or frame is marked corrupt, the decoder reports
+  no error, and as many packets, frames and seconds arrive as the container announces. Headers may
+  announce a frame more than there is (HMDB-51's do). No codec has checksums throughout: a changed bit
+  that still decodes to some picture cannot be noticed.
+
+  Args:
+    path: the file.
+    short_side: resize so that the smaller of height and width has this many pixels (Pillow's
+      bilinear filter, which averages over the area when it makes pictures smaller); None keeps the
+      size.
+    max_bytes: refuse a video whose returned frames would take more memory than this.
+
+  Returns:
+    The frames, uint8 [T, H, W, 3], and the average frame rate in frames per second.
+
+  Raises:
+    VideoError: the file is missing, is no video, is damaged, or is too large.
+  """
+  path = os.fspath(path)
+  if not os.path.isfile(path):
+    raise VideoError(path, "no such file")
+  try:
+    # Titles in old files are not always UTF-8, and nobody reads them here.
+    with av.open(path, metadata_errors="replace") as container:
+      stream = container.streams.best("video")
+      if stream is None:
+        raise VideoError(path, "holds no video stream")
+      rate = stream.average_rate or stream.guessed_rate or 25
+      frames = _decode(container, stream, path, short_side, max_bytes)
+  except (av.error.FFmpegError, OSError, ValueError) as error:
+    raise VideoError(path, f"not readable as a video ({_reason(error)})") from error
+  return frames, float(rate)
+
+
+def _decode(container, stream, path: str, short_side: int | None, max_bytes: int) -> np.ndarray:
+  """Decodes all frames of a stream and compares their number with what the container announces."""
+  stream.codec_context.options = dict(_DECODER_OPTIONS)
+  stream.codec_context.thread_count = 1  # callers decode many files at once
+  frames, size, packets, discarded, end = [], 0, 0, 0, 0.0
+  # All streams are read, for the file's end is where the last of them ends.
+  for packet in container.demux():
+    if packet.pts is not None and packet.time_base:
+      end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+    if packet.stream.index != stream.index:
+      continue
+    is_flush = packet.size == 0 and packet.dts is None
+    packets += not is_flush
+    discarded += packet.is_discard
+    if packet.is_corrupt:
+      raise VideoError(path, f"damaged or cut off at frame {len(frames)}")
+    if packet.size == 0 and not is_flush:
+      continue  # an empty packet repeats the frame before; to the decoder it would mean the end
+    try:
+      decoded = packet.decode()
+    except av.error.FFmpegError as error:
+      raise VideoError(path, f"damaged at frame {len(frames)} ({_reason(error)})") from error
+    for frame in decoded:
+      if frame.is_corrupt:
+        raise VideoError(path, f"damaged at frame {len(frames)}")
+      image = _to_array(frame, stream.sample_aspect_ratio, short_side)
+      size += image.nbytes
+      if size > max_bytes:
+        raise VideoError(path, f"needs more than the limit of {max_bytes} bytes of memory")
+      if frames and image.shape != frames[0].shape:
+        raise VideoError(path, f"changes its size at frame {len(frames)}")
+      frames.append(image)
+  if not frames:
+    raise VideoError(path, "holds no frames")
+  _check_complete(container, stream, path, len(frames), packets, discarded, end)
+  return np.stack(frames)
+
+
+def _check_complete(
+  container, stream, path: str, frames: int, packets: int, discarded: int, end: float
+) -> None:
+  """Raises VideoError where less arrived than the container announces."""
+  if packets < stream.frames - 1:
+    raise VideoError(path, f"cut off: {packets} of {stream.frames} frames are there")
+  # A few packets per video may show nothing of their own ("not coded" pictures of MPEG-4).
+  if frames < packets - discarded - max(1, packets // 50):
+    raise VideoError(path, f"damaged: {frames} of {packets - discarded} frames decode")
+  if container.duration:
+    announced = (container.duration + (container.start_time or 0)) / av.time_base
+    # Matroska and WebM do not count their frames; there the time is all there is to go by.
+    tolerance = max(0.5 if stream.frames else 0.0, 2.0 / float(stream.average_rate or 25))
+    if end < announced - tolerance:
+      raise VideoError(path, f"cut off: ends at {end:.1f} s of {announced:.1f} s")
+
+
+def _to_array(frame, pixel_aspect, short_side: int | None) -> np.ndarray:
+  """Returns a decoded frame as it is meant to be seen, uint8 [H, W, 3]."""
+  image = frame.to_ndarray(format="rgb24")
+  height, width = image.shape[:2]
+  # Absurd aspects are damage or malice; ignoring them bounds the memory.
+  if pixel_aspect and 0.25 <= pixel_aspect <= 4:
+    width = max(1, round(width * pixel_aspect))
+  if short_side is not None:
+    scale = short_side / min(height, width)
+    height, width = (max(short_side, round(side * scale)) for side in (height, width))
+  if (height, width) != image.shape[:2]:
+    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+    image = np.asarray(resized)
+  # The display matrix turns counter-clockwise by this angle, as rot90 does.
+  return np.rot90(image, round(frame.rotation / 90) % 4)
+
+
+def _reason(error: BaseException) -> str:
+  """A short text of an error without the file's path, which the caller names."""
+  text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+  return text.splitlines()[0]
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike) -> Iterator[str]:
+  """Gives a temporary name in the folder of `path` that becomes `path` when the block ends well.
+
+  The folder is created if need be. When the block raises, the temporary file is removed and `path`
+  stays as it was.
+
+  Raises:
+    UserError: the folder or the file cannot be written.
+  """
+  path = os.path.abspath(os.fspath(path))
+  folder, name = os.path.split(path)
+  temporary = os.path.join(folder, f".{name}.{os.getpid()}.{threading.get_ident()}.tmp")
+  try:
+    os.makedirs(folder, exist_ok=True)
+    yield temporary
+    os.replace(temporary, path)
+  except OSError as error:
+    raise UserError(f"{path}: cannot be written ({_reason(error)})") from error
+  finally:
+    with contextlib.suppress(OSError):
+      os.remove(temporary)
+
+
+def write_mp4(path: str | os.PathLike, clip: np.ndarray, frame_rate: float, scale: int = 1) -> None:
+  """Writes a clip as MP4 (H.264, yuv420p, constant quality 12), playable everywhere.
+
+  Args:
+    path: the file to write.
+    clip: uint8 [T, H, W, 3]. Odd sizes are padded by repeating the last row or column, for the
+      format stores colour at half resolution.
+    frame_rate: frames per second.
+    scale: enlarge by this whole factor (nearest neighbour), for clips too small to be seen.
+
+  Raises:
+    ValueError: the clip is not of that kind, or the frame rate is not positive.
+    UserError: the file cannot be written.
+  """
+  _check_clip(clip, frame_rate)
+  clip = clip.repeat(scale, axis=1).repeat(scale, axis=2)
+  _, height, width, _ = clip.shape
+  clip = np.pad(clip, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+  # One thread and no version strings: the same clip gives the same bytes on any machine.
+  options = {"crf": "12", "preset": "medium", "threads": "1", "flags": "+bitexact"}
+  container_options = {"movflags": "+faststart", "fflags": "+bitexact"}
+  with atomic_file(path) as temporary:
+    with av.open(temporary, "w", format="mp4", container_options=container_options) as container:
+      rate = fractions.Fraction(frame_rate).limit_denominator(1001)
+      stream = container.add_stream("libx264", rate=rate, options=options)
+      stream.height, stream.width = clip.shape[1:3]
+      stream.pix_fmt = "yuv420p"
+      stream.codec_context.colorspace = av.video.reformatter.Colorspace.ITU601
+      stream.codec_context.color_range = av.video.reformatter.ColorRange.MPEG
+      for image in clip:
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        container.mux(stream.encode(frame))
+      container.mux(stream.encode())
+
+
+def gif_bytes(clip: np.ndarray, frame_rate: float) -> bytes:
+  """Encodes a clip as a looping GIF with one palette of 256 colours for all frames.
+
+  Frames that equal the one before are stored as a longer duration.
+
+  Args:
+    clip: uint8 [T, H, W, 3].
+    frame_rate: frames per second; GIF counts in 1/100 s, so single frames are shown up to 5 ms
+      shorter or longer, and rates above 50 play at 50.
+
+  Returns:
+    The file's content.
+
+  Raises:
+    ValueError: the clip is not of that kind, or the frame rate is not positive.
+  """
+  _check_clip(clip, frame_rate)
+  frames, height, width, _ = clip.shape
+  # The palette is made from all frames at once; of very large clips, from every n-th row.
+  rows = clip.reshape(frames * height, width, 3)
+  palette = Image.fromarray(rows[:: 1 + rows.shape[0] * width // 2**22]).quantize(256)
+  images = [
+    Image.fromarray(image).quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+    for image in clip
+  ]
+  ticks = np.round(np.arange(frames + 1) * (100.0 / min(frame_rate, 50.0))).astype(int)
+  buffer = io.BytesIO()
+  images[0].save(
+    buffer,
+    format="GIF",
+    save_all=True,
+    append_images=images[1:],
+    duration=[int(tick) * 10 for tick in np.diff(ticks)],
+    loop=0,
+    optimize=False,
+  )
+  return buffer.getvalue()
+
+
+def write_gif(path: str | os.PathLike, clip: np.ndarray, frame_rate: float) -> None:
+  """Writes a clip as a looping GIF; see `gif_bytes`.
+
+  Raises:
+    ValueError: the clip is not uint8 [T, H, W, 3], or the frame rate is not positive.
+    UserError: the file cannot be written.
+  """
+  content = gif_bytes(clip, frame_rate)
+  with atomic_file(path) as temporary, open(temporary, "wb") as file:
+    file.write(content)
+
+
+def grid(clips: np.ndarray, columns: int | None = None, padding: int = 2) -> np.ndarray:
+  """Arranges clips as the tiles of one clip, row by row, on a grey ground.
+
+  Args:
+    clips: uint8 [N, T, H, W, 3].
+    columns: tiles per row; None makes the grid about square.
+    padding: pixels between tiles.
+
+  Returns:
+    uint8 [T, rows * (H + padding) - padding, columns * (W + padding) - padding, 3].
+
+  Raises:
+    ValueError: the clips are not of that kind, or columns is below 1.
+  """
+  if clips.dtype != np.uint8 or clips.ndim != 5 or clips.shape[-1] != 3 or 0 in clips.shape:
+    raise ValueError(f"expected uint8 [N, T, H, W, 3], got {clips.dtype} {list(clips.shape)}")
+  number, frames, height, width, _ = clips.shape
+  columns = int(np.ceil(np.sqrt(number))) if columns is None else columns
+  if columns < 1 or padding < 0:
+    raise ValueError(f"columns {columns} must be at least 1 and padding {padding} at least 0")
+  rows = -(-number // columns)
+  shape = (frames, rows * (height + padding), columns * (width + padding), 3)
+  tiles = np.full(shape, _PADDING_VALUE, np.uint8)
+  for index, clip in enumerate(clips):
+    row, column = divmod(index, columns)
+    top, left = row * (height + padding), column * (width + padding)
+    tiles[:, top : top + height, left : left + width] = clip
+  return tiles[:, : shape[1] - padding, : shape[2] - padding]
+
+
+def contact_sheet(
+  clips: np.ndarray, path: str | os.PathLike | None = None, padding: int = 2
+) -> np.ndarray:
+  """Arranges clips as one picture: a row per clip, a column per frame.
+
+  Args:
+    clips: uint8 [N, T, H, W, 3].
+    path: where to write the picture as PNG; None does not write it.
+    padding: pixels between frames.
+
+  Returns:
+    The picture, uint8 [N * (H + padding) - padding, T * (W + padding) - padding, 3].
+
+  Raises:
+    ValueError: the clips are not of that kind.
+    UserError: the file cannot be written.
+  """
+  frames_as_clips = clips.reshape(-1, 1, *clips.shape[2:])
+  sheet = grid(frames_as_clips, columns=clips.shape[1], padding=padding)[0]
+  if path is not None:
+    with atomic_file(path) as temporary:
+      Image.fromarray(sheet).save(temporary, format="PNG")
+  return sheet
+
+
+def _check_clip(clip: np.ndarray, frame_rate: float) -> None:
+  """Raises ValueError unless the clip is uint8 [T, H, W, 3] and the frame rate is positive."""
+  if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[-1] != 3 or 0 in clip.shape:
+    raise ValueError(f"expected uint8 [T, H, W, 3], got {clip.dtype} {list(clip.shape)}")
+  if not frame_rate > 0:
+    raise ValueError(f"the frame rate {frame_rate} is not positive")

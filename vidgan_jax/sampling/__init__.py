@@ -1,0 +1,1 @@
+"""Drawing clips from a trained generator."""

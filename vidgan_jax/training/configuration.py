@@ -1,0 +1,131 @@
+"""What every config holds besides its model, and how config files read their argument."""
+
+import json
+
+import ml_collections
+
+from vidgan_jax.runtime.errors import UserError
+
+
+def base_config() -> ml_collections.ConfigDict:
+  """Returns the fields that every experiment has, without `model`.
+
+  A config file fills in `config.model` and changes what its experiment needs.
+  """
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.batch_size = 512  # clips per update, over all devices
+  config.num_iterations = 300_000  # generator updates
+  config.precision = "auto"  # auto, bfloat16, float32 (float64 for tests)
+
+  config.data = ml_collections.ConfigDict()
+  config.data.name = "moving_shapes"  # moving_shapes, npz, video_folder
+  config.data.directory = ""  # folder, or the .npz file
+  config.data.num_examples = 50_000  # moving_shapes: scenes
+  config.data.seed = 0  # moving_shapes: which scenes
+  config.data.stride = 1  # frames from one to the next
+  config.data.split_number = 1  # video_folder: which official split
+  config.data.horizontal_flip = False
+  config.data.crop = "random"  # random or center
+  config.data.cache_directory = ""  # decoded frames; empty is the user's cache folder
+  config.data.min_clips = 1  # fewer usable clips refuse to train
+
+  config.optimizer = ml_collections.ConfigDict()
+  config.optimizer.generator_lr = 1e-4
+  config.optimizer.discriminator_lr = 2e-4
+  config.optimizer.beta1 = 0.0
+  config.optimizer.beta2 = 0.999
+  config.optimizer.eps = 1e-8
+  config.optimizer.orthogonal_penalty = 0.0  # beta of BigGAN's penalty on the generator
+
+  config.ema = ml_collections.ConfigDict()
+  config.ema.decay = 0.9999
+  config.ema.start = 20_000  # before this iteration the average is a copy
+
+  config.log_every = 100  # iterations; the first is always logged
+  config.checkpoint_every = 1000
+  config.checkpoints_kept = 3
+  config.sample_every = 1000  # iterations; 0 never draws samples
+
+  config.guard = ml_collections.ConfigDict()
+  config.guard.dark_level = 0.05  # a clip whose mean pixel in [0, 1] is below is dark
+  config.guard.dark_fraction = 0.95  # stop where more generated clips than this are dark ...
+  config.guard.dark_patience = 10  # ... at this many logged iterations in a row; 0 never stops
+  return config
+
+
+def parse_argument(argument: str, known) -> tuple[str, bool]:
+  """Reads a config file's argument, "name" or "name,runlocal".
+
+  Args:
+    argument: what follows the colon in --config=file.py:argument.
+    known: names the file knows; the first is taken where the argument names none.
+
+  Returns:
+    (name, whether to shrink the experiment to a laptop).
+
+  Raises:
+    UserError: on anything else, listing what is known.
+  """
+  known = list(known)
+  words = [word for word in (argument or "").split(",") if word]
+  runlocal = "runlocal" in words
+  names = [word for word in words if word != "runlocal"]
+  if len(names) > 1 or any(name not in known for name in names):
+    raise UserError(
+      f"unknown config argument {argument!r}; known: {', '.join(known)} "
+      "(each also as name,runlocal)"
+    )
+  return (names[0] if names else known[0]), runlocal
+
+
+def to_json(config) -> str:
+  """The config as indented JSON."""
+  return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+def from_json(text: str) -> ml_collections.ConfigDict:
+  """Reads what `to_json` wrote."""
+  return ml_collections.ConfigDict(json.loads(text))
+
+
+# What may change when a run continues: none of it enters an update.
+_FREE = (
+  "num_iterations",
+  "log_every",
+  "checkpoint_every",
+  "checkpoints_kept",
+  "sample_every",
+  "guard",
+  "data.directory",
+  "data.cache_directory",
+  "data.min_clips",
+  "model.remat",
+)
+
+
+def first_difference(old, new) -> str | None:
+  """Names the first field, in the order of their names, in which a run's config differs.
+
+  Fields that do not enter an update (lengths, cadences, folders, the guard) may differ.
+
+  Returns:
+    "field: old value there, new value here", or None.
+  """
+  old, new = _flatten(old), _flatten(new)
+  for name in sorted({*old, *new}):
+    if any(name == free or name.startswith(free + ".") for free in _FREE):
+      continue
+    if old.get(name) != new.get(name):
+      return f"{name}: {old.get(name)!r} there, {new.get(name)!r} here"
+  return None
+
+
+def _flatten(config, prefix=""):
+  flat = {}
+  for name, value in config.items():
+    if isinstance(value, dict | ml_collections.ConfigDict):
+      flat.update(_flatten(value, f"{prefix}{name}."))
+    else:
+      flat[prefix + name] = list(value) if isinstance(value, tuple | list) else value
+  return flat

@@ -1,0 +1,88 @@
+"""The state of a run: one frozen pytree, no keys, no host objects."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from vidgan_jax.layers import normalization, spectral_norm
+from vidgan_jax.runtime import streams
+
+
+class Network(struct.PyTreeNode):
+  """One network in training.
+
+  Attributes:
+    params: nested dict of parameters, float32.
+    spectral: power-iteration vectors u, at the paths of their weights; advanced once in each update
+      of this network and in no other.
+    batch_stats: running moments of batch normalisation, moved once in each update of this network.
+    optimizer: Optax state.
+  """
+
+  params: Any
+  spectral: Any
+  batch_stats: Any
+  optimizer: Any
+
+
+class Average(struct.PyTreeNode):
+  """Exponential moving average of the generator, what samples are drawn from.
+
+  Parameters and running moments of batch normalisation are averaged. The power-iteration vectors
+  are not: whoever uses the average normalises its weights from the live generator's vectors, which
+  are within one step of the average's own (tested), while an average of unit vectors is no unit
+  vector.
+  """
+
+  params: Any
+  batch_stats: Any
+
+
+class TrainState(struct.PyTreeNode):
+  """State after `step` iterations."""
+
+  step: jax.Array
+  generator: Network
+  discriminators: dict[str, Network]
+  ema: Average
+
+
+def create(gan, optimizers, seed: int) -> TrainState:
+  """Draws the state before the first iteration; pure, to be jitted with output shardings."""
+  variables = gan.init(streams.key(seed, streams.INITIALIZATION))
+
+  def network(variables, optimizer: optax.GradientTransformation):
+    params = variables["params"]
+    return Network(
+      params=params,
+      spectral=variables.get(spectral_norm.COLLECTION, {}),
+      batch_stats=variables.get(normalization.COLLECTION, {}),
+      optimizer=optimizer.init(params),
+    )
+
+  generator = network(variables["generator"], optimizers.generator)
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    generator=generator,
+    discriminators={
+      name: network(v, optimizers.discriminator) for name, v in variables["discriminators"].items()
+    },
+    # Copies: the state is donated to the step, and one buffer cannot be donated twice.
+    ema=jax.tree.map(jnp.copy, Average(generator.params, generator.batch_stats)),
+  )
+
+
+def generator_variables(state: TrainState, *, use_ema: bool = True, eps: float = 1e-8):
+  """Variables to generate with: spectrally normalised weights and running moments.
+
+  Args:
+    state: of a run.
+    use_ema: the average's parameters and moments, or the live ones.
+    eps: `VideoGan.spectral_eps`.
+  """
+  source = state.ema if use_ema else state.generator
+  weights, _, _ = spectral_norm.normalize(source.params, state.generator.spectral, eps=eps)
+  return {"params": weights, normalization.COLLECTION: source.batch_stats}

@@ -1,0 +1,274 @@
+"""One iteration of training, for any `VideoGan`, as one program.
+
+Discriminator updates and the generator's update run in the system's order in one jitted function
+of (state, batch, frozen). Spectral normalisation happens once per network and update, outside the
+modules: `_Use` holds the normalised weights and carries gradients back through sigma.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from vidgan_jax.layers import normalization, spectral_norm
+from vidgan_jax.models.contract import Side, VideoGan
+from vidgan_jax.runtime import streams
+from vidgan_jax.training.optimizers import Optimizers
+from vidgan_jax.training.state import Average, Network, TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class _Use:
+  """A network's weights as one update uses them.
+
+  Attributes:
+    weights: spectrally normalised.
+    pullback: maps gradients by weights to gradients by parameters.
+    spectral: the vectors after this update's power iteration.
+    sigmas: {path: largest singular value}.
+    batch_stats: running moments.
+  """
+
+  weights: Any
+  pullback: Callable
+  spectral: Any
+  sigmas: dict
+  batch_stats: Any
+
+  def variables(self, weights=None):
+    """Flax variables; `weights` in place of its own where a gradient is taken."""
+    return {
+      "params": self.weights if weights is None else weights,
+      normalization.COLLECTION: self.batch_stats,
+    }
+
+
+def _use(network: Network, eps: float) -> _Use:
+  def normalize(params):
+    weights, spectral, sigmas = spectral_norm.normalize(params, network.spectral, eps=eps)
+    return weights, (spectral, sigmas)
+
+  weights, pullback, (spectral, sigmas) = jax.vjp(normalize, network.params, has_aux=True)
+  return _Use(weights, lambda g: pullback(g)[0], spectral, sigmas, network.batch_stats)
+
+
+def _interleave(real, generated):
+  """Two batches as one of twice the size, example by example.
+
+  Examples of one device stay there; joining end to end would move half of them.
+  """
+  return jax.tree.map(
+    lambda r, g: jnp.stack([r, g.astype(r.dtype)], 1).reshape(-1, *r.shape[1:]), real, generated
+  )
+
+
+def _separate(joint):
+  split = lambda which: jax.tree.map(lambda a: a.reshape(-1, 2, *a.shape[1:])[:, which], joint)
+  return split(0), split(1)
+
+
+def _updated(network: Network, use: _Use, gradients, optimizer, reported) -> Network:
+  """The network after one optimizer step on `gradients` by parameters."""
+  updates, optimizer_state = optimizer.update(gradients, network.optimizer, network.params)
+  moments = network.batch_stats
+  for moment in reported:
+    moments = normalization.blend(moments, moment) if moment else moments
+  return Network(
+    params=optax.apply_updates(network.params, updates),
+    spectral=use.spectral,
+    batch_stats=moments,
+    optimizer=optimizer_state,
+  )
+
+
+def _pixel_metrics(side: str, clip, dark_level: float):
+  """Mean pixel per channel in [0, 1] and the fraction of dark clips (thesis 4.5)."""
+  pixels = (clip.astype(jnp.float32) + 1) / 2
+  means = jnp.mean(pixels, axis=(0, 1, 2, 3))
+  dark = jnp.mean(jnp.mean(pixels, axis=(1, 2, 3, 4)) < dark_level, dtype=jnp.float32)
+  names = ("red", "green", "blue")
+  metrics = {f"pixel/{side}_{name}": means[i] for i, name in enumerate(names)}
+  return {**metrics, f"pixel/{side}_dark": dark}
+
+
+class Iteration:
+  """One iteration of `gan`: a pure function (state, batch, frozen) -> (state, metrics).
+
+  `batch` is {"clip": uint8 [D steps, B, T, H, W, 3], "label": int32 [D steps, B]}; the generator's
+  update sees the last of its real batches. `frozen` holds variables of frozen earlier stages, {}
+  where there are none. `metrics` is {name: scalar}: losses by part and in sum, gradient norms by
+  parameters, mean scores, the largest sigma, pixel statistics; of the discriminators the mean over
+  their updates.
+  """
+
+  def __init__(self, gan: VideoGan, optimizers: Optimizers, config):
+    self.gan, self.optimizers = gan, optimizers
+    self.seed = config.seed
+    self.ema_decay, self.ema_start = config.ema.decay, config.ema.start
+    self.dark_level = config.guard.dark_level
+
+  def __call__(self, state: TrainState, batch, frozen=None):
+    """Runs the iteration; see the class."""
+    schedule, frozen = self.gan.schedule, frozen or {}
+    steps = schedule.discriminator_steps
+    last = jax.tree.map(lambda a: a[-1], batch)
+    metrics, collected, generated = {}, [], None
+    # One normalisation of the generator serves every discriminator update before its own.
+    use = _use(state.generator, self.gan.spectral_eps)
+    if schedule.generator_first:
+      state, generated, metrics = self._update_generator(state, use, last, frozen, 0)
+      use = _use(state.generator, self.gan.spectral_eps)
+    for microstep in range(steps):
+      real = jax.tree.map(lambda a, i=microstep: a[i], batch)
+      shared = generated if schedule.shared_fakes and microstep == 0 else None
+      state, result = self._update_discriminators(state, use, real, frozen, microstep, shared)
+      collected.append(result)
+    if not schedule.generator_first:
+      microstep = steps - 1 if schedule.shared_fakes else steps
+      state, _, metrics = self._update_generator(state, use, last, frozen, microstep)
+    means = jax.tree.map(lambda *values: sum(values) / steps, *collected)
+    return state.replace(step=state.step + 1), {**means, **metrics}
+
+  def _key(self, stream, state, microstep):
+    return streams.key(self.seed, stream, state.step, microstep)
+
+  def _generate(self, weights, use, state, batch, frozen, microstep):
+    """Draws latents and inputs and generates clips for one update; returns (Side, reported)."""
+    key = lambda stream: self._key(stream, state, microstep)
+    size = batch["label"].shape[0]
+    latents = self.gan.latents(key(streams.LATENTS), size)
+    inputs = self.gan.generated_inputs(key(streams.INPUTS), batch, state.step, frozen)
+    samples, reported = self.gan.generate(
+      use.variables(weights), latents, inputs, key(streams.NOISE_GENERATOR), True
+    )
+    return Side(inputs=inputs, samples=samples, latents=latents), reported
+
+  def _real(self, state, batch, microstep):
+    samples = self.gan.real_samples(self._key(streams.REAL, state, microstep), batch)
+    return Side(inputs=self.gan.real_inputs(batch), samples=samples)
+
+  def _update_discriminators(self, state, use, batch, frozen, microstep, shared):
+    gan = self.gan
+    key = lambda stream: self._key(stream, state, microstep)
+    real = self._real(state, batch, microstep)
+    fake = shared
+    if fake is None:
+      fake, _ = self._generate(use.weights, use, state, batch, frozen, microstep)
+    fake = jax.lax.stop_gradient(fake)
+    uses = {n: _use(network, gan.spectral_eps) for n, network in state.discriminators.items()}
+    noise, penalty = key(streams.NOISE_DISCRIMINATOR), key(streams.PENALTY)
+    real_views = gan.views(key(streams.VIEWS_REAL), real.samples, real.inputs)
+    fake_views = gan.views(key(streams.VIEWS_GENERATED), fake.samples, fake.inputs)
+
+    def loss(weights):
+      def score(name, view):
+        return gan.discriminate(name, uses[name].variables(weights[name]), view, noise)
+
+      real_scores, fake_scores, reported = {}, {}, {}
+      for name in weights:
+        if gan.joint_scores:
+          joint, _ = score(name, _interleave(real_views[name], fake_views[name]))
+          real_scores[name], fake_scores[name] = _separate(joint)
+          reported[name] = []
+        else:
+          real_scores[name], from_real = score(name, real_views[name])
+          fake_scores[name], from_fake = score(name, fake_views[name])
+          reported[name] = [r.get(normalization.COLLECTION) for r in (from_real, from_fake)]
+      parts = gan.discriminator_losses(
+        real.replace(scores=real_scores), fake.replace(scores=fake_scores), state.step
+      )
+      parts |= gan.penalties(lambda n, v: score(n, v)[0], real_views, fake_views, penalty)
+      return sum(parts.values()), (parts, real_scores, fake_scores, reported)
+
+    weights = {name: u.weights for name, u in uses.items()}
+    gradients, (parts, real_scores, fake_scores, reported) = jax.grad(loss, has_aux=True)(weights)
+    metrics = {f"loss/discriminator/{name}": value for name, value in parts.items()}
+    metrics["loss/discriminator"] = sum(parts.values())
+    metrics |= _pixel_metrics("real", real.samples["clip"], self.dark_level)
+    networks = {}
+    for name, network in state.discriminators.items():
+      by_params = uses[name].pullback(gradients[name])
+      metrics[f"gradient_norm/{name}"] = optax.global_norm(by_params)
+      metrics[f"sigma_max/{name}"] = _largest(uses[name].sigmas)
+      for side, scores in (("real", real_scores), ("generated", fake_scores)):
+        metrics[f"score/{name}_{side}"] = _mean(scores[name])
+      network = _updated(
+        network, uses[name], by_params, self.optimizers.discriminator, reported[name]
+      )
+      networks[name] = self._constrained(name, network, state.step, microstep)
+    return state.replace(discriminators=networks), metrics
+
+  def _constrained(self, name, network, step, microstep):
+    """Applies the system's constraint after the last discriminator update of every period."""
+    period = self.gan.constraint_period
+    if not period or microstep != self.gan.schedule.discriminator_steps - 1:
+      return network
+    variables = {"params": network.params, normalization.COLLECTION: network.batch_stats}
+    params = jax.lax.cond(
+      (step + 1) % period == 0,
+      lambda v: self.gan.constrain(name, v),
+      lambda v: v["params"],
+      variables,
+    )
+    return network.replace(params=params)
+
+  def _update_generator(self, state, use, batch, frozen, microstep):
+    gan = self.gan
+    key = lambda stream: self._key(stream, state, microstep)
+    real = self._real(state, batch, microstep)
+    uses = {n: _use(network, gan.spectral_eps) for n, network in state.discriminators.items()}
+
+    def loss(weights):
+      fake, reported = self._generate(weights, use, state, batch, frozen, microstep)
+      views = gan.views(key(streams.VIEWS_GENERATED), fake.samples, fake.inputs)
+      noise = key(streams.NOISE_DISCRIMINATOR)
+      scores = {
+        name: gan.discriminate(name, uses[name].variables(), views[name], noise)[0] for name in uses
+      }
+      fake = fake.replace(scores=scores)
+      parts = gan.generator_losses(fake, real, state.step)
+      return sum(parts.values()), (parts, fake, reported)
+
+    gradients, (parts, fake, reported) = jax.grad(loss, has_aux=True)(use.weights)
+    by_params = use.pullback(gradients)
+    moments = [reported.get(normalization.COLLECTION)]
+    generator = _updated(state.generator, use, by_params, self.optimizers.generator, moments)
+    metrics = {f"loss/generator/{name}": value for name, value in parts.items()}
+    metrics["loss/generator"] = sum(parts.values())
+    metrics["gradient_norm/generator"] = optax.global_norm(by_params)
+    metrics["sigma_max/generator"] = _largest(use.sigmas)
+    metrics |= _pixel_metrics("generated", fake.samples["clip"], self.dark_level)
+    ema = self._average(state.ema, generator, state.step)
+    return state.replace(generator=generator, ema=ema), fake, metrics
+
+  def _average(self, ema: Average, generator: Network, step) -> Average:
+    """Moves the average towards the new generator; a copy before its start (DVD-GAN A.3)."""
+    decay = jnp.where(step + 1 < self.ema_start, 0.0, self.ema_decay)
+
+    def move(old, new):
+      # Written so that decay 0 gives the new value to the bit.
+      return (decay * old + (1 - decay) * new).astype(old.dtype)
+
+    return jax.tree.map(move, ema, Average(generator.params, generator.batch_stats))
+
+
+def _largest(sigmas):
+  return jnp.max(jnp.stack(list(sigmas.values()))) if sigmas else jnp.zeros(())
+
+
+def _mean(scores):
+  return jnp.mean(jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(scores)]))
+
+
+def compile_iteration(iteration: Iteration, state, batch, mesh, frozen=None):
+  """Lowers and compiles the iteration for arrays or shapes like those given, state donated.
+
+  Returns:
+    the compiled function (state, batch, frozen) -> (state, metrics).
+  """
+  del mesh
+  jitted = jax.jit(iteration.__call__, donate_argnums=0)
+  return jitted.lower(state, batch, frozen or {}).compile()
