@@ -7,17 +7,17 @@ NAME,runlocal shrinks any of them to seconds per iteration on a CPU with the sam
 embedded moving shapes. Table 1 and 2 are the DVD-GAN paper's; none of its scores has been
 reproduced with this code yet, and the I3D and C3D scores need their own evaluation.
 
-| NAME                     | paper          | FID / IS there  | G, D_S, D_T parameters | hardware there   |
-|--------------------------|----------------|-----------------|------------------------|------------------|
-| kinetics600_64x12        | Table 1, row 1 | 0.91 / 61.10    | 182, 154, 163 M        | 32-512 TPUv3     |
-| kinetics600_64x48        | Table 1, row 2 | 12.92 / 97.62   | 48, 154, 163 M         | cores, 12-96 h   |
-| kinetics600_128x12       | Table 1, row 3 | 2.16 / 55.09    | 143, 155, 157 M        | (A.3, section 4) |
-| kinetics600_128x48       | Table 1, row 4 | 31.50 / 111.19  | 141, 155, 157 M        |                  |
-| kinetics600_256x12       | Table 1, row 5 | 3.35 / 59.74    | see `summarize`        |                  |
-| ucf101_128x16            | Table 2        | IS 32.97        | see `summarize`        |                  |
-| kinetics600_phi_*, _k_*  | Figure 7       | curves          | as row 1               | 100k iterations  |
-| thesis_kinetics400       | thesis, text   | 11.92 / 20.76   | 31, 39, 6 M            | 8 V100, 4-5 days |
-| thesis_kinetics400_code  | its code       | the same run    | 30, 39, 6 M            |                  |
+| NAME                    | paper          | FID / IS there | G, D_S, D_T params | hardware there |
+|-------------------------|----------------|----------------|--------------------|----------------|
+| kinetics600_64x12       | Table 1, row 1 | 0.91 / 61.10   | 182, 154, 163 M    | 32-512 TPUv3   |
+| kinetics600_64x48       | Table 1, row 2 | 12.92 / 97.62  | 48, 154, 163 M     | cores, 12-96 h |
+| kinetics600_128x12      | Table 1, row 3 | 2.16 / 55.09   | 143, 155, 157 M    | (A.3)          |
+| kinetics600_128x48      | Table 1, row 4 | 31.50 / 111.19 | 141, 155, 157 M    |                |
+| kinetics600_256x12      | Table 1, row 5 | 3.35 / 59.74   | see `summarize`    |                |
+| ucf101_128x16           | Table 2        | IS 32.97       | see `summarize`    |                |
+| kinetics600_phi_*, _k_* | Figure 7       | curves         | as row 1           |                |
+| thesis_kinetics400      | thesis, text   | 11.92 / 20.76  | 31, 39, 6 M        | 8 V100, 110k   |
+| thesis_kinetics400_code | its code       | the same run   | 30, 39, 6 M        | its., 4-5 days |
 
 Time: one iteration of the first row costs 4,517 TFLOP at batch 512 (`summarize` prints the floor
 for any device): 5.7 s at 790 TFLOP/s.
@@ -25,7 +25,8 @@ for any device): 5.7 s at 790 TFLOP/s.
 
 import ml_collections
 
-from vidgan_jax.training import configuration
+from vidgan_jax.models import dvd_gan_config
+from vidgan_jax.runtime import configuration
 
 _ROWS = {
   "kinetics600_64x12": dict(),
@@ -48,60 +49,6 @@ _ROWS = {
   "thesis_kinetics400": dict(thesis="text"),
   "thesis_kinetics400_code": dict(thesis="code"),
 }
-
-
-def model_config() -> ml_collections.ConfigDict:
-  """DVD-GAN's first version at 64x64x12 with every switch at its default."""
-  model = ml_collections.ConfigDict()
-  model.name = "dvd_gan"
-  model.resolution = 64
-  model.frames = 12
-  model.num_classes = 600  # 0: unconditional, no labels anywhere
-  model.latent_dim = 120
-  model.embedding_dim = 120
-  model.initializer = "orthogonal"  # or normal02
-  model.spectral_eps = 1e-8
-  model.discriminator_steps = 2
-  model.aggregation = "sum_before"  # mean_after (thesis), concat_mean (SSW-GAN)
-  model.generated_labels = "uniform"  # or batch: those of the real clips
-  model.savings = True  # algebraically equal, cheaper forms of the layers
-  model.remat = "none"  # conv_outputs, block_inputs: less memory, more work
-
-  model.pixel_loss = ml_collections.ConfigDict()  # thesis 4.5
-  model.pixel_loss.weight = 0.0
-  model.pixel_loss.start = 0
-  model.pixel_loss.form = "channel_means"  # or pixels
-
-  generator = model.generator = ml_collections.ConfigDict()
-  generator.variant = "single_rnn"  # or stacked_rnn
-  generator.channels = 128  # ch; 64 above 64x64 or for 48 frames
-  generator.multipliers = ()  # empty: by resolution
-  generator.doubled = True  # two blocks per stage
-  generator.final_multiplier = 0  # a further block at full resolution; 0: none
-  generator.condition = "z_class"  # what conditional batch norm sees: z_class, class, z
-  generator.statistics = "per_step"  # of batch norm; or shared over time
-  generator.rnn = "multiplicative"  # standard for 48 frames
-  generator.rnn_activation = "relu"  # or tanh
-  generator.rnn_spectral = True
-  generator.linear_spectral = True
-  generator.full_attention = True  # over all positions and frames at 4x4
-  generator.attention_before = "last_block"  # last_pair, last_upsampling, none
-  generator.attention_order = "hwt"  # any order: text hwt, pseudo-code thw, thesis' code wht
-  generator.attention_style = "sagan"  # or bare: the pseudo-code's
-
-  discriminator = model.discriminator = ml_collections.ConfigDict()
-  discriminator.channels = 128
-  discriminator.multipliers = ()  # empty: by resolution
-  discriminator.sampled_frames = 8  # k; 0: no spatial discriminator
-  discriminator.temporal = True  # False: no temporal discriminator
-  discriminator.downsampling = "pool2"  # phi: identity, pool2, pool4, half_crop
-  discriminator.temporal_multipliers = ()  # empty: as the spatial one
-  discriminator.temporal_min_size = 1  # stop halving at this size
-  discriminator.pool_time = True  # 3-D blocks halve time
-  discriminator.plain_3d = False  # plain convolutions in place of 3-D residual blocks
-  discriminator.time_into = "batch"  # or channel
-  discriminator.attention_resolution = 0  # 64: as BigGAN's discriminator at 128
-  return model
 
 
 def _thesis(config, source):
@@ -142,7 +89,7 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
   name, runlocal = configuration.parse_argument(argument, _ROWS)
   row = dict(_ROWS[name])
   config = configuration.base_config()
-  config.model = model_config()
+  config.model = dvd_gan_config.default()
   model = config.model
   config.data.name = "video_folder"
   config.data.stride = row.get("stride", 2)

@@ -233,7 +233,7 @@ class Discriminator(nn.Module):
     return ProjectionHead(self.num_classes, settings, name="head")(x, label)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # hashed by identity: a static argument of jit
 class DvdGan(contract.VideoGan):
   """DVD-GAN as a `VideoGan`.
 

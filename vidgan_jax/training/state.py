@@ -1,5 +1,7 @@
 """The state of a run: one frozen pytree, no keys, no host objects."""
 
+import functools
+import pathlib
 from typing import Any
 
 import jax
@@ -8,7 +10,15 @@ import optax
 from flax import struct
 
 from vidgan_jax.layers import normalization, spectral_norm
-from vidgan_jax.runtime import streams
+from vidgan_jax.models import registry
+from vidgan_jax.runtime import configuration, streams
+from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.runtime.checkpoints import Checkpoints
+from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.training import optimizers as transforms
+
+CHECKPOINTS = "checkpoints"  # folders and files of a run
+CONFIG = "config.json"
 
 
 class Network(struct.PyTreeNode):
@@ -86,3 +96,41 @@ def generator_variables(state: TrainState, *, use_ema: bool = True, eps: float =
   source = state.ema if use_ema else state.generator
   weights, _, _ = spectral_norm.normalize(source.params, state.generator.spectral, eps=eps)
   return {"params": weights, normalization.COLLECTION: source.batch_stats}
+
+
+def abstract(gan, optimizers, seed: int, mesh) -> TrainState:
+  """The state's shapes, types and shardings; nothing is computed."""
+  sharding = meshes.replicated(mesh)
+  return jax.tree.map(
+    lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding),
+    jax.eval_shape(functools.partial(create, gan, optimizers, seed)),
+  )
+
+
+def load(workdir, step: int | None = None, *, mesh=None, report=print):
+  """Opens the run in `workdir` at its newest sound checkpoint, or at `step`.
+
+  Args:
+    workdir: folder of a run.
+    step: iterations done; None is the newest.
+    mesh: devices to load onto; by default the first device alone.
+    report: called with lines about damaged checkpoints.
+
+  Returns:
+    (config, gan, state).
+
+  Raises:
+    UserError: where there is no run or no such checkpoint.
+  """
+  path = pathlib.Path(workdir) / CONFIG
+  try:
+    config = configuration.from_json(path.read_text())
+  except (OSError, ValueError) as error:
+    raise UserError(f"no run in {workdir}: {error}") from error
+  gan = registry.build(config)
+  mesh = mesh or meshes.make_mesh(jax.devices()[:1])
+  like = abstract(gan, transforms.build(config), config.seed, mesh)
+  restored = Checkpoints(path.parent / CHECKPOINTS, report=report).restore(like, step)
+  if restored is None:
+    raise UserError(f"the run in {workdir} has no checkpoint yet")
+  return config, gan, restored[0]

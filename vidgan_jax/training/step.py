@@ -100,8 +100,8 @@ class Iteration:
   `batch` is {"clip": uint8 [D steps, B, T, H, W, 3], "label": int32 [D steps, B]}; the generator's
   update sees the last of its real batches. `frozen` holds variables of frozen earlier stages, {}
   where there are none. `metrics` is {name: scalar}: losses by part and in sum, gradient norms by
-  parameters, mean scores, the largest sigma, pixel statistics; of the discriminators the mean over
-  their updates.
+  parameters, mean scores, the largest sigma, pixel statistics, and "finite"; of the discriminators
+  the mean over their updates.
   """
 
   def __init__(self, gan: VideoGan, optimizers: Optimizers, config):
@@ -130,7 +130,9 @@ class Iteration:
       microstep = steps - 1 if schedule.shared_fakes else steps
       state, _, metrics = self._update_generator(state, use, last, frozen, microstep)
     means = jax.tree.map(lambda *values: sum(values) / steps, *collected)
-    return state.replace(step=state.step + 1), {**means, **metrics}
+    metrics = {**means, **metrics}
+    metrics["finite"] = _all_finite(metrics)
+    return state.replace(step=state.step + 1), metrics
 
   def _key(self, stream, state, microstep):
     return streams.key(self.seed, stream, state.step, microstep)
@@ -255,20 +257,15 @@ class Iteration:
     return jax.tree.map(move, ema, Average(generator.params, generator.batch_stats))
 
 
+def _all_finite(metrics):
+  """1 where every loss and gradient norm is finite, else 0."""
+  watched = [v for name, v in metrics.items() if name.startswith(("loss/", "gradient_norm/"))]
+  return jnp.all(jnp.isfinite(jnp.stack(watched))).astype(jnp.float32)
+
+
 def _largest(sigmas):
   return jnp.max(jnp.stack(list(sigmas.values()))) if sigmas else jnp.zeros(())
 
 
 def _mean(scores):
   return jnp.mean(jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(scores)]))
-
-
-def compile_iteration(iteration: Iteration, state, batch, mesh, frozen=None):
-  """Lowers and compiles the iteration for arrays or shapes like those given, state donated.
-
-  Returns:
-    the compiled function (state, batch, frozen) -> (state, metrics).
-  """
-  del mesh
-  jitted = jax.jit(iteration.__call__, donate_argnums=0)
-  return jitted.lower(state, batch, frozen or {}).compile()

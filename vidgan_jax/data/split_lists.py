@@ -1,0 +1,243 @@
+"""Which videos of a folder belong to which split and class: UCF-101's lists, or the folders alone.
+
+Text in lists is not trusted: no path leaves the folder, and every label is checked.
+"""
+
+import dataclasses
+import os
+import unicodedata
+from collections.abc import Iterator
+
+from vidgan_jax.runtime.errors import UserError
+
+LISTS_FOLDER = "ucfTrainTestlist"
+VIDEO_ENDINGS = (
+  ".3gp",
+  ".avi",
+  ".flv",
+  ".gif",
+  ".m4v",
+  ".mkv",
+  ".mov",
+  ".mp4",
+  ".mpeg",
+  ".mpg",
+  ".ogv",
+  ".ts",
+  ".webm",
+  ".wmv",
+)
+_MAX_LIST_BYTES = 256 * 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class ListedClip:
+  """One video of a split: its path relative to the folder, and its 0-based label."""
+
+  path: str
+  label: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+  """The videos of a split.
+
+  Attributes:
+    clips: those that are on disk, in the order of the lists or of their names.
+    class_names: names in label order, empty for a folder without classes.
+    missing: paths that are in the lists but not on disk.
+    aside: number of files whose names are not those of videos (without lists only).
+  """
+
+  clips: tuple[ListedClip, ...]
+  class_names: tuple[str, ...]
+  missing: tuple[str, ...] = ()
+  aside: int = 0
+
+
+def list_folder(directory: str, split: str, split_number: int = 1) -> Listing:
+  """Lists the videos of a split.
+
+  Args:
+    directory: the folder; see `video_folder.VideoFolder` for the layouts.
+    split: "train", "test" or "all".
+    split_number: which of the lists, 1 for trainlist01.txt.
+
+  Returns:
+    The videos found, with 0-based labels.
+
+  Raises:
+    UserError: no such folder, no videos, a malformed or missing list, or a split that the folder
+      does not have.
+  """
+  if not os.path.isdir(directory):
+    raise UserError(f"{directory}: no such folder")
+  try:
+    if os.path.isdir(os.path.join(directory, LISTS_FOLDER)):
+      return _from_lists(directory, split, split_number)
+    return _from_folders(directory, split)
+  except OSError as error:
+    raise UserError(f"{error.filename}: not readable ({error.strerror})") from error
+
+
+def _from_folders(directory: str, split: str) -> Listing:
+  """Takes sub-folders with videos as classes, or the folder's own videos without labels."""
+  if split == "test":
+    raise UserError(f"{directory}: has no {LISTS_FOLDER} folder, so there is no test split")
+  class_names, clips, aside = [], [], 0
+  for name in sorted(_names(directory, folders=True)):
+    files = sorted(_names(os.path.join(directory, name), folders=False))
+    videos = [file for file in files if _is_video(file)]
+    aside += len(files) - len(videos)
+    if videos:
+      label = len(class_names)
+      class_names.append(name)
+      clips += [ListedClip(os.path.join(name, file), label) for file in videos]
+  files = sorted(_names(directory, folders=False))
+  if not class_names:
+    clips = [ListedClip(file, 0) for file in files if _is_video(file)]
+    aside += len(files) - len(clips)
+  else:
+    aside += len(files)
+  if not clips:
+    raise UserError(f"{directory}: holds no video files ({', '.join(VIDEO_ENDINGS)})")
+  return Listing(tuple(clips), tuple(class_names), aside=aside)
+
+
+def _names(directory: str, folders: bool) -> list[str]:
+  """Names of the folders or of the files directly in a folder, without hidden ones."""
+  with os.scandir(directory) as entries:
+    return [e.name for e in entries if e.is_dir() == folders and not e.name.startswith(".")]
+
+
+def _is_video(name: str) -> bool:
+  return name.lower().endswith(VIDEO_ENDINGS)
+
+
+def _from_lists(directory: str, split: str, split_number: int) -> Listing:
+  """Reads UCF-101's lists."""
+  folder = os.path.join(directory, LISTS_FOLDER)
+  class_names = read_class_index(os.path.join(folder, "classInd.txt"))
+  kinds = ("train", "test") if split == "all" else (split,)
+  on_disk = _OnDisk(directory)
+  clips, missing = [], []
+  for kind in kinds:
+    for listed in read_split_list(
+      os.path.join(folder, f"{kind}list{split_number:02d}.txt"), class_names
+    ):
+      path = on_disk.find(listed.path)
+      if path is None:
+        missing.append(listed.path)
+      else:
+        clips.append(ListedClip(path, listed.label))
+  return Listing(tuple(clips), class_names, tuple(missing))
+
+
+def read_class_index(path: str) -> tuple[str, ...]:
+  """Reads `classInd.txt`: lines "number name", numbered from 1 without gaps.
+
+  Returns:
+    The names; position i has the 0-based label i.
+
+  Raises:
+    UserError: the file is missing or malformed; the message names the line.
+  """
+  names = []
+  for number, line in _lines(path):
+    parts = line.split(None, 1)
+    if len(parts) != 2 or parts[0] != str(len(names) + 1):
+      raise UserError(f"{path}, line {number}: expected '{len(names) + 1} ClassName', not '{line}'")
+    names.append(parts[1])
+  if not names:
+    raise UserError(f"{path}: names no classes")
+  return tuple(names)
+
+
+def read_split_list(path: str, class_names: tuple[str, ...]) -> list[ListedClip]:
+  """Reads a split list: lines "Class/video.avi 1" (train) or "Class/video.avi" (test).
+
+  Args:
+    path: the list.
+    class_names: names in label order. A line without a number belongs to the class its folder is
+      named for.
+
+  Returns:
+    The clips with 0-based labels and paths as they are in the list.
+
+  Raises:
+    UserError: the file is missing, a label is outside the classes, a folder names no class, or a
+      path leaves the folder; the message names the line.
+  """
+  by_name = {_fold(name): label for label, name in enumerate(class_names)}
+  clips = []
+  for number, line in _lines(path):
+    where = f"{path}, line {number}"
+    video, _, last = line.rpartition(" ")
+    has_label = bool(video) and last.lstrip("+-").isdecimal()
+    video = (video.rstrip() if has_label else line).replace("\\", "/")
+    parts = video.split("/")
+    if video.startswith("/") or ".." in parts or ":" in parts[0] or "\0" in video:
+      raise UserError(f"{where}: path '{video}' leads out of the folder")
+    if has_label:
+      label = int(last) - 1
+      if not 0 <= label < len(class_names):
+        raise UserError(f"{where}: label {last} is outside the range 1..{len(class_names)}")
+    else:
+      label = by_name.get(_fold(parts[0]))
+      if label is None:
+        raise UserError(f"{where}: '{parts[0]}' is none of the {len(class_names)} classes")
+    clips.append(ListedClip(video, label))
+  return clips
+
+
+def _lines(path: str) -> Iterator[tuple[int, str]]:
+  """Yields (line number, line) of a text file's lines that are not empty; CRLF or LF."""
+  if not os.path.isfile(path):
+    raise UserError(f"{path}: no such file")
+  if os.path.getsize(path) > _MAX_LIST_BYTES:
+    raise UserError(f"{path}: larger than {_MAX_LIST_BYTES} bytes, this is no list")
+  with open(path, encoding="utf-8-sig", errors="replace") as file:
+    for number, line in enumerate(file, start=1):
+      if line.strip():
+        yield number, line.strip()
+
+
+def _fold(name: str) -> str:
+  """A name such that names which differ in case or in the coding of accents alone are equal."""
+  return unicodedata.normalize("NFC", name).casefold()
+
+
+class _OnDisk:
+  """Finds listed paths in a folder, whatever their case.
+
+  The official lists of UCF-101 say HandstandPushups/v_HandStandPushups_g01_c01.avi; copies of the
+  data have either spelling in either place.
+  """
+
+  def __init__(self, directory: str):
+    self._directory = directory
+    self._folders: dict[str, tuple[set[str], dict[str, str]]] = {}
+
+  def find(self, listed: str) -> str | None:
+    """Returns the path on disk of a listed one, relative to the folder, or None."""
+    found = ""
+    for part in listed.split("/"):
+      if part in ("", "."):
+        continue
+      exact, folded = self._in_folder(found)
+      name = part if part in exact else folded.get(_fold(part))
+      if name is None:
+        return None
+      found = os.path.join(found, name)
+    return found if os.path.isfile(os.path.join(self._directory, found)) else None
+
+  def _in_folder(self, folder: str) -> tuple[set[str], dict[str, str]]:
+    """Names in a folder, and the same by their folded form; empty if it is no folder."""
+    if folder not in self._folders:
+      try:
+        names = os.listdir(os.path.join(self._directory, folder))
+      except NotADirectoryError:
+        names = []
+      folded = {_fold(name): name for name in sorted(names, reverse=True)}
+      self._folders[folder] = (set(names), folded)
+    return self._folders[folder]

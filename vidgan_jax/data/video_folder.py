@@ -1,0 +1,300 @@
+"""A folder of video files as a source, in UCF-101's layout or simply one sub-folder per class.
+
+Every file is decoded once, resized so that its smaller side has the wanted resolution, and kept as
+uint8 frames in a cache of `.npy` files; examples are windows and crops of those.
+"""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from vidgan_jax.data import split_lists
+from vidgan_jax.data.sources import Source, random_window, window_span
+from vidgan_jax.data.split_lists import ListedClip
+from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.video_files import DEFAULT_MAX_BYTES, VideoError, atomic_file, read_video
+
+SPLITS = ("train", "test", "all")
+CROPS = ("random", "center")
+
+_DECODER_VERSION = (
+  1  # raise it when decoding or resizing changes, so that old caches are left aside
+)
+_SHOWN = 5  # files named in a report; all of them are in its fields
+_PROGRESS_SECONDS = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderReport:
+  """What was found in a folder.
+
+  Attributes:
+    used: number of clips in use.
+    skipped: (path, reason) of the files that are there but cannot be used.
+    missing: paths that the lists name and the folder does not have.
+    frames: frames of all clips in use, as stored.
+    aside: files with endings that are not a video's.
+    cache: folder of the decoded frames.
+    cache_bytes: size of the decoded frames in use.
+  """
+
+  used: int
+  skipped: tuple[tuple[str, str], ...]
+  missing: tuple[str, ...]
+  frames: int
+  aside: int
+  cache: str
+  cache_bytes: int
+
+  def summary(self) -> str:
+    """A few lines for the user."""
+    size = f"{self.cache_bytes / 2**20:.0f} MiB in {self.cache}"
+    lines = [f"{self.used} clips, {self.frames} frames ({size})"]
+    if self.missing:
+      example = _printable(self.missing[0])
+      lines.append(f"{len(self.missing)} listed clips are not there, such as {example}")
+    if self.skipped:
+      lines.append(f"{len(self.skipped)} files skipped:")
+      lines += [f"  {_printable(path)}: {reason}" for path, reason in self.skipped[:_SHOWN]]
+      if len(self.skipped) > _SHOWN:
+        lines.append(f"  and {len(self.skipped) - _SHOWN} more")
+    if self.aside:
+      lines.append(f"{self.aside} files left aside: by their names they are no videos")
+    return "\n".join(lines)
+
+
+def _printable(path: str) -> str:
+  """A path on one line, without the bytes in it that are no text."""
+  return " ".join(path.encode(errors="replace").decode().split("\n"))
+
+
+@dataclasses.dataclass(frozen=True)
+class _StoredClip:
+  """One decoded clip: its cache file, its label and its number of frames."""
+
+  path: str
+  label: int
+  frames: int
+
+
+class VideoFolder(Source):
+  """The videos of a folder.
+
+  Layouts: `Class/video.avi` with split lists in `ucfTrainTestlist/` (UCF-101: `classInd.txt`,
+  `trainlist0N.txt`, `testlist0N.txt`), the same without lists (classes are the sub-folders in order
+  of their names, all files are the training split), or videos directly in the folder (unlabelled).
+
+  A file that is damaged, no video, or too short is skipped and reported. Frames are resized by
+  Pillow's bilinear filter (antialiased) so that the smaller side equals the resolution; an example
+  is a window of them, cropped along the other side (DVD-GAN, appendix A.1).
+
+  Args:
+    directory: the folder.
+    frames: frames per example.
+    resolution: height and width of an example in pixels.
+    stride: distance between an example's frames in stored frames; a clip needs frames * stride.
+    split: "train", "test" or "all".
+    split_number: which of the lists, 1 for trainlist01.txt.
+    num_classes: expected number of classes; 0 drops the labels, None takes what is found.
+    crop: "random" or "center".
+    horizontal_flip: mirror every second example on average (only where left and right are alike).
+    cache_directory: where decoded frames are kept; None is a folder of its own in
+      $XDG_CACHE_HOME/vidgan_jax (~/.cache/vidgan_jax).
+    min_clips: refuse to go on with fewer usable clips.
+    report: receives each line about progress and what was skipped.
+    max_bytes_per_clip: files whose decoded frames take more memory are skipped.
+
+  Attributes:
+    report: the FolderReport.
+
+  Raises:
+    UserError: no such folder, a malformed list, too few usable clips, an unwritable cache, or
+      another number of classes than expected.
+  """
+
+  def __init__(
+    self,
+    directory: str | os.PathLike,
+    *,
+    frames: int,
+    resolution: int,
+    stride: int = 1,
+    split: str = "train",
+    split_number: int = 1,
+    num_classes: int | None = None,
+    crop: str = "random",
+    horizontal_flip: bool = False,
+    cache_directory: str | os.PathLike | None = None,
+    min_clips: int = 1,
+    report: Callable[[str], None] = print,
+    max_bytes_per_clip: int = DEFAULT_MAX_BYTES,
+  ):
+    directory = os.fspath(directory)
+    if crop not in CROPS:
+      raise UserError(f"unknown crop '{crop}', known are: {', '.join(CROPS)}")
+    if split not in SPLITS:
+      raise UserError(f"unknown split '{split}', known are: {', '.join(SPLITS)}")
+    span = window_span(frames, stride)
+    if resolution < 1:
+      raise UserError(f"resolution {resolution} is not positive")
+    listing = split_lists.list_folder(directory, split, split_number)
+    _check_num_classes(directory, num_classes, len(listing.class_names))
+    cache = os.fspath(cache_directory or _default_cache(directory, resolution))
+    clips, skipped = [], []
+    for listed, stored in _decode_all(
+      directory, listing.clips, resolution, cache, max_bytes_per_clip, report
+    ):
+      if isinstance(stored, str):
+        skipped.append((listed.path, stored))
+      elif stored.frames < span:
+        skipped.append((listed.path, f"too short: {stored.frames} frames, {span} are needed"))
+      else:
+        clips.append(stored)
+    self.report = FolderReport(
+      used=len(clips),
+      skipped=tuple(skipped),
+      missing=listing.missing,
+      frames=sum(clip.frames for clip in clips),
+      aside=listing.aside,
+      cache=cache,
+      cache_bytes=sum(os.path.getsize(clip.path) for clip in clips),
+    )
+    for line in f"{directory} ({split}): {self.report.summary()}".splitlines():
+      report(line)
+    if len(clips) < max(1, min_clips):
+      raise UserError(
+        f"{directory}: {len(clips)} usable clips, {max(1, min_clips)} are needed "
+        f"({len(skipped)} skipped, {len(listing.missing)} missing)"
+      )
+    self.num_examples = len(clips)
+    self.class_names = () if num_classes == 0 else listing.class_names
+    self.num_classes = len(self.class_names)
+    self.frames = frames
+    self.resolution = resolution
+    self._clips = tuple(clips)
+    self._stride = stride
+    self._random_crop = crop == "random"
+    self._horizontal_flip = horizontal_flip
+
+  def example(self, index: int, generator: np.random.Generator) -> tuple[np.ndarray, int]:
+    """See `Source.example`; draws the window first, then the crop, then the flip.
+
+    Raises:
+      UserError: the cached frames have gone.
+    """
+    self.check_index(index)
+    clip = self._clips[index]
+    # Opened for each example: one mapping per clip would exceed the system's limit on large sets.
+    try:
+      stored = np.load(clip.path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+      raise UserError(f"{clip.path}: the decoded clip cannot be read any more") from error
+    window = stored[random_window(generator, clip.frames, self.frames, self._stride)]
+    top, left = (side - self.resolution for side in stored.shape[1:3])  # one of them is 0
+    if self._random_crop:
+      top, left = int(generator.integers(top + 1)), int(generator.integers(left + 1))
+    else:
+      top, left = top // 2, left // 2
+    window = window[:, top : top + self.resolution, left : left + self.resolution]
+    if self._horizontal_flip and generator.random() < 0.5:
+      window = window[:, :, ::-1]
+    return np.array(window), clip.label if self.num_classes else 0
+
+
+def _check_num_classes(directory: str, expected: int | None, found: int) -> None:
+  """Raises UserError where the configuration and the folder disagree about the classes."""
+  if not expected or expected == found:
+    return
+  if not found:
+    raise UserError(
+      f"{directory}: its videos are in no class folders, so there are no labels; "
+      f"num_classes={expected} should be 0"
+    )
+  raise UserError(
+    f"{directory}: has {found} classes, but num_classes is {expected}: "
+    f"labels outside the range, or none for a part of it"
+  )
+
+
+def _default_cache(directory: str, resolution: int) -> str:
+  """A folder for this data at this resolution, shared by its splits: they store the same frames."""
+  base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+  return os.path.join(base, "vidgan_jax", _hash(os.path.realpath(directory), resolution))
+
+
+def _hash(*parts: object) -> str:
+  """A file name that stands for the given values."""
+  return hashlib.sha256("\0".join(map(str, parts)).encode(errors="surrogateescape")).hexdigest()[
+    :24
+  ]
+
+
+def _decode_all(
+  directory: str,
+  listed: tuple[ListedClip, ...],
+  resolution: int,
+  cache: str,
+  max_bytes: int,
+  report: Callable[[str], None],
+) -> Iterator[tuple[ListedClip, _StoredClip | str]]:
+  """Yields each listed clip with its decoded form, or with the reason why it has none."""
+  try:
+    os.makedirs(cache, exist_ok=True)
+  except OSError as error:
+    raise UserError(f"{cache}: the cache cannot be written ({error.strerror})") from error
+  started = told = time.monotonic()
+  # Threads suffice: decoder, resizing and disk work outside of Python's lock.
+  with concurrent.futures.ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+    futures = [
+      pool.submit(_decode, directory, clip, resolution, cache, max_bytes) for clip in listed
+    ]
+    try:
+      for done, (clip, future) in enumerate(zip(listed, futures, strict=True), start=1):
+        yield clip, future.result()
+        now = time.monotonic()
+        if now - told > _PROGRESS_SECONDS:
+          told, left = now, (now - started) * (len(listed) / done - 1.0)
+          report(f"{directory}: {done} of {len(listed)} files decoded, about {left:.0f} s left")
+    finally:
+      for future in futures:
+        future.cancel()
+
+
+def _decode(
+  directory: str, clip: ListedClip, resolution: int, cache: str, max_bytes: int
+) -> _StoredClip | str:
+  """Finds a clip in the cache or decodes it into the cache; returns the reason if it cannot."""
+  path = os.path.join(directory, clip.path)
+  try:
+    status = os.stat(path)
+  except OSError as error:
+    return f"not readable ({error.strerror})"
+  key = _hash(
+    _DECODER_VERSION, resolution, os.path.realpath(path), status.st_size, status.st_mtime_ns
+  )
+  stored = os.path.join(cache, f"{key}.npy")
+  frames = _stored_frames(stored, resolution)
+  if frames is None:
+    try:
+      video, _ = read_video(path, short_side=resolution, max_bytes=max_bytes)
+    except VideoError as error:
+      return error.reason
+    with atomic_file(stored) as temporary, open(temporary, "wb") as file:
+      np.save(file, video, allow_pickle=False)
+    frames = len(video)
+  return _StoredClip(stored, clip.label, frames)
+
+
+def _stored_frames(path: str, resolution: int) -> int | None:
+  """Number of frames of a cache file, or None if it is not there or not what it should be."""
+  try:
+    stored = np.load(path, mmap_mode="r", allow_pickle=False)
+  except (OSError, ValueError, EOFError):
+    return None
+  fits = stored.dtype == np.uint8 and stored.ndim == 4 and stored.shape[-1] == 3
+  return len(stored) if fits and min(stored.shape[1:3]) == resolution else None

@@ -1,0 +1,36 @@
+"""Compiled programs are kept between processes."""
+
+import os
+import pathlib
+
+import jax
+
+
+def enable_cache(directory: str | None = None) -> pathlib.Path | None:
+  """Keeps compiled programs on disk, so that a second start of the same program is quick.
+
+  Args:
+    directory: the place; None takes JAX_COMPILATION_CACHE_DIR, else vidgan_jax/jax in
+      XDG_CACHE_HOME or ~/.cache; "" turns the cache off.
+
+  Returns:
+    the directory, or None where there is no cache (turned off, or no place to write).
+  """
+  if directory is None:
+    directory = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+  if directory is None:
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    directory = os.path.join(home, "vidgan_jax", "jax")
+  if not directory:
+    return None
+  path = pathlib.Path(directory)
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+  except OSError:
+    return None  # a cache is a convenience: no place for it is no fault
+  jax.config.update("jax_compilation_cache_dir", str(path))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+  jax.config.update(
+    "jax_persistent_cache_enable_xla_caches", "xla_gpu_per_fusion_autotune_cache_dir"
+  )
+  return path

@@ -1,0 +1,131 @@
+"""Drawing clips: latents, truncation, standing statistics, any number of frames."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vidgan_jax.layers import normalization
+from vidgan_jax.runtime.errors import UserError
+
+
+def to_uint8(clip):
+  """[-1, 1] to 0..255, rounded to nearest; [...] float to uint8 of the same shape."""
+  return jnp.clip(jnp.round((clip.astype(jnp.float32) + 1) * 127.5), 0, 255).astype(jnp.uint8)
+
+
+def check_truncation(truncation: float) -> None:
+  """UserError unless `truncation`, the standard deviation of z, is positive and finite."""
+  if not (truncation > 0 and np.isfinite(truncation)):
+    raise UserError(f"truncation is {truncation}; it is a standard deviation and must be positive")
+
+
+def check_labels(labels, num_classes: int) -> None:
+  """UserError where an integer label lies outside 0..num_classes-1."""
+  if not num_classes or np.issubdtype(np.asarray(labels).dtype, np.floating):
+    return
+  for label in np.asarray(labels).ravel():
+    if not 0 <= label < num_classes:
+      raise UserError(f"label {label} is outside 0..{num_classes - 1}")
+
+
+def draw_latents(gan, key, count: int, *, frames: int | None = None, truncation: float = 1.0):
+  """Draws latents of `count` clips, each from a key of its own.
+
+  So a clip is the same whatever number of others is drawn with it.
+
+  Args:
+    gan: a `VideoGan`.
+    key: random key.
+    count: N.
+    frames: of the clips; None is as in training.
+    truncation: factor on the latents' spread; 0.44 in DVD-GAN's Figure 14, 1 in training.
+  """
+  check_truncation(truncation)
+  keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(count))
+  draw = lambda k: gan.latents(k, 1, frames, truncation)
+  return jax.tree.map(lambda a: a.reshape(count, *a.shape[2:]), jax.vmap(draw)(keys))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def generate(gan, variables, latents, inputs, frames: int):
+  """Generates uint8 [N, frames, H, W, 3] with the batch statistics in `variables`."""
+  key = jax.random.key(0)  # no system draws noise here when it does not train
+  samples, _ = gan.generate(variables, latents, inputs, key, False, frames)
+  return to_uint8(samples["clip"])
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3, 4, 5))
+def _moments(gan, variables, key, batch_size: int, frames: int, truncation: float):
+  """The moments that one batch of generated clips has in every normalisation layer."""
+  keys = jax.random.split(key, 3)
+  latents = gan.latents(keys[0], batch_size, frames, truncation)
+  labels = jnp.zeros((batch_size,), jnp.int32)
+  if gan.num_classes:
+    labels = jax.random.randint(keys[1], (batch_size,), 0, gan.num_classes)
+  inputs = gan.sampling_inputs(labels)
+  _, reported = gan.generate(variables, latents, inputs, keys[2], True, frames)
+  return reported.get(normalization.COLLECTION, {})
+
+
+def standing_statistics(
+  gan,
+  variables,
+  key,
+  *,
+  passes: int = 16,
+  batch_size: int = 16,
+  frames: int | None = None,
+  truncation: float = 1.0,
+):
+  """Replaces batch statistics by their average over passes of freshly drawn clips.
+
+  BigGAN's standing statistics: 16 passes before sampling, with the latents' spread that will be
+  sampled with. With statistics per time step they have to be collected for each number of frames
+  (SSW-GAN takes 200 passes for its unrolled clips).
+
+  Args:
+    gan: a `VideoGan`.
+    variables: of the generator, normalised weights and batch statistics.
+    key: random key.
+    passes: forward passes; 0 returns `variables` as they are.
+    batch_size: clips per pass.
+    frames: per clip; None is as in training.
+    truncation: factor on the latents' spread.
+  """
+  if passes < 1:
+    return variables
+  frames = frames or gan.frames
+  total = None
+  for index in range(passes):
+    moments = _moments(
+      gan, variables, jax.random.fold_in(key, index), batch_size, frames, float(truncation)
+    )
+    total = moments if total is None else jax.tree.map(jnp.add, total, moments)
+  mean = jax.tree.map(lambda a: a / passes, total)
+  return {**variables, normalization.COLLECTION: mean}
+
+
+def in_batches(gan, variables, latents, inputs, *, frames: int | None = None, batch_size: int = 16):
+  """Generates N clips in batches of one compiled size.
+
+  Args:
+    gan: a `VideoGan`.
+    variables: see `generate`.
+    latents, inputs: dictionaries of arrays [N, ...].
+    frames: per clip; None is as in training.
+    batch_size: clips per call; the last batch is filled up with repeated examples.
+
+  Returns:
+    NumPy uint8 [N, frames, H, W, 3].
+  """
+  frames = frames or gan.frames
+  count = jax.tree.leaves(latents)[0].shape[0]
+  batch_size = min(batch_size, count)
+  clips = []
+  for begin in range(0, count, batch_size):
+    index = np.minimum(np.arange(begin, begin + batch_size), count - 1)
+    take = lambda tree, index=index: jax.tree.map(lambda a: jnp.asarray(a)[index], tree)
+    clips.append(np.asarray(generate(gan, variables, take(latents), take(inputs), frames)))
+  return np.concatenate(clips)[:count]

@@ -1,0 +1,113 @@
+"""A training run opened for sampling."""
+
+import numpy as np
+
+from vidgan_jax.runtime import streams
+from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.sampling import generation
+from vidgan_jax.training import state as states
+
+
+class Run:
+  """A generator ready to be sampled from; made by `load`.
+
+  Attributes:
+    config: of the run.
+    gan: its `VideoGan`.
+    step: iterations it was trained for.
+  """
+
+  def __init__(self, config, gan, state, *, use_ema: bool = True, standing_passes: int = 16):
+    self.config, self.gan, self.step = config, gan, int(state.step)
+    self.use_ema, self.standing_passes = use_ema, standing_passes
+    self._variables = states.generator_variables(state, use_ema=use_ema, eps=gan.spectral_eps)
+    self._standing = {}
+
+  def variables(self, frames: int | None = None, truncation: float = 1.0):
+    """The generator's variables for clips of `frames`, standing statistics collected once.
+
+    Raises:
+      UserError: without standing statistics, where `frames` differs from training.
+    """
+    generation.check_truncation(truncation)
+    frames = frames or self.gan.frames
+    if not self.standing_passes:
+      if frames != self.gan.frames:
+        raise UserError(f"{frames} frames need standing statistics: training had {self.gan.frames}")
+      return self._variables
+    known = (frames, float(truncation))
+    if known not in self._standing:
+      self._standing[known] = generation.standing_statistics(
+        self.gan,
+        self._variables,
+        streams.key(self.config.seed, streams.STANDING),
+        passes=self.standing_passes,
+        frames=frames,
+        truncation=truncation,
+      )
+    return self._standing[known]
+
+  def sample(self, key=0, *, labels=None, count=None, truncation=1.0, frames=None, batch_size=16):
+    """Draws clips.
+
+    Args:
+      key: a random key or an integer seed; the same key gives the same bytes.
+      labels: int [N], or float [N, num_classes] weights that mix class embeddings; None draws
+        `count` clips with the classes in turn.
+      count: N where no labels are given; by default one clip per class, or 16.
+      truncation: standard deviation of z; 1 as in training, DVD-GAN shows 0.44.
+      frames: per clip; None is as in training, more is allowed.
+      batch_size: clips generated at once.
+
+    Returns:
+      NumPy uint8 [N, T, H, W, 3].
+
+    Raises:
+      UserError: on labels out of range or a truncation that is not positive.
+    """
+    if isinstance(key, int | np.integer):
+      key = streams.key(int(key), streams.SAMPLING)
+    classes = self.gan.num_classes
+    if labels is None:
+      count = count or classes or 16
+      labels = np.arange(count) % max(1, classes)
+    labels = np.asarray(labels)
+    labels = labels if np.issubdtype(labels.dtype, np.floating) else labels.astype(np.int32)
+    generation.check_labels(labels, classes)
+    latents = generation.draw_latents(
+      self.gan, key, len(labels), frames=frames, truncation=truncation
+    )
+    return self.generate(
+      latents, labels, truncation=truncation, frames=frames, batch_size=batch_size
+    )
+
+  def generate(self, latents, labels, *, truncation=1.0, frames=None, batch_size=16):
+    """Clips of given latents {name: [N, ...]} and labels; see `sample`."""
+    return generation.in_batches(
+      self.gan,
+      self.variables(frames, truncation),
+      latents,
+      self.gan.sampling_inputs(labels),
+      frames=frames,
+      batch_size=batch_size,
+    )
+
+
+def load(workdir, *, step=None, use_ema: bool = True, standing_passes: int = 16, report=print):
+  """Opens the run in `workdir` for sampling.
+
+  Args:
+    workdir: folder of a run.
+    step: checkpoint to open; None is the newest sound one.
+    use_ema: sample from the moving average of the generator, or from the live one.
+    standing_passes: see `generation.standing_statistics`; 0 uses the running statistics.
+    report: called with lines for the user.
+
+  Returns:
+    a `Run`.
+
+  Raises:
+    UserError: where there is no run or no such checkpoint.
+  """
+  config, gan, state = states.load(workdir, step, report=report)
+  return Run(config, gan, state, use_ema=use_ema, standing_passes=standing_passes)

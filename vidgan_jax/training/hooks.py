@@ -1,0 +1,81 @@
+"""Hooks: what happens between iterations.
+
+The loop calls, with a `Moment`, first `before_save` of every hook (evaluation of the old state),
+then saves, then trains. Metrics of an iteration arrive one iteration later, in `metrics`.
+"""
+
+import dataclasses
+import math
+import pathlib
+from typing import Any
+
+from vidgan_jax.runtime.errors import Stopped
+
+
+@dataclasses.dataclass(frozen=True)
+class Moment:
+  """What a hook may look at.
+
+  Attributes:
+    step: iterations done.
+    state: the state after them; valid during the call only, since it is donated to the next one.
+    gan, config, mesh, workdir, log: of the run.
+    last: the run ends here.
+  """
+
+  step: int
+  state: Any
+  gan: Any
+  config: Any
+  mesh: Any
+  workdir: pathlib.Path
+  log: Any
+  last: bool = False
+
+
+class Hook:
+  """A hook that does nothing; subclasses do something."""
+
+  def before_save(self, moment: Moment) -> None:
+    """Called at every iteration, before the state is saved or trained on."""
+
+  def metrics(self, step: int, metrics: dict[str, float]) -> None:
+    """Called with the metrics of each logged iteration, before the next save."""
+
+
+class DarkGuard(Hook):
+  """Stops a run whose generated clips have gone dark (thesis 4.5).
+
+  Args:
+    fraction: dark where more generated clips than this are.
+    patience: logged iterations in a row; 0 never stops.
+  """
+
+  def __init__(self, fraction: float, patience: int):
+    self.fraction, self.patience, self._count = fraction, patience, 0
+
+  def metrics(self, step, metrics):
+    """Counts dark iterations; raises Stopped when patience ends."""
+    self._count = self._count + 1 if metrics["pixel/generated_dark"] > self.fraction else 0
+    if self.patience and self._count >= self.patience:
+      raise Stopped(
+        f"stopped at iteration {step}: more than {self.fraction:.0%} of the generated clips were "
+        f"dark at {self._count} logged iterations in a row (config.guard)"
+      )
+
+
+def check_finite(step: int, finite: float, metrics: dict | None = None) -> None:
+  """Raises Stopped where the losses or gradients of iteration `step` were not finite.
+
+  Args:
+    step: of the iteration.
+    finite: its metric "finite", 1 where all was well.
+    metrics: all its metrics, to name the first that was not.
+  """
+  if finite == 1:
+    return
+  names = [name for name, value in (metrics or {}).items() if not math.isfinite(value)]
+  raise Stopped(
+    f"stopped at iteration {step}: {names[0] if names else 'a loss or gradient'} is not finite; "
+    "no state after it was saved"
+  )

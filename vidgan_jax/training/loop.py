@@ -1,0 +1,252 @@
+"""The training loop: look at the old state, save, take the next batch, step."""
+
+import functools
+import os
+import pathlib
+import time
+
+import jax
+from tqdm import tqdm
+
+from vidgan_jax.data.build import build_source
+from vidgan_jax.data.pipeline import Batches, Prefetcher
+from vidgan_jax.models import registry
+from vidgan_jax.runtime import configuration
+from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.preemption import Preemption
+from vidgan_jax.training import hooks, optimizers
+from vidgan_jax.training import state as states
+from vidgan_jax.runtime.checkpoints import Checkpoints
+from vidgan_jax.training.logs import Log
+from vidgan_jax.training.step import Iteration
+
+
+def prepare_workdir(workdir, config) -> pathlib.Path:
+  """Makes the run's folder and writes its config, or checks the one that lies there.
+
+  Raises:
+    UserError: where the folder cannot be written, or holds a run of another config (names the first
+      field that differs).
+  """
+  workdir = pathlib.Path(workdir)
+  path = workdir / states.CONFIG
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    if not os.access(workdir, os.W_OK | os.X_OK):
+      raise PermissionError(f"no permission to write in {workdir}")
+    if path.exists():
+      difference = configuration.first_difference(configuration.from_json(path.read_text()), config)
+      if difference:
+        raise UserError(f"{workdir} holds a run of another config: {difference}")
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(configuration.to_json(config))
+    os.replace(temporary, path)
+  except (OSError, ValueError) as error:
+    raise UserError(f"cannot use {workdir} as workdir: {error}") from error
+  return workdir
+
+
+def _initialised(gan, transforms, config, mesh):
+  """The state before the first iteration, drawn already in its sharding."""
+  create = functools.partial(states.create, gan, transforms, config.seed)
+  return jax.jit(create, out_shardings=meshes.replicated(mesh))()
+
+
+def _compiled(iteration, like, config, mesh):
+  """The iteration's program for this state and batch size; returns (program, seconds)."""
+  batch = jax.eval_shape(lambda: iteration.gan.example_batch(config.batch_size))
+  steps = iteration.gan.schedule.discriminator_steps
+  batch = jax.tree.map(
+    lambda a: jax.ShapeDtypeStruct(
+      (steps, *a.shape), a.dtype, sharding=meshes.batch_sharding(mesh, 1)
+    ),
+    batch,
+  )
+  begin = time.perf_counter()
+  shardings = (jax.tree.map(lambda a: a.sharding, like), meshes.replicated(mesh))
+  program = jax.jit(iteration.__call__, donate_argnums=0, out_shardings=shardings)
+  program = program.lower(like, batch, {}).compile()
+  return program, time.perf_counter() - begin
+
+
+class _Clock:
+  """Seconds spent training, without pauses for samples and checkpoints."""
+
+  def __init__(self, seconds: float):
+    self.total = seconds
+    self._since = None
+    self._interval = 0.0
+    self._iterations = 0
+
+  def start(self):
+    self._since = time.perf_counter()
+
+  def stop(self):
+    if self._since is not None:
+      passed = time.perf_counter() - self._since
+      self.total += passed
+      self._interval += passed
+      self._since = None
+
+  def iteration(self):
+    self._iterations += 1
+
+  def rate(self) -> float:
+    """Seconds per iteration since the last call."""
+    self.stop()
+    self.start()
+    seconds = self._interval / max(1, self._iterations)
+    self._interval, self._iterations = 0.0, 0
+    return seconds
+
+
+class Trainer:
+  """One run, from its folder to its end.
+
+  Args:
+    config: see `configs/`.
+    workdir: folder of the run; a run found there is continued.
+    extra_hooks: `Hook`s of other rooms, e.g. sample drawing, handed in by the door.
+    flops_per_clip: FLOPs of one iteration per clip of the batch, as the model is written, for the
+      model FLOP utilisation; None leaves it out.
+    peak_flops: of one device, in FLOP/s; None leaves it out.
+    report: called with lines for the user.
+    source: overrides the config's data source.
+    devices: those to train on, by default all.
+  """
+
+  def __init__(
+    self,
+    config,
+    workdir,
+    extra_hooks=(),
+    *,
+    flops_per_clip=None,
+    peak_flops=None,
+    report=print,
+    source=None,
+    devices=None,
+  ):
+    self.config, self.report = config, report
+    self.mesh = meshes.make_mesh(devices)
+    meshes.check_batch(config.batch_size, self.mesh)
+    if config.num_iterations < 1:
+      raise UserError(f"num_iterations is {config.num_iterations}, must be at least 1")
+    self.gan = registry.build(config)
+    self.transforms = optimizers.build(config)
+    self.like = states.abstract(self.gan, self.transforms, config.seed, self.mesh)
+    self.workdir = prepare_workdir(workdir, config)
+    self.checkpoints = Checkpoints(
+      self.workdir / states.CHECKPOINTS, config.checkpoints_kept, report=report
+    )
+    self.source = source or build_source(
+      config.data,
+      frames=self.gan.frames,
+      resolution=self.gan.resolution,
+      num_classes=self.gan.num_classes,
+      report=report,
+    )
+    guard = config.guard
+    self.hooks = [*extra_hooks, hooks.DarkGuard(guard.dark_fraction, guard.dark_patience)]
+    self._flops = flops_per_clip and flops_per_clip * config.batch_size
+    self._peak = peak_flops and peak_flops * self.mesh.devices.size
+    self.log = None
+    self._pending = None
+
+  def run(self):
+    """Trains to `config.num_iterations` and returns the last state.
+
+    Raises:
+      UserError: on bad input or where a checkpoint cannot be written.
+      Stopped: where a guard ends the run.
+    """
+    with Preemption(self.report) as preemption:
+      with preemption.nothing_to_lose():
+        restored = self.checkpoints.restore(self.like)
+        if restored is None:
+          state, timers = None, {"seconds": 0.0}
+        else:
+          state, timers = restored
+        begin = int(state.step) if state is not None else 0
+        self.checkpoints.set_aside(after=begin)
+        if state is not None:
+          self.report(f"continuing from the checkpoint at iteration {begin}")
+        if begin >= self.config.num_iterations:
+          self.report(f"already trained for {begin} iterations")
+          return state
+        self.report("compiling ...")
+        iteration = Iteration(self.gan, self.transforms, self.config)
+        program, seconds = _compiled(iteration, self.like, self.config, self.mesh)
+        self.report(f"compiled the iteration in {seconds:.1f} s")
+        if state is None:
+          state = _initialised(self.gan, self.transforms, self.config, self.mesh)
+      self.log = Log(self.workdir, begin)
+      try:
+        return self._iterate(program, state, begin, _Clock(timers["seconds"]), preemption)
+      finally:
+        self.log.close()
+        self.checkpoints.close()
+
+  def _iterate(self, program, state, begin, clock, preemption):
+    config, end = self.config, self.config.num_iterations
+    batches = Batches(
+      self.source, config.batch_size, self.gan.schedule.discriminator_steps, config.seed
+    )
+    bar = tqdm(total=end, initial=begin, unit="it", desc="training", dynamic_ncols=True)
+    with bar, Prefetcher(batches, begin) as stream:
+      for step in range(begin, end + 1):
+        leave = preemption.requested
+        if leave or step == end or step % config.checkpoint_every == 0:
+          # The metrics of the last iteration are looked at before its state may be kept.
+          self._settle(clock, bar)
+        clock.stop()
+        self._before_save(state, step, end)
+        if step > begin and (leave or step == end or step % config.checkpoint_every == 0):
+          self.checkpoints.save(step, state, {"seconds": clock.total})
+        self.checkpoints.check()
+        if leave or step == end:
+          break
+        clock.start()
+        _, batch = next(stream)
+        state, metrics = program(state, meshes.put_batch(batch, self.mesh), {})
+        clock.iteration()
+        self._settle(clock, bar)
+        self._pending = (step + 1, metrics)
+        bar.update()
+    self.checkpoints.wait()
+    if leave:
+      self.report(f"stopped by a signal: saved at iteration {step}; the same command continues")
+    return state
+
+  def _before_save(self, state, step, end):
+    moment = hooks.Moment(
+      step, state, self.gan, self.config, self.mesh, self.workdir, self.log, last=step == end
+    )
+    for hook in self.hooks:
+      hook.before_save(moment)
+
+  def _settle(self, clock, bar):
+    """Looks at the metrics of the iteration before the one just begun."""
+    if self._pending is None:
+      return
+    (step, metrics), self._pending = self._pending, None
+    finite = float(metrics["finite"])
+    if finite == 1 and step != 1 and step % self.config.log_every:
+      return
+    values = {name: value.item() for name, value in jax.device_get(metrics).items()}
+    hooks.check_finite(step, finite, values)
+    seconds = clock.rate()
+    values["time/step_seconds"] = seconds
+    values["time/videos_per_second"] = self.config.batch_size / seconds
+    values["time/training_seconds"] = clock.total
+    if self._flops:
+      values["time/tflop_per_second"] = self._flops / seconds / 1e12
+      if self._peak:
+        values["time/model_flop_utilisation"] = self._flops / seconds / self._peak
+    self.log.scalars(step, values)
+    bar.set_postfix_str(
+      f"D {values['loss/discriminator']:.3f} G {values['loss/generator']:.3f}", refresh=False
+    )
+    for hook in self.hooks:
+      hook.metrics(step, values)
