@@ -1,1 +1,1 @@
-"""The ground floor: faults told to the user, and the video files every other room reads and writes."""
+"""The ground floor: faults told to the user, video files, and what else every room stands on."""

@@ -23,8 +23,8 @@ _PEAKS = (
   (r"^TPU (v5p|v5)$", 459e12),
   (r"^TPU (v6e|v6 lite)$", 918e12),
 )
-# Their bodies run once per device or grid point, which the equation alone does not tell.
-_REFUSED = ("shard_map", "pallas_call", "ragged_dot_general")
+# How often their bodies run, or what they do, the equation alone does not tell.
+_REFUSED = ("shard_map", "pallas_call", "ragged_dot_general", "custom_linear_solve")
 
 
 def count(function, *args) -> int:
@@ -46,9 +46,14 @@ def count(function, *args) -> int:
 
   Raises:
     ValueError: on a `while` loop with such work inside, whose number of rounds is unknown, and on
-      primitives that hide theirs (`shard_map`, Pallas kernels, ragged products).
+      primitives that hide theirs (`shard_map`, Pallas kernels, ragged products, linear solvers).
   """
-  return _count(jax.make_jaxpr(function)(*args).jaxpr)
+  return count_jaxpr(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def count_jaxpr(jaxpr) -> int:
+  """FLOPs of a function traced already, a `jax.extend.core.Jaxpr`; see `count`."""
+  return sum(_equation(equation) for equation in jaxpr.eqns)
 
 
 def peak_flops(device) -> float | None:
@@ -71,10 +76,6 @@ def peak_flops(device) -> float | None:
   return None
 
 
-def _count(jaxpr) -> int:
-  return sum(_equation(equation) for equation in jaxpr.eqns)
-
-
 def _equation(equation) -> int:
   """FLOPs of one equation, with those of the functions inside it."""
   name, params = equation.primitive.name, equation.params
@@ -86,7 +87,7 @@ def _equation(equation) -> int:
     return 2 * equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
   if name in _REFUSED:
     raise ValueError(f"cannot count the FLOPs of {name}")
-  inner = [_count(jaxpr) for jaxpr in core.jaxprs_in_params(params)]
+  inner = [count_jaxpr(jaxpr) for jaxpr in core.jaxprs_in_params(params)]
   if name == "scan":
     return params["length"] * sum(inner)
   if name == "cond":

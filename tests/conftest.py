@@ -1,0 +1,96 @@
+"""What all tests share: platform, kept compilations, float64, configs, random trees, gradients."""
+
+import importlib.util
+import os
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+# In the environment as well, so that processes which tests start have the same platform and cache.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
+if os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax")):
+  jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+  # Tests compile many small programs; by default only those above a second are kept.
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
+@pytest.fixture
+def x64():
+  """Lets the test compute in float64."""
+  with jax.enable_x64(True):
+    yield
+
+
+@pytest.fixture(scope="session")
+def load_config():
+  """A function (file, argument) that returns the config of configs/FILE.py:ARGUMENT."""
+
+  def load(file, argument=""):
+    path = ROOT / "configs" / f"{file}.py"
+    spec = importlib.util.spec_from_file_location(f"configs_{file}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(argument)
+
+  return load
+
+
+@pytest.fixture(scope="session")
+def randomized():
+  """A function (tree, seed) that fills a tree of arrays or shapes with N(0, 1/4) numbers.
+
+  Layers start with zero biases and gains of zero or one, behind which faults hide.
+  """
+
+  def fill(tree, seed=0):
+    generator = np.random.default_rng(seed)
+    return jax.tree.map(lambda a: 0.5 * generator.normal(size=a.shape).astype(a.dtype), tree)
+
+  return fill
+
+
+@pytest.fixture(scope="session")
+def assert_close():
+  """A function (actual, expected, tolerance) on trees; the tolerance is relative to the largest."""
+
+  def check(actual, expected, tolerance=1e-11):
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for got, want in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+      got, want = np.asarray(got), np.asarray(want)
+      assert got.shape == want.shape
+      scale = max(np.max(np.abs(want)), 1e-3)
+      assert np.max(np.abs(got - want)) <= tolerance * scale
+
+  return check
+
+
+@pytest.fixture(scope="session")
+def assert_gradient():
+  """A function that compares a gradient with central differences along random directions.
+
+  Called in float64 as (function, arguments, gradient, ...): `function` maps the tuple `arguments`
+  to a scalar; `gradient` has the structure of `arguments`, None takes JAX's own of `function`.
+  """
+
+  def check(function, arguments, gradient=None, directions=3, step=1e-6, tolerance=1e-6):
+    compiled = jax.jit(function)
+    if gradient is None:
+      gradient = jax.jit(jax.grad(lambda a: function(*a)))(arguments)
+    generator = np.random.default_rng(1)
+    for _ in range(directions):
+      way = jax.tree.map(lambda a: generator.normal(size=a.shape), arguments)
+      move = lambda sign, way=way: jax.tree.map(
+        lambda a, d: np.asarray(a) + sign * step * d, arguments, way
+      )
+      difference = float(compiled(*move(1)) - compiled(*move(-1))) / (2 * step)
+      products = jax.tree.map(lambda g, d: np.sum(np.asarray(g) * d), gradient, way)
+      slope = float(sum(jax.tree.leaves(products)))
+      assert abs(slope) > 1e-6, "the test sees no slope in this direction"
+      assert abs(difference - slope) <= tolerance * max(1.0, abs(slope))
+
+  return check

@@ -1,0 +1,312 @@
+import os
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+from vidgan_jax.data import split_lists
+from vidgan_jax.data.video_folder import VideoFolder
+from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.video_files import read_video, write_mp4
+
+SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data"
+needs_footage = pytest.mark.skipif(
+  not SHARED.is_dir(), reason="needs the real footage in ../shared/data, which is not distributed"
+)
+
+
+def write_clip(path, frames=6, height=16, width=24, seed=0):
+  """Writes a video of noise blocks, large enough to survive the compression."""
+  blocks = np.random.default_rng(seed).integers(
+    256, size=(frames, height // 8, width // 8, 3), dtype=np.uint8
+  )
+  write_mp4(path, blocks.repeat(8, axis=1).repeat(8, axis=2), 10)
+
+
+def folder_with_lists(root, train, test=(), classes=("Alpha", "Beta"), newline="\r\n"):
+  """Makes a folder in UCF-101's layout; every listed path gets a video."""
+  lists = root / split_lists.LISTS_FOLDER
+  lists.mkdir(parents=True)
+  index = [f"{i + 1} {name}" for i, name in enumerate(classes)]
+  for name, lines in (("classInd", index), ("trainlist01", train), ("testlist01", test)):
+    lists.joinpath(f"{name}.txt").write_bytes("".join(f"{x}{newline}" for x in lines).encode())
+  return root
+
+
+def open_folder(root, cache, **arguments):
+  arguments = dict(frames=4, resolution=8, report=lambda line: None) | arguments
+  return VideoFolder(root, cache_directory=cache, **arguments)
+
+
+def labels_of(source):
+  generator = np.random.default_rng(0)
+  return [source.example(index, generator)[1] for index in range(source.num_examples)]
+
+
+@needs_footage
+def test_weizmann_is_split_by_person(tmp_path):
+  root = SHARED / "ucf_weizmann"
+  train = open_folder(root, tmp_path, frames=12, resolution=64)
+  test = open_folder(root, tmp_path, frames=12, resolution=64, split="test")
+  assert (train.num_examples, test.num_examples) == (56, 16)
+  assert train.class_names == (
+    "BendLeft", "BendRight", "JumpingJack", "WaveLeft", "WaveRight", "WaveTwo"
+  )  # fmt: skip
+  for split, source in (("train", train), ("test", test)):
+    listed = split_lists.list_folder(str(root), split).clips
+    held_out = ["_g01_" in clip.path or "_g02_" in clip.path for clip in listed]
+    assert all(held_out) if split == "test" else not any(held_out)
+    assert all(clip.path.startswith(train.class_names[clip.label]) for clip in listed)
+    assert labels_of(source) == [clip.label for clip in listed]
+  clip, _ = train.example(0, np.random.default_rng(0))
+  assert clip.shape == (12, 64, 64, 3) and clip.dtype == np.uint8 and clip.std() > 10
+  assert train.report.frames + test.report.frames == 4146 + 1144
+
+
+@needs_footage
+def test_real_clips_have_the_frames_that_decode(tmp_path):
+  source = open_folder(SHARED / "clips", tmp_path, frames=48, resolution=16)
+  assert source.num_examples == 11 and not source.report.skipped
+  assert source.report.frames == 164 + 107 + 240 + 251 + 72 + 74 + 48 + 83 + 303 + 332 + 327
+
+
+@needs_footage
+def test_odd_files_are_used_or_skipped_with_a_reason(tmp_path):
+  lines = []
+  source = open_folder(SHARED / "odd", tmp_path, frames=3, resolution=32, report=lines.append)
+  reasons = dict(source.report.skipped)
+  assert set(reasons) == {
+    "bitflips.avi", "corrupted.mp4", "empty.avi", "header_only.avi", "html_error_page.mp4",
+    "no_moov_or_cut.mp4", "one_frame.mp4", "truncated.avi",
+  }  # fmt: skip
+  assert "damaged" in reasons["bitflips.avi"] and "cut off" in reasons["truncated.avi"]
+  assert reasons["one_frame.mp4"] == "too short: 1 frames, 3 are needed"
+  assert source.num_examples == 16 and source.num_classes == 0
+  assert len(lines) < 12 and any("8 files skipped" in line for line in lines)
+  with pytest.raises(UserError, match="16 usable clips, 17 are needed"):
+    open_folder(SHARED / "odd", tmp_path, frames=3, resolution=32, min_clips=17)
+
+
+@needs_footage
+def test_the_official_lists_are_read():
+  lists = SHARED / "lists" / "ucf101"
+  names = split_lists.read_class_index(str(lists / "classInd.txt"))
+  assert len(names) == 101 and names[0] == "ApplyEyeMakeup"
+  for number, sizes in ((1, (9537, 3783)), (2, (9586, 3734)), (3, (9624, 3696))):
+    for kind, size in zip(("train", "test"), sizes, strict=True):
+      clips = split_lists.read_split_list(str(lists / f"{kind}list{number:02d}.txt"), names)
+      assert len(clips) == size and {clip.label for clip in clips} == set(range(101))
+      assert all(clip.path.split("/")[0] == names[clip.label] for clip in clips)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_labels_in_lists_count_from_one(tmp_path, newline):
+  root = folder_with_lists(
+    tmp_path / "data", ["Beta/b.mp4 2", "Alpha/a.mp4 1"], ["Beta/t.mp4"], newline=newline
+  )
+  for name in ("Beta/b.mp4", "Alpha/a.mp4", "Beta/t.mp4"):
+    write_clip(root / name)
+  assert labels_of(open_folder(root, tmp_path / "cache")) == [1, 0]
+  assert labels_of(open_folder(root, tmp_path / "cache", split="test")) == [1]
+  assert labels_of(open_folder(root, tmp_path / "cache", split="all")) == [1, 0, 1]
+  assert labels_of(open_folder(root, tmp_path / "cache", num_classes=0)) == [0, 0]
+
+
+@pytest.mark.parametrize(
+  "on_disk", ["HandStandPushups/v_HandStandPushups_g01_c01.mp4", "HandstandPushups/v_x.mp4"]
+)
+def test_listed_names_are_found_whatever_their_case(tmp_path, on_disk):
+  listed = "HandstandPushups/" + on_disk.split("/")[1].replace("v_HandStand", "v_HandstanD")
+  root = folder_with_lists(tmp_path / "d", [listed + " 1"], [listed], ("HandstandPushups",))
+  write_clip(root / on_disk)
+  for split in ("train", "test"):
+    source = open_folder(root, tmp_path / "cache", split=split)
+    assert source.num_examples == 1 and source.report.missing == ()
+
+
+def test_the_exact_name_wins_over_another_case(tmp_path):
+  root = folder_with_lists(tmp_path / "data", ["Alpha/a.mp4 1"])
+  write_clip(root / "Alpha" / "a.mp4", frames=5)
+  write_clip(root / "Alpha" / "A.mp4", frames=9)
+  assert open_folder(root, tmp_path / "cache").report.frames == 5
+
+
+def test_listed_files_that_are_missing_are_told_in_one_line(tmp_path):
+  root = folder_with_lists(
+    tmp_path / "data", ["Alpha/a.mp4 1", "Alpha/gone.mp4 1", "Beta/gone.mp4 2"]
+  )
+  write_clip(root / "Alpha" / "a.mp4")
+  lines = []
+  source = open_folder(root, tmp_path / "cache", report=lines.append)
+  assert source.report.missing == ("Alpha/gone.mp4", "Beta/gone.mp4")
+  assert [line for line in lines if "gone" in line] == [
+    "2 listed clips are not there, such as Alpha/gone.mp4"
+  ]
+  assert source.num_classes == 2  # a class without clips keeps its label
+
+
+@pytest.mark.parametrize(
+  "path", ["../secret.mp4", "Alpha/../../secret.mp4", "/etc/passwd", "..\\secret.mp4", "C:/x.mp4"]
+)
+def test_no_listed_path_leaves_the_folder(tmp_path, path):
+  write_clip(tmp_path / "secret.mp4")
+  for train, test in (([path + " 1"], []), ([], [path])):
+    root = folder_with_lists(tmp_path / f"data{len(test)}", train, test)
+    with pytest.raises(UserError, match=r"line 1: path .* leads out of the folder"):
+      open_folder(root, tmp_path / "cache", split="test" if test else "train")
+
+
+@pytest.mark.parametrize(
+  ("train", "classes", "words"),
+  [
+    (["Alpha/a.mp4 1", "Alpha/a.mp4 3"], ("Alpha", "Beta"), "line 2: label 3 .* 1..2"),
+    (["Alpha/a.mp4 0"], ("Alpha", "Beta"), "label 0"),
+    (["Gamma/a.mp4"], ("Alpha", "Beta"), "'Gamma' is none of the 2 classes"),
+    (["Alpha/a.mp4 1"], (), "names no classes"),
+  ],
+)
+def test_malformed_lists_are_refused_by_line(tmp_path, train, classes, words):
+  root = folder_with_lists(tmp_path / "data", train, classes=classes)
+  with pytest.raises(UserError, match=words):
+    open_folder(root, tmp_path / "cache")
+
+
+def test_class_numbers_must_follow_each_other(tmp_path):
+  path = tmp_path / "classInd.txt"
+  path.write_text("1 Alpha\n3 Beta\n")
+  with pytest.raises(UserError, match="line 2: expected '2 ClassName'"):
+    split_lists.read_class_index(str(path))
+
+
+def test_without_lists_classes_are_the_folders_in_order(tmp_path):
+  root = tmp_path / "data"
+  for name in ("b é/x y.mp4", "a/1.mp4", "a/2.MP4"):
+    write_clip(root / name)
+  (root / "a" / "notes.txt").write_text("no video")
+  (root / "empty").mkdir()
+  (root / ".hidden").mkdir()
+  source = open_folder(root, tmp_path / "cache", num_classes=2)
+  assert source.class_names == ("a", "b é") and labels_of(source) == [0, 0, 1]
+  assert source.report.aside == 1
+  with pytest.raises(UserError, match="no test split"):
+    open_folder(root, tmp_path / "cache", split="test")
+  for expected in (1, 3):
+    with pytest.raises(UserError, match=f"2 classes, but num_classes is {expected}"):
+      open_folder(root, tmp_path / "cache", num_classes=expected)
+
+
+def test_a_flat_folder_is_unlabelled(tmp_path):
+  write_clip(tmp_path / "data" / "1.mp4")
+  source = open_folder(tmp_path / "data", tmp_path / "cache")
+  assert source.num_classes == 0 and labels_of(source) == [0]
+  with pytest.raises(UserError, match="num_classes=5 should be 0"):
+    open_folder(tmp_path / "data", tmp_path / "cache", num_classes=5)
+
+
+def test_crops_move_along_the_long_side(tmp_path):
+  for name, (height, width) in {"wide": (16, 48), "tall": (48, 16)}.items():
+    root = tmp_path / name
+    write_clip(root / "1.mp4", height=height, width=width)
+    stored, _ = read_video(root / "1.mp4", short_side=8)
+    assert sorted(stored.shape[1:3]) == [8, 24]
+    source = open_folder(root, tmp_path / "cache", frames=6)
+    generator = np.random.default_rng(0)
+    crops = {source.example(0, generator)[0].tobytes() for _ in range(300)}
+    assert len(crops) == 17
+    centre = open_folder(root, tmp_path / "cache", frames=6, crop="center")
+    clip, _ = centre.example(0, generator)
+    expected = stored[:, :, 8:16] if name == "wide" else stored[:, 8:16]
+    assert (clip == expected).all()
+
+
+def test_windows_keep_the_stride_and_flips_mirror(tmp_path):
+  write_clip(tmp_path / "data" / "1.mp4", frames=9, height=16, width=16)
+  stored, _ = read_video(tmp_path / "data" / "1.mp4", short_side=8)
+  source = open_folder(tmp_path / "data", tmp_path / "cache", stride=2, horizontal_flip=True)
+  generator = np.random.default_rng(0)
+  seen = {source.example(0, generator)[0].tobytes() for _ in range(100)}
+  windows = [stored[start : start + 8 : 2] for start in (0, 1)]
+  assert seen == {w.tobytes() for w in windows} | {w[:, :, ::-1].tobytes() for w in windows}
+  again = [source.example(0, np.random.default_rng(5))[0] for _ in range(2)]
+  assert (again[0] == again[1]).all()
+
+
+def test_the_cache_is_used_and_follows_changed_files(tmp_path, monkeypatch):
+  path = tmp_path / "data" / "1.mp4"
+  write_clip(path, frames=6, seed=0)
+  first = open_folder(tmp_path / "data", tmp_path / "cache").example(0, np.random.default_rng(0))
+  decoded = []
+  monkeypatch.setattr(
+    "vidgan_jax.data.video_folder.read_video",
+    lambda *args, **kw: decoded.append(args) or read_video(*args, **kw),
+  )
+  again = open_folder(tmp_path / "data", tmp_path / "cache").example(0, np.random.default_rng(0))
+  assert not decoded and (again[0] == first[0]).all()
+  open_folder(tmp_path / "data", tmp_path / "cache", resolution=12)
+  assert len(decoded) == 1  # another resolution is another entry
+  write_clip(path, frames=7, seed=1)
+  assert open_folder(tmp_path / "data", tmp_path / "cache").report.frames == 7
+  assert len(decoded) == 2
+  shutil.copystat(__file__, path)  # the same content with another time is decoded again
+  open_folder(tmp_path / "data", tmp_path / "cache")
+  assert len(decoded) == 3
+
+
+def test_damaged_cache_files_are_made_again(tmp_path):
+  write_clip(tmp_path / "data" / "1.mp4")
+  cache = tmp_path / "cache"
+  source = open_folder(tmp_path / "data", cache)
+  (stored,) = cache.iterdir()  # nothing temporary is left behind
+  whole = stored.read_bytes()
+  for content in (b"", whole[:-5], b"x" * len(whole)):
+    stored.write_bytes(content)
+    assert open_folder(tmp_path / "data", cache).report.frames == 6
+    assert stored.read_bytes() == whole
+  stored.unlink()
+  with pytest.raises(UserError, match="cannot be read any more"):
+    source.example(0, np.random.default_rng(0))
+
+
+def test_the_default_cache_is_in_the_users_cache_folder(tmp_path, monkeypatch):
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+  write_clip(tmp_path / "data" / "1.mp4")
+  folders = {open_folder(tmp_path / "data", None, resolution=r).report.cache for r in (8, 8, 12)}
+  assert len(folders) == 2
+  assert {os.path.dirname(folder) for folder in folders} == {str(tmp_path / "xdg" / "vidgan_jax")}
+
+
+def test_an_unwritable_cache_is_refused(tmp_path):
+  write_clip(tmp_path / "data" / "1.mp4")
+  (tmp_path / "file").write_text("")
+  with pytest.raises(UserError, match="the cache cannot be written"):
+    open_folder(tmp_path / "data", tmp_path / "file" / "cache")
+
+
+def test_bad_clips_are_skipped_until_too_few_are_left(tmp_path):
+  root = tmp_path / "data"
+  write_clip(root / "good.mp4")
+  write_clip(root / "short.mp4", frames=3)
+  (root / "bad.mp4").write_bytes((root / "good.mp4").read_bytes()[:-300])
+  source = open_folder(root, tmp_path / "cache")
+  assert source.num_examples == 1
+  assert sorted(path for path, _ in source.report.skipped) == ["bad.mp4", "short.mp4"]
+  with pytest.raises(UserError, match="0 usable clips, 1 are needed") as caught:
+    open_folder(root, tmp_path / "cache", frames=7)
+  assert "\n" not in str(caught.value)
+  source = open_folder(root, tmp_path / "cache2", frames=3, max_bytes_per_clip=8 * 12 * 3 * 4)
+  assert dict(source.report.skipped)["good.mp4"].startswith("needs more than the limit")
+
+
+def test_bad_arguments_are_refused(tmp_path):
+  write_clip(tmp_path / "data" / "1.mp4")
+  (tmp_path / "empty").mkdir()
+  for root, arguments, words in (
+    ("nowhere", {}, "no such folder"),
+    ("empty", {}, "holds no video files"),
+    ("data", {"crop": "middle"}, "unknown crop 'middle', known are: random, center"),
+    ("data", {"split": "val"}, "unknown split 'val'"),
+    ("data", {"stride": 0}, "stride"),
+  ):
+    with pytest.raises(UserError, match=words):
+      open_folder(tmp_path / root, tmp_path / "cache", **arguments)

@@ -1,0 +1,226 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vidgan_jax.layers.convolution import (
+  Conv,
+  Dense,
+  Embed,
+  average_pool,
+  convolve,
+  pooled_convolution,
+  upsample_nearest,
+  upsampled_convolution,
+)
+from vidgan_jax.layers.settings import LayerSettings
+from vidgan_jax.runtime.errors import UserError
+
+
+def applied(module, params, *arguments):
+  return jax.jit(lambda p, *a: module.apply({"params": p}, *a))(params, *arguments)
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize(
+  ("window", "shape"),
+  [((3, 3), (2, 3, 5, 4, 3)), ((1, 1), (2, 4, 5, 3)), ((3, 3, 3), (2, 4, 5, 3, 2))],
+)
+def test_convolution_equals_numpy(x64, wide, draw, normal, reference, assert_close, window, shape,
+                                  use_bias):  # fmt: skip
+  x = normal(shape)
+  module = Conv(4, window, wide(), use_bias=use_bias)
+  params = draw(module, x)
+  assert set(params) == ({"kernel", "bias"} if use_bias else {"kernel"})
+  expected = reference.convolve(x, params["kernel"], params.get("bias", 0.0))
+  assert_close(applied(module, params, x), expected)
+
+
+@pytest.mark.parametrize("savings", [True, False])
+@pytest.mark.parametrize("window", [(3, 3), (1, 1)])
+def test_upsampling_convolution_equals_numpy(
+  x64, wide, draw, normal, reference, assert_close, window, savings
+):
+  x = normal((2, 3, 4, 5, 3))
+  module = Conv(4, window, wide(savings=savings), upsample=True)
+  params = draw(module, x)
+  expected = reference.convolve(reference.repeat(x), params["kernel"], params["bias"])
+  assert_close(applied(module, params, x), expected)
+
+
+POOLINGS = [
+  # window, pooling, [B, T, H, W, C]
+  ((3, 3), (2, 2), (2, 2, 4, 6, 3)),
+  ((3, 3), (2, 2), (2, 2, 5, 7, 3)),
+  ((3, 3), (2, 2), (2, 2, 1, 4, 3)),
+  ((1, 1), (2, 2), (2, 2, 5, 4, 3)),
+  ((3, 3, 3), (2, 2, 2), (2, 4, 4, 6, 3)),
+  ((3, 3, 3), (2, 2, 2), (2, 3, 5, 4, 3)),
+  ((3, 3, 3), (2, 2, 2), (2, 1, 4, 4, 3)),
+  ((3, 3, 3), (1, 2, 2), (2, 3, 4, 5, 3)),
+  ((1, 1, 1), (2, 2, 2), (2, 3, 5, 4, 3)),
+  ((1, 1, 1), (1, 2, 2), (2, 3, 4, 4, 3)),
+]
+
+
+@pytest.mark.parametrize("savings", [True, False])
+@pytest.mark.parametrize(("window", "pool", "shape"), POOLINGS)
+def test_pooling_convolution_equals_numpy(x64, wide, draw, normal, reference, assert_close, window,
+                                          pool, shape, savings):  # fmt: skip
+  x = normal(shape)
+  module = Conv(4, window, wide(savings=savings), pool=pool)
+  params = draw(module, x)
+  expected = reference.average(
+    reference.convolve(x, params["kernel"], params["bias"]), pool
+  )  # fmt: skip
+  assert_close(applied(module, params, x), expected)
+
+
+def gradients_with_and_without_savings(form, x, kernel, normal):
+  """Outputs and gradients by input and kernel of a random linear function of the outputs."""
+  factors = normal(jax.eval_shape(lambda: form(x, kernel, savings=False)).shape, 7)
+
+  def run(savings):
+    def scalar(x, kernel):
+      out = form(x, kernel, savings=savings)
+      return jnp.sum(out * factors), out
+
+    return jax.jit(jax.grad(scalar, argnums=(0, 1), has_aux=True))(x, kernel)
+
+  return run(True), run(False)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5, 3), (2, 1, 1, 3, 3)])
+@pytest.mark.parametrize("window", [(3, 3), (1, 1)])
+def test_upsampling_savings_are_exact(x64, normal, assert_close, window, shape):
+  x, kernel = normal(shape), normal((*window, shape[-1], 4), 1)
+  assert_close(*gradients_with_and_without_savings(upsampled_convolution, x, kernel, normal))
+
+
+@pytest.mark.parametrize(("window", "pool", "shape"), POOLINGS)
+def test_pooling_savings_are_exact(x64, normal, assert_close, window, pool, shape):
+  x, kernel = normal(shape), normal((*window, shape[-1], 4), 1)
+  form = lambda x, kernel, savings: pooled_convolution(x, kernel, pool, savings=savings)
+  assert_close(*gradients_with_and_without_savings(form, x, kernel, normal))
+
+
+def convolutions(jaxpr):
+  """(products per output number, lhs dilation) of every convolution in a program."""
+  found = []
+  for equation in jaxpr.eqns:
+    if equation.primitive.name == "conv_general_dilated":
+      kernel = equation.invars[1].aval.shape
+      layout = equation.params["dimension_numbers"].rhs_spec
+      per_output = np.prod(kernel) // kernel[layout[0]]
+      found.append((per_output * equation.outvars[0].aval.size, equation.params["lhs_dilation"]))
+    for inner in jax.core.jaxprs_in_params(equation.params):
+      found += convolutions(inner)
+  return found
+
+
+def test_savings_multiply_less_and_never_dilate(normal):
+  """Upsampled 36 -> 16 products per input pixel, pooled 36 -> 16 and 216 -> 64 per output."""
+  x, flat, deep = normal((1, 8, 8, 8, 3)), normal((3, 3, 3, 4)), normal((3, 3, 3, 3, 4))
+  forms = [
+    (lambda savings: upsampled_convolution(x, flat, savings=savings), 81 / 36 * 16),
+    (lambda savings: pooled_convolution(x, flat, (2, 2), savings=savings), 16),
+    (lambda savings: pooled_convolution(x, deep, (2, 2, 2), savings=savings), 64),
+  ]
+  for form, _ in forms:
+    counts = {}
+    for savings in (True, False):
+      program = jax.make_jaxpr(lambda s=savings, f=form: f(s))().jaxpr
+      ((counts[savings], dilation),) = convolutions(program)
+      assert set(dilation) == {1}
+    assert counts[True] < 0.6 * counts[False]
+
+
+def test_average_pool_equals_numpy(x64, normal, reference, assert_close):
+  for shape, pool in [
+    ((2, 4, 6, 4, 3), (2, 2, 2)),
+    ((2, 5, 7, 6, 3), (2, 2, 2)),
+    ((2, 1, 5, 4, 3), (2, 2, 2)),
+    ((2, 3, 8, 9, 3), (4, 4)),
+    ((3, 7, 3), (3,)),
+  ]:
+    x = normal(shape)
+    assert_close(average_pool(x, pool), reference.average(x, pool))
+
+
+def test_average_pool_sums_narrow_numbers_in_float32():
+  """Added up in bfloat16, 256 ones and a half would stay at 256 ones."""
+  x = jnp.full((1, 16, 16, 1), 1.0, jnp.bfloat16).at[0, 0, 0, 0].set(129.0)
+  pooled = average_pool(x, (16, 16))
+  assert pooled.dtype == jnp.bfloat16 and pooled.item() == 1.5
+
+
+def test_upsample_nearest_equals_numpy(normal, reference):
+  x = normal((2, 3, 4, 5, 2)).astype(np.float32)
+  np.testing.assert_array_equal(upsample_nearest(x), reference.repeat(x))
+
+
+@pytest.mark.parametrize(
+  ("strides", "padding", "out"), [(2, ((1, 1),) * 3, (2, 3, 2)), ((1, 2, 2), "VALID", (2, 2, 1))]
+)
+def test_strided_convolution_equals_numpy(
+  x64, normal, reference, assert_close, strides, padding, out
+):
+  x, kernel = normal((2, 4, 5, 4, 3)), normal((3, 3, 3, 3, 4), 1)
+  dense = reference.convolve(x, kernel)
+  if padding == "VALID":
+    dense = dense[:, 1:-1, 1:-1, 1:-1]
+  step = (strides,) * 3 if isinstance(strides, int) else strides
+  expected = dense[:, :: step[0], :: step[1], :: step[2]]
+  assert expected.shape == (2, *out, 4)
+  assert_close(convolve(x, kernel, strides=strides, padding=padding), expected)
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_dense_equals_numpy(x64, wide, draw, normal, assert_close, use_bias):
+  x = normal((2, 3, 5))
+  module = Dense(4, wide(), use_bias=use_bias)
+  params = draw(module, x)
+  expected = np.einsum("bti,io->bto", x, params["kernel"]) + params.get("bias", 0.0)
+  assert_close(applied(module, params, x), expected)
+
+
+def test_table_is_looked_up_by_integers_and_mixed_by_weights(x64, wide, draw, normal, assert_close):
+  labels = np.array([3, 0, 3, 6])
+  module = Embed(7, 4, wide())
+  params = draw(module, labels)
+  table = params["embedding"]
+  assert_close(applied(module, params, labels), np.stack([table[label] for label in labels]))
+  assert_close(applied(module, params, np.eye(7)[labels]), table[labels])
+  weights = normal((2, 7))
+  expected = [sum(weight[row] * table[row] for row in range(7)) for weight in weights]
+  assert_close(applied(module, params, weights), np.stack(expected))
+
+
+def test_narrow_activations_meet_float32_parameters(normal):
+  settings = LayerSettings(dtype=jnp.bfloat16)
+  x, labels = normal((1, 2, 4, 4, 3)).astype(np.float32), np.array([1])
+  for module, argument in [
+    (Conv(4, (3, 3), settings), x),
+    (Conv(4, (3, 3), settings, upsample=True), x),
+    (Conv(4, (3, 3, 3), settings, pool=(2, 2, 2)), x),
+    (Dense(4, settings), x),
+    (Embed(3, 4, settings), labels),
+  ]:
+    out, variables = jax.eval_shape(
+      lambda m=module, a=argument: m.init_with_output(jax.random.key(0), a)
+    )
+    assert out.dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+
+
+def test_kernels_start_orthogonal_and_biases_at_zero():
+  x = jnp.zeros((1, 2, 2, 3))
+  params = Conv(8, (3, 3), LayerSettings()).init(jax.random.key(0), x)["params"]
+  matrix = np.asarray(params["kernel"]).reshape(-1, 8)
+  np.testing.assert_allclose(matrix.T @ matrix, np.eye(8), atol=1e-5)
+  assert not np.any(params["bias"])
+  settings = LayerSettings(initializer="normal02")
+  params = Dense(64, settings).init(jax.random.key(0), jnp.zeros((1, 64)))["params"]
+  assert abs(np.std(params["kernel"]) - 0.02) < 0.001
+  with pytest.raises(UserError, match=r"unknown initializer 'glorot'; known: normal02, orthogonal"):
+    Dense(4, LayerSettings(initializer="glorot")).init(jax.random.key(0), jnp.zeros((1, 4)))

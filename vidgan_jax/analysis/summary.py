@@ -1,0 +1,300 @@
+"""What a config costs, told from shapes alone: parameters, FLOPs, memory and the time floor.
+
+Networks are traced, neither compiled nor run: a full-size summary takes seconds on any machine.
+
+FLOPs. One iteration with n discriminator updates costs, per clip, n (G + 3 * 2 D) for the
+discriminators (clips generated, then forward, input and weight gradients of a real and a generated
+clip) and 3 G + 2 D for the generator (no weight gradients of the discriminators), with G and D the
+forward FLOPs of the generator and of all discriminators: 5 G + 14 D for n = 2. That is the work "as
+written" that utilisation is measured against. What this program runs ("as executed") is less by the
+exact savings of the layers and more by what rematerialisation repeats; it is counted from the
+traced gradients. Spectral normalisation, penalties and the optimizer are left out of both.
+
+Memory. Between forward and backward pass an update keeps residuals, counted by
+`analysis.residuals` as JAX lists them ("traced", an upper bound) and as a compiler that fuses
+elementwise work keeps them ("fused", which the totals use). What one block holds for a moment while
+it is recomputed, and the compiler's workspace, come on top. Static are parameters, gradients, Adam's
+two moments and the generator's average in float32, as if on one device.
+"""
+
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+
+from vidgan_jax.analysis.residuals import kept_bytes
+from vidgan_jax.models import registry
+from vidgan_jax.models.contract import Side, VideoGan
+from vidgan_jax.runtime import flops
+from vidgan_jax.runtime.errors import UserError
+
+REMAT_POLICIES = ("none", "conv_outputs", "block_inputs")
+DTYPES = ("bfloat16", "float32")
+
+
+def summarize(
+  gan_as_written: VideoGan,
+  gan: VideoGan,
+  config,
+  *,
+  batch_size: int | None = None,
+  dtype: str = "bfloat16",
+  tflops: float = 790.0,
+) -> dict:
+  """Counts what training `config` costs.
+
+  Args:
+    gan_as_written: `registry.build(config, savings=False)`.
+    gan: the same as it is trained, `registry.build(config)`.
+    config: the whole config; read are its batch size and what `registry.build` reads.
+    batch_size: clips per update in place of config.batch_size.
+    dtype: type of activations in the memory estimate, see `DTYPES`.
+    tflops: what the machine does, in TFLOP/s, for the time floor.
+
+  Returns:
+    A dictionary that JSON can hold:
+      "parameters": {network: {module: count, "total": count}};
+      "gflop_per_clip": {network: {"as_written", "as_executed"}}, forward passes;
+      "iteration": {"as_written" or rematerialisation policy: {"tflop", "seconds",
+        "videos_per_second"}} at the whole batch;
+      "static_bytes": {kind or "total": bytes};
+      "activations": {policy: {"bytes_per_clip": {update: {"traced", "fused"}}, "batch_bytes",
+        "total_bytes"}}, the larger update for the whole batch, alone and with the static bytes;
+      and what these depend on.
+
+  Raises:
+    UserError: on a batch size or speed that is not positive, or an unknown dtype.
+  """
+  batch_size = config.batch_size if batch_size is None else batch_size
+  if batch_size < 1:
+    raise UserError(f"batch size {batch_size} must be at least 1")
+  if not 0 < tflops < math.inf:
+    raise UserError(f"tflops {tflops} must be a number above 0")
+  if dtype not in DTYPES:
+    raise UserError(f"unknown dtype {dtype!r}; known: {', '.join(DTYPES)}")
+  variables = abstract_variables(gan)
+  parameters = count_parameters(variables)
+  static = static_bytes(parameters)
+  written, executed = forward_flops(gan_as_written, variables), forward_flops(gan, variables)
+  rates = lambda work: _rates(work * batch_size, batch_size, tflops)
+  iteration = {"as_written": rates(iteration_flops(gan, written))}
+  activations = {}
+  for remat in REMAT_POLICIES:
+    changed = _changed(config, dtype, remat)
+    iteration[remat] = rates(executed_flops(changed, variables, executed))
+    per_clip = activation_bytes(changed, variables)
+    batch_bytes = batch_size * max(update["fused"] for update in per_clip.values())
+    activations[remat] = {
+      "bytes_per_clip": per_clip,
+      "batch_bytes": batch_bytes,
+      "total_bytes": batch_bytes + static["total"],
+    }
+  return {
+    "model": gan.name,
+    "frames": gan.frames,
+    "resolution": gan.resolution,
+    "num_classes": gan.num_classes,
+    "batch_size": batch_size,
+    "discriminator_steps": gan.schedule.discriminator_steps,
+    "dtype": dtype,
+    "tflops": tflops,
+    "remat": config.model.remat,
+    "parameters": parameters,
+    "gflop_per_clip": {
+      name: {"as_written": written[name] / 1e9, "as_executed": executed[name] / 1e9}
+      for name in written
+    },
+    "iteration": iteration,
+    "static_bytes": static,
+    "activations": activations,
+  }
+
+
+def _changed(config, dtype, remat) -> VideoGan:
+  """The system of `config` with other activations and another rematerialisation policy."""
+  config = config.copy_and_resolve_references()
+  with config.unlocked():
+    config.precision = dtype
+    config.model.remat = remat
+  return registry.build(config)
+
+
+def _rates(work, batch_size, tflops):
+  seconds = work / (tflops * 1e12)
+  return {"tflop": work / 1e12, "seconds": seconds, "videos_per_second": batch_size / seconds}
+
+
+def abstract_variables(gan: VideoGan) -> dict:
+  """What `gan.init` returns, as shapes; the same whatever savings, precision and remat."""
+  return jax.eval_shape(lambda: gan.init(jax.random.key(0)))
+
+
+def count_parameters(variables) -> dict[str, dict[str, int]]:
+  """Numbers of parameters as {network: {top-level module: count, ..., "total": count}}.
+
+  Args:
+    variables: what `VideoGan.init` returns, or its shapes.
+  """
+  counts = {}
+  in_order = lambda name: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)]
+  for name, network in {"generator": variables["generator"], **variables["discriminators"]}.items():
+    params = network["params"]
+    size = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
+    counts[name] = {module: size(params[module]) for module in sorted(params, key=in_order)}
+    counts[name]["total"] = size(params)
+  return counts
+
+
+def static_bytes(parameters: dict[str, dict[str, int]]) -> dict[str, int]:
+  """Bytes that training holds whatever its batch, given the result of `count_parameters`."""
+  everything = 4 * sum(modules["total"] for modules in parameters.values())
+  kinds = {
+    "parameters": everything,
+    "gradients": everything,
+    "adam": 2 * everything,
+    "average": 4 * parameters["generator"]["total"],
+  }
+  return {**kinds, "total": sum(kinds.values())}
+
+
+def forward_flops(gan: VideoGan, variables) -> dict[str, int]:
+  """FLOPs of each network's forward pass in training, for one clip.
+
+  Args:
+    gan: a system.
+    variables: of its networks, see `abstract_variables`.
+
+  Returns:
+    {"generator" or name of a discriminator: FLOPs}.
+  """
+  key, batch, latents, inputs = _arguments(gan, 1)
+  generate = lambda *arguments: gan.generate(*arguments, True)
+  counts = {"generator": flops.count(generate, variables["generator"], latents, inputs, key)}
+  views = jax.eval_shape(lambda key, batch: _real(gan, key, batch)[1], key, batch)
+  for name, network in variables["discriminators"].items():
+    score = lambda *arguments, name=name: gan.discriminate(name, *arguments)
+    counts[name] = flops.count(score, network, views[name], key)
+  return counts
+
+
+def iteration_flops(gan: VideoGan, forward: dict[str, int]) -> int:
+  """FLOPs per clip of one iteration by the closed form of this module's docstring.
+
+  Args:
+    gan: its schedule is read.
+    forward: the result of `forward_flops`.
+  """
+  generator = forward["generator"]
+  discriminators = sum(forward.values()) - generator
+  return (
+    _generations(gan) * generator
+    + gan.schedule.discriminator_steps * 6 * discriminators
+    + 3 * generator
+    + 2 * discriminators
+  )
+
+
+def executed_flops(gan: VideoGan, variables, forward: dict[str, int]) -> int:
+  """FLOPs per clip of one iteration counted from its traced gradients, with all they repeat.
+
+  Args:
+    gan: with the rematerialisation policy to count.
+    variables: see `abstract_variables`.
+    forward: the result of `forward_flops`, which does not depend on the policy.
+  """
+  updates = _updates(gan, variables, 1)
+  work = {name: flops.count(jax.grad(loss), *arguments) for name, (loss, arguments) in updates}
+  return (
+    _generations(gan) * forward["generator"]
+    + gan.schedule.discriminator_steps * work["discriminators"]
+    + work["generator"]
+  )
+
+
+def activation_bytes(gan: VideoGan, variables) -> dict[str, dict[str, int]]:
+  """Bytes per clip that each update keeps for its backward pass.
+
+  Args:
+    gan: with the precision and the rematerialisation policy to count.
+    variables: see `abstract_variables`.
+
+  Returns:
+    {"discriminators" or "generator": {"traced": bytes, "fused": bytes}}; see `analysis.residuals`.
+  """
+  one, two = (
+    {name: kept_bytes(loss, *a) for name, (loss, a) in _updates(gan, variables, size)}
+    for size in (1, 2)
+  )
+  # The difference is rid of everything that does not grow with the batch, weights above all.
+  return {
+    name: {"traced": two[name][0] - one[name][0], "fused": two[name][1] - one[name][1]}
+    for name in one
+  }
+
+
+def _generations(gan):
+  """How often per iteration clips are generated for the discriminators alone."""
+  schedule = gan.schedule
+  # A generator that moves first can leave the clips of its own update to them.
+  return schedule.discriminator_steps - (schedule.generator_first and schedule.shared_fakes)
+
+
+def _updates(gan, variables, batch_size):
+  """Both updates as (name, (loss, abstract arguments)), with the losses of `training.step`.
+
+  Both losses take (weights to differentiate by, variables of all networks, key, batch, latents,
+  inputs).
+  """
+  others = _arguments(gan, batch_size)
+  step = jnp.zeros((), jnp.int32)
+
+  def scores(weights, variables, views, key):
+    networks = {n: {**v, "params": weights[n]} for n, v in variables["discriminators"].items()}
+    return {n: gan.discriminate(n, v, views[n], key)[0] for n, v in networks.items()}
+
+  def discriminators(weights, variables, key, batch, latents, inputs):
+    del latents, inputs
+    # Generated clips are constants here and of the data's structure.
+    real, real_views = _real(gan, key, batch)
+    fake, fake_views = _real(gan, key, batch)
+    parts = gan.discriminator_losses(
+      real.replace(scores=scores(weights, variables, real_views, key)),
+      fake.replace(scores=scores(weights, variables, fake_views, key)),
+      step,
+    )
+    score = lambda name, view: scores(weights, variables, {name: view}, key)[name]
+    parts |= gan.penalties(score, real_views, fake_views, key)
+    return sum(parts.values())
+
+  def generator(weights, variables, key, batch, latents, inputs):
+    network = {**variables["generator"], "params": weights}
+    samples, _ = gan.generate(network, latents, inputs, key, True)
+    views = gan.views(key, samples, inputs)
+    frozen = {name: v["params"] for name, v in variables["discriminators"].items()}
+    found = scores(frozen, variables, views, key)
+    fake = Side(inputs=inputs, samples=samples, latents=latents, scores=found)
+    return sum(gan.generator_losses(fake, _real(gan, key, batch)[0], step).values())
+
+  weights = {name: v["params"] for name, v in variables["discriminators"].items()}
+  return [
+    ("discriminators", (discriminators, (weights, variables, *others))),
+    ("generator", (generator, (variables["generator"]["params"], variables, *others))),
+  ]
+
+
+def _real(gan, key, batch):
+  """The real side of a batch and its views."""
+  side = Side(inputs=gan.real_inputs(batch), samples=gan.real_samples(key, batch))
+  return side, gan.views(key, side.samples, side.inputs)
+
+
+def _arguments(gan, batch_size):
+  """Abstract (key, batch, latents, inputs)."""
+
+  def draw(key):
+    batch = gan.example_batch(batch_size)
+    inputs = gan.generated_inputs(key, batch, jnp.zeros((), jnp.int32), {})
+    return key, batch, gan.latents(key, batch_size), inputs
+
+  return jax.eval_shape(lambda: draw(jax.random.key(0)))
