@@ -10,6 +10,7 @@ from vidgan_jax.layers.convolution import (
   average_pool,
   convolve,
   pooled_convolution,
+  same_convolution,
   upsample_nearest,
   upsampled_convolution,
 )
@@ -21,19 +22,27 @@ def applied(module, params, *arguments):
   return jax.jit(lambda p, *a: module.apply({"params": p}, *a))(params, *arguments)
 
 
-@pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize(
   ("window", "shape"),
-  [((3, 3), (2, 3, 5, 4, 3)), ((1, 1), (2, 4, 5, 3)), ((3, 3, 3), (2, 4, 5, 3, 2))],
+  [
+    ((3, 3), (2, 3, 5, 4, 6)),
+    ((3, 3), (2, 3, 5, 4, 3)),
+    ((1, 1), (2, 4, 5, 3)),
+    ((3, 3, 3), (2, 4, 5, 3, 6)),
+    ((3, 3, 3), (2, 4, 1, 3, 3)),
+  ],
 )
-def test_convolution_equals_numpy(x64, wide, draw, normal, reference, assert_close, window, shape,
-                                  use_bias):  # fmt: skip
+@pytest.mark.parametrize("savings", [True, False])
+def test_convolution_equals_numpy(
+  x64, wide, draw, normal, reference, assert_close, window, shape, savings
+):
   x = normal(shape)
-  module = Conv(4, window, wide(), use_bias=use_bias)
-  params = draw(module, x)
-  assert set(params) == ({"kernel", "bias"} if use_bias else {"kernel"})
-  expected = reference.convolve(x, params["kernel"], params.get("bias", 0.0))
-  assert_close(applied(module, params, x), expected)
+  for use_bias in (True, False):
+    module = Conv(4, window, wide(savings=savings), use_bias=use_bias)
+    params = draw(module, x)
+    assert set(params) == ({"kernel", "bias"} if use_bias else {"kernel"})
+    expected = reference.convolve(x, params["kernel"], params.get("bias", 0.0))
+    assert_close(applied(module, params, x), expected)
 
 
 @pytest.mark.parametrize("savings", [True, False])
@@ -54,6 +63,8 @@ POOLINGS = [
   ((3, 3), (2, 2), (2, 2, 5, 7, 3)),
   ((3, 3), (2, 2), (2, 2, 1, 4, 3)),
   ((1, 1), (2, 2), (2, 2, 5, 4, 3)),
+  ((3, 3), (4, 4), (2, 2, 9, 8, 3)),
+  ((1, 1), (4, 4), (2, 2, 9, 8, 3)),
   ((3, 3, 3), (2, 2, 2), (2, 4, 4, 6, 3)),
   ((3, 3, 3), (2, 2, 2), (2, 3, 5, 4, 3)),
   ((3, 3, 3), (2, 2, 2), (2, 1, 4, 4, 3)),
@@ -97,6 +108,14 @@ def test_upsampling_savings_are_exact(x64, normal, assert_close, window, shape):
   assert_close(*gradients_with_and_without_savings(upsampled_convolution, x, kernel, normal))
 
 
+@pytest.mark.parametrize(
+  ("window", "shape"), [((3, 3), (2, 3, 4, 5, 3)), ((3, 3, 3), (2, 1, 4, 5, 4))]
+)
+def test_savings_on_few_channels_are_exact(x64, normal, assert_close, window, shape):
+  x, kernel = normal(shape), normal((*window, shape[-1], 5), 1)
+  assert_close(*gradients_with_and_without_savings(same_convolution, x, kernel, normal))
+
+
 @pytest.mark.parametrize(("window", "pool", "shape"), POOLINGS)
 def test_pooling_savings_are_exact(x64, normal, assert_close, window, pool, shape):
   x, kernel = normal(shape), normal((*window, shape[-1], 4), 1)
@@ -104,35 +123,31 @@ def test_pooling_savings_are_exact(x64, normal, assert_close, window, pool, shap
   assert_close(*gradients_with_and_without_savings(form, x, kernel, normal))
 
 
-def convolutions(jaxpr):
-  """(products per output number, lhs dilation) of every convolution in a program."""
+def convolutions(program):
+  """Multiplications and input dilation of every convolution in a program."""
   found = []
-  for equation in jaxpr.eqns:
+  for equation in program.jaxpr.eqns:
     if equation.primitive.name == "conv_general_dilated":
-      kernel = equation.invars[1].aval.shape
-      layout = equation.params["dimension_numbers"].rhs_spec
-      per_output = np.prod(kernel) // kernel[layout[0]]
+      kernel, layout = equation.invars[1].aval, equation.params["dimension_numbers"].rhs_spec
+      per_output = kernel.size // kernel.shape[layout[0]]
       found.append((per_output * equation.outvars[0].aval.size, equation.params["lhs_dilation"]))
-    for inner in jax.core.jaxprs_in_params(equation.params):
-      found += convolutions(inner)
   return found
 
 
 def test_savings_multiply_less_and_never_dilate(normal):
   """Upsampled 36 -> 16 products per input pixel, pooled 36 -> 16 and 216 -> 64 per output."""
-  x, flat, deep = normal((1, 8, 8, 8, 3)), normal((3, 3, 3, 4)), normal((3, 3, 3, 3, 4))
-  forms = [
-    (lambda savings: upsampled_convolution(x, flat, savings=savings), 81 / 36 * 16),
-    (lambda savings: pooled_convolution(x, flat, (2, 2), savings=savings), 16),
-    (lambda savings: pooled_convolution(x, deep, (2, 2, 2), savings=savings), 64),
-  ]
-  for form, _ in forms:
-    counts = {}
-    for savings in (True, False):
-      program = jax.make_jaxpr(lambda s=savings, f=form: f(s))().jaxpr
-      ((counts[savings], dilation),) = convolutions(program)
-      assert set(dilation) == {1}
-    assert counts[True] < 0.6 * counts[False]
+  x = normal((2, 8, 8, 8, 5)).astype(np.float32)
+  flat, deep = normal((3, 3, 5, 4)).astype(np.float32), normal((3, 3, 3, 5, 4)).astype(np.float32)
+  pixels, widths = 2 * 8**3, 5 * 4
+  for form, plain, saved in [
+    (lambda s: upsampled_convolution(x, flat, savings=s), 36 * pixels, 16 * pixels),
+    (lambda s: pooled_convolution(x, flat, (2, 2), savings=s), 9 * pixels, 4 * pixels),
+    (lambda s: pooled_convolution(x, deep, (2, 2, 2), savings=s), 27 * pixels, 8 * pixels),
+  ]:
+    for savings, expected in ((False, plain), (True, saved)):
+      found = convolutions(jax.make_jaxpr(lambda f=form, s=savings: f(s))())
+      assert sum(products for products, _ in found) == expected * widths
+      assert all(set(dilation) == {1} for _, dilation in found)
 
 
 def test_average_pool_equals_numpy(x64, normal, reference, assert_close):

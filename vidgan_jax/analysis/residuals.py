@@ -1,9 +1,9 @@
-"""How much memory a backward pass needs its forward pass to keep, told from the trace alone.
+"""What the gradient of a function costs, in work and in memory, told from its trace alone.
 
-`jax.vjp` lists the arrays it keeps, its residuals. Two counts of them:
+Between forward and backward pass `jax.vjp` keeps arrays, its residuals. Two counts of them:
 
-* traced: each array once, as listed. This is an upper bound: among them are float32 copies of
-  bfloat16 activations and intermediate steps of every elementwise formula.
+* traced: each array once, as JAX lists them. This is an upper bound: among them are float32 copies
+  of bfloat16 activations and the intermediate steps of every elementwise formula.
 * fused: what a compiler keeps that recomputes elementwise work inside the operations that read its
   result. It must store the results of convolutions, products, reductions and loops, and what is fed
   to them (but to reductions); any other residual counts as the arrays it can be recomputed from,
@@ -15,7 +15,10 @@ Neither contains what is alive only for a moment.
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 from jax.extend import core
+
+from vidgan_jax.runtime import flops
 
 # The value stays in the memory where it is.
 _SAME_STORAGE = frozenset(
@@ -38,69 +41,67 @@ _CALLS = frozenset(
 
 @dataclasses.dataclass(eq=False)
 class _Value:
-  """An array of the trace: its bytes, the operands it is fused from, whether it must be stored."""
+  """An array of the trace.
+
+  Attributes:
+    bytes: its size.
+    data: whether it is data or made from data, in contrast to weights.
+    operands: what it is recomputed from where it is not stored.
+    stored: whether it must be stored.
+  """
 
   bytes: int
+  data: bool
   operands: tuple["_Value", ...] = ()
   stored: bool = True
 
 
-def gradient_cost(function, argument, *constants) -> dict[str, int]:
-  """Work and memory of the gradient of `function` with respect to `argument`; nothing is run.
+def gradient_cost(function, weights, data, *constants) -> dict[str, int]:
+  """Work and memory of the gradient of `function` with respect to `weights`; nothing is run.
 
   Args:
-    function: a JAX function (argument, *constants) -> scalar.
-    argument: pytree of arrays or `jax.ShapeDtypeStruct`.
-    *constants: further ones, not differentiated.
+    function: a JAX function (weights, data, *constants) -> scalar.
+    weights: pytree of arrays or `jax.ShapeDtypeStruct`.
+    data: likewise; only what is made from it counts as memory, weights are there anyway.
+    *constants: likewise, neither differentiated nor counted.
 
   Returns:
-    {"flops": of value and gradient as `runtime.flops` counts, "traced": bytes, "fused": bytes}, see
-    the module. Arguments that are kept count too: take the difference between two batch sizes to be
-    rid of the parameters.
+    {"flops": of value and gradient as `runtime.flops` counts them, "traced": bytes, "fused":
+    bytes}, see the module.
   """
 
-  def gradient(argument, *constants):
-    value, pullback = jax.vjp(lambda a: function(a, *constants), argument)
+  def gradient(weights, *others):
+    value, pullback = jax.vjp(lambda w: function(w, *others), weights)
+    # The leaves of a pullback are the residuals.
     return pullback, pullback(jnp.ones_like(value))
 
   trace = jax.make_jaxpr(gradient, return_shape=True)
-  closed, (pullback, _) = trace(argument, *constants)
+  closed, (pullback, _) = trace(weights, data, *constants)
   jaxpr = closed.jaxpr
-  # The leaves of a pullback are the residuals.
-  number = len(jax.tree.leaves(pullback))
-  listed = {v for v in jaxpr.outvars[:number] if isinstance(v, core.Var)}
-  # The backward pass, which comes after, must not add to what is stored.
-  ...
-def _bytes(variable) -> int:
-  aval = variable.aval
-  return aval.size * getattr(aval.dtype, "itemsize", 0)
+  outputs = jaxpr.outvars[: len(jax.tree.leaves(pullback))]
+  residuals = dict.fromkeys(atom for atom in outputs if isinstance(atom, core.Var))
+  made = [i for i, e in enumerate(jaxpr.eqns) if not residuals.keys().isdisjoint(e.outvars)]
+  known = {v: _Value(_bytes(v), data=False) for v in [*jaxpr.invars, *jaxpr.constvars]}
+  first = len(jax.tree.leaves(weights))
+  for variable in jaxpr.invars[first : first + len(jax.tree.leaves(data))]:
+    known[variable].data = True
+  # Whatever follows the last residual is the backward pass, which reads what is kept.
+  _record(jaxpr.eqns[: max(made, default=-1) + 1], known)
+  residuals = [residual for residual in residuals if known[residual].data]
+  kept = _kept([known[residual] for residual in residuals])
+  return {
+    "flops": flops.count_jaxpr(jaxpr),
+    "traced": sum(map(_bytes, residuals)),
+    "fused": sum(value.bytes for value in kept if value.data),
+  }
 
 
-def _values(jaxpr, inputs):
-  """The values of a jaxpr's results given those of its inputs; None stands for a literal."""
-  known = dict(zip(jaxpr.invars, inputs, strict=True))
-  known |= {variable: _Value(_bytes(variable)) for variable in jaxpr.constvars}
-  read = lambda atom: known.get(atom) if isinstance(atom, core.Var) else None
-  for equation in jaxpr.eqns:
-    operands = [read(atom) for atom in equation.invars]
-    known.update(zip(equation.outvars, _results(equation, operands), strict=True))
-  return [read(atom) for atom in jaxpr.outvars]
-
-
-def _results(equation, operands):
-  """The values that one equation makes of its operands."""
-  name = equation.primitive.name
-  if name in _CALLS:
-    (inner,) = core.jaxprs_in_params(equation.params)
-    return _values(inner, operands)
-  if name in _SAME_STORAGE and operands[0] is not None:
-    return operands[:1]
-  arrays = tuple(value for value in operands if value is not None)
-  fused = name in _FUSED
-  if not fused and name not in _REDUCTIONS:
-    for value in arrays:
-      value.stored = True
-  return [_Value(_bytes(v), arrays if fused else (), not fused) for v in equation.outvars]
+def _kept(found):
+  """The values to keep so that all of `found` are kept or can be recomputed."""
+  kept = {value for value in found if value.stored}
+  for value in sorted(found, key=lambda value: -value.bytes):
+    kept |= _sources(value, kept, {})
+  return kept
 
 
 def _sources(value, kept, known):
@@ -112,3 +113,39 @@ def _sources(value, kept, known):
     cost = sum(source.bytes for source in sources - kept)
     known[value] = sources if cost < value.bytes else {value}
   return known[value]
+
+
+def _bytes(variable) -> int:
+  return variable.aval.size * getattr(variable.aval.dtype, "itemsize", 0)
+
+
+def _record(equations, known):
+  """Adds to `known` the values of all variables that the equations define."""
+  for equation in equations:
+    operands = [_read(atom, known) for atom in equation.invars]
+    known.update(zip(equation.outvars, _results(equation, operands), strict=True))
+
+
+def _read(atom, known):
+  """The value of a variable; of a literal one that costs nothing."""
+  return known[atom] if isinstance(atom, core.Var) else _Value(0, data=False)
+
+
+def _results(equation, operands):
+  """The values that one equation makes of its operands."""
+  name = equation.primitive.name
+  if name in _CALLS:
+    (inner,) = core.jaxprs_in_params(equation.params)
+    known = dict(zip(inner.invars, operands, strict=True))
+    known |= {variable: _Value(_bytes(variable), data=False) for variable in inner.constvars}
+    _record(inner.eqns, known)
+    return [_read(atom, known) for atom in inner.outvars]
+  if name in _SAME_STORAGE:
+    return operands[:1]
+  data = any(operand.data for operand in operands)
+  if name in _FUSED:
+    return [_Value(_bytes(v), data, tuple(operands), stored=False) for v in equation.outvars]
+  if name not in _REDUCTIONS:
+    for operand in operands:
+      operand.stored = True
+  return [_Value(_bytes(variable), data) for variable in equation.outvars]

@@ -7,14 +7,14 @@ discriminators (clips generated, then forward, input and weight gradients of a r
 clip) and 3 G + 2 D for the generator (no weight gradients of the discriminators), with G and D the
 forward FLOPs of the generator and of all discriminators: 5 G + 14 D for n = 2. That is the work "as
 written" that utilisation is measured against. What this program runs ("as executed") is less by the
-exact savings of the layers and more by what rematerialisation repeats; it is counted from the
-traced gradients. Spectral normalisation, penalties and the optimizer are left out of both.
+exact savings of the layers and more by what rematerialisation repeats and penalties add; it is
+counted from the traced gradients. Spectral normalisation and optimizer are left out of both.
 
 Memory. Between forward and backward pass an update keeps residuals, counted by
 `analysis.residuals` as JAX lists them ("traced", an upper bound) and as a compiler that fuses
-elementwise work keeps them ("fused", which the totals use). What one block holds for a moment while
-it is recomputed, and the compiler's workspace, come on top. Static are parameters, gradients, Adam's
-two moments and the generator's average in float32, as if on one device.
+elementwise work keeps them ("fused", which the totals use). What one block holds for a moment
+while it is recomputed, and the compiler's workspace, come on top. Static are parameters, gradients,
+Adam's two moments and the generator's average in float32, as if on one device.
 """
 
 import math
@@ -23,7 +23,7 @@ import re
 import jax
 import jax.numpy as jnp
 
-from vidgan_jax.analysis.residuals import kept_bytes
+from vidgan_jax.analysis.residuals import gradient_cost
 from vidgan_jax.models import registry
 from vidgan_jax.models.contract import Side, VideoGan
 from vidgan_jax.runtime import flops
@@ -82,11 +82,11 @@ def summarize(
   activations = {}
   for remat in REMAT_POLICIES:
     changed = _changed(config, dtype, remat)
-    iteration[remat] = rates(executed_flops(changed, variables, executed))
-    per_clip = activation_bytes(changed, variables)
-    batch_bytes = batch_size * max(update["fused"] for update in per_clip.values())
+    costs = update_costs(changed, variables)
+    iteration[remat] = rates(executed_flops(changed, executed, costs))
+    batch_bytes = batch_size * max(cost["fused"] for cost in costs.values())
     activations[remat] = {
-      "bytes_per_clip": per_clip,
+      "bytes_per_clip": {n: {k: c[k] for k in ("traced", "fused")} for n, c in costs.items()},
       "batch_bytes": batch_bytes,
       "total_bytes": batch_bytes + static["total"],
     }
@@ -195,42 +195,39 @@ def iteration_flops(gan: VideoGan, forward: dict[str, int]) -> int:
   )
 
 
-def executed_flops(gan: VideoGan, variables, forward: dict[str, int]) -> int:
-  """FLOPs per clip of one iteration counted from its traced gradients, with all they repeat.
-
-  Args:
-    gan: with the rematerialisation policy to count.
-    variables: see `abstract_variables`.
-    forward: the result of `forward_flops`, which does not depend on the policy.
-  """
-  updates = _updates(gan, variables, 1)
-  work = {name: flops.count(jax.grad(loss), *arguments) for name, (loss, arguments) in updates}
-  return (
-    _generations(gan) * forward["generator"]
-    + gan.schedule.discriminator_steps * work["discriminators"]
-    + work["generator"]
-  )
-
-
-def activation_bytes(gan: VideoGan, variables) -> dict[str, dict[str, int]]:
-  """Bytes per clip that each update keeps for its backward pass.
+def update_costs(gan: VideoGan, variables) -> dict[str, dict[str, int]]:
+  """What value and gradient of each update cost per clip.
 
   Args:
     gan: with the precision and the rematerialisation policy to count.
     variables: see `abstract_variables`.
 
   Returns:
-    {"discriminators" or "generator": {"traced": bytes, "fused": bytes}}; see `analysis.residuals`.
+    {"discriminators" or "generator": {"flops", "traced", "fused"}}, FLOPs and two counts of the
+    bytes kept for the backward pass; see `analysis.residuals`.
   """
-  one, two = (
-    {name: kept_bytes(loss, *a) for name, (loss, a) in _updates(gan, variables, size)}
-    for size in (1, 2)
+  # So many clips that what does not grow with their number, as moments, vanishes.
+  clips = 64
+  costs = {}
+  for name, loss, arguments in _updates(gan, variables, clips):
+    cost = gradient_cost(loss, *arguments)
+    costs[name] = {kind: total // clips for kind, total in cost.items()}
+  return costs
+
+
+def executed_flops(gan: VideoGan, forward: dict[str, int], costs) -> int:
+  """FLOPs per clip of one iteration as traced, with everything that is repeated.
+
+  Args:
+    gan: its schedule is read.
+    forward: the result of `forward_flops`.
+    costs: the result of `update_costs`.
+  """
+  return (
+    _generations(gan) * forward["generator"]
+    + gan.schedule.discriminator_steps * costs["discriminators"]["flops"]
+    + costs["generator"]["flops"]
   )
-  # The difference is rid of everything that does not grow with the batch, weights above all.
-  return {
-    name: {"traced": two[name][0] - one[name][0], "fused": two[name][1] - one[name][1]}
-    for name in one
-  }
 
 
 def _generations(gan):
@@ -241,20 +238,19 @@ def _generations(gan):
 
 
 def _updates(gan, variables, batch_size):
-  """Both updates as (name, (loss, abstract arguments)), with the losses of `training.step`.
+  """Both updates as (name, loss, abstract arguments), with the losses of `training.step`.
 
-  Both losses take (weights to differentiate by, variables of all networks, key, batch, latents,
-  inputs).
+  Both losses take (weights to differentiate by, data, variables of all networks).
   """
-  others = _arguments(gan, batch_size)
+  data = _arguments(gan, batch_size)
   step = jnp.zeros((), jnp.int32)
 
   def scores(weights, variables, views, key):
     networks = {n: {**v, "params": weights[n]} for n, v in variables["discriminators"].items()}
     return {n: gan.discriminate(n, v, views[n], key)[0] for n, v in networks.items()}
 
-  def discriminators(weights, variables, key, batch, latents, inputs):
-    del latents, inputs
+  def discriminators(weights, data, variables):
+    key, batch, _, _ = data
     # Generated clips are constants here and of the data's structure.
     real, real_views = _real(gan, key, batch)
     fake, fake_views = _real(gan, key, batch)
@@ -267,7 +263,8 @@ def _updates(gan, variables, batch_size):
     parts |= gan.penalties(score, real_views, fake_views, key)
     return sum(parts.values())
 
-  def generator(weights, variables, key, batch, latents, inputs):
+  def generator(weights, data, variables):
+    key, batch, latents, inputs = data
     network = {**variables["generator"], "params": weights}
     samples, _ = gan.generate(network, latents, inputs, key, True)
     views = gan.views(key, samples, inputs)
@@ -278,8 +275,8 @@ def _updates(gan, variables, batch_size):
 
   weights = {name: v["params"] for name, v in variables["discriminators"].items()}
   return [
-    ("discriminators", (discriminators, (weights, variables, *others))),
-    ("generator", (generator, (variables["generator"]["params"], variables, *others))),
+    ("discriminators", discriminators, (weights, data, variables)),
+    ("generator", generator, (variables["generator"]["params"], data, variables)),
   ]
 
 

@@ -151,7 +151,7 @@ def pooled_convolution(x, kernel, pool: Sequence[int], *, savings: bool, precisi
   rank = kernel.ndim - 2
   spatial = x.shape[-rank - 1 : -1]
   factors = pool_factors(spatial, pool)
-  if not savings:
+  if not savings or not set(factors) <= {1, 2}:  # what follows folds pairs
     return average_pool(convolve(x, kernel, precision=precision), factors)
   if all(window == 1 for window in kernel.shape[:-2]):
     return convolve(average_pool(x, factors), kernel, precision=precision)

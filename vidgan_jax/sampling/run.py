@@ -15,10 +15,12 @@ class Run:
     config: of the run.
     gan: its `VideoGan`.
     step: iterations it was trained for.
+    class_names: of its data, by label; empty where it has no classes.
   """
 
-  def __init__(self, config, gan, state, *, use_ema: bool = True, standing_passes: int = 16):
+  def __init__(self, config, gan, state, *, use_ema=True, standing_passes=16, class_names=()):
     self.config, self.gan, self.step = config, gan, int(state.step)
+    self.class_names = tuple(class_names)
     self.use_ema, self.standing_passes = use_ema, standing_passes
     self._variables = states.generator_variables(state, use_ema=use_ema, eps=gan.spectral_eps)
     self._standing = {}
@@ -110,4 +112,11 @@ def load(workdir, *, step=None, use_ema: bool = True, standing_passes: int = 16,
     UserError: where there is no run or no such checkpoint.
   """
   config, gan, state = states.load(workdir, step, report=report)
-  return Run(config, gan, state, use_ema=use_ema, standing_passes=standing_passes)
+  return Run(
+    config,
+    gan,
+    state,
+    use_ema=use_ema,
+    standing_passes=standing_passes,
+    class_names=states.class_names(workdir),
+  )

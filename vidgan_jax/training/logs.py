@@ -41,7 +41,7 @@ class Log:
       temporary = self.path.with_suffix(".tmp")
       temporary.write_text("".join(kept))
       os.replace(temporary, self.path)
-    self._file = open(self.path, "a")  # noqa: SIM115  closed by `close`
+    self._file = open(self.path, "a")
     self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1, flush_secs=10)
 
   def _torn(self, records):

@@ -1,6 +1,7 @@
 """The training loop: look at the old state, save, take the next batch, step."""
 
 import functools
+import json
 import os
 import pathlib
 import time
@@ -13,11 +14,11 @@ from vidgan_jax.data.pipeline import Batches, Prefetcher
 from vidgan_jax.models import registry
 from vidgan_jax.runtime import configuration
 from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.preemption import Preemption
 from vidgan_jax.training import hooks, optimizers
 from vidgan_jax.training import state as states
-from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.training.logs import Log
 from vidgan_jax.training.step import Iteration
 
@@ -39,12 +40,17 @@ def prepare_workdir(workdir, config) -> pathlib.Path:
       difference = configuration.first_difference(configuration.from_json(path.read_text()), config)
       if difference:
         raise UserError(f"{workdir} holds a run of another config: {difference}")
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(configuration.to_json(config))
-    os.replace(temporary, path)
+    _write(path, configuration.to_json(config))
   except (OSError, ValueError) as error:
     raise UserError(f"cannot use {workdir} as workdir: {error}") from error
   return workdir
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+  """Writes a whole file or none."""
+  temporary = path.with_suffix(".tmp")
+  temporary.write_text(text)
+  os.replace(temporary, path)
 
 
 def _initialised(gan, transforms, config, mesh):
@@ -147,6 +153,8 @@ class Trainer:
       num_classes=self.gan.num_classes,
       report=report,
     )
+    names = list(self.source.class_names) if self.gan.num_classes else []
+    _write(self.workdir / states.CLASSES, json.dumps(names))
     guard = config.guard
     self.hooks = [*extra_hooks, hooks.DarkGuard(guard.dark_fraction, guard.dark_patience)]
     self._flops = flops_per_clip and flops_per_clip * config.batch_size
@@ -250,3 +258,18 @@ class Trainer:
     )
     for hook in self.hooks:
       hook.metrics(step, values)
+
+
+def whereabouts(workdir) -> list[str]:
+  """Lines that say where a run's results are."""
+  found = []
+  for name, what in (
+    ("samples", "samples drawn while training"),
+    ("curves.png", "curves"),
+    ("log.jsonl", "log"),
+    ("tensorboard", "TensorBoard"),
+    (states.CHECKPOINTS, "checkpoints"),
+  ):
+    if (pathlib.Path(workdir) / name).exists():
+      found.append(f"{what}: {pathlib.Path(workdir) / name}")
+  return found

@@ -1,6 +1,7 @@
 """The state of a run: one frozen pytree, no keys, no host objects."""
 
 import functools
+import json
 import pathlib
 from typing import Any
 
@@ -19,6 +20,7 @@ from vidgan_jax.training import optimizers as transforms
 
 CHECKPOINTS = "checkpoints"  # folders and files of a run
 CONFIG = "config.json"
+CLASSES = "classes.json"
 
 
 class Network(struct.PyTreeNode):
@@ -134,3 +136,9 @@ def load(workdir, step: int | None = None, *, mesh=None, report=print):
   if restored is None:
     raise UserError(f"the run in {workdir} has no checkpoint yet")
   return config, gan, restored[0]
+
+
+def class_names(workdir) -> tuple[str, ...]:
+  """Names of the classes that the run in `workdir` was trained on, by label."""
+  path = pathlib.Path(workdir) / CLASSES
+  return tuple(str(name) for name in json.loads(path.read_text())) if path.exists() else ()

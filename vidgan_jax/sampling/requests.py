@@ -1,0 +1,77 @@
+"""One request for samples, from a run's folder to files."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from vidgan_jax.runtime import streams
+from vidgan_jax.sampling import files, generation, interpolation
+from vidgan_jax.sampling import run as runs
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+  """What is asked for; see the flags of `vidgan_jax.sample`."""
+
+  workdir: str
+  output: str
+  overwrite: bool = False
+  labels: str | None = None
+  per_label: int = 2
+  truncation: float = 1.0
+  frames: int | None = None
+  interpolate: str | None = None
+  steps: int = 8
+  seed: int = 0
+  use_ema: bool = True
+  checkpoint: int | None = None
+  standing_passes: int = 16
+  batch_size: int = 16
+  frame_rate: float = 8.0
+
+
+def fulfil(request: Request, report=print) -> list[str]:
+  """Draws and writes the clips; returns lines that say where they are.
+
+  Raises:
+    UserError: on bad input, before anything is written.
+  """
+  generation.check_truncation(request.truncation)
+  run = runs.load(
+    request.workdir,
+    step=request.checkpoint,
+    use_ema=request.use_ema,
+    standing_passes=request.standing_passes,
+    report=report,
+  )
+  gan, classes = run.gan, run.gan.num_classes
+  if request.labels is not None:
+    labels = files.parse_labels(request.labels, run.class_names, classes)
+  else:
+    labels = list(range(classes)) if classes else [0] * (8 if request.interpolate else 16)
+    if request.interpolate == "class":
+      labels = [label for pair in zip(labels, labels[1:], strict=False) for label in pair]
+  options = dict(frames=request.frames, truncation=request.truncation)
+  key = streams.key(request.seed, streams.SAMPLING)
+  if request.interpolate == "latent":
+    latents, drawn = interpolation.latent_walk(gan, key, labels, request.steps, **options)
+    columns = request.steps
+  elif request.interpolate == "class":
+    latents, drawn = interpolation.class_walk(gan, key, labels, request.steps, **options)
+    columns = request.steps
+  else:
+    drawn = np.repeat(labels, request.per_label if classes else 1)
+    latents = generation.draw_latents(gan, key, len(drawn), **options)
+    columns = request.per_label if classes and request.per_label > 3 else _columns(len(drawn))
+  output = files.prepare_output(request.output, request.overwrite)
+  weights = "moving average" if request.use_ema else "live weights"
+  report(f"drawing {len(drawn)} clips at iteration {run.step} ({weights})")
+  clips = run.generate(latents, drawn, batch_size=request.batch_size, **options)
+  return files.write_samples(
+    output, clips, drawn, run.class_names, columns=columns, frame_rate=request.frame_rate
+  )
+
+
+def _columns(count: int) -> int:
+  return math.ceil(math.sqrt(count))

@@ -1,0 +1,51 @@
+"""Trains a video GAN, or continues a run where it stopped.
+
+  python -m vidgan_jax.train --config=configs/dvd_gan.py:kinetics600_64x12 --workdir=DIR \
+      --config.data.directory=VIDEOS [--config.batch_size=64 ...]
+
+DIR receives config.json, log.jsonl, tensorboard/, samples/, curves.png and checkpoints/. The same
+command continues from the newest checkpoint, to the bit on CPU. SIGTERM and Ctrl-C save and leave.
+
+Exit codes: 0 done or stopped by a signal, 2 bad input, 3 stopped by a guard (non-finite losses,
+clips gone dark).
+"""
+
+from absl import flags
+from ml_collections import config_flags
+
+from vidgan_jax.runtime import door
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, FILE.py:ARGUMENT.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+_CACHE = flags.DEFINE_string(
+  "compilation_cache", None, "Folder of compiled programs; empty turns the cache off."
+)
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def main(argv):
+  """Opens the run and trains it to its end."""
+  del argv
+  from vidgan_jax.analysis import summary  # JAX loads here, so that --help and bad flags are quick
+  from vidgan_jax.runtime import compilation, flops
+  from vidgan_jax.sampling.preview import PreviewHook
+  from vidgan_jax.training import loop
+  from vidgan_jax.training.curves import CurvesHook
+
+  compilation.enable_cache(_CACHE.value)
+  config, workdir = _CONFIG.value, _WORKDIR.value
+  trainer = loop.Trainer(
+    config,
+    workdir,
+    [PreviewHook(config.sample_every), CurvesHook(config.sample_every)],
+    flops_per_clip=summary.flops_per_clip(config),
+    peak_flops=flops.peak_flops(),
+    report=door.report,
+  )
+  trainer.run()
+  for line in loop.whereabouts(trainer.workdir):
+    door.report(line)
+
+
+if __name__ == "__main__":
+  door.run(main)

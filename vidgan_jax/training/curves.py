@@ -1,0 +1,61 @@
+"""A run's log as a picture."""
+
+import os
+import pathlib
+
+from vidgan_jax.training.hooks import Hook
+from vidgan_jax.training.logs import read_log
+
+_PANELS = (
+  ("loss", ("loss/discriminator", "loss/generator")),
+  ("mean score", "score/"),
+  ("gradient norm", "gradient_norm/"),
+  ("mean pixel (thesis 4.5)", ("pixel/real_", "pixel/generated_")),
+  ("largest sigma", "sigma_max/"),
+  ("videos per second", ("time/videos_per_second",)),
+)
+
+
+def plot(log_path, output) -> None:
+  """Draws losses, scores, gradient norms, pixel means, sigmas and speed over iterations.
+
+  Args:
+    log_path: a run's `log.jsonl`.
+    output: the PNG to write; nothing is written where the log is empty.
+  """
+  from matplotlib.figure import Figure  # takes a second to import, and only plots need it
+
+  records = read_log(log_path)
+  if not records:
+    return
+  names = [name for name in records[-1] if name != "step"]
+  figure = Figure(figsize=(13, 7), layout="constrained")
+  for axes, (title, wanted) in zip(figure.subplots(2, 3).flat, _PANELS, strict=True):
+    exact = isinstance(wanted, tuple) and all(name in names for name in wanted)
+    chosen = wanted if exact else [name for name in names if name.startswith(wanted)]
+    for name in chosen:
+      points = [(r["step"], r[name]) for r in records if isinstance(r.get(name), float | int)]
+      label = name.split("/", 1)[1] if "/" in name else name
+      style = ":" if "real" in name and "pixel" in name else "-"
+      axes.plot(*zip(*points, strict=True), style, label=label, linewidth=1)
+    axes.set_title(title)
+    axes.set_xlabel("iteration")
+    if len(chosen) > 1:
+      axes.legend(fontsize=7)
+  output = pathlib.Path(output)
+  temporary = output.with_name(f".{output.name}")
+  figure.savefig(temporary, format="png", dpi=90)
+  os.replace(temporary, output)
+
+
+class CurvesHook(Hook):
+  """Draws `curves.png` into the run's folder every so often and at the end."""
+
+  def __init__(self, every: int):
+    self.every = every
+
+  def before_save(self, moment) -> None:
+    """Draws at every `every`-th iteration and at the last; 0 at the last alone."""
+    due = self.every and moment.step % self.every == 0
+    if moment.step and (due or moment.last):
+      plot(moment.log.path, moment.workdir / "curves.png")
