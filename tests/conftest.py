@@ -10,6 +10,11 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
+# Eight devices on one CPU, for the tests of sharding; the others use the first. Read by XLA once.
+_DEVICES = "--xla_force_host_platform_device_count=8"
+if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
+  os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}".strip()
+
 # In the environment as well, so that processes which tests start have the same platform and cache.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
@@ -38,6 +43,35 @@ def load_config():
     return module.get_config(argument)
 
   return load
+
+
+@pytest.fixture(scope="session")
+def tiny_config(load_config):
+  """A function (**changes) that returns a DVD-GAN of 8x8 pixels and 4 frames.
+
+  Every part of the full model is there; it compiles in seconds.
+  """
+
+  def build(**changes):
+    config = load_config("quickstart", "runlocal")
+    with config.unlocked():
+      config.batch_size = 4
+      config.num_iterations = 4
+      config.checkpoint_every = 2
+      config.sample_every = 0
+      config.ema.start = 2
+      config.data.num_examples = 40
+      config.model.frames = 4
+      config.model.latent_dim = config.model.embedding_dim = 4
+      config.model.resolution = 8
+      config.model.generator.channels = config.model.discriminator.channels = 4
+      config.model.generator.multipliers = (2, 1)
+      config.model.discriminator.multipliers = (1, 2)
+      config.model.discriminator.sampled_frames = 2
+      config.update_from_flattened_dict(changes)
+    return config
+
+  return build
 
 
 @pytest.fixture(scope="session")

@@ -1,3 +1,4 @@
+import io
 import os
 import pathlib
 import shutil
@@ -185,7 +186,8 @@ def test_without_lists_classes_are_the_folders_in_order(tmp_path):
     write_clip(root / name)
   (root / "a" / "notes.txt").write_text("no video")
   (root / "empty").mkdir()
-  (root / ".hidden").mkdir()
+  write_clip(root / ".hidden" / "1.mp4")
+  write_clip(root / "a" / "._1.mp4")
   source = open_folder(root, tmp_path / "cache", num_classes=2)
   assert source.class_names == ("a", "b é") and labels_of(source) == [0, 0, 1]
   assert source.report.aside == 1
@@ -244,6 +246,7 @@ def test_the_cache_is_used_and_follows_changed_files(tmp_path, monkeypatch):
   again = open_folder(tmp_path / "data", tmp_path / "cache").example(0, np.random.default_rng(0))
   assert not decoded and (again[0] == first[0]).all()
   open_folder(tmp_path / "data", tmp_path / "cache", resolution=12)
+  open_folder(tmp_path / "data", tmp_path / "cache")
   assert len(decoded) == 1  # another resolution is another entry
   write_clip(path, frames=7, seed=1)
   assert open_folder(tmp_path / "data", tmp_path / "cache").report.frames == 7
@@ -259,7 +262,9 @@ def test_damaged_cache_files_are_made_again(tmp_path):
   source = open_folder(tmp_path / "data", cache)
   (stored,) = cache.iterdir()  # nothing temporary is left behind
   whole = stored.read_bytes()
-  for content in (b"", whole[:-5], b"x" * len(whole)):
+  other = io.BytesIO()
+  np.save(other, np.zeros((9, 8, 8, 3), np.float32))
+  for content in (b"", whole[:-5], b"x" * len(whole), other.getvalue()):
     stored.write_bytes(content)
     assert open_folder(tmp_path / "data", cache).report.frames == 6
     assert stored.read_bytes() == whole

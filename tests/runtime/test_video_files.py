@@ -134,6 +134,45 @@ def test_a_cut_between_two_frames_is_noticed(tmp_path):
 
 
 @needs_footage
+def test_frames_marked_as_corrupt_are_refused_where_the_decoder_goes_on(monkeypatch):
+  monkeypatch.setattr(video_files, "_DECODER_OPTIONS", {})  # not every decoder heeds them
+  with pytest.raises(VideoError, match=r"damaged at frame 7$"):
+    read_video(SHARED / "odd" / "bitflips.avi")
+
+
+@needs_footage
+@pytest.mark.parametrize("more", [1, 2])
+def test_headers_may_announce_one_frame_more(tmp_path, more):
+  content = bytearray((SHARED / "ucf_weizmann/WaveTwo/v_WaveTwo_g07_c01.avi").read_bytes())
+  for place in (content.index(b"avih") + 8 + 16, content.index(b"strh") + 8 + 32):
+    content[place : place + 4] = struct.pack("<I", 54 + more)
+  (tmp_path / "a.avi").write_bytes(content)
+  if more == 1:
+    assert len(read_video(tmp_path / "a.avi")[0]) == 54
+  else:
+    with pytest.raises(VideoError, match="54 of 56"):
+      read_video(tmp_path / "a.avi")
+
+
+def test_damage_that_a_decoder_conceals_is_refused(tmp_path):
+  """Of a damaged JPEG the decoder shows what it can, and does not mark the frame as corrupt."""
+  with av.open(str(tmp_path / "a.avi"), "w") as container:
+    stream = container.add_stream("mjpeg", rate=10)
+    stream.height, stream.width, stream.pix_fmt = 128, 128, "yuvj420p"
+    noise = np.random.default_rng(0).integers(256, size=(8, 128, 128, 3), dtype=np.uint8)
+    for image in noise:
+      container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+    container.mux(stream.encode())
+  content = bytearray((tmp_path / "a.avi").read_bytes())
+  assert len(read_video(tmp_path / "a.avi")[0]) == 8
+  middle = len(content) // 2
+  content[middle : middle + 300] = bytes(300)
+  (tmp_path / "a.avi").write_bytes(content)
+  with pytest.raises(VideoError, match="damaged at frame"):
+    read_video(tmp_path / "a.avi")
+
+
+@needs_footage
 def test_rotation_metadata_turns_the_picture_upright():
   """The four recordings show a keyboard lit from the same side in each upright picture."""
   for name, turn in (("video_90.mov", -90), ("video_180.mov", -180), ("video_270.mov", 90)):
@@ -173,18 +212,18 @@ def test_mp4_pads_odd_sizes_and_keeps_uneven_rates(tmp_path):
 
 def test_the_same_clip_gives_the_same_bytes(tmp_path):
   """Sizes that are no multiple of 16, after other work, are where encoders read stray memory."""
-  clips = [smooth_clip(height=h, width=w) for h, w in ((34, 34), (100, 90), (64, 64))]
-  rounds = []
-  for _ in range(3):
-    contents = []
-    for clip in clips:
-      write_mp4(tmp_path / "a.mp4", clip, 10)
-      contents.append((tmp_path / "a.mp4").read_bytes())
-      contents.append(gif_bytes(clip, 10))
-      contact_sheet(clip[None], tmp_path / "a.png")
-      contents.append((tmp_path / "a.png").read_bytes())
-    rounds.append(contents)
-  assert rounds[0] == rounds[1] == rounds[2]
+  sizes = [(262, 262), (100, 90), (64, 64), (100, 90), (262, 262), (100, 96), (256, 256), (34, 34)]
+  contents = {}
+  for height, width in (sizes + sizes[::-1]) * 2:
+    clip = smooth_clip(frames=8, height=height, width=width)
+    write_mp4(tmp_path / "a.mp4", clip, 10)
+    contents.setdefault((height, width), set()).add((tmp_path / "a.mp4").read_bytes())
+  assert [len(same) for same in contents.values()] == [1] * 6
+  sheets = []
+  for name in ("a.png", "b.png"):
+    contact_sheet(clip[None], tmp_path / name)
+    sheets.append((tmp_path / name).read_bytes())
+  assert sheets[0] == sheets[1] and gif_bytes(clip, 10) == gif_bytes(clip, 10)
 
 
 def test_resizing_averages_over_the_area(tmp_path):
@@ -268,6 +307,10 @@ def test_nothing_half_written_is_left(tmp_path, monkeypatch):
   monkeypatch.setattr(video_files, "_to_yuv420", fail)
   with pytest.raises(RuntimeError, match="in the middle"):
     write_mp4(path, smooth_clip(), 10)
+  assert os.listdir(tmp_path) == ["a.mp4"] and path.read_bytes() == b"the file before"
+  with pytest.raises(RuntimeError, match="half"), atomic_file(path) as temporary:
+    pathlib.Path(temporary).write_bytes(b"half")
+    raise RuntimeError("half")
   assert os.listdir(tmp_path) == ["a.mp4"] and path.read_bytes() == b"the file before"
   with atomic_file(path) as temporary:
     assert os.path.dirname(temporary) == str(tmp_path)

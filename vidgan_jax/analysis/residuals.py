@@ -73,21 +73,21 @@ def gradient_cost(function, weights, data, *constants) -> dict[str, int]:
   def gradient(weights, *others):
     value, pullback = jax.vjp(lambda w: function(w, *others), weights)
     # The leaves of a pullback are the residuals.
-    return pullback, pullback(jnp.ones_like(value))
+    return value, pullback, pullback(jnp.ones_like(value))
 
   trace = jax.make_jaxpr(gradient, return_shape=True)
-  closed, (pullback, _) = trace(weights, data, *constants)
+  closed, (_, pullback, _) = trace(weights, data, *constants)
   jaxpr = closed.jaxpr
-  outputs = jaxpr.outvars[: len(jax.tree.leaves(pullback))]
-  residuals = dict.fromkeys(atom for atom in outputs if isinstance(atom, core.Var))
-  made = [i for i, e in enumerate(jaxpr.eqns) if not residuals.keys().isdisjoint(e.outvars)]
+  outputs = jaxpr.outvars[: 1 + len(jax.tree.leaves(pullback))]
+  forward = dict.fromkeys(atom for atom in outputs if isinstance(atom, core.Var))
+  made = [i for i, e in enumerate(jaxpr.eqns) if not forward.keys().isdisjoint(e.outvars)]
   known = {v: _Value(_bytes(v), data=False) for v in [*jaxpr.invars, *jaxpr.constvars]}
   first = len(jax.tree.leaves(weights))
   for variable in jaxpr.invars[first : first + len(jax.tree.leaves(data))]:
     known[variable].data = True
-  # Whatever follows the last residual is the backward pass, which reads what is kept.
+  # What follows the value and the last residual is the backward pass, which reads what is kept.
   _record(jaxpr.eqns[: max(made, default=-1) + 1], known)
-  residuals = [residual for residual in residuals if known[residual].data]
+  residuals = [v for v in forward if v in outputs[1:] and known[v].data]
   kept = _kept([known[residual] for residual in residuals])
   return {
     "flops": flops.count_jaxpr(jaxpr),
@@ -110,8 +110,9 @@ def _sources(value, kept, known):
     return {value}
   if value not in known:
     sources = set().union(*(_sources(operand, kept, known) for operand in value.operands))
-    cost = sum(source.bytes for source in sources - kept)
-    known[value] = sources if cost < value.bytes else {value}
+    cost = sum(source.bytes for source in sources - kept if source.data)
+    # Of equals the source: more can be recomputed from it.
+    known[value] = sources if cost <= value.bytes else {value}
   return known[value]
 
 

@@ -34,19 +34,11 @@ DTYPES = ("bfloat16", "float32")
 
 
 def summarize(
-  gan_as_written: VideoGan,
-  gan: VideoGan,
-  config,
-  *,
-  batch_size: int | None = None,
-  dtype: str = "bfloat16",
-  tflops: float = 790.0,
+  config, *, batch_size: int | None = None, dtype: str = "bfloat16", tflops: float = 790.0
 ) -> dict:
   """Counts what training `config` costs.
 
   Args:
-    gan_as_written: `registry.build(config, savings=False)`.
-    gan: the same as it is trained, `registry.build(config)`.
     config: the whole config; read are its batch size and what `registry.build` reads.
     batch_size: clips per update in place of config.batch_size.
     dtype: type of activations in the memory estimate, see `DTYPES`.
@@ -64,7 +56,8 @@ def summarize(
       and what these depend on.
 
   Raises:
-    UserError: on a batch size or speed that is not positive, or an unknown dtype.
+    UserError: on a config that cannot be built, a batch size or speed that is not positive, or an
+      unknown dtype.
   """
   batch_size = config.batch_size if batch_size is None else batch_size
   if batch_size < 1:
@@ -73,13 +66,14 @@ def summarize(
     raise UserError(f"tflops {tflops} must be a number above 0")
   if dtype not in DTYPES:
     raise UserError(f"unknown dtype {dtype!r}; known: {', '.join(DTYPES)}")
+  gan = registry.build(config)
   variables = abstract_variables(gan)
+  written = forward_flops(registry.build(config, savings=False), variables)
+  executed = forward_flops(gan, variables)
   parameters = count_parameters(variables)
   static = static_bytes(parameters)
-  written, executed = forward_flops(gan_as_written, variables), forward_flops(gan, variables)
   rates = lambda work: _rates(work * batch_size, batch_size, tflops)
-  iteration = {"as_written": rates(iteration_flops(gan, written))}
-  activations = {}
+  iteration, activations = {"as_written": rates(iteration_flops(gan, written))}, {}
   for remat in REMAT_POLICIES:
     changed = _changed(config, dtype, remat)
     costs = update_costs(changed, variables)
@@ -99,6 +93,7 @@ def summarize(
     "discriminator_steps": gan.schedule.discriminator_steps,
     "dtype": dtype,
     "tflops": tflops,
+    "savings": config.model.savings,
     "remat": config.model.remat,
     "parameters": parameters,
     "gflop_per_clip": {
@@ -109,6 +104,15 @@ def summarize(
     "static_bytes": static,
     "activations": activations,
   }
+
+
+def flops_per_clip(config) -> int:
+  """FLOPs of one iteration per clip of the batch, as the model is written.
+
+  Model FLOP utilisation is this times the batch, by the seconds of an iteration and the peak.
+  """
+  gan = registry.build(config, savings=False)
+  return iteration_flops(gan, forward_flops(gan, abstract_variables(gan)))
 
 
 def _changed(config, dtype, remat) -> VideoGan:
@@ -295,3 +299,77 @@ def _arguments(gan, batch_size):
     return key, batch, gan.latents(key, batch_size), inputs
 
   return jax.eval_shape(lambda: draw(jax.random.key(0)))
+
+
+def table(summary: dict) -> str:
+  """Renders the result of `summarize` for a terminal, lines up to 100 columns."""
+  s = summary
+  classes = f"{s['num_classes']} classes" if s["num_classes"] else "no classes"
+  lines = [
+    f"{s['model']}: {s['frames']} frames of {s['resolution']}x{s['resolution']}, {classes}, "
+    f"batch {s['batch_size']}, D to G updates {s['discriminator_steps']}:1",
+    *_parameter_lines(s),
+    *_flop_lines(s),
+    *_memory_lines(s),
+  ]
+  return "\n".join(lines)
+
+
+def _parameter_lines(s):
+  rows = [["Parameters, millions", ""]]
+  for network, modules in s["parameters"].items():
+    rows.append([f"  {network}", f"{modules['total'] / 1e6:.3f}"])
+    rows += [[f"    {m}", f"{n / 1e6:.3f}"] for m, n in modules.items() if m != "total"]
+  everything = sum(modules["total"] for modules in s["parameters"].values())
+  return _aligned([*rows, ["  all", f"{everything / 1e6:.3f}"]])
+
+
+def _flop_lines(s):
+  rows = [["Forward pass, GFLOP per clip", "as written", "as executed"]]
+  for network, work in s["gflop_per_clip"].items():
+    rows.append([f"  {network}", f"{work['as_written']:.1f}", f"{work['as_executed']:.1f}"])
+  lines = _aligned(rows)
+  rows = [[f"Iteration at {s['tflops']:g} TFLOP/s", "TFLOP", "seconds", "videos/s"]]
+  for kind, rates in s["iteration"].items():
+    name = "as written" if kind == "as_written" else f"as executed, remat {kind}"
+    numbers = (rates["tflop"], rates["seconds"], rates["videos_per_second"])
+    marked = name + (" *" if kind == s["remat"] else "")
+    rows.append([f"  {marked}", *(_three_digits(number) for number in numbers)])
+  return [*lines, *_aligned(rows)]
+
+
+def _memory_lines(s):
+  static = s["static_bytes"]
+  rows = [["Memory whatever the batch, GB in float32", ""]]
+  rows += [[f"  {kind}", f"{size / 1e9:.2f}"] for kind, size in static.items()]
+  lines = _aligned(rows)
+  heads = ["D update, MB", "G update, MB", "batch, GB", "with static, GB"]
+  rows = [[f"Activations kept per clip, {s['dtype']}", *heads]]
+  for remat, cost in s["activations"].items():
+    per_clip = cost["bytes_per_clip"]
+    rows.append(
+      [
+        f"  remat {remat}" + (" *" if remat == s["remat"] else ""),
+        *(f"{per_clip[update]['fused'] / 1e6:.1f}" for update in ("discriminators", "generator")),
+        f"{cost['batch_bytes'] / 1e9:.1f}",
+        f"{cost['total_bytes'] / 1e9:.1f}",
+      ]
+    )
+  note = "* this config's. Time floors and estimates told from shapes; nothing was run."
+  return [*lines, *_aligned(rows), "", note]
+
+
+def _three_digits(number):
+  """Three digits at least, without an exponent for what is read as a plain number."""
+  decimals = max(0, 2 - math.floor(math.log10(number))) if number > 0 else 0
+  return f"{number:,.{decimals}f}"
+
+
+def _aligned(rows):
+  """Lines of a table, an empty one first; the first column left, the others right."""
+  widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+  align = lambda row: (
+    [row[0].ljust(widths[0])]
+    + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+  )
+  return ["", *("  ".join(align(row)).rstrip() for row in rows)]

@@ -56,7 +56,7 @@ def count_jaxpr(jaxpr) -> int:
   return sum(_equation(equation) for equation in jaxpr.eqns)
 
 
-def peak_flops(device) -> float | None:
+def peak_flops(device=None) -> float | None:
   """Dense half-precision FLOP/s of one JAX device, to measure utilisation against.
 
   Sources: H200 790e12, a matmul of random bfloat16 numbers measured on such a card (its data sheet
@@ -65,13 +65,14 @@ def peak_flops(device) -> float | None:
   Cloud TPU pages; TPU v3 123e12 per chip of two cores, each of which is a JAX device: 61.5e12.
 
   Args:
-    device: a `jax.Device`, of which `device_kind` is read.
+    device: a `jax.Device`, of which `device_kind` is read; by default the first one here.
 
   Returns:
     FLOP/s, or None for a CPU and every device not in this list.
   """
+  kind = (device or jax.devices()[0]).device_kind
   for pattern, peak in _PEAKS:
-    if re.search(pattern, device.device_kind, re.IGNORECASE):
+    if re.search(pattern, kind, re.IGNORECASE):
       return peak
   return None
 

@@ -1,0 +1,176 @@
+"""The doors' behaviour, seen from the shell through `summarize` and a door of the test's own."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CONFIG = "--config=configs/dvd_gan.py:kinetics600_64x12,runlocal"
+# Few layers: counting them takes the time.
+SMALL = ("--config.model.resolution=32", "--config.model.generator.doubled=false")
+
+DOOR = '''"""A door that fails on demand."""
+import sys
+from absl import flags
+from vidgan_jax.runtime import door
+from vidgan_jax.runtime.errors import Stopped, UserError
+
+_FAULT = flags.DEFINE_enum("fault", None, ["user", "stop", "keyboard", "own", "none"], "Which.")
+
+def main(argv):
+  assert argv == sys.argv[:1]
+  if _FAULT.value == "user":
+    raise UserError("no such label:\\n  37")
+  if _FAULT.value == "stop":
+    raise Stopped("losses are not finite")
+  if _FAULT.value == "keyboard":
+    raise KeyboardInterrupt
+  if _FAULT.value == "own":
+    raise ZeroDivisionError("our fault")
+  door.report("done")
+
+if __name__ == "__main__":
+  door.run(main)
+'''
+
+
+def shell(*arguments, hidden=None, cwd=ROOT):
+  """Runs Python on the arguments; `hidden` is a folder of modules that must not be imported."""
+  path = [str(hidden)] if hidden else []
+  environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*path, str(ROOT)])}
+  return subprocess.run(
+    [sys.executable, *map(str, arguments)],
+    cwd=cwd,
+    env=environment,
+    capture_output=True,
+    text=True,
+    timeout=300,
+    check=False,
+  )
+
+
+def summarize(*arguments, **options):
+  return shell("-m", "vidgan_jax.summarize", *arguments, **options)
+
+
+@pytest.fixture
+def forbid(tmp_path):
+  """A function that makes modules whose import fails loudly, and returns their folder."""
+
+  def make(*names):
+    for name in names:
+      (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')\n")
+    return tmp_path
+
+  return make
+
+
+def refused(result, *words):
+  """One line on stderr with the words in it, nothing on stdout, exit code 2."""
+  assert result.returncode == 2, result.stderr
+  assert result.stdout == ""
+  (line,) = result.stderr.splitlines()
+  assert line.startswith("error: ")
+  assert all(word in line for word in words), line
+
+
+@pytest.mark.parametrize(
+  ("arguments", "words"),
+  [
+    ([], ["--config is required"]),
+    (["--config=configs/dvd_gan.py:no_such"], ["'no_such'", "thesis_kinetics400"]),
+    (["--config=configs/no_such.py:x"], ["cannot read", "No such file", "no_such.py"]),
+    (["--config=configs/no_such.py", "--config.seed=1"], ["cannot read", "No such file"]),
+    (["--config="], ["cannot read", "empty"]),
+    ([CONFIG, "--no_such=1"], ["no_such"]),
+    ([CONFIG, "--tflops=fast"], ["--tflops=fast"]),
+    ([CONFIG, "--config.batch_size=many"], ["--config.batch_size=many"]),
+    ([CONFIG, "--config.model.no_such=1"], ["no_such", "--config.model.no_such=1"]),
+    ([CONFIG, "--config.seed.no_such=1"], ["--config.seed.no_such=1"]),
+    ([CONFIG, "more"], ["'more'"]),
+  ],
+)
+def test_bad_flags_are_one_line(forbid, arguments, words):
+  """And cost no import of JAX."""
+  refused(summarize(*arguments, hidden=forbid("jax", "tensorflow")), *words)
+
+
+def test_bad_config_found_while_counting_is_one_line():
+  refused(summarize(CONFIG, "--config.model.resolution=48"), "48", "known")
+
+
+@pytest.mark.parametrize(
+  ("text", "words"),
+  [
+    ("def get_config(:\n", ["cannot read", "mine.py"]),
+    ("value = 1\n", ["cannot read", "get_config"]),
+    ("def get_config(a=''):\n  return int('x')\n", ["mine.py", "ValueError", "'x'"]),
+  ],
+)
+def test_broken_config_files_are_one_line(tmp_path, text, words):
+  (tmp_path / "mine.py").write_text(text)
+  refused(summarize(f"--config={tmp_path}/mine.py"), *words)
+
+
+def test_a_fault_inside_a_config_file_shows_where(tmp_path):
+  (tmp_path / "mine.py").write_text("def get_config(a=''):\n  return {}['key']\n")
+  result = summarize(f"--config={tmp_path}/mine.py", "--config.seed=1")
+  assert result.returncode == 1
+  assert "Traceback" in result.stderr and "mine.py" in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_tells_what_the_door_does(forbid, option):
+  result = summarize("--config=wrong", option, hidden=forbid("jax", "tensorflow", "flax", "optax"))
+  assert result.returncode == 0 and result.stderr == ""
+  assert result.stdout.startswith("Tells what a config costs")
+  for words in ("--config (required)", "--tflops (default 790.0)", "--batch_size\n", "--[no]json"):
+    assert words in result.stdout
+  assert "<bfloat16|float32>" in result.stdout
+  assert "--pdb" not in result.stdout  # absl's own
+  assert all(len(line) <= 100 for line in result.stdout.splitlines())
+
+
+def test_json_is_all_there_is(forbid):
+  result = summarize(
+    *(CONFIG, "--json", "--batch_size=5", "--tflops=2.5", "--dtype=float32"),
+    *("--config.model.remat=conv_outputs", *SMALL),
+    hidden=forbid("tensorflow"),
+  )
+  assert result.returncode == 0, result.stderr
+  told = json.loads(result.stdout)
+  given = {name: told[name] for name in ("batch_size", "tflops", "dtype", "remat")}
+  assert given == dict(batch_size=5, tflops=2.5, dtype="float32", remat="conv_outputs")
+  assert "block3" not in told["parameters"]["generator"]
+
+
+def test_table_by_default():
+  result = summarize(CONFIG, *SMALL)
+  assert result.returncode == 0, result.stderr
+  assert result.stdout.startswith("dvd_gan: 12 frames of 32x32, 8 classes, batch 2")
+
+
+@pytest.mark.parametrize(
+  ("fault", "code", "stdout", "stderr"),
+  [
+    ("user", 2, "", "error: no such label: 37\n"),
+    ("stop", 3, "", "error: losses are not finite\n"),
+    ("keyboard", 130, "", "interrupted\n"),
+    ("none", 0, "done\n", ""),
+  ],
+)
+def test_exit_codes(tmp_path, fault, code, stdout, stderr):
+  (tmp_path / "door.py").write_text(DOOR)
+  result = shell(tmp_path / "door.py", f"--fault={fault}")
+  assert (result.returncode, result.stdout, result.stderr) == (code, stdout, stderr)
+
+
+def test_our_own_faults_show_their_traceback(tmp_path):
+  (tmp_path / "door.py").write_text(DOOR)
+  result = shell(tmp_path / "door.py", "--fault=own")
+  assert result.returncode == 1
+  assert "Traceback" in result.stderr and "our fault" in result.stderr

@@ -1,0 +1,108 @@
+"""How every command-line door behaves: flags, help, and faults told in one line.
+
+A door is a module with a docstring, absl flags and `main(argv)`; it ends with
+
+  if __name__ == "__main__":
+    door.run(main)
+
+Exit codes: 0 done; 2 bad input (flags, config, `UserError`), told as one line "error: ..." on
+stderr; 3 a guard stopped the run (`Stopped`), told likewise; 130 interrupted from the keyboard.
+Anything else is a fault of this program, or of the code in a config file, and shows its traceback.
+"""
+
+import re
+import sys
+import traceback
+
+from absl import app, flags
+from tqdm import tqdm
+
+from vidgan_jax.runtime.errors import Stopped, UserError
+
+_HELP = ("-h", "-help", "--help", "-helpshort", "--helpshort")
+_REQUIRED = "must have a value other than None"  # absl's words
+
+
+def run(main, argv: list[str] | None = None) -> None:
+  """Parses the flags, calls main(argv) and exits; see the module for the exit codes.
+
+  Args:
+    main: called with the program's name alone in a list; its result is the exit code, None is 0.
+    argv: the command line, by default sys.argv.
+  """
+  try:
+    app.run(main, sys.argv if argv is None else argv, flags_parser=_parse)
+  except UserError as error:
+    _fail(error, 2)
+  except Stopped as error:
+    _fail(error, 3)
+  except KeyboardInterrupt:
+    print("interrupted", file=sys.stderr)
+    sys.exit(130)
+
+
+def report(line: str) -> None:
+  """Prints a line for the user on stdout at once, above a progress bar where one is shown."""
+  tqdm.write(line)
+  sys.stdout.flush()
+
+
+def _fail(error, code):
+  print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+  sys.exit(code)
+
+
+def _parse(argv):
+  """Parses the command line as absl does; raises UserError on whatever is refused."""
+  options = argv[1 : argv.index("--")] if "--" in argv else argv[1:]
+  if any(option in _HELP for option in options):
+    print(_help(argv[0]))
+    sys.exit(0)
+  try:
+    rest = flags.FLAGS(argv)
+    for flag in flags.FLAGS.get_key_flags_for_module(argv[0]):
+      # A config whose file could not be read says so when it is first looked at.
+      getattr(flag.value, "keys", None)
+  except flags.Error as error:
+    raise UserError(_refusal(error)) from error
+  except OSError as error:
+    reason = str(error).split("failure to load:")[-1].strip().splitlines()[-1].strip()
+    raise UserError(f"cannot read the config file: {reason}") from error
+  except SyntaxError as error:
+    raise UserError(f"cannot read the config file: {error}") from error
+  except (AttributeError, KeyError) as error:
+    if any(frame.name == "get_config" for frame in traceback.extract_tb(error.__traceback__)):
+      raise
+    given = [option for option in options if re.match(r"--?\w+\.", option)]
+    reason = str(error).strip("\"'")
+    if not given:
+      raise UserError(f"cannot read the config file: {reason}") from error
+    raise UserError(f"unknown config field: {reason} (given {' '.join(given)})") from error
+  if rest[1:]:
+    raise UserError(f"unexpected argument {rest[1]!r}: everything is a flag, --name=value")
+  return rest
+
+
+def _refusal(error) -> str:
+  """What absl says, without the traceback that a failing config file leaves in it."""
+  message = str(error)
+  missing = re.search(rf"Flag (\S+) {_REQUIRED}", message)
+  if missing:
+    return f"{missing[1]} is required"
+  first, *_, last = message.splitlines() * 2
+  return first if first == last else f"{first} {last}"
+
+
+def _help(program: str) -> str:
+  """The door's docstring and its own flags."""
+  lines = [(sys.modules["__main__"].__doc__ or "").strip(), "", "Flags:"]
+  for flag in flags.FLAGS.get_key_flags_for_module(program):
+    if "." in flag.name:
+      continue  # an override of a config's field
+    default = str(flag.default_as_str).strip("'")
+    note = "" if flag.default is None else f" (default {default})"
+    if any(_REQUIRED in str(validator.message) for validator in flag.validators):
+      note = " (required)"
+    name = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}"
+    lines += [f"  {name}{note}", flags.text_wrap(flag.help, 100, "      ")]
+  return "\n".join(lines)

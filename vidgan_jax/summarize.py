@@ -1,0 +1,47 @@
+"""Tells what a config costs: parameters, FLOPs, the time floor, memory. No network is run.
+
+  python -m vidgan_jax.summarize --config=configs/dvd_gan.py:kinetics600_64x12
+  python -m vidgan_jax.summarize --config=configs/dvd_gan.py:thesis_kinetics400 --tflops=312
+  python -m vidgan_jax.summarize --config=configs/dvd_gan.py:kinetics600_64x12 --json
+
+Any field of the config can be set with --config.FIELD=VALUE.
+
+Exit codes: 0 done, 2 bad input.
+"""
+
+from absl import flags
+from ml_collections import config_flags
+
+from vidgan_jax.runtime import door
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, FILE.py:ARGUMENT.")
+_TFLOPS = flags.DEFINE_float(
+  "tflops", 790.0, "What the machine does, in TFLOP/s; the default is one H200's bfloat16 matmul."
+)
+_BATCH = flags.DEFINE_integer("batch_size", None, "Clips per update; default the config's.")
+_DTYPE = flags.DEFINE_enum(
+  "dtype", "bfloat16", ["bfloat16", "float32"], "Type of activations in the memory estimate."
+)
+_JSON = flags.DEFINE_bool("json", False, "Print one JSON object instead of the table.")
+flags.mark_flag_as_required("config")
+
+
+def main(argv):
+  """Counts and prints."""
+  del argv
+  import json
+
+  import jax  # late, so that --help and bad flags are quick
+
+  from vidgan_jax.analysis import summary
+
+  # Shapes need no accelerator: one that is busy is left alone.
+  jax.config.update("jax_platforms", "cpu")
+  result = summary.summarize(
+    _CONFIG.value, batch_size=_BATCH.value, dtype=_DTYPE.value, tflops=_TFLOPS.value
+  )
+  door.report(json.dumps(result, indent=2) if _JSON.value else summary.table(result))
+
+
+if __name__ == "__main__":
+  door.run(main)
