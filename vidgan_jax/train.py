@@ -26,7 +26,9 @@ flags.mark_flags_as_required(["config", "workdir"])
 def main(argv):
   """Opens the run and trains it to its end."""
   del argv
-  from vidgan_jax.analysis import summary  # JAX loads here, so that --help and bad flags are quick
+  import jax  # here, so that --help and bad flags are quick
+
+  from vidgan_jax.analysis import summary
   from vidgan_jax.runtime import compilation, flops
   from vidgan_jax.sampling.preview import PreviewHook
   from vidgan_jax.training import loop
@@ -39,7 +41,7 @@ def main(argv):
     workdir,
     [PreviewHook(config.sample_every), CurvesHook(config.sample_every)],
     flops_per_clip=summary.flops_per_clip(config),
-    peak_flops=flops.peak_flops(),
+    peak_flops=flops.peak_flops(jax.devices()[0]),
     report=door.report,
   )
   trainer.run()

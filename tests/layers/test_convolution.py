@@ -76,14 +76,13 @@ POOLINGS = [
 
 @pytest.mark.parametrize("savings", [True, False])
 @pytest.mark.parametrize(("window", "pool", "shape"), POOLINGS)
-def test_pooling_convolution_equals_numpy(x64, wide, draw, normal, reference, assert_close, window,
-                                          pool, shape, savings):  # fmt: skip
+def test_pooling_convolution_equals_numpy(
+  x64, wide, draw, normal, reference, assert_close, window, pool, shape, savings
+):
   x = normal(shape)
   module = Conv(4, window, wide(savings=savings), pool=pool)
   params = draw(module, x)
-  expected = reference.average(
-    reference.convolve(x, params["kernel"], params["bias"]), pool
-  )  # fmt: skip
+  expected = reference.average(reference.convolve(x, params["kernel"], params["bias"]), pool)
   assert_close(applied(module, params, x), expected)
 
 

@@ -63,9 +63,7 @@ def test_gain_is_one_without_a_condition_or_maps(x64, wide, draw, normal):
   np.testing.assert_array_equal(trained(module, zeros, x, condition)[0], plain)
 
 
-def test_no_condition_is_a_plain_normalisation(
-  x64, wide, draw, normal, reference, assert_close
-):  # fmt: skip
+def test_no_condition_is_a_plain_normalisation(x64, wide, draw, normal, reference, assert_close):
   x, module = clips(normal), ConditionalBatchNorm(wide())
   params = draw(module, x, None, True)
   assert jax.tree.map(np.shape, params) == {"unconditional": {"gain": (6,), "bias": (6,)}}

@@ -21,9 +21,9 @@ def within(counts, expected):
 
 def test_sampled_frames_are_uniform_without_replacement():
   batch, frames, count = 12_000, 5, 3
-  cut = np.asarray(jax.jit(sample_frames, static_argnums=2)(
-    jax.random.key(3), numbered(batch, frames), count
-  ))  # fmt: skip
+  cut = np.asarray(
+    jax.jit(sample_frames, static_argnums=2)(jax.random.key(3), numbered(batch, frames), count)
+  )
   assert cut.shape == (batch, count, 1, 1, 2)
   np.testing.assert_array_equal(cut[:, :, 0, 0, 0], np.arange(batch)[:, None].repeat(count, 1))
   chosen = cut[:, :, 0, 0, 1].astype(int)

@@ -332,23 +332,25 @@ def test_time_goes_into_channels_where_asked(build):
   assert discriminator_layers(build(frames=8), "temporal")[-1] == ("head", (2,))
 
 
-def test_3d_blocks_halve_time_or_keep_it_and_can_be_plain(build):
-  for changes, expected in [
+@pytest.mark.parametrize(
+  ("changes", "expected"),
+  [
     ({}, [(3, 8, 8, 4), (1, 4, 4, 8), (1, 2, 2, 16), (1, 2, 2, 16), (1,)]),
     (dict(pool_time=False), [(7, 8, 8, 4), (7, 4, 4, 8), (7, 2, 2, 16), (7, 2, 2, 16), (7,)]),
     (dict(plain_3d=True), [(4, 8, 8, 4), (2, 4, 4, 8), (2, 2, 2, 16), (2, 2, 2, 16), (2,)]),
     (dict(temporal_min_size=4), [(3, 8, 8, 4), (1, 4, 4, 8), (1, 4, 4, 16), (1, 4, 4, 16), (1,)]),
-    (dict(temporal_multipliers=(1, 3)), [(3, 8, 8, 2), (7, 8, 8, 6), (7,)]),
-  ]:
-    gan = build(frames=7, **{f"discriminator__{name}": value for name, value in changes.items()})
-    if "temporal_multipliers" in changes:  # the last block keeps time as well
-      expected = [(3, 8, 8, 2), (3, 8, 8, 6), (3,)]
-    assert [shape for _, shape in discriminator_layers(gan, "temporal")] == expected
-  kernels = [
-    abstract(build())["discriminators"]["temporal"]["params"][f"block{i}"]["conv1"]["kernel"].ndim
-    for i in range(4)
-  ]
-  assert kernels == [5, 5, 4, 4], "the first two blocks are 3-D"
+    (dict(temporal_multipliers=(1, 3)), [(3, 8, 8, 2), (3, 8, 8, 6), (3,)]),
+  ],
+)
+def test_3d_blocks_halve_time_or_keep_it_and_can_be_plain(build, changes, expected):
+  """Seven frames: a remainder is dropped by pooling, kept by strides. The last block is flat."""
+  gan = build(frames=7, **{f"discriminator__{name}": value for name, value in changes.items()})
+  assert [shape for _, shape in discriminator_layers(gan, "temporal")] == expected
+
+
+def test_the_first_two_blocks_of_the_temporal_discriminator_are_3d(build):
+  params = abstract(build())["discriminators"]["temporal"]["params"]
+  assert [params[f"block{i}"]["conv1"]["kernel"].ndim for i in range(4)] == [5, 5, 4, 4]
 
 
 def test_discriminators_attend_where_asked(build):

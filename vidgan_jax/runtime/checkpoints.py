@@ -75,6 +75,10 @@ class Checkpoints:
     if self._manager is None:
       self._manager = ocp.CheckpointManager(
         self.directory,
+        item_handlers={
+          "state": ocp.StandardCheckpointHandler(),
+          "extra": ocp.JsonCheckpointHandler(),
+        },
         options=ocp.CheckpointManagerOptions(
           max_to_keep=self._keep,
           create=create,

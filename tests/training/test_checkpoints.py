@@ -1,0 +1,161 @@
+"""Checkpoints survive damage, full disks and other models."""
+
+import resource
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import struct
+
+from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.runtime.checkpoints import Checkpoints, checksums, leaf_names
+from vidgan_jax.runtime.errors import UserError
+
+
+class Small(struct.PyTreeNode):
+  """A state in miniature."""
+
+  step: jax.Array
+  params: dict
+
+
+def small(step, size=300):
+  generator = np.random.default_rng(step)
+  return Small(
+    step=jnp.int32(step),
+    params={
+      "kernel": jnp.asarray(generator.normal(size=(size, 40)), jnp.float32),
+      "bias": jnp.asarray(generator.normal(size=40), jnp.float32),
+      "empty": {},
+    },
+  )
+
+
+def like(state, devices=1):
+  sharding = meshes.replicated(meshes.make_mesh(jax.devices()[:devices]))
+  return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), state)
+
+
+def same(a, b):
+  return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
+
+
+@pytest.fixture
+def saved(tmp_path):
+  """Checkpoints at 2, 4 and 6 in a folder, closed."""
+  checkpoints = Checkpoints(tmp_path / "checkpoints", keep=3)
+  for step in (2, 4, 6):
+    checkpoints.save(step, small(step), {"seconds": float(step)})
+  checkpoints.close()
+  return tmp_path / "checkpoints"
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_newest_comes_back_to_the_bit_on_any_number_of_devices(saved, devices):
+  state, timers = Checkpoints(saved).restore(like(small(0), devices))
+  assert same(state, small(6)) and timers == {"seconds": 6.0}
+  assert len(state.params["kernel"].devices()) == devices
+
+
+def test_only_the_newest_are_kept(saved):
+  checkpoints = Checkpoints(saved, keep=2)
+  checkpoints.save(8, small(8), {})
+  checkpoints.close()
+  assert checkpoints.steps() == [6, 8]
+
+
+def test_no_checkpoint_is_no_fault(tmp_path):
+  assert Checkpoints(tmp_path / "none").restore(like(small(0))) is None
+
+
+def test_truncating_any_file_of_the_newest_falls_back_one_and_says_so(saved):
+  files = sorted(p for p in (saved / "6").rglob("*") if p.is_file() and p.stat().st_size)
+  harmless = []
+  for path in files:
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    said = []
+    state, _ = Checkpoints(saved, report=said.append).restore(like(small(0)))
+    if same(state, small(6)):
+      harmless.append(path.name)
+    else:
+      assert same(state, small(4)), path
+      assert any("6 is damaged" in line for line in said), said
+      assert any("falling back to the checkpoint at iteration 4" in line for line in said), said
+    path.write_bytes(whole)
+  # Some files hold no state: how the arrays lay on devices, when they were written.
+  largest = max(files, key=lambda path: path.stat().st_size)
+  assert largest.name not in harmless and len(harmless) < len(files) - 3, harmless
+
+
+def test_one_flipped_bit_in_the_numbers_is_noticed(saved):
+  data = max((p for p in (saved / "6").rglob("d/*")), key=lambda p: p.stat().st_size)
+  numbers = bytearray(data.read_bytes())
+  numbers[len(numbers) // 2] ^= 1
+  data.write_bytes(bytes(numbers))
+  said = []
+  state, _ = Checkpoints(saved, report=said.append).restore(like(small(0)))
+  assert same(state, small(4)) and said
+
+
+def test_checksums_see_every_bit_and_no_layout():
+  state = small(1)
+  kernel = np.asarray(state.params["kernel"]).copy()
+  before = checksums(state)
+  kernel.view(np.uint32)[7, 3] ^= 1 << 31
+  flipped = state.replace(params={**state.params, "kernel": jnp.asarray(kernel)})
+  assert [a != b for a, b in zip(before, checksums(flipped), strict=True)].count(True) == 1
+  everywhere = jax.device_put(state, meshes.replicated(meshes.make_mesh()))
+  assert checksums(everywhere) == before
+
+
+def test_all_damaged_is_refused(saved):
+  for path in saved.rglob("manifest.ocdbt"):
+    path.write_bytes(b"")
+  with pytest.raises(UserError, match="no sound checkpoint"):
+    Checkpoints(saved, report=lambda line: None).restore(like(small(0)))
+
+
+def test_damaged_ones_are_set_aside_and_their_steps_saved_anew(saved):
+  for path in (saved / "6").rglob("manifest.ocdbt"):
+    path.write_bytes(b"")
+  checkpoints = Checkpoints(saved, report=lambda line: None)
+  checkpoints.restore(like(small(0)))
+  checkpoints.set_aside(after=4)
+  checkpoints.save(6, small(6), {})
+  checkpoints.close()
+  assert same(Checkpoints(saved).restore(like(small(0)))[0], small(6))
+
+
+def test_another_model_is_refused_by_the_first_parameter(saved):
+  other = small(0, size=200)
+  with pytest.raises(UserError, match=r"params/kernel is float32 \[300, 40\] there"):
+    Checkpoints(saved).restore(like(other))
+  more = other.replace(params={**small(0).params, "also": jnp.zeros(3)})
+  with pytest.raises(UserError, match="params/also is absent there"):
+    Checkpoints(saved).restore(like(more))
+
+
+def test_full_disk_is_one_line_and_leaves_the_last_checkpoint(saved):
+  checkpoints = Checkpoints(saved)
+  old = resource.getrlimit(resource.RLIMIT_FSIZE)
+  ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, old[1]))  # less than the kernel's 48 kB
+  try:
+    with pytest.raises(UserError, match="the checkpoint at iteration 6 is untouched") as caught:
+      checkpoints.save(8, small(8), {})
+      checkpoints.wait()
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    signal.signal(signal.SIGXFSZ, ignored)
+  assert "could not save the checkpoint at iteration 8" in str(caught.value)
+  assert "\n" not in str(caught.value)
+  again = Checkpoints(saved)
+  assert 8 not in again.steps()
+  assert same(again.restore(like(small(0)))[0], small(6))
+
+
+def test_leaves_are_named_by_their_path():
+  assert leaf_names(small(0)) == ["step", "params/bias", "params/kernel"]

@@ -1,0 +1,201 @@
+"""Runs: killed, resumed, refused, guarded."""
+
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from vidgan_jax.runtime import configuration
+from vidgan_jax.runtime.errors import Stopped, UserError
+from vidgan_jax.training import loop
+from vidgan_jax.training import state as states
+from vidgan_jax.training.logs import read_log
+
+# Trains a run whose config lies in its folder; what the tests kill. A pause in every iteration
+# lets a signal meet any moment of it.
+PROGRAM = """
+import pathlib, sys, time
+from vidgan_jax.runtime import configuration, door
+from vidgan_jax.training import hooks, loop
+
+class Pause(hooks.Hook):
+  def before_save(self, moment):
+    time.sleep(0.05)
+
+def main(argv):
+  workdir = pathlib.Path(argv[1])
+  config = configuration.from_json((workdir / "wanted.json").read_text())
+  loop.Trainer(config, workdir / "run", [Pause()], devices=__import__("jax").devices()[:1],
+               report=door.report).run()
+
+try:
+  main(sys.argv)
+except (door.UserError, door.Stopped) as error:
+  door._fail(error, 2)
+"""
+
+
+def train(config, workdir, **options):
+  options.setdefault("devices", jax.devices()[:1])
+  options.setdefault("report", lambda line: None)
+  return loop.Trainer(config, workdir, **options).run()
+
+
+def same(a, b):
+  return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
+
+
+def losses(workdir):
+  return [
+    {name: value for name, value in record.items() if not name.startswith("time/")}
+    for record in read_log(workdir / "log.jsonl")
+  ]
+
+
+@pytest.fixture(scope="module")
+def long_config(tiny_config):
+  return tiny_config(num_iterations=24, checkpoint_every=5, log_every=1)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(long_config, tmp_path_factory):
+  """The folder of a run that nobody touched, and its last state on the host."""
+  workdir = tmp_path_factory.mktemp("uninterrupted")
+  return workdir, jax.device_get(train(long_config, workdir))
+
+
+def start(folder, config):
+  (folder / "wanted.json").write_text(configuration.to_json(config))
+  environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[2])}
+  return subprocess.Popen(
+    [sys.executable, "-c", PROGRAM, str(folder)],
+    env=environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  )
+
+
+def wait_for_steps(folder, count, process, limit=300):
+  """Waits until the log holds `count` iterations."""
+  end = time.monotonic() + limit
+  while time.monotonic() < end and process.poll() is None:
+    if len(read_log(folder / "run" / "log.jsonl")) >= count:
+      return
+    time.sleep(0.02)
+
+
+def check_same(folder, uninterrupted):
+  workdir, final = uninterrupted
+  _, _, state = states.load(folder / "run", report=print)
+  assert same(state, final)
+  assert losses(folder / "run") == losses(workdir)
+
+
+def test_killed_at_random_moments_it_ends_the_same(tmp_path, long_config, uninterrupted):
+  """kill -9, five times, then the same command: state and losses equal to the bit."""
+  moments = random.Random(os.urandom(8))
+  for kill in range(5):
+    process = start(tmp_path, long_config)
+    wait_for_steps(tmp_path, min(4 * kill + moments.randint(1, 5), 23), process)
+    time.sleep(moments.random() * 0.1)
+    process.kill()
+    process.communicate()
+  process = start(tmp_path, long_config)
+  output, _ = process.communicate(timeout=300)
+  assert process.returncode == 0, output
+  check_same(tmp_path, uninterrupted)
+
+
+def test_sigterm_saves_leaves_and_resumes_exactly(tmp_path, long_config, uninterrupted):
+  process = start(tmp_path, long_config)
+  wait_for_steps(tmp_path, 7, process)
+  begin = time.monotonic()
+  process.send_signal(signal.SIGTERM)
+  output, _ = process.communicate(timeout=60)
+  assert process.returncode == 0 and time.monotonic() - begin < 30, output
+  assert "stopped by a signal: saved at iteration" in output
+  step = states.load(tmp_path / "run")[2].step
+  assert 7 <= int(step) < 24 and int(step) % 5  # not one it would have saved anyway, or luck
+  process = start(tmp_path, long_config)
+  output, _ = process.communicate(timeout=300)
+  assert process.returncode == 0 and f"continuing from the checkpoint at iteration {step}" in output
+  check_same(tmp_path, uninterrupted)
+
+
+def test_finished_run_says_so_and_changes_nothing(long_config, uninterrupted):
+  workdir, final = uninterrupted
+  said = []
+  assert same(train(long_config, workdir, report=said.append), final)
+  assert "already trained for 24 iterations" in said
+
+
+def test_eight_devices_continue_what_one_began(tmp_path, tiny_config):
+  config = tiny_config(batch_size=8)
+  short = tiny_config(batch_size=8, num_iterations=2)
+  train(short, tmp_path)
+  state = train(config, tmp_path, devices=jax.devices())
+  assert int(state.step) == 4 and len(state.step.devices()) == 8
+
+
+def test_damaged_newest_checkpoint_is_replayed(tmp_path, tiny_config):
+  config = tiny_config()
+  final = jax.device_get(train(config, tmp_path))
+  for path in (tmp_path / "checkpoints" / "4").rglob("manifest.ocdbt"):
+    path.write_bytes(path.read_bytes()[:20])
+  said = []
+  again = train(config, tmp_path, report=said.append)
+  assert same(again, final)
+  assert any("falling back to the checkpoint at iteration 2" in line for line in said)
+
+
+def test_other_config_is_refused_by_its_first_field(tmp_path, tiny_config):
+  train(tiny_config(num_iterations=1), tmp_path)
+  before = (tmp_path / "config.json").read_text()
+  with pytest.raises(UserError, match=r"another config: model.generator.channels: 4 there, 6 here"):
+    train(tiny_config(**{"model.generator.channels": 6}), tmp_path)
+  assert (tmp_path / "config.json").read_text() == before
+  assert int(train(tiny_config(num_iterations=2), tmp_path).step) == 2  # a longer run may go on
+
+
+def test_unwritable_workdir_is_refused(tmp_path, tiny_config):
+  blocked = tmp_path / "file"
+  blocked.write_text("")
+  with pytest.raises(UserError, match=r"cannot use .* as workdir"):
+    train(tiny_config(), blocked / "run")
+
+
+def test_guard_keeps_the_last_good_checkpoint(tmp_path, tiny_config):
+  config = tiny_config(
+    **{"guard.dark_level": 1.1, "guard.dark_patience": 3, "log_every": 1, "num_iterations": 8}
+  )
+  with pytest.raises(Stopped, match="dark at 3 logged iterations"):
+    train(config, tmp_path)
+  assert int(states.load(tmp_path)[2].step) == 2
+
+
+def test_non_finite_run_never_saves_it(tmp_path, tiny_config):
+  config = tiny_config(
+    **{"optimizer.generator_lr": 1e30, "num_iterations": 8, "checkpoint_every": 1}
+  )
+  with pytest.raises(Stopped, match="not finite"):
+    train(config, tmp_path)
+  _, _, state = states.load(tmp_path)
+  batch_losses = [r for r in losses(tmp_path) if r["step"] <= int(state.step)]
+  assert all(np.isfinite(r["loss/generator"]) for r in batch_losses)
+
+
+def test_log_holds_the_first_iteration_and_speed(uninterrupted):
+  workdir, _ = uninterrupted
+  records = read_log(workdir / "log.jsonl")
+  assert [r["step"] for r in records] == list(range(1, 25))
+  assert records[-1]["time/videos_per_second"] > 0
+  assert json.loads((workdir / "classes.json").read_text())[0] == "disk_horizontal"
