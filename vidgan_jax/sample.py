@@ -1,4 +1,4 @@
-"""Draws clips from a trained run.
+r"""Draws clips from a trained run.
 
   python -m vidgan_jax.sample --workdir=DIR --output=DIR
   python -m vidgan_jax.sample --workdir=DIR --output=DIR --labels=0,3,jetskiing --per_label=4 \

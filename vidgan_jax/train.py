@@ -1,4 +1,4 @@
-"""Trains a video GAN, or continues a run where it stopped.
+r"""Trains a video GAN, or continues a run where it stopped.
 
   python -m vidgan_jax.train --config=configs/dvd_gan.py:kinetics600_64x12 --workdir=DIR \
       --config.data.directory=VIDEOS [--config.batch_size=64 ...]

@@ -61,6 +61,11 @@ def test_what_is_fed_to_a_product_is_stored():
   assert cost(two)["fused"] == (4 + 4 + 1) * CELLS
 
 
+def test_another_shape_of_an_array_is_the_same_memory():
+  folded = lambda w, x: jnp.sum(jnp.tanh(x @ w).reshape(2, -1, WIDTH) @ w)
+  assert cost(folded)["fused"] == (4 + 4) * CELLS
+
+
 def test_a_mask_costs_nothing_beside_what_it_is_made_from():
   """exp keeps the product's result for its own sake, and the ReLU's mask is read off it."""
   masked = lambda w, x: jnp.sum(jax.nn.relu(y := x @ w) * jnp.sin(y))

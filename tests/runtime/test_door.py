@@ -169,6 +169,18 @@ def test_exit_codes(tmp_path, fault, code, stdout, stderr):
   assert (result.returncode, result.stdout, result.stderr) == (code, stdout, stderr)
 
 
+def test_a_reader_that_leaves_is_no_fault(tmp_path):
+  (tmp_path / "door.py").write_text(DOOR)
+  options = dict(cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True)
+  pipe = subprocess.PIPE
+  with subprocess.Popen(
+    [sys.executable, tmp_path / "door.py"], stdout=pipe, stderr=pipe, **options
+  ) as process:
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(60) == 141
+
+
 def test_our_own_faults_show_their_traceback(tmp_path):
   (tmp_path / "door.py").write_text(DOOR)
   result = shell(tmp_path / "door.py", "--fault=own")

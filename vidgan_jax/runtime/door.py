@@ -6,10 +6,12 @@ A door is a module with a docstring, absl flags and `main(argv)`; it ends with
     door.run(main)
 
 Exit codes: 0 done; 2 bad input (flags, config, `UserError`), told as one line "error: ..." on
-stderr; 3 a guard stopped the run (`Stopped`), told likewise; 130 interrupted from the keyboard.
+stderr; 3 a guard stopped the run (`Stopped`), told likewise; 130 interrupted from the keyboard; 141
+whoever read stdout has left, as `head` does.
 Anything else is a fault of this program, or of the code in a config file, and shows its traceback.
 """
 
+import os
 import re
 import sys
 import traceback
@@ -39,6 +41,10 @@ def run(main, argv: list[str] | None = None) -> None:
   except KeyboardInterrupt:
     print("interrupted", file=sys.stderr)
     sys.exit(130)
+  except BrokenPipeError:
+    # Python writes what is left of stdout once more when it exits.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(141)
 
 
 def report(line: str) -> None:
