@@ -1,8 +1,14 @@
-"""A class-conditional DVD-GAN for a laptop: 32x32, 8 frames, eight classes of moving shapes.
+"""A class-conditional DVD-GAN for a laptop: 32x32, 6 frames, eight classes of moving shapes.
 
   ./launch/quickstart.sh
 
-Same code and structure as the paper's 64x64x12 model with one resolution less and narrow layers.
+The same code as the paper's models, one resolution smaller and narrow. What differs from
+`configs/dvd_gan.py` in kind, so that some minutes on two CPU cores show something: one residual
+block per stage; the standard ConvGRU with batch statistics shared over time, because at the start
+that generator's frames differ seven times more than those of the multiplicative unit with
+statistics per time step, and motion is found in 250 iterations instead of not at all in 700; the
+hinge after the mean; and shapes on plain dark ground (`data.variety`). About 0.3 s per iteration
+on two cores.
 """
 
 import ml_collections
@@ -16,18 +22,22 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
   _, runlocal = configuration.parse_argument(argument, ["quickstart"])
   config = configuration.base_config()
   config.model = model = dvd_gan_config.default()
-  model.resolution, model.frames, model.num_classes = 32, 8, 8
+  model.resolution, model.frames, model.num_classes = 32, 6, 8
   model.latent_dim = model.embedding_dim = 32
-  model.generator.channels = 12
-  model.discriminator.channels = 12
-  model.discriminator.sampled_frames = 4
-  config.batch_size = 16
-  config.num_iterations = 3 if runlocal else 2000
+  model.aggregation = "mean_after"
+  model.generator.channels = model.discriminator.channels = 8
+  model.generator.doubled = False
+  model.generator.rnn = "standard"
+  model.generator.statistics = "shared"
+  model.discriminator.sampled_frames = 3
+  config.data.variety = 0.0
+  config.batch_size = 8
+  config.num_iterations = 3 if runlocal else 1700
   config.log_every = 1 if runlocal else 10
-  config.checkpoint_every = 2 if runlocal else 200
-  config.sample_every = 3 if runlocal else 500
-  config.optimizer.generator_lr = 2e-4
-  config.optimizer.discriminator_lr = 4e-4
-  config.ema.decay = 0.995
-  config.ema.start = 200
+  config.checkpoint_every = 2 if runlocal else 100
+  config.sample_every = 3 if runlocal else 425
+  config.optimizer.generator_lr = 5e-4
+  config.optimizer.discriminator_lr = 3e-4
+  config.ema.decay = 0.99
+  config.ema.start = 100
   return config.lock()

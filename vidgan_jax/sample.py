@@ -27,7 +27,9 @@ _INTERPOLATE = flags.DEFINE_enum(
   "interpolate", None, ["latent", "class"], "Walk between two latents, or between pairs of classes."
 )
 _STEPS = flags.DEFINE_integer("interpolation_steps", 8, "Clips per walk.", lower_bound=2)
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the latents.", lower_bound=0)
+_SEED = flags.DEFINE_integer(
+  "seed", 0, "Seed of the latents.", lower_bound=0, upper_bound=2**32 - 1
+)
 _LIVE = flags.DEFINE_bool("live", False, "Live weights instead of their moving average.")
 _CHECKPOINT = flags.DEFINE_integer("checkpoint", None, "Iteration of the checkpoint; default last.")
 _STANDING = flags.DEFINE_integer(

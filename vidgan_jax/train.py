@@ -14,6 +14,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from vidgan_jax.runtime import door
+from vidgan_jax.runtime.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, FILE.py:ARGUMENT.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
@@ -26,6 +27,9 @@ flags.mark_flags_as_required(["config", "workdir"])
 def main(argv):
   """Opens the run and trains it to its end."""
   del argv
+  config, workdir = _CONFIG.value, _WORKDIR.value
+  if not workdir:  # pathlib would take the current folder
+    raise UserError("--workdir is empty")
   import jax  # here, so that --help and bad flags are quick
 
   from vidgan_jax.analysis import summary
@@ -35,7 +39,6 @@ def main(argv):
   from vidgan_jax.training.curves import CurvesHook
 
   compilation.enable_cache(_CACHE.value)
-  config, workdir = _CONFIG.value, _WORKDIR.value
   trainer = loop.Trainer(
     config,
     workdir,

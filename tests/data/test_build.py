@@ -15,6 +15,7 @@ def config_of(**changes):
     directory="",
     num_examples=20,
     seed=3,
+    variety=1.0,
     stride=1,
     split_number=1,
     horizontal_flip=False,

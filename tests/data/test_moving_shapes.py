@@ -160,3 +160,21 @@ def test_an_index_outside_the_set_is_refused():
   for index in (-1, 4):
     with pytest.raises(IndexError):
       source.example(index, None)
+
+
+def test_variety_zero_keeps_shapes_and_paths_on_plain_dark_ground():
+  full = MovingShapes(64, frames=4, resolution=32, num_classes=8, seed=0)
+  plain = MovingShapes(64, frames=4, resolution=32, num_classes=8, seed=0, variety=0.0)
+  corners = []
+  for index in range(64):
+    a, b = (draw_scene(0, "train", index, index % 8, v) for v in (1.0, 0.0))
+    assert (a.center, a.radius, a.phase, a.frequency) == (b.center, b.radius, b.phase, b.frequency)
+    assert b.bar is None
+    clip, label = plain.example(index, None)
+    assert label == full.example(index, None)[1]
+    corners.append(clip[:, 0, 0].astype(int))
+  corners = np.array(corners)
+  assert corners.max() < 100  # dark
+  assert np.ptp(corners, axis=-1).max() <= 2  # and grey
+  with pytest.raises(UserError, match="variety"):
+    MovingShapes(4, frames=4, resolution=32, num_classes=8, seed=0, variety=1.5)

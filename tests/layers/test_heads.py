@@ -23,13 +23,17 @@ def test_scores_equal_numpy(x64, wide, draw, normal, assert_close, num_classes):
   assert_close(jax.jit(lambda p, x: module.apply({"params": p}, x, labels))(params, x), expected)
 
 
-def test_scores_of_bfloat16_features_are_float32(draw, normal):
+@pytest.mark.parametrize("num_classes", [2, 0])
+def test_scores_of_bfloat16_features_are_float32(draw, normal, num_classes):
   x = jnp.asarray(normal((2, 3, 4, 4, 8)), jnp.bfloat16)
-  labels, module = np.array([0, 1]), ProjectionHead(2, LayerSettings(dtype=jnp.bfloat16))
+  labels = np.array([0, 1])
+  module = ProjectionHead(num_classes, LayerSettings(dtype=jnp.bfloat16))
   params = draw(module, x, labels)
   scores = module.apply({"params": params}, x, labels)
   assert scores.dtype == jnp.float32
   hidden = np.maximum(np.asarray(x, np.float64), 0).sum((2, 3))
-  weights = params["linear"]["kernel"][:, 0] + params["embed"]["embedding"][labels][:, None]
+  weights = params["linear"]["kernel"][:, 0]
+  if num_classes:
+    weights = weights + params["embed"]["embedding"][labels][:, None]
   expected = np.sum(hidden * weights, -1) + params["linear"]["bias"]
   np.testing.assert_allclose(scores, expected, rtol=0.03, atol=0.1)

@@ -8,6 +8,8 @@ import pytest
 from flax import linen as nn
 
 from vidgan_jax.layers import normalization
+from vidgan_jax.layers.convolution import Conv
+from vidgan_jax.layers.residual import DiscriminatorBlock
 from vidgan_jax.models import registry
 from vidgan_jax.models.contract import Side
 from vidgan_jax.runtime.errors import UserError
@@ -348,9 +350,20 @@ def test_3d_blocks_halve_time_or_keep_it_and_can_be_plain(build, changes, expect
   assert [shape for _, shape in discriminator_layers(gan, "temporal")] == expected
 
 
-def test_the_first_two_blocks_of_the_temporal_discriminator_are_3d(build):
-  params = abstract(build())["discriminators"]["temporal"]["params"]
-  assert [params[f"block{i}"]["conv1"]["kernel"].ndim for i in range(4)] == [5, 5, 4, 4]
+def test_only_the_first_block_takes_pixels_as_they_are_and_only_two_are_3d(build):
+  """A ReLU on pixels in [-1, 1] would hide half of them."""
+  gan = build()
+  for name, deep in (("spatial", 0), ("temporal", 2)):
+    found = []
+
+    def record(call, arguments, keywords, context, found=found):
+      if isinstance(context.module, DiscriminatorBlock):
+        found.append((context.module.preactivation, context.module.dimensions))
+      return call(*arguments, **keywords)
+
+    with nn.intercept_methods(record):
+      discriminator_layers(gan, name)
+    assert found == [(index > 0, 3 if index < deep else 2) for index in range(4)]
 
 
 def test_discriminators_attend_where_asked(build):
@@ -391,6 +404,15 @@ def test_views_show_whole_sampled_frames_the_shrunk_clip_and_the_labels(build):
   # Generated clips are cut alike: nothing in the cut depends on what a clip shows.
   shifted = cut(jax.random.key(0), clips + 1)
   np.testing.assert_allclose(shifted["spatial"]["clip"], views["spatial"]["clip"] + 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("remat", ["conv_outputs", "block_inputs"])
+def test_rematerialisation_changes_neither_parameters_nor_outputs(build, remat):
+  plain, saving = build(), build(remat=remat)
+  variables = abstract(plain)
+  assert abstract(saving) == variables
+  run = lambda gan: jax.eval_shape(lambda v: one_pass(gan, v), variables)
+  assert run(saving) == run(plain)
 
 
 def test_one_discriminator_can_be_left_out_but_not_both(build):
@@ -563,6 +585,29 @@ def test_clips_lie_between_minus_one_and_one_and_differ_by_latents_and_labels(sm
   assert not np.allclose(clip[0], clip[1], atol=1e-3)
   other, _ = generating(gan, variables["generator"], {"label": labels.at[1].set(1)})
   assert not np.allclose(clip[1], other["clip"][1], atol=1e-3)
+
+
+def test_clips_are_the_last_normalised_features_through_relu_convolution_and_tanh(small):
+  gan, variables = small
+
+  @jax.jit
+  def run(variables):
+    inputs = {"label": jnp.array([0, 1, 2])}
+    outer = lambda module, _: len(module.path) == 1
+    samples, state = gan.generator.apply(
+      *(variables, gan.latents(jax.random.key(0), 3), inputs, True, 3),
+      capture_intermediates=outer,
+      mutable=["intermediates", "batch_stats"],
+    )
+    (features,) = state["intermediates"]["norm"]["__call__"]
+    picture = Conv(3, (3, 3), gan.generator.settings).apply(
+      {"params": variables["params"]["to_rgb"]}, jnp.maximum(features, 0)
+    )
+    return samples["clip"], jnp.tanh(picture), features
+
+  clip, expected, features = run(variables["generator"])
+  np.testing.assert_allclose(clip, expected, atol=1e-5)
+  assert np.min(features) < -0.5, "the ReLU has something to do"
 
 
 def test_one_hot_weights_are_labels_and_others_mix(small, generating):

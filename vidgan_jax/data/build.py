@@ -45,7 +45,15 @@ def build_source(
 
 def _moving_shapes(config, frames, resolution, num_classes, split, report) -> sources.Source:
   del report
-  return MovingShapes(config.num_examples, frames, resolution, num_classes, config.seed, split)
+  return MovingShapes(
+    config.num_examples,
+    frames,
+    resolution,
+    num_classes,
+    config.seed,
+    split,
+    variety=config.variety,
+  )
 
 
 def _npz(config, frames, resolution, num_classes, split, report) -> sources.Source:

@@ -55,7 +55,7 @@ class Scene:
   bar: tuple[int, float, float, float] | None
 
 
-def draw_scene(seed: int, split: str, index: int, class_index: int) -> Scene:
+def draw_scene(seed: int, split: str, index: int, class_index: int, variety: float = 1.0) -> Scene:
   """Draws what clip `index` of a split shows.
 
   Args:
@@ -63,6 +63,8 @@ def draw_scene(seed: int, split: str, index: int, class_index: int) -> Scene:
     split: "train" or "test"; the two use streams of their own and share no scene.
     index: the clip's index, not negative.
     class_index: position in CLASS_NAMES. Size, place and colours do not depend on it.
+    variety: 1 lets everything vary; 0 has dark grey backgrounds and no bars. Between, light
+      backgrounds, their colour and bars become rarer and paler with it.
 
   Returns:
     The scene.
@@ -98,15 +100,15 @@ def draw_scene(seed: int, split: str, index: int, class_index: int) -> Scene:
     reach=reach,
     phase=u[7],
     frequency=direction * frequency,
-    colors=_draw_colors(u[8:18]),
+    colors=_draw_colors(u[8:18], variety),
     gradient_angle=2.0 * np.pi * u[18],
-    bar=_draw_bar(u[19:25], motion),
+    bar=_draw_bar(u[19:25], motion, variety),
   )
 
 
-def _draw_colors(u: np.ndarray) -> np.ndarray:
+def _draw_colors(u: np.ndarray, variety: float) -> np.ndarray:
   """Draws [4, 3] colours; shape and background differ by at least 0.32 in luminance (of 1)."""
-  if u[0] < 0.5:
+  if u[0] >= 0.5 * variety:
     background, shape = 0.06 + 0.18 * u[1], 0.62 + 0.24 * u[2]
   else:
     background, shape = 0.76 + 0.18 * u[1], 0.38 - 0.20 * u[2]
@@ -115,7 +117,7 @@ def _draw_colors(u: np.ndarray) -> np.ndarray:
   ).clip(0.0, 1.0)
   # The background's two hues are neighbours: strangers would look like an edge.
   hue = np.array([u[3], u[3] + 0.25 * (u[4] - 0.5), u[5], u[6]])
-  saturation = np.array([0.6 * u[7], 0.6 * u[7], 0.7 + 0.3 * u[8], 0.3 * u[9]])
+  saturation = np.array([0.6 * variety * u[7], 0.6 * variety * u[7], 0.7 + 0.3 * u[8], 0.3 * u[9]])
   offsets = np.array([0.0, 2.0, 4.0]) / 6.0
   distance = np.abs((hue[:, None] - offsets + 0.5) % 1.0 - 0.5)
   pure = np.clip(2.0 - 6.0 * distance, 0.0, 1.0)  # fully saturated RGB of each hue
@@ -127,12 +129,12 @@ def _draw_colors(u: np.ndarray) -> np.ndarray:
   return target + saturation[:, None] * (color - target)
 
 
-def _draw_bar(u: np.ndarray, motion: str) -> tuple[int, float, float, float] | None:
+def _draw_bar(u: np.ndarray, motion: str, variety: float) -> tuple[int, float, float, float] | None:
   """Draws the bar of about one scene in four; half of the bars stand still.
 
   A bar at rest stands across the way of the shape, so that no part is hidden for a whole clip.
   """
-  if u[0] >= 0.25:
+  if u[0] >= 0.25 * variety:
     return None
   axis, speed = int(u[2] < 0.5), (0.02 + 0.04 * abs(2.0 * u[1] - 1.0)) * np.sign(u[5] - 0.5)
   if u[1] < 0.5 and motion != "pulsing":
@@ -237,6 +239,7 @@ class MovingShapes(Source):
     seed: the set's seed, not negative.
     split: "train" or "test"; the two never share a scene.
     cache_bytes: clips are kept once drawn if all of them fit into so many bytes.
+    variety: see `draw_scene`.
 
   Raises:
     UserError: an argument is outside its range.
@@ -251,7 +254,10 @@ class MovingShapes(Source):
     seed: int,
     split: str = "train",
     cache_bytes: int = _CACHE_BYTES,
+    variety: float = 1.0,
   ):
+    if not 0 <= variety <= 1:
+      raise UserError(f"moving_shapes: variety={variety} is outside 0..1")
     if not 0 <= num_classes <= len(CLASS_NAMES):
       raise UserError(
         f"moving_shapes has {len(CLASS_NAMES)} classes, num_classes={num_classes} is outside "
@@ -271,6 +277,7 @@ class MovingShapes(Source):
     self.resolution = resolution
     self._seed = seed
     self._split = split
+    self._variety = variety
     clip_bytes = 3 * frames * resolution**2
     self._cache = {} if num_examples * clip_bytes <= cache_bytes else None
 
@@ -285,7 +292,7 @@ class MovingShapes(Source):
     clip = self._cache.get(index) if self._cache is not None else None
     if clip is None:
       class_index = index % (self.num_classes or len(CLASS_NAMES))
-      scene = draw_scene(self._seed, self._split, index, class_index)
+      scene = draw_scene(self._seed, self._split, index, class_index, self._variety)
       clip = render(scene, self.frames, self.resolution)
       clip.setflags(write=False)
       if self._cache is not None:

@@ -23,7 +23,7 @@ from vidgan_jax.layers.heads import ProjectionHead
 from vidgan_jax.layers.normalization import STATISTICS, BatchNorm
 from vidgan_jax.layers.recurrent import ConvGRU
 from vidgan_jax.layers.residual import PlainBlock3D, discriminator_block, generator_block
-from vidgan_jax.layers.settings import LayerSettings
+from vidgan_jax.layers.settings import LayerSettings, rematerialised
 from vidgan_jax.models import contract
 from vidgan_jax.objectives import losses
 from vidgan_jax.runtime import precision
@@ -129,7 +129,7 @@ class Generator(nn.Module):
         x = self._recurrent(width, f"rnn{index}")(x)
         continue
       if index == self._attention_index(plan):
-        x = SeparableAttention(
+        x = rematerialised(SeparableAttention, settings)(
           settings, self.attention_order, self.attention_style, name="separable_attention"
         )(x)
       x = block(width, settings, upsample, self.statistics, name=f"block{index}")(

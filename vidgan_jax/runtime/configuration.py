@@ -23,6 +23,7 @@ def base_config() -> ml_collections.ConfigDict:
   config.data.directory = ""  # folder, or the .npz file
   config.data.num_examples = 50_000  # moving_shapes: scenes
   config.data.seed = 0  # moving_shapes: which scenes
+  config.data.variety = 1.0  # moving_shapes: 0 has plain dark backgrounds and no occlusion
   config.data.stride = 1  # frames from one to the next
   config.data.split_number = 1  # video_folder: which official split
   config.data.horizontal_flip = False

@@ -14,12 +14,17 @@ _NAMES = ("grid.mp4", "grid.gif", "contact_sheet.png", "samples.npz", "clips")
 
 def prepare_output(output, overwrite: bool) -> pathlib.Path:
   """Makes the folder; UserError where samples lie there already or it cannot be written."""
+  if not str(output):  # "" would be the current folder
+    raise UserError("the output folder has no name")
   output = pathlib.Path(output)
   try:
     output.mkdir(parents=True, exist_ok=True)
     taken = [name for name in _NAMES if (output / name).exists()]
     if not os.access(output, os.W_OK | os.X_OK):
       raise PermissionError(f"no permission to write in {output}")
+    for name in taken:
+      if (output / name).is_dir() != (name == "clips"):
+        raise UserError(f"{output / name} is in the way: {'no' if name == 'clips' else 'a'} folder")
   except OSError as error:
     raise UserError(f"cannot write samples to {output}: {error}") from error
   if taken and not overwrite:
@@ -43,7 +48,7 @@ def parse_labels(text: str, class_names, num_classes: int) -> list[int]:
   for word in words:
     if word.lower() in names:
       labels.append(names[word.lower()])
-    elif re.fullmatch(r"\d+", word) and int(word) < num_classes:
+    elif re.fullmatch(r"\d{1,9}", word) and int(word) < num_classes:
       labels.append(int(word))
     else:
       known = f"; known names: {', '.join(class_names[:20])}" if len(class_names) else ""
@@ -77,14 +82,15 @@ def write_samples(output, clips, labels, class_names, *, columns: int, frame_rat
   video_files.write_mp4(output / "grid.mp4", grid, frame_rate, scale=scale)
   video_files.write_gif(output / "grid.gif", grid, frame_rate)
   video_files.contact_sheet(clips, output / "contact_sheet.png")
-  temporary = output / ".samples.npz"
-  with open(temporary, "wb") as file:
+  with video_files.atomic_file(output / "samples.npz") as temporary, open(temporary, "wb") as file:
     np.savez_compressed(file, clips=clips, labels=labels)
-  os.replace(temporary, output / "samples.npz")
   folder = output / "clips"
-  folder.mkdir(exist_ok=True)
-  for old in folder.glob("*.mp4"):
-    old.unlink()  # `prepare_output` allowed it; clips of two runs must not mix
+  try:
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob("*.mp4"):
+      old.unlink()  # `prepare_output` allowed it; clips of two runs must not mix
+  except OSError as error:
+    raise UserError(f"cannot write samples to {folder}: {error}") from error
   for index, clip in enumerate(clips):
     name = f"{index:05d}"
     if np.ndim(labels) == 1 and len(class_names):

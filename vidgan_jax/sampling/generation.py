@@ -21,11 +21,31 @@ def check_truncation(truncation: float) -> None:
     raise UserError(f"truncation is {truncation}; it is a standard deviation and must be positive")
 
 
+def check_frames(frames: int | None) -> None:
+  """UserError where a number of frames is below 1; None is as in training."""
+  if frames is not None and frames < 1:
+    raise UserError(f"frames is {frames}, must be at least 1")
+
+
 def check_labels(labels, num_classes: int) -> None:
-  """UserError where an integer label lies outside 0..num_classes-1."""
-  if not num_classes or np.issubdtype(np.asarray(labels).dtype, np.floating):
+  """UserError unless labels are int [N] in 0..num_classes-1 or finite float [N, num_classes].
+
+  A model without classes looks at no labels, so that there any N of them will do.
+  """
+  labels = np.asarray(labels)
+  if not labels.ndim or not len(labels):
+    raise UserError(f"expected one label per clip, got {labels.tolist()}")
+  if not num_classes:
     return
-  for label in np.asarray(labels).ravel():
+  if np.issubdtype(labels.dtype, np.floating):
+    if labels.shape[1:] != (num_classes,) or not np.all(np.isfinite(labels)):
+      raise UserError(
+        f"label weights must be finite and [N, {num_classes}], got {list(labels.shape)}"
+      )
+    return
+  if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+    raise UserError(f"labels must be integers [N], got {labels.dtype} {list(labels.shape)}")
+  for label in labels:
     if not 0 <= label < num_classes:
       raise UserError(f"label {label} is outside 0..{num_classes - 1}")
 
@@ -43,6 +63,7 @@ def draw_latents(gan, key, count: int, *, frames: int | None = None, truncation:
     truncation: factor on the latents' spread; 0.44 in DVD-GAN's Figure 14, 1 in training.
   """
   check_truncation(truncation)
+  check_frames(frames)
   keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(count))
   draw = lambda k: gan.latents(k, 1, frames, truncation)
   return jax.tree.map(lambda a: a.reshape(count, *a.shape[2:]), jax.vmap(draw)(keys))
@@ -120,6 +141,8 @@ def in_batches(gan, variables, latents, inputs, *, frames: int | None = None, ba
   Returns:
     NumPy uint8 [N, frames, H, W, 3].
   """
+  if batch_size < 1:
+    raise UserError(f"batch_size is {batch_size}, must be at least 1")
   frames = frames or gan.frames
   count = jax.tree.leaves(latents)[0].shape[0]
   batch_size = min(batch_size, count)

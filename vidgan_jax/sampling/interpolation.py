@@ -27,6 +27,7 @@ def latent_walk(gan, key, labels, steps: int, *, frames=None, truncation: float 
     (latents {name: [N * steps, ...]}, labels [N * steps]), walk by walk.
   """
   _check_steps(steps)
+  generation.check_labels(labels, gan.num_classes)
   labels = np.asarray(labels)
   count = len(labels)
   ends = generation.draw_latents(gan, key, 2 * count, frames=frames, truncation=truncation)

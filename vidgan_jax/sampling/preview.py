@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from vidgan_jax.runtime import video_files
+from vidgan_jax.runtime import streams, video_files
 from vidgan_jax.sampling.run import Run
 
 FRAME_RATE = 8.0  # of previews, frames per second: slow enough to follow 12 frames
@@ -24,15 +24,21 @@ class PreviewHook:
 
   def __init__(self, every: int, clips: int = 16, standing_passes: int = 4):
     self.every, self.clips, self.standing_passes = every, clips, standing_passes
+    self._begin = None
 
   def before_save(self, moment) -> None:
     """Draws at every `every`-th iteration and at the last."""
     due = self.every and moment.step and (moment.last or moment.step % self.every == 0)
     folder = moment.workdir / "samples"
-    if not due or (folder / f"{moment.step:08d}.png").exists():
+    if self._begin is None:
+      self._begin = moment.step
+    # Where a run continues, its samples are there. Later ones, of iterations that a crash took
+    # back, are drawn anew: the same pictures, but TensorBoard has dropped its own.
+    drawn = moment.step == self._begin and (folder / f"{moment.step:08d}.png").exists()
+    if not due or drawn:
       return
     run = Run(moment.config, moment.gan, moment.state, standing_passes=self.standing_passes)
-    clips = run.sample(moment.config.seed, count=self.clips)
+    clips = run.sample(streams.key(moment.config.seed, streams.SAMPLING), count=self.clips)
     folder.mkdir(exist_ok=True)
     columns = math.ceil(math.sqrt(len(clips)))
     grid = video_files.grid(clips, columns)

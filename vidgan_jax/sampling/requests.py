@@ -1,13 +1,18 @@
 """One request for samples, from a run's folder to files."""
 
 import dataclasses
+import itertools
 import math
 
+import jax
 import numpy as np
 
 from vidgan_jax.runtime import streams
+from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.sampling import files, generation, interpolation
 from vidgan_jax.sampling import run as runs
+
+_MAX_BYTES = 16 * 2**30  # of the clips of one request; more is a slip of the finger
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +43,8 @@ def fulfil(request: Request, report=print) -> list[str]:
     UserError: on bad input, before anything is written.
   """
   generation.check_truncation(request.truncation)
+  if not 0.1 <= request.frame_rate <= 1000:
+    raise UserError(f"frame_rate is {request.frame_rate}, must be in 0.1..1000")
   run = runs.load(
     request.workdir,
     step=request.checkpoint,
@@ -45,13 +52,15 @@ def fulfil(request: Request, report=print) -> list[str]:
     standing_passes=request.standing_passes,
     report=report,
   )
+  run.check_frames(request.frames)
   gan, classes = run.gan, run.gan.num_classes
   if request.labels is not None:
     labels = files.parse_labels(request.labels, run.class_names, classes)
   else:
     labels = list(range(classes)) if classes else [0] * (8 if request.interpolate else 16)
     if request.interpolate == "class":
-      labels = [label for pair in zip(labels, labels[1:], strict=False) for label in pair]
+      labels = [label for pair in itertools.pairwise(labels) for label in pair]
+  _check_size(gan, request, len(labels))
   options = dict(frames=request.frames, truncation=request.truncation)
   key = streams.key(request.seed, streams.SAMPLING)
   if request.interpolate == "latent":
@@ -67,10 +76,30 @@ def fulfil(request: Request, report=print) -> list[str]:
   output = files.prepare_output(request.output, request.overwrite)
   weights = "moving average" if request.use_ema else "live weights"
   report(f"drawing {len(drawn)} clips at iteration {run.step} ({weights})")
-  clips = run.generate(latents, drawn, batch_size=request.batch_size, **options)
+  try:
+    clips = run.generate(latents, drawn, batch_size=request.batch_size, **options)
+  except jax.errors.JaxRuntimeError as error:
+    if "RESOURCE_EXHAUSTED" not in str(error):
+      raise
+    raise UserError("not enough memory; fewer frames or a smaller batch_size need less") from error
   return files.write_samples(
     output, clips, drawn, run.class_names, columns=columns, frame_rate=request.frame_rate
   )
+
+
+def _check_size(gan, request, labels):
+  """UserError where the clips of a request for so many labels would take more than `_MAX_BYTES`."""
+  if request.interpolate:
+    count = labels * request.steps // (2 if request.interpolate == "class" else 1)
+  else:
+    count = labels * (request.per_label if gan.num_classes else 1)
+  frames = request.frames or gan.frames
+  size = count * frames * gan.resolution**2 * 3
+  if size > _MAX_BYTES:
+    raise UserError(
+      f"{count} clips of {frames} frames take {size / 2**30:.0f} GiB of memory; the limit is "
+      f"{_MAX_BYTES >> 30} GiB"
+    )
 
 
 def _columns(count: int) -> int:

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+import vidgan_jax.training.state as states
 from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.sampling import generation
-from vidgan_jax.training import state as states
 
 
 class Run:
@@ -25,17 +25,22 @@ class Run:
     self._variables = states.generator_variables(state, use_ema=use_ema, eps=gan.spectral_eps)
     self._standing = {}
 
+  def check_frames(self, frames: int | None) -> None:
+    """UserError on less than 1 frame, or without standing statistics on other than training's."""
+    generation.check_frames(frames)
+    if self.standing_passes < 1 and frames not in (None, self.gan.frames):
+      raise UserError(f"{frames} frames need standing statistics: training had {self.gan.frames}")
+
   def variables(self, frames: int | None = None, truncation: float = 1.0):
     """The generator's variables for clips of `frames`, standing statistics collected once.
 
     Raises:
-      UserError: without standing statistics, where `frames` differs from training.
+      UserError: see `check_frames`.
     """
     generation.check_truncation(truncation)
+    self.check_frames(frames)
     frames = frames or self.gan.frames
-    if not self.standing_passes:
-      if frames != self.gan.frames:
-        raise UserError(f"{frames} frames need standing statistics: training had {self.gan.frames}")
+    if self.standing_passes < 1:
       return self._variables
     known = (frames, float(truncation))
     if known not in self._standing:
@@ -53,7 +58,7 @@ class Run:
     """Draws clips.
 
     Args:
-      key: a random key or an integer seed; the same key gives the same bytes.
+      key: a random key or an integer seed, 0..2**32-1; the same key gives the same bytes.
       labels: int [N], or float [N, num_classes] weights that mix class embeddings; None draws
         `count` clips with the classes in turn.
       count: N where no labels are given; by default one clip per class, or 16.
@@ -68,13 +73,12 @@ class Run:
       UserError: on labels out of range or a truncation that is not positive.
     """
     if isinstance(key, int | np.integer):
+      if not 0 <= key < 2**32:  # JAX would drop the higher bits
+        raise UserError(f"seed {key} is outside 0..{2**32 - 1}")
       key = streams.key(int(key), streams.SAMPLING)
     classes = self.gan.num_classes
     if labels is None:
-      count = count or classes or 16
-      labels = np.arange(count) % max(1, classes)
-    labels = np.asarray(labels)
-    labels = labels if np.issubdtype(labels.dtype, np.floating) else labels.astype(np.int32)
+      labels = np.arange(count if count is not None else classes or 16) % max(1, classes)
     generation.check_labels(labels, classes)
     latents = generation.draw_latents(
       self.gan, key, len(labels), frames=frames, truncation=truncation
@@ -85,6 +89,9 @@ class Run:
 
   def generate(self, latents, labels, *, truncation=1.0, frames=None, batch_size=16):
     """Clips of given latents {name: [N, ...]} and labels; see `sample`."""
+    generation.check_labels(labels, self.gan.num_classes)
+    labels = np.asarray(labels)
+    labels = labels if np.issubdtype(labels.dtype, np.floating) else labels.astype(np.int32)
     return generation.in_batches(
       self.gan,
       self.variables(frames, truncation),
