@@ -704,6 +704,9 @@ def test_savings_change_no_network(tiny, generating, scoring):
   """The whole networks as the paper writes them, against their cheaper equals, in float32."""
   config = tiny(generator__doubled=False)
   plain, saving = registry.build(config, savings=False), registry.build(config)
+  for gan, savings in ((plain, False), (saving, True)):
+    networks = [gan.generator, *gan.discriminators.values()]
+    assert [network.settings.savings for network in networks] == [savings] * 3
   assert paths(abstract(plain)) == paths(abstract(saving))
   variables, label = fill(abstract(saving)), jnp.array([0, 1, 2])
   clips = [

@@ -126,7 +126,8 @@ class VideoGan(abc.ABC):
   def real_samples(self, key, batch: Arrays) -> Arrays:
     """The data's samples, by default the clip alone, from uint8 to [-1, 1]."""
     del key
-    return {"clip": batch["clip"].astype(jnp.float32) / 127.5 - 1}
+    # float32, or float64 where JAX computes in it: there rounding must not enter.
+    return {"clip": batch["clip"].astype(jnp.result_type(float)) / 127.5 - 1}
 
   @abc.abstractmethod
   def views(self, key, samples: Arrays, inputs: Arrays) -> dict[str, Arrays]:

@@ -1,0 +1,98 @@
+"""Samples drawn while a run trains."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vidgan_jax.runtime import streams, video_files
+from vidgan_jax.sampling import run as runs
+from vidgan_jax.sampling.preview import PreviewHook
+from vidgan_jax.training import state as states
+from vidgan_jax.training.hooks import Moment
+
+
+@pytest.fixture(scope="module")
+def state(workdir):
+  return states.load(workdir)[2]
+
+
+class Log:
+  """Takes clips as the training log does."""
+
+  def __init__(self):
+    self.clips = []
+
+  def clip(self, step, name, gif, height, width):
+    self.clips.append((step, name, gif, height, width))
+
+
+@pytest.fixture
+def walk(run, state):
+  """A function (hook, folder, first step, last) that runs through the moments of a run."""
+
+  def through(hook, folder, begin, end, log=None):
+    log = log or Log()
+    folder.mkdir(exist_ok=True)
+    for step in range(begin, end + 1):
+      hook.before_save(
+        Moment(step, state, run.gan, run.config, None, folder, log, last=step == end)
+      )
+      hook.metrics(step, {})
+    return log
+
+  return through
+
+
+@pytest.fixture
+def quick(monkeypatch):
+  """Replaces the drawing by clips without content and counts it."""
+  drawn = []
+
+  def sample(self, key, *, count):
+    drawn.append(count)
+    return np.zeros((count, 4, 8, 8, 3), np.uint8)
+
+  monkeypatch.setattr(runs.Run, "sample", sample)
+  monkeypatch.setattr(runs.Run, "__init__", lambda *a, **k: None)
+  return drawn
+
+
+def names(folder):
+  return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def test_drawn_once_at_each_due_step_and_at_the_last(walk, quick, tmp_path):
+  log = walk(PreviewHook(3), tmp_path, 0, 7)
+  expected = [f"{step:08d}.{end}" for step in (3, 6, 7) for end in ("mp4", "png")]
+  assert names(tmp_path) == expected and quick == [16, 16, 16]
+  assert [clip[:2] for clip in log.clips] == [(step, "samples") for step in (3, 6, 7)]
+  assert (tmp_path / "samples" / "00000003.mp4").exists()
+
+
+def test_zero_never_draws(walk, quick, tmp_path):
+  assert walk(PreviewHook(0), tmp_path, 0, 5).clips == [] and names(tmp_path) == []
+
+
+def test_a_run_that_continues_draws_what_it_does_anew(walk, quick, tmp_path):
+  """Killed after iteration 6 it goes on from 3: of 6 TensorBoard has forgotten the samples."""
+  walk(PreviewHook(3), tmp_path, 0, 6)
+  log = walk(PreviewHook(3), tmp_path, 3, 8)
+  assert [clip[0] for clip in log.clips] == [6, 8]
+  assert len(quick) == 4
+
+
+def test_previews_are_clips_of_the_average_in_turn_over_the_classes(walk, run, state, tmp_path):
+  log = walk(PreviewHook(2, clips=5, standing_passes=2), tmp_path / "a", 1, 2)
+  walk(PreviewHook(2, clips=5, standing_passes=2), tmp_path / "b", 1, 2)
+  for name in ("00000002.mp4", "00000002.png"):  # deterministic
+    a, b = ((tmp_path / folder / "samples" / name).read_bytes() for folder in "ab")
+    assert a == b, name
+  opened = runs.Run(run.config, run.gan, state, standing_passes=2)
+  expected = opened.sample(streams.key(0, streams.SAMPLING), labels=[0, 1, 2, 3, 4])
+  with Image.open(tmp_path / "a" / "samples" / "00000002.png") as sheet:
+    np.testing.assert_array_equal(np.asarray(sheet), video_files.contact_sheet(expected))
+  video, _ = video_files.read_video(tmp_path / "a" / "samples" / "00000002.mp4")
+  assert video.shape == (4, 8 * 18, 8 * 28, 3)  # 2 rows of 3, each pixel 8 wide
+  ((step, name, gif, height, width),) = log.clips
+  assert (step, name, height, width) == (2, "samples", 18, 28)
+  assert gif == video_files.gif_bytes(video_files.grid(expected, 3), 8.0)
