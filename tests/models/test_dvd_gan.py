@@ -118,6 +118,16 @@ def test_every_row_is_pinned_and_unknown_ones_are_refused(load_config, row):
     assert paths(abstract(small)) == paths(variables), "a smaller one has the same structure"
 
 
+@pytest.mark.parametrize("argument", ["", "runlocal"])
+@pytest.mark.parametrize("file", ["quickstart", "weizmann"])
+def test_other_configs_build(load_config, file, argument):
+  gan = registry.build(load_config(file, argument))
+  sides, _, _ = jax.eval_shape(lambda v: one_pass(gan, v), abstract(gan))
+  for side in sides.values():
+    assert side.samples["clip"].shape == (2, gan.frames, gan.resolution, gan.resolution, 3)
+    assert side.scores["spatial"].shape == (2, gan.sampled_frames)
+
+
 @pytest.mark.parametrize(
   ("name", "millions", "tolerance"),
   [
