@@ -104,7 +104,8 @@ def test_memory_of_the_papers_first_row(of_row_one):
 
 def test_rematerialisation_repeats_work(of_row_one):
   work = {kind: rates["tflop"] for kind, rates in of_row_one["iteration"].items()}
-  assert work["conv_outputs"] == pytest.approx(work["none"], rel=0.001)
+  # No convolution is repeated; the products of separable attention are, 0.4 percent of all.
+  assert 1.002 * work["none"] < work["conv_outputs"] < 1.006 * work["none"]
   assert 1.05 * work["none"] < work["block_inputs"] < 1.33 * work["none"]
 
 

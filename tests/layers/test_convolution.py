@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -147,6 +149,14 @@ def test_savings_multiply_less_and_never_dilate(normal):
       found = convolutions(jax.make_jaxpr(lambda f=form, s=savings: f(s))())
       assert sum(products for products, _ in found) == expected * widths
       assert all(set(dilation) == {1} for _, dilation in found)
+
+
+def test_few_channels_are_gathered_into_one_product():
+  """Only with savings, and only for a video's channels or a few more."""
+  for channels, savings, expected in [(3, True, 0), (3, False, 1), (5, True, 1)]:
+    x, kernel = jnp.zeros((1, 4, 4, channels)), jnp.zeros((3, 3, channels, 4))
+    form = functools.partial(same_convolution, savings=savings)
+    assert len(convolutions(jax.make_jaxpr(form)(x, kernel))) == expected
 
 
 def test_average_pool_equals_numpy(x64, normal, reference, assert_close):

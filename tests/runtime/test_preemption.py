@@ -87,10 +87,6 @@ def test_a_second_interruption_acts_as_usual():
       os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.xfail(
-  strict=True,
-  reason="the watching thread notes the signal first, and the handler takes it for the second",
-)
 def test_a_first_interruption_during_a_long_call_is_only_noted():
   """Compiled programs run outside the interpreter, as this hashing does for half a second."""
   code, output, errors = finish(start(prepare=LONG_CALLS))

@@ -217,7 +217,7 @@ class Discriminator(nn.Module):
     x = clip.astype(settings.dtype)
     block = discriminator_block(settings)
     for index, width in enumerate(self.widths):
-      deep = index < self.blocks_3d
+      before, deep = x.shape[2], index < self.blocks_3d
       shrink = index < len(self.widths) - 1 and x.shape[2] // 2 >= self.min_size
       if deep and self.plain_3d:
         x = PlainBlock3D(width, settings, name=f"block{index}")(x)
@@ -228,7 +228,7 @@ class Discriminator(nn.Module):
         x = block(width, settings, pool, index > 0, 3 if deep else 2, name=f"block{index}")(x)
       if index == self.blocks_3d - 1 and self.time_into == "channel":
         x = jnp.moveaxis(x, 1, 3).reshape(x.shape[0], 1, *x.shape[2:4], -1)
-      if x.shape[2] == self.attention_resolution:
+      if x.shape[2] == self.attention_resolution != before:
         x = SelfAttention("hw", settings, pool=True, name="attention")(x)
     return ProjectionHead(self.num_classes, settings, name="head")(x, label)
 

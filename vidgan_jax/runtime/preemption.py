@@ -17,6 +17,7 @@ class Preemption:
 
   def __init__(self, report=print):
     self.requested = False
+    self._handled = False  # by the handler; the watching thread may note a signal before it
     self._report = report
     self._idle = False
     self._lock = threading.Lock()
@@ -43,9 +44,9 @@ class Preemption:
 
   def _handle(self, number, frame):
     del frame
-    if self.requested and number == signal.SIGINT:
+    if self._handled and number == signal.SIGINT:
       raise KeyboardInterrupt
-    self.requested = True
+    self._handled = self.requested = True
 
   def _watch(self):
     while data := os.read(self._read, 16):

@@ -24,11 +24,11 @@ from vidgan_jax.training.step import Iteration
 
 
 def prepare_workdir(workdir, config) -> pathlib.Path:
-  """Makes the run's folder and writes its config, or checks the one that lies there.
+  """Makes the run's folder, or checks the run that lies there; writes nothing into it.
 
   Raises:
-    UserError: where the folder cannot be written, or holds a run of another config (names the first
-      field that differs).
+    UserError: where the folder cannot be written, or holds checkpoints of another config (names the
+      first field that differs).
   """
   workdir = pathlib.Path(workdir)
   path = workdir / states.CONFIG
@@ -36,11 +36,10 @@ def prepare_workdir(workdir, config) -> pathlib.Path:
     workdir.mkdir(parents=True, exist_ok=True)
     if not os.access(workdir, os.W_OK | os.X_OK):
       raise PermissionError(f"no permission to write in {workdir}")
-    if path.exists():
+    if path.exists() and Checkpoints(workdir / states.CHECKPOINTS).steps():
       difference = configuration.first_difference(configuration.from_json(path.read_text()), config)
       if difference:
         raise UserError(f"{workdir} holds a run of another config: {difference}")
-    _write(path, configuration.to_json(config))
   except (OSError, ValueError) as error:
     raise UserError(f"cannot use {workdir} as workdir: {error}") from error
   return workdir
@@ -154,6 +153,8 @@ class Trainer:
       report=report,
     )
     names = list(self.source.class_names) if self.gan.num_classes else []
+    # Only now: where the data is refused, no run is left behind that a corrected command meets.
+    _write(self.workdir / states.CONFIG, configuration.to_json(config))
     _write(self.workdir / states.CLASSES, json.dumps(names))
     guard = config.guard
     self.hooks = [*extra_hooks, hooks.DarkGuard(guard.dark_fraction, guard.dark_patience)]
