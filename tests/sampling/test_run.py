@@ -272,12 +272,13 @@ def test_a_model_without_classes_samples_without_labels(tiny_config):
 
 
 def test_pixels_are_rounded_to_nearest_and_clipped():
-  levels = np.arange(256)
-  shifted = (levels / 127.5 - 1)[:, None] + np.array([-0.49, 0, 0.49]) / 127.5
+  whole = np.arange(256)
+  shifted = (whole / 127.5 - 1)[:, None] + np.array([-0.49, 0, 0.49]) / 127.5
   np.testing.assert_array_equal(
-    generation.to_uint8(jnp.asarray(shifted)), np.repeat(levels[:, None], 3, 1)
+    generation.to_uint8(jnp.asarray(shifted)), np.repeat(whole[:, None], 3, 1)
   )
-  np.testing.assert_array_equal(generation.to_uint8(jnp.array([-9.0, 9.0])), [0, 255])
+  found = generation.to_uint8(jnp.array([-1.1, 1.1, -9.0, 9.0]))
+  np.testing.assert_array_equal(found, [0, 255, 0, 255])
 
 
 def test_load_is_the_sampling_rooms(monkeypatch, workdir, run):
