@@ -19,6 +19,8 @@ reproduced with this code yet, and the I3D and C3D scores need their own evaluat
 | thesis_kinetics400      | thesis, text   | 11.92 / 20.76  | 31, 39, 6 M        | 8 V100, 110k   |
 | thesis_kinetics400_code | its code       | the same run   | 30, 39, 6 M        | its., 4-5 days |
 
+The thesis' frames are resized by area; those of `video_folder` as `data/video_folder.py` says.
+
 Time: one iteration of the first row costs 4,517 TFLOP at batch 512 (`summarize` prints the floor
 for any device): 5.7 s at 790 TFLOP/s.
 """
@@ -72,7 +74,7 @@ def _thesis(config, source):
   generator.final_multiplier = 1
   generator.rnn = "standard"
   generator.attention_before = "last_upsampling"
-  generator.attention_order = "hwt"
+  generator.attention_order = "thw"  # its Figure 3.1
   discriminator.temporal_multipliers = (1, 2, 4, 8)
   discriminator.temporal_min_size = 4
   if source == "code":
@@ -82,6 +84,7 @@ def _thesis(config, source):
     generator.statistics = "shared"
     generator.attention_order = "wht"
     discriminator.plain_3d = True
+    config.data.crop = "center"
 
 
 def get_config(argument: str = "") -> ml_collections.ConfigDict:

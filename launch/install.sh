@@ -10,33 +10,58 @@ if ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
   echo "error: needs Python 3.11 or newer as $PYTHON (set PYTHON=/path/to/python3)" >&2
   exit 2
 fi
-if [ -z "${VIDGAN_JAX_DEVICE:-}" ]; then
-  VIDGAN_JAX_DEVICE=cpu
-  if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU; then
-    VIDGAN_JAX_DEVICE=cuda
-  fi
-fi
-case "$VIDGAN_JAX_DEVICE" in
-  cpu) REQUIREMENTS=(requirements.txt) ;;
-  cuda | tpu) REQUIREMENTS=("requirements-$VIDGAN_JAX_DEVICE.txt") ;;
+case "${VIDGAN_JAX_DEVICE:-}" in
+  "")
+    VIDGAN_JAX_DEVICE=cpu
+    [[ "$(nvidia-smi -L 2>/dev/null)" != *"GPU "[0-9]* ]] || VIDGAN_JAX_DEVICE=cuda
+    ;;
+  cpu) export JAX_PLATFORMS=cpu ;; # what is in .venv may have been installed for a GPU
+  cuda | tpu) ;;
   *)
     echo "error: VIDGAN_JAX_DEVICE is '$VIDGAN_JAX_DEVICE'; known: cpu, cuda, tpu" >&2
     exit 2
     ;;
 esac
+case "$VIDGAN_JAX_DEVICE" in
+  cpu) REQUIREMENTS=(requirements.txt) ;;
+  tpu) REQUIREMENTS=(requirements-tpu.txt) ;;
+  cuda)
+    # nvidia-smi's header says up to which CUDA the driver goes: "CUDA Version: 12.8".
+    CUDA="$(nvidia-smi 2>/dev/null | sed -nE 's/.*CUDA( UMD)? Version: *([0-9]+).*/\2/p' || true)"
+    REQUIREMENTS=(requirements-cuda12.txt) # newer drivers run it too
+    [ "${CUDA:-0}" -lt 13 ] || REQUIREMENTS=(requirements-cuda.txt)
+    ;;
+esac
 REQUIREMENTS+=("$@")
 
-STAMP="$(cat requirements.txt "${REQUIREMENTS[@]}" pyproject.toml | cksum | tr ' ' '-')"
-if [ "$(cat .venv/installed 2>/dev/null)" = "$STAMP" ] \
-  || grep -qx "$STAMP" .venv/installed 2>/dev/null; then
-  echo "installed already: .venv ($VIDGAN_JAX_DEVICE)"
+# .venv/installed has a line, "checksum size name", for each file whose pins .venv fulfils.
+INSTALLED="$(cat .venv/installed 2>/dev/null || true)"
+WANTED="$(cksum requirements.txt pyproject.toml "${REQUIREMENTS[@]}" | sort -u)"
+if [ -z "$(grep -vxF "$INSTALLED" <<<"$WANTED")" ]; then
+  echo "installed already: $PROJECT/.venv (${REQUIREMENTS[*]})"
 else
-  echo "installing into .venv ($VIDGAN_JAX_DEVICE) ..."
-  [ -x .venv/bin/python ] || "$PYTHON" -m venv .venv
+  echo "installing ${REQUIREMENTS[*]} into $PROJECT/.venv"
+  rm -f .venv/installed # until all is there
+  .venv/bin/python -m pip --version >/dev/null 2>&1 || "$PYTHON" -m venv .venv
+  case "${REQUIREMENTS[0]}" in # jax takes one CUDA plugin; the driver may have changed
+    requirements-cuda.txt) OTHER=12 ;;
+    requirements-cuda12.txt) OTHER=13 ;;
+    *) OTHER="" ;;
+  esac
+  if [ -n "$OTHER" ]; then
+    .venv/bin/python -m pip uninstall -qq --yes "jax-cuda$OTHER-plugin" "jax-cuda$OTHER-pjrt"
+    INSTALLED="$(grep -v 'requirements-cuda' <<<"$INSTALLED" || true)"
+  fi
   FILES=()
   for file in "${REQUIREMENTS[@]}"; do FILES+=(-r "$file"); done
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check "${FILES[@]}"
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-  echo "$STAMP" >>.venv/installed
+  .venv/bin/python -m pip install --disable-pip-version-check "${FILES[@]}"
+  .venv/bin/python -m pip install --disable-pip-version-check --no-deps --editable .
+  {
+    echo "$WANTED"
+    # What was added to this very requirements.txt before is there still.
+    if grep -qxF "$(cksum requirements.txt)" <<<"$INSTALLED"; then
+      awk 'NR == FNR { new[$3]; next } !($3 in new)' <(echo "$WANTED") <(echo "$INSTALLED")
+    fi
+  } >.venv/installed
 fi
 export PATH="$PROJECT/.venv/bin:$PATH"

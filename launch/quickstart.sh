@@ -6,10 +6,18 @@
 set -euo pipefail
 FOLDER="${1:-}"
 [ -z "$FOLDER" ] || case "$FOLDER" in /*) ;; *) FOLDER="$PWD/$FOLDER" ;; esac
+set -- # or they would be install.sh's
 . "$(dirname "${BASH_SOURCE[0]}")/install.sh"
 FOLDER="${FOLDER:-$PROJECT/runs/quickstart}"
 
 python -m vidgan_jax.train --config="$PROJECT/configs/quickstart.py" --workdir="$FOLDER"
+# Stopped by a signal, training saves and succeeds as well; only the last checkpoint tells the end.
+END="$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["num_iterations"])' \
+  "$FOLDER/config.json")"
+if [ ! -d "$FOLDER/checkpoints/$END" ]; then
+  echo "training stopped before its end, nothing was sampled; the same command continues"
+  exit 0
+fi
 if [ -e "$FOLDER/final/samples.npz" ]; then
   echo "samples are there already: $FOLDER/final"
 else

@@ -2,9 +2,12 @@
 # Formats and lints are checked, then the tests run on CPU. Arguments go to pytest:
 #   launch/test.sh tests/layers -k attention
 set -euo pipefail
+PLATFORMS="${JAX_PLATFORMS:-cpu}"
+# No CUDA wheels are fetched for tests on CPU; those that are in .venv stay.
+VIDGAN_JAX_DEVICE="${VIDGAN_JAX_DEVICE:-cpu}"
 . "$(dirname "${BASH_SOURCE[0]}")/install.sh" requirements-test.txt
 
 ruff format --check .
 ruff check .
-export JAX_PLATFORMS="${JAX_PLATFORMS:-cpu}"
+export JAX_PLATFORMS="$PLATFORMS"
 exec python -m pytest "$@"

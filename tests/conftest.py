@@ -62,6 +62,9 @@ def tiny_config(load_config):
       config.ema.start = 2
       config.data.num_examples = 40
       config.model.frames = 4
+      config.model.discriminator_steps = 2
+      config.model.generator.rnn = "multiplicative"
+      config.model.generator.statistics = "per_step"
       config.model.latent_dim = config.model.embedding_dim = 4
       config.model.resolution = 8
       config.model.generator.channels = config.model.discriminator.channels = 4

@@ -125,7 +125,7 @@ def test_training_tells_where_its_results_are(trained):
   assert f"samples drawn while training: {workdir}/samples" in result.stdout
   assert f"checkpoints: {workdir}/checkpoints" in result.stdout
   assert sorted(path.name for path in workdir.iterdir()) == sorted(
-    "checkpoints classes.json config.json curves.png log.jsonl samples tensorboard".split()
+    "checkpoints config.json curves.png data.json log.jsonl samples tensorboard".split()
   )
   assert [path.name for path in sorted((workdir / "checkpoints").iterdir())] == ["2", "4"]
   previews = sorted(path.name for path in (workdir / "samples").iterdir())
@@ -254,7 +254,7 @@ def test_bad_data_leaves_no_run_behind(door, flags, bad_data, tmp_path):
     "file/run",
     "file",
     "/proc/run",
-    pytest.param("/proc", marks=pytest.mark.xfail(reason="the config is written unguarded")),
+    "/proc",
     "",
   ],
 )
@@ -297,7 +297,7 @@ def test_sampling_refuses_in_one_line_and_writes_nothing(trained, door, tmp_path
 
 
 def test_a_run_without_a_checkpoint_cannot_be_sampled(trained, door, tmp_path):
-  for name in ("config.json", "classes.json"):
+  for name in ("config.json", "data.json"):
     (tmp_path / name).write_bytes((trained[0] / name).read_bytes())
   result = door("sample", f"--workdir={tmp_path}", f"--output={tmp_path / 'out'}")
   refused(result, "has no checkpoint yet")

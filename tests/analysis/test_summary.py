@@ -111,7 +111,7 @@ def test_rematerialisation_repeats_work(of_row_one):
 
 def counted(config, gan, batch_size=8):
   """FLOPs per clip of the very program that trains, spectral normalisation included."""
-  transforms = optimizers.build(config)
+  transforms = optimizers.build(config, gan.discriminators)
   before = jax.eval_shape(lambda: state.create(gan, transforms, 0))
   batch = jax.eval_shape(lambda: gan.example_batch(batch_size))
   steps = gan.schedule.discriminator_steps

@@ -303,6 +303,76 @@ def test_bad_clips_are_skipped_until_too_few_are_left(tmp_path):
   assert dict(source.report.skipped)["good.mp4"].startswith("needs more than the limit")
 
 
+def test_all_skipped_files_are_listed_in_a_file(tmp_path):
+  root, cache = tmp_path / "data", tmp_path / "cache"
+  names = [f"{i}.mp4" for i in range(6)] + ["new\nline.mp4", "b\udcff.mp4"]
+  (root / "a").mkdir(parents=True)
+  for name in names:
+    (root / "a" / name).write_bytes(b"no video")
+  write_clip(root / "a" / "good.mp4")
+  lines = []
+  source = open_folder(root, cache, report=lines.append)
+  listed = pathlib.Path(source.report.skipped_list)
+  assert listed.parent == cache
+  at = lines.index(f"8 files skipped, all of them listed in {listed}:")
+  assert lines[at + 6] == "  and 3 more" and all("/" in line for line in lines[at + 1 : at + 6])
+  told = listed.read_text(encoding="utf-8").splitlines()
+  assert [line.split(": not readable as a video (")[0] for line in told] == [
+    f"{root}/{path}".replace("\n", " ").replace("\udcff", "?") for path, _ in source.report.skipped
+  ]
+  assert len(told) == 8
+  # Another split, or another folder, has a list of its own beside the same decoded clips.
+  write_clip(tmp_path / "other" / "short.mp4", frames=3)
+  write_clip(tmp_path / "other" / "good.mp4")
+  other = open_folder(tmp_path / "other", cache).report.skipped_list
+  every = open_folder(root, cache, split="all").report.skipped_list
+  assert len({other, every, str(listed)}) == 3
+  # The list goes when nothing is left to tell.
+  for name in names:
+    (root / "a" / name).unlink()
+  assert open_folder(root, cache).report.skipped_list == "" and not listed.exists()
+  assert os.path.exists(other)
+
+
+def test_a_cache_without_room_for_the_list_will_do(tmp_path, monkeypatch):
+  root, cache = tmp_path / "data", tmp_path / "cache"
+  write_clip(root / "good.mp4")
+  write_clip(root / "short.mp4", frames=3)
+  open_folder(root, cache, frames=3)  # all is decoded
+
+  def refuse(path):
+    raise UserError(f"{path}: cannot be written (Read-only file system)")
+
+  monkeypatch.setattr("vidgan_jax.data.video_folder.atomic_file", refuse)
+  lines = []
+  source = open_folder(root, cache, report=lines.append)
+  assert source.num_examples == 1 and source.report.skipped_list == ""
+  assert "WARNING" in lines[0] and "Read-only file system" in lines[0]
+  assert "1 files skipped:" in lines
+
+
+def test_classes_without_usable_clips_are_named_in_one_line(tmp_path):
+  root, lines = tmp_path / "data", []
+  for name in ("Alpha", "Beta", "Gamma"):
+    write_clip(root / name / "1.mp4", frames=6 if name == "Beta" else 3)
+  open_folder(root, tmp_path / "cache", report=lines.append)
+  warnings = [line for line in lines if "WARNING" in line]
+  assert warnings == ["WARNING: classes without a usable clip: Alpha, Gamma"]
+  for arguments in (dict(frames=3), dict(num_classes=0)):
+    lines.clear()
+    open_folder(root, tmp_path / "cache", report=lines.append, **arguments)
+    assert not [line for line in lines if "WARNING" in line]
+
+
+def test_of_many_classes_without_clips_some_are_named(tmp_path):
+  classes = [f"Class{index:03d}" for index in range(101)]
+  root, lines = folder_with_lists(tmp_path / "data", ["Class000/a.mp4 1"], (), classes), []
+  write_clip(root / "Class000" / "a.mp4")
+  open_folder(root, tmp_path / "cache", report=lines.append)
+  (warning,) = (line for line in lines if "WARNING" in line)
+  assert "clip: Class001, Class002, " in warning and warning.endswith("Class020 and 80 more")
+
+
 def test_bad_arguments_are_refused(tmp_path):
   write_clip(tmp_path / "data" / "1.mp4")
   (tmp_path / "empty").mkdir()

@@ -11,7 +11,7 @@ from vidgan_jax.layers import normalization
 from vidgan_jax.layers.convolution import Conv
 from vidgan_jax.layers.residual import DiscriminatorBlock
 from vidgan_jax.models import registry
-from vidgan_jax.models.contract import Side
+from vidgan_jax.models.contract import Context, Side
 from vidgan_jax.runtime.errors import UserError
 
 # Parameters of generator, spatial and temporal discriminator. A change here is a change of model.
@@ -66,22 +66,25 @@ def one_pass(gan, variables, batch_size=2):
   key = jax.random.key(0)
   batch = gan.example_batch(batch_size)
   latents = gan.latents(key, batch_size)
-  inputs = gan.generated_inputs(key, batch, 0, {})
+  inputs = gan.generated_inputs(key, batch, Context())
   samples, reported = gan.generate(variables["generator"], latents, inputs, key, True)
   sides = {
-    "real": Side(inputs=gan.real_inputs(batch), samples=gan.real_samples(key, batch)),
+    "real": Side(
+      inputs=gan.real_inputs(key, batch, Context()),
+      samples=gan.real_samples(key, batch, Context()),
+    ),
     "generated": Side(inputs=inputs, samples=samples, latents=latents),
   }
   for name, side in sides.items():
-    views = gan.views(key, side.samples, side.inputs)
+    views = gan.views(key, side.samples, side.inputs, Context())
     scores = {
       n: gan.discriminate(n, v, views[n], key)[0] for n, v in variables["discriminators"].items()
     }
     sides[name] = side.replace(scores=scores)
-  losses = gan.discriminator_losses(sides["real"], sides["generated"], 0)
+  losses = gan.discriminator_losses(sides["real"], sides["generated"], Context())
   losses |= {
     f"generator_{name}": part
-    for name, part in gan.generator_losses(sides["generated"], sides["real"], 0).items()
+    for name, part in gan.generator_losses(sides["generated"], sides["real"], Context()).items()
   }
   return sides, reported, losses
 
@@ -159,7 +162,7 @@ def layers(run):
 
 def generator_layers(gan, frames=None):
   latents = gan.latents(jax.random.key(0), 1)
-  inputs = gan.sampling_inputs(jnp.zeros((1,), jnp.int32))
+  inputs = gan.sampling_inputs(None, jnp.zeros((1,), jnp.int32), Context())
   run = lambda: gan.generator.init(jax.random.key(0), latents, inputs, True, frames or gan.frames)
   return layers(run)
 
@@ -168,8 +171,9 @@ def discriminator_layers(gan, name):
   key = jax.random.key(0)
 
   def run():
-    samples = gan.real_samples(key, gan.example_batch())
-    view = gan.views(key, samples, gan.real_inputs(gan.example_batch()))[name]
+    batch = gan.example_batch()
+    samples = gan.real_samples(key, batch, Context())
+    view = gan.views(key, samples, gan.real_inputs(key, batch, Context()), Context())[name]
     return gan.discriminators[name].init(key, **view)
 
   return layers(run)
@@ -390,7 +394,7 @@ def test_discriminators_attend_where_asked(build):
 def test_the_temporal_discriminator_sees_phi_of_the_clip(build, kind, side):
   gan, clip = build(discriminator__downsampling=kind), jnp.zeros((2, 3, 32, 32, 3))
   inputs = {"label": jnp.zeros((2,), jnp.int32)}
-  views = jax.eval_shape(lambda: gan.views(jax.random.key(0), {"clip": clip}, inputs))
+  views = jax.eval_shape(lambda: gan.views(jax.random.key(0), {"clip": clip}, inputs, Context()))
   assert views["temporal"]["clip"].shape == (2, 3, side, side, 3)
   assert views["spatial"]["clip"].shape == (2, 2, 32, 32, 3)
 
@@ -399,7 +403,7 @@ def test_views_show_whole_sampled_frames_the_shrunk_clip_and_the_labels(build):
   gan = build(discriminator__sampled_frames=2)
   clips = np.random.default_rng(0).uniform(-1, 1, size=(16, 3, 32, 32, 3)).astype(np.float32)
   inputs = {"label": np.arange(16) % 3}
-  cut = jax.jit(lambda key, clip: gan.views(key, {"clip": clip}, inputs))
+  cut = jax.jit(lambda key, clip: gan.views(key, {"clip": clip}, inputs, Context()))
   views = cut(jax.random.key(0), clips)
   chosen = set()
   for clip, seen in zip(clips, views["spatial"]["clip"], strict=True):
@@ -445,12 +449,12 @@ def test_losses_are_aggregated_as_asked(build, aggregation, names):
   gan = build(aggregation=aggregation)
   scores = {"spatial": jnp.array([[0.5, -2.0]]), "temporal": jnp.array([[3.0]])}
   side = Side(inputs={}, samples={}, scores=scores)
-  losses = gan.discriminator_losses(side, side, 0)
+  losses = gan.discriminator_losses(side, side, Context())
   assert set(losses) == {f"{name}_{which}" for name in names for which in ("real", "generated")}
   real = {"sum_before": 2.5, "mean_after": 1.75, "concat_mean": 3.5 / 3}[aggregation]
   assert abs(sum(losses[f"{name}_real"] for name in names) - real) < 1e-6
   generator = {"sum_before": -1.5, "mean_after": -2.25, "concat_mean": -0.5}[aggregation]
-  assert abs(sum(gan.generator_losses(side, side, 0).values()) - generator) < 1e-6
+  assert abs(sum(gan.generator_losses(side, side, Context()).values()) - generator) < 1e-6
 
 
 def test_pixel_loss_enters_at_its_iteration(build):
@@ -460,15 +464,15 @@ def test_pixel_loss_enters_at_its_iteration(build):
     samples={"clip": jnp.full((1, 2, 4, 4, 3), value)},
     scores={"spatial": jnp.zeros((1, 2))},
   )
-  parts = [gan.generator_losses(side(0.2), side(-0.2), step)["pixel"] for step in (9, 10)]
+  parts = [gan.generator_losses(side(0.2), side(-0.2), Context(step))["pixel"] for step in (9, 10)]
   np.testing.assert_allclose(parts, [0, 0.5 * 0.4], atol=1e-6)
-  assert "pixel" not in build().generator_losses(side(0.2), side(-0.2), 0)
+  assert "pixel" not in build().generator_losses(side(0.2), side(-0.2), Context())
 
 
 def test_generated_labels_are_uniform_or_those_of_the_batch(build):
   batch = {"label": jnp.zeros((3000,), jnp.int32)}
   draw = lambda gan, seed: np.asarray(
-    gan.generated_inputs(jax.random.key(seed), batch, 0, {})["label"]
+    gan.generated_inputs(jax.random.key(seed), batch, Context())["label"]
   )
   gan = build()
   counts = np.bincount(draw(gan, 0), minlength=3)
@@ -487,7 +491,7 @@ def test_latents_are_normal_and_truncated_by_scale(build):
 
 def test_real_clips_are_scaled_to_one(build):
   pixels = jnp.array([0, 255, 51], jnp.uint8).reshape(1, 1, 1, 1, 3)
-  clip = build().real_samples(jax.random.key(0), {"clip": pixels})["clip"]
+  clip = build().real_samples(jax.random.key(0), {"clip": pixels}, Context())["clip"]
   np.testing.assert_allclose(clip.ravel(), [-1, 1, -0.6], atol=1e-6)
 
 
@@ -495,12 +499,14 @@ def test_without_classes_there_are_no_labels_anywhere(build):
   gan = build(num_classes=0)
   variables = abstract(gan)
   assert not any("embed" in path for path in paths(variables))
-  assert gan.sampling_inputs(jnp.zeros((2,), jnp.int32)) == {}
+  assert gan.sampling_inputs(None, jnp.zeros((2,), jnp.int32), Context()) == {}
   sides, _, _ = jax.eval_shape(lambda v: one_pass(gan, v), variables)
   for side in sides.values():
     assert side.inputs == {} and side.scores["spatial"].shape == (2, 2)
   batch = gan.example_batch()
-  views = gan.views(jax.random.key(0), gan.real_samples(None, batch), gan.real_inputs(batch))
+  samples = gan.real_samples(None, batch, Context())
+  inputs = gan.real_inputs(None, batch, Context())
+  views = gan.views(jax.random.key(0), samples, inputs, Context())
   assert all(set(view) == {"clip"} for view in views.values())
   norm = variables["generator"]["params"]["block0"]["norm1"]
   assert norm["gain"]["kernel"].shape[0] == 4, "z alone conditions batch norm"
@@ -532,7 +538,7 @@ def test_without_classes_there_are_no_labels_anywhere(build):
 )
 def test_unknown_switches_are_refused(build, name, value):
   with pytest.raises(UserError, match=re.escape(repr(value))):
-    abstract(build(**{name: value}))
+    build(**{name: value})
 
 
 def test_sizes_that_do_not_fit_are_refused(build):
@@ -623,9 +629,13 @@ def test_clips_are_the_last_normalised_features_through_relu_convolution_and_tan
 def test_one_hot_weights_are_labels_and_others_mix(small, generating):
   gan, variables = small
   labels = jnp.array([2, 0, 1])
-  by_label, _ = generating(gan, variables["generator"], gan.sampling_inputs(labels))
+  by_label, _ = generating(
+    gan, variables["generator"], gan.sampling_inputs(None, labels, Context())
+  )
   mixing = lambda weights: generating(
-    gan, variables["generator"], gan.sampling_inputs(jnp.asarray(weights, jnp.float32))
+    gan,
+    variables["generator"],
+    gan.sampling_inputs(None, jnp.asarray(weights, jnp.float32), Context()),
   )[0]["clip"]
   np.testing.assert_allclose(mixing(np.eye(3)[labels]), by_label["clip"], atol=1e-4)
   between = mixing([[0, 0.5, 0.5], [0.5, 0.5, 0], [1, 0, 0]])
@@ -739,11 +749,11 @@ def test_every_parameter_has_a_gradient(small):
   def total(params):
     generator = {"params": params["generator"], "batch_stats": stats}
     samples, _ = gan.generate(generator, gan.latents(key, 3), inputs, key, True)
-    views = gan.views(key, samples, inputs)
+    views = gan.views(key, samples, inputs, Context())
     scores = {n: gan.discriminate(n, {"params": params[n]}, views[n], key)[0] for n in views}
     side = Side(inputs=inputs, samples=samples, scores=scores)
-    return sum(gan.discriminator_losses(side, side, 0).values()) + 0.5 * sum(
-      gan.generator_losses(side, side, 0).values()
+    return sum(gan.discriminator_losses(side, side, Context()).values()) + 0.5 * sum(
+      gan.generator_losses(side, side, Context()).values()
     )
 
   params = {"generator": variables["generator"]["params"]}

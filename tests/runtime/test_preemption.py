@@ -26,6 +26,7 @@ with Preemption(say) as preemption:
     say("inside")
     {block}
   os.kill(os.getpid(), signal.SIGTERM)
+  time.sleep(0.2)  # the watching thread has looked by then
   say(f"outside, requested: {{preemption.requested}}")
 """
 

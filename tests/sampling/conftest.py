@@ -37,10 +37,11 @@ def workdir(tiny_config, tmp_path_factory):
   holds other weights."""
   # Statistics per time step, the paper's: what makes other lengths than in training hard.
   config = tiny_config(**{"model.generator.statistics": "per_step"})
-  gan, transforms = registry.build(config), optimizers.build(config)
+  gan = registry.build(config)
+  transforms = optimizers.build(config, gan.discriminators)
   folder = tmp_path_factory.mktemp("trained")
   (folder / states.CONFIG).write_text(configuration.to_json(config))
-  (folder / states.CLASSES).write_text(json.dumps(CLASS_NAMES))
+  (folder / states.DATA).write_text(json.dumps({"class_names": CLASS_NAMES}))
   state = jax.jit(lambda: states.create(gan, transforms, config.seed))()
   checkpoints = Checkpoints(folder / states.CHECKPOINTS)
   for step in (2, 4):

@@ -2,6 +2,9 @@
 
 import os
 import pathlib
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from vidgan_jax.runtime import video_files
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.sampling import files
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 NAMES = ("ride/bike", "..", "../../up", "/etc/passwd", "Eat, slowly", "7", "C:\\x\0y", ".hidden")
 
 
@@ -24,13 +28,17 @@ def everything(folder):
   return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def write(output, clips, labels=(0, 0, 1, 3, 7), names=NAMES, columns=2, **options):
-  return files.write_samples(output, clips, np.array(labels), names, columns=columns, **options)
+def write(
+  output, clips, labels=(0, 0, 1, 3, 7), names=NAMES, columns=2, overwrite=False, **options
+):
+  with files.new_output(output, overwrite) as folder:
+    files.write_samples(folder, clips, np.array(labels), names, columns=columns, **options)
 
 
 def test_every_file_is_there_opens_and_has_its_size(tmp_path, clips):
-  output = files.prepare_output(tmp_path / "new" / "out", overwrite=False)
-  lines = write(output, clips, frame_rate=5.0)
+  output = tmp_path / "new" / "out"
+  write(output, clips, frame_rate=5.0)
+  lines = files.whereabouts(output, len(clips))
   assert sorted(p.name for p in output.iterdir()) == sorted(files._NAMES)
   for name in files._NAMES:
     assert sum(str(output / name) in line for line in lines) == 1, name
@@ -59,7 +67,7 @@ def test_numbers_come_back_without_pickle(tmp_path, clips):
     np.testing.assert_array_equal(archive["clips"], clips)
     assert archive["labels"].tolist() == [0, 0, 1, 3, 7]
   weights = np.full((5, 8), 0.125, np.float32)
-  write(tmp_path, clips, weights)
+  write(tmp_path, clips, weights, overwrite=True)
   with np.load(tmp_path / "samples.npz", allow_pickle=False) as archive:
     np.testing.assert_array_equal(archive["labels"], weights)
 
@@ -90,73 +98,204 @@ def test_long_names_and_none_at_all_make_files(tmp_path, clips):
 
 def test_samples_are_not_overwritten_unless_asked(tmp_path, clips):
   write(tmp_path, clips)
-  before = everything(tmp_path)
-  with pytest.raises(UserError, match=r"already holds grid.mp4, .*clips; --overwrite replaces"):
-    files.prepare_output(tmp_path, overwrite=False)
-  assert everything(tmp_path) == before
-  files.prepare_output(tmp_path, overwrite=True)
-  assert everything(tmp_path) == before  # nothing goes before its successor is there
   (tmp_path / "notes.txt").write_text("mine")
   (tmp_path / "clips" / "notes.txt").write_text("mine")
-  write(tmp_path, clips[:2], labels=[4, 4])
+  (tmp_path / "clips" / "mine.mp4").write_text("mine")
+  before = everything(tmp_path)
+  with pytest.raises(UserError, match=r"already holds grid.mp4, .*clips, \.\.\.; --overwrite"):
+    write(tmp_path, clips[:2], labels=[4, 4])
+  with files.new_output(tmp_path, overwrite=True):
+    assert everything(tmp_path) == before  # nothing goes before its successor is there
+  write(tmp_path, clips[:2], labels=[4, 4], overwrite=True)
   after = everything(tmp_path)
   assert sorted(name for name in after if name.startswith("clips")) == [
     "clips/00000_Eat-slowly.mp4",
     "clips/00001_Eat-slowly.mp4",
+    "clips/mine.mp4",
     "clips/notes.txt",
   ]
   assert after["notes.txt"] == b"mine"
   changed = [name for name in before if name in after and before[name] != after[name]]
   assert sorted(changed) == ["contact_sheet.png", "grid.gif", "grid.mp4", "samples.npz"]
+  assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*files._NAMES, "notes.txt"])
 
 
-def test_an_interruption_leaves_whole_files(tmp_path, clips, monkeypatch):
+def test_folders_that_hold_something_are_refused_and_empty_ones_are_kept(tmp_path, clips):
+  (tmp_path / "taken").mkdir()
+  (tmp_path / "taken" / "notes.txt").write_text("mine")
+  with pytest.raises(UserError, match=r"taken already holds notes.txt; --overwrite"):
+    write(tmp_path / "taken", clips)
+  assert everything(tmp_path) == {"taken/notes.txt": b"mine"}
+  empty = tmp_path / "empty"
+  empty.mkdir(mode=0o751)
+  before = empty.stat()
+  (tmp_path / "link").symlink_to("empty")
+  write(tmp_path / "link", clips)
+  assert sorted(path.name for path in empty.iterdir()) == sorted(files._NAMES)
+  assert (empty.stat().st_ino, empty.stat().st_mode) == (before.st_ino, before.st_mode)
+  (tmp_path / "dangling").symlink_to("later")
+  write(tmp_path / "dangling", clips)
+  assert everything(tmp_path / "later") == everything(empty)
+  names = ["dangling", "empty", "later", "link", "taken"]
+  assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+def test_where_the_numbers_are_all_is(tmp_path, clips, monkeypatch):
   write(tmp_path, clips)
-  before = everything(tmp_path)
+  replace, moved = os.replace, []
 
-  def interrupted(file, **arrays):
+  def move(source, target):
+    assert not (tmp_path / "samples.npz").exists() or ".partial" in str(target)
+    replace(source, target)
+    moved.append(target)
+
+  monkeypatch.setattr(os, "replace", move)
+  write(tmp_path, clips, overwrite=True)
+  assert moved[-1] == tmp_path / "samples.npz" and len(everything(tmp_path)) == 4 + 5
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+from vidgan_jax.sampling import files
+
+def killed(file, **arrays):
+  file.write(b"half")
+  file.flush()
+  os.kill(os.getpid(), signal.SIGKILL)
+
+np.savez_compressed = killed
+clips = np.zeros((2, 3, 8, 8, 3), np.uint8)
+with files.new_output(sys.argv[1], sys.argv[2] == "True") as folder:
+  files.write_samples(folder, clips, np.array([0, 1]), ["a", "b c"], columns=2)
+"""
+
+
+@pytest.mark.parametrize("there", ["nothing", "an empty folder", "samples"])
+def test_after_a_kill_the_output_is_as_before_and_the_next_one_is_whole(tmp_path, clips, there):
+  output = tmp_path / "out"
+  if there == "an empty folder":
+    output.mkdir()
+  if there == "samples":
+    write(output, clips)
+  before = everything(output)
+  overwrite = there == "samples"
+  command = [sys.executable, "-c", KILLED, output, str(overwrite)]
+  result = subprocess.run(command, cwd=ROOT, check=False)
+  assert result.returncode == -signal.SIGKILL
+  (partial,) = tmp_path.rglob("*.partial")
+  assert (partial / "grid.mp4").exists() and list(partial.glob(".samples.npz.*"))
+  assert {k: v for k, v in everything(output).items() if not k.startswith(".partial")} == before
+  assert output.exists() == (there != "nothing")
+  write(output, clips[:3], labels=[0, 1, 2], overwrite=overwrite)
+  write(tmp_path / "other", clips[:3], labels=[0, 1, 2])
+  assert everything(output) == everything(tmp_path / "other")
+  assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "out"]
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt, OSError(28, "No space left on device")])
+@pytest.mark.parametrize("there", ["nothing", "an empty folder", "samples"])
+def test_what_fails_leaves_the_output_as_before(tmp_path, clips, monkeypatch, fault, there):
+  if there != "nothing":
+    (tmp_path / "out").mkdir()
+  if there == "samples":
+    write(tmp_path / "out", clips)
+  before = sorted(tmp_path.rglob("*")), everything(tmp_path)
+
+  def fail(file, **arrays):
     file.write(b"half")
-    raise KeyboardInterrupt
+    raise fault
 
-  monkeypatch.setattr(np, "savez_compressed", interrupted)
-  with pytest.raises(KeyboardInterrupt):
-    write(tmp_path, clips[:2], labels=[0, 0])
-  after = everything(tmp_path)
-  assert set(after) == set(before)  # no temporary file stays
-  assert after["samples.npz"] == before["samples.npz"]
+  monkeypatch.setattr(np, "savez_compressed", fail)
+  words = None if fault is KeyboardInterrupt else r"samples.npz: cannot be written \(No space left"
+  with pytest.raises((KeyboardInterrupt, UserError), match=words):
+    write(tmp_path / "out", clips[:2], labels=[0, 0], overwrite=True)
+  assert (sorted(tmp_path.rglob("*")), everything(tmp_path)) == before
 
 
-def test_a_full_disk_is_one_line(tmp_path, clips, monkeypatch):
-  def full(file, **arrays):
-    raise OSError(28, "No space left on device")
+def test_a_rename_that_is_refused_is_one_line(tmp_path, clips):
+  with (
+    pytest.raises(UserError, match=r"cannot write samples to .*out: .*not empty"),
+    files.new_output(tmp_path / "out", overwrite=False) as folder,
+  ):
+    (folder / "grid.gif").write_text("new")
+    (tmp_path / "out").mkdir()  # by somebody else, meanwhile
+    (tmp_path / "out" / "grid.gif").write_text("mine")
+  assert everything(tmp_path) == {"out/grid.gif": b"mine"}
 
-  monkeypatch.setattr(np, "savez_compressed", full)
-  with pytest.raises(UserError, match=r"samples.npz: cannot be written \(No space left"):
-    write(tmp_path, clips)
+
+def test_files_that_come_meanwhile_are_not_overwritten(tmp_path, clips):
+  with (
+    pytest.raises(UserError, match=r"already holds grid.gif"),
+    files.new_output(tmp_path, overwrite=False) as folder,
+  ):
+    (folder / "grid.gif").write_text("new")
+    (tmp_path / "grid.gif").write_text("mine")
+  assert everything(tmp_path) == {"grid.gif": b"mine"}
+
+
+@pytest.mark.parametrize("held", ["notes.txt", "clips/holiday.mp4", "clips/grid.gif", "grid.gif/x"])
+@pytest.mark.parametrize("partial", ["out.partial", "out/.partial"])
+def test_a_folder_of_the_partial_name_that_is_not_ours_stays(tmp_path, clips, held, partial):
+  path = tmp_path / partial / held
+  path.parent.mkdir(parents=True)
+  path.write_text("mine")
+  with pytest.raises(UserError, match=r"partial is in the way: .* is no sample; move it elsewhere"):
+    write(tmp_path / "out", clips)
+  assert everything(tmp_path) == {f"{partial}/{held}": b"mine"}
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "link inside"])
+def test_what_only_bears_the_partial_name_stays(tmp_path, clips, kind):
+  (tmp_path / "other").mkdir()
+  (tmp_path / "other" / "grid.gif").write_text("mine")
+  partial = tmp_path / "out.partial"
+  if kind == "file":
+    partial.write_text("mine")
+  elif kind == "link":
+    partial.symlink_to("other")
+  else:
+    partial.mkdir()
+    (partial / "clips").symlink_to("../other")
+  before = sorted(tmp_path.rglob("*")), everything(tmp_path)
+  with pytest.raises(UserError, match=r"cannot write samples to .*out.partial|is in the way"):
+    write(tmp_path / "out", clips)
+  assert (sorted(tmp_path.rglob("*")), everything(tmp_path)) == before
+
+
+def test_two_processes_do_not_write_to_one_place(tmp_path, clips):
+  with files.new_output(tmp_path / "out", overwrite=False) as folder:
+    (folder / "grid.gif").write_text("first")
+    with pytest.raises(UserError, match=r"another process is writing samples to .*out"):
+      write(tmp_path / "out", clips)
+  assert everything(tmp_path) == {"out/grid.gif": b"first"}
 
 
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/nowhere", ""])
 def test_places_that_cannot_be_written_are_refused(tmp_path, place):
   (tmp_path / "file").write_text("mine")
-  with pytest.raises(UserError, match=r"cannot write samples to|has no name") as caught:
-    files.prepare_output(place and str(tmp_path / place), overwrite=True)
+  words = r"cannot write samples to|has no name"
+  with pytest.raises(UserError, match=words) as caught:
+    with files.new_output(place and str(tmp_path / place), overwrite=True):
+      pytest.fail("clips would be drawn in vain")
   assert "\n" not in str(caught.value)
   assert everything(tmp_path) == {"file": b"mine"}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
-def test_folders_without_permission_are_refused(tmp_path):
+@pytest.mark.parametrize("place", ["", "out"])
+def test_folders_without_permission_are_refused(tmp_path, clips, place):
   tmp_path.chmod(0o500)
-  with pytest.raises(UserError, match="no permission to write"):
-    files.prepare_output(tmp_path, overwrite=False)
+  with pytest.raises(UserError, match=r"cannot write samples to .*Permission denied"):
+    write(tmp_path / place, clips)
 
 
 @pytest.mark.parametrize(("name", "what"), [("samples.npz", "a folder"), ("clips", "no folder")])
-def test_what_is_no_sample_is_not_replaced(tmp_path, name, what):
+def test_what_is_no_sample_is_not_replaced(tmp_path, clips, name, what):
   path = pathlib.Path(tmp_path / name)
   path.mkdir() if what == "a folder" else path.write_text("mine")
   with pytest.raises(UserError, match=f"{name} is in the way: {what}"):
-    files.prepare_output(tmp_path, overwrite=True)
+    write(tmp_path, clips, overwrite=True)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def walk(run, state):
     folder.mkdir(exist_ok=True)
     for step in range(begin, end + 1):
       hook.before_save(
-        Moment(step, state, run.gan, run.config, None, folder, log, last=step == end)
+        Moment(step, state, {}, run.gan, run.config, None, folder, log, last=step == end)
       )
       hook.metrics(step, {})
     return log

@@ -19,6 +19,7 @@ def ask(run, workdir, tmp_path, monkeypatch):
 
   def open_run(folder, **options):
     assert folder == workdir
+    fulfil.opened.append(options)
     opened = copy.copy(run)  # shares its standing statistics
     opened.use_ema, opened.standing_passes = options["use_ema"], options["standing_passes"]
     return opened
@@ -33,6 +34,7 @@ def ask(run, workdir, tmp_path, monkeypatch):
     with np.load(tmp_path / "out" / "samples.npz") as archive:
       return dict(archive), said, lines
 
+  fulfil.opened = []
   return fulfil
 
 
@@ -51,8 +53,11 @@ def test_chosen_classes_seed_length_and_spread(ask, run):
   np.testing.assert_array_equal(archive["clips"], expected)
 
 
-def test_live_weights_are_said(ask):
-  assert ask(labels="0", use_ema=False)[1] == ["drawing 2 clips at iteration 4 (live weights)"]
+def test_live_weights_and_the_checkpoint_are_asked_for_and_said(ask):
+  _, said, _ = ask(labels="0", use_ema=False, checkpoint=2, standing_passes=3)
+  assert said == ["drawing 2 clips at iteration 4 (live weights)"]
+  asked = ask.opened[-1]
+  assert (asked["step"], asked["use_ema"], asked["standing_passes"]) == (2, False, 3)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +115,19 @@ def test_samples_in_the_way_are_refused_before_anything_is_drawn(ask, tmp_path, 
   assert (tmp_path / "out" / "grid.gif").read_text() == "mine"
 
 
+def test_files_that_could_not_be_written_do_not_stand_in_the_way(ask, tmp_path, monkeypatch):
+  def full(file, **arrays):
+    raise OSError(28, "No space left on device")
+
+  with monkeypatch.context() as patch:
+    patch.setattr(np, "savez_compressed", full)
+    with pytest.raises(UserError, match="No space left on device"):
+      ask(labels="0")
+  assert not list(tmp_path.iterdir())
+  assert ask(labels="0")[0]["labels"].tolist() == [0, 0]
+  assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_a_full_memory_is_told_in_one_line(ask, monkeypatch):
   def exhausted(*arguments, **options):
     raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.")
@@ -123,7 +141,7 @@ def test_a_full_memory_is_told_in_one_line(ask, monkeypatch):
 
   monkeypatch.setattr(generation, "generate", broken)
   with pytest.raises(jax.errors.JaxRuntimeError):
-    ask(overwrite=True)
+    ask()
 
 
 def test_a_request_without_classes_draws_sixteen(ask, run, monkeypatch):

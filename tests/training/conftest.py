@@ -17,7 +17,7 @@ def game():
 
   def build(config, gan=None):
     gan = gan or registry.build(config)
-    transforms = optimizers.build(config)
+    transforms = optimizers.build(config, gan.discriminators)
     create = jax.jit(lambda: state.create(gan, transforms, config.seed))
     generator = np.random.default_rng(0)
     shape = (gan.schedule.discriminator_steps, config.batch_size)
@@ -27,6 +27,7 @@ def game():
       "label": generator.integers(0, max(1, gan.num_classes), shape, dtype=np.int32),
     }
     return types.SimpleNamespace(
+      config=config,
       gan=gan,
       transforms=transforms,
       iteration=Iteration(gan, transforms, config),

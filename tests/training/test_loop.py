@@ -1,6 +1,6 @@
 """Runs: killed, resumed, refused, guarded."""
 
-import json
+import errno
 import os
 import pathlib
 import random
@@ -12,11 +12,16 @@ import time
 import jax
 import numpy as np
 import pytest
+from tensorboardX.event_file_writer import EventsWriter
 
+from vidgan_jax.data.moving_shapes import MovingShapes
+from vidgan_jax.data.sources import InMemorySource
 from vidgan_jax.runtime import configuration
+from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import Stopped, UserError
 from vidgan_jax.training import loop
 from vidgan_jax.training import state as states
+from vidgan_jax.training.hooks import DarkGuard
 from vidgan_jax.training.logs import read_log
 
 # Trains a run whose config lies in its folder; what the tests kill. A pause in every iteration
@@ -173,13 +178,52 @@ def test_unwritable_workdir_is_refused(tmp_path, tiny_config):
     train(tiny_config(), blocked / "run")
 
 
-def test_guard_keeps_the_last_good_checkpoint(tmp_path, tiny_config):
-  config = tiny_config(
-    **{"guard.dark_level": 1.1, "guard.dark_patience": 3, "log_every": 1, "num_iterations": 8}
-  )
-  with pytest.raises(Stopped, match="dark at 3 logged iterations"):
-    train(config, tmp_path)
+def test_other_data_is_refused(tmp_path, tiny_config):
+  config = tiny_config(num_iterations=1)
+  source = lambda examples, seed: MovingShapes(examples, 4, 8, 8, seed)
+  train(config, tmp_path, source=source(40, 0))
+  with pytest.raises(UserError, match="on other data: num_examples 40 there, 39 here"):
+    train(config, tmp_path, source=source(39, 0))
+  clips = np.zeros((40, 4, 8, 8, 3), np.uint8)
+  names = source(40, 0).class_names
+  with pytest.raises(UserError, match="on other data: checksum"):
+    train(config, tmp_path, source=InMemorySource(clips, np.arange(40) % 8, names, 4))
+
+
+@pytest.mark.parametrize("name", ["num_iterations", "log_every", "checkpoint_every"])
+def test_lengths_and_cadences_of_nothing_are_refused(tmp_path, tiny_config, name):
+  with pytest.raises(UserError, match=f"{name} is 0, must be at least 1"):
+    train(tiny_config(**{name: 0}), tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
+def test_disk_that_fills_up_under_the_log_keeps_the_checkpoint(tmp_path, tiny_config, monkeypatch):
+  write = EventsWriter.flush
+
+  def flush(self):
+    if len(read_log(tmp_path / "log.jsonl")) > 3:
+      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return write(self)
+
+  monkeypatch.setattr(EventsWriter, "flush", flush)
+  with pytest.raises(UserError, match=r"cannot write to .*: No space left on device$"):
+    train(tiny_config(log_every=1, num_iterations=8), tmp_path)
+  monkeypatch.undo()
   assert int(states.load(tmp_path)[2].step) == 2
+  assert int(train(tiny_config(log_every=1, num_iterations=8), tmp_path).step) == 8
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_guard_keeps_the_last_good_checkpoint(tmp_path, tiny_config, monkeypatch, resumed):
+  replay = DarkGuard.replay
+  dark = lambda step: {"pixel/generated_dark": float(step >= 5)}
+  monkeypatch.setattr(DarkGuard, "replay", lambda self, step, _: replay(self, step, dark(step)))
+  changes = {"guard.dark_patience": 4, "log_every": 1}
+  if resumed:  # stopped while dark iterations were being counted
+    train(tiny_config(**changes, num_iterations=6), tmp_path)
+  with pytest.raises(Stopped, match=r"stopped at iteration 8: .* dark at 4 logged iterations"):
+    train(tiny_config(**changes, num_iterations=12), tmp_path)
+  assert Checkpoints(tmp_path / "checkpoints").steps() == ([2, 4, 6] if resumed else [2, 4])
 
 
 def test_non_finite_run_never_saves_it(tmp_path, tiny_config):
@@ -189,8 +233,9 @@ def test_non_finite_run_never_saves_it(tmp_path, tiny_config):
   with pytest.raises(Stopped, match="not finite"):
     train(config, tmp_path)
   _, _, state = states.load(tmp_path)
-  batch_losses = [r for r in losses(tmp_path) if r["step"] <= int(state.step)]
-  assert all(np.isfinite(r["loss/generator"]) for r in batch_losses)
+  assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state))
+  last = losses(tmp_path)[-1]  # the record that tells what happened
+  assert last["finite"] == 0 and last["step"] > int(state.step)
 
 
 def test_log_holds_the_first_iteration_and_speed(uninterrupted):
@@ -198,4 +243,4 @@ def test_log_holds_the_first_iteration_and_speed(uninterrupted):
   records = read_log(workdir / "log.jsonl")
   assert [r["step"] for r in records] == list(range(1, 25))
   assert records[-1]["time/videos_per_second"] > 0
-  assert json.loads((workdir / "classes.json").read_text())[0] == "disk_horizontal"
+  assert states.class_names(workdir)[0] == "disk_horizontal"

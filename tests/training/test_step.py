@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vidgan_jax.layers import normalization, spectral_norm
+from vidgan_jax.models.contract import Context
 from vidgan_jax.training import state as states
 
 
@@ -88,7 +89,7 @@ def test_running_moments_move_a_tenth_towards_the_batch(played):
 
   last = jax.tree.map(lambda a: a[-1], played.batch)
   latents = gan.latents(key(streams.LATENTS), 4)
-  inputs = gan.generated_inputs(key(streams.INPUTS), last, before.step, {})
+  inputs = gan.generated_inputs(key(streams.INPUTS), last, Context(before.step))
   _, reported = gan.generate(variables, latents, inputs, key(streams.NOISE_GENERATOR), True)
   expected = jax.tree.map(
     lambda old, new: 0.9 * old + 0.1 * new,

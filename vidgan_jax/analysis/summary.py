@@ -25,7 +25,7 @@ import jax.numpy as jnp
 
 from vidgan_jax.analysis.residuals import gradient_cost
 from vidgan_jax.models import registry
-from vidgan_jax.models.contract import Side, VideoGan
+from vidgan_jax.models.contract import Context, Side, VideoGan
 from vidgan_jax.runtime import flops
 from vidgan_jax.runtime.errors import UserError
 
@@ -175,7 +175,7 @@ def forward_flops(gan: VideoGan, variables) -> dict[str, int]:
   key, batch, latents, inputs = _arguments(gan, 1)
   generate = lambda *arguments: gan.generate(*arguments, True)
   counts = {"generator": flops.count(generate, variables["generator"], latents, inputs, key)}
-  views = jax.eval_shape(lambda key, batch: _real(gan, key, batch)[1], key, batch)
+  views = jax.eval_shape(lambda key, batch: _real(gan, key, batch, Context())[1], key, batch)
   for name, network in variables["discriminators"].items():
     score = lambda *arguments, name=name: gan.discriminate(name, *arguments)
     counts[name] = flops.count(score, network, views[name], key)
@@ -247,7 +247,7 @@ def _updates(gan, variables, batch_size):
   Both losses take (weights to differentiate by, data, variables of all networks).
   """
   data = _arguments(gan, batch_size)
-  step = jnp.zeros((), jnp.int32)
+  context = Context(jnp.zeros((), jnp.int32))
 
   def scores(weights, variables, views, key):
     networks = {n: {**v, "params": weights[n]} for n, v in variables["discriminators"].items()}
@@ -256,26 +256,26 @@ def _updates(gan, variables, batch_size):
   def discriminators(weights, data, variables):
     key, batch, _, _ = data
     # Generated clips are constants here and of the data's structure.
-    real, real_views = _real(gan, key, batch)
-    fake, fake_views = _real(gan, key, batch)
+    real, real_views = _real(gan, key, batch, context)
+    fake, fake_views = _real(gan, key, batch, context)
     parts = gan.discriminator_losses(
       real.replace(scores=scores(weights, variables, real_views, key)),
       fake.replace(scores=scores(weights, variables, fake_views, key)),
-      step,
+      context,
     )
     score = lambda name, view: scores(weights, variables, {name: view}, key)[name]
-    parts |= gan.penalties(score, real_views, fake_views, key)
+    parts |= gan.penalties(score, real_views, fake_views, key, context)
     return sum(parts.values())
 
   def generator(weights, data, variables):
     key, batch, latents, inputs = data
     network = {**variables["generator"], "params": weights}
     samples, _ = gan.generate(network, latents, inputs, key, True)
-    views = gan.views(key, samples, inputs)
+    views = gan.views(key, samples, inputs, context)
     frozen = {name: v["params"] for name, v in variables["discriminators"].items()}
     found = scores(frozen, variables, views, key)
     fake = Side(inputs=inputs, samples=samples, latents=latents, scores=found)
-    return sum(gan.generator_losses(fake, _real(gan, key, batch)[0], step).values())
+    return sum(gan.generator_losses(fake, _real(gan, key, batch, context)[0], context).values())
 
   weights = {name: v["params"] for name, v in variables["discriminators"].items()}
   return [
@@ -284,10 +284,12 @@ def _updates(gan, variables, batch_size):
   ]
 
 
-def _real(gan, key, batch):
+def _real(gan, key, batch, context):
   """The real side of a batch and its views."""
-  side = Side(inputs=gan.real_inputs(batch), samples=gan.real_samples(key, batch))
-  return side, gan.views(key, side.samples, side.inputs)
+  side = Side(
+    inputs=gan.real_inputs(key, batch, context), samples=gan.real_samples(key, batch, context)
+  )
+  return side, gan.views(key, side.samples, side.inputs, context)
 
 
 def _arguments(gan, batch_size):
@@ -295,7 +297,7 @@ def _arguments(gan, batch_size):
 
   def draw(key):
     batch = gan.example_batch(batch_size)
-    inputs = gan.generated_inputs(key, batch, jnp.zeros((), jnp.int32), {})
+    inputs = gan.generated_inputs(key, batch, Context(jnp.zeros((), jnp.int32)))
     return key, batch, gan.latents(key, batch_size), inputs
 
   return jax.eval_shape(lambda: draw(jax.random.key(0)))

@@ -18,6 +18,7 @@ MOTIONS = ("horizontal", "vertical", "circular", "pulsing")
 CLASS_NAMES = tuple(f"{shape}_{motion}" for motion in MOTIONS for shape in SHAPES)
 SPLITS = ("train", "test")
 
+_PLAIN_RADIUS = 0.28  # where nothing varies: as large as still leaves room to move
 _DRAWS = 32  # uniform numbers per scene, more than are used: new ones leave old scenes as they are
 _LUMINANCE = np.array([0.299, 0.587, 0.114])  # Rec. 601 luma
 _CACHE_BYTES = 256 * 2**20
@@ -63,8 +64,9 @@ def draw_scene(seed: int, split: str, index: int, class_index: int, variety: flo
     split: "train" or "test"; the two use streams of their own and share no scene.
     index: the clip's index, not negative.
     class_index: position in CLASS_NAMES. Size, place and colours do not depend on it.
-    variety: 1 lets everything vary; 0 has dark grey backgrounds and no bars. Between, light
-      backgrounds, their colour and bars become rarer and paler with it.
+    variety: 1 lets everything vary; 0 has large upright shapes that move through the middle of dark
+      grey backgrounds, without bars. Between, sizes, places and tilts spread with it, and light
+      backgrounds, their colour and bars become rarer and paler without it.
 
   Returns:
     The scene.
@@ -72,10 +74,10 @@ def draw_scene(seed: int, split: str, index: int, class_index: int, variety: flo
   sequence = np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split), index))
   u = np.random.Generator(np.random.PCG64(sequence)).random(_DRAWS)
   motion = MOTIONS[class_index // len(SHAPES)]
-  radius = 0.16 + 0.06 * u[0]
+  radius = variety * (0.16 + 0.06 * u[0]) + (1.0 - variety) * _PLAIN_RADIUS
   room = 0.5 - 1.08 * radius  # how far the centre may move from the middle and stay inside
   direction = 1.0 if u[1] < 0.5 else -1.0
-  across = 0.5 + room * (2.0 * u[2] - 1.0)
+  across = 0.5 + variety * room * (2.0 * u[2] - 1.0)
   reach, center = room, (0.5, 0.5)
   if motion == "horizontal":
     center, frequency = (0.5, across), (0.075 + 0.045 * u[3]) / (4.0 * reach)
@@ -83,19 +85,19 @@ def draw_scene(seed: int, split: str, index: int, class_index: int, variety: flo
     center, frequency = (across, 0.5), (0.075 + 0.045 * u[3]) / (4.0 * reach)
   elif motion == "circular":
     reach = room * (0.75 + 0.25 * u[4])
-    slack = room - reach
+    slack = variety * (room - reach)
     center = (0.5 + slack * (2.0 * u[2] - 1.0), 0.5 + slack * (2.0 * u[5] - 1.0))
     frequency = (0.10 + 0.05 * u[3]) / (2.0 * np.pi * reach)
   else:
     reach = 0.40
-    slack = 0.5 - 1.08 * radius * (1.0 + reach)
+    slack = variety * (0.5 - 1.08 * radius * (1.0 + reach))
     center = (0.5 + slack * (2.0 * u[2] - 1.0), 0.5 + slack * (2.0 * u[5] - 1.0))
     frequency = 0.11 + 0.06 * u[3]
   return Scene(
     shape=SHAPES[class_index % len(SHAPES)],
     motion=motion,
     radius=radius,
-    tilt=0.16 * (2.0 * u[6] - 1.0),
+    tilt=variety * 0.16 * (2.0 * u[6] - 1.0),
     center=center,
     reach=reach,
     phase=u[7],

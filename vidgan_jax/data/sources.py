@@ -47,6 +47,19 @@ class Source(abc.ABC):
       IndexError: the index is outside the source.
     """
 
+  def identity(self) -> str:
+    """Text that differs where the clips or their order do; sources with outside data extend it."""
+    return f"{type(self).__name__} {self.num_examples} {' '.join(self.class_names)}"
+
+  def description(self) -> dict:
+    """What a run keeps of its data to know it again: number, classes, and a checksum."""
+    checksum = f"{zlib.crc32(self.identity().encode()):08x}"
+    return {
+      "num_examples": self.num_examples,
+      "class_names": list(self.class_names),
+      "checksum": checksum,
+    }
+
   def check_index(self, index: int) -> None:
     """Raises IndexError unless 0 <= index < num_examples: a negative index is a bug, no wrap."""
     if not 0 <= index < self.num_examples:
@@ -148,6 +161,12 @@ class InMemorySource(Source):
     self._labels = labels
     self._stride = stride
     self._horizontal_flip = horizontal_flip
+
+  def identity(self) -> str:
+    """See `Source.identity`; a few frames stand for all, so that large files open quickly."""
+    frames = self._clips[:: max(1, self.num_examples // 64), 0, ::8, ::8]
+    labels = zlib.crc32(np.asarray(self._labels, np.int64).tobytes())
+    return f"{super().identity()} {self._clips.shape} {labels} {zlib.crc32(frames.tobytes())}"
 
   def example(self, index: int, generator: np.random.Generator) -> tuple[np.ndarray, int]:
     """See `Source.example`; draws the window first, then the flip."""

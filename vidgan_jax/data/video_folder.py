@@ -5,6 +5,7 @@ uint8 frames in a cache of `.npy` files; examples are windows and crops of those
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -25,7 +26,8 @@ CROPS = ("random", "center")
 _DECODER_VERSION = (
   1  # raise it when decoding or resizing changes, so that old caches are left aside
 )
-_SHOWN = 5  # files named in a report; all of them are in its fields
+_SHOWN = 5  # files named in a report; all of them are in its fields and in a file
+_SHOWN_CLASSES = 20
 _PROGRESS_SECONDS = 10.0
 
 
@@ -36,6 +38,8 @@ class FolderReport:
   Attributes:
     used: number of clips in use.
     skipped: (path, reason) of the files that are there but cannot be used.
+    skipped_list: text file with all of them, a line each; empty where there is none.
+    without_clips: names of the classes that have no clip in use.
     missing: paths that the lists name and the folder does not have.
     frames: frames of all clips in use, as stored.
     aside: files with endings that are not a video's.
@@ -50,6 +54,8 @@ class FolderReport:
   aside: int
   cache: str
   cache_bytes: int
+  skipped_list: str = ""
+  without_clips: tuple[str, ...] = ()
 
   def summary(self) -> str:
     """A few lines for the user."""
@@ -59,12 +65,18 @@ class FolderReport:
       example = _printable(self.missing[0])
       lines.append(f"{len(self.missing)} listed clips are not there, such as {example}")
     if self.skipped:
-      lines.append(f"{len(self.skipped)} files skipped:")
+      place = f", all of them listed in {self.skipped_list}" if self.skipped_list else ""
+      lines.append(f"{len(self.skipped)} files skipped{place}:")
       lines += [f"  {_printable(path)}: {reason}" for path, reason in self.skipped[:_SHOWN]]
       if len(self.skipped) > _SHOWN:
         lines.append(f"  and {len(self.skipped) - _SHOWN} more")
     if self.aside:
       lines.append(f"{self.aside} files left aside: by their names they are no videos")
+    if self.without_clips:
+      names = ", ".join(_printable(name) for name in self.without_clips[:_SHOWN_CLASSES])
+      more = len(self.without_clips) - _SHOWN_CLASSES
+      names += f" and {more} more" if more > 0 else ""
+      lines.append(f"WARNING: classes without a usable clip: {names}")
     return "\n".join(lines)
 
 
@@ -155,6 +167,8 @@ class VideoFolder(Source):
         skipped.append((listed.path, f"too short: {stored.frames} frames, {span} are needed"))
       else:
         clips.append(stored)
+    labels = {clip.label for clip in clips}
+    names = () if num_classes == 0 else listing.class_names
     self.report = FolderReport(
       used=len(clips),
       skipped=tuple(skipped),
@@ -163,6 +177,8 @@ class VideoFolder(Source):
       aside=listing.aside,
       cache=cache,
       cache_bytes=sum(os.path.getsize(clip.path) for clip in clips),
+      skipped_list=_list_skipped(directory, split, split_number, cache, skipped, report),
+      without_clips=tuple(name for label, name in enumerate(names) if label not in labels),
     )
     for line in f"{directory} ({split}): {self.report.summary()}".splitlines():
       report(line)
@@ -172,7 +188,7 @@ class VideoFolder(Source):
         f"({len(skipped)} skipped, {len(listing.missing)} missing)"
       )
     self.num_examples = len(clips)
-    self.class_names = () if num_classes == 0 else listing.class_names
+    self.class_names = names
     self.num_classes = len(self.class_names)
     self.frames = frames
     self.resolution = resolution
@@ -180,6 +196,11 @@ class VideoFolder(Source):
     self._stride = stride
     self._random_crop = crop == "random"
     self._horizontal_flip = horizontal_flip
+
+  def identity(self) -> str:
+    """See `Source.identity`: the decoded clips' names, lengths and labels, in their order."""
+    clips = [f"{os.path.basename(c.path)} {c.frames} {c.label}" for c in self._clips]
+    return "\n".join([super().identity(), *clips])
 
   def example(self, index: int, generator: np.random.Generator) -> tuple[np.ndarray, int]:
     """See `Source.example`; draws the window first, then the crop, then the flip.
@@ -219,6 +240,33 @@ def _check_num_classes(directory: str, expected: int | None, found: int) -> None
     f"{directory}: has {found} classes, but num_classes is {expected}: "
     f"labels outside the range, or none for a part of it"
   )
+
+
+def _list_skipped(
+  directory: str,
+  split: str,
+  split_number: int,
+  cache: str,
+  skipped: list[tuple[str, str]],
+  report: Callable[[str], None],
+) -> str:
+  """Writes (path, reason) of all skipped files beside the decoded ones; returns where, or ""."""
+  # Several folders and splits may share a cache.
+  name = f"skipped_{split}{split_number}_{_hash(os.path.realpath(directory))[:8]}.txt"
+  path = os.path.join(cache, name)
+  if not skipped:
+    with contextlib.suppress(OSError):
+      os.remove(path)  # of an earlier time, with files that are sound by now
+    return ""
+  root = os.path.abspath(directory)
+  lines = [_printable(f"{os.path.join(root, name)}: {reason}") + "\n" for name, reason in skipped]
+  try:
+    with atomic_file(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+      file.writelines(lines)
+  except UserError as error:  # a cache that is complete may well be read-only
+    report(f"WARNING: {error}")
+    return ""
+  return path
 
 
 def _default_cache(directory: str, resolution: int) -> str:

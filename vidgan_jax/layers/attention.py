@@ -6,6 +6,7 @@ weight gamma starts at 0. "bare": the pseudo-code of DVD-GAN's appendix as print
 Figure 3.1: three C x C products, no residual, no gamma.
 """
 
+import itertools
 import math
 
 import jax
@@ -18,6 +19,7 @@ from vidgan_jax.runtime.errors import UserError
 
 _AXES = {"t": 1, "h": 2, "w": 3}
 STYLES = ("sagan", "bare")
+ORDERS = tuple("".join(order) for order in itertools.permutations("thw"))
 
 
 def _max_pool(x):
@@ -74,9 +76,15 @@ class SelfAttention(nn.Module):
       key, value = _max_pool(key), _max_pool(value)
     query, shape, order = _fold(query, self.axes)
     key, value = _fold(key, self.axes)[0], _fold(value, self.axes)[0]
-    logits = jnp.einsum("...qc,...kc->...qk", query, key, precision=settings.precision)
-    # Softmax of unscaled logits: float32 or wider whatever the activations' type.
-    weights = jax.nn.softmax(logits.astype(jnp.promote_types(jnp.float32, logits.dtype)))
+    # Unscaled logits and their softmax: float32 or wider whatever the activations' type.
+    logits = jnp.einsum(
+      "...qc,...kc->...qk",
+      query,
+      key,
+      precision=settings.precision,
+      preferred_element_type=jnp.promote_types(jnp.float32, query.dtype),
+    )
+    weights = jax.nn.softmax(logits)
     mixed = jnp.einsum(
       "...qk,...kc->...qc", weights.astype(value.dtype), value, precision=settings.precision
     )
@@ -102,7 +110,7 @@ class SeparableAttention(nn.Module):
   @nn.compact
   def __call__(self, x):
     """Maps [B, T, H, W, C] to the same shape."""
-    if sorted(self.order) != sorted("thw"):
+    if self.order not in ORDERS:
       raise UserError(f"attention order {self.order!r} is not an order of the letters t, h and w")
     names = {"t": "time", "h": "height", "w": "width"}
     for axis in self.order:

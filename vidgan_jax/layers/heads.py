@@ -1,5 +1,7 @@
 """The last layers of a discriminator."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -26,9 +28,9 @@ class ProjectionHead(nn.Module):
     """Scores [B, N, H, W, C] with `labels` int [B] as [B, N], one score per frame or time step."""
     wide = jnp.promote_types(jnp.float32, x.dtype)
     hidden = jnp.sum(jax.nn.relu(x).astype(wide), axis=(2, 3))
-    settings = self.settings
-    scores = Dense(1, settings, name="linear")(hidden)[..., 0].astype(wide)
+    settings = dataclasses.replace(self.settings, dtype=wide)
+    scores = Dense(1, settings, name="linear")(hidden)[..., 0]
     if self.num_classes:
       embedding = Embed(self.num_classes, x.shape[-1], settings, name="embed")(labels)
-      scores = scores + jnp.sum(embedding.astype(wide)[:, None] * hidden, axis=-1)
+      scores = scores + jnp.sum(embedding[:, None] * hidden, axis=-1)
     return scores

@@ -35,7 +35,7 @@ class LayerSettings:
   remat: str = "none"
 
 
-_INITIALIZERS = {
+INITIALIZERS = {
   "orthogonal": nn.initializers.orthogonal(),
   "normal02": nn.initializers.normal(0.02),
 }
@@ -43,17 +43,18 @@ _INITIALIZERS = {
 
 def kernel_initializer(settings: LayerSettings):
   """Returns the Flax initializer named by `settings.initializer`; UserError on other names."""
-  if settings.initializer not in _INITIALIZERS:
+  if settings.initializer not in INITIALIZERS:
     raise UserError(
-      f"unknown initializer {settings.initializer!r}; known: {', '.join(sorted(_INITIALIZERS))}"
+      f"unknown initializer {settings.initializer!r}; known: {', '.join(sorted(INITIALIZERS))}"
     )
-  return _INITIALIZERS[settings.initializer]
+  return INITIALIZERS[settings.initializer]
 
 
 _REMAT_POLICIES = {
   "conv_outputs": jax.checkpoint_policies.save_only_these_names("conv_output"),
   "block_inputs": None,
 }
+REMAT = ("none", *_REMAT_POLICIES)
 
 
 def rematerialised(module_class, settings: LayerSettings, static_argnums: tuple[int, ...] = ()):

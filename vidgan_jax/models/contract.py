@@ -17,7 +17,8 @@ low-resolution windows from a frozen earlier stage. TGANv2 delivers several leve
 with its own batch size, and R1 through `penalties`. TGAN and its kin set `generator_first`,
 `constrain` (singular value clipping), `joint_scores=False` (batch norm inside discriminators);
 MoCoGAN draws images and clips from separate latents; its categories and VGAN's mask enter through
-`generator_losses`. ProgressiveVGAN fades by `step` in `generated_inputs`.
+`generator_losses`. ProgressiveVGAN fades real and generated clips by `Context.step`, one run per
+resolution.
 """
 
 import abc
@@ -53,6 +54,18 @@ class Schedule:
   shared_fakes: bool = False
 
 
+class Context(struct.PyTreeNode):
+  """What every function of a system may look at besides its own arguments.
+
+  Attributes:
+    step: iterations done, an int32 scalar; when sampling, those the run was trained for.
+    frozen: {name: variables} of frozen earlier stages, see `VideoGan.frozen_runs`.
+  """
+
+  step: jax.Array | int = 0
+  frozen: dict[str, Any] = struct.field(default_factory=dict)
+
+
 class Side(struct.PyTreeNode):
   """One side of the game in one update, real or generated.
 
@@ -83,6 +96,8 @@ class VideoGan(abc.ABC):
       batch, must be off where one has batch norm.
     constraint_period: iterations between calls of `constrain`; 0 never calls it.
     spectral_eps: lower bound of norms in spectral normalisation.
+    frozen_runs: {name: folder of a finished run} whose generators' averages this system uses as
+      they are; their variables, normalised, arrive in `Context.frozen`.
   """
 
   name: str
@@ -95,57 +110,71 @@ class VideoGan(abc.ABC):
   joint_scores: bool = True
   constraint_period: int = 0
   spectral_eps: float = 1e-8
+  frozen_runs: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
   @abc.abstractmethod
   def latents(self, key, batch_size: int, frames: int | None = None, scale=1.0) -> Arrays:
     """Draws latents; `scale` shrinks their spread (truncation by sigma), 1 in training."""
 
   @abc.abstractmethod
-  def generated_inputs(self, key, batch: Arrays, step, frozen) -> Arrays:
-    """Inputs for clips to generate beside the real `batch`.
-
-    Args:
-      key: random key.
-      batch: a batch of data.
-      step: the iteration, a traced integer.
-      frozen: variables of frozen earlier stages, {} where there are none.
-    """
+  def generated_inputs(self, key, batch: Arrays, context: Context) -> Arrays:
+    """Inputs for clips to generate beside the real `batch`."""
 
   @abc.abstractmethod
-  def sampling_inputs(self, labels) -> Arrays:
-    """Inputs for clips of given classes.
+  def sampling_inputs(
+    self,
+    key,
+    labels,
+    context: Context,
+    frames: int | None = None,
+    conditioning: Arrays | None = None,
+  ) -> Arrays:
+    """Inputs for clips of given classes, outside training.
 
     Args:
+      key: random key, for systems whose inputs are drawn (the clips of an earlier stage).
       labels: int [N], or float [N, num_classes] weights that mix class embeddings.
+      context: see `Context`.
+      frames: of the clips to generate; None is as in training.
+      conditioning: data to condition on, e.g. {"clip": uint8 [N, T, H, W, 3]} of first frames.
     """
 
-  def real_inputs(self, batch: Arrays) -> Arrays:
-    """Inputs that belong to the real clips of `batch`: by default their labels."""
+  def real_inputs(self, key, batch: Arrays, context: Context) -> Arrays:
+    """Inputs that belong to the real clips of `batch`, by default their labels.
+
+    `key` is the one that `real_samples` gets, so that both can draw the same window.
+    """
+    del key, context
     return {"label": batch["label"]} if self.num_classes else {}
 
-  def real_samples(self, key, batch: Arrays) -> Arrays:
+  def real_samples(self, key, batch: Arrays, context: Context) -> Arrays:
     """The data's samples, by default the clip alone, from uint8 to [-1, 1]."""
-    del key
+    del key, context
     # float32, or float64 where JAX computes in it: there rounding must not enter.
     return {"clip": batch["clip"].astype(jnp.result_type(float)) / 127.5 - 1}
 
   @abc.abstractmethod
-  def views(self, key, samples: Arrays, inputs: Arrays) -> dict[str, Arrays]:
+  def views(self, key, samples: Arrays, inputs: Arrays, context: Context) -> dict[str, Arrays]:
     """Cuts what each discriminator sees; one function for real and generated samples."""
 
   @abc.abstractmethod
-  def discriminator_losses(self, real: Side, generated: Side, step) -> Losses:
+  def discriminator_losses(self, real: Side, generated: Side, context: Context) -> Losses:
     """Named parts whose sum the discriminators minimise."""
 
   @abc.abstractmethod
-  def generator_losses(self, generated: Side, real: Side, step) -> Losses:
+  def generator_losses(self, generated: Side, real: Side, context: Context) -> Losses:
     """Named parts whose sum the generator minimises; `real` carries no scores."""
 
   def penalties(
-    self, score: Callable[[str, Arrays], Any], real_views, generated_views, key
+    self,
+    score: Callable[[str, Arrays], Any],
+    real_views: dict[str, Arrays],
+    generated_views: dict[str, Arrays],
+    key,
+    context: Context,
   ) -> Losses:
     """Further parts of the discriminators' loss, e.g. R1; `score(name, view)` is differentiable."""
-    del score, real_views, generated_views, key
+    del score, real_views, generated_views, key, context
     return {}
 
   def constrain(self, name: str, variables):
@@ -174,8 +203,12 @@ class VideoGan(abc.ABC):
       mutable=[normalization.COLLECTION] if train else [],
     )
 
-  def init(self, key):
+  def init(self, key, frozen=None):
     """Draws the variables of all networks.
+
+    Args:
+      key: random key.
+      frozen: see `Context`.
 
     Returns:
       {"generator": variables, "discriminators": {name: variables}} with the collections "params",
@@ -186,13 +219,15 @@ class VideoGan(abc.ABC):
     )
     batch = self.example_batch()
     latents = self.latents(key, 1)
-    inputs = self.generated_inputs(key, batch, jnp.zeros((), jnp.int32), {})
+    context = Context(jnp.zeros((), jnp.int32), frozen or {})
+    inputs = self.generated_inputs(key, batch, context)
     generator = self.generator.init(
       {"params": keys["generator"], "noise": key}, latents, inputs, True, self.frames
     )
 
     def example_views():
-      return self.views(key, self.real_samples(key, batch), self.real_inputs(batch))
+      samples = self.real_samples(key, batch, context)
+      return self.views(key, samples, self.real_inputs(key, batch, context), context)
 
     views = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(example_views))
     discriminators = {

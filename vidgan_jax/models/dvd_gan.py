@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vidgan_jax.layers import temporal
+from vidgan_jax.layers import attention, recurrent, temporal
+from vidgan_jax.layers import settings as layer_settings
 from vidgan_jax.layers.attention import SelfAttention, SeparableAttention
 from vidgan_jax.layers.convolution import Conv, Dense, Embed
 from vidgan_jax.layers.heads import ProjectionHead
@@ -261,9 +262,9 @@ class DvdGan(contract.VideoGan):
     del frames
     return {"z": scale * jax.random.normal(key, (batch_size, self.latent_dim), jnp.float32)}
 
-  def generated_inputs(self, key, batch, step, frozen):
+  def generated_inputs(self, key, batch, context):
     """Labels for the clips to generate."""
-    del step, frozen
+    del context
     if not self.num_classes:
       return {}
     if self.generated_labels == "batch":
@@ -271,12 +272,14 @@ class DvdGan(contract.VideoGan):
     shape = batch["label"].shape
     return {"label": jax.random.randint(key, shape, 0, self.num_classes, jnp.int32)}
 
-  def sampling_inputs(self, labels):
+  def sampling_inputs(self, key, labels, context, frames=None, conditioning=None):
     """Labels as they are; nothing without classes."""
+    del key, context, frames, conditioning
     return {"label": labels} if self.num_classes else {}
 
-  def views(self, key, samples, inputs):
+  def views(self, key, samples, inputs, context):
     """k frames for the spatial discriminator, phi(clip) for the temporal one."""
+    del context
     frames_key, crop_key = jax.random.split(key)
     clip, views = samples["clip"], {}
     if "spatial" in self.discriminators:
@@ -287,19 +290,19 @@ class DvdGan(contract.VideoGan):
       views = {name: {**view, "label": inputs["label"]} for name, view in views.items()}
     return views
 
-  def discriminator_losses(self, real, generated, step):
+  def discriminator_losses(self, real, generated, context):
     """Hinge, each discriminator's real and generated side by name, weighted 1:1."""
-    del step
+    del context
     return losses.hinge_discriminator(real.scores, generated.scores, self.aggregation)
 
-  def generator_losses(self, generated, real, step):
+  def generator_losses(self, generated, real, context):
     """Minus the scores by discriminator, and the average pixel loss where it is asked for."""
     parts = losses.hinge_generator(generated.scores, self.aggregation)
     if self.pixel_weight:
       pixel = losses.average_pixel_loss(
         real.samples["clip"], generated.samples["clip"], self.pixel_form
       )
-      parts["pixel"] = jnp.where(step >= self.pixel_start, self.pixel_weight * pixel, 0.0)
+      parts["pixel"] = jnp.where(context.step >= self.pixel_start, self.pixel_weight * pixel, 0.0)
     return parts
 
 
@@ -307,6 +310,12 @@ def _check_switches(model):
   """Refuses unknown values of the config's switches in one line each."""
   generator, discriminator = model.generator, model.discriminator
   _check("variant", generator.variant, ("single_rnn", "stacked_rnn"))
+  _check("initializer", model.initializer, layer_settings.INITIALIZERS)
+  _check("remat", model.remat, layer_settings.REMAT)
+  _check("rnn", generator.rnn, recurrent.KINDS)
+  _check("rnn_activation", generator.rnn_activation, tuple(recurrent.ACTIVATIONS))
+  _check("attention_order", generator.attention_order, attention.ORDERS)
+  _check("attention_style", generator.attention_style, attention.STYLES)
   _check("condition", generator.condition, CONDITIONS)
   _check("statistics", generator.statistics, STATISTICS)
   _check("attention_before", generator.attention_before, ATTENTION_PLACES)

@@ -167,7 +167,16 @@ class Checkpoints:
         return self._restore(candidate, like)
       except UserError:
         raise
+      except (PermissionError, MemoryError) as error:  # says nothing about the checkpoint
+        raise UserError(
+          f"cannot read the checkpoint at iteration {candidate} in {self.directory}: "
+          f"{_first_line(error)}"
+        ) from error
       except Exception as error:
+        if "RESOURCE_EXHAUSTED" in str(error):
+          raise UserError(
+            f"no memory for the checkpoint at iteration {candidate}: {_first_line(error)}"
+          ) from error
         self._report(
           f"WARNING: the checkpoint at iteration {candidate} is damaged ({_first_line(error)})"
         )
@@ -224,3 +233,10 @@ class Checkpoints:
     if self._manager is not None:
       self._manager.close()
       self._manager = None
+
+  def __enter__(self):
+    """Closes at the end of a `with` statement."""
+    return self
+
+  def __exit__(self, *error):
+    self.close()

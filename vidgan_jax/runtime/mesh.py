@@ -25,6 +25,13 @@ def batch_sharding(mesh, axis: int = 0) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec(*[None] * axis, DATA))
 
 
+def split_batch(array, mesh):
+  """Under `jit`: constrains `array` [B, ...] to lie split over the devices, where B divides."""
+  if not array.ndim or array.shape[0] % mesh.devices.size:
+    return array
+  return jax.lax.with_sharding_constraint(array, batch_sharding(mesh))
+
+
 def check_batch(batch_size: int, mesh) -> None:
   """UserError where `batch_size` cannot be split evenly over the mesh."""
   devices = mesh.devices.size

@@ -1,8 +1,12 @@
 """Drawn clips as files."""
 
+import contextlib
+import errno
+import fcntl
 import os
 import pathlib
 import re
+import shutil
 
 import numpy as np
 
@@ -10,26 +14,116 @@ from vidgan_jax.runtime import video_files
 from vidgan_jax.runtime.errors import UserError
 
 _NAMES = ("grid.mp4", "grid.gif", "contact_sheet.png", "samples.npz", "clips")
+_CLIP = re.compile(r"\d{5,}(_[A-Za-z0-9-]*)?\.mp4")
+_PARTIAL = ".partial"
+_SHOWN = 5  # names in a refusal
 
 
-def prepare_output(output, overwrite: bool) -> pathlib.Path:
-  """Makes the folder; UserError where samples lie there already or it cannot be written."""
+@contextlib.contextmanager
+def new_output(output, overwrite: bool):
+  """Gives a folder for `write_samples`, whose files come to `output` when the block ends well.
+
+  A process killed within the block leaves `output` as it was and a folder OUTPUT.partial, which the
+  next one removes: the files are written there, and it is renamed at the end. A folder that exists
+  stays the same one (it may be mounted, or somebody's current folder): its files are written into
+  OUTPUT/.partial and moved up at the end, samples.npz last.
+
+  Args:
+    output: the folder, created if need be.
+    overwrite: replace samples that lie there; other files in it stay.
+
+  Raises:
+    UserError: the folder holds something and `overwrite` is not set, it cannot be written, another
+      process writes there, or what bears the name of a sample or of the partial folder is none.
+  """
   if not str(output):  # "" would be the current folder
     raise UserError("the output folder has no name")
-  output = pathlib.Path(output)
+  with contextlib.ExitStack() as stack:
+    with _one_line(output):
+      place = pathlib.Path(os.path.realpath(output))
+      if place.is_dir():
+        partial = place / _PARTIAL
+        _check_free(place, overwrite)
+      elif os.path.lexists(place):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
+      else:
+        partial = place.with_name(place.name + _PARTIAL)
+      partial.mkdir(parents=True, exist_ok=True)
+      descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+      stack.callback(os.close, descriptor)
+      _lock(descriptor, output)
+      _remove_leftover(partial)
+    try:
+      yield partial
+      with _one_line(output):
+        if partial.parent == place:
+          _check_free(place, overwrite)  # drawing takes its time
+          _move_up(partial, place)
+        else:
+          partial.rename(place)  # fails where files have come there meanwhile
+    except BaseException:
+      shutil.rmtree(partial, ignore_errors=True)
+      raise
+
+
+@contextlib.contextmanager
+def _one_line(output):
+  """Turns what the system refuses into UserErrors."""
   try:
-    output.mkdir(parents=True, exist_ok=True)
-    taken = [name for name in _NAMES if (output / name).exists()]
-    if not os.access(output, os.W_OK | os.X_OK):
-      raise PermissionError(f"no permission to write in {output}")
-    for name in taken:
-      if (output / name).is_dir() != (name == "clips"):
-        raise UserError(f"{output / name} is in the way: {'no' if name == 'clips' else 'a'} folder")
+    yield
   except OSError as error:
     raise UserError(f"cannot write samples to {output}: {error}") from error
-  if taken and not overwrite:
-    raise UserError(f"{output} already holds {', '.join(taken)}; --overwrite replaces them")
-  return output
+
+
+def _check_free(output, overwrite):
+  """UserError where a folder holds something, or with `overwrite` something that must not go."""
+  held = {path.name for path in output.iterdir()} - {_PARTIAL}
+  for name in held.intersection(_NAMES):
+    if (output / name).is_dir() != (name == "clips"):
+      raise UserError(f"{output / name} is in the way: {'no' if name == 'clips' else 'a'} folder")
+  if held and not overwrite:
+    names = [name for name in _NAMES if name in held] + sorted(held.difference(_NAMES))
+    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    raise UserError(
+      f"{output} already holds {shown}; --overwrite replaces samples in it and leaves the rest"
+    )
+
+
+def _lock(descriptor, output):
+  """Keeps other processes out until the descriptor is closed, by a kill as well."""
+  try:
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError as error:
+    raise UserError(f"another process is writing samples to {output}") from error
+  except OSError:
+    pass  # not every file system has locks
+
+
+def _remove_leftover(partial):
+  """Empties the folder that a killed process left; UserError where it is another one."""
+  for path in partial.rglob("*"):
+    *folders, name = path.relative_to(partial).parts
+    # As `video_files.atomic_file` calls what it has not finished.
+    name = re.sub(r"^\.(.+)\.\d+\.\d+\.tmp$", r"\1", name)
+    known = _CLIP.fullmatch(name) if folders == ["clips"] else not folders and name in _NAMES
+    is_folder = not folders and name == "clips"
+    if not known or path.is_symlink() or path.is_dir() != is_folder:
+      raise UserError(f"{partial} is in the way: {path.name} in it is no sample; move it elsewhere")
+  for path in partial.iterdir():
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _move_up(partial, output):
+  """Moves samples into a folder, in place of those that lie there."""
+  (output / "samples.npz").unlink(missing_ok=True)  # where it lies, all that belongs to it lies
+  (output / "clips").mkdir(exist_ok=True)
+  for old in (output / "clips").iterdir():
+    if _CLIP.fullmatch(old.name):
+      old.unlink()  # clips of two requests must not mix
+  files = [path for path in partial.rglob("*") if path.is_file()]
+  for path in sorted(files, key=lambda path: path.name == "samples.npz"):
+    os.replace(path, output / path.relative_to(partial))
+  shutil.rmtree(partial)
 
 
 def parse_labels(text: str, class_names, num_classes: int) -> list[int]:
@@ -62,43 +156,41 @@ def _word(name: str) -> str:
   return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:60]
 
 
-def write_samples(output, clips, labels, class_names, *, columns: int, frame_rate: float = 8.0):
+def write_samples(folder, clips, labels, class_names, *, columns: int, frame_rate: float = 8.0):
   """Writes a playing grid (MP4, GIF), a contact sheet, one MP4 per clip, and the raw numbers.
 
   Args:
-    output: folder, see `prepare_output`.
+    folder: an empty one, see `new_output`.
     clips: uint8 [N, T, H, W, 3].
     labels: int [N], or float [N, num_classes] weights.
     class_names: names by label, may be empty.
     columns: of the grid.
     frame_rate: frames per second.
 
-  Returns:
-    lines that say what was written.
+  Raises:
+    UserError: a file cannot be written.
   """
-  output = pathlib.Path(output)
+  folder = pathlib.Path(folder)
   scale = max(1, 128 // clips.shape[2])
   grid = video_files.grid(clips, columns)
-  video_files.write_mp4(output / "grid.mp4", grid, frame_rate, scale=scale)
-  video_files.write_gif(output / "grid.gif", grid, frame_rate)
-  video_files.contact_sheet(clips, output / "contact_sheet.png")
-  with video_files.atomic_file(output / "samples.npz") as temporary, open(temporary, "wb") as file:
-    np.savez_compressed(file, clips=clips, labels=labels)
-  folder = output / "clips"
-  try:
-    folder.mkdir(exist_ok=True)
-    for old in folder.glob("*.mp4"):
-      old.unlink()  # `prepare_output` allowed it; clips of two runs must not mix
-  except OSError as error:
-    raise UserError(f"cannot write samples to {folder}: {error}") from error
+  video_files.write_mp4(folder / "grid.mp4", grid, frame_rate, scale=scale)
+  video_files.write_gif(folder / "grid.gif", grid, frame_rate)
+  video_files.contact_sheet(clips, folder / "contact_sheet.png")
   for index, clip in enumerate(clips):
     name = f"{index:05d}"
     if np.ndim(labels) == 1 and len(class_names):
       name += "_" + _word(class_names[int(labels[index])])
-    video_files.write_mp4(folder / f"{name}.mp4", clip, frame_rate, scale=scale)
+    video_files.write_mp4(folder / "clips" / f"{name}.mp4", clip, frame_rate, scale=scale)
+  with video_files.atomic_file(folder / "samples.npz") as temporary, open(temporary, "wb") as file:
+    np.savez_compressed(file, clips=clips, labels=labels)
+
+
+def whereabouts(output, count: int) -> list[str]:
+  """Lines that say where the files of `count` clips are."""
+  output = pathlib.Path(output)
   return [
     f"grid: {output / 'grid.mp4'} and {output / 'grid.gif'}",
     f"frames as columns: {output / 'contact_sheet.png'}",
-    f"{len(clips)} clips: {folder}",
+    f"{count} clips: {output / 'clips'}",
     f"uint8 clips and labels: {output / 'samples.npz'}",
   ]

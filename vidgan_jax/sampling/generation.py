@@ -5,9 +5,12 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tqdm import tqdm
 
 from vidgan_jax.layers import normalization
 from vidgan_jax.runtime.errors import UserError
+
+_PATIENCE = 2  # seconds without a progress bar
 
 
 def to_uint8(clip):
@@ -78,14 +81,14 @@ def generate(gan, variables, latents, inputs, frames: int):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3, 4, 5))
-def _moments(gan, variables, key, batch_size: int, frames: int, truncation: float):
+def _moments(gan, variables, key, batch_size: int, frames: int, truncation: float, context):
   """The moments that one batch of generated clips has in every normalisation layer."""
-  keys = jax.random.split(key, 3)
+  keys = jax.random.split(key, 4)
   latents = gan.latents(keys[0], batch_size, frames, truncation)
   labels = jnp.zeros((batch_size,), jnp.int32)
   if gan.num_classes:
     labels = jax.random.randint(keys[1], (batch_size,), 0, gan.num_classes)
-  inputs = gan.sampling_inputs(labels)
+  inputs = gan.sampling_inputs(keys[3], labels, context, frames)
   _, reported = gan.generate(variables, latents, inputs, keys[2], True, frames)
   return reported.get(normalization.COLLECTION, {})
 
@@ -94,6 +97,7 @@ def standing_statistics(
   gan,
   variables,
   key,
+  context,
   *,
   passes: int = 16,
   batch_size: int = 16,
@@ -110,6 +114,7 @@ def standing_statistics(
     gan: a `VideoGan`.
     variables: of the generator, normalised weights and batch statistics.
     key: random key.
+    context: see `models.contract.Context`.
     passes: forward passes; 0 returns `variables` as they are.
     batch_size: clips per pass.
     frames: per clip; None is as in training.
@@ -119,9 +124,9 @@ def standing_statistics(
     return variables
   frames = frames or gan.frames
   total = None
-  for index in range(passes):
+  for index in tqdm(range(passes), desc="batch statistics", leave=False, delay=_PATIENCE):
     moments = _moments(
-      gan, variables, jax.random.fold_in(key, index), batch_size, frames, float(truncation)
+      gan, variables, jax.random.fold_in(key, index), batch_size, frames, float(truncation), context
     )
     total = moments if total is None else jax.tree.map(jnp.add, total, moments)
   mean = jax.tree.map(lambda a: a / passes, total)
@@ -147,7 +152,8 @@ def in_batches(gan, variables, latents, inputs, *, frames: int | None = None, ba
   count = jax.tree.leaves(latents)[0].shape[0]
   batch_size = min(batch_size, count)
   clips = []
-  for begin in range(0, count, batch_size):
+  begins = range(0, count, batch_size)
+  for begin in tqdm(begins, desc="drawing", unit="batch", leave=False, delay=_PATIENCE):
     index = np.minimum(np.arange(begin, begin + batch_size), count - 1)
     take = lambda tree, index=index: jax.tree.map(lambda a: jnp.asarray(a)[index], tree)
     clips.append(np.asarray(generate(gan, variables, take(latents), take(inputs), frames)))

@@ -14,7 +14,7 @@ class PreviewHook:
   """Draws the same latents every so often and keeps them as files and in TensorBoard.
 
   Writes `samples/STEP.mp4` (a grid that plays) and `samples/STEP.png` (frames as columns) into the
-  run's folder. A hook of the training loop by its two methods.
+  run's folder. A hook of the training loop by its four methods.
 
   Args:
     every: iterations; 0 never draws.
@@ -37,7 +37,13 @@ class PreviewHook:
     drawn = moment.step == self._begin and (folder / f"{moment.step:08d}.png").exists()
     if not due or drawn:
       return
-    run = Run(moment.config, moment.gan, moment.state, standing_passes=self.standing_passes)
+    run = Run(
+      moment.config,
+      moment.gan,
+      moment.state,
+      frozen=moment.frozen,
+      standing_passes=self.standing_passes,
+    )
     clips = run.sample(streams.key(moment.config.seed, streams.SAMPLING), count=self.clips)
     folder.mkdir(exist_ok=True)
     columns = math.ceil(math.sqrt(len(clips)))
@@ -50,3 +56,10 @@ class PreviewHook:
 
   def metrics(self, step, metrics) -> None:
     """Looks at no metrics."""
+
+  def replay(self, step, metrics) -> None:
+    """Looks at no metrics."""
+
+  def healthy(self) -> bool:
+    """Suspects nothing."""
+    return True

@@ -40,7 +40,7 @@ def fulfil(request: Request, report=print) -> list[str]:
   """Draws and writes the clips; returns lines that say where they are.
 
   Raises:
-    UserError: on bad input, before anything is written.
+    UserError: on bad input, or where the files cannot be written; the output is as before.
   """
   generation.check_truncation(request.truncation)
   if not 0.1 <= request.frame_rate <= 1000:
@@ -73,18 +73,21 @@ def fulfil(request: Request, report=print) -> list[str]:
     drawn = np.repeat(labels, request.per_label if classes else 1)
     latents = generation.draw_latents(gan, key, len(drawn), **options)
     columns = request.per_label if classes and request.per_label > 3 else _columns(len(drawn))
-  output = files.prepare_output(request.output, request.overwrite)
   weights = "moving average" if request.use_ema else "live weights"
-  report(f"drawing {len(drawn)} clips at iteration {run.step} ({weights})")
-  try:
-    clips = run.generate(latents, drawn, batch_size=request.batch_size, **options)
-  except jax.errors.JaxRuntimeError as error:
-    if "RESOURCE_EXHAUSTED" not in str(error):
-      raise
-    raise UserError("not enough memory; fewer frames or a smaller batch_size need less") from error
-  return files.write_samples(
-    output, clips, drawn, run.class_names, columns=columns, frame_rate=request.frame_rate
-  )
+  with files.new_output(request.output, request.overwrite) as folder:
+    report(f"drawing {len(drawn)} clips at iteration {run.step} ({weights})")
+    try:
+      clips = run.generate(latents, drawn, batch_size=request.batch_size, **options)
+    except jax.errors.JaxRuntimeError as error:
+      if "RESOURCE_EXHAUSTED" not in str(error):
+        raise
+      raise UserError(
+        "not enough memory; fewer frames or a smaller batch_size need less"
+      ) from error
+    files.write_samples(
+      folder, clips, drawn, run.class_names, columns=columns, frame_rate=request.frame_rate
+    )
+  return files.whereabouts(request.output, len(clips))
 
 
 def _check_size(gan, request, labels):

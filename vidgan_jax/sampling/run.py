@@ -1,8 +1,10 @@
 """A training run opened for sampling."""
 
+import jax.numpy as jnp
 import numpy as np
 
 import vidgan_jax.training.state as states
+from vidgan_jax.models.contract import Context
 from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.sampling import generation
@@ -18,8 +20,11 @@ class Run:
     class_names: of its data, by label; empty where it has no classes.
   """
 
-  def __init__(self, config, gan, state, *, use_ema=True, standing_passes=16, class_names=()):
+  def __init__(
+    self, config, gan, state, *, frozen=None, use_ema=True, standing_passes=16, class_names=()
+  ):
     self.config, self.gan, self.step = config, gan, int(state.step)
+    self.context = Context(jnp.asarray(state.step), frozen or {})
     self.class_names = tuple(class_names)
     self.use_ema, self.standing_passes = use_ema, standing_passes
     self._variables = states.generator_variables(state, use_ema=use_ema, eps=gan.spectral_eps)
@@ -48,13 +53,24 @@ class Run:
         self.gan,
         self._variables,
         streams.key(self.config.seed, streams.STANDING),
+        self.context,
         passes=self.standing_passes,
         frames=frames,
         truncation=truncation,
       )
     return self._standing[known]
 
-  def sample(self, key=0, *, labels=None, count=None, truncation=1.0, frames=None, batch_size=16):
+  def sample(
+    self,
+    key=0,
+    *,
+    labels=None,
+    count=None,
+    truncation=1.0,
+    frames=None,
+    batch_size=16,
+    conditioning=None,
+  ):
     """Draws clips.
 
     Args:
@@ -65,6 +81,7 @@ class Run:
       truncation: standard deviation of z; 1 as in training, DVD-GAN shows 0.44.
       frames: per clip; None is as in training, more is allowed.
       batch_size: clips generated at once.
+      conditioning: {name: array [N, ...]} for systems that continue or refine given clips.
 
     Returns:
       NumPy uint8 [N, T, H, W, 3].
@@ -84,19 +101,36 @@ class Run:
       self.gan, key, len(labels), frames=frames, truncation=truncation
     )
     return self.generate(
-      latents, labels, truncation=truncation, frames=frames, batch_size=batch_size
+      latents,
+      labels,
+      key=key,
+      truncation=truncation,
+      frames=frames,
+      batch_size=batch_size,
+      conditioning=conditioning,
     )
 
-  def generate(self, latents, labels, *, truncation=1.0, frames=None, batch_size=16):
+  def generate(
+    self,
+    latents,
+    labels,
+    *,
+    key=None,
+    truncation=1.0,
+    frames=None,
+    batch_size=16,
+    conditioning=None,
+  ):
     """Clips of given latents {name: [N, ...]} and labels; see `sample`."""
     generation.check_labels(labels, self.gan.num_classes)
+    key = streams.key(0, streams.SAMPLING) if key is None else key
     labels = np.asarray(labels)
     labels = labels if np.issubdtype(labels.dtype, np.floating) else labels.astype(np.int32)
     return generation.in_batches(
       self.gan,
       self.variables(frames, truncation),
       latents,
-      self.gan.sampling_inputs(labels),
+      self.gan.sampling_inputs(key, labels, self.context, frames, conditioning),
       frames=frames,
       batch_size=batch_size,
     )
@@ -123,6 +157,7 @@ def load(workdir, *, step=None, use_ema: bool = True, standing_passes: int = 16,
     config,
     gan,
     state,
+    frozen=states.frozen_variables(gan, report=report),
     use_ema=use_ema,
     standing_passes=standing_passes,
     class_names=states.class_names(workdir),

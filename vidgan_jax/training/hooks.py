@@ -19,12 +19,14 @@ class Moment:
   Attributes:
     step: iterations done.
     state: the state after them; valid during the call only, since it is donated to the next one.
+    frozen: variables of frozen earlier stages.
     gan, config, mesh, workdir, log: of the run.
     last: the run ends here.
   """
 
   step: int
   state: Any
+  frozen: Any
   gan: Any
   config: Any
   mesh: Any
@@ -42,9 +44,18 @@ class Hook:
   def metrics(self, step: int, metrics: dict[str, float]) -> None:
     """Called with the metrics of each logged iteration, before the next save."""
 
+  def replay(self, step: int, metrics: dict[str, float]) -> None:
+    """Called where a run continues, with each record of its log so far, oldest first."""
+
+  def healthy(self) -> bool:
+    """Whether a state may be saved now as one to come back to."""
+    return True
+
 
 class DarkGuard(Hook):
   """Stops a run whose generated clips have gone dark (thesis 4.5).
+
+  While dark iterations are being counted no checkpoint is kept: the last one is from before.
 
   Args:
     fraction: dark where more generated clips than this are.
@@ -56,12 +67,21 @@ class DarkGuard(Hook):
 
   def metrics(self, step, metrics):
     """Counts dark iterations; raises Stopped when patience ends."""
-    self._count = self._count + 1 if metrics["pixel/generated_dark"] > self.fraction else 0
+    self.replay(step, metrics)
     if self.patience and self._count >= self.patience:
       raise Stopped(
         f"stopped at iteration {step}: more than {self.fraction:.0%} of the generated clips were "
         f"dark at {self._count} logged iterations in a row (config.guard)"
       )
+
+  def replay(self, step, metrics):
+    """Counts as in the interrupted run."""
+    dark = float(metrics["pixel/generated_dark"]) > self.fraction
+    self._count = self._count + 1 if dark else 0
+
+  def healthy(self):
+    """False while dark iterations are being counted."""
+    return not (self.patience and self._count)
 
 
 def check_finite(step: int, finite: float, metrics: dict | None = None) -> None:

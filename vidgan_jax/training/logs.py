@@ -4,8 +4,10 @@ import json
 import math
 import os
 import pathlib
+import time
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
 
@@ -30,6 +32,12 @@ class Log:
     workdir: folder of the run.
     step: iterations already done; entries of later ones, written before a crash, are dropped, since
       they will be written again.
+
+  Attributes:
+    records: those of iterations up to `step` that were there already.
+
+  Raises (all methods):
+    OSError: where a file cannot be written.
   """
 
   def __init__(self, workdir, step: int):
@@ -41,8 +49,17 @@ class Log:
       temporary = self.path.with_suffix(".tmp")
       temporary.write_text("".join(kept))
       os.replace(temporary, self.path)
+    self.records = [record for record in records if record["step"] <= step]
     self._file = open(self.path, "a")
-    self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1, flush_secs=10)
+    # Events are written here and now: the library's writing thread ends silently on a full disk.
+    (workdir / "tensorboard").mkdir(exist_ok=True)
+    prefix = str(workdir / "tensorboard" / "events")
+    self._board = EventsWriter(prefix, f".{step}.{os.getpid()}")
+    if step:  # TensorBoard hides what an interrupted run wrote from here on
+      self._event(step + 1, session_log=SessionLog(status=SessionLog.START))
+
+  def _event(self, step, **content):
+    self._board.write_event(Event(wall_time=time.time(), step=step, **content))
 
   def _torn(self, records):
     return self.path.exists() and len(self.path.read_bytes().splitlines()) != records
@@ -52,17 +69,26 @@ class Log:
     plain = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
     self._file.write(json.dumps({"step": step, **plain}) + "\n")
     self._file.flush()
-    for name, value in values.items():
-      self._board.add_scalar(name, value, step)
+    scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+    self._event(step, summary=Summary(value=scalars))
+    self._board.flush()
 
   def clip(self, step: int, name: str, gif: bytes, height: int, width: int) -> None:
     """Writes a GIF, which TensorBoard plays, as image summary `name`."""
     image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
-    summary = Summary(value=[Summary.Value(tag=name, image=image)])
-    self._board.file_writer.add_summary(summary, step)
+    self._event(step, summary=Summary(value=[Summary.Value(tag=name, image=image)]))
     self._board.flush()
 
   def close(self) -> None:
     """Flushes and closes both."""
-    self._file.close()
-    self._board.close()
+    try:
+      self._file.close()
+    finally:
+      self._board.close()
+
+  def __enter__(self):
+    """Closes at the end of a `with` statement."""
+    return self
+
+  def __exit__(self, *error):
+    self.close()

@@ -17,6 +17,7 @@ from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.preemption import Preemption
+from vidgan_jax.runtime.progress import ticking
 from vidgan_jax.training import hooks, optimizers
 from vidgan_jax.training import state as states
 from vidgan_jax.training.logs import Log
@@ -45,11 +46,38 @@ def prepare_workdir(workdir, config) -> pathlib.Path:
   return workdir
 
 
+def _check_data(workdir, source, continues: bool) -> dict:
+  """Describes the data; UserError where the run that `continues` there saw other data."""
+  description = source.description()
+  path = workdir / states.DATA
+  if continues and path.exists():
+    before = json.loads(path.read_text())
+    for what in ("class_names", "num_examples", "checksum"):
+      if before.get(what) != description[what]:
+        raise UserError(
+          f"{workdir} was trained on other data: {what} {before.get(what)} there, "
+          f"{description[what]} here (remove {path.name} there to continue on the new data)"
+        )
+  return description
+
+
 def _write(path: pathlib.Path, text: str) -> None:
-  """Writes a whole file or none."""
+  """Writes a whole file or none; UserError where that fails."""
   temporary = path.with_suffix(".tmp")
-  temporary.write_text(text)
-  os.replace(temporary, path)
+  try:
+    temporary.write_text(text)
+    os.replace(temporary, path)
+  except OSError as error:
+    raise UserError(f"cannot use {path.parent} as workdir: {error}") from error
+
+
+def _check_numbers(config) -> None:
+  """UserError on lengths and cadences that mean nothing."""
+  for name in ("num_iterations", "log_every", "checkpoint_every"):
+    if config[name] < 1:
+      raise UserError(f"{name} is {config[name]}, must be at least 1")
+  if config.sample_every < 0:
+    raise UserError(f"sample_every is {config.sample_every}, must be at least 0 (never)")
 
 
 def _initialised(gan, transforms, config, mesh):
@@ -58,7 +86,7 @@ def _initialised(gan, transforms, config, mesh):
   return jax.jit(create, out_shardings=meshes.replicated(mesh))()
 
 
-def _compiled(iteration, like, config, mesh):
+def _compiled(iteration, like, config, mesh, frozen):
   """The iteration's program for this state and batch size; returns (program, seconds)."""
   batch = jax.eval_shape(lambda: iteration.gan.example_batch(config.batch_size))
   steps = iteration.gan.schedule.discriminator_steps
@@ -71,7 +99,7 @@ def _compiled(iteration, like, config, mesh):
   begin = time.perf_counter()
   shardings = (jax.tree.map(lambda a: a.sharding, like), meshes.replicated(mesh))
   program = jax.jit(iteration.__call__, donate_argnums=0, out_shardings=shardings)
-  program = program.lower(like, batch, {}).compile()
+  program = program.lower(like, batch, frozen).compile()
   return program, time.perf_counter() - begin
 
 
@@ -136,10 +164,11 @@ class Trainer:
     self.config, self.report = config, report
     self.mesh = meshes.make_mesh(devices)
     meshes.check_batch(config.batch_size, self.mesh)
-    if config.num_iterations < 1:
-      raise UserError(f"num_iterations is {config.num_iterations}, must be at least 1")
+    if jax.process_count() > 1:
+      raise UserError("training over several processes is not supported yet")
+    _check_numbers(config)
     self.gan = registry.build(config)
-    self.transforms = optimizers.build(config)
+    self.transforms = optimizers.build(config, self.gan.discriminators)
     self.like = states.abstract(self.gan, self.transforms, config.seed, self.mesh)
     self.workdir = prepare_workdir(workdir, config)
     self.checkpoints = Checkpoints(
@@ -152,10 +181,11 @@ class Trainer:
       num_classes=self.gan.num_classes,
       report=report,
     )
-    names = list(self.source.class_names) if self.gan.num_classes else []
+    description = _check_data(self.workdir, self.source, bool(self.checkpoints.steps()))
+    self.frozen = states.frozen_variables(self.gan, self.mesh, report)
     # Only now: where the data is refused, no run is left behind that a corrected command meets.
     _write(self.workdir / states.CONFIG, configuration.to_json(config))
-    _write(self.workdir / states.CLASSES, json.dumps(names))
+    _write(self.workdir / states.DATA, json.dumps(description, indent=2) + "\n")
     guard = config.guard
     self.hooks = [*extra_hooks, hooks.DarkGuard(guard.dark_fraction, guard.dark_patience)]
     self._flops = flops_per_clip and flops_per_clip * config.batch_size
@@ -184,18 +214,22 @@ class Trainer:
         if begin >= self.config.num_iterations:
           self.report(f"already trained for {begin} iterations")
           return state
-        self.report("compiling ...")
-        iteration = Iteration(self.gan, self.transforms, self.config)
-        program, seconds = _compiled(iteration, self.like, self.config, self.mesh)
+        iteration = Iteration(self.gan, self.transforms, self.config, self.mesh)
+        with ticking("compiling the iteration"):
+          program, seconds = _compiled(iteration, self.like, self.config, self.mesh, self.frozen)
         self.report(f"compiled the iteration in {seconds:.1f} s")
         if state is None:
           state = _initialised(self.gan, self.transforms, self.config, self.mesh)
-      self.log = Log(self.workdir, begin)
       try:
-        return self._iterate(program, state, begin, _Clock(timers["seconds"]), preemption)
-      finally:
-        self.log.close()
-        self.checkpoints.close()
+        with self.checkpoints, Log(self.workdir, begin) as self.log:
+          for record in self.log.records:
+            for hook in self.hooks:
+              hook.replay(record["step"], record)
+          return self._iterate(program, state, begin, _Clock(timers["seconds"]), preemption)
+      except BrokenPipeError:
+        raise
+      except OSError as error:
+        raise UserError(f"cannot write to {self.workdir}: {error.strerror or error}") from error
 
   def _iterate(self, program, state, begin, clock, preemption):
     config, end = self.config, self.config.num_iterations
@@ -206,31 +240,44 @@ class Trainer:
     with bar, Prefetcher(batches, begin) as stream:
       for step in range(begin, end + 1):
         leave = preemption.requested
-        if leave or step == end or step % config.checkpoint_every == 0:
+        due = leave or step == end or step % config.checkpoint_every == 0
+        if due:
           # The metrics of the last iteration are looked at before its state may be kept.
           self._settle(clock, bar)
         clock.stop()
-        self._before_save(state, step, end)
-        if step > begin and (leave or step == end or step % config.checkpoint_every == 0):
+        if not leave:  # whoever was told to go should not draw pictures first
+          self._before_save(state, step, end)
+        # A state that a hook suspects is kept only where the run would end without it.
+        healthy = leave or step == end or all(hook.healthy() for hook in self.hooks)
+        if step > begin and due and healthy:
           self.checkpoints.save(step, state, {"seconds": clock.total})
         self.checkpoints.check()
         if leave or step == end:
           break
         clock.start()
         _, batch = next(stream)
-        state, metrics = program(state, meshes.put_batch(batch, self.mesh), {})
+        state, metrics = program(state, meshes.put_batch(batch, self.mesh), self.frozen)
         clock.iteration()
         self._settle(clock, bar)
         self._pending = (step + 1, metrics)
         bar.update()
     self.checkpoints.wait()
     if leave:
-      self.report(f"stopped by a signal: saved at iteration {step}; the same command continues")
+      saved = f"saved at iteration {step}" if step else "before the first iteration"
+      self.report(f"stopped by a signal: {saved}; the same command continues")
     return state
 
   def _before_save(self, state, step, end):
     moment = hooks.Moment(
-      step, state, self.gan, self.config, self.mesh, self.workdir, self.log, last=step == end
+      step,
+      state,
+      self.frozen,
+      self.gan,
+      self.config,
+      self.mesh,
+      self.workdir,
+      self.log,
+      last=step == end,
     )
     for hook in self.hooks:
       hook.before_save(moment)
@@ -244,7 +291,6 @@ class Trainer:
     if finite == 1 and step != 1 and step % self.config.log_every:
       return
     values = {name: value.item() for name, value in jax.device_get(metrics).items()}
-    hooks.check_finite(step, finite, values)
     seconds = clock.rate()
     values["time/step_seconds"] = seconds
     values["time/videos_per_second"] = self.config.batch_size / seconds
@@ -254,6 +300,7 @@ class Trainer:
       if self._peak:
         values["time/model_flop_utilisation"] = self._flops / seconds / self._peak
     self.log.scalars(step, values)
+    hooks.check_finite(step, finite, values)  # after the record that tells what happened
     bar.set_postfix_str(
       f"D {values['loss/discriminator']:.3f} G {values['loss/generator']:.3f}", refresh=False
     )

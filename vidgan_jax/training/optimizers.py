@@ -1,6 +1,7 @@
 """Optimizers by config."""
 
 import dataclasses
+from collections.abc import Iterable, Mapping
 
 import jax
 import optax
@@ -10,10 +11,10 @@ from vidgan_jax.objectives import penalties
 
 @dataclasses.dataclass(frozen=True)
 class Optimizers:
-  """One Optax transformation for the generator, one applied to each discriminator."""
+  """One Optax transformation for the generator, one for each discriminator by name."""
 
   generator: optax.GradientTransformation
-  discriminator: optax.GradientTransformation
+  discriminators: Mapping[str, optax.GradientTransformation]
 
 
 def orthogonal_penalty(weight: float) -> optax.GradientTransformation:
@@ -26,16 +27,17 @@ def orthogonal_penalty(weight: float) -> optax.GradientTransformation:
   return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def build(config) -> Optimizers:
-  """Adam for both, with separate rates (DVD-GAN A.3; betas 0 and 0.999 as BigGAN).
+def build(config, discriminators: Iterable[str]) -> Optimizers:
+  """Adam for all, with separate rates (DVD-GAN A.3; betas 0 and 0.999 as BigGAN).
 
   Args:
     config: `config.optimizer` holds generator_lr, discriminator_lr, beta1, beta2, eps and
       orthogonal_penalty (on the generator alone; 0 leaves it out).
+    discriminators: their names.
   """
   options = config.optimizer
   adam = lambda rate: optax.adam(rate, b1=options.beta1, b2=options.beta2, eps=options.eps)
   generator = adam(options.generator_lr)
   if options.orthogonal_penalty:
     generator = optax.chain(orthogonal_penalty(options.orthogonal_penalty), generator)
-  return Optimizers(generator, adam(options.discriminator_lr))
+  return Optimizers(generator, {name: adam(options.discriminator_lr) for name in discriminators})

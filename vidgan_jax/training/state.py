@@ -20,7 +20,7 @@ from vidgan_jax.training import optimizers as transforms
 
 CHECKPOINTS = "checkpoints"  # folders and files of a run
 CONFIG = "config.json"
-CLASSES = "classes.json"
+DATA = "data.json"
 
 
 class Network(struct.PyTreeNode):
@@ -44,9 +44,9 @@ class Average(struct.PyTreeNode):
   """Exponential moving average of the generator, what samples are drawn from.
 
   Parameters and running moments of batch normalisation are averaged. The power-iteration vectors
-  are not: whoever uses the average normalises its weights from the live generator's vectors, which
-  are within one step of the average's own (tested), while an average of unit vectors is no unit
-  vector.
+  are not, since an average of unit vectors is no unit vector: whoever uses the average normalises
+  its weights by a power iteration of its own that begins at the live generator's vectors
+  (`generator_variables`).
   """
 
   params: Any
@@ -80,11 +80,17 @@ def create(gan, optimizers, seed: int) -> TrainState:
     step=jnp.zeros((), jnp.int32),
     generator=generator,
     discriminators={
-      name: network(v, optimizers.discriminator) for name, v in variables["discriminators"].items()
+      name: network(v, optimizers.discriminators[name])
+      for name, v in variables["discriminators"].items()
     },
     # Copies: the state is donated to the step, and one buffer cannot be donated twice.
     ema=jax.tree.map(jnp.copy, Average(generator.params, generator.batch_stats)),
   )
+
+
+# The average lags behind the live weights by 1 / (1 - decay) iterations, so that their vectors may
+# have turned away from its own; this many power iterations bring them back.
+_AVERAGE_POWER_ITERATIONS = 32
 
 
 def generator_variables(state: TrainState, *, use_ema: bool = True, eps: float = 1e-8):
@@ -96,7 +102,12 @@ def generator_variables(state: TrainState, *, use_ema: bool = True, eps: float =
     eps: `VideoGan.spectral_eps`.
   """
   source = state.ema if use_ema else state.generator
-  weights, _, _ = spectral_norm.normalize(source.params, state.generator.spectral, eps=eps)
+  weights, _, _ = spectral_norm.normalize(
+    source.params,
+    state.generator.spectral,
+    eps=eps,
+    iterations=_AVERAGE_POWER_ITERATIONS if use_ema else 1,
+  )
   return {"params": weights, normalization.COLLECTION: source.batch_stats}
 
 
@@ -131,7 +142,7 @@ def load(workdir, step: int | None = None, *, mesh=None, report=print):
     raise UserError(f"no run in {workdir}: {error}") from error
   gan = registry.build(config)
   mesh = mesh or meshes.make_mesh(jax.devices()[:1])
-  like = abstract(gan, transforms.build(config), config.seed, mesh)
+  like = abstract(gan, transforms.build(config, gan.discriminators), config.seed, mesh)
   restored = Checkpoints(path.parent / CHECKPOINTS, report=report).restore(like, step)
   if restored is None:
     raise UserError(f"the run in {workdir} has no checkpoint yet")
@@ -140,5 +151,25 @@ def load(workdir, step: int | None = None, *, mesh=None, report=print):
 
 def class_names(workdir) -> tuple[str, ...]:
   """Names of the classes that the run in `workdir` was trained on, by label."""
-  path = pathlib.Path(workdir) / CLASSES
-  return tuple(str(name) for name in json.loads(path.read_text())) if path.exists() else ()
+  path = pathlib.Path(workdir) / DATA
+  if not path.exists():
+    return ()
+  return tuple(str(name) for name in json.loads(path.read_text())["class_names"])
+
+
+def frozen_variables(gan, mesh=None, report=print) -> dict:
+  """Opens the runs that `gan` builds on; returns {name: variables} for `Context.frozen`.
+
+  Args:
+    gan: a `VideoGan`; see `VideoGan.frozen_runs`.
+    mesh: devices to load onto; by default the first device alone.
+    report: called with lines about damaged checkpoints.
+
+  Raises:
+    UserError: where one of them is no run, or has no checkpoint.
+  """
+  found = {}
+  for name, workdir in gan.frozen_runs.items():
+    _, earlier, state = load(workdir, mesh=mesh, report=report)
+    found[name] = generator_variables(state, eps=earlier.spectral_eps)
+  return found

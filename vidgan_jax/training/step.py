@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import optax
 
 from vidgan_jax.layers import normalization, spectral_norm
-from vidgan_jax.models.contract import Side, VideoGan
+from vidgan_jax.models.contract import Context, Side, VideoGan
+from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime import streams
 from vidgan_jax.training.optimizers import Optimizers
 from vidgan_jax.training.state import Average, Network, TrainState
@@ -102,10 +103,16 @@ class Iteration:
   where there are none. `metrics` is {name: scalar}: losses by part and in sum, gradient norms by
   parameters, mean scores, the largest sigma, pixel statistics, and "finite"; of the discriminators
   the mean over their updates.
+
+  Args:
+    gan: the system.
+    optimizers: of its networks.
+    config: the whole config.
+    mesh: the devices that share a batch; None is one device.
   """
 
-  def __init__(self, gan: VideoGan, optimizers: Optimizers, config):
-    self.gan, self.optimizers = gan, optimizers
+  def __init__(self, gan: VideoGan, optimizers: Optimizers, config, mesh=None):
+    self.gan, self.optimizers, self.mesh = gan, optimizers, mesh
     self.seed = config.seed
     self.ema_decay, self.ema_start = config.ema.decay, config.ema.start
     self.dark_level = config.guard.dark_level
@@ -119,7 +126,8 @@ class Iteration:
     # One normalisation of the generator serves every discriminator update before its own.
     use = _use(state.generator, self.gan.spectral_eps)
     if schedule.generator_first:
-      state, generated, metrics = self._update_generator(state, use, last, frozen, 0)
+      microstep = 0 if schedule.shared_fakes else steps
+      state, generated, metrics = self._update_generator(state, use, last, frozen, microstep)
       use = _use(state.generator, self.gan.spectral_eps)
     for microstep in range(steps):
       real = jax.tree.map(lambda a, i=microstep: a[i], batch)
@@ -137,33 +145,45 @@ class Iteration:
   def _key(self, stream, state, microstep):
     return streams.key(self.seed, stream, state.step, microstep)
 
+  def _split(self, tree):
+    """Asks for the batch axis to be split over the devices.
+
+    What is drawn from a replicated key would otherwise stay whole on every device, and with it all
+    that is computed from it: in the generator's update, everything.
+    """
+    if self.mesh is None:
+      return tree
+    return jax.tree.map(lambda a: meshes.split_batch(a, self.mesh), tree)
+
   def _generate(self, weights, use, state, batch, frozen, microstep):
     """Draws latents and inputs and generates clips for one update; returns (Side, reported)."""
     key = lambda stream: self._key(stream, state, microstep)
     size = batch["label"].shape[0]
-    latents = self.gan.latents(key(streams.LATENTS), size)
-    inputs = self.gan.generated_inputs(key(streams.INPUTS), batch, state.step, frozen)
+    context = Context(state.step, frozen)
+    latents = self._split(self.gan.latents(key(streams.LATENTS), size))
+    inputs = self._split(self.gan.generated_inputs(key(streams.INPUTS), batch, context))
     samples, reported = self.gan.generate(
       use.variables(weights), latents, inputs, key(streams.NOISE_GENERATOR), True
     )
-    return Side(inputs=inputs, samples=samples, latents=latents), reported
+    return Side(inputs=inputs, samples=self._split(samples), latents=latents), reported
 
-  def _real(self, state, batch, microstep):
-    samples = self.gan.real_samples(self._key(streams.REAL, state, microstep), batch)
-    return Side(inputs=self.gan.real_inputs(batch), samples=samples)
+  def _real(self, state, batch, frozen, microstep):
+    key, context = self._key(streams.REAL, state, microstep), Context(state.step, frozen)
+    samples = self.gan.real_samples(key, batch, context)
+    return Side(inputs=self.gan.real_inputs(key, batch, context), samples=samples)
 
   def _update_discriminators(self, state, use, batch, frozen, microstep, shared):
-    gan = self.gan
+    gan, context = self.gan, Context(state.step, frozen)
     key = lambda stream: self._key(stream, state, microstep)
-    real = self._real(state, batch, microstep)
+    real = self._real(state, batch, frozen, microstep)
     fake = shared
     if fake is None:
       fake, _ = self._generate(use.weights, use, state, batch, frozen, microstep)
     fake = jax.lax.stop_gradient(fake)
     uses = {n: _use(network, gan.spectral_eps) for n, network in state.discriminators.items()}
     noise, penalty = key(streams.NOISE_DISCRIMINATOR), key(streams.PENALTY)
-    real_views = gan.views(key(streams.VIEWS_REAL), real.samples, real.inputs)
-    fake_views = gan.views(key(streams.VIEWS_GENERATED), fake.samples, fake.inputs)
+    real_views = gan.views(key(streams.VIEWS_REAL), real.samples, real.inputs, context)
+    fake_views = gan.views(key(streams.VIEWS_GENERATED), fake.samples, fake.inputs, context)
 
     def loss(weights):
       def score(name, view):
@@ -180,9 +200,9 @@ class Iteration:
           fake_scores[name], from_fake = score(name, fake_views[name])
           reported[name] = [r.get(normalization.COLLECTION) for r in (from_real, from_fake)]
       parts = gan.discriminator_losses(
-        real.replace(scores=real_scores), fake.replace(scores=fake_scores), state.step
+        real.replace(scores=real_scores), fake.replace(scores=fake_scores), context
       )
-      parts |= gan.penalties(lambda n, v: score(n, v)[0], real_views, fake_views, penalty)
+      parts |= gan.penalties(lambda n, v: score(n, v)[0], real_views, fake_views, penalty, context)
       return sum(parts.values()), (parts, real_scores, fake_scores, reported)
 
     weights = {name: u.weights for name, u in uses.items()}
@@ -198,7 +218,7 @@ class Iteration:
       for side, scores in (("real", real_scores), ("generated", fake_scores)):
         metrics[f"score/{name}_{side}"] = _mean(scores[name])
       network = _updated(
-        network, uses[name], by_params, self.optimizers.discriminator, reported[name]
+        network, uses[name], by_params, self.optimizers.discriminators[name], reported[name]
       )
       networks[name] = self._constrained(name, network, state.step, microstep)
     return state.replace(discriminators=networks), metrics
@@ -218,20 +238,20 @@ class Iteration:
     return network.replace(params=params)
 
   def _update_generator(self, state, use, batch, frozen, microstep):
-    gan = self.gan
+    gan, context = self.gan, Context(state.step, frozen)
     key = lambda stream: self._key(stream, state, microstep)
-    real = self._real(state, batch, microstep)
+    real = self._real(state, batch, frozen, microstep)
     uses = {n: _use(network, gan.spectral_eps) for n, network in state.discriminators.items()}
 
     def loss(weights):
       fake, reported = self._generate(weights, use, state, batch, frozen, microstep)
-      views = gan.views(key(streams.VIEWS_GENERATED), fake.samples, fake.inputs)
+      views = gan.views(key(streams.VIEWS_GENERATED), fake.samples, fake.inputs, context)
       noise = key(streams.NOISE_DISCRIMINATOR)
       scores = {
         name: gan.discriminate(name, uses[name].variables(), views[name], noise)[0] for name in uses
       }
       fake = fake.replace(scores=scores)
-      parts = gan.generator_losses(fake, real, state.step)
+      parts = gan.generator_losses(fake, real, context)
       return sum(parts.values()), (parts, fake, reported)
 
     gradients, (parts, fake, reported) = jax.grad(loss, has_aux=True)(use.weights)

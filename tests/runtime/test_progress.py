@@ -1,0 +1,69 @@
+"""What is shown while a call of unknown length runs."""
+
+import io
+import threading
+import time
+
+import pytest
+
+from vidgan_jax.runtime import door
+from vidgan_jax.runtime.progress import ticking
+
+
+class Terminal(io.StringIO):
+  def isatty(self):
+    return True
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+  """A function that makes a terminal of stdout and stderr; pytest takes them between fixtures."""
+
+  def replace():
+    stream = Terminal()
+    monkeypatch.setattr("sys.stdout", stream)
+    monkeypatch.setattr("sys.stderr", stream)
+    return stream
+
+  return replace
+
+
+def test_on_a_terminal_one_line_counts_the_seconds_and_stays(terminal):
+  terminal = terminal()
+  with ticking("compiling the iteration"):
+    time.sleep(2.5)
+  told = terminal.getvalue()
+  times = [part.strip() for part in told.split("\r") if part.strip()]
+  assert times == [f"compiling the iteration: 00:0{second}" for second in (0, 1, 2, 2)]
+  assert told.endswith("00:02\n") and told.count("\n") == 1
+
+
+def test_a_call_that_fails_leaves_its_line_and_no_thread(terminal):
+  terminal = terminal()
+  threads = threading.active_count()
+  with pytest.raises(ZeroDivisionError), ticking("compiling", every=0.01):
+    time.sleep(0.1)
+    raise ZeroDivisionError
+  told = terminal.getvalue()
+  assert told.count("compiling: 00:00") > 3 and told.endswith("\n") and told.count("\n") == 1
+  assert threading.active_count() <= threads + 1  # tqdm keeps one of its own
+  time.sleep(0.05)
+  assert terminal.getvalue() == told
+
+
+def test_reported_lines_go_above_it(terminal):
+  terminal = terminal()
+  with ticking("compiling"):
+    door.report("a warning")
+  lines = [line.split("\r")[-1] for line in terminal.getvalue().split("\n")]
+  assert lines == ["a warning", "compiling: 00:00", ""]
+
+
+def test_elsewhere_one_line_at_the_beginning(capsys):
+  with ticking("compiling", every=0.01):
+    assert capsys.readouterr().err == "compiling ...\n"
+    time.sleep(0.05)
+  assert capsys.readouterr() == ("", "")
+  with pytest.raises(ZeroDivisionError), ticking("compiling"):
+    raise ZeroDivisionError
+  assert capsys.readouterr().err == "compiling ...\n"

@@ -1,0 +1,260 @@
+"""The launch scripts, with an interpreter, a pip and a driver that only note what they are asked.
+
+Each test has a copy of the scripts and of what they read; nothing is installed or trained.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+# Stands for python3, .venv/bin/python and ruff: notes its arguments and does as little as will do.
+STUB = r"""#!/usr/bin/env bash
+all="$*"
+case "$0 $all" in
+  *" -c "*json*) shift; exec "$REAL_PYTHON" -c "$@" ;;
+  *" -c "*) exit 0 ;;
+esac
+echo "${0##*/}${JAX_PLATFORMS:+ [$JAX_PLATFORMS]} $all" >>"$NOTES"
+case "$all" in
+  "-m venv .venv")
+    mkdir -p .venv/bin
+    cp "$0" .venv/bin/python
+    cp "$0" .venv/bin/ruff
+    ;;
+  "-m pip install"*) exit "${PIP_CODE:-0}" ;;
+  "-m vidgan_jax.train"*)
+    folder="${all##*--workdir=}"
+    mkdir -p "$folder/checkpoints/$TRAINED"
+    echo '{"model": {"frames": 6}, "num_iterations": 7}' >"$folder/config.json"
+    ;;
+  "-m vidgan_jax.sample"*)
+    folder="${all##*--output=}"
+    folder="${folder% --per_label*}"
+    mkdir -p "$folder"
+    touch "$folder/samples.npz"
+    ;;
+esac
+"""
+
+DRIVER = """#!/bin/sh
+[ "$1" = -L ] && echo "GPU 0: NVIDIA Test (UUID: GPU-1)" && exit
+echo "+-----------------------------------------------------------------------------+"
+echo "| NVIDIA-SMI 570.1         Driver Version: 570.1         {header} |"
+echo "|  No running processes found   GPU   Memory Usage                            |"
+"""
+
+NO_DRIVER = """#!/bin/sh
+echo "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver."
+exit 9
+"""
+
+
+class Project:
+  """A copy of the project's launch scripts in a folder of its own."""
+
+  def __init__(self, folder):
+    self.path, self.bin, self.notes = folder / "a project", folder / "bin", folder / "notes"
+    shutil.copytree(ROOT / "launch", self.path / "launch")
+    for file in [*ROOT.glob("requirements*.txt"), ROOT / "pyproject.toml"]:
+      shutil.copy(file, self.path)
+    self.bin.mkdir()
+    self.program("python3", STUB)
+    self.driver(None)
+
+  def program(self, name, text):
+    (self.bin / name).write_text(text)
+    (self.bin / name).chmod(0o755)
+
+  def driver(self, header):
+    """Puts an nvidia-smi with these words in its header in place; None is one without a card."""
+    self.program("nvidia-smi", NO_DRIVER if header is None else DRIVER.format(header=header))
+
+  def run(self, script, *arguments, code=0, cwd=None, **environment):
+    """Runs a script; returns (what it printed, what the stub was asked)."""
+    self.notes.write_text("")
+    kept = {name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ}
+    result = subprocess.run(
+      [self.path / "launch" / script, *arguments],
+      cwd=cwd or self.bin,
+      env={
+        **kept,
+        "PATH": f"{self.bin}:/usr/bin:/bin",
+        "NOTES": str(self.notes),
+        "REAL_PYTHON": sys.executable,
+        "TRAINED": "7",
+        **environment,
+      },
+      capture_output=True,
+      text=True,
+      timeout=60,
+      check=False,
+    )
+    assert (result.returncode, result.stderr) == (code, ""), result
+    return result.stdout, self.notes.read_text().splitlines()
+
+  def installs(self, script, **options):
+    """Runs a script; returns the requirements files that it had pip install."""
+    _, notes = self.run(script, **options)
+    return [" ".join(n.split(" -r ")[1:]) for n in notes if "pip install" in n and " -r " in n]
+
+
+@pytest.fixture
+def project(tmp_path):
+  return Project(tmp_path)
+
+
+def asked(notes, words):
+  return [note for note in notes if words in note]
+
+
+def test_a_stopped_training_is_continued_and_only_its_end_is_sampled(project, tmp_path):
+  final = tmp_path / "my runs" / "a" / "final"
+  said, notes = project.run("quickstart.sh", "my runs/a", cwd=tmp_path, TRAINED="3")
+  assert said.splitlines()[-1].startswith("training stopped before its end")
+  assert not asked(notes, "vidgan_jax.sample") and not final.exists()
+  said, notes = project.run("quickstart.sh", "my runs/a", cwd=tmp_path)
+  (sampled,) = asked(notes, "vidgan_jax.sample")
+  assert f"--workdir={final.parent} --output={final} " in sampled and "before its end" not in said
+  said, notes = project.run("quickstart.sh", "my runs/a", cwd=tmp_path)
+  assert said.splitlines()[-1] == f"samples are there already: {final}"
+  assert not asked(notes, "vidgan_jax.sample")
+
+
+def test_by_default_the_run_is_in_the_project(project):
+  _, notes = project.run("quickstart.sh")
+  (trained,) = asked(notes, "vidgan_jax.train")
+  assert trained.endswith(f"--workdir={project.path}/runs/quickstart")
+  assert f"--config={project.path}/configs/quickstart.py" in trained
+
+
+def test_pip_shows_its_progress_after_one_line_of_what_and_where(project):
+  said, notes = project.run("quickstart.sh")
+  assert said.splitlines()[0] == f"installing requirements.txt into {project.path}/.venv"
+  installs = asked(notes, "pip install")
+  assert len(installs) == 2 and not any("-q" in note for note in installs)
+  said, notes = project.run("quickstart.sh")
+  assert said.splitlines()[0] == f"installed already: {project.path}/.venv (requirements.txt)"
+  assert not asked(notes, "pip install")
+
+
+def test_only_what_is_installed_now_counts(project):
+  requirements = project.path / "requirements.txt"
+  first = requirements.read_text()
+  for text in (first, first + "# newer\n", first, first + "# newer\n"):
+    requirements.write_text(text)
+    assert project.installs("quickstart.sh") == ["requirements.txt"]
+    assert project.installs("quickstart.sh") == []
+  # The tests' tools are on top: neither installs the other's part again.
+  assert project.installs("test.sh") == ["requirements.txt requirements-test.txt"]
+  assert project.installs("quickstart.sh") == project.installs("test.sh") == []
+  requirements.write_text(first)
+  assert project.installs("quickstart.sh") == ["requirements.txt"]
+  assert project.installs("test.sh") == ["requirements.txt requirements-test.txt"]
+  test = project.path / "requirements-test.txt"
+  pins = test.read_text()
+  for text in (pins + "# newer\n", pins):
+    test.write_text(text)
+    assert project.installs("test.sh") == ["requirements.txt requirements-test.txt"]
+  assert project.installs("quickstart.sh") == []
+
+
+def test_an_install_that_failed_is_no_install(project):
+  requirements = project.path / "requirements.txt"
+  first = requirements.read_text()
+  project.run("quickstart.sh")
+  requirements.write_text("# other\n")
+  project.run("quickstart.sh", code=1, PIP_CODE="1")
+  requirements.write_text(first)  # a part of the other may be there
+  assert project.installs("quickstart.sh") == ["requirements.txt"]
+
+
+@pytest.mark.parametrize(
+  ("header", "file"),
+  [
+    ("CUDA Version: 13.0     ", "requirements-cuda.txt"),
+    ("CUDA Version: 14.2     ", "requirements-cuda.txt"),
+    ("CUDA UMD Version: 13.1 ", "requirements-cuda.txt"),
+    ("CUDA Version: 12.8     ", "requirements-cuda12.txt"),
+    ("CUDA Version: N/A      ", "requirements-cuda12.txt"),
+    (None, "requirements.txt"),
+  ],
+)
+def test_the_driver_decides_which_build_of_jax(project, header, file):
+  project.driver(header)
+  assert project.installs("quickstart.sh") == [file]
+
+
+def test_a_newer_driver_replaces_the_plugin(project):
+  for header, file, other in (
+    ("CUDA Version: 12.8", "requirements-cuda12.txt", "13"),
+    ("CUDA Version: 13.0", "requirements-cuda.txt", "12"),
+    ("CUDA Version: 12.8", "requirements-cuda12.txt", "13"),
+  ):
+    project.driver(header)
+    _, notes = project.run("quickstart.sh")
+    assert asked(notes, f"pip install --disable-pip-version-check -r {file}")
+    (removed,) = asked(notes, "pip uninstall")
+    assert removed.endswith(f" jax-cuda{other}-plugin jax-cuda{other}-pjrt")
+    assert project.installs("quickstart.sh") == []
+
+
+def test_a_device_that_is_asked_for_needs_no_driver(project):
+  for device, file in (("tpu", "-tpu"), ("cuda", "-cuda12"), ("cpu", "")):
+    shutil.rmtree(project.path / ".venv", ignore_errors=True)
+    environment = dict(VIDGAN_JAX_DEVICE=device)
+    assert project.installs("quickstart.sh", **environment) == [f"requirements{file}.txt"]
+  result = subprocess.run(
+    [project.path / "launch" / "quickstart.sh"],
+    env={"PATH": f"{project.bin}:/usr/bin:/bin", "VIDGAN_JAX_DEVICE": "gpu", "NOTES": "/dev/null"},
+    capture_output=True,
+    text=True,
+    timeout=60,
+    check=False,
+  )
+  assert result.returncode == 2
+  assert result.stderr == "error: VIDGAN_JAX_DEVICE is 'gpu'; known: cpu, cuda, tpu\n"
+
+
+def test_cpu_when_asked_for_is_what_jax_takes(project):
+  """.venv may hold the CUDA build, with which JAX would take the GPU."""
+  project.driver("CUDA Version: 13.0")
+  _, notes = project.run("quickstart.sh")
+  assert asked(notes, "python -m vidgan_jax.train")
+  _, notes = project.run("quickstart.sh", VIDGAN_JAX_DEVICE="cpu")
+  assert asked(notes, "python [cpu] -m vidgan_jax.train") and not asked(notes, "pip install")
+
+
+def test_tests_fetch_no_cuda_wheels_and_leave_those_that_are_there(project):
+  project.driver("CUDA Version: 13.0")
+  tests = "requirements.txt requirements-test.txt"
+  assert project.installs("test.sh") == [tests]
+  assert project.installs("quickstart.sh") == ["requirements-cuda.txt"]
+  assert project.installs("test.sh") == project.installs("quickstart.sh") == []
+  shutil.rmtree(project.path / ".venv")
+  assert project.installs("quickstart.sh") == ["requirements-cuda.txt"]
+  assert project.installs("test.sh") == [tests]
+  assert project.installs("quickstart.sh") == []
+
+
+def test_tests_run_on_cpu_or_where_jax_is_told(project):
+  _, notes = project.run("test.sh", "tests/layers", "-k", "a b")
+  assert notes[-1] == "python [cpu] -m pytest tests/layers -k a b"
+  assert asked(notes, "format --check .") and asked(notes, "ruff [cpu] check .")
+  _, notes = project.run("test.sh", JAX_PLATFORMS="cuda")
+  assert notes[-1] == "python [cuda] -m pytest"
+
+
+def test_the_pinned_files_agree_on_jax():
+  pins = {
+    line.split("==")[1].strip()
+    for path in ROOT.glob("requirements*.txt")
+    for line in path.read_text().splitlines()
+    if line.startswith(("jax==", "jaxlib==", "jax["))
+  }
+  assert len(pins) == 1

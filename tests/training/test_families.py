@@ -1,0 +1,232 @@
+"""What other systems than DVD-GAN ask of the step, each as a toy that fits the contract."""
+
+import dataclasses
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from vidgan_jax.layers.normalization import BatchNorm
+from vidgan_jax.layers.settings import LayerSettings
+from vidgan_jax.models import contract
+from vidgan_jax.runtime import streams
+from vidgan_jax.training import optimizers, state
+from vidgan_jax.training.step import Iteration, _use
+
+FRAMES, SIZE, BATCH = 2, 4, 6
+SETTINGS = LayerSettings(spectral=False)
+
+
+class ToyGenerator(nn.Module):
+  """Two levels as TGANv2 delivers them: a small whole clip, and a larger one of half the batch."""
+
+  @nn.compact
+  def __call__(self, latents, inputs, train, frames):
+    x = nn.Dense(frames * SIZE * SIZE * 3)(latents["z"]) + inputs.get("shift", 0.0)
+    clip = jnp.tanh(x.reshape(-1, frames, SIZE, SIZE, 3))
+    return {"clip": clip, "large": clip[::2]}
+
+
+class ToyDiscriminator(nn.Module):
+  """Scores and, as MoCoGAN's, guesses of a category; with batch norm as TGAN's."""
+
+  @nn.compact
+  def __call__(self, clip, train=True):
+    hidden = BatchNorm(SETTINGS, "shared", name="norm")(clip, train)
+    hidden = hidden.reshape(clip.shape[0], -1)
+    return {"score": nn.Dense(1, name="score")(hidden), "category": nn.Dense(3)(hidden)}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Toy(contract.VideoGan):
+  """Records what it is called with; see the tests."""
+
+  seen: list = dataclasses.field(default_factory=list)
+
+  def latents(self, key, batch_size, frames=None, scale=1.0):
+    return {"z": scale * jax.random.normal(key, (batch_size, 3)), "category": jnp.zeros(batch_size)}
+
+  def generated_inputs(self, key, batch, context):
+    self.seen.append(("generated_inputs", key, context))
+    shift = context.frozen["earlier"]["shift"] if context.frozen else 0.0
+    return {"shift": shift * jnp.ones((batch["label"].shape[0], 1))}
+
+  def sampling_inputs(self, key, labels, context, frames=None, conditioning=None):
+    return {}
+
+  def real_samples(self, key, batch, context):
+    clip = super().real_samples(key, batch, context)["clip"]
+    alpha = jnp.minimum((context.step + 1) / 4, 1.0)  # fades in, as ProgressiveVGAN
+    return {"clip": alpha * clip, "large": clip[::2]}
+
+  def views(self, key, samples, inputs, context):
+    return {"small": {"clip": samples["clip"]}, "large": {"clip": samples["large"]}}
+
+  def discriminator_losses(self, real, generated, context):
+    mean = lambda side: sum(jnp.mean(s["score"]) for s in side.scores.values())
+    return {"wasserstein": mean(generated) - mean(real)}
+
+  def generator_losses(self, generated, real, context):
+    guesses = generated.scores["small"]["category"]
+    return {
+      "wasserstein": -sum(jnp.mean(s["score"]) for s in generated.scores.values()),
+      "category": -jnp.mean(jax.nn.log_softmax(guesses)[:, 0]),
+    }
+
+  def penalties(self, score, real_views, generated_views, key, context):
+    total = lambda view: jnp.sum(score("small", view)["score"])
+    gradient = jax.grad(total)(real_views["small"])["clip"]
+    return {"r1": jnp.mean(jnp.sum(gradient**2, axis=(1, 2, 3, 4)))}
+
+  def constrain(self, name, variables):
+    return jax.tree.map(lambda a: jnp.clip(a, -0.01, 0.01), variables["params"])
+
+
+@pytest.fixture
+def play(tiny_config):
+  """A function (schedule, frozen, iterations, **fields) that runs a toy.
+
+  Returns its states, metrics and what the toy saw.
+  """
+
+  def run(schedule=None, frozen=None, iterations=1, **fields):
+    gan = Toy(
+      name="toy",
+      generator=ToyGenerator(),
+      discriminators={"small": ToyDiscriminator(), "large": ToyDiscriminator()},
+      frames=FRAMES,
+      resolution=SIZE,
+      num_classes=0,
+      schedule=schedule or contract.Schedule(),
+      joint_scores=False,
+      **fields,
+    )
+    config = tiny_config(batch_size=BATCH)
+    transforms = optimizers.build(config, gan.discriminators)
+    iteration = Iteration(gan, transforms, config)
+    states = [state.create(gan, transforms, config.seed)]
+    shape = (gan.schedule.discriminator_steps, BATCH, FRAMES, SIZE, SIZE, 3)
+    clips = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    batch = {"clip": clips, "label": np.zeros(shape[:2], np.int32)}
+    gan.seen.clear()
+    every = []
+    for _ in range(iterations):
+      after, metrics = iteration(states[-1], batch, frozen)
+      states.append(after)
+      every.append({name: float(value) for name, value in metrics.items()})
+    return types.SimpleNamespace(
+      gan=gan, config=config, states=states, metrics=every, batch=batch, seen=gan.seen
+    )
+
+  return run
+
+
+def microsteps(played):
+  """Which microstep each draw of inputs, in order, had its key of."""
+  keys = {
+    tuple(jax.random.key_data(streams.key(played.config.seed, streams.INPUTS, 0, i)).tolist()): i
+    for i in range(5)
+  }
+  drawn = [key for what, key, _ in played.seen if what == "generated_inputs"]
+  return [keys[tuple(jax.random.key_data(key).tolist())] for key in drawn]
+
+
+@pytest.mark.parametrize(
+  ("schedule", "expected"),
+  [
+    (dict(discriminator_steps=2), [0, 1, 2]),
+    (dict(discriminator_steps=2, shared_fakes=True), [0, 1, 1]),
+    (dict(discriminator_steps=2, generator_first=True), [2, 0, 1]),
+    # The first update of the discriminators takes the generator's clips and draws none.
+    (dict(discriminator_steps=2, generator_first=True, shared_fakes=True), [0, 1]),
+  ],
+)
+def test_who_draws_anew_and_who_shares(play, schedule, expected):
+  assert microsteps(play(contract.Schedule(**schedule))) == expected
+
+
+def test_generator_first_is_judged_by_the_old_discriminators(play):
+  first = play(contract.Schedule(generator_first=True, shared_fakes=True))
+  last = play(contract.Schedule(shared_fakes=True))
+  before = first.states[0]
+  loss = lambda played: played.metrics[0]["loss/generator"]
+  assert np.array_equal(before.step, last.states[0].step)
+  assert loss(first) != loss(last)
+  # Moved before anything else, it equals the update alone.
+  alone = Iteration(
+    first.gan, optimizers.build(first.config, first.gan.discriminators), first.config
+  )
+  batch = jax.tree.map(lambda a: a[-1], first.batch)
+  moved, _, _ = alone._update_generator(before, _use(before.generator, 1e-8), batch, {}, 0)
+  np.testing.assert_array_equal(
+    moved.generator.params["Dense_0"]["kernel"],
+    first.states[1].generator.params["Dense_0"]["kernel"],
+  )
+
+
+def test_batch_statistics_of_real_and_generated_clips_are_apart(play):
+  played = play()
+  before, after = played.states
+  old = before.discriminators["large"].batch_stats["norm"]
+  new = after.discriminators["large"].batch_stats["norm"]
+  real = played.batch["clip"][0] / 127.5 - 1
+  real = real[::2]  # the larger level is not faded
+  z = played.gan.latents(streams.key(played.config.seed, streams.LATENTS, 0, 0), BATCH)
+  fake = played.gan.generator.apply({"params": before.generator.params}, z, {}, True, FRAMES)[
+    "large"
+  ]
+  expected = np.asarray(old["mean"])
+  for clips in (real, fake):  # one after the other, each by itself
+    expected = 0.9 * expected + 0.1 * np.mean(clips, axis=(0, 1, 2, 3))
+  np.testing.assert_allclose(np.ravel(new["mean"]), np.ravel(expected), atol=1e-6)
+
+
+def test_constraint_after_the_last_discriminator_step_of_each_period(play):
+  played = play(contract.Schedule(discriminator_steps=2), iterations=4, constraint_period=3)
+  largest = [
+    max(np.max(np.abs(leaf)) for leaf in jax.tree.leaves(s.discriminators["small"].params))
+    for s in played.states
+  ]
+  clipped = [bool(value <= 0.01 + 1e-7) for value in largest]
+  assert clipped == [False, False, False, True, False], largest
+
+
+def test_penalty_enters_the_gradient_and_the_log(play):
+  played = play()
+  before, after = played.states
+  metrics = played.metrics[0]
+  parts = ("loss/discriminator/wasserstein", "loss/discriminator/r1")
+  assert metrics["loss/discriminator/r1"] > 0
+  assert abs(metrics["loss/discriminator"] - sum(metrics[name] for name in parts)) < 1e-4
+
+  real = (played.batch["clip"][0] / 127.5 - 1) / 4  # not yet faded in
+  z = played.gan.latents(streams.key(played.config.seed, streams.LATENTS, 0, 0), BATCH)
+  fake = played.gan.generator.apply({"params": before.generator.params}, z, {}, True, FRAMES)
+  module, network = played.gan.discriminators["small"], before.discriminators["small"]
+
+  def loss(params):
+    variables = {"params": params, "batch_stats": network.batch_stats}
+    score = lambda clip: module.apply(variables, clip, mutable=["batch_stats"])[0]["score"]
+    slope = jax.grad(lambda clip: jnp.sum(score(clip)))(real)
+    penalty = jnp.mean(jnp.sum(slope**2, axis=(1, 2, 3, 4)))
+    return jnp.mean(score(fake["clip"])) - jnp.mean(score(real)) + penalty
+
+  gradient = jax.grad(loss)(network.params)["score"]["kernel"]
+  moment = after.discriminators["small"].optimizer[0].mu["score"]["kernel"]  # beta1 is 0
+  assert np.max(np.abs(gradient)) > 1e-3
+  np.testing.assert_allclose(moment, gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_frozen_stages_and_the_step_reach_the_system(play):
+  plain = play(iterations=3)
+  shifted = play(frozen={"earlier": {"shift": jnp.float32(2.0)}})
+  assert [int(c.step) for _, _, c in plain.seen] == [0, 0, 1, 1, 2, 2]
+  pixel = "pixel/generated_red"
+  assert shifted.metrics[0][pixel] > plain.metrics[0][pixel] + 0.1
+  # Real clips fade in.
+  faded = [m["pixel/real_red"] - 0.5 for m in plain.metrics]
+  whole = float(np.mean(plain.batch["clip"][..., 0] / 255.0)) - 0.5
+  np.testing.assert_allclose(faded, [whole / 4, whole / 2, 0.75 * whole], atol=1e-5)
