@@ -24,6 +24,11 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
   model.latent_dim = model.embedding_dim = 32
   model.generator.channels = model.discriminator.channels = 8
   model.generator.doubled = False
+  # As in the quickstart: what lets a small model learn something in a few hundred iterations.
+  model.generator.rnn = "standard"
+  model.generator.statistics = "shared"
+  model.discriminator_steps = 1
+  model.aggregation = "mean_after"
   model.discriminator.sampled_frames = 4
   config.data.name = "video_folder"
   config.data.stride = 2

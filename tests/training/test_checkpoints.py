@@ -10,8 +10,9 @@ import pytest
 from flax import struct
 
 from vidgan_jax.runtime import mesh as meshes
-from vidgan_jax.runtime.checkpoints import Checkpoints, checksums, leaf_names
+from vidgan_jax.runtime.checkpoints import Checkpoints, checksums
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.trees import leaf_names
 
 
 class Small(struct.PyTreeNode):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.runtime import sharding
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.training.step import Iteration
 
@@ -56,9 +57,10 @@ def _program(played, state, count):
   """The iteration compiled for so many devices, and its arguments placed there."""
   mesh = meshes.make_mesh(jax.devices()[:count])
   iteration = Iteration(played.gan, played.transforms, played.config, mesh)
-  placed = jax.device_put(state, meshes.replicated(mesh))
+  places = sharding.shardings(state, mesh, played.config.sharding)
+  placed = jax.device_put(state, places)
   arguments = placed, meshes.put_batch(played.batch, mesh), {}
-  program = jax.jit(iteration.__call__, out_shardings=meshes.replicated(mesh))
+  program = jax.jit(iteration.__call__, out_shardings=(places, meshes.replicated(mesh)))
   return program.lower(*arguments).compile(), arguments
 
 
@@ -71,6 +73,8 @@ def _compare(played, tolerance):
   (one, metrics), (eight, _) = results
   assert float(metrics["finite"]) == 1
   assert len(jax.tree.leaves(eight)[0].devices()) == 8
+  parts = [leaf.addressable_shards[0].data.size < leaf.size for leaf in jax.tree.leaves(eight)]
+  assert any(parts) == (played.config.sharding == "zero1")
   worst = {n: d for n, d in _distances(one, eight, tolerance) if not d <= tolerance}
   assert not worst, worst
   moved = dict(_distances(jax.tree.map(np.asarray, state), one))
@@ -78,8 +82,9 @@ def _compare(played, tolerance):
 
 
 @pytest.mark.usefixtures("x64")
-def test_float64(tiny_config, game):
-  _compare(game(tiny_config(batch_size=8, precision="float64")), 1e-9)
+@pytest.mark.parametrize("rules", ["replicated", "zero1"])
+def test_float64(tiny_config, game, rules):
+  _compare(game(tiny_config(batch_size=8, precision="float64", sharding=rules)), 1e-9)
 
 
 def test_float32(tiny_config, game):

@@ -14,7 +14,7 @@ from vidgan_jax.layers.settings import LayerSettings
 from vidgan_jax.models import contract
 from vidgan_jax.runtime import streams
 from vidgan_jax.training import optimizers, state
-from vidgan_jax.training.step import Iteration, _use
+from vidgan_jax.training.step import Iteration
 
 FRAMES, SIZE, BATCH = 2, 4, 6
 SETTINGS = LayerSettings(spectral=False)
@@ -160,7 +160,9 @@ def test_generator_first_is_judged_by_the_old_discriminators(play):
     first.gan, optimizers.build(first.config, first.gan.discriminators), first.config
   )
   batch = jax.tree.map(lambda a: a[-1], first.batch)
-  moved, _, _ = alone._update_generator(before, _use(before.generator, 1e-8), batch, {}, 0)
+  moved, _, _ = alone._update_generator(
+    before, alone._use(before.generator, "generator"), batch, {}, 0
+  )
   np.testing.assert_array_equal(
     moved.generator.params["Dense_0"]["kernel"],
     first.states[1].generator.params["Dense_0"]["kernel"],

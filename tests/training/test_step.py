@@ -20,9 +20,7 @@ def played(tiny_config, game):
 
   def halves(state, batch):
     iteration = played.iteration
-    from vidgan_jax.training.step import _use
-
-    use = _use(state.generator, played.gan.spectral_eps)
+    use = iteration._use(state.generator, "generator")
     last = jax.tree.map(lambda a: a[-1], batch)
     first, _ = iteration._update_discriminators(state, use, last, {}, 0, None)
     second, _, _ = iteration._update_generator(state, use, last, {}, 2)

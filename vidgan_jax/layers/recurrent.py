@@ -11,6 +11,9 @@ recurrence: they are computed for all time steps at once, or only once where x i
 step, as in DVD-GAN's generator (an exact saving of nearly half the unit's work).
 """
 
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -71,25 +74,27 @@ class ConvGRU(nn.Module):
     state = jnp.zeros((x.shape[0], *x.shape[-3:-1], self.features), x.dtype)
     if initial_state is not None:
       state = initial_state.astype(x.dtype)
-    step, inputs = self._prepare(x)
-    if constant:
-      step_at = lambda state, _: step(state, inputs)
-      inputs_by_time = None
-    else:
-      step_at = step
-      inputs_by_time = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 0), inputs)
+    prepared, inputs = self._prepare(x)
+    if not constant:
+      inputs = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 0), inputs)
     unroll = frames <= UNROLL_UP_TO if self.unroll is None else self.unroll
+    if settings.savings:
+      run = _Recurrence(self.activation, frames, constant, unroll, settings.precision)
+      return jnp.moveaxis(run(prepared, inputs, state), 0, 1)
     _, states = jax.lax.scan(
-      lambda state, now: (step_at(state, now),) * 2,
+      lambda state, now: (prepared(state, inputs if constant else now),) * 2,
       state,
-      inputs_by_time,
+      None if constant else inputs,
       length=frames,
       unroll=frames if unroll else 1,
     )
     return jnp.moveaxis(states, 0, 1)
 
   def _prepare(self, x):
-    """Declares the weights; returns step(state, inputs) and what the steps need of x."""
+    """Declares the weights; returns how to step and what the steps need of x.
+
+    As written that is a function step(state, inputs); with savings, the recurrent kernels.
+    """
     settings, features, channels = self.settings, self.features, x.shape[-1]
     both = features + channels
     declare = lambda name, window, width: Weights(
@@ -127,13 +132,122 @@ class ConvGRU(nn.Module):
     gates = jnp.concatenate([reset_kernel, update_kernel], axis=-1)
     on_x = jnp.concatenate([gates[:, :, features:], candidate_kernel[:, :, :channels]], axis=-1)
     bias = jnp.concatenate([reset_bias, update_bias, candidate_bias])
-    inputs["hoisted"] = conv(x, on_x) + cast(bias)
+    hoisted = conv(x, on_x) + cast(bias)
+    inputs["gates"], inputs["candidate"] = jnp.split(hoisted, [2 * features], axis=-1)
+    kernels = {"gates": gates[:, :, :features], "candidate": candidate_kernel[:, :, channels:]}
+    if self.kind == "multiplicative":
+      kernels["state"], kernels["state_bias"] = state_kernel, state_bias
+    return kernels, inputs
+
+
+@dataclasses.dataclass(frozen=True)
+class _Recurrence:
+  """The recurrent half of the unit, all steps, with a backward pass of its own.
+
+  Going back in time only activations' gradients are taken, step by step; the gradient of each
+  kernel is one convolution over all steps together. Automatic differentiation would take it at
+  every step: many small products, and on several devices one sum over devices for each.
+
+  Attributes:
+    activation: rho.
+    frames: steps.
+    constant: the inputs are the same at every step and have no time axis.
+    unroll: unroll the steps into the program.
+    precision: of convolutions.
+  """
+
+  activation: str
+  frames: int
+  constant: bool
+  unroll: bool
+  precision: Any
+
+  def __call__(self, kernels, inputs, state):
+    """Returns states [T, B, H, W, F] from the state before the first step [B, H, W, F].
+
+    `inputs`, "gates" [T, B, H, W, 2F], "candidate" [T, B, H, W, F] and, for the multiplicative
+    unit, "gate" [T, B, H, W, F], are the halves that see x.
+    """
+    run = jax.custom_vjp(lambda *arguments: self._forward(*arguments)[0])
+    run.defvjp(self._forward, self._backward)
+    return run(kernels, inputs, state)
+
+  def _scan(self, function, carry, xs, reverse=False):
+    unroll = self.frames if self.unroll else 1
+    return jax.lax.scan(function, carry, xs, length=self.frames, unroll=unroll, reverse=reverse)
+
+  def _conv(self, x, kernel):
+    return convolve(x, kernel, precision=self.precision)
+
+  def _conv_back(self, cotangent, kernel):
+    """The gradient of `_conv` by its input."""
+    return self._conv(cotangent, jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
+
+  def _forward(self, kernels, inputs, state):
+    rho = ACTIVATIONS[self.activation]
 
     def step(state, now):
-      g = gate_state(state, now)
-      x_gates, x_candidate = jnp.split(now["hoisted"], [2 * features], axis=-1)
-      r, u = jnp.split(jax.nn.sigmoid(conv(g, gates[:, :, :features]) + x_gates), 2, axis=-1)
-      c = rho(conv(r * g, candidate_kernel[:, :, channels:]) + x_candidate)
-      return u * g + (1 - u) * c
+      now = inputs if self.constant else now
+      linear = g = state
+      if "gate" in now:
+        linear = self._conv(state, kernels["state"]) + kernels["state_bias"].astype(state.dtype)
+        g = linear * now["gate"]
+      r, u = jnp.split(jax.nn.sigmoid(self._conv(g, kernels["gates"]) + now["gates"]), 2, axis=-1)
+      c = rho(self._conv(r * g, kernels["candidate"]) + now["candidate"])
+      after = u * g + (1 - u) * c
+      return after, {"before": state, "after": after, "linear": linear, "r": r, "u": u, "c": c}
 
-    return step, inputs
+    _, kept = self._scan(step, state, None if self.constant else inputs)
+    return kept["after"], (kernels, inputs, kept)
+
+  def _backward(self, residuals, cotangents):
+    kernels, inputs, kept = residuals
+    slope = {"relu": lambda c: (c > 0).astype(c.dtype), "tanh": lambda c: 1 - c * c}
+    slope = slope[self.activation]
+
+    def step(later, now):
+      cotangent, kept, given = now
+      given = inputs if self.constant else given
+      linear, r, u, c = kept["linear"], kept["r"], kept["u"], kept["c"]
+      g = linear * given["gate"] if "gate" in given else linear
+      d_after = cotangent + later
+      d_candidate = d_after * (1 - u) * slope(c)
+      d_reset = self._conv_back(d_candidate, kernels["candidate"])  # by r * g
+      d_gates = jnp.concatenate(
+        [d_reset * g * r * (1 - r), d_after * (g - c) * u * (1 - u)], axis=-1
+      )
+      d_g = d_after * u + d_reset * r + self._conv_back(d_gates, kernels["gates"])
+      found = {"gates": d_gates, "candidate": d_candidate}
+      if "gate" in given:
+        found["gate"], found["linear"] = d_g * linear, d_g * given["gate"]
+        d_g = self._conv_back(found["linear"], kernels["state"])
+      return d_g, found
+
+    d_state, found = self._scan(
+      step,
+      jnp.zeros_like(kept["after"][0]),
+      (cotangents, kept, None if self.constant else inputs),
+      reverse=True,
+    )
+    g = kept["linear"]
+    if "gate" in inputs:
+      g = g * inputs["gate"]
+    d_kernels = {
+      "gates": self._kernel_gradient(g, found["gates"], kernels["gates"]),
+      "candidate": self._kernel_gradient(kept["r"] * g, found["candidate"], kernels["candidate"]),
+    }
+    if "gate" in inputs:
+      linear = found.pop("linear")
+      d_kernels["state"] = self._kernel_gradient(kept["before"], linear, kernels["state"])
+      bias = kernels["state_bias"]
+      d_kernels["state_bias"] = jnp.sum(linear.astype(bias.dtype), axis=(0, 1, 2, 3))
+    if self.constant:
+      found = jax.tree.map(lambda a: jnp.sum(a, axis=0), found)
+    return d_kernels, found, d_state
+
+  def _kernel_gradient(self, x, cotangent, kernel):
+    """The gradient of `_conv` at all steps [T, B, H, W, ...] by its kernel."""
+    # Batch-major: folding time-major would move examples between devices.
+    x, cotangent = jnp.moveaxis(x, 0, 1), jnp.moveaxis(cotangent, 0, 1)
+    _, pullback = jax.vjp(lambda k: self._conv(x, k), kernel)
+    return pullback(cotangent)[0]

@@ -28,9 +28,10 @@ def sample_frames(key, clips, count: int):
   batch, frames = clips.shape[:2]
   if count > frames:
     raise UserError(f"cannot sample {count} frames without replacement from clips of {frames}")
-  # The positions of the largest of T uniform numbers are a uniform choice without replacement.
-  _, indices = jax.lax.top_k(jax.random.uniform(key, (batch, frames)), count)
-  indices = jnp.sort(indices, axis=1)
+  # The positions of the largest of T uniform numbers are a uniform choice without replacement. A
+  # sort, because `top_k` gathers the numbers of all devices.
+  order = jnp.argsort(-jax.random.uniform(key, (batch, frames)), axis=1)
+  indices = jnp.sort(order[:, :count], axis=1)
   return jnp.take_along_axis(clips, indices[:, :, None, None, None], axis=1)
 
 

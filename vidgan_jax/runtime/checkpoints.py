@@ -14,17 +14,9 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.trees import leaf_names
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every file at INFO and WARNING
-
-
-def leaf_names(tree) -> list[str]:
-  """Names of a pytree's leaves, "generator/params/linear/kernel", in its order."""
-  paths, _ = jax.tree_util.tree_flatten_with_path(tree)
-  word = lambda part: str(
-    getattr(part, "key", None) or getattr(part, "name", None) or getattr(part, "idx", 0)
-  )
-  return ["/".join(word(part) for part in path) for path, _ in paths]
 
 
 def _checksum(array):

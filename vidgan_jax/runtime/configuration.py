@@ -16,6 +16,7 @@ def base_config() -> ml_collections.ConfigDict:
   config.seed = 0
   config.batch_size = 512  # clips per update, over all devices
   config.num_iterations = 300_000  # generator updates
+  config.sharding = "replicated"  # or zero1: parameters and optimizer split over the devices
   config.precision = "auto"  # auto, bfloat16, float32 (float64 for tests)
 
   config.data = ml_collections.ConfigDict()
@@ -102,6 +103,7 @@ _FREE = (
   "data.cache_directory",
   "data.min_clips",
   "model.remat",
+  "sharding",
 )
 
 

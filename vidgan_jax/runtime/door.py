@@ -11,6 +11,7 @@ whoever read stdout has left, as `head` does.
 Anything else is a fault of this program, or of the code in a config file, and shows its traceback.
 """
 
+import logging
 import os
 import re
 import sys
@@ -32,6 +33,8 @@ def run(main, argv: list[str] | None = None) -> None:
     main: called with the program's name alone in a list; its result is the exit code, None is 0.
     argv: the command line, by default sys.argv.
   """
+  # jax says at INFO, which absl shows, which of the accelerators it knows are not here.
+  logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
   try:
     app.run(main, sys.argv if argv is None else argv, flags_parser=_parse)
   except UserError as error:

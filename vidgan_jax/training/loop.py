@@ -12,7 +12,7 @@ from tqdm import tqdm
 from vidgan_jax.data.build import build_source
 from vidgan_jax.data.pipeline import Batches, Prefetcher
 from vidgan_jax.models import registry
-from vidgan_jax.runtime import configuration
+from vidgan_jax.runtime import configuration, precision
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
@@ -80,10 +80,10 @@ def _check_numbers(config) -> None:
     raise UserError(f"sample_every is {config.sample_every}, must be at least 0 (never)")
 
 
-def _initialised(gan, transforms, config, mesh):
+def _initialised(gan, transforms, config, like):
   """The state before the first iteration, drawn already in its sharding."""
   create = functools.partial(states.create, gan, transforms, config.seed)
-  return jax.jit(create, out_shardings=meshes.replicated(mesh))()
+  return jax.jit(create, out_shardings=jax.tree.map(lambda a: a.sharding, like))()
 
 
 def _compiled(iteration, like, config, mesh, frozen):
@@ -169,7 +169,7 @@ class Trainer:
     _check_numbers(config)
     self.gan = registry.build(config)
     self.transforms = optimizers.build(config, self.gan.discriminators)
-    self.like = states.abstract(self.gan, self.transforms, config.seed, self.mesh)
+    self.like = states.abstract(self.gan, self.transforms, config.seed, self.mesh, config.sharding)
     self.workdir = prepare_workdir(workdir, config)
     self.checkpoints = Checkpoints(
       self.workdir / states.CHECKPOINTS, config.checkpoints_kept, report=report
@@ -214,12 +214,17 @@ class Trainer:
         if begin >= self.config.num_iterations:
           self.report(f"already trained for {begin} iterations")
           return state
+        devices = self.mesh.devices.flat
+        self.report(
+          f"training on {len(devices)} x {devices[0].device_kind}, "
+          f"{precision.policy(self.config.precision).name}, batch {self.config.batch_size}"
+        )
         iteration = Iteration(self.gan, self.transforms, self.config, self.mesh)
         with ticking("compiling the iteration"):
           program, seconds = _compiled(iteration, self.like, self.config, self.mesh, self.frozen)
         self.report(f"compiled the iteration in {seconds:.1f} s")
         if state is None:
-          state = _initialised(self.gan, self.transforms, self.config, self.mesh)
+          state = _initialised(self.gan, self.transforms, self.config, self.like)
       try:
         with self.checkpoints, Log(self.workdir, begin) as self.log:
           for record in self.log.records:

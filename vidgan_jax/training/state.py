@@ -16,6 +16,7 @@ from vidgan_jax.runtime import configuration, streams
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.sharding import shardings
 from vidgan_jax.training import optimizers as transforms
 
 CHECKPOINTS = "checkpoints"  # folders and files of a run
@@ -111,12 +112,21 @@ def generator_variables(state: TrainState, *, use_ema: bool = True, eps: float =
   return {"params": weights, normalization.COLLECTION: source.batch_stats}
 
 
-def abstract(gan, optimizers, seed: int, mesh) -> TrainState:
-  """The state's shapes, types and shardings; nothing is computed."""
-  sharding = meshes.replicated(mesh)
+def abstract(gan, optimizers, seed: int, mesh, rules: str = "replicated") -> TrainState:
+  """The state's shapes, types and shardings; nothing is computed.
+
+  Args:
+    gan: a `VideoGan`.
+    optimizers: of its networks.
+    seed: of the run.
+    mesh: devices.
+    rules: a name in `runtime.sharding.RULES`.
+  """
+  shapes = jax.eval_shape(functools.partial(create, gan, optimizers, seed))
   return jax.tree.map(
-    lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding),
-    jax.eval_shape(functools.partial(create, gan, optimizers, seed)),
+    lambda a, sharding: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding),
+    shapes,
+    shardings(shapes, mesh, rules),
   )
 
 

@@ -16,7 +16,7 @@ import optax
 from vidgan_jax.layers import normalization, spectral_norm
 from vidgan_jax.models.contract import Context, Side, VideoGan
 from vidgan_jax.runtime import mesh as meshes
-from vidgan_jax.runtime import streams
+from vidgan_jax.runtime import sharding, streams
 from vidgan_jax.training.optimizers import Optimizers
 from vidgan_jax.training.state import Average, Network, TrainState
 
@@ -47,10 +47,10 @@ class _Use:
     }
 
 
-def _use(network: Network, eps: float) -> _Use:
+def _use(network: Network, eps: float, gather=lambda weights: weights) -> _Use:
   def normalize(params):
     weights, spectral, sigmas = spectral_norm.normalize(params, network.spectral, eps=eps)
-    return weights, (spectral, sigmas)
+    return gather(weights), (spectral, sigmas)
 
   weights, pullback, (spectral, sigmas) = jax.vjp(normalize, network.params, has_aux=True)
   return _Use(weights, lambda g: pullback(g)[0], spectral, sigmas, network.batch_stats)
@@ -116,6 +116,7 @@ class Iteration:
     self.seed = config.seed
     self.ema_decay, self.ema_start = config.ema.decay, config.ema.start
     self.dark_level = config.guard.dark_level
+    self.rules = config.sharding
 
   def __call__(self, state: TrainState, batch, frozen=None):
     """Runs the iteration; see the class."""
@@ -124,11 +125,11 @@ class Iteration:
     last = jax.tree.map(lambda a: a[-1], batch)
     metrics, collected, generated = {}, [], None
     # One normalisation of the generator serves every discriminator update before its own.
-    use = _use(state.generator, self.gan.spectral_eps)
+    use = self._use(state.generator, "generator")
     if schedule.generator_first:
       microstep = 0 if schedule.shared_fakes else steps
       state, generated, metrics = self._update_generator(state, use, last, frozen, microstep)
-      use = _use(state.generator, self.gan.spectral_eps)
+      use = self._use(state.generator, "generator")
     for microstep in range(steps):
       real = jax.tree.map(lambda a, i=microstep: a[i], batch)
       shared = generated if schedule.shared_fakes and microstep == 0 else None
@@ -141,6 +142,20 @@ class Iteration:
     metrics = {**means, **metrics}
     metrics["finite"] = _all_finite(metrics)
     return state.replace(step=state.step + 1), metrics
+
+  def _use(self, network, name):
+    """Normalises a network's weights, on every device or each on its own part, and gathers them."""
+
+    def gather(weights):
+      if self.mesh is None:
+        return weights
+      places = sharding.shardings(weights, self.mesh, self.rules, f"{name}/params/")
+      return jax.tree.map(sharding.gather, weights, places)
+
+    return _use(network, self.gan.spectral_eps, gather)
+
+  def _uses(self, state):
+    return {n: self._use(v, f"discriminators/{n}") for n, v in state.discriminators.items()}
 
   def _key(self, stream, state, microstep):
     return streams.key(self.seed, stream, state.step, microstep)
@@ -180,7 +195,7 @@ class Iteration:
     if fake is None:
       fake, _ = self._generate(use.weights, use, state, batch, frozen, microstep)
     fake = jax.lax.stop_gradient(fake)
-    uses = {n: _use(network, gan.spectral_eps) for n, network in state.discriminators.items()}
+    uses = self._uses(state)
     noise, penalty = key(streams.NOISE_DISCRIMINATOR), key(streams.PENALTY)
     real_views = gan.views(key(streams.VIEWS_REAL), real.samples, real.inputs, context)
     fake_views = gan.views(key(streams.VIEWS_GENERATED), fake.samples, fake.inputs, context)
@@ -241,7 +256,7 @@ class Iteration:
     gan, context = self.gan, Context(state.step, frozen)
     key = lambda stream: self._key(stream, state, microstep)
     real = self._real(state, batch, frozen, microstep)
-    uses = {n: _use(network, gan.spectral_eps) for n, network in state.discriminators.items()}
+    uses = self._uses(state)
 
     def loss(weights):
       fake, reported = self._generate(weights, use, state, batch, frozen, microstep)

@@ -1,0 +1,104 @@
+"""Where the arrays of a state lie on the mesh: ordered rules from names to placements.
+
+"replicated" keeps everything on every device. "zero1" (Rajbhandari et al. 2020, arXiv 1910.02054,
+stage 1, with the float32 parameters counted as optimizer state) splits parameters, optimizer,
+average and power-iteration vectors over the devices: each device normalises and updates its part,
+the normalised weights are gathered once per update, and gradients are summed straight into parts.
+"""
+
+import re
+
+import jax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.runtime import trees
+from vidgan_jax.runtime.errors import UserError
+
+WHOLE, SPLIT = "whole", "split"
+# The first pattern that matches a leaf's whole name decides.
+RULES = {
+  "replicated": ((r".*", WHOLE),),
+  "zero1": (
+    (r"step", WHOLE),
+    (r"(.*/)?batch_stats/.*", WHOLE),
+    (r".*", SPLIT),
+  ),
+}
+_SMALLEST = 1024  # numbers; a smaller array costs more to gather than it takes
+
+
+def specification(shape: tuple[int, ...], how: str, devices: int) -> PartitionSpec:
+  """How an array of `shape` lies: split along the last axis that the devices divide, or whole.
+
+  The last axis of a kernel is the one that spectral normalisation keeps when it makes a matrix.
+  """
+  size = 1
+  for length in shape:
+    size *= length
+  if how == SPLIT and devices > 1 and size >= _SMALLEST:
+    for axis in reversed(range(len(shape))):
+      if shape[axis] % devices == 0:
+        return PartitionSpec(*[None] * axis, meshes.DATA)
+  return PartitionSpec()
+
+
+def shardings(tree, mesh, rules: str, prefix: str = ""):
+  """The sharding of each leaf of `tree` (arrays or shapes) under the rules of that name.
+
+  Args:
+    tree: pytree.
+    mesh: device mesh.
+    rules: a name in RULES.
+    prefix: put in front of the leaves' names, for a part of a state.
+
+  Raises:
+    UserError: on unknown rules.
+  """
+  if rules not in RULES:
+    raise UserError(f"unknown sharding {rules!r}; known: {', '.join(RULES)}")
+
+  def place(path, leaf):
+    name = prefix + trees.path_name(path)
+    how = next(how for pattern, how in RULES[rules] if re.fullmatch(pattern, name))
+    return NamedSharding(mesh, specification(leaf.shape, how, mesh.devices.size))
+
+  return jax.tree_util.tree_map_with_path(place, tree)
+
+
+def describe(tree, mesh, rules: str) -> list[str]:
+  """One line per leaf: "name float32[3,3,64,128] (None, None, None, 'data')"."""
+  lines = []
+  for name, leaf, sharding in zip(
+    trees.leaf_names(tree),
+    jax.tree.leaves(tree),
+    jax.tree.leaves(shardings(tree, mesh, rules)),
+    strict=True,
+  ):
+    shape = ",".join(map(str, leaf.shape))
+    lines.append(f"{name} {leaf.dtype}[{shape}] {tuple(sharding.spec) or 'whole'}")
+  return lines
+
+
+def gather(array, sharding):
+  """Under `jit`: an array that lies as `sharding`, whole on every device.
+
+  Its cotangent, a sum over devices, goes straight into that sharding: a reduce-scatter.
+  """
+  if sharding.spec == PartitionSpec():
+    return array
+  whole = meshes.replicated(sharding.mesh)
+
+  @jax.custom_vjp
+  def gathered(x):
+    return jax.lax.with_sharding_constraint(x, whole)
+
+  gathered.defvjp(
+    lambda x: (gathered(x), None),
+    # Whole first, or the parts' borders would spread to what the gradient is put together from.
+    # XLA makes one reduce-scatter of the sum and the cut where it has one (GPU and TPU).
+    lambda _, g: (
+      jax.lax.with_sharding_constraint(jax.lax.with_sharding_constraint(g, whole), sharding),
+    ),
+  )
+  return gathered(array)
