@@ -111,7 +111,7 @@ def contents(folder):
   return {name: data for name, (data, _) in everything(folder).items()}
 
 
-def refused(result, *words):
+def assert_refused(result, *words):
   """One line on stderr with the words in it, nothing on stdout, exit code 2."""
   assert result.returncode == 2, result.stderr
   assert result.stdout == ""
@@ -168,7 +168,7 @@ def test_the_same_seed_gives_the_same_bytes(trained, door, tmp_path):
   # Drawn again into the same place, they are refused and stay.
   before = everything(tmp_path)
   result = door("sample", *arguments, f"--output={tmp_path / 'a'}", "--seed=6")
-  refused(result, str(tmp_path / "a"), "already holds", "--overwrite")
+  assert_refused(result, str(tmp_path / "a"), "already holds", "--overwrite")
   assert everything(tmp_path) == before
 
 
@@ -191,14 +191,14 @@ def test_the_same_seed_gives_the_same_bytes(trained, door, tmp_path):
 def test_training_refuses_in_one_line_and_leaves_the_run(trained, door, flags, arguments, words):
   workdir, _ = trained
   before = everything(workdir)
-  refused(door("train", *flags, *arguments, f"--workdir={workdir}"), *words)
+  assert_refused(door("train", *flags, *arguments, f"--workdir={workdir}"), *words)
   assert everything(workdir) == before
 
 
 def test_unknown_resolutions_list_the_known_ones(door, tmp_path):
   workdir = tmp_path / "run"
   result = door("train", CONFIG, "--config.model.resolution=48", f"--workdir={workdir}")
-  refused(result, "48", "known: 32, 64, 128, 256")
+  assert_refused(result, "48", "known: 32, 64, 128, 256")
   assert not workdir.exists()
 
 
@@ -230,7 +230,7 @@ def bad_data(tmp_path):
 )
 def test_data_that_cannot_be_trained_on(door, flags, bad_data, tmp_path, which, words):
   result = door("train", *flags, *bad_data[which], f"--workdir={tmp_path / 'run'}")
-  refused(result, *words)
+  assert_refused(result, *words)
   assert not (tmp_path / "run" / "checkpoints").exists()
 
 
@@ -244,7 +244,9 @@ def test_zero_usable_clips(door, flags, bad_data, tmp_path):
 
 def test_bad_data_leaves_no_run_behind(door, flags, bad_data, tmp_path):
   """Or the corrected command, with as many classes as there are, would be refused."""
-  refused(door("train", *flags, *bad_data["labels"], f"--workdir={tmp_path / 'run'}"), "label 9")
+  assert_refused(
+    door("train", *flags, *bad_data["labels"], f"--workdir={tmp_path / 'run'}"), "label 9"
+  )
   assert not (tmp_path / "run" / "config.json").exists()
 
 
@@ -261,7 +263,7 @@ def test_bad_data_leaves_no_run_behind(door, flags, bad_data, tmp_path):
 def test_workdirs_that_cannot_be_written(door, flags, tmp_path, place):
   """The superuser ignores permissions, but not that a file is no folder."""
   (tmp_path / "file").write_text("mine")
-  refused(door("train", *flags, f"--workdir={place and tmp_path / place}"), "workdir")
+  assert_refused(door("train", *flags, f"--workdir={place and tmp_path / place}"), "workdir")
   assert contents(tmp_path) == {"file": b"mine"}
 
 
@@ -269,7 +271,7 @@ def test_outputs_that_cannot_be_written(trained, door, tmp_path):
   (tmp_path / "file").write_text("mine")
   output = tmp_path / "file" / "out"
   result = door("sample", f"--workdir={trained[0]}", f"--output={output}")
-  refused(result, f"cannot write samples to {output}: ", "Not a directory")
+  assert_refused(result, f"cannot write samples to {output}: ", "Not a directory")
   assert contents(tmp_path) == {"file": b"mine"}
 
 
@@ -292,7 +294,7 @@ def test_outputs_that_cannot_be_written(trained, door, tmp_path):
 def test_sampling_refuses_in_one_line_and_writes_nothing(trained, door, tmp_path, arguments, words):
   arguments = [argument.format(tmp=tmp_path) for argument in arguments]
   result = door("sample", f"--workdir={trained[0]}", f"--output={tmp_path / 'out'}", *arguments)
-  refused(result, *words)
+  assert_refused(result, *words)
   assert not list(tmp_path.iterdir())
 
 
@@ -300,7 +302,7 @@ def test_a_run_without_a_checkpoint_cannot_be_sampled(trained, door, tmp_path):
   for name in ("config.json", "data.json"):
     (tmp_path / name).write_bytes((trained[0] / name).read_bytes())
   result = door("sample", f"--workdir={tmp_path}", f"--output={tmp_path / 'out'}")
-  refused(result, "has no checkpoint yet")
+  assert_refused(result, "has no checkpoint yet")
 
 
 @pytest.mark.parametrize("name", ["train", "sample"])

@@ -69,7 +69,7 @@ def forbid(tmp_path):
   return make
 
 
-def refused(result, *words):
+def assert_refused(result, *words):
   """One line on stderr with the words in it, nothing on stdout, exit code 2."""
   assert result.returncode == 2, result.stderr
   assert result.stdout == ""
@@ -96,11 +96,11 @@ def refused(result, *words):
 )
 def test_bad_flags_are_one_line(forbid, arguments, words):
   """And cost no import of JAX."""
-  refused(summarize(*arguments, hidden=forbid("jax", "tensorflow")), *words)
+  assert_refused(summarize(*arguments, hidden=forbid("jax", "tensorflow")), *words)
 
 
 def test_bad_config_found_while_counting_is_one_line():
-  refused(summarize(CONFIG, "--config.model.resolution=48"), "48", "known")
+  assert_refused(summarize(CONFIG, "--config.model.resolution=48"), "48", "known")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_bad_config_found_while_counting_is_one_line():
 )
 def test_broken_config_files_are_one_line(tmp_path, text, words):
   (tmp_path / "mine.py").write_text(text)
-  refused(summarize(f"--config={tmp_path}/mine.py"), *words)
+  assert_refused(summarize(f"--config={tmp_path}/mine.py"), *words)
 
 
 def test_a_fault_inside_a_config_file_shows_where(tmp_path):

@@ -64,7 +64,7 @@ def _program(played, state, count):
   return program.lower(*arguments).compile(), arguments
 
 
-def _compare(played, tolerance):
+def _assert_agreement(played, tolerance):
   state = _settled(played.state)
   results = []
   for count in (1, 8):
@@ -84,11 +84,11 @@ def _compare(played, tolerance):
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("rules", ["replicated", "zero1"])
 def test_float64(tiny_config, game, rules):
-  _compare(game(tiny_config(batch_size=8, precision="float64", sharding=rules)), 1e-9)
+  _assert_agreement(game(tiny_config(batch_size=8, precision="float64", sharding=rules)), 1e-9)
 
 
 def test_float32(tiny_config, game):
-  _compare(game(tiny_config(batch_size=8, precision="float32")), 1e-4)
+  _assert_agreement(game(tiny_config(batch_size=8, precision="float32")), 1e-4)
 
 
 def test_each_device_does_its_share(tiny_config, game):
