@@ -10,4 +10,6 @@ VIDGAN_JAX_DEVICE="${VIDGAN_JAX_DEVICE:-cpu}"
 ruff format --check .
 ruff check .
 export JAX_PLATFORMS="$PLATFORMS"
+# All of them: a process per core, a file at a time; what takes long is XLA's compiling, one thread.
+[ $# -gt 0 ] || set -- --numprocesses=auto --maxprocesses=8 --dist=loadfile
 exec python -m pytest "$@"

@@ -247,7 +247,7 @@ def test_bad_data_leaves_no_run_behind(door, flags, bad_data, tmp_path):
   assert_refused(
     door("train", *flags, *bad_data["labels"], f"--workdir={tmp_path / 'run'}"), "label 9"
   )
-  assert not (tmp_path / "run" / "config.json").exists()
+  assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

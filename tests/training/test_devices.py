@@ -1,5 +1,8 @@
 """One device and eight give the same state."""
 
+import functools
+import types
+
 import jax
 import numpy as np
 import pytest
@@ -53,52 +56,57 @@ def _distances(a, b, tolerance=1.0):
     yield name, np.linalg.norm(np.asarray(leaf, np.float64) - other) / scale
 
 
-def _program(played, state, count):
-  """The iteration compiled for so many devices, and its arguments placed there."""
-  mesh = meshes.make_mesh(jax.devices()[:count])
-  iteration = Iteration(played.gan, played.transforms, played.config, mesh)
-  places = sharding.shardings(state, mesh, played.config.sharding)
-  placed = jax.device_put(state, places)
-  arguments = placed, meshes.put_batch(played.batch, mesh), {}
-  program = jax.jit(iteration.__call__, out_shardings=(places, meshes.replicated(mesh)))
-  return program.lower(*arguments).compile(), arguments
+@pytest.fixture(scope="module")
+def play(tiny_config, game):
+  """A function (precision, devices, rules) that runs one iteration, each combination once.
+
+  Returns the state before and after, the metrics, and XLA's count of one device's work.
+  """
+
+  @functools.cache
+  def run(precision, devices, rules="replicated"):
+    with jax.enable_x64(precision == "float64"):
+      config = tiny_config(batch_size=16, precision=precision, sharding=rules)
+      played = game(config)
+      mesh = meshes.make_mesh(jax.devices()[:devices])
+      iteration = Iteration(played.gan, played.transforms, config, mesh)
+      state = _settled(played.state)
+      places = sharding.shardings(state, mesh, rules)
+      arguments = jax.device_put(state, places), meshes.put_batch(played.batch, mesh), {}
+      program = jax.jit(iteration.__call__, out_shardings=(places, meshes.replicated(mesh)))
+      program = program.lower(*arguments).compile()
+      after, metrics = program(*arguments)
+      return types.SimpleNamespace(
+        before=state, after=after, metrics=metrics, work=program.cost_analysis()["flops"]
+      )
+
+  return run
 
 
-def _assert_agreement(played, tolerance):
-  state = _settled(played.state)
-  results = []
-  for count in (1, 8):
-    program, arguments = _program(played, state, count)
-    results.append(program(*arguments))
-  (one, metrics), (eight, _) = results
-  assert float(metrics["finite"]) == 1
-  assert len(jax.tree.leaves(eight)[0].devices()) == 8
-  parts = [leaf.addressable_shards[0].data.size < leaf.size for leaf in jax.tree.leaves(eight)]
-  assert any(parts) == (played.config.sharding == "zero1")
-  worst = {n: d for n, d in _distances(one, eight, tolerance) if not d <= tolerance}
+@pytest.mark.parametrize(
+  ("precision", "rules", "tolerance"),
+  [
+    ("float64", "replicated", 1e-9),
+    ("float64", "zero1", 1e-9),
+    ("float32", "replicated", 1e-4),
+  ],
+)
+def test_one_device_and_eight_agree(play, precision, rules, tolerance):
+  one, eight = play(precision, 1), play(precision, 8, rules)
+  leaves = jax.tree.leaves(eight.after)
+  assert float(one.metrics["finite"]) == 1 and len(leaves[0].devices()) == 8
+  parts = [leaf.addressable_shards[0].data.size < leaf.size for leaf in leaves]
+  assert any(parts) == (rules == "zero1")
+  worst = {n: d for n, d in _distances(one.after, eight.after, tolerance) if not d <= tolerance}
   assert not worst, worst
-  moved = dict(_distances(jax.tree.map(np.asarray, state), one))
+  moved = dict(_distances(one.before, one.after))
   assert max(moved.values()) > 1e-2  # the iteration did something
 
 
-@pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("rules", ["replicated", "zero1"])
-def test_float64(tiny_config, game, rules):
-  _assert_agreement(game(tiny_config(batch_size=8, precision="float64", sharding=rules)), 1e-9)
-
-
-def test_float32(tiny_config, game):
-  _assert_agreement(game(tiny_config(batch_size=8, precision="float32")), 1e-4)
-
-
-def test_each_device_does_its_share(tiny_config, game):
-  # Work that follows the batch, in both updates; what follows the parameters stays whole.
-  played = game(tiny_config(batch_size=64, precision="float32"))
-  work = {}
-  for count in (1, 8):
-    program, _ = _program(played, played.state, count)
-    work[count] = program.cost_analysis()["flops"]
-  assert work[8] < 0.2 * work[1], work
+def test_each_device_does_its_share(play):
+  # Not an eighth: what follows the parameters, not the batch, is done on every device.
+  one, eight = play("float32", 1).work, play("float32", 8).work
+  assert eight < 0.25 * one, (one, eight)
 
 
 def test_batch_must_divide_among_the_devices():

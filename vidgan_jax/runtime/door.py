@@ -83,7 +83,8 @@ def _parse(argv):
     if any(frame.name == "get_config" for frame in traceback.extract_tb(error.__traceback__)):
       raise
     given = [option for option in options if re.match(r"--?\w+\.", option)]
-    reason = str(error).strip("\"'")
+    # A KeyError's str is the repr of its message.
+    reason = str(error.args[0] if error.args else error)
     if not given:
       raise UserError(f"cannot read the config file: {reason}") from error
     raise UserError(f"unknown config field: {reason} (given {' '.join(given)})") from error

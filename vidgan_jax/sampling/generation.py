@@ -10,7 +10,7 @@ from tqdm import tqdm
 from vidgan_jax.layers import normalization
 from vidgan_jax.runtime.errors import UserError
 
-_PATIENCE = 2  # seconds without a progress bar
+_PATIENCE = 2  # seconds without a progress bar; none where stderr is no terminal
 
 
 def to_uint8(clip):
@@ -124,7 +124,9 @@ def standing_statistics(
     return variables
   frames = frames or gan.frames
   total = None
-  for index in tqdm(range(passes), desc="batch statistics", leave=False, delay=_PATIENCE):
+  for index in tqdm(
+    range(passes), desc="batch statistics", leave=False, delay=_PATIENCE, disable=None
+  ):
     moments = _moments(
       gan, variables, jax.random.fold_in(key, index), batch_size, frames, float(truncation), context
     )
@@ -153,7 +155,9 @@ def in_batches(gan, variables, latents, inputs, *, frames: int | None = None, ba
   batch_size = min(batch_size, count)
   clips = []
   begins = range(0, count, batch_size)
-  for begin in tqdm(begins, desc="drawing", unit="batch", leave=False, delay=_PATIENCE):
+  for begin in tqdm(
+    begins, desc="drawing", unit="batch", leave=False, delay=_PATIENCE, disable=None
+  ):
     index = np.minimum(np.arange(begin, begin + batch_size), count - 1)
     take = lambda tree, index=index: jax.tree.map(lambda a: jnp.asarray(a)[index], tree)
     clips.append(np.asarray(generate(gan, variables, take(latents), take(inputs), frames)))

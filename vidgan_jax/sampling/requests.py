@@ -76,6 +76,8 @@ def fulfil(request: Request, report=print) -> list[str]:
   weights = "moving average" if request.use_ema else "live weights"
   with files.new_output(request.output, request.overwrite) as folder:
     report(f"drawing {len(drawn)} clips at iteration {run.step} ({weights})")
+    if (request.frames or 0) > gan.frames:
+      report(f"{request.frames} frames: trained on {gan.frames}, what follows is extrapolated")
     try:
       clips = run.generate(latents, drawn, batch_size=request.batch_size, **options)
     except jax.errors.JaxRuntimeError as error:

@@ -1,5 +1,6 @@
 """The training loop: look at the old state, save, take the next batch, step."""
 
+import contextlib
 import functools
 import json
 import os
@@ -170,17 +171,24 @@ class Trainer:
     self.gan = registry.build(config)
     self.transforms = optimizers.build(config, self.gan.discriminators)
     self.like = states.abstract(self.gan, self.transforms, config.seed, self.mesh, config.sharding)
+    made = not pathlib.Path(workdir).exists()
     self.workdir = prepare_workdir(workdir, config)
     self.checkpoints = Checkpoints(
       self.workdir / states.CHECKPOINTS, config.checkpoints_kept, report=report
     )
-    self.source = source or build_source(
-      config.data,
-      frames=self.gan.frames,
-      resolution=self.gan.resolution,
-      num_classes=self.gan.num_classes,
-      report=report,
-    )
+    try:
+      self.source = source or build_source(
+        config.data,
+        frames=self.gan.frames,
+        resolution=self.gan.resolution,
+        num_classes=self.gan.num_classes,
+        report=report,
+      )
+    except UserError:
+      if made:  # for nothing
+        with contextlib.suppress(OSError):
+          self.workdir.rmdir()
+      raise
     description = _check_data(self.workdir, self.source, bool(self.checkpoints.steps()))
     self.frozen = states.frozen_variables(self.gan, self.mesh, report)
     # Only now: where the data is refused, no run is left behind that a corrected command meets.

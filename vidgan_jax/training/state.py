@@ -149,7 +149,8 @@ def load(workdir, step: int | None = None, *, mesh=None, report=print):
   try:
     config = configuration.from_json(path.read_text())
   except (OSError, ValueError) as error:
-    raise UserError(f"no run in {workdir}: {error}") from error
+    reason = getattr(error, "strerror", None) or error
+    raise UserError(f"no run in {workdir}: {CONFIG}: {reason}") from error
   gan = registry.build(config)
   mesh = mesh or meshes.make_mesh(jax.devices()[:1])
   like = abstract(gan, transforms.build(config, gan.discriminators), config.seed, mesh)
