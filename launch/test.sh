@@ -11,5 +11,6 @@ ruff format --check .
 ruff check .
 export JAX_PLATFORMS="$PLATFORMS"
 # All of them: a process per core, a file at a time; what takes long is XLA's compiling, one thread.
-[ $# -gt 0 ] || set -- --numprocesses=auto --maxprocesses=8 --dist=loadfile
+# In the order of tests/conftest.py: the longest files first.
+[ $# -gt 0 ] || set -- --numprocesses=auto --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 exec python -m pytest "$@"
