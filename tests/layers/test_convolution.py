@@ -1,10 +1,12 @@
 import functools
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vidgan_jax.layers import convolution
 from vidgan_jax.layers.convolution import (
   Conv,
   Dense,
@@ -17,7 +19,15 @@ from vidgan_jax.layers.convolution import (
   upsampled_convolution,
 )
 from vidgan_jax.layers.settings import LayerSettings
+from vidgan_jax.runtime import flops
 from vidgan_jax.runtime.errors import UserError
+
+
+@pytest.fixture(params=["cpu", "accelerator"])
+def device(request, monkeypatch):
+  """The forms that are chosen on a CPU, and those for GPU and TPU."""
+  monkeypatch.setattr(convolution, "_on_cpu", lambda: request.param == "cpu")
+  return request.param
 
 
 def applied(module, params, *arguments):
@@ -104,7 +114,7 @@ def gradients_with_and_without_savings(form, x, kernel, normal):
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 5, 3), (2, 1, 1, 3, 3)])
 @pytest.mark.parametrize("window", [(3, 3), (1, 1)])
-def test_upsampling_savings_are_exact(x64, normal, assert_close, window, shape):
+def test_upsampling_savings_are_exact(device, x64, normal, assert_close, window, shape):
   x, kernel = normal(shape), normal((*window, shape[-1], 4), 1)
   assert_close(*gradients_with_and_without_savings(upsampled_convolution, x, kernel, normal))
 
@@ -112,51 +122,93 @@ def test_upsampling_savings_are_exact(x64, normal, assert_close, window, shape):
 @pytest.mark.parametrize(
   ("window", "shape"), [((3, 3), (2, 3, 4, 5, 3)), ((3, 3, 3), (2, 1, 4, 5, 4))]
 )
-def test_savings_on_few_channels_are_exact(x64, normal, assert_close, window, shape):
+def test_savings_on_few_channels_are_exact(device, x64, normal, assert_close, window, shape):
   x, kernel = normal(shape), normal((*window, shape[-1], 5), 1)
   assert_close(*gradients_with_and_without_savings(same_convolution, x, kernel, normal))
 
 
 @pytest.mark.parametrize(("window", "pool", "shape"), POOLINGS)
-def test_pooling_savings_are_exact(x64, normal, assert_close, window, pool, shape):
+def test_pooling_savings_are_exact(device, x64, normal, assert_close, window, pool, shape):
   x, kernel = normal(shape), normal((*window, shape[-1], 4), 1)
   form = lambda x, kernel, savings: pooled_convolution(x, kernel, pool, savings=savings)
   assert_close(*gradients_with_and_without_savings(form, x, kernel, normal))
 
 
+@pytest.mark.parametrize(
+  ("window", "shape", "features", "padding"),
+  [
+    ((3, 3), (2, 3, 5, 4, 3), 4, "SAME"),
+    ((3, 3), (2, 3, 5, 4, 5), 2, "SAME"),  # narrower behind than before
+    ((2, 2), (3, 5, 4, 3), 3, ((1, 0), (0, 1))),
+    ((2, 2), (3, 5, 4, 6), 2, ((1, 0), (0, 1))),
+    ((2, 2), (3, 5, 6, 2), 4, "VALID"),
+    ((3, 3), (2, 2, 2, 5), 4, "SAME"),  # few pixels
+    ((3, 3), (2, 1, 1, 2), 4, "SAME"),
+    ((1, 1), (2, 5, 6, 4), 3, "SAME"),
+    ((3, 3, 3), (2, 3, 5, 4, 3), 4, "SAME"),
+    ((2, 2, 2), (2, 3, 5, 4, 4), 3, "VALID"),
+    ((2, 2, 2), (1, 3, 3, 3, 4), 4, "VALID"),
+  ],
+)
+def test_products_are_the_convolution(x64, normal, assert_close, window, shape, features, padding):
+  """With its gradient, and the gradient of a gradient's norm (as R1 takes it)."""
+  x, kernel = normal(shape), normal((*window, shape[-1], features), 1)
+
+  def everything(savings):
+    def scalar(x, kernel):
+      out = convolve(x, kernel, padding=padding, savings=savings)
+      return jnp.sum(out * factors.reshape(out.shape)), out
+
+    def penalty(x, kernel):
+      squared = lambda x, kernel: jnp.sum(
+        jnp.sin(convolve(x, kernel, padding=padding, savings=savings))
+      )
+      by_x, by_kernel = jax.grad(squared, argnums=(0, 1))(x, kernel)
+      return jnp.sum(by_x**2) + jnp.sum(by_kernel**2)
+
+    size = jax.eval_shape(functools.partial(convolve, padding=padding), x, kernel).size
+    factors = normal((size,), 2)
+    first = jax.jit(jax.grad(scalar, argnums=(0, 1), has_aux=True))(x, kernel)
+    return first, jax.jit(jax.grad(penalty, argnums=(0, 1)))(x, kernel)
+
+  assert_close(everything(True), everything(False))
+
+
 def convolutions(program):
-  """Multiplications and input dilation of every convolution in a program."""
+  """The parameters of every convolution in a program and in the functions inside it."""
   found = []
-  for equation in program.jaxpr.eqns:
+  for equation in program.eqns:
     if equation.primitive.name == "conv_general_dilated":
-      kernel, layout = equation.invars[1].aval, equation.params["dimension_numbers"].rhs_spec
-      per_output = kernel.size // kernel.shape[layout[0]]
-      found.append((per_output * equation.outvars[0].aval.size, equation.params["lhs_dilation"]))
+      found.append(equation.params)
+    for inner in jax.extend.core.jaxprs_in_params(equation.params):
+      found += convolutions(inner)
   return found
 
 
-def test_savings_multiply_less_and_never_dilate(normal):
+def test_savings_multiply_less_and_never_dilate(device, normal):
   """Upsampled 36 -> 16 products per input pixel, pooled 36 -> 16 and 216 -> 64 per output."""
   x = normal((2, 8, 8, 8, 5)).astype(np.float32)
   flat, deep = normal((3, 3, 5, 4)).astype(np.float32), normal((3, 3, 3, 5, 4)).astype(np.float32)
   pixels, widths = 2 * 8**3, 5 * 4
-  for form, plain, saved in [
-    (lambda s: upsampled_convolution(x, flat, savings=s), 36 * pixels, 16 * pixels),
-    (lambda s: pooled_convolution(x, flat, (2, 2), savings=s), 9 * pixels, 4 * pixels),
-    (lambda s: pooled_convolution(x, deep, (2, 2, 2), savings=s), 27 * pixels, 8 * pixels),
+  for form, kernel, plain, saved in [
+    (lambda k, s: upsampled_convolution(x, k, savings=s), flat, 36 * pixels, 16 * pixels),
+    (lambda k, s: pooled_convolution(x, k, (2, 2), savings=s), flat, 9 * pixels, 4 * pixels),
+    (lambda k, s: pooled_convolution(x, k, (2, 2, 2), savings=s), deep, 27 * pixels, 8 * pixels),
   ]:
     for savings, expected in ((False, plain), (True, saved)):
-      found = convolutions(jax.make_jaxpr(lambda f=form, s=savings: f(s))())
-      assert sum(products for products, _ in found) == expected * widths
-      assert all(set(dilation) == {1} for _, dilation in found)
+      apply = lambda k, form=form, s=savings: form(k, s)
+      assert flops.count(apply, kernel) == 2 * expected * widths
+      program = jax.make_jaxpr(apply)(kernel).jaxpr
+      assert all(set(found["lhs_dilation"]) == {1} for found in convolutions(program))
 
 
-def test_few_channels_are_gathered_into_one_product():
+def test_few_channels_are_gathered_into_one_product(monkeypatch):
   """Only with savings, and only for a video's channels or a few more."""
+  monkeypatch.setattr(convolution, "_on_cpu", lambda: False)
   for channels, savings, expected in [(3, True, 0), (3, False, 1), (5, True, 1)]:
     x, kernel = jnp.zeros((1, 4, 4, channels)), jnp.zeros((3, 3, channels, 4))
     form = functools.partial(same_convolution, savings=savings)
-    assert len(convolutions(jax.make_jaxpr(form)(x, kernel))) == expected
+    assert len(convolutions(jax.make_jaxpr(form)(x, kernel).jaxpr)) == expected
 
 
 def test_average_pool_equals_numpy(x64, normal, reference, assert_close):

@@ -8,8 +8,12 @@ an interleave (36 products per input pixel become 16); a 3x3 (3x3x3) convolution
 pooling is one 4x4 (4x4x4) convolution with stride 2 (36 -> 16 per output, 216 -> 64); a 1x1
 convolution commutes with both. Kernels are folded in the parameters' type. No form needs a
 transposed or dilated convolution, whose gradients are slow in XLA.
+
+On CPU there is one more: XLA takes the gradient by a kernel as a convolution with a window as large
+as the map, at an eighth to a half of the speed of the matrix products that it is a sum of.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -24,9 +28,10 @@ from vidgan_jax.layers.settings import LayerSettings, kernel_initializer
 
 _SPATIAL = "DHW"
 _FEW_CHANNELS = 4
+_FEW_PIXELS = 16
 
 
-def convolve(x, kernel, *, strides=1, padding="SAME", precision=None):
+def convolve(x, kernel, *, strides=1, padding="SAME", savings: bool = False, precision=None):
   """Convolves [..., *spatial, in] with `kernel` [*window, in, out], leading axes as batch.
 
   Args:
@@ -34,26 +39,96 @@ def convolve(x, kernel, *, strides=1, padding="SAME", precision=None):
     kernel: cast to the type of `x`.
     strides: one number or one per window axis.
     padding: "SAME", "VALID" or explicit (low, high) pairs.
+    savings: on CPU, take the kernel's gradient by matrix products; such a convolution has no
+      forward-mode derivative. No difference elsewhere, nor with strides.
     precision: see `jax.lax.Precision`.
 
   Returns:
     [..., *spatial', out] in the type of `x`.
   """
   rank = kernel.ndim - 2
-  lead = x.shape[: x.ndim - rank - 1]
-  folded = x.reshape(math.prod(lead), *x.shape[len(lead) :])
-  axes = _SPATIAL[-rank:]
-  layout = (f"N{axes}C", f"{axes}IO", f"N{axes}C")
+  lead, spatial = x.shape[: x.ndim - rank - 1], x.shape[-rank - 1 : -1]
+  folded, kernel = x.reshape(math.prod(lead), *x.shape[len(lead) :]), kernel.astype(x.dtype)
   strides = (strides,) * rank if isinstance(strides, int) else tuple(strides)
-  out = jax.lax.conv_general_dilated(
-    folded,
-    kernel.astype(x.dtype),
-    strides,
-    padding,
-    dimension_numbers=layout,
-    precision=precision,
-  )
+  if savings and set(strides) == {1} and _on_cpu():
+    if isinstance(padding, str):
+      padding = jax.lax.padtype_to_pads(spatial, kernel.shape[:rank], strides, padding)
+    out = _by_products(folded, kernel, tuple(map(tuple, padding)), precision)
+  else:
+    out = _convolution(folded, kernel, strides, padding, precision)
   return out.reshape(*lead, *out.shape[1:])
+
+
+def _on_cpu() -> bool:
+  """Whether what is traced now is meant for a CPU."""
+  return jax.default_backend() == "cpu"
+
+
+def _convolution(x, kernel, strides, padding, precision):
+  axes = _SPATIAL[-(kernel.ndim - 2) :]
+  layout = (f"N{axes}C", f"{axes}IO", f"N{axes}C")
+  return jax.lax.conv_general_dilated(
+    x, kernel, strides, padding, dimension_numbers=layout, precision=precision
+  )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _by_products(x, kernel, padding, precision):
+  """A convolution of x [N, *spatial, in] as matrix products where they are the faster form."""
+  window = kernel.shape[:-2]
+  taps = kernel.reshape(-1, *kernel.shape[-2:])
+  if math.prod(x.shape[1:-1]) <= _FEW_PIXELS:
+    patches = jnp.concatenate(_shifts(x, window, padding), axis=-1)
+    return _product(patches, taps.reshape(-1, taps.shape[-1]), precision).astype(x.dtype)
+  if len(window) == 3:
+    shifts = _shifts(x, window, padding)
+    total = sum(_product(s, tap, precision) for s, tap in zip(shifts, taps, strict=True))
+    return total.astype(x.dtype)
+  return _convolution(x, kernel, (1,) * len(window), padding, precision)
+
+
+def _by_products_backward(padding, precision, residuals, cotangent):
+  x, kernel = residuals
+  *window, inputs, outputs = kernel.shape
+  back = tuple(
+    (size - 1 - low, size - 1 - high) for size, (low, high) in zip(window, padding, strict=True)
+  )
+  mirrored = jnp.flip(kernel, tuple(range(len(window)))).swapaxes(-1, -2)
+  by_x = _by_products(cotangent, mirrored, back, precision)
+  flat = lambda a: a.reshape(-1, a.shape[-1])
+  product = lambda a, b: _product(flat(a).T, flat(b), precision)
+  if outputs < inputs:  # the narrower of the two is shifted
+    shifts = reversed(_shifts(cotangent, window, back))
+    by_kernel = product(x, jnp.concatenate([*shifts], axis=-1))
+    by_kernel = jnp.moveaxis(by_kernel.reshape(inputs, *window, outputs), 0, -2)
+  else:
+    by_kernel = jnp.stack([product(shift, cotangent) for shift in _shifts(x, window, padding)])
+  return by_x, by_kernel.reshape(kernel.shape).astype(kernel.dtype)
+
+
+_by_products.defvjp(
+  lambda x, kernel, padding, precision: (
+    _by_products(x, kernel, padding, precision),
+    (x, kernel),
+  ),
+  _by_products_backward,
+)
+
+
+def _product(a, b, precision):
+  """A matrix product summed, and left, in float32 at least."""
+  wide = jnp.promote_types(jnp.float32, a.dtype)
+  return jnp.dot(a, b, precision=precision, preferred_element_type=wide)
+
+
+def _shifts(x, window, padding):
+  """What each tap of a window sees of x [N, *spatial, C]: one [N, *spatial', C] for each."""
+  padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+  sizes = [n - w + 1 for n, w in zip(padded.shape[1:-1], window, strict=True)]
+  return [
+    padded[(slice(None), *[slice(o, o + n) for o, n in zip(offset, sizes, strict=True)])]
+    for offset in itertools.product(*map(range, window))
+  ]
 
 
 def upsample_nearest(x):
@@ -99,7 +174,7 @@ def upsampled_convolution(x, kernel, *, savings: bool, precision=None):
   if not savings:
     return convolve(upsample_nearest(x), kernel, precision=precision)
   if kernel.shape[:2] == (1, 1):
-    return upsample_nearest(convolve(x, kernel, precision=precision))
+    return upsample_nearest(convolve(x, kernel, savings=True, precision=precision))
   *lead, height, width, _ = x.shape
   features = kernel.shape[-1]
   # Output row 2i sees rows i-1 (tap 0) and i (taps 1, 2); row 2i+1 sees i (0, 1) and i+1 (2).
@@ -109,7 +184,7 @@ def upsampled_convolution(x, kernel, *, savings: bool, precision=None):
   for a, row in enumerate(_halve(kernel, 0)):
     for b, phase in enumerate(_halve(row, 1)):
       padding = ((1 - a, a), (1 - b, b))
-      phases.append(convolve(x, phase, padding=padding, precision=precision))
+      phases.append(convolve(x, phase, padding=padding, savings=True, precision=precision))
   out = jnp.stack(phases, axis=-2).reshape(*lead, height, width, 2, 2, features)
   out = jnp.moveaxis(out, -3, -4)  # [..., H, 2, W, 2, features]
   return out.reshape(*lead, 2 * height, 2 * width, features)
@@ -132,15 +207,12 @@ def same_convolution(x, kernel, *, savings: bool, precision=None):
   """
   rank = kernel.ndim - 2
   if not savings or kernel.shape[-2] > _FEW_CHANNELS or math.prod(kernel.shape[:-2]) == 1:
-    return convolve(x, kernel, precision=precision)
-  lead, spatial = x.shape[: x.ndim - rank - 1], x.shape[-rank - 1 : -1]
-  padded = jnp.pad(x, ((0, 0),) * len(lead) + ((1, 1),) * rank + ((0, 0),))
-  patches = [
-    padded[(..., *[slice(o, o + n) for o, n in zip(offset, spatial, strict=True)], slice(None))]
-    for offset in itertools.product(range(3), repeat=rank)
-  ]
+    return convolve(x, kernel, savings=savings, precision=precision)
+  lead = x.shape[: x.ndim - rank - 1]
+  folded = x.reshape(math.prod(lead), *x.shape[len(lead) :])
+  patches = jnp.concatenate(_shifts(folded, kernel.shape[:-2], ((1, 1),) * rank), axis=-1)
   flat = kernel.reshape(-1, kernel.shape[-1]).astype(x.dtype)
-  return jnp.dot(jnp.concatenate(patches, axis=-1), flat, precision=precision)
+  return jnp.dot(patches, flat, precision=precision).reshape(*x.shape[:-1], -1)
 
 
 def pooled_convolution(x, kernel, pool: Sequence[int], *, savings: bool, precision=None):
@@ -154,7 +226,7 @@ def pooled_convolution(x, kernel, pool: Sequence[int], *, savings: bool, precisi
   if not savings or not set(factors) <= {1, 2}:  # what follows folds pairs
     return average_pool(convolve(x, kernel, precision=precision), factors)
   if all(window == 1 for window in kernel.shape[:-2]):
-    return convolve(average_pool(x, factors), kernel, precision=precision)
+    return convolve(average_pool(x, factors), kernel, savings=True, precision=precision)
   padding = []
   for axis, (size, factor) in enumerate(zip(spatial, factors, strict=True)):
     if factor == 1:
@@ -167,15 +239,41 @@ def pooled_convolution(x, kernel, pool: Sequence[int], *, savings: bool, precisi
     widths[axis] = (1, 0)
     kernel = 0.5 * (first + jnp.pad(kernel, widths))
     padding.append((1, 1 - size % 2))
-  if rank == 2:
-    return convolve(x, kernel, strides=factors, padding=padding, precision=precision)
-  # In 3-D the gradient of a strided convolution is slow on CPU (20 times) and treacherous on GPU:
-  # every 2x2x2 cell becomes channels instead, and the window shrinks with it.
-  lead = x.ndim - rank - 1
-  x = jnp.pad(x, ((0, 0),) * lead + tuple(padding) + ((0, 0),))
-  x = _space_to_depth(x, factors, lead)
+  padding = tuple(padding)
+  lead = x.shape[: x.ndim - rank - 1]
+  folded = x.reshape(math.prod(lead), *x.shape[len(lead) :])
+  if rank == 3:
+    out = _strided_by_cells(folded, kernel, factors, padding, precision)
+  elif _on_cpu():
+    out = _strided(folded, kernel.astype(x.dtype), factors, padding, precision)
+  else:
+    out = _convolution(folded, kernel.astype(x.dtype), factors, padding, precision)
+  return out.reshape(*lead, *out.shape[1:])
+
+
+def _strided_by_cells(x, kernel, factors, padding, precision):
+  """A strided convolution of x [N, *spatial, in] without strides: cells become channels.
+
+  The gradient of a strided convolution is slow on CPU (in 3-D 20 times) and in 3-D treacherous on
+  GPU. The window shrinks with the cells.
+  """
+  x = _space_to_depth(jnp.pad(x, ((0, 0), *padding, (0, 0))), factors, 1)
   kernel = _space_to_depth(kernel[None], factors, 1, merge=2)[0]
-  return convolve(x, kernel, padding="VALID", precision=precision)
+  return convolve(x, kernel, padding="VALID", savings=True, precision=precision)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _strided(x, kernel, factors, padding, precision):
+  """A strided convolution forward, `_strided_by_cells` backward."""
+  return _convolution(x, kernel, factors, padding, precision)
+
+
+def _strided_backward(factors, padding, precision, residuals, cotangent):
+  by_cells = lambda x, kernel: _strided_by_cells(x, kernel, factors, padding, precision)
+  return jax.vjp(by_cells, *residuals)[1](cotangent)
+
+
+_strided.defvjp(lambda x, kernel, *how: (_strided(x, kernel, *how), (x, kernel)), _strided_backward)
 
 
 def _space_to_depth(x, factors, lead: int, merge: int = 1):

@@ -100,7 +100,9 @@ class ConvGRU(nn.Module):
     declare = lambda name, window, width: Weights(
       (window, window, width, features), settings, name=name
     )()
-    conv = lambda a, kernel: convolve(a, kernel, precision=settings.precision)
+    conv = lambda a, kernel: convolve(
+      a, kernel, savings=settings.savings, precision=settings.precision
+    )
     cast = lambda bias: bias.astype(x.dtype)
     rho = ACTIVATIONS[self.activation]
     reset_kernel, reset_bias = declare("reset", 3, both)
@@ -177,7 +179,7 @@ class _Recurrence:
     return jax.lax.scan(function, carry, xs, length=self.frames, unroll=unroll, reverse=reverse)
 
   def _conv(self, x, kernel):
-    return convolve(x, kernel, precision=self.precision)
+    return convolve(x, kernel, savings=True, precision=self.precision)
 
   def _conv_back(self, cotangent, kernel):
     """The gradient of `_conv` by its input."""
