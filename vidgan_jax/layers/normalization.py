@@ -1,8 +1,8 @@
 """Batch normalisation of clips, plain and class-conditional.
 
 Activations are [B, T, H, W, C]. Statistics are taken over B, H and W for each time step, so that
-nothing passes between frames (DVD-GAN A.2), or over T as well ("shared"). Under `jax.jit` with the
-batch sharded over devices they are statistics of the whole batch.
+nothing passes between frames (DVD-GAN A.2), or over T as well ("shared"). With the
+batch split over devices they are statistics of the whole batch (`runtime.mesh`).
 
 With `train=True` a layer normalises by the batch's own moments and reports them in the collection
 "batch_stats"; with `train=False` it normalises by the moments found there. The layer keeps no
@@ -16,6 +16,7 @@ from flax import linen as nn
 
 from vidgan_jax.layers.convolution import Dense
 from vidgan_jax.layers.settings import LayerSettings
+from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.errors import UserError
 
 COLLECTION = "batch_stats"
@@ -52,8 +53,9 @@ def _moments(module, x, statistics, train):
   else:
     values = x.astype(wide)
     # Both sums in one pass over x: the network's speed is bound by how often x is read.
-    mean = jnp.mean(values, axes)
-    variance = jnp.maximum(jnp.mean(jnp.square(values), axes) - jnp.square(mean), 0)
+    sums = jnp.mean(values, axes), jnp.mean(jnp.square(values), axes)
+    mean, square = meshes.mean_over_devices(sums)
+    variance = jnp.maximum(square - jnp.square(mean), 0)
     if module.is_mutable_collection(COLLECTION):
       module.put_variable(COLLECTION, "mean", mean)
       module.put_variable(COLLECTION, "variance", variance)

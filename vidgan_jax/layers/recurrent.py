@@ -20,6 +20,7 @@ from flax import linen as nn
 
 from vidgan_jax.layers.convolution import Weights, convolve
 from vidgan_jax.layers.settings import LayerSettings
+from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.errors import UserError
 
 ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh}
@@ -75,6 +76,7 @@ class ConvGRU(nn.Module):
     if initial_state is not None:
       state = initial_state.astype(x.dtype)
     prepared, inputs = self._prepare(x)
+    state = meshes.like_devices(state, x)
     if not constant:
       inputs = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 0), inputs)
     unroll = frames <= UNROLL_UP_TO if self.unroll is None else self.unroll
@@ -227,7 +229,7 @@ class _Recurrence:
 
     d_state, found = self._scan(
       step,
-      jnp.zeros_like(kept["after"][0]),
+      meshes.like_devices(jnp.zeros_like(kept["after"][0]), cotangents),
       (cotangents, kept, None if self.constant else inputs),
       reverse=True,
     )

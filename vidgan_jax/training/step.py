@@ -177,10 +177,22 @@ class Iteration:
     context = Context(state.step, frozen)
     latents = self._split(self.gan.latents(key(streams.LATENTS), size))
     inputs = self._split(self.gan.generated_inputs(key(streams.INPUTS), batch, context))
-    samples, reported = self.gan.generate(
-      use.variables(weights), latents, inputs, key(streams.NOISE_GENERATOR), True
+
+    def network(variables, given, noise):
+      return self.gan.generate(variables, *given, noise, True)
+
+    samples, reported = meshes.on_each_device(network, self.mesh)(
+      use.variables(weights), (latents, inputs), key(streams.NOISE_GENERATOR)
     )
-    return Side(inputs=inputs, samples=self._split(samples), latents=latents), reported
+    return Side(inputs=inputs, samples=samples, latents=latents), reported
+
+  def _discriminate(self, name, variables, view, noise):
+    """Returns scores and reported collections of one discriminator."""
+
+    def network(variables, view, noise):
+      return self.gan.discriminate(name, variables, view, noise)
+
+    return meshes.on_each_device(network, self.mesh)(variables, view, noise)
 
   def _real(self, state, batch, frozen, microstep):
     key, context = self._key(streams.REAL, state, microstep), Context(state.step, frozen)
@@ -202,7 +214,7 @@ class Iteration:
 
     def loss(weights):
       def score(name, view):
-        return gan.discriminate(name, uses[name].variables(weights[name]), view, noise)
+        return self._discriminate(name, uses[name].variables(weights[name]), view, noise)
 
       real_scores, fake_scores, reported = {}, {}, {}
       for name in weights:
@@ -263,7 +275,8 @@ class Iteration:
       views = gan.views(key(streams.VIEWS_GENERATED), fake.samples, fake.inputs, context)
       noise = key(streams.NOISE_DISCRIMINATOR)
       scores = {
-        name: gan.discriminate(name, uses[name].variables(), views[name], noise)[0] for name in uses
+        name: self._discriminate(name, uses[name].variables(), views[name], noise)[0]
+        for name in uses
       }
       fake = fake.replace(scores=scores)
       parts = gan.generator_losses(fake, real, context)

@@ -1,0 +1,57 @@
+"""What eight devices tell each other in one iteration, counted in the compiled program."""
+
+import jax
+import pytest
+
+from vidgan_jax.analysis.collectives import collectives
+from vidgan_jax.models import registry
+from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.training import loop, optimizers, state
+from vidgan_jax.training.step import Iteration
+
+
+def _elements(tree):
+  return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+@pytest.fixture(scope="module")
+def compile_for_eight(tiny_config):
+  """A function (rules) that compiles the loop's program; returns state, program, config."""
+
+  def build(rules):
+    config = tiny_config(
+      batch_size=8,
+      sharding=rules,
+      **{"model.generator.channels": 16, "model.discriminator.channels": 16},
+    )
+    gan = registry.build(config)
+    transforms = optimizers.build(config, gan.discriminators)
+    mesh = meshes.make_mesh()
+    like = state.abstract(gan, transforms, config.seed, mesh, rules)
+    iteration = Iteration(gan, transforms, config, mesh)
+    program, _ = loop._compiled(iteration, like, config, mesh, {})
+    return like, program, config
+
+  return build
+
+
+def test_replicated_state_needs_sums_of_gradients_and_statistics_alone(compile_for_eight):
+  like, program, config = compile_for_eight("replicated")
+  found = collectives(program)
+  assert {c.kind for c in found} == {"all-reduce"}, [c for c in found if c.kind != "all-reduce"]
+  discriminators = _elements([network.params for network in like.discriminators.values()])
+  steps = config.model.discriminator_steps
+  gradients = 4 * (steps * discriminators + _elements(like.generator.params))
+  # Two moments of each layer in every generation, and their two cotangents in the G update.
+  statistics = 4 * (steps + 2) * _elements(like.generator.batch_stats)
+  total = sum(c.bytes for c in found)
+  if __import__("os").environ.get("DUMP"):
+    for c in sorted(found, key=lambda c: -c.bytes): print(c.bytes, len(c.arrays), c.source, c.arrays[:3])
+    print(total, gradients, statistics)
+  assert 0.98 * gradients < total <= 1.02 * (gradients + statistics), (total, gradients, statistics)
+
+def test_zero(compile_for_eight):
+  like, program, config = compile_for_eight("zero1")
+  found = collectives(program)
+  for c in sorted(found, key=lambda c: -c.bytes): print(c.kind, c.bytes, len(c.arrays), c.source, c.arrays[:3])
+  assert 0
