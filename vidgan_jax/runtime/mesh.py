@@ -32,31 +32,60 @@ def split_batch(array, mesh):
   return jax.lax.with_sharding_constraint(array, batch_sharding(mesh))
 
 
+def spread(tree, places):
+  """Gives every device a copy of its own of arrays that are whole or in parts.
+
+  Args:
+    tree: of arrays.
+    places: the `NamedSharding` of each: whole, or split over the devices along one axis.
+
+  Returns:
+    arrays [devices, ...], a copy on each device, for `on_each_device`.
+
+  The gradient by a copy stays on its device. Here, where copies are made, gradients are summed over
+  the devices: once for each array, however often and in whatever folded form a network uses it,
+  and into parts where the array lies in parts. Left to the compiler, each use has a sum of its own:
+  twelve for a recurrent kernel, and 16 numbers for 9 of a folded one.
+  """
+  leaves, structure = jax.tree.flatten(tree)
+  places = structure.flatten_up_to(places)
+  mesh, specs = places[0].mesh, [place.spec for place in places]
+
+  def copy(*parts):
+    return tuple(_whole_copy(part, spec)[None] for part, spec in zip(parts, specs, strict=True))
+
+  copies = jax.shard_map(
+    copy, mesh=mesh, in_specs=tuple(specs), out_specs=(PartitionSpec(DATA),) * len(specs)
+  )(*leaves)
+  return structure.unflatten(copies)
+
+
+def _whole_copy(part, spec):
+  for axis, name in enumerate(spec):
+    if name == DATA:
+      return jax.lax.all_gather(part, DATA, axis=axis, tiled=True)
+  return jax.lax.pcast(part, DATA, to="varying")
+
+
 def on_each_device(function, mesh):
   """Runs `function(weights, split, whole)` on each device with its own part of the batch.
 
   Args:
-    function: weights are varied over (see below), `split` is a tree of arrays [B, ...] of which
-      each device gets its part, `whole` a tree that each gets as it is. Returns (split results,
-      whole results), the latter equal on all devices (`mean_over_devices` makes them so).
-    mesh: None or one device calls the function as it is.
-
-  The gradient by weights is summed over devices where they enter, once for each array, however
-  often and in whatever folded form the function uses them. Left to the compiler, each use has a sum
-  of its own: twelve for a recurrent kernel, and 16/9 of the numbers for a folded one.
+    function: takes a tree of weights, a tree of arrays [B, ...] of which each device gets its part,
+      and a tree that each gets as it is; returns (split results, whole results), the latter equal
+      on all devices (`mean_over_devices` makes them so).
+    mesh: None or one device calls the function as it is; else weights are those of `spread`.
   """
   if mesh is None or mesh.devices.size == 1:
     return function
   split, whole = PartitionSpec(DATA), PartitionSpec()
 
-  def varied(weights, parts, given):
-    return function(jax.tree.map(_vary, weights), parts, given)
+  def own(weights, parts, given):
+    return function(jax.tree.map(lambda copy: copy[0], weights), parts, given)
 
-  return jax.shard_map(varied, mesh=mesh, in_specs=(whole, split, whole), out_specs=(split, whole))
-
-
-def _vary(array):
-  return jax.lax.pcast(array, DATA, to="varying")
+  return jax.shard_map(
+    own, mesh=mesh, in_specs=(split, split, whole), out_specs=(split, whole)
+  )
 
 
 def _varying(array) -> frozenset:

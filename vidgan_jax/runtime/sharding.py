@@ -3,7 +3,8 @@
 "replicated" keeps everything on every device. "zero1" (Rajbhandari et al. 2020, arXiv 1910.02054,
 stage 1, with the float32 parameters counted as optimizer state) splits parameters, optimizer,
 average and power-iteration vectors over the devices: each device normalises and updates its part,
-the normalised weights are gathered once per update, and gradients are summed straight into parts.
+the normalised weights are gathered once per update, and gradients are summed straight into parts
+(`runtime.mesh.spread`).
 """
 
 import re
@@ -78,27 +79,3 @@ def describe(tree, mesh, rules: str) -> list[str]:
     shape = ",".join(map(str, leaf.shape))
     lines.append(f"{name} {leaf.dtype}[{shape}] {tuple(sharding.spec) or 'whole'}")
   return lines
-
-
-def gather(array, sharding):
-  """Under `jit`: an array that lies as `sharding`, whole on every device.
-
-  Its cotangent, a sum over devices, goes straight into that sharding: a reduce-scatter.
-  """
-  if sharding.spec == PartitionSpec():
-    return array
-  whole = meshes.replicated(sharding.mesh)
-
-  @jax.custom_vjp
-  def gathered(x):
-    return jax.lax.with_sharding_constraint(x, whole)
-
-  gathered.defvjp(
-    lambda x: (gathered(x), None),
-    # Whole first, or the parts' borders would spread to what the gradient is put together from.
-    # XLA makes one reduce-scatter of the sum and the cut where it has one (GPU and TPU).
-    lambda _, g: (
-      jax.lax.with_sharding_constraint(jax.lax.with_sharding_constraint(g, whole), sharding),
-    ),
-  )
-  return gathered(array)

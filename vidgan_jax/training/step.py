@@ -26,7 +26,7 @@ class _Use:
   """A network's weights as one update uses them.
 
   Attributes:
-    weights: spectrally normalised.
+    weights: spectrally normalised; on several devices a copy for each (`runtime.mesh.spread`).
     pullback: maps gradients by weights to gradients by parameters.
     spectral: the vectors after this update's power iteration.
     sigmas: {path: largest singular value}.
@@ -39,18 +39,12 @@ class _Use:
   sigmas: dict
   batch_stats: Any
 
-  def variables(self, weights=None):
-    """Flax variables; `weights` in place of its own where a gradient is taken."""
-    return {
-      "params": self.weights if weights is None else weights,
-      normalization.COLLECTION: self.batch_stats,
-    }
 
 
-def _use(network: Network, eps: float, gather=lambda weights: weights) -> _Use:
+def _use(network: Network, eps: float, spread=lambda weights: weights) -> _Use:
   def normalize(params):
     weights, spectral, sigmas = spectral_norm.normalize(params, network.spectral, eps=eps)
-    return gather(weights), (spectral, sigmas)
+    return spread(weights), (spectral, sigmas)
 
   weights, pullback, (spectral, sigmas) = jax.vjp(normalize, network.params, has_aux=True)
   return _Use(weights, lambda g: pullback(g)[0], spectral, sigmas, network.batch_stats)
@@ -144,15 +138,15 @@ class Iteration:
     return state.replace(step=state.step + 1), metrics
 
   def _use(self, network, name):
-    """Normalises a network's weights, on every device or each on its own part, and gathers them."""
+    """Normalises a network's weights, on every device or each on its own part, for all to use."""
 
-    def gather(weights):
-      if self.mesh is None:
+    def spread(weights):
+      if self.mesh is None or self.mesh.devices.size == 1:
         return weights
       places = sharding.shardings(weights, self.mesh, self.rules, f"{name}/params/")
-      return jax.tree.map(sharding.gather, weights, places)
+      return meshes.spread(weights, places)
 
-    return _use(network, self.gan.spectral_eps, gather)
+    return _use(network, self.gan.spectral_eps, spread)
 
   def _uses(self, state):
     return {n: self._use(v, f"discriminators/{n}") for n, v in state.discriminators.items()}
@@ -178,21 +172,25 @@ class Iteration:
     latents = self._split(self.gan.latents(key(streams.LATENTS), size))
     inputs = self._split(self.gan.generated_inputs(key(streams.INPUTS), batch, context))
 
-    def network(variables, given, noise):
+    def network(weights, given, whole):
+      moments, noise = whole
+      variables = {"params": weights, normalization.COLLECTION: moments}
       return self.gan.generate(variables, *given, noise, True)
 
     samples, reported = meshes.on_each_device(network, self.mesh)(
-      use.variables(weights), (latents, inputs), key(streams.NOISE_GENERATOR)
+      weights, (latents, inputs), (use.batch_stats, key(streams.NOISE_GENERATOR))
     )
     return Side(inputs=inputs, samples=samples, latents=latents), reported
 
-  def _discriminate(self, name, variables, view, noise):
+  def _discriminate(self, name, weights, use, view, noise):
     """Returns scores and reported collections of one discriminator."""
 
-    def network(variables, view, noise):
+    def network(weights, view, whole):
+      moments, noise = whole
+      variables = {"params": weights, normalization.COLLECTION: moments}
       return self.gan.discriminate(name, variables, view, noise)
 
-    return meshes.on_each_device(network, self.mesh)(variables, view, noise)
+    return meshes.on_each_device(network, self.mesh)(weights, view, (use.batch_stats, noise))
 
   def _real(self, state, batch, frozen, microstep):
     key, context = self._key(streams.REAL, state, microstep), Context(state.step, frozen)
@@ -214,7 +212,7 @@ class Iteration:
 
     def loss(weights):
       def score(name, view):
-        return self._discriminate(name, uses[name].variables(weights[name]), view, noise)
+        return self._discriminate(name, weights[name], uses[name], view, noise)
 
       real_scores, fake_scores, reported = {}, {}, {}
       for name in weights:
@@ -275,8 +273,8 @@ class Iteration:
       views = gan.views(key(streams.VIEWS_GENERATED), fake.samples, fake.inputs, context)
       noise = key(streams.NOISE_DISCRIMINATOR)
       scores = {
-        name: self._discriminate(name, uses[name].variables(), views[name], noise)[0]
-        for name in uses
+        name: self._discriminate(name, used.weights, used, views[name], noise)[0]
+        for name, used in uses.items()
       }
       fake = fake.replace(scores=scores)
       parts = gan.generator_losses(fake, real, context)
