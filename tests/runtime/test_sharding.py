@@ -50,16 +50,35 @@ def test_unknown_rules_are_refused():
     sharding.shardings({"a": jnp.zeros(3)}, meshes.make_mesh(), "zero3")
 
 
-def test_gather_makes_whole_and_its_gradient_is_split():
+@pytest.mark.parametrize("rules", ["replicated", "zero1"])
+def test_each_device_has_a_copy_and_the_gradient_lies_where_the_array_does(rules):
   mesh = meshes.make_mesh()
-  kernel = np.random.default_rng(0).normal(size=(16, 128)).astype(np.float32)
-  place = sharding.shardings(kernel, mesh, "zero1")
-  batch = np.random.default_rng(1).normal(size=(8, 16)).astype(np.float32)
+  generator = np.random.default_rng(0)
+  kernel = generator.normal(size=(16, 128)).astype(np.float32)
+  batch = generator.normal(size=(8, 16)).astype(np.float32)
+  place = sharding.shardings({"kernel": kernel}, mesh, rules)
 
-  def loss(kernel, batch):
-    return jnp.sum(jnp.sin(batch @ sharding.gather(kernel, place)))
+  def layer(weights, batch, shift):
+    out = jnp.sin(batch @ weights["kernel"]) + shift
+    return out, meshes.mean_over_devices(jnp.mean(out))
 
-  arguments = jax.device_put(kernel, place), jax.device_put(batch, meshes.batch_sharding(mesh))
-  gradient = jax.jit(jax.grad(loss), out_shardings=place)(*arguments)
-  assert gradient.sharding.spec == PartitionSpec(None, "data")
-  np.testing.assert_allclose(gradient, batch.T @ np.cos(batch @ kernel), atol=1e-5)
+  def loss(weights, batch):
+    copies = meshes.spread(weights, place)
+    assert copies["kernel"].shape == (8, 16, 128)
+    out, mean = meshes.on_each_device(layer, mesh)(copies, batch, jnp.float32(3))
+    return jnp.sum(out), mean
+
+  arguments = (
+    jax.device_put({"kernel": kernel}, place),
+    jax.device_put(batch, meshes.batch_sharding(mesh)),
+  )
+  gradient, mean = jax.jit(jax.grad(loss, has_aux=True))(*arguments)
+  assert gradient["kernel"].sharding.is_equivalent_to(place["kernel"], 2)
+  np.testing.assert_allclose(gradient["kernel"], batch.T @ np.cos(batch @ kernel), atol=1e-5)
+  np.testing.assert_allclose(mean, np.mean(np.sin(batch @ kernel)) + 3, rtol=1e-6)
+
+
+def test_one_device_needs_no_copies():
+  layer = lambda weights, batch, shift: (weights * batch + shift, None)
+  assert meshes.on_each_device(layer, None) is layer
+  assert meshes.on_each_device(layer, meshes.make_mesh(jax.devices()[:1])) is layer

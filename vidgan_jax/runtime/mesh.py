@@ -83,9 +83,7 @@ def on_each_device(function, mesh):
   def own(weights, parts, given):
     return function(jax.tree.map(lambda copy: copy[0], weights), parts, given)
 
-  return jax.shard_map(
-    own, mesh=mesh, in_specs=(split, split, whole), out_specs=(split, whole)
-  )
+  return jax.shard_map(own, mesh=mesh, in_specs=(split, split, whole), out_specs=(split, whole))
 
 
 def _varying(array) -> frozenset:

@@ -40,7 +40,6 @@ class _Use:
   batch_stats: Any
 
 
-
 def _use(network: Network, eps: float, spread=lambda weights: weights) -> _Use:
   def normalize(params):
     weights, spectral, sigmas = spectral_norm.normalize(params, network.spectral, eps=eps)
