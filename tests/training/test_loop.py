@@ -151,6 +151,36 @@ def test_eight_devices_continue_what_one_began(tmp_path, tiny_config):
   assert int(state.step) == 4 and len(state.step.devices()) == 8
 
 
+def test_nothing_is_compiled_after_the_second_iteration(tmp_path, tiny_config):
+  """Nor is anything sent to the devices inside an iteration: the loop has the guard on."""
+  compiled, step = [], 0
+
+  class Step(loop.hooks.Hook):
+    def before_save(self, moment):
+      nonlocal step
+      step = moment.step
+
+  def listen(event, seconds, **_):
+    if event.endswith("backend_compile_duration"):
+      compiled.append(step)
+
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  try:
+    config = tiny_config(checkpoint_every=1, log_every=1, num_iterations=6)
+    train(config, tmp_path, extra_hooks=[Step()])
+    jax.jit(lambda x: x + len(compiled))(np.zeros(3))
+  finally:
+    jax.monitoring.unregister_event_duration_listener(listen)
+  assert compiled[-1] == 6, "the test does not see what is compiled"
+  assert step == 6 and max(compiled[:-1]) <= 1, compiled
+
+
+def test_sending_inside_an_iteration_is_refused(tmp_path, tiny_config, monkeypatch):
+  monkeypatch.setattr(loop.meshes, "put_batch", lambda batch, mesh: batch)
+  with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+    train(tiny_config(), tmp_path)
+
+
 def test_damaged_newest_checkpoint_is_replayed(tmp_path, tiny_config):
   config = tiny_config()
   final = jax.device_get(train(config, tmp_path))

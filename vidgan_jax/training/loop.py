@@ -269,7 +269,9 @@ class Trainer:
           break
         clock.start()
         _, batch = next(stream)
-        state, metrics = program(state, meshes.put_batch(batch, self.mesh), self.frozen)
+        batch = meshes.put_batch(batch, self.mesh)
+        with jax.transfer_guard("disallow"):  # all that the program needs is on the devices
+          state, metrics = program(state, batch, self.frozen)
         clock.iteration()
         self._settle(clock, bar)
         self._pending = (step + 1, metrics)
