@@ -22,11 +22,14 @@ from vidgan_jax.layers.settings import LayerSettings
 from vidgan_jax.runtime import flops
 from vidgan_jax.runtime.errors import UserError
 
+ALWAYS = {"few pixels": 0, "many pixels": 0}
+
 
 @pytest.fixture(params=["cpu", "accelerator"])
 def device(request, monkeypatch):
   """The forms that are chosen on a CPU, and those for GPU and TPU."""
   monkeypatch.setattr(convolution, "_on_cpu", lambda: request.param == "cpu")
+  monkeypatch.setattr(convolution, "_WORTH_PRODUCTS", ALWAYS)
   return request.param
 
 
@@ -150,8 +153,11 @@ def test_pooling_savings_are_exact(device, x64, normal, assert_close, window, po
     ((2, 2, 2), (1, 3, 3, 3, 4), 4, "VALID"),
   ],
 )
-def test_products_are_the_convolution(x64, normal, assert_close, window, shape, features, padding):
+def test_products_are_the_convolution(
+  x64, normal, assert_close, monkeypatch, window, shape, features, padding
+):
   """With its gradient, and the gradient of a gradient's norm (as R1 takes it)."""
+  monkeypatch.setattr(convolution, "_WORTH_PRODUCTS", ALWAYS)
   x, kernel = normal(shape), normal((*window, shape[-1], features), 1)
 
   def everything(savings):
@@ -200,6 +206,19 @@ def test_savings_multiply_less_and_never_dilate(device, normal):
       assert flops.count(apply, kernel) == 2 * expected * widths
       program = jax.make_jaxpr(apply)(kernel).jaxpr
       assert all(set(found["lhs_dilation"]) == {1} for found in convolutions(program))
+
+
+def test_products_where_they_are_worth_it():
+  """Large convolutions on a CPU, and small ones on few pixels."""
+  products = lambda x, kernel: any(
+    "custom_vjp" in equation.primitive.name
+    for equation in jax.make_jaxpr(functools.partial(convolve, savings=True))(x, kernel).jaxpr.eqns
+  )
+  shape = lambda *sizes: jax.ShapeDtypeStruct(sizes, jnp.float32)
+  assert products(shape(24, 16, 16, 128), shape(3, 3, 128, 128))
+  assert not products(shape(24, 16, 16, 16), shape(3, 3, 16, 16))
+  assert products(shape(24, 4, 4, 128), shape(3, 3, 128, 128))
+  assert not products(shape(24, 4, 4, 16), shape(3, 3, 16, 16))
 
 
 def test_few_channels_are_gathered_into_one_product(monkeypatch):
