@@ -57,6 +57,36 @@ def test_convolution_counts_every_tap(strides, padding, groups, window, outputs)
   assert flops.count(both, *arguments) == 3 * expected
 
 
+@pytest.mark.parametrize("argument", [None, 0, 1])
+@pytest.mark.parametrize(
+  ("strides", "padding", "window"),
+  [
+    ((1, 1), "SAME", (3, 3)),
+    ((2, 2), ((1, 1), (1, 0)), (4, 4)),
+    ((1, 2), ((0, 2), (3, 1)), (2, 5)),
+    ((1, 1), "VALID", (3, 3)),
+  ],
+)
+def test_taps_on_padding_are_left_out_as_xla_does(strides, padding, window, argument):
+  """Forward, and of the gradient by the input or the kernel."""
+  convolve = convolution(strides, padding)
+  arguments = shape(2, 8, 9, 6), shape(*window, 6, 12)
+  function = convolve
+  if argument is not None:
+    out = jax.eval_shape(convolve, *arguments)
+    arguments = (*arguments, out)
+
+    def function(x, kernel, cotangent):
+      alone = (lambda x: convolve(x, kernel)) if argument == 0 else (lambda k: convolve(x, k))
+      return jax.vjp(alone, (x, kernel)[argument])[1](cotangent)
+
+  expected = jax.jit(function).lower(*arguments).cost_analysis()["flops"]
+  inside = flops.count(function, *arguments, padding=False)
+  if argument is not None:  # the forward pass is in the trace as well, unused
+    inside -= flops.count(convolve, *arguments[:2], padding=False)
+  assert inside == pytest.approx(expected, rel=1e-3)
+
+
 def test_convolution_in_three_dimensions():
   layout = ("NDHWC", "DHWIO", "NDHWC")
   convolve = lambda x, kernel: jax.lax.conv_general_dilated(

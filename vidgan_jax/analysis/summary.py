@@ -17,6 +17,7 @@ while it is recomputed, and the compiler's workspace, come on top. Static are pa
 Adam's two moments and the generator's average in float32, as if on one device.
 """
 
+import functools
 import math
 import re
 
@@ -162,23 +163,25 @@ def static_bytes(parameters: dict[str, dict[str, int]]) -> dict[str, int]:
   return {**kinds, "total": sum(kinds.values())}
 
 
-def forward_flops(gan: VideoGan, variables) -> dict[str, int]:
+def forward_flops(gan: VideoGan, variables, padding: bool = True) -> dict[str, int]:
   """FLOPs of each network's forward pass in training, for one clip.
 
   Args:
     gan: a system.
     variables: of its networks, see `abstract_variables`.
+    padding: count taps that fall on padding, as papers do and XLA does not.
 
   Returns:
     {"generator" or name of a discriminator: FLOPs}.
   """
   key, batch, latents, inputs = _arguments(gan, 1)
   generate = lambda *arguments: gan.generate(*arguments, True)
-  counts = {"generator": flops.count(generate, variables["generator"], latents, inputs, key)}
+  count = functools.partial(flops.count, padding=padding)
+  counts = {"generator": count(generate, variables["generator"], latents, inputs, key)}
   views = jax.eval_shape(lambda key, batch: _real(gan, key, batch, Context())[1], key, batch)
   for name, network in variables["discriminators"].items():
     score = lambda *arguments, name=name: gan.discriminate(name, *arguments)
-    counts[name] = flops.count(score, network, views[name], key)
+    counts[name] = count(score, network, views[name], key)
   return counts
 
 

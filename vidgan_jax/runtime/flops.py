@@ -9,6 +9,7 @@ import math
 import re
 
 import jax
+import numpy as np
 from jax.extend import core
 
 # Dense half-precision peaks in FLOP/s of one JAX device; `peak_flops` names the sources.
@@ -27,19 +28,20 @@ _PEAKS = (
 _REFUSED = ("shard_map", "pallas_call", "ragged_dot_general", "custom_linear_solve")
 
 
-def count(function, *args) -> int:
+def count(function, *args, padding: bool = True) -> int:
   """FLOPs of all convolutions and dot products in function(*args).
 
   The function is traced, neither compiled nor run, so full-size networks take a second. Bodies of
   `scan` count times their length, of the branches of `cond` the most expensive one. Convolutions
   are counted dense, the way papers count: every tap of the window at every output, those that fall
-  on padding too (XLA's own cost analysis leaves these out, and counts a scan's body once); zeros
-  that dilation inserts are not work. Work whose result is not used counts as long as JAX keeps it
-  in the trace. Factorisations (QR, SVD) are not counted.
+  on padding too, unless `padding` is off (XLA's own cost analysis leaves these out, and counts a
+  scan's body once); zeros that dilation inserts are not work. Work whose result is not used counts
+  as long as JAX keeps it in the trace. Factorisations (QR, SVD) are not counted.
 
   Args:
     function: a JAX function.
     *args: pytrees of arrays or of `jax.ShapeDtypeStruct`.
+    padding: count taps that fall on padding.
 
   Returns:
     FLOPs, 2 x multiply-adds.
@@ -48,12 +50,12 @@ def count(function, *args) -> int:
     ValueError: on a `while` loop with such work inside, whose number of rounds is unknown, and on
       primitives that hide theirs (`shard_map`, Pallas kernels, ragged products, linear solvers).
   """
-  return count_jaxpr(jax.make_jaxpr(function)(*args).jaxpr)
+  return count_jaxpr(jax.make_jaxpr(function)(*args).jaxpr, padding=padding)
 
 
-def count_jaxpr(jaxpr) -> int:
+def count_jaxpr(jaxpr, *, padding: bool = True) -> int:
   """FLOPs of a function traced already, a `jax.extend.core.Jaxpr`; see `count`."""
-  return sum(_equation(equation) for equation in jaxpr.eqns)
+  return sum(_equation(equation, padding) for equation in jaxpr.eqns)
 
 
 def peak_flops(device=None) -> float | None:
@@ -77,18 +79,18 @@ def peak_flops(device=None) -> float | None:
   return None
 
 
-def _equation(equation) -> int:
+def _equation(equation, padding) -> int:
   """FLOPs of one equation, with those of the functions inside it."""
   name, params = equation.primitive.name, equation.params
   if name == "conv_general_dilated":
-    return _convolution(equation)
+    return _convolution(equation) if padding else _convolution_inside(equation)
   if name == "dot_general":
     (contracted, _), _ = params["dimension_numbers"]
     shape = equation.invars[0].aval.shape
     return 2 * equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
   if name in _REFUSED:
     raise ValueError(f"cannot count the FLOPs of {name}")
-  inner = [count_jaxpr(jaxpr) for jaxpr in core.jaxprs_in_params(params)]
+  inner = [count_jaxpr(jaxpr, padding=padding) for jaxpr in core.jaxprs_in_params(params)]
   if name == "scan":
     return params["length"] * sum(inner)
   if name == "cond":
@@ -107,3 +109,28 @@ def _convolution(equation) -> int:
   # positions.
   inserted = math.prod(equation.params["lhs_dilation"])
   return 2 * equation.outvars[0].aval.size * taps * kernel[channels] // inserted
+
+
+def _convolution_inside(equation) -> int:
+  """As `_convolution`, but only taps that meet a number of the input."""
+  data, kernel = (variable.aval.shape for variable in equation.invars)
+  params = equation.params
+  layout = params["dimension_numbers"]
+  outputs, channels, *window = layout.rhs_spec
+  rows = zip(
+    (data[axis] for axis in layout.lhs_spec[2:]),
+    (kernel[axis] for axis in window),
+    (equation.outvars[0].aval.shape[axis] for axis in layout.out_spec[2:]),
+    params["window_strides"],
+    params["padding"],
+    params["lhs_dilation"],
+    params["rhs_dilation"],
+    strict=True,
+  )
+  pairs = 1
+  for size, taps, positions, stride, (low, _), inserted, spread in rows:
+    place = np.arange(positions)[:, None] * stride + np.arange(taps) * spread - low
+    inside = (place >= 0) & (place <= (size - 1) * inserted) & (place % inserted == 0)
+    pairs *= int(np.sum(inside))
+  batch = equation.outvars[0].aval.shape[layout.out_spec[0]]
+  return 2 * pairs * batch * kernel[outputs] * kernel[channels]
