@@ -19,7 +19,8 @@ from vidgan_jax.layers.convolution import (
   upsampled_convolution,
 )
 from vidgan_jax.layers.settings import LayerSettings
-from vidgan_jax.runtime import flops
+from vidgan_jax.runtime import flops, sharding
+from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.errors import UserError
 
 ALWAYS = {"few pixels": 0, "many pixels": 0}
@@ -28,9 +29,9 @@ ALWAYS = {"few pixels": 0, "many pixels": 0}
 @pytest.fixture(params=["cpu", "accelerator"])
 def device(request, monkeypatch):
   """The forms that are chosen on a CPU, and those for GPU and TPU."""
-  monkeypatch.setattr(convolution, "_on_cpu", lambda: request.param == "cpu")
   monkeypatch.setattr(convolution, "_WORTH_PRODUCTS", ALWAYS)
-  return request.param
+  with convolution.traced_for("cpu" if request.param == "cpu" else "gpu"):
+    yield request.param
 
 
 def applied(module, params, *arguments):
@@ -208,6 +209,28 @@ def test_savings_multiply_less_and_never_dilate(device, normal):
       assert all(set(found["lhs_dilation"]) == {1} for found in convolutions(program))
 
 
+def test_products_on_several_devices(x64, normal, assert_close, monkeypatch):
+  monkeypatch.setattr(convolution, "_WORTH_PRODUCTS", ALWAYS)
+  mesh = meshes.make_mesh()
+  kernels = {name: normal((3, 3, 3, 3), seed) for seed, name in enumerate(("wide", "pooled", "up"))}
+  kernels["deep"] = normal((3, 3, 3, 3, 4), 7)
+  place, x = sharding.shardings(kernels, mesh, "replicated"), normal((8, 4, 4, 6, 3), 9)
+
+  def network(kernels, x, _, savings=True):
+    x = convolve(x, kernels["wide"], savings=savings)
+    x = pooled_convolution(x, kernels["pooled"], (2, 2), savings=savings)
+    x = upsampled_convolution(x, kernels["up"], savings=savings)
+    return pooled_convolution(x, kernels["deep"], (2, 2, 2), savings=savings), None
+
+  def split(kernels, x):
+    out, _ = meshes.on_each_device(network, mesh)(meshes.spread(kernels, place), x, None)
+    return jnp.sum(jnp.sin(out))
+
+  plain = lambda kernels, x: jnp.sum(jnp.sin(network(kernels, x, None, savings=False)[0]))
+  gradients = [jax.jit(jax.grad(f, argnums=(0, 1)))(kernels, x) for f in (split, plain)]
+  assert_close(*gradients)
+
+
 def test_products_where_they_are_worth_it():
   """Large convolutions on a CPU, and small ones on few pixels."""
   products = lambda x, kernel: any(
@@ -221,9 +244,8 @@ def test_products_where_they_are_worth_it():
   assert not products(shape(24, 4, 4, 16), shape(3, 3, 16, 16))
 
 
-def test_few_channels_are_gathered_into_one_product(monkeypatch):
+def test_few_channels_are_gathered_into_one_product():
   """Only with savings, and only for a video's channels or a few more."""
-  monkeypatch.setattr(convolution, "_on_cpu", lambda: False)
   for channels, savings, expected in [(3, True, 0), (3, False, 1), (5, True, 1)]:
     x, kernel = jnp.zeros((1, 4, 4, channels)), jnp.zeros((3, 3, channels, 4))
     form = functools.partial(same_convolution, savings=savings)

@@ -8,7 +8,8 @@ clip) and 3 G + 2 D for the generator (no weight gradients of the discriminators
 forward FLOPs of the generator and of all discriminators: 5 G + 14 D for n = 2. That is the work "as
 written" that utilisation is measured against. What this program runs ("as executed") is less by the
 exact savings of the layers and more by what rematerialisation repeats and penalties add; it is
-counted from the traced gradients. Spectral normalisation and optimizer are left out of both.
+counted from the traced gradients, in the forms for accelerators. Spectral normalisation and
+optimizer are left out of both.
 
 Memory. Between forward and backward pass an update keeps residuals, counted by
 `analysis.residuals` as JAX lists them ("traced", an upper bound) and as a compiler that fuses
@@ -25,6 +26,7 @@ import jax
 import jax.numpy as jnp
 
 from vidgan_jax.analysis.residuals import gradient_cost
+from vidgan_jax.layers import convolution
 from vidgan_jax.models import registry
 from vidgan_jax.models.contract import Context, Side, VideoGan
 from vidgan_jax.runtime import flops
@@ -34,6 +36,7 @@ REMAT_POLICIES = ("none", "conv_outputs", "block_inputs")
 DTYPES = ("bfloat16", "float32")
 
 
+@convolution.traced_for("gpu")
 def summarize(
   config, *, batch_size: int | None = None, dtype: str = "bfloat16", tflops: float = 790.0
 ) -> dict:
