@@ -26,11 +26,11 @@ from vidgan_jax.runtime.errors import UserError
 ALWAYS = {"few pixels": 0, "many pixels": 0}
 
 
-@pytest.fixture(params=["cpu", "accelerator"])
+@pytest.fixture(params=["cpu", "gpu"])
 def device(request, monkeypatch):
   """The forms that are chosen on a CPU, and those for GPU and TPU."""
   monkeypatch.setattr(convolution, "_WORTH_PRODUCTS", ALWAYS)
-  with convolution.traced_for("cpu" if request.param == "cpu" else "gpu"):
+  with convolution.traced_for(request.param):
     yield request.param
 
 

@@ -44,8 +44,9 @@ def convolve(x, kernel, *, strides=1, padding="SAME", savings: bool = False, pre
     kernel: cast to the type of `x`.
     strides: one number or one per window axis.
     padding: "SAME", "VALID" or explicit (low, high) pairs.
-    savings: on CPU, take the kernel's gradient by matrix products; such a convolution has no
-      forward-mode derivative. No difference elsewhere, nor with strides.
+    savings: on CPU, a large convolution takes its kernel's gradient by matrix products, and is one
+      itself in 3-D and on few pixels; it then has no forward-mode derivative. No difference
+      elsewhere, nor with strides.
     precision: see `jax.lax.Precision`.
 
   Returns:

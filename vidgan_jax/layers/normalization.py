@@ -1,8 +1,8 @@
 """Batch normalisation of clips, plain and class-conditional.
 
 Activations are [B, T, H, W, C]. Statistics are taken over B, H and W for each time step, so that
-nothing passes between frames (DVD-GAN A.2), or over T as well ("shared"). With the
-batch split over devices they are statistics of the whole batch (`runtime.mesh`).
+nothing passes between frames (DVD-GAN A.2), or over T as well ("shared"). With the batch split over
+devices they are statistics of the whole batch (`runtime.mesh`).
 
 With `train=True` a layer normalises by the batch's own moments and reports them in the collection
 "batch_stats"; with `train=False` it normalises by the moments found there. The layer keeps no
