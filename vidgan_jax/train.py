@@ -21,6 +21,11 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _CACHE = flags.DEFINE_string(
   "compilation_cache", None, "Folder of compiled programs; empty turns the cache off."
 )
+_COORDINATOR = flags.DEFINE_string(
+  "coordinator", None, "Of several processes: host:port of process 0, or auto to find out."
+)
+_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many train together.")
+_PROCESS = flags.DEFINE_integer("process_id", None, "Which of them this one is, from 0.")
 flags.mark_flags_as_required(["config", "workdir"])
 
 
@@ -33,11 +38,12 @@ def main(argv):
   import jax  # here, so that --help and bad flags are quick
 
   from vidgan_jax.analysis import summary
-  from vidgan_jax.runtime import compilation, flops
+  from vidgan_jax.runtime import compilation, flops, processes
   from vidgan_jax.sampling.preview import PreviewHook
   from vidgan_jax.training import loop
   from vidgan_jax.training.curves import CurvesHook
 
+  processes.start(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
   compilation.enable_cache(_CACHE.value)
   trainer = loop.Trainer(
     config,
@@ -49,7 +55,7 @@ def main(argv):
   )
   trainer.run()
   for line in loop.whereabouts(trainer.workdir):
-    door.report(line)
+    trainer.report(line)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ SHAPES = {
   "conv": ("kernel", (3, 3, 4, 6)),
   "conv3d": ("kernel", (3, 3, 3, 2, 5)),
   "linear": ("kernel", (7, 9)),
+  "twin": ("kernel", (7, 9)),  # goes with the one before through one power iteration
   "embedding": ("embedding", (5, 8)),
 }
 

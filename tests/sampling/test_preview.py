@@ -34,9 +34,11 @@ def walk(run, state):
     log = log or Log()
     folder.mkdir(exist_ok=True)
     for step in range(begin, end + 1):
-      hook.before_save(
-        Moment(step, state, {}, run.gan, run.config, None, folder, log, last=step == end)
-      )
+      last = step == end
+      if hook.due(step, last):
+        hook.before_save(
+          Moment(step, state, {}, run.gan, run.config, None, folder, log, begin, last)
+        )
       hook.metrics(step, {})
     return log
 

@@ -1,16 +1,32 @@
-"""One device and eight give the same state."""
+"""One device and eight, one process and two give the same state."""
 
 import functools
+import os
+import pathlib
+import subprocess
+import sys
 import types
 
 import jax
 import numpy as np
 import pytest
+from absl import app, flags
 
+from vidgan_jax.models import registry
+from vidgan_jax.runtime import configuration, processes, sharding
 from vidgan_jax.runtime import mesh as meshes
-from vidgan_jax.runtime import sharding
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.training import optimizers
+from vidgan_jax.training import state as states
 from vidgan_jax.training.step import Iteration
+
+ITERATIONS = 3
+CASES = [
+  ("float64", "replicated", 1e-9),
+  ("float64", "zero1", 1e-9),
+  ("float32", "replicated", 1e-4),
+]
+OF_TWO = CASES[1:]  # each compiles for a minute
 
 
 def _settled(state, seed=0):
@@ -56,51 +72,110 @@ def _distances(a, b, tolerance=1.0):
     yield name, np.linalg.norm(np.asarray(leaf, np.float64) - other) / scale
 
 
-@pytest.fixture(scope="module")
-def play(tiny_config, game):
-  """A function (precision, devices, rules) that runs one iteration, each combination once.
+def _run(config, devices):
+  """Runs iterations from a settled state, this process feeding its part of the batch.
 
   Returns the state before and after, the metrics, and XLA's count of one device's work.
   """
+  with jax.enable_x64(config.precision == "float64"):
+    gan = registry.build(config)
+    transforms = optimizers.build(config, gan.discriminators)
+    before = _settled(jax.jit(lambda: states.create(gan, transforms, config.seed))())
+    mesh = meshes.make_mesh(devices)
+    places = sharding.shardings(before, mesh, config.sharding)
+    generator = np.random.default_rng(0)
+    shape = (gan.schedule.discriminator_steps, config.batch_size)
+    clips = (*shape, gan.frames, gan.resolution, gan.resolution, 3)
+    batch = {
+      "clip": generator.integers(0, 256, clips, dtype=np.uint8),
+      "label": generator.integers(0, gan.num_classes, shape, dtype=np.int32),
+    }
+    index, count = meshes.part_of_batch(mesh)
+    own = config.batch_size // count
+    batch = {name: a[:, index * own : (index + 1) * own] for name, a in batch.items()}
+    after, batch = jax.device_put(before, places), meshes.put_batch(batch, mesh)
+    iteration = Iteration(gan, transforms, config, mesh)
+    program = jax.jit(iteration.__call__, out_shardings=(places, meshes.replicated(mesh)))
+    program = program.lower(after, batch, {}).compile()
+    for _ in range(ITERATIONS):
+      after, metrics = program(after, batch, {})
+    work = program.cost_analysis()["flops"]
+    return types.SimpleNamespace(before=before, after=after, metrics=metrics, work=work, mesh=mesh)
+
+
+@pytest.fixture(scope="module")
+def settings(tiny_config):
+  """A function (precision, rules, **changes) that returns a config."""
+  return lambda precision, rules="replicated", **changes: tiny_config(
+    batch_size=16, precision=precision, sharding=rules, **changes
+  )
+
+
+@pytest.fixture(scope="module")
+def play(settings):
+  """A function (precision, devices, rules, **changes), each combination run once: see `_run`."""
 
   @functools.cache
-  def run(precision, devices, rules="replicated"):
-    with jax.enable_x64(precision == "float64"):
-      config = tiny_config(batch_size=16, precision=precision, sharding=rules)
-      played = game(config)
-      mesh = meshes.make_mesh(jax.devices()[:devices])
-      iteration = Iteration(played.gan, played.transforms, config, mesh)
-      state = _settled(played.state)
-      places = sharding.shardings(state, mesh, rules)
-      arguments = jax.device_put(state, places), meshes.put_batch(played.batch, mesh), {}
-      program = jax.jit(iteration.__call__, out_shardings=(places, meshes.replicated(mesh)))
-      program = program.lower(*arguments).compile()
-      after, metrics = program(*arguments)
-      return types.SimpleNamespace(
-        before=state, after=after, metrics=metrics, work=program.cost_analysis()["flops"]
-      )
+  def run(precision, devices, rules="replicated", **changes):
+    return _run(settings(precision, rules, **changes), jax.devices()[:devices])
 
   return run
 
 
-@pytest.mark.parametrize(
-  ("precision", "rules", "tolerance"),
-  [
-    ("float64", "replicated", 1e-9),
-    ("float64", "zero1", 1e-9),
-    ("float32", "replicated", 1e-4),
-  ],
-)
+def check_same(one, other, tolerance):
+  worst = {n: d for n, d in _distances(one.after, other, tolerance) if not d <= tolerance}
+  assert not worst, worst
+  moved = dict(_distances(one.before, one.after))
+  assert max(moved.values()) > 1e-2  # the iterations did something
+
+
+@pytest.mark.parametrize(("precision", "rules", "tolerance"), CASES)
 def test_one_device_and_eight_agree(play, precision, rules, tolerance):
   one, eight = play(precision, 1), play(precision, 8, rules)
   leaves = jax.tree.leaves(eight.after)
   assert float(one.metrics["finite"]) == 1 and len(leaves[0].devices()) == 8
   parts = [leaf.addressable_shards[0].data.size < leaf.size for leaf in leaves]
   assert any(parts) == (rules == "zero1")
-  worst = {n: d for n, d in _distances(one.after, eight.after, tolerance) if not d <= tolerance}
-  assert not worst, worst
-  moved = dict(_distances(one.before, one.after))
-  assert max(moved.values()) > 1e-2  # the iteration did something
+  check_same(one, eight.after, tolerance)
+
+
+def test_microbatches_lie_on_the_devices_as_the_batch_does(play):
+  one, eight = (play("float64", devices, microbatch=8) for devices in (1, 8))
+  check_same(one, eight.after, 1e-9)
+
+
+@pytest.fixture(scope="module")
+def of_two(settings, tmp_path_factory):
+  """The states after the same iterations in two processes of one device each, by case."""
+  folder = tmp_path_factory.mktemp("of_two")
+  for precision, rules, _ in OF_TWO:
+    config = settings(precision, rules)
+    (folder / f"{precision}-{rules}.json").write_text(configuration.to_json(config))
+  root = pathlib.Path(__file__).parents[2]
+  launcher = root / "launch" / "local_multiprocess.sh"
+  done = subprocess.run(
+    [launcher, "2", sys.executable, __file__, f"--folder={folder}"],
+    env={**os.environ, "PYTHONPATH": str(root), "XLA_FLAGS": _one_device()},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+
+  def read(precision, rules):
+    with np.load(folder / f"{precision}-{rules}.npz") as arrays:
+      return [arrays[name] for name in arrays.files]
+
+  return read
+
+
+def _one_device():
+  """The tests' flags for XLA without the one that makes eight devices of a CPU."""
+  return " ".join(f for f in os.environ["XLA_FLAGS"].split() if "device_count" not in f)
+
+
+@pytest.mark.parametrize(("precision", "rules", "tolerance"), OF_TWO)
+def test_one_process_and_two_agree(play, of_two, precision, rules, tolerance):
+  check_same(play(precision, 1), of_two(precision, rules), tolerance)
 
 
 def test_each_device_does_its_share(play):
@@ -112,3 +187,48 @@ def test_each_device_does_its_share(play):
 def test_batch_must_divide_among_the_devices():
   with pytest.raises(UserError, match="batch_size 12 is not divisible by the number of devices, 8"):
     meshes.check_batch(12, meshes.make_mesh())
+
+
+def test_processes_feed_the_batch_in_the_order_of_their_devices():
+  on = lambda *owners: types.SimpleNamespace(
+    devices=np.array([types.SimpleNamespace(process_index=p) for p in owners])
+  )
+  assert meshes.part_of_batch(on(0, 0, 1, 1)) == (0, 2)
+  assert meshes.part_of_batch(on(1, 1, 0, 0)) == (1, 2)
+  for owners in ((0, 1, 0, 1), (0, 0, 1)):
+    with pytest.raises(UserError, match="as many devices as the others, side by side"):
+      meshes.part_of_batch(on(*owners))
+
+
+@pytest.mark.parametrize(
+  ("microbatch", "words"),
+  [
+    (5, "batch_size 16 is not divisible by microbatch 5"),
+    (4, "microbatch 4 is not divisible by the number of devices, 8"),
+    (-8, "batch_size 16 is not divisible by microbatch -8"),
+  ],
+)
+def test_microbatches_must_divide(microbatch, words):
+  with pytest.raises(UserError, match=words):
+    meshes.check_batch(16, meshes.make_mesh(), microbatch)
+
+
+def main(argv):
+  """What each process of `of_two` does."""
+  del argv
+  given = flags.FLAGS
+  processes.start(given.coordinator, given.num_processes, given.process_id)
+  for path in sorted(pathlib.Path(given.folder).glob("*.json")):
+    played = _run(configuration.from_json(path.read_text()), jax.devices())
+    assert len(played.mesh.devices) == 2 == jax.process_count()
+    after = processes.local(played.after, played.mesh)
+    if processes.first():
+      np.savez(path.with_suffix(".npz"), *jax.device_get(jax.tree.leaves(after)))
+
+
+if __name__ == "__main__":
+  flags.DEFINE_string("folder", None, "Of configs, and of states to come.")
+  flags.DEFINE_string("coordinator", None, "")
+  flags.DEFINE_integer("num_processes", None, "")
+  flags.DEFINE_integer("process_id", None, "")
+  app.run(main)

@@ -20,12 +20,17 @@ FRAMES, SIZE, BATCH = 2, 4, 6
 SETTINGS = LayerSettings(spectral=False)
 
 
+def dense(features, **names):
+  """In float64 where JAX computes in it."""
+  return nn.Dense(features, param_dtype=jnp.result_type(float), **names)
+
+
 class ToyGenerator(nn.Module):
   """Two levels as TGANv2 delivers them: a small whole clip, and a larger one of half the batch."""
 
   @nn.compact
   def __call__(self, latents, inputs, train, frames):
-    x = nn.Dense(frames * SIZE * SIZE * 3)(latents["z"]) + inputs.get("shift", 0.0)
+    x = dense(frames * SIZE * SIZE * 3)(latents["z"]) + inputs.get("shift", 0.0)
     clip = jnp.tanh(x.reshape(-1, frames, SIZE, SIZE, 3))
     return {"clip": clip, "large": clip[::2]}
 
@@ -37,7 +42,7 @@ class ToyDiscriminator(nn.Module):
   def __call__(self, clip, train=True):
     hidden = BatchNorm(SETTINGS, "shared", name="norm")(clip, train)
     hidden = hidden.reshape(clip.shape[0], -1)
-    return {"score": nn.Dense(1, name="score")(hidden), "category": nn.Dense(3)(hidden)}
+    return {"score": dense(1, name="score")(hidden), "category": dense(3)(hidden)}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,30 +92,44 @@ class Toy(contract.VideoGan):
 
 @pytest.fixture
 def play(tiny_config):
-  """A function (schedule, frozen, iterations, **fields) that runs a toy.
+  """A function that runs a toy and returns its states, metrics and what the toy saw.
 
-  Returns its states, metrics and what the toy saw.
+  Arguments: schedule, frozen, iterations, fields of the toy, and
+    kind: of iteration.
+    system: of toy.
+    repeat: how often each clip of the batch stands there, one beside the other.
+    microbatch: of the config.
   """
 
-  def run(schedule=None, frozen=None, iterations=1, **fields):
-    gan = Toy(
+  def run(
+    schedule=None,
+    frozen=None,
+    iterations=1,
+    *,
+    kind=Iteration,
+    system=Toy,
+    repeat=1,
+    microbatch=0,
+    **fields,
+  ):
+    gan = system(
       name="toy",
       generator=ToyGenerator(),
-      discriminators={"small": ToyDiscriminator(), "large": ToyDiscriminator()},
       frames=FRAMES,
       resolution=SIZE,
       num_classes=0,
       schedule=schedule or contract.Schedule(),
       joint_scores=False,
-      **fields,
+      **({"discriminators": {n: ToyDiscriminator() for n in ("small", "large")}} | fields),
     )
-    config = tiny_config(batch_size=BATCH)
+    config = tiny_config(batch_size=repeat * BATCH, microbatch=microbatch)
     transforms = optimizers.build(config, gan.discriminators)
-    iteration = Iteration(gan, transforms, config)
+    iteration = kind(gan, transforms, config)
     states = [state.create(gan, transforms, config.seed)]
     shape = (gan.schedule.discriminator_steps, BATCH, FRAMES, SIZE, SIZE, 3)
     clips = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     batch = {"clip": clips, "label": np.zeros(shape[:2], np.int32)}
+    batch = jax.tree.map(lambda a: np.repeat(a, repeat, axis=1), batch)
     gan.seen.clear()
     every = []
     for _ in range(iterations):
@@ -138,9 +157,9 @@ def microsteps(played):
   ("schedule", "expected"),
   [
     (dict(discriminator_steps=2), [0, 1, 2]),
-    (dict(discriminator_steps=2, shared_fakes=True), [0, 1, 1]),
+    (dict(discriminator_steps=2, shared_fakes=True), [0, 1]),
     (dict(discriminator_steps=2, generator_first=True), [2, 0, 1]),
-    # The first update of the discriminators takes the generator's clips and draws none.
+    # The update next to the first takes its clips and draws none.
     (dict(discriminator_steps=2, generator_first=True, shared_fakes=True), [0, 1]),
   ],
 )
@@ -232,3 +251,67 @@ def test_frozen_stages_and_the_step_reach_the_system(play):
   faded = [m["pixel/real_red"] - 0.5 for m in plain.metrics]
   whole = float(np.mean(plain.batch["clip"][..., 0] / 255.0)) - 0.5
   np.testing.assert_allclose(faded, [whole / 4, whole / 2, 0.75 * whole], atol=1e-5)
+
+
+class Forgetful(Iteration):
+  """Makes the pass again that the generator's update shares with the discriminators'."""
+
+  def _update_generator(self, state, use, batch, frozen, microstep, drawn=None):
+    return super()._update_generator(state, use, batch, frozen, microstep)
+
+
+def test_a_shared_pass_is_the_one_that_would_be_made_again(play, x64, assert_close):
+  schedule = contract.Schedule(discriminator_steps=2, shared_fakes=True)
+  shared, again = play(schedule), play(schedule, kind=Forgetful)
+  assert microsteps(shared) == [0, 1] and microsteps(again) == [0, 1, 1]
+  assert_close(shared.states[-1], again.states[-1], 1e-12)
+  assert_close(shared.metrics, again.metrics, 1e-12)
+
+
+class SameInEveryGroup(Iteration):
+  """Draws the same random numbers for every micro-batch."""
+
+  def _key(self, stream, state, microstep, group=None):
+    return super()._key(stream, state, microstep)
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_microbatch_is_a_batch_of_its_own(play, x64, assert_close, first):
+  """Two groups of the same clips do what one does: statistics, losses, the order of moves."""
+  schedule = contract.Schedule(discriminator_steps=2, generator_first=first, shared_fakes=first)
+  alone = play(schedule)
+  twice = play(schedule, repeat=2, microbatch=BATCH, kind=SameInEveryGroup)
+  assert_close(twice.states[-1], alone.states[-1], 1e-12)
+  assert_close(twice.metrics, alone.metrics, 1e-12)
+
+
+class PlainDiscriminator(nn.Module):
+  """Knows no batch."""
+
+  @nn.compact
+  def __call__(self, clip, train=True):
+    hidden = jnp.tanh(dense(4)(clip.reshape(clip.shape[0], -1)))
+    return {"score": dense(1, name="score")(hidden), "category": dense(3)(hidden)}
+
+
+class Still(Toy):
+  """One level, and latents that are always the same."""
+
+  def latents(self, key, batch_size, frames=None, scale=1.0):
+    return jax.tree.map(jnp.ones_like, super().latents(key, batch_size))
+
+  def views(self, key, samples, inputs, context):
+    return {"small": {"clip": samples["clip"]}}
+
+
+def test_microbatches_add_up_to_the_batch(play, x64, assert_close):
+  """Where nothing looks at the whole batch, in how many parts it comes makes no difference."""
+
+  def states(microbatch):
+    played = play(
+      system=Still, discriminators={"small": PlainDiscriminator()}, microbatch=microbatch
+    )
+    return played.states[-1]
+
+  assert_close(states(2), states(0), 1e-12)
+  assert_close(states(3), states(0), 1e-12)

@@ -32,6 +32,9 @@ from vidgan_jax.runtime import configuration, door
 from vidgan_jax.training import hooks, loop
 
 class Pause(hooks.Hook):
+  def due(self, step, last):
+    return True
+
   def before_save(self, moment):
     time.sleep(0.05)
 
@@ -156,6 +159,9 @@ def test_nothing_is_compiled_after_the_second_iteration(tmp_path, tiny_config):
   compiled, step = [], 0
 
   class Step(loop.hooks.Hook):
+    def due(self, step, last):
+      return True
+
     def before_save(self, moment):
       nonlocal step
       step = moment.step

@@ -242,9 +242,7 @@ def executed_flops(gan: VideoGan, forward: dict[str, int], costs) -> int:
 
 def _generations(gan):
   """How often per iteration clips are generated for the discriminators alone."""
-  schedule = gan.schedule
-  # A generator that moves first can leave the clips of its own update to them.
-  return schedule.discriminator_steps - (schedule.generator_first and schedule.shared_fakes)
+  return gan.schedule.discriminator_steps - gan.schedule.shared_fakes
 
 
 def _updates(gan, variables, batch_size):

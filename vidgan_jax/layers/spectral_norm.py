@@ -12,12 +12,18 @@ half steps follow BigGAN (arXiv 1809.11096): a convolution kernel [*window, in, 
 [in * window, out] with u over `out`; an embedding table [classes, features] has u over `classes`.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import traverse_util
 from flax.core import unfreeze
 
 COLLECTION = "spectral"
+# Matrices of equal shape up to this many numbers go through the power iteration together: for them
+# the count of small operations is what costs (and what is compiled), for larger ones the reading,
+# which a copy into a batch would double.
+_BATCHED_UP_TO = 2**20
 
 
 def declare(module, name: str, weight: jax.Array) -> None:
@@ -37,26 +43,27 @@ def as_matrix(name: str, weight: jax.Array) -> jax.Array:
   return weight.T if name == "embedding" else weight.reshape(-1, weight.shape[-1])
 
 
-def _unit(vector, eps):
-  return vector / jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(vector))), eps)
+def _unit(vectors, eps):
+  norms = jnp.sqrt(jnp.sum(jnp.square(vectors), axis=-1, keepdims=True))
+  return vectors / jnp.maximum(norms, eps)
 
 
 def largest_singular_value(matrix, u, *, eps: float = 1e-8, iterations: int = 1):
-  """Power iteration on `matrix` [rows, columns] from `u` [columns].
+  """Power iteration on `matrix` [..., rows, columns] from `u` [..., columns].
 
   Returns:
-    sigma (scalar), the estimate v^T matrix u with v and u held constant under differentiation, and
-    the advanced u [columns].
+    sigma [...], the estimate v^T matrix u with v and u held constant under differentiation, and the
+    advanced u [..., columns].
   """
   wide = jnp.promote_types(jnp.float32, matrix.dtype)
   matrix, u = matrix.astype(wide), u.astype(wide)
   constant = jax.lax.stop_gradient(matrix)
-  product = lambda a, b: jnp.dot(a, b, precision=jax.lax.Precision.HIGHEST)
+  product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
   for _ in range(iterations):
-    v = _unit(product(constant, u), eps)
-    u = _unit(product(v, constant), eps)
+    v = _unit(product("...rc,...c->...r", constant, u), eps)
+    u = _unit(product("...r,...rc->...c", v, constant), eps)
   v, u = jax.lax.stop_gradient((v, u))
-  return product(v, product(matrix, u)), u
+  return product("...r,...r->...", v, product("...rc,...c->...r", matrix, u)), u
 
 
 def normalize(params, vectors, *, eps: float = 1e-8, iterations: int = 1):
@@ -74,14 +81,29 @@ def normalize(params, vectors, *, eps: float = 1e-8, iterations: int = 1):
     {"path/of/weight": scalar}. The gradient of weights with respect to params flows through sigma.
   """
   weights = traverse_util.flatten_dict(unfreeze(params))
+  vectors = traverse_util.flatten_dict(unfreeze(vectors))
+  matrices = {path: as_matrix(path[-1], weights[path]) for path in vectors}
+  estimate = functools.partial(largest_singular_value, eps=eps, iterations=iterations)
   advanced, sigmas = {}, {}
-  for path, u in traverse_util.flatten_dict(unfreeze(vectors)).items():
-    weight = weights[path]
-    sigma, new_u = largest_singular_value(
-      as_matrix(path[-1], weight), u, eps=eps, iterations=iterations
-    )
-    weights[path] = (weight / sigma).astype(weight.dtype)
-    advanced[path] = new_u.astype(u.dtype)
-    sigmas["/".join(path)] = sigma
+  for paths in _batches(matrices):
+    if len(paths) == 1:
+      found = [estimate(matrices[paths[0]], vectors[paths[0]])]
+    else:
+      stacked = jnp.stack([matrices[path] for path in paths])
+      found = zip(*estimate(stacked, jnp.stack([vectors[path] for path in paths])), strict=True)
+    for path, (sigma, u) in zip(paths, found, strict=True):
+      sigmas[path], advanced[path] = sigma, u.astype(vectors[path].dtype)
+  for path, sigma in sigmas.items():
+    weights[path] = (weights[path] / sigma).astype(weights[path].dtype)
   unflatten = traverse_util.unflatten_dict
-  return unflatten(weights), unflatten(advanced), sigmas
+  named = {"/".join(path): sigmas[path] for path in vectors}
+  return unflatten(weights), unflatten({path: advanced[path] for path in vectors}), named
+
+
+def _batches(matrices) -> list[list]:
+  """The paths of `matrices` in lists that share a shape and type, large ones each by itself."""
+  batches = {}
+  for path, matrix in matrices.items():
+    key = (matrix.shape, matrix.dtype) if matrix.size <= _BATCHED_UP_TO else path
+    batches.setdefault(key, []).append(path)
+  return list(batches.values())

@@ -44,9 +44,10 @@ class Schedule:
   Attributes:
     discriminator_steps: discriminator updates per generator update, each on its own real batch.
     generator_first: the generator moves before the discriminators.
-    shared_fakes: the generator's update and the discriminator's next to it use the same latents and
-      inputs; with `generator_first` the discriminators see the very clips that the generator was
-      updated on.
+    shared_fakes: the generator's update and the discriminators' next to it use the same latents,
+      inputs and clips: the generator's pass is made once for both, one less in each iteration. With
+      `generator_first` the discriminators see the clips that the generator was updated on; else the
+      generator is updated on those that the discriminators saw last.
   """
 
   discriminator_steps: int = 1

@@ -406,7 +406,9 @@ def build(config, savings: bool | None = None) -> DvdGan:
     frames=model.frames,
     resolution=model.resolution,
     num_classes=model.num_classes,
-    schedule=contract.Schedule(discriminator_steps=model.discriminator_steps),
+    schedule=contract.Schedule(
+      discriminator_steps=model.discriminator_steps, shared_fakes=model.shared_fakes
+    ),
     spectral_eps=model.spectral_eps,
     latent_dim=model.latent_dim,
     sampled_frames=deep.sampled_frames,

@@ -15,6 +15,7 @@ def default() -> ml_collections.ConfigDict:
   model.initializer = "orthogonal"  # or normal02
   model.spectral_eps = 1e-8
   model.discriminator_steps = 2
+  model.shared_fakes = False  # the generator moves on the discriminators' last clips: a pass less
   model.aggregation = "sum_before"  # mean_after (thesis), concat_mean (SSW-GAN)
   model.generated_labels = "uniform"  # or batch: those of the real clips
   model.savings = True  # algebraically equal, cheaper forms of the layers

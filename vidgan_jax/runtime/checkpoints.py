@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
+from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.trees import leaf_names
 
@@ -32,14 +33,17 @@ def _checksum(array):
   return jnp.sum(bits * (2 * jnp.arange(bits.size, dtype=jnp.uint32) + 1), dtype=jnp.uint32)
 
 
-@jax.jit
-def _checksums(leaves):
+def _all_checksums(leaves):
   return jnp.stack([_checksum(leaf) for leaf in leaves])
 
 
 def checksums(tree) -> list[int]:
   """One number per leaf, the same on any number of devices."""
-  return [int(value) for value in jax.device_get(_checksums(jax.tree.leaves(tree)))]
+  leaves = jax.tree.leaves(tree)
+  mesh = getattr(getattr(leaves[0], "sharding", None), "mesh", None)
+  # Whole on every device: a process sees no other's part.
+  whole = mesh and jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+  return [int(v) for v in jax.device_get(jax.jit(_all_checksums, out_shardings=whole)(leaves))]
 
 
 def _first_line(error: BaseException) -> str:
@@ -123,8 +127,9 @@ class Checkpoints:
       raise self._failed(self._last_saved, error) from error
 
   def _failed(self, step, error):
-    for leftover in self.directory.glob("*.orbax-checkpoint-tmp*"):
-      shutil.rmtree(leftover, ignore_errors=True)
+    if processes.first():
+      for leftover in self.directory.glob("*.orbax-checkpoint-tmp*"):
+        shutil.rmtree(leftover, ignore_errors=True)
     good = self.steps()
     kept = f"the checkpoint at iteration {good[-1]} is untouched" if good else "there is none yet"
     return UserError(
@@ -178,12 +183,19 @@ class Checkpoints:
     raise UserError(f"no sound checkpoint in {self.directory}")
 
   def _restore(self, step, like):
-    manager = self._open(create=False)
-    self._compare(manager.item_metadata(step).state.tree, like)
-    restored = manager.restore(
-      step,
-      args=ocp.args.Composite(state=ocp.args.StandardRestore(like), extra=ocp.args.JsonRestore()),
-    )
+    fault, restored = None, None
+    try:
+      manager = self._open(create=False)
+      self._compare(manager.item_metadata(step).state.tree, like)
+      restored = manager.restore(
+        step,
+        args=ocp.args.Composite(state=ocp.args.StandardRestore(like), extra=ocp.args.JsonRestore()),
+      )
+    except Exception as error:
+      fault = error
+    # Each process reads its own part: what one cannot read, none of them has.
+    if not processes.all_agree(fault is None):
+      raise fault or ValueError("another process could not read its part")
     state, extra = restored.state, restored.extra
     for name, old, new in zip(leaf_names(state), extra["checksums"], checksums(state), strict=True):
       if old != new:
@@ -212,12 +224,14 @@ class Checkpoints:
 
   def set_aside(self, after: int) -> None:
     """Renames damaged checkpoints newer than `after`, so that their steps can be saved anew."""
-    for step in self.steps():
+    self.close()
+    processes.meet("checkpoints read")
+    for step in self.steps() if processes.first() else ():
       if step > after:
         target = self.directory / f"{step}.damaged"
         shutil.rmtree(target, ignore_errors=True)
         (self.directory / str(step)).rename(target)
-    self.close()
+    processes.meet("checkpoints set aside")
 
   def close(self) -> None:
     """Waits for what was begun and lets go."""

@@ -15,6 +15,9 @@ def base_config() -> ml_collections.ConfigDict:
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.batch_size = 512  # clips per update, over all devices
+  # Clips, over all devices, that pass through the networks at a time, for smaller memories; batch
+  # normalisation takes its statistics over these. 0 is the whole batch.
+  config.microbatch = 0
   config.num_iterations = 300_000  # generator updates
   config.sharding = "replicated"  # or zero1: parameters and optimizer split over the devices
   config.precision = "auto"  # auto, bfloat16, float32 (float64 for tests)

@@ -58,6 +58,12 @@ def report(line: str) -> None:
 
 def _fail(error, code):
   print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+  jax = sys.modules.get("jax")
+  if jax and jax.distributed.is_initialized():
+    # By itself jax would wait, at the exit, for processes that wait for this one.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
   sys.exit(code)
 
 

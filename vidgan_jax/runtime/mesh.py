@@ -104,11 +104,29 @@ def mean_over_devices(tree):
   return jax.lax.pmean(tree, DATA) if varies else tree
 
 
-def check_batch(batch_size: int, mesh) -> None:
-  """UserError where `batch_size` cannot be split evenly over the mesh."""
+def check_batch(batch_size: int, mesh, microbatch: int = 0) -> None:
+  """UserError where a batch, or its micro-batches, cannot be split evenly over the mesh."""
   devices = mesh.devices.size
   if batch_size < 1 or batch_size % devices:
     raise UserError(f"batch_size {batch_size} is not divisible by the number of devices, {devices}")
+  if microbatch and (microbatch < 1 or batch_size % microbatch):
+    raise UserError(f"batch_size {batch_size} is not divisible by microbatch {microbatch}")
+  if microbatch % devices:
+    raise UserError(f"microbatch {microbatch} is not divisible by the number of devices, {devices}")
+
+
+def part_of_batch(mesh) -> tuple[int, int]:
+  """Which slice of a batch this process feeds, as (index, how many there are).
+
+  Raises:
+    UserError: where processes have different numbers of devices, or theirs are scattered.
+  """
+  processes = [device.process_index for device in mesh.devices.flat]
+  order = list(dict.fromkeys(processes))
+  own = len(processes) // len(order)
+  if processes != [process for process in order for _ in range(own)]:
+    raise UserError("every process needs as many devices as the others, side by side on the mesh")
+  return order.index(jax.process_index()), len(order)
 
 
 def put_batch(batch, mesh, axis: int = 1):

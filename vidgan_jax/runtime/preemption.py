@@ -13,18 +13,22 @@ class Preemption:
   acts as usual. Python runs signal handlers only between its own instructions, and compiling a
   program is one of them that may take minutes: inside `nothing_to_lose` a signal therefore ends the
   process at once, with exit code 0, from a thread.
+
+  Args:
+    report: called with a line where the process ends at once.
+    watch: off leaves signals alone; of several processes `runtime.processes` watches.
   """
 
-  def __init__(self, report=print):
+  def __init__(self, report=print, *, watch: bool = True):
     self.requested = False
     self._handled = False  # by the handler; the watching thread may note a signal before it
-    self._report = report
+    self._report, self._watches = report, watch
     self._idle = False
     self._lock = threading.Lock()
     self._old = {}
 
   def __enter__(self):
-    if threading.current_thread() is not threading.main_thread():
+    if not self._watches or threading.current_thread() is not threading.main_thread():
       return self  # signals belong to the main thread: an embedding program handles them
     self._read, self._write = os.pipe()
     os.set_blocking(self._write, False)

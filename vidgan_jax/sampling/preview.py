@@ -14,7 +14,7 @@ class PreviewHook:
   """Draws the same latents every so often and keeps them as files and in TensorBoard.
 
   Writes `samples/STEP.mp4` (a grid that plays) and `samples/STEP.png` (frames as columns) into the
-  run's folder. A hook of the training loop by its four methods.
+  run's folder. A hook of the training loop by its methods.
 
   Args:
     every: iterations; 0 never draws.
@@ -24,18 +24,17 @@ class PreviewHook:
 
   def __init__(self, every: int, clips: int = 16, standing_passes: int = 4):
     self.every, self.clips, self.standing_passes = every, clips, standing_passes
-    self._begin = None
+
+  def due(self, step, last) -> bool:
+    """At every `every`-th iteration and at the last."""
+    return bool(self.every and step and (last or step % self.every == 0))
 
   def before_save(self, moment) -> None:
-    """Draws at every `every`-th iteration and at the last."""
-    due = self.every and moment.step and (moment.last or moment.step % self.every == 0)
+    """Draws."""
     folder = moment.workdir / "samples"
-    if self._begin is None:
-      self._begin = moment.step
     # Where a run continues, its samples are there. Later ones, of iterations that a crash took
     # back, are drawn anew: the same pictures, but TensorBoard has dropped its own.
-    drawn = moment.step == self._begin and (folder / f"{moment.step:08d}.png").exists()
-    if not due or drawn:
+    if moment.step == moment.begin and (folder / f"{moment.step:08d}.png").exists():
       return
     run = Run(
       moment.config,

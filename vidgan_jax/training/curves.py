@@ -54,8 +54,10 @@ class CurvesHook(Hook):
   def __init__(self, every: int):
     self.every = every
 
+  def due(self, step, last) -> bool:
+    """At every `every`-th iteration and at the last; 0 at the last alone."""
+    return step > 0 and bool(last or (self.every and step % self.every == 0))
+
   def before_save(self, moment) -> None:
-    """Draws at every `every`-th iteration and at the last; 0 at the last alone."""
-    due = self.every and moment.step % self.every == 0
-    if moment.step and (due or moment.last):
-      plot(moment.log.path, moment.workdir / "curves.png")
+    """Draws."""
+    plot(moment.log.path, moment.workdir / "curves.png")

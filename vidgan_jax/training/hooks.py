@@ -1,7 +1,11 @@
 """Hooks: what happens between iterations.
 
-The loop calls, with a `Moment`, first `before_save` of every hook (evaluation of the old state),
-then saves, then trains. Metrics of an iteration arrive one iteration later, in `metrics`.
+At every iteration the loop first calls `before_save`, with a `Moment`, of the hooks that are due
+(evaluation of the old state), then saves, then trains. Metrics of an iteration arrive one iteration
+later, in `metrics`.
+
+Where several processes train, every process calls all but `before_save`, which the first alone
+calls; so `due` and `healthy` must follow from the iteration and the metrics, which all share.
 """
 
 import dataclasses
@@ -20,7 +24,9 @@ class Moment:
     step: iterations done.
     state: the state after them; valid during the call only, since it is donated to the next one.
     frozen: variables of frozen earlier stages.
-    gan, config, mesh, workdir, log: of the run.
+    gan, config, workdir, log: of the run.
+    mesh: the devices that `state` lies on: those of the run, or of several processes the first's.
+    begin: iterations done when this process began to train.
     last: the run ends here.
   """
 
@@ -32,14 +38,19 @@ class Moment:
   mesh: Any
   workdir: pathlib.Path
   log: Any
+  begin: int = 0
   last: bool = False
 
 
 class Hook:
   """A hook that does nothing; subclasses do something."""
 
+  def due(self, step: int, last: bool) -> bool:
+    """Whether to call `before_save` after `step` iterations; `last` where the run ends there."""
+    return False
+
   def before_save(self, moment: Moment) -> None:
-    """Called at every iteration, before the state is saved or trained on."""
+    """Called where it is due, before the state is saved or trained on."""
 
   def metrics(self, step: int, metrics: dict[str, float]) -> None:
     """Called with the metrics of each logged iteration, before the next save."""

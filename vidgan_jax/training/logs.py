@@ -10,6 +10,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
+_NAME = "log.jsonl"
+
 
 def read_log(path) -> list[dict]:
   """Reads a JSON-lines log; a last line torn by a crash is left out."""
@@ -23,6 +25,24 @@ def read_log(path) -> list[dict]:
     except ValueError:
       break
   return records
+
+
+class Reader:
+  """In place of a `Log` in processes that do not write: has its records and writes nothing."""
+
+  def __init__(self, workdir, step: int):
+    records = read_log(pathlib.Path(workdir) / _NAME)
+    self.records = [record for record in records if record["step"] <= step]
+
+  def scalars(self, step: int, values: dict[str, float]) -> None:
+    """Writes nothing."""
+
+  def __enter__(self):
+    """Nothing to close."""
+    return self
+
+  def __exit__(self, *error):
+    pass
 
 
 class Log:
@@ -42,7 +62,7 @@ class Log:
 
   def __init__(self, workdir, step: int):
     workdir = pathlib.Path(workdir)
-    self.path = workdir / "log.jsonl"
+    self.path = workdir / _NAME
     records = read_log(self.path)
     if any(record["step"] > step for record in records) or self._torn(len(records)):
       kept = [json.dumps(record) + "\n" for record in records if record["step"] <= step]

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from vidgan_jax.data.build import build_source
 from vidgan_jax.data.pipeline import Batches, Prefetcher
 from vidgan_jax.models import registry
-from vidgan_jax.runtime import configuration, precision
+from vidgan_jax.runtime import configuration, precision, processes
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
@@ -21,7 +21,7 @@ from vidgan_jax.runtime.preemption import Preemption
 from vidgan_jax.runtime.progress import ticking
 from vidgan_jax.training import hooks, optimizers
 from vidgan_jax.training import state as states
-from vidgan_jax.training.logs import Log
+from vidgan_jax.training.logs import Log, Reader
 from vidgan_jax.training.step import Iteration
 
 
@@ -104,6 +104,17 @@ def _compiled(iteration, like, config, mesh, frozen):
   return program, time.perf_counter() - begin
 
 
+def _batch_words(config) -> str:
+  """How a batch passes through the networks, and what batch normalisation sees of it."""
+  size, group = config.batch_size, config.microbatch or config.batch_size
+  if group == size:
+    return f"batch {size}"
+  return (
+    f"batch {size} as {size // group} micro-batches of {group} (batch normalisation takes its "
+    f"statistics over {group} clips, gradients are means over the {size})"
+  )
+
+
 class _Clock:
   """Seconds spent training, without pauses for samples and checkpoints."""
 
@@ -162,11 +173,11 @@ class Trainer:
     source=None,
     devices=None,
   ):
-    self.config, self.report = config, report
+    self.config = config
+    self.report = report = report if processes.first() else lambda line: None
     self.mesh = meshes.make_mesh(devices)
-    meshes.check_batch(config.batch_size, self.mesh)
-    if jax.process_count() > 1:
-      raise UserError("training over several processes is not supported yet")
+    meshes.check_batch(config.batch_size, self.mesh, config.microbatch)
+    self.part = meshes.part_of_batch(self.mesh)
     _check_numbers(config)
     self.gan = registry.build(config)
     self.transforms = optimizers.build(config, self.gan.discriminators)
@@ -185,15 +196,16 @@ class Trainer:
         report=report,
       )
     except UserError:
-      if made:  # for nothing
+      if made and processes.first():  # for nothing
         with contextlib.suppress(OSError):
           self.workdir.rmdir()
       raise
     description = _check_data(self.workdir, self.source, bool(self.checkpoints.steps()))
     self.frozen = states.frozen_variables(self.gan, self.mesh, report)
     # Only now: where the data is refused, no run is left behind that a corrected command meets.
-    _write(self.workdir / states.CONFIG, configuration.to_json(config))
-    _write(self.workdir / states.DATA, json.dumps(description, indent=2) + "\n")
+    if processes.first():
+      _write(self.workdir / states.CONFIG, configuration.to_json(config))
+      _write(self.workdir / states.DATA, json.dumps(description, indent=2) + "\n")
     guard = config.guard
     self.hooks = [*extra_hooks, hooks.DarkGuard(guard.dark_fraction, guard.dark_patience)]
     self._flops = flops_per_clip and flops_per_clip * config.batch_size
@@ -208,7 +220,7 @@ class Trainer:
       UserError: on bad input or where a checkpoint cannot be written.
       Stopped: where a guard ends the run.
     """
-    with Preemption(self.report) as preemption:
+    with Preemption(self.report, watch=jax.process_count() == 1) as preemption:
       with preemption.nothing_to_lose():
         restored = self.checkpoints.restore(self.like)
         if restored is None:
@@ -222,10 +234,11 @@ class Trainer:
         if begin >= self.config.num_iterations:
           self.report(f"already trained for {begin} iterations")
           return state
-        devices = self.mesh.devices.flat
+        devices, count = self.mesh.devices.flat, jax.process_count()
         self.report(
-          f"training on {len(devices)} x {devices[0].device_kind}, "
-          f"{precision.policy(self.config.precision).name}, batch {self.config.batch_size}"
+          f"training on {len(devices)} x {devices[0].device_kind}"
+          f"{f' in {count} processes' if count > 1 else ''}, "
+          f"{precision.policy(self.config.precision).name}, {_batch_words(self.config)}"
         )
         iteration = Iteration(self.gan, self.transforms, self.config, self.mesh)
         with ticking("compiling the iteration"):
@@ -234,7 +247,8 @@ class Trainer:
         if state is None:
           state = _initialised(self.gan, self.transforms, self.config, self.like)
       try:
-        with self.checkpoints, Log(self.workdir, begin) as self.log:
+        log = Log if processes.first() else Reader
+        with self.checkpoints, log(self.workdir, begin) as self.log:
           for record in self.log.records:
             for hook in self.hooks:
               hook.replay(record["step"], record)
@@ -247,19 +261,26 @@ class Trainer:
   def _iterate(self, program, state, begin, clock, preemption):
     config, end = self.config, self.config.num_iterations
     batches = Batches(
-      self.source, config.batch_size, self.gan.schedule.discriminator_steps, config.seed
+      self.source, config.batch_size, self.gan.schedule.discriminator_steps, config.seed, *self.part
     )
-    bar = tqdm(total=end, initial=begin, unit="it", desc="training", dynamic_ncols=True)
+    bar = tqdm(
+      total=end,
+      initial=begin,
+      unit="it",
+      desc="training",
+      dynamic_ncols=True,
+      disable=not processes.first(),
+    )
     with bar, Prefetcher(batches, begin) as stream:
       for step in range(begin, end + 1):
-        leave = preemption.requested
+        leave = preemption.requested or processes.told_to_leave(step)
         due = leave or step == end or step % config.checkpoint_every == 0
         if due:
           # The metrics of the last iteration are looked at before its state may be kept.
           self._settle(clock, bar)
         clock.stop()
         if not leave:  # whoever was told to go should not draw pictures first
-          self._before_save(state, step, end)
+          self._before_save(state, step, begin, step == end)
         # A state that a hook suspects is kept only where the run would end without it.
         healthy = leave or step == end or all(hook.healthy() for hook in self.hooks)
         if step > begin and due and healthy:
@@ -282,19 +303,27 @@ class Trainer:
       self.report(f"stopped by a signal: {saved}; the same command continues")
     return state
 
-  def _before_save(self, state, step, end):
+  def _before_save(self, state, step, begin, last):
+    due = [hook for hook in self.hooks if hook.due(step, last)]
+    if not due:
+      return
+    several = jax.process_count() > 1
+    state, frozen = processes.local((state, self.frozen), self.mesh)
+    if not processes.first():
+      return
     moment = hooks.Moment(
       step,
       state,
-      self.frozen,
+      frozen,
       self.gan,
       self.config,
-      self.mesh,
+      meshes.make_mesh(jax.local_devices()[:1]) if several else self.mesh,
       self.workdir,
       self.log,
-      last=step == end,
+      begin,
+      last,
     )
-    for hook in self.hooks:
+    for hook in due:
       hook.before_save(moment)
 
   def _settle(self, clock, bar):

@@ -40,6 +40,22 @@ class _Use:
   batch_stats: Any
 
 
+@dataclasses.dataclass(frozen=True)
+class _Drawn:
+  """Generated clips.
+
+  Attributes:
+    side: with latents, inputs and samples.
+    moments: batch statistics that the generator reported.
+    pullback: maps gradients by samples to those by the weights that made them; None where nobody
+      asked for it.
+  """
+
+  side: Side
+  moments: Any
+  pullback: Callable | None
+
+
 def _use(network: Network, eps: float, spread=lambda weights: weights) -> _Use:
   def normalize(params):
     weights, spectral, sigmas = spectral_norm.normalize(params, network.spectral, eps=eps)
@@ -97,6 +113,13 @@ class Iteration:
   parameters, mean scores, the largest sigma, pixel statistics, and "finite"; of the discriminators
   the mean over their updates.
 
+  With `config.microbatch` n each update takes its batch through the networks n clips at a time and
+  steps once, along the mean of their gradients. Each such group is a batch of its own to whatever
+  looks at the whole batch: batch normalisation, whose statistics are the group's ("ghost batch
+  normalisation", Hoffer et al. 2017, arXiv 1705.08741) and whose running moments move towards their
+  mean over the groups, and losses that are not means over clips. All else stays as it is for the
+  whole batch; random numbers are others.
+
   Args:
     gan: the system.
     optimizers: of its networks.
@@ -110,27 +133,33 @@ class Iteration:
     self.ema_decay, self.ema_start = config.ema.decay, config.ema.start
     self.dark_level = config.guard.dark_level
     self.rules = config.sharding
+    self.groups = config.batch_size // (config.microbatch or config.batch_size)
 
   def __call__(self, state: TrainState, batch, frozen=None):
     """Runs the iteration; see the class."""
     schedule, frozen = self.gan.schedule, frozen or {}
-    steps = schedule.discriminator_steps
+    steps, shares = schedule.discriminator_steps, schedule.shared_fakes
     last = jax.tree.map(lambda a: a[-1], batch)
-    metrics, collected, generated = {}, [], None
+    metrics, collected, shared, drawn = {}, [], None, None
     # One normalisation of the generator serves every discriminator update before its own.
     use = self._use(state.generator, "generator")
     if schedule.generator_first:
-      microstep = 0 if schedule.shared_fakes else steps
-      state, generated, metrics = self._update_generator(state, use, last, frozen, microstep)
+      microstep = 0 if shares else steps
+      state, shared, metrics = self._update_generator(state, use, last, frozen, microstep)
       use = self._use(state.generator, "generator")
     for microstep in range(steps):
       real = jax.tree.map(lambda a, i=microstep: a[i], batch)
-      shared = generated if schedule.shared_fakes and microstep == 0 else None
+      if shares and not schedule.generator_first and microstep == steps - 1 and self.groups == 1:
+        # The generator's update goes back through this pass. In groups it makes them again: kept
+        # for the way back, all groups would take the memory that groups are there to save.
+        drawn = self._draw(use, state, real, frozen, microstep, differentiable=True)
+        shared = drawn.side
       state, result = self._update_discriminators(state, use, real, frozen, microstep, shared)
       collected.append(result)
+      shared = None
     if not schedule.generator_first:
-      microstep = steps - 1 if schedule.shared_fakes else steps
-      state, _, metrics = self._update_generator(state, use, last, frozen, microstep)
+      microstep = steps - 1 if shares else steps
+      state, _, metrics = self._update_generator(state, use, last, frozen, microstep, drawn)
     means = jax.tree.map(lambda *values: sum(values) / steps, *collected)
     metrics = {**means, **metrics}
     metrics["finite"] = _all_finite(metrics)
@@ -150,8 +179,9 @@ class Iteration:
   def _uses(self, state):
     return {n: self._use(v, f"discriminators/{n}") for n, v in state.discriminators.items()}
 
-  def _key(self, stream, state, microstep):
-    return streams.key(self.seed, stream, state.step, microstep)
+  def _key(self, stream, state, microstep, group=None):
+    key = streams.key(self.seed, stream, state.step, microstep)
+    return key if group is None else jax.random.fold_in(key, group)
 
   def _split(self, tree):
     """Asks for the batch axis to be split over the devices.
@@ -163,9 +193,41 @@ class Iteration:
       return tree
     return jax.tree.map(lambda a: meshes.split_batch(a, self.mesh), tree)
 
-  def _generate(self, weights, use, state, batch, frozen, microstep):
-    """Draws latents and inputs and generates clips for one update; returns (Side, reported)."""
-    key = lambda stream: self._key(stream, state, microstep)
+  def _over_groups(self, function, weights, batch, grouped=None):
+    """Averages `function(weights, batch, grouped, group)` over the groups of a batch.
+
+    Args:
+      function: returns (gradients by weights, means, kept).
+      weights: as networks use them.
+      batch: arrays [B, ...].
+      grouped: what an earlier call kept.
+
+    Returns:
+      gradients and means, averaged, and what was kept of each group.
+    """
+    if self.groups == 1:
+      return function(weights, batch, grouped, None)
+
+    def part(array):
+      # Strided, so that every device has its share of each group and no example moves.
+      return jnp.moveaxis(array.reshape(-1, self.groups, *array.shape[1:]), 1, 0)
+
+    def add(totals, given):
+      gradients, means, kept = function(weights, *given)
+      return jax.tree.map(jnp.add, totals, (gradients, means)), kept
+
+    xs = jax.tree.map(part, batch), grouped, jnp.arange(self.groups)
+    first = jax.tree.map(lambda a: a[0], xs)
+    shapes = jax.eval_shape(lambda *given: function(weights, *given)[:2], *first)
+    gradients, means = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+    if self.mesh is not None and self.mesh.devices.size > 1:
+      gradients = jax.tree.map(lambda a: meshes.split_batch(a, self.mesh), gradients)
+    totals, kept = jax.lax.scan(add, (gradients, means), xs)
+    return *jax.tree.map(lambda a: a / self.groups, totals), kept
+
+  def _draw(self, use, state, batch, frozen, microstep, group=None, *, differentiable=False):
+    """Draws latents and inputs and generates clips for one update."""
+    key = lambda stream: self._key(stream, state, microstep, group)
     size = batch["label"].shape[0]
     context = Context(state.step, frozen)
     latents = self._split(self.gan.latents(key(streams.LATENTS), size))
@@ -176,10 +238,19 @@ class Iteration:
       variables = {"params": weights, normalization.COLLECTION: moments}
       return self.gan.generate(variables, *given, noise, True)
 
-    samples, reported = meshes.on_each_device(network, self.mesh)(
-      weights, (latents, inputs), (use.batch_stats, key(streams.NOISE_GENERATOR))
-    )
-    return Side(inputs=inputs, samples=samples, latents=latents), reported
+    def generate(weights):
+      return meshes.on_each_device(network, self.mesh)(
+        weights, (latents, inputs), (use.batch_stats, key(streams.NOISE_GENERATOR))
+      )
+
+    pullback = None
+    if differentiable:
+      samples, back, reported = jax.vjp(generate, use.weights, has_aux=True)
+      pullback = lambda by_samples: back(by_samples)[0]
+    else:
+      samples, reported = generate(use.weights)
+    moments = reported.get(normalization.COLLECTION, {})
+    return _Drawn(Side(inputs=inputs, samples=samples, latents=latents), moments, pullback)
 
   def _discriminate(self, name, weights, use, view, noise):
     """Returns scores and reported collections of one discriminator."""
@@ -191,58 +262,64 @@ class Iteration:
 
     return meshes.on_each_device(network, self.mesh)(weights, view, (use.batch_stats, noise))
 
-  def _real(self, state, batch, frozen, microstep):
-    key, context = self._key(streams.REAL, state, microstep), Context(state.step, frozen)
+  def _real(self, key, batch, context):
     samples = self.gan.real_samples(key, batch, context)
     return Side(inputs=self.gan.real_inputs(key, batch, context), samples=samples)
 
   def _update_discriminators(self, state, use, batch, frozen, microstep, shared):
     gan, context = self.gan, Context(state.step, frozen)
-    key = lambda stream: self._key(stream, state, microstep)
-    real = self._real(state, batch, frozen, microstep)
-    fake = shared
-    if fake is None:
-      fake, _ = self._generate(use.weights, use, state, batch, frozen, microstep)
-    fake = jax.lax.stop_gradient(fake)
     uses = self._uses(state)
-    noise, penalty = key(streams.NOISE_DISCRIMINATOR), key(streams.PENALTY)
-    real_views = gan.views(key(streams.VIEWS_REAL), real.samples, real.inputs, context)
-    fake_views = gan.views(key(streams.VIEWS_GENERATED), fake.samples, fake.inputs, context)
 
-    def loss(weights):
-      def score(name, view):
-        return self._discriminate(name, weights[name], uses[name], view, noise)
+    def gradients(weights, batch, fake, group):
+      key = lambda stream: self._key(stream, state, microstep, group)
+      real = self._real(key(streams.REAL), batch, context)
+      if fake is None:
+        fake = self._draw(use, state, batch, frozen, microstep, group).side
+      fake = jax.lax.stop_gradient(fake)
+      noise, penalty = key(streams.NOISE_DISCRIMINATOR), key(streams.PENALTY)
+      real_views = gan.views(key(streams.VIEWS_REAL), real.samples, real.inputs, context)
+      fake_views = gan.views(key(streams.VIEWS_GENERATED), fake.samples, fake.inputs, context)
 
-      real_scores, fake_scores, reported = {}, {}, {}
-      for name in weights:
-        if gan.joint_scores:
-          joint, _ = score(name, _interleave(real_views[name], fake_views[name]))
-          real_scores[name], fake_scores[name] = _separate(joint)
-          reported[name] = []
-        else:
-          real_scores[name], from_real = score(name, real_views[name])
-          fake_scores[name], from_fake = score(name, fake_views[name])
-          reported[name] = [r.get(normalization.COLLECTION) for r in (from_real, from_fake)]
-      parts = gan.discriminator_losses(
-        real.replace(scores=real_scores), fake.replace(scores=fake_scores), context
-      )
-      parts |= gan.penalties(lambda n, v: score(n, v)[0], real_views, fake_views, penalty, context)
-      return sum(parts.values()), (parts, real_scores, fake_scores, reported)
+      def loss(weights):
+        def score(name, view):
+          return self._discriminate(name, weights[name], uses[name], view, noise)
+
+        real_scores, fake_scores, moments = {}, {}, {}
+        for name in weights:
+          if gan.joint_scores:
+            joint, _ = score(name, _interleave(real_views[name], fake_views[name]))
+            real_scores[name], fake_scores[name] = _separate(joint)
+            moments[name] = []
+          else:
+            real_scores[name], from_real = score(name, real_views[name])
+            fake_scores[name], from_fake = score(name, fake_views[name])
+            moments[name] = [r.get(normalization.COLLECTION, {}) for r in (from_real, from_fake)]
+        parts = gan.discriminator_losses(
+          real.replace(scores=real_scores), fake.replace(scores=fake_scores), context
+        )
+        parts |= gan.penalties(
+          lambda n, v: score(n, v)[0], real_views, fake_views, penalty, context
+        )
+        metrics = {f"loss/discriminator/{name}": value for name, value in parts.items()}
+        metrics["loss/discriminator"] = sum(parts.values())
+        for name in weights:
+          metrics[f"score/{name}_real"] = _mean(real_scores[name])
+          metrics[f"score/{name}_generated"] = _mean(fake_scores[name])
+        return metrics["loss/discriminator"], (metrics, moments)
+
+      found, (metrics, moments) = jax.grad(loss, has_aux=True)(weights)
+      metrics |= _pixel_metrics("real", real.samples["clip"], self.dark_level)
+      return found, (metrics, moments), None
 
     weights = {name: u.weights for name, u in uses.items()}
-    gradients, (parts, real_scores, fake_scores, reported) = jax.grad(loss, has_aux=True)(weights)
-    metrics = {f"loss/discriminator/{name}": value for name, value in parts.items()}
-    metrics["loss/discriminator"] = sum(parts.values())
-    metrics |= _pixel_metrics("real", real.samples["clip"], self.dark_level)
+    found, (metrics, moments), _ = self._over_groups(gradients, weights, batch, shared)
     networks = {}
     for name, network in state.discriminators.items():
-      by_params = uses[name].pullback(gradients[name])
+      by_params = uses[name].pullback(found[name])
       metrics[f"gradient_norm/{name}"] = optax.global_norm(by_params)
       metrics[f"sigma_max/{name}"] = _largest(uses[name].sigmas)
-      for side, scores in (("real", real_scores), ("generated", fake_scores)):
-        metrics[f"score/{name}_{side}"] = _mean(scores[name])
       network = _updated(
-        network, uses[name], by_params, self.optimizers.discriminators[name], reported[name]
+        network, uses[name], by_params, self.optimizers.discriminators[name], moments[name]
       )
       networks[name] = self._constrained(name, network, state.step, microstep)
     return state.replace(discriminators=networks), metrics
@@ -261,35 +338,44 @@ class Iteration:
     )
     return network.replace(params=params)
 
-  def _update_generator(self, state, use, batch, frozen, microstep):
+  def _update_generator(self, state, use, batch, frozen, microstep, drawn=None):
+    """Returns the state, the clips it was updated on where others share them, and metrics."""
     gan, context = self.gan, Context(state.step, frozen)
-    key = lambda stream: self._key(stream, state, microstep)
-    real = self._real(state, batch, frozen, microstep)
     uses = self._uses(state)
+    keeps = gan.schedule.shared_fakes and gan.schedule.generator_first
 
-    def loss(weights):
-      fake, reported = self._generate(weights, use, state, batch, frozen, microstep)
-      views = gan.views(key(streams.VIEWS_GENERATED), fake.samples, fake.inputs, context)
-      noise = key(streams.NOISE_DISCRIMINATOR)
-      scores = {
-        name: self._discriminate(name, used.weights, used, views[name], noise)[0]
-        for name, used in uses.items()
-      }
-      fake = fake.replace(scores=scores)
-      parts = gan.generator_losses(fake, real, context)
-      return sum(parts.values()), (parts, fake, reported)
+    def gradients(weights, batch, _, group):
+      key = lambda stream: self._key(stream, state, microstep, group)
+      real = self._real(key(streams.REAL), batch, context)
+      now = drawn
+      if now is None:
+        used = dataclasses.replace(use, weights=weights)
+        now = self._draw(used, state, batch, frozen, microstep, group, differentiable=True)
 
-    gradients, (parts, fake, reported) = jax.grad(loss, has_aux=True)(use.weights)
-    by_params = use.pullback(gradients)
-    moments = [reported.get(normalization.COLLECTION)]
-    generator = _updated(state.generator, use, by_params, self.optimizers.generator, moments)
-    metrics = {f"loss/generator/{name}": value for name, value in parts.items()}
-    metrics["loss/generator"] = sum(parts.values())
+      def loss(samples):
+        fake = now.side.replace(samples=samples)
+        views = gan.views(key(streams.VIEWS_GENERATED), fake.samples, fake.inputs, context)
+        noise = key(streams.NOISE_DISCRIMINATOR)
+        scores = {
+          name: self._discriminate(name, used.weights, used, views[name], noise)[0]
+          for name, used in uses.items()
+        }
+        parts = gan.generator_losses(fake.replace(scores=scores), real, context)
+        metrics = {f"loss/generator/{name}": value for name, value in parts.items()}
+        metrics["loss/generator"] = sum(parts.values())
+        return metrics["loss/generator"], metrics
+
+      by_samples, metrics = jax.grad(loss, has_aux=True)(now.side.samples)
+      metrics |= _pixel_metrics("generated", now.side.samples["clip"], self.dark_level)
+      return now.pullback(by_samples), (metrics, now.moments), now.side if keeps else None
+
+    found, (metrics, moments), side = self._over_groups(gradients, use.weights, batch)
+    by_params = use.pullback(found)
+    generator = _updated(state.generator, use, by_params, self.optimizers.generator, [moments])
     metrics["gradient_norm/generator"] = optax.global_norm(by_params)
     metrics["sigma_max/generator"] = _largest(use.sigmas)
-    metrics |= _pixel_metrics("generated", fake.samples["clip"], self.dark_level)
     ema = self._average(state.ema, generator, state.step)
-    return state.replace(generator=generator, ema=ema), fake, metrics
+    return state.replace(generator=generator, ema=ema), side, metrics
 
   def _average(self, ema: Average, generator: Network, step) -> Average:
     """Moves the average towards the new generator; a copy before its start (DVD-GAN A.3)."""
