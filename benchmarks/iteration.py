@@ -26,17 +26,11 @@ Every run appends one line of JSON to --results.
 Exit codes: 0 done, 2 bad input or a variant that failed.
 """
 
-import datetime
-import hashlib
-import importlib.metadata
 import importlib.util
-import json
 import os
 import pathlib
-import platform
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -44,7 +38,7 @@ import time
 import settings  # first: it makes the package importable
 from absl import flags
 
-from vidgan_jax.runtime import configuration, door
+from vidgan_jax.runtime import door
 from vidgan_jax.runtime.errors import UserError
 
 VARIANTS = ("plain", "saved", "torch", "torch_compiled")
@@ -54,16 +48,12 @@ _RATIOS = (
   ("saved", "torch_compiled"),
   ("torch_compiled", "torch"),
 )
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
-
 _ITERATIONS = flags.DEFINE_integer("iterations", 20, "Timed per process.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 4, "Fresh processes per variant.", lower_bound=1)
 _WARM_UP = flags.DEFINE_integer("warm_up", 2, "Iterations before the timed ones.", lower_bound=1)
 _VARIANTS = flags.DEFINE_list("variants", list(VARIANTS), f"Of {', '.join(VARIANTS)}.")
 _CHANNELS = flags.DEFINE_integer("channels", 16, "ch of all networks.", lower_bound=1)
-_RESULTS = flags.DEFINE_string(
-  "results", str(settings.ROOT / "benchmarks" / "results.jsonl"), "File a line is appended to."
-)
+_RESULTS = settings.define_results()
 _WORKER = flags.DEFINE_enum(
   "worker", None, VARIANTS, "Measure this variant in this process and print JSON."
 )
@@ -117,15 +107,11 @@ def _twin(config, compiled):
 
   from benchmarks import torch_twin
 
-  torch.set_num_threads(_cores())
+  torch.set_num_threads(settings.cores())
   torch.manual_seed(config.seed)
   iteration = torch_twin.Iteration(config, torch_twin.build(config), compiled)
   batch = _synthetic(config)
   return lambda: all(math.isfinite(loss) for loss in iteration.step(batch).values()), None
-
-
-def _cores():
-  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _forget_peak():
@@ -180,36 +166,13 @@ def _measure(variant) -> dict:
 
 def _in_fresh_process(variant, cache) -> dict:
   """Runs `_measure` elsewhere, with what is compiled in the folder `cache`."""
-  caches = {
+  environment = {
+    "JAX_PLATFORMS": "cpu",
     "JAX_COMPILATION_CACHE_DIR": f"{cache}/jax",
     "TORCHINDUCTOR_CACHE_DIR": f"{cache}/torch",
   }
-  environment = {**os.environ, "JAX_PLATFORMS": "cpu", **caches}
-  command = [sys.executable, os.path.abspath(__file__), f"--worker={variant}"]
-  command += [f"--{f.name}={f.value}" for f in (_ITERATIONS, _WARM_UP, _CHANNELS)]
-  done = subprocess.run(command, env=environment, capture_output=True, text=True)
-  if done.returncode:
-    raise UserError(f"{variant} failed:\n{done.stderr[-2000:]}")
-  return json.loads(done.stdout.splitlines()[-1])
-
-
-def _cpu_name():
-  """What the processor calls itself."""
-  try:
-    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-    return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-  except (OSError, StopIteration):
-    return platform.processor() or platform.machine()
-
-
-def _versions():
-  found = {"python": platform.python_version()}
-  for package in _PACKAGES:
-    try:
-      found[package] = importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-      found[package] = None
-  return found
+  handed_on = (_ITERATIONS, _WARM_UP, _CHANNELS)
+  return settings.in_fresh_process(__file__, variant, environment, handed_on)
 
 
 def _summary(processes, flops, batch_size) -> dict:
@@ -244,9 +207,9 @@ def _ratios(variants) -> dict:
 
 def _table(record) -> list[str]:
   """Lines for the terminal."""
-  versions = ", ".join(f"{n} {v}" for n, v in record["versions"].items() if v)
+  versions = ", ".join(f"{n} {v}" for n, v in settings.versions().items() if v)
   lines = [
-    f"{record['cpu']}, {record['cores']} cores; {versions}",
+    f"{settings.cpu_name()}, {settings.cores()} cores; {versions}",
     f"config {record['config_hash']}: ch {record['channels']}, batch {record['batch_size']}, "
     f"{record['rounds']} rounds of {record['iterations']} iterations; as written "
     f"{record['flops'] / 1e9:.1f} GFLOP per iteration",
@@ -288,7 +251,7 @@ def main(argv):
   """Measures all variants in turn, round by round."""
   del argv
   if _WORKER.value:
-    print(json.dumps(_measure(_WORKER.value)))
+    settings.answer(_measure(_WORKER.value))
     return
   chosen = _chosen()
   os.environ["JAX_PLATFORMS"] = "cpu"
@@ -305,12 +268,7 @@ def main(argv):
         door.report(f"round {round_number + 1}, {name}: {seconds:.2f} s/iteration")
   variants = {name: _summary(p, flops, config.batch_size) for name, p in processes.items()}
   record = {
-    "benchmark": "iteration",
-    "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    "cpu": _cpu_name(),
-    "cores": _cores(),
-    "versions": _versions(),
-    "config_hash": hashlib.sha256(configuration.to_json(config).encode()).hexdigest()[:12],
+    "config_hash": settings.config_hash(config),
     "channels": _CHANNELS.value,
     "batch_size": config.batch_size,
     "iterations": _ITERATIONS.value,
@@ -323,11 +281,7 @@ def main(argv):
   door.report("")
   for line in _table(record):
     door.report(line)
-  try:
-    with open(_RESULTS.value, "a") as file:
-      file.write(json.dumps(record) + "\n")
-  except OSError as error:
-    raise UserError(f"cannot write {_RESULTS.value}: {error}") from error
+  settings.append(_RESULTS.value, "iteration", record)
 
 
 if __name__ == "__main__":

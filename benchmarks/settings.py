@@ -1,13 +1,26 @@
-"""What is measured, shared by the benchmarks."""
+"""What is measured, and how it is told: shared by the benchmarks."""
 
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
 import pathlib
+import platform
+import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
   sys.path.insert(0, str(ROOT))
 
+from absl import flags  # noqa: E402
+
 from configs import dvd_gan  # noqa: E402
+from vidgan_jax.runtime import configuration, door  # noqa: E402
+from vidgan_jax.runtime.errors import UserError  # noqa: E402
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
 
 
 def get_config(channels: int = 16, precision: str = "float32", savings: bool = True):
@@ -26,3 +39,103 @@ def get_config(channels: int = 16, precision: str = "float32", savings: bool = T
     config.model.generator.channels = config.model.discriminator.channels = channels
     config.model.savings = savings
   return config
+
+
+def define_results():
+  """Defines the flag --results."""
+  return flags.DEFINE_string(
+    "results", str(ROOT / "benchmarks" / "results.jsonl"), "File a line is appended to."
+  )
+
+
+def config_hash(config) -> str:
+  """Twelve digits that stand for a config."""
+  return hashlib.sha256(configuration.to_json(config).encode()).hexdigest()[:12]
+
+
+def cores() -> int:
+  """Processor cores this process may use."""
+  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def cpu_name() -> str:
+  """What the processor calls itself."""
+  try:
+    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+  except (OSError, StopIteration):
+    return platform.processor() or platform.machine()
+
+
+def versions() -> dict:
+  """Versions of Python and of the packages that matter, None where one is absent."""
+  found = {"python": platform.python_version()}
+  for package in _PACKAGES:
+    try:
+      found[package] = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+      found[package] = None
+  return found
+
+
+def answer(result: dict) -> None:
+  """Prints what a worker measured, for `in_fresh_process` to read."""
+  print(json.dumps(result))
+
+
+def in_fresh_process(program: str, worker: str, environment=None, flags_of=None) -> dict:
+  """Runs `program` again, in a process of its own, with --worker=`worker`.
+
+  Args:
+    program: a benchmark's file.
+    worker: what it should measure.
+    environment: variables besides this process'.
+    flags_of: flags to hand on; by default all that this process was given.
+
+  Returns:
+    what the worker gave to `answer`.
+
+  Raises:
+    UserError: where it failed, with the end of what it said.
+  """
+  given = sys.argv[1:] if flags_of is None else [f"--{f.name}={f.value}" for f in flags_of]
+  command = [sys.executable, os.path.abspath(program), *given, f"--worker={worker}"]
+  done = subprocess.run(
+    command, env={**os.environ, **(environment or {})}, capture_output=True, text=True
+  )
+  if done.returncode:
+    raise UserError(f"{worker} failed:\n{done.stderr[-2000:]}")
+  return json.loads(done.stdout.splitlines()[-1])
+
+
+def append(path: str, benchmark: str, result: dict) -> None:
+  """Appends a line of JSON with the date, the machine and the versions; UserError where it cannot.
+
+  Args:
+    path: file of lines.
+    benchmark: name of the program.
+    result: what it measured.
+  """
+  record = {
+    "benchmark": benchmark,
+    "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    "cpu": cpu_name(),
+    "cores": cores(),
+    "versions": versions(),
+    **result,
+  }
+  try:
+    with open(path, "a") as file:
+      file.write(json.dumps(record) + "\n")
+  except OSError as error:
+    raise UserError(f"cannot write {path}: {error}") from error
+
+
+def show(table: list[list[str]]) -> None:
+  """Prints the versions and rows of text, the first being the head, as a Markdown table."""
+  found = ", ".join(f"{name} {version}" for name, version in versions().items() if version)
+  door.report(f"\n{datetime.date.today()}; {found}\n")
+  widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+  line = lambda row: "| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |"
+  for row in [table[0], ["-" * width for width in widths], *table[1:]]:
+    door.report(line(row))

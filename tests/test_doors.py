@@ -3,14 +3,18 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+import time
 import types
 
 import numpy as np
 import pytest
 
 from vidgan_jax.runtime import configuration
+from vidgan_jax.training import state as states
+from vidgan_jax.training.logs import read_log
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIG = "--config=configs/quickstart.py:runlocal"
@@ -319,3 +323,66 @@ def test_help_imports_no_jax(name, tmp_path):
   )
   assert (result.returncode, result.stderr) == (0, "")
   assert "--workdir (required)" in result.stdout and "Exit codes:" in result.stdout
+
+
+def in_two_processes(*arguments):
+  """Starts training in two processes, of four devices each."""
+  flag = "device_count"
+  others = [f for f in os.environ.get("XLA_FLAGS", "").split() if flag not in f]
+  return subprocess.Popen(
+    [ROOT / "launch" / "local_multiprocess.sh", "2", sys.executable, "-m", "vidgan_jax.train"]
+    + [str(argument) for argument in arguments],
+    cwd=ROOT,
+    env={**os.environ, "XLA_FLAGS": " ".join([*others, f"--xla_force_host_platform_{flag}=4"])},
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def test_two_processes_train_one_run_and_leave_together(trained, flags, tmp_path):
+  """One folder, one log, one checkpoint of parts; a signal to the launcher reaches both."""
+  run = tmp_path / "run"
+  process = in_two_processes(
+    *flags, f"--workdir={run}", "--config.num_iterations=1000", "--config.sharding=zero1"
+  )
+  end = time.monotonic() + 500
+  while process.poll() is None and len(read_log(run / "log.jsonl")) < 6:
+    assert time.monotonic() < end
+    time.sleep(0.1)
+  process.send_signal(signal.SIGTERM)
+  stdout, stderr = process.communicate(timeout=100)
+  assert process.returncode == 0, stderr
+  assert "training on 8 x cpu in 2 processes, float32, batch 8" in stdout
+  step = int(states.load(run)[2].step)
+  assert f"stopped by a signal: saved at iteration {step};" in stdout
+  records = read_log(run / "log.jsonl")
+  assert [record["step"] for record in records] == list(range(1, step + 1))
+  # In one process the same devices do the same.
+  alone = read_log(trained[0] / "log.jsonl")[0]
+  for name in ("loss/discriminator", "sigma_max/generator", "pixel/real_red"):
+    assert records[0][name] == pytest.approx(alone[name], rel=1e-4)
+  assert (run / "samples" / "00000004.png").exists()
+
+
+def test_two_processes_are_refused_in_one_line(tmp_path):
+  process = in_two_processes(CONFIG, f"--workdir={tmp_path / 'run'}", "--config.batch_size=12")
+  stderr = process.communicate(timeout=100)[1]
+  lines = [line for line in stderr.splitlines() if "error" in line]
+  assert process.returncode == 2, stderr
+  assert lines == ["error: batch_size 12 is not divisible by the number of devices, 8"]
+  assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+  ("arguments", "words"),
+  [
+    (["--num_processes=2"], ["need --coordinator"]),
+    (["--coordinator=localhost"], ["must be host:port or auto"]),
+    (["--coordinator=localhost:1"], ["needs --num_processes and --process_id"]),
+    (["--coordinator=localhost:1", "--num_processes=2", "--process_id=2"], ["2 is not one of 2"]),
+  ],
+)
+def test_processes_that_cannot_be(door, tmp_path, arguments, words):
+  result = door("train", CONFIG, f"--workdir={tmp_path / 'run'}", *arguments)
+  assert_refused(result, *words)

@@ -1,8 +1,10 @@
-"""Tells what a config costs: parameters, FLOPs, the time floor, memory. No network is run.
+r"""Tells what a config costs: parameters, FLOPs, the time floor, memory. No network is run.
 
   python -m vidgan_jax.summarize --config=configs/dvd_gan.py:kinetics600_64x12
   python -m vidgan_jax.summarize --config=configs/dvd_gan.py:thesis_kinetics400 --tflops=312
   python -m vidgan_jax.summarize --config=configs/dvd_gan.py:kinetics600_64x12 --json
+  python -m vidgan_jax.summarize --config=configs/dvd_gan.py:kinetics600_64x12 --devices=8 \
+      --config.sharding=zero1
 
 Any field of the config can be set with --config.FIELD=VALUE.
 
@@ -23,6 +25,9 @@ _DTYPE = flags.DEFINE_enum(
   "dtype", "bfloat16", ["bfloat16", "float32"], "Type of activations in the memory estimate."
 )
 _JSON = flags.DEFINE_bool("json", False, "Print one JSON object instead of the table.")
+_DEVICES = flags.DEFINE_integer(
+  "devices", None, "Tell instead how every array of the state would lie on so many.", lower_bound=1
+)
 flags.mark_flag_as_required("config")
 
 
@@ -34,9 +39,14 @@ def main(argv):
   import jax  # late, so that --help and bad flags are quick
 
   from vidgan_jax.analysis import summary
+  from vidgan_jax.training import state
 
   # Shapes need no accelerator: one that is busy is left alone.
   jax.config.update("jax_platforms", "cpu")
+  if _DEVICES.value:
+    for line in state.placement(_CONFIG.value, _DEVICES.value):
+      door.report(line)
+    return
   result = summary.summarize(
     _CONFIG.value, batch_size=_BATCH.value, dtype=_DTYPE.value, tflops=_TFLOPS.value
   )

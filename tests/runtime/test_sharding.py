@@ -36,13 +36,17 @@ def test_the_first_rule_that_matches_decides():
     "generator": {"params": {"kernel": kernel}, "batch_stats": {"mean": kernel}},
     "ema": {"batch_stats": {"mean": kernel}},
   }
-  assert sharding.describe(tree, meshes.make_mesh(), "zero1") == [
+  assert sharding.describe(tree, 8, "zero1") == [
     "ema/batch_stats/mean float32[64,64] whole",
     "generator/batch_stats/mean float32[64,64] whole",
     "generator/params/kernel float32[64,64] (None, 'data')",
     "step int32[] whole",
   ]
-  assert all("whole" in line for line in sharding.describe(tree, meshes.make_mesh(), "replicated"))
+  assert all("whole" in line for line in sharding.describe(tree, 8, "replicated"))
+
+  whole, part = 64 * 64 * 4, 64 * 64 * 4 // 8
+  assert sharding.bytes_per_device(tree, 8, "zero1") == 2 * whole + part + 4
+  assert sharding.bytes_per_device(tree, 8, "replicated") == 3 * whole + 4
 
 
 def test_unknown_rules_are_refused():

@@ -10,6 +10,7 @@ import pytest
 from flax import struct
 
 from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.runtime import sharding
 from vidgan_jax.runtime.checkpoints import Checkpoints, checksums
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.trees import leaf_names
@@ -58,6 +59,27 @@ def test_newest_comes_back_to_the_bit_on_any_number_of_devices(saved, devices):
   state, timers = Checkpoints(saved).restore(like(small(0), devices))
   assert same(state, small(6)) and timers == {"seconds": 6.0}
   assert len(state.params["kernel"].devices()) == devices
+
+
+@pytest.mark.parametrize("devices", [1, 4, 8])
+def test_parts_on_eight_devices_come_back_as_parts_on_any_number(tmp_path, devices):
+  def split(state, devices):
+    return sharding.shardings(state, meshes.make_mesh(jax.devices()[:devices]), "zero1")
+
+  state = small(3)
+  placed = jax.device_put(state, split(state, 8))
+  assert placed.params["kernel"].addressable_shards[0].data.shape == (300, 5)
+  checkpoints = Checkpoints(tmp_path)
+  checkpoints.save(3, placed, {})
+  checkpoints.close()
+  wanted = jax.tree.map(
+    lambda a, place: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place),
+    state,
+    split(state, devices),
+  )
+  restored, _ = Checkpoints(tmp_path).restore(wanted)
+  assert same(restored, state)
+  assert restored.params["kernel"].addressable_shards[0].data.shape == (300, 40 // devices)
 
 
 def test_only_the_newest_are_kept(saved):

@@ -44,14 +44,17 @@ def specification(shape: tuple[int, ...], how: str, devices: int) -> PartitionSp
   return PartitionSpec()
 
 
-def shardings(tree, mesh, rules: str, prefix: str = ""):
-  """The sharding of each leaf of `tree` (arrays or shapes) under the rules of that name.
+def specifications(tree, devices: int, rules: str, prefix: str = ""):
+  """How each leaf of `tree` (arrays or shapes) lies on `devices` under the rules of that name.
 
   Args:
     tree: pytree.
-    mesh: device mesh.
+    devices: how many.
     rules: a name in RULES.
     prefix: put in front of the leaves' names, for a part of a state.
+
+  Returns:
+    a tree of `PartitionSpec`.
 
   Raises:
     UserError: on unknown rules.
@@ -62,20 +65,43 @@ def shardings(tree, mesh, rules: str, prefix: str = ""):
   def place(path, leaf):
     name = prefix + trees.path_name(path)
     how = next(how for pattern, how in RULES[rules] if re.fullmatch(pattern, name))
-    return NamedSharding(mesh, specification(leaf.shape, how, mesh.devices.size))
+    return specification(leaf.shape, how, devices)
 
   return jax.tree_util.tree_map_with_path(place, tree)
 
 
-def describe(tree, mesh, rules: str) -> list[str]:
+def shardings(tree, mesh, rules: str, prefix: str = ""):
+  """The sharding of each leaf of `tree` on a mesh; see `specifications`."""
+  return jax.tree.map(
+    lambda spec: NamedSharding(mesh, spec),
+    specifications(tree, mesh.devices.size, rules, prefix),
+    is_leaf=lambda leaf: isinstance(leaf, PartitionSpec),
+  )
+
+
+def bytes_per_device(tree, devices: int, rules: str) -> int:
+  """What each device holds of `tree`."""
+  specs = jax.tree.leaves(
+    specifications(tree, devices, rules), is_leaf=lambda leaf: isinstance(leaf, PartitionSpec)
+  )
+  size = lambda leaf: leaf.size * leaf.dtype.itemsize
+  return sum(
+    size(leaf) // (devices if meshes.DATA in spec else 1)
+    for leaf, spec in zip(jax.tree.leaves(tree), specs, strict=True)
+  )
+
+
+def describe(tree, devices: int, rules: str) -> list[str]:
   """One line per leaf: "name float32[3,3,64,128] (None, None, None, 'data')"."""
   lines = []
-  for name, leaf, sharding in zip(
+  for name, leaf, spec in zip(
     trees.leaf_names(tree),
     jax.tree.leaves(tree),
-    jax.tree.leaves(shardings(tree, mesh, rules)),
+    jax.tree.leaves(
+      specifications(tree, devices, rules), is_leaf=lambda leaf: isinstance(leaf, PartitionSpec)
+    ),
     strict=True,
   ):
     shape = ",".join(map(str, leaf.shape))
-    lines.append(f"{name} {leaf.dtype}[{shape}] {tuple(sharding.spec) or 'whole'}")
+    lines.append(f"{name} {leaf.dtype}[{shape}] {tuple(spec) or 'whole'}")
   return lines

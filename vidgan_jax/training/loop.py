@@ -212,6 +212,7 @@ class Trainer:
     self._peak = peak_flops and peak_flops * self.mesh.devices.size
     self.log = None
     self._pending = None
+    self._once = {}  # for the next record alone
 
   def run(self):
     """Trains to `config.num_iterations` and returns the last state.
@@ -240,10 +241,13 @@ class Trainer:
           f"{f' in {count} processes' if count > 1 else ''}, "
           f"{precision.policy(self.config.precision).name}, {_batch_words(self.config)}"
         )
+        if len(devices) > 1:
+          self.report(states.size(self.like, self.mesh, self.config.sharding))
         iteration = Iteration(self.gan, self.transforms, self.config, self.mesh)
         with ticking("compiling the iteration"):
           program, seconds = _compiled(iteration, self.like, self.config, self.mesh, self.frozen)
         self.report(f"compiled the iteration in {seconds:.1f} s")
+        self._once = {"time/compile_seconds": seconds}
         if state is None:
           state = _initialised(self.gan, self.transforms, self.config, self.like)
       try:
@@ -336,6 +340,8 @@ class Trainer:
       return
     values = {name: value.item() for name, value in jax.device_get(metrics).items()}
     seconds = clock.rate()
+    values |= self._once
+    self._once = {}
     values["time/step_seconds"] = seconds
     values["time/videos_per_second"] = self.config.batch_size / seconds
     values["time/training_seconds"] = clock.total

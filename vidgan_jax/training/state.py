@@ -12,11 +12,10 @@ from flax import struct
 
 from vidgan_jax.layers import normalization, spectral_norm
 from vidgan_jax.models import registry
-from vidgan_jax.runtime import configuration, streams
+from vidgan_jax.runtime import configuration, sharding, streams
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.sharding import shardings
 from vidgan_jax.training import optimizers as transforms
 
 CHECKPOINTS = "checkpoints"  # folders and files of a run
@@ -112,6 +111,29 @@ def generator_variables(state: TrainState, *, use_ema: bool = True, eps: float =
   return {"params": weights, normalization.COLLECTION: source.batch_stats}
 
 
+def placement(config, devices: int) -> list[str]:
+  """One line for each array of the state of `config`: name, type, shape, and how it would lie.
+
+  The last line tells what all of them take in all and on each of `devices`. Nothing is computed.
+  """
+  gan = registry.build(config)
+  optimizers = transforms.build(config, gan.discriminators)
+  shapes = jax.eval_shape(functools.partial(create, gan, optimizers, config.seed))
+  lines = sharding.describe(shapes, devices, config.sharding)
+  return [*lines, _size(shapes, devices, config.sharding)]
+
+
+def _size(shapes, devices, rules):
+  whole = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+  each = sharding.bytes_per_device(shapes, devices, rules)
+  return f"state of {whole / 1e6:,.1f} MB, {each / 1e6:,.1f} MB on each of {devices} ({rules})"
+
+
+def size(like: TrainState, mesh, rules: str) -> str:
+  """A line that tells how large a state is, in all and on each device of `mesh`."""
+  return _size(like, mesh.devices.size, rules)
+
+
 def abstract(gan, optimizers, seed: int, mesh, rules: str = "replicated") -> TrainState:
   """The state's shapes, types and shardings; nothing is computed.
 
@@ -124,9 +146,9 @@ def abstract(gan, optimizers, seed: int, mesh, rules: str = "replicated") -> Tra
   """
   shapes = jax.eval_shape(functools.partial(create, gan, optimizers, seed))
   return jax.tree.map(
-    lambda a, sharding: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding),
+    lambda a, place: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place),
     shapes,
-    shardings(shapes, mesh, rules),
+    sharding.shardings(shapes, mesh, rules),
   )
 
 

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# All benchmarks of an accelerator, in the Python that is found first; needs neither tensorflow nor
+# PyTorch. About eight minutes on one H200.
+#   benchmarks/accelerator.sh [FOLDER]     tables and results.jsonl go there, by default benchmarks/
+# ROWS, e.g. ROWS=thesis, chooses the rows of training.py; EXTRA is handed to every program.
+set -uo pipefail
+FOLDER="$(realpath "${1:-$(dirname "${BASH_SOURCE[0]}")}")"
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export XLA_PYTHON_CLIENT_MEM_FRACTION="${XLA_PYTHON_CLIENT_MEM_FRACTION:-.92}"
+CODE=0
+
+run() {
+  echo "== $*"
+  # shellcheck disable=SC2086
+  python "benchmarks/$1.py" "${@:2}" --results="$FOLDER/results.jsonl" ${EXTRA:-} |
+    tee "$FOLDER/$1.txt" || CODE=1
+}
+run sampling
+run training --rows="${ROWS:-thesis,paper}"
+[ -n "${EXTRA:-}" ] || run convolutions
+exit "$CODE"

@@ -1,0 +1,125 @@
+"""Times the drawing of clips, warm, on the device at hand.
+
+  python benchmarks/sampling.py
+  python benchmarks/sampling.py --runlocal      # does it run? sizes of a toy
+
+The cases, DVD-GAN's generator with random weights:
+
+  latency     2 clips of 48 frames, 64x64, ch 64; the paper: 150 ms on one TPU core
+  throughput  64 clips of 12 frames, 64x64, ch 128
+
+Timed is the program that `Run.sample` calls for each (clips, frames), from latents on the device to
+uint8 clips on the device, after warm-up: the median and the 95th percentile of --calls. Model
+TFLOP/s counts one forward pass as the paper writes it. Every case appends one line of JSON to
+--results.
+
+Exit codes: 0 done, 2 bad input or a case that failed.
+"""
+
+import time
+
+import settings  # first: it makes the package importable
+from absl import flags
+
+from vidgan_jax.runtime import door
+from vidgan_jax.runtime.errors import UserError
+
+CASES = {"latency": ("kinetics600_64x48", 2), "throughput": ("kinetics600_64x12", 64)}
+
+_CASES = flags.DEFINE_list("cases", list(CASES), f"Of {', '.join(CASES)}.")
+_CALLS = flags.DEFINE_integer("calls", 50, "Timed.", lower_bound=1)
+_WARM_UP = flags.DEFINE_integer("warm_up", 5, "Calls before the timed ones.", lower_bound=1)
+_PRECISION = flags.DEFINE_string("precision", "auto", "See config.precision.")
+_SAVINGS = flags.DEFINE_bool("savings", True, "The layers' exact savings.")
+_RUNLOCAL = flags.DEFINE_bool("runlocal", False, "The rows' runlocal sizes.")
+_RESULTS = settings.define_results()
+_WORKER = flags.DEFINE_string("worker", None, "Measure this case in this process, print JSON.")
+
+
+def _measure(case) -> dict:
+  """Times one case in this process."""
+  import jax
+  import jax.numpy as jnp
+  import numpy as np
+
+  from configs import dvd_gan
+  from vidgan_jax.analysis import summary
+  from vidgan_jax.models import registry
+  from vidgan_jax.models.contract import Context
+  from vidgan_jax.runtime import precision
+  from vidgan_jax.sampling import generation
+
+  row, clips = CASES[case]
+  config = dvd_gan.get_config(row + (",runlocal" if _RUNLOCAL.value else ""))
+  with config.unlocked():
+    config.precision, config.model.savings = _PRECISION.value, _SAVINGS.value
+  gan = registry.build(config)
+  variables = jax.jit(lambda: gan.init(jax.random.key(0))["generator"])()
+  variables.pop("spectral", None)
+  labels = jnp.arange(clips) % max(1, gan.num_classes)
+  latents = generation.draw_latents(gan, jax.random.key(1), clips)
+  inputs = gan.sampling_inputs(jax.random.key(2), labels, Context())
+  begin = time.perf_counter()
+  program = generation.generate.lower(gan, variables, latents, inputs, gan.frames).compile()
+  compile_seconds = time.perf_counter() - begin
+  seconds = []
+  for _ in range(_WARM_UP.value + _CALLS.value):
+    begin = time.perf_counter()
+    out = jax.block_until_ready(program(variables, latents, inputs))
+    seconds.append(time.perf_counter() - begin)
+  if len(np.unique(out)) < 2:
+    raise UserError(f"{case} draws clips without content")
+  written = registry.build(config, savings=False)
+  work = summary.forward_flops(written, summary.abstract_variables(written))["generator"]
+  return {
+    "case": case,
+    "config": row,
+    "config_hash": settings.config_hash(config),
+    "clips": clips,
+    "frames": gan.frames,
+    "resolution": gan.resolution,
+    "precision": precision.policy(config.precision).name,
+    "savings": config.model.savings,
+    "device": jax.devices()[0].device_kind,
+    "seconds": seconds[_WARM_UP.value :],
+    "compile_seconds": compile_seconds,
+    "as_written_flops": work * clips,
+  }
+
+
+def _line(result) -> list[str]:
+  seconds = sorted(result["seconds"])
+  median, late = seconds[len(seconds) // 2], seconds[int(0.95 * (len(seconds) - 1))]
+  return [
+    result["case"],
+    f"{result['clips']}x{result['frames']}x{result['resolution']}x{result['resolution']}",
+    result["precision"],
+    f"{1e3 * median:.2f}",
+    f"{1e3 * late:.2f}",
+    f"{result['clips'] / median:.1f}",
+    f"{result['as_written_flops'] / median / 1e12:.2f}",
+    f"{result['compile_seconds']:.0f}",
+  ]
+
+
+def main(argv):
+  """Measures the cases one after the other."""
+  del argv
+  if _WORKER.value:
+    settings.answer(_measure(_WORKER.value))
+    return
+  cases = [case.strip() for case in _CASES.value]
+  for case in cases:
+    if case not in CASES:
+      raise UserError(f"unknown case {case!r}; known: {', '.join(CASES)}")
+  table = ["case clips precision p50_ms p95_ms videos/s model_TFLOP/s compile_s".split()]
+  for case in cases:
+    result = settings.in_fresh_process(__file__, case)
+    settings.append(_RESULTS.value, "sampling", result)
+    table.append(_line(result))
+    door.report(f"{case} on {result['device']}: {table[-1][3]} ms")
+  settings.show(table)
+
+
+if __name__ == "__main__":
+  door.run(main)
