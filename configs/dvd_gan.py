@@ -115,15 +115,8 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
 
 def run_local(config) -> None:
   """Shrinks widths, batch and cadences in place; depth, resolution and frames stay."""
-  config.batch_size = 2
-  config.num_iterations = 3
-  config.log_every = 1
-  config.checkpoint_every = 2
-  config.sample_every = 3
+  configuration.run_local(config)
   config.ema.start = 1
-  config.data.name = "moving_shapes"
-  config.data.num_examples = 64
-  config.data.stride = 1
   config.model.num_classes = min(config.model.num_classes, 8)
   config.model.latent_dim = config.model.embedding_dim = 8
   config.model.generator.channels = config.model.discriminator.channels = 4

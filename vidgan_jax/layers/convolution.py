@@ -292,8 +292,8 @@ def _cells(factors, padding):
     two linear functions, of x [N, *spatial, in] and of the kernel, whose results convolve "VALID".
   """
   return (
-    lambda x: _space_to_depth(jnp.pad(x, ((0, 0), *padding, (0, 0))), factors, 1),
-    lambda kernel: _space_to_depth(kernel[None], factors, 1, merge=2)[0],
+    lambda x: space_to_depth(jnp.pad(x, ((0, 0), *padding, (0, 0))), factors, 1),
+    lambda kernel: space_to_depth(kernel[None], factors, 1, merge=2)[0],
   )
 
 
@@ -317,7 +317,7 @@ def _strided_backward(factors, padding, precision, residuals, cotangent):
 _strided.defvjp(lambda x, kernel, *how: (_strided(x, kernel, *how), (x, kernel)), _strided_backward)
 
 
-def _space_to_depth(x, factors, lead: int, merge: int = 1):
+def space_to_depth(x, factors, lead: int, merge: int = 1):
   """Moves cells of `factors` on the axes after `lead` into the first of the last `merge` axes."""
   rank = len(factors)
   shape = list(x.shape[:lead])
@@ -340,7 +340,7 @@ class Weights(nn.Module):
   @nn.compact
   def __call__(self):
     """Returns the kernel of `shape` and the bias [shape[-1]] in the parameters' type."""
-    return _declare(self, tuple(self.shape), self.settings, self.use_bias)
+    return declare(self, tuple(self.shape), self.settings, self.use_bias)
 
 
 class Conv(nn.Module):
@@ -367,7 +367,7 @@ class Conv(nn.Module):
     """Maps [..., *spatial, in] to [..., *spatial', features]."""
     settings = self.settings
     shape = (*self.kernel_size, x.shape[-1], self.features)
-    kernel, bias = _declare(self, shape, settings, self.use_bias)
+    kernel, bias = declare(self, shape, settings, self.use_bias)
     x = x.astype(settings.dtype)
     options = dict(precision=settings.precision)
     if self.upsample:
@@ -392,7 +392,7 @@ class Dense(nn.Module):
   def __call__(self, x):
     """Maps [..., in] to [..., features] in the settings' dtype."""
     settings = self.settings
-    kernel, bias = _declare(self, (x.shape[-1], self.features), settings, self.use_bias)
+    kernel, bias = declare(self, (x.shape[-1], self.features), settings, self.use_bias)
     out = jnp.dot(
       x.astype(settings.dtype), kernel.astype(settings.dtype), precision=settings.precision
     )
@@ -428,9 +428,18 @@ class Embed(nn.Module):
     return jnp.take(table, labels, axis=0)
 
 
-def _declare(module, shape, settings, use_bias):
-  """Declares kernel, vector and bias on `module` itself."""
-  kernel = module.param("kernel", kernel_initializer(settings), shape, settings.param_dtype)
+def declare(module, shape, settings: LayerSettings, use_bias: bool, *, transposed: bool = False):
+  """Declares kernel, vector and bias on `module` itself; returns (kernel, bias or None).
+
+  Args:
+    module: the one that is running its compact method.
+    shape: of the kernel, [*window, in, out].
+    settings: see `LayerSettings`.
+    use_bias: declare a bias [out].
+    transposed: of a transposed convolution; see `settings.kernel_initializer`.
+  """
+  initializer = kernel_initializer(settings, transposed=transposed)
+  kernel = module.param("kernel", initializer, shape, settings.param_dtype)
   if settings.spectral:
     spectral_norm.declare(module, "kernel", kernel)
   if not use_bias:

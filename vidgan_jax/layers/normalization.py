@@ -63,9 +63,9 @@ def _moments(module, x, statistics, train):
   return mean.reshape(spread), variance.reshape(spread)
 
 
-def _normalize(x, mean, variance, gain, bias):
+def _normalize(x, mean, variance, gain, bias, epsilon=EPSILON):
   """(x - mean) * gain / sqrt(variance + eps) + bias as one expression, in the type of `x`."""
-  scale = gain * jax.lax.rsqrt(variance + EPSILON)
+  scale = gain * jax.lax.rsqrt(variance + epsilon)
   return ((x.astype(mean.dtype) - mean) * scale + bias).astype(x.dtype)
 
 
@@ -75,19 +75,30 @@ class BatchNorm(nn.Module):
   Attributes:
     settings: see `LayerSettings`.
     statistics: "per_step" or "shared" over time.
+    epsilon: added to the variance; 2e-5 in Chainer, 1e-3 in VGAN's discriminator.
+    use_bias: learn a bias.
+    gain_spread: standard deviation of the gains about 1 at the start.
   """
 
   settings: LayerSettings
   statistics: str = "per_step"
+  epsilon: float = EPSILON
+  use_bias: bool = True
+  gain_spread: float = 0.0
 
   @nn.compact
   def __call__(self, x, train: bool):
     """Normalises [B, T, H, W, C]."""
     mean, variance = _moments(self, x, self.statistics, train)
     shape = (x.shape[-1],)
-    gain = self.param("gain", nn.initializers.ones, shape, self.settings.param_dtype)
-    bias = self.param("bias", nn.initializers.zeros, shape, self.settings.param_dtype)
-    return _normalize(x, mean, variance, gain.astype(mean.dtype), bias.astype(mean.dtype))
+    spread = nn.initializers.normal(self.gain_spread) if self.gain_spread else None
+    start = nn.initializers.ones if spread is None else lambda *given: 1 + spread(*given)
+    gain = self.param("gain", start, shape, self.settings.param_dtype).astype(mean.dtype)
+    bias = 0.0
+    if self.use_bias:
+      bias = self.param("bias", nn.initializers.zeros, shape, self.settings.param_dtype)
+      bias = bias.astype(mean.dtype)
+    return _normalize(x, mean, variance, gain, bias, self.epsilon)
 
 
 class ConditionalBatchNorm(nn.Module):

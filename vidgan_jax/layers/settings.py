@@ -1,6 +1,7 @@
 """What every layer of a network shares: numerics, initialisation and exact savings."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -16,7 +17,10 @@ class LayerSettings:
 
   Attributes:
     spectral: declare a power-iteration vector for each weight (DVD-GAN A.3: "all weight layers").
-    initializer: "orthogonal" (DVD-GAN A.3) or "normal02" (N(0, 0.02), the thesis' Table 4.1).
+    initializer: "orthogonal" (DVD-GAN A.3), "normal02" (N(0, 0.02), the thesis' Table 4.1),
+      "normal01" (N(0, 0.01), VGAN's code), "lecun_normal" (N(0, 1 / fan in), Chainer's default),
+      "uniform01" (U(-0.01, 0.01), TGAN's code), "fan_in_uniform" (U(-1, 1) / sqrt(fan in),
+      PyTorch's default).
     dtype: type of activations and of the kernels they meet.
     param_dtype: type of the parameters.
     precision: matrix-unit precision of convolutions and products; None is the device's default.
@@ -35,19 +39,46 @@ class LayerSettings:
   remat: str = "none"
 
 
+def _scaled(scale, distribution, transposed, key, shape, dtype=jnp.float32):
+  """Zero mean and variance scale / fan in, not truncated."""
+  inputs, outputs = (-1, -2) if transposed else (-2, -1)
+  draw = nn.initializers.variance_scaling(
+    scale, "fan_in", distribution, in_axis=inputs, out_axis=outputs
+  )
+  return draw(key, shape, dtype)
+
+
+def _uniform01(key, shape, dtype=jnp.float32):
+  return jax.random.uniform(key, shape, dtype, -0.01, 0.01)
+
+
 INITIALIZERS = {
   "orthogonal": nn.initializers.orthogonal(),
   "normal02": nn.initializers.normal(0.02),
+  "normal01": nn.initializers.normal(0.01),
+  "lecun_normal": functools.partial(_scaled, 1, "normal"),
+  "uniform01": _uniform01,
+  "fan_in_uniform": functools.partial(_scaled, 1 / 3, "uniform"),
 }
+_BY_FAN = ("lecun_normal", "fan_in_uniform")
 
 
-def kernel_initializer(settings: LayerSettings):
-  """Returns the Flax initializer named by `settings.initializer`; UserError on other names."""
+def kernel_initializer(settings: LayerSettings, *, transposed: bool = False):
+  """Returns the Flax initializer named by `settings.initializer`; UserError on other names.
+
+  Args:
+    settings: see `LayerSettings`.
+    transposed: of a transposed convolution, whose kernels Chainer and PyTorch keep with the outputs
+      first, so that their "fan in" counts these.
+  """
   if settings.initializer not in INITIALIZERS:
     raise UserError(
       f"unknown initializer {settings.initializer!r}; known: {', '.join(sorted(INITIALIZERS))}"
     )
-  return INITIALIZERS[settings.initializer]
+  initializer = INITIALIZERS[settings.initializer]
+  if settings.initializer in _BY_FAN:
+    initializer = functools.partial(initializer, transposed)
+  return initializer
 
 
 _REMAT_POLICIES = {

@@ -32,9 +32,16 @@ from flax import linen as nn
 from flax import struct
 
 from vidgan_jax.layers import normalization, spectral_norm
+from vidgan_jax.runtime.errors import UserError
 
 Arrays = dict[str, jax.Array]
 Losses = dict[str, jax.Array]
+
+
+def check(what: str, value, known) -> None:
+  """UserError where a switch has a value that is not among the known ones."""
+  if value not in known:
+    raise UserError(f"unknown {what} {value!r}; known: {', '.join(map(str, known))}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,11 +60,6 @@ def multipliers(table, resolution: int, given) -> tuple[int, ...]:
   return table[resolution]
 
 
-def _check(what, value, known):
-  if value not in known:
-    raise UserError(f"unknown {what} {value!r}; known: {', '.join(map(str, known))}")
-
-
 class Generator(nn.Module):
   """DVD-GAN's generator (A.2).
 
@@ -309,21 +304,21 @@ class DvdGan(contract.VideoGan):
 def _check_switches(model):
   """Refuses unknown values of the config's switches in one line each."""
   generator, discriminator = model.generator, model.discriminator
-  _check("variant", generator.variant, ("single_rnn", "stacked_rnn"))
-  _check("initializer", model.initializer, layer_settings.INITIALIZERS)
-  _check("remat", model.remat, layer_settings.REMAT)
-  _check("rnn", generator.rnn, recurrent.KINDS)
-  _check("rnn_activation", generator.rnn_activation, tuple(recurrent.ACTIVATIONS))
-  _check("attention_order", generator.attention_order, attention.ORDERS)
-  _check("attention_style", generator.attention_style, attention.STYLES)
-  _check("condition", generator.condition, CONDITIONS)
-  _check("statistics", generator.statistics, STATISTICS)
-  _check("attention_before", generator.attention_before, ATTENTION_PLACES)
-  _check("time_into", discriminator.time_into, ("batch", "channel"))
-  _check("downsampling", discriminator.downsampling, temporal.DOWNSAMPLINGS)
-  _check("aggregation", model.aggregation, losses.AGGREGATIONS)
-  _check("generated_labels", model.generated_labels, ("uniform", "batch"))
-  _check("pixel_loss.form", model.pixel_loss.form, losses.PIXEL_FORMS)
+  contract.check("variant", generator.variant, ("single_rnn", "stacked_rnn"))
+  contract.check("initializer", model.initializer, layer_settings.INITIALIZERS)
+  contract.check("remat", model.remat, layer_settings.REMAT)
+  contract.check("rnn", generator.rnn, recurrent.KINDS)
+  contract.check("rnn_activation", generator.rnn_activation, tuple(recurrent.ACTIVATIONS))
+  contract.check("attention_order", generator.attention_order, attention.ORDERS)
+  contract.check("attention_style", generator.attention_style, attention.STYLES)
+  contract.check("condition", generator.condition, CONDITIONS)
+  contract.check("statistics", generator.statistics, STATISTICS)
+  contract.check("attention_before", generator.attention_before, ATTENTION_PLACES)
+  contract.check("time_into", discriminator.time_into, ("batch", "channel"))
+  contract.check("downsampling", discriminator.downsampling, temporal.DOWNSAMPLINGS)
+  contract.check("aggregation", model.aggregation, losses.AGGREGATIONS)
+  contract.check("generated_labels", model.generated_labels, ("uniform", "batch"))
+  contract.check("pixel_loss.form", model.pixel_loss.form, losses.PIXEL_FORMS)
   if not 0 <= discriminator.sampled_frames <= model.frames:
     raise UserError(
       f"the spatial discriminator samples {discriminator.sampled_frames} frames of clips of "

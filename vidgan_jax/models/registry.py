@@ -1,10 +1,15 @@
 """Names of the systems and how to build them."""
 
-from vidgan_jax.models import dvd_gan
+from vidgan_jax.models import dvd_gan, mocogan, tgan, vgan
 from vidgan_jax.models.contract import VideoGan
 from vidgan_jax.runtime.errors import UserError
 
-_BUILDERS = {"dvd_gan": dvd_gan.build}
+_BUILDERS = {
+  "dvd_gan": dvd_gan.build,
+  "mocogan": mocogan.build,
+  "tgan": tgan.build,
+  "vgan": vgan.build,
+}
 
 
 def build(config, savings: bool | None = None) -> VideoGan:

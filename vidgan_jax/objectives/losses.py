@@ -67,3 +67,29 @@ def average_pixel_loss(real, generated, form: str):
   if form == "pixels":
     return jnp.mean(jnp.abs(real - generated))
   raise UserError(f"unknown pixel loss {form!r}; known: {', '.join(PIXEL_FORMS)}")
+
+
+def wasserstein_discriminator(real, generated):
+  """{"real": -mean score, "generated": mean score} (WGAN, arXiv 1701.07875); scores [B, ...].
+
+  A clip's score is the sum of its scores, as TGAN's code divides their sum by the batch.
+  """
+  mean = lambda scores: jnp.sum(_wide(scores)) / scores.shape[0]
+  return {"real": -mean(real), "generated": mean(generated)}
+
+
+def wasserstein_generator(generated):
+  """Generator's side of `wasserstein_discriminator`."""
+  return -jnp.sum(_wide(generated)) / generated.shape[0]
+
+
+def logistic(scores, target: float):
+  """Mean binary cross entropy of logits `scores` [...] with one target, 0 or 1."""
+  scores = _wide(scores)
+  return jnp.mean(jax.nn.softplus(scores) - target * scores)
+
+
+def cross_entropy(logits, labels):
+  """Mean cross entropy of `logits` [..., K] with labels int [...]."""
+  logs = jax.nn.log_softmax(_wide(logits))
+  return -jnp.mean(jnp.take_along_axis(logs, labels[..., None], axis=-1))

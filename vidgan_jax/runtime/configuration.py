@@ -36,11 +36,14 @@ def base_config() -> ml_collections.ConfigDict:
   config.data.min_clips = 1  # fewer usable clips refuse to train
 
   config.optimizer = ml_collections.ConfigDict()
+  config.optimizer.kind = "adam"  # or rmsprop, in Chainer's form
   config.optimizer.generator_lr = 1e-4
   config.optimizer.discriminator_lr = 2e-4
   config.optimizer.beta1 = 0.0
   config.optimizer.beta2 = 0.999
+  config.optimizer.rmsprop_decay = 0.99
   config.optimizer.eps = 1e-8
+  config.optimizer.weight_decay = 0.0  # L2, into the gradient
   config.optimizer.orthogonal_penalty = 0.0  # beta of BigGAN's penalty on the generator
 
   config.ema = ml_collections.ConfigDict()
@@ -82,6 +85,18 @@ def parse_argument(argument: str, known) -> tuple[str, bool]:
       "(each also as name,runlocal)"
     )
   return (names[0] if names else known[0]), runlocal
+
+
+def run_local(config) -> None:
+  """Shrinks batch, cadences and data of an experiment in place, not the model."""
+  config.batch_size = 2
+  config.num_iterations = 3
+  config.log_every = 1
+  config.checkpoint_every = 2
+  config.sample_every = 3
+  config.data.name = "moving_shapes"
+  config.data.num_examples = 64
+  config.data.stride = 1
 
 
 def to_json(config) -> str:

@@ -7,6 +7,9 @@ import jax
 import optax
 
 from vidgan_jax.objectives import penalties
+from vidgan_jax.runtime.errors import UserError
+
+KINDS = ("adam", "rmsprop")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,17 +30,40 @@ def orthogonal_penalty(weight: float) -> optax.GradientTransformation:
   return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
+def _descent(options, rate) -> optax.GradientTransformation:
+  if options.kind == "adam":
+    return optax.adam(rate, b1=options.beta1, b2=options.beta2, eps=options.eps)
+  if options.kind == "rmsprop":
+    # Chainer's form: eps outside the root, no centring, no momentum, squares that start at 0.
+    return optax.rmsprop(
+      rate, decay=options.rmsprop_decay, eps=options.eps, eps_in_sqrt=False, initial_scale=0.0
+    )
+  raise UserError(f"unknown optimizer {options.kind!r}; known: {', '.join(KINDS)}")
+
+
 def build(config, discriminators: Iterable[str]) -> Optimizers:
-  """Adam for all, with separate rates (DVD-GAN A.3; betas 0 and 0.999 as BigGAN).
+  """One optimizer for each network, with separate rates for both sides.
 
   Args:
-    config: `config.optimizer` holds generator_lr, discriminator_lr, beta1, beta2, eps and
-      orthogonal_penalty (on the generator alone; 0 leaves it out).
+    config: `config.optimizer` holds kind ("adam" or "rmsprop"), generator_lr, discriminator_lr,
+      beta1 and beta2 (Adam), rmsprop_decay, eps, weight_decay (L2: added to the gradient before the
+      moments, as PyTorch's Adam does) and orthogonal_penalty (on the generator alone). Zero leaves
+      the last two out.
     discriminators: their names.
+
+  Raises:
+    UserError: on an unknown kind.
   """
   options = config.optimizer
-  adam = lambda rate: optax.adam(rate, b1=options.beta1, b2=options.beta2, eps=options.eps)
-  generator = adam(options.generator_lr)
-  if options.orthogonal_penalty:
-    generator = optax.chain(orthogonal_penalty(options.orthogonal_penalty), generator)
-  return Optimizers(generator, {name: adam(options.discriminator_lr) for name in discriminators})
+
+  def chain(rate, *before):
+    decay = [optax.add_decayed_weights(options.weight_decay)] if options.weight_decay else []
+    found = [*before, *decay, _descent(options, rate)]
+    return optax.chain(*found) if len(found) > 1 else found[0]
+
+  weight = options.orthogonal_penalty
+  penalty = [orthogonal_penalty(weight)] if weight else []
+  return Optimizers(
+    chain(options.generator_lr, *penalty),
+    {name: chain(options.discriminator_lr) for name in discriminators},
+  )

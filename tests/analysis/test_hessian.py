@@ -1,0 +1,100 @@
+"""Lanczos against dense decompositions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vidgan_jax.analysis import hessian
+from vidgan_jax.models import registry
+from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.training import optimizers
+from vidgan_jax.training import state as states
+
+
+def leading(values, count=10):
+  return values[np.argsort(-np.abs(values))][:count]
+
+
+def symmetric(values, seed=0):
+  size = len(values)
+  basis, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(size, size)))
+  return (basis * values) @ basis.T
+
+
+@pytest.mark.parametrize("shift", [0.0, -0.5, -2.0])
+def test_spectra_of_any_sign(x64, shift):
+  values = np.random.default_rng(1).normal(size=200) ** 3 + shift
+  matrix = symmetric(values)
+  found = hessian.lanczos(
+    jax.jit(lambda v: matrix @ v), 200, iterations=200, tolerance=1e-8, dtype=np.float64
+  )
+  np.testing.assert_allclose(found.eigenvalues, leading(values), rtol=1e-6)
+  np.testing.assert_allclose([found.largest, found.smallest], [max(values), min(values)], rtol=1e-6)
+
+
+def test_no_copies_and_the_bounds_hold(x64):
+  """An outlier that converges at once would come again without reorthogonalisation."""
+  values = np.concatenate([[1e4, -1e3], np.linspace(-1, 1, 298)])
+  matrix = symmetric(values)
+  found = hessian.lanczos(
+    jax.jit(lambda v: matrix @ v), 300, iterations=60, tolerance=0, dtype=np.float64
+  )
+  assert np.sum(np.abs(found.eigenvalues) > 1.1) == 2
+  nearest = [np.min(np.abs(values - value)) for value in found.eigenvalues]
+  assert np.all(nearest <= found.residuals + 1e-9)
+  assert found.iterations == 60
+
+
+def test_operators_of_few_eigenvalues_end_early(x64):
+  matrix = symmetric(np.array([3.0, 3, 3, -1, -1, 0, 0, 0]))
+  found = hessian.lanczos(lambda v: matrix @ v, 8, count=5, dtype=np.float64)
+  np.testing.assert_allclose(sorted(found.eigenvalues), [-1, 0, 3], atol=1e-9)
+
+
+@pytest.fixture(scope="module")
+def small(tiny_config):
+  """A function (row) that returns gan, state and batch of a small system, in float64."""
+
+  def build():
+    config = tiny_config(precision="float64", **{"model.num_classes": 2})
+    config.unlock()
+    config.model.discriminator.channels = 2
+    config.model.discriminator.temporal = False
+    gan = registry.build(config, savings=False)
+    transforms = optimizers.build(config, gan.discriminators)
+    state = jax.jit(lambda: states.create(gan, transforms, 0))()
+    random = np.random.default_rng(0)
+    batch = {
+      "clip": random.integers(0, 256, (2, 4, 8, 8, 3), dtype=np.uint8),
+      "label": np.array([0, 1], np.int32),
+    }
+    return gan, state, batch
+
+  return build
+
+
+def test_a_discriminators_hessian_against_the_dense_one(x64, small):
+  gan, state, batch = small()
+  loss, parameters = hessian.discriminator_loss(gan, state, batch, "spatial")
+  flat, unravel = jax.flatten_util.ravel_pytree(parameters)
+  dense = np.asarray(jax.jit(jax.jacrev(jax.grad(lambda v: loss(unravel(v)))))(flat))
+  np.testing.assert_allclose(dense, dense.T, atol=1e-9 * np.max(np.abs(dense)))
+  values = np.linalg.eigvalsh(dense)
+  assert np.min(values) < 0 < np.max(values)
+  options = dict(iterations=len(flat), tolerance=1e-8)
+  found = hessian.spectrum(gan, state, batch, "spatial", **options)
+  np.testing.assert_allclose(found.eigenvalues, leading(values), rtol=1e-6)
+  again = hessian.spectrum(gan, state, batch, "spatial", **options)
+  np.testing.assert_array_equal(found.eigenvalues, again.eigenvalues)
+
+
+def test_unknown_discriminators_are_refused(x64, small):
+  gan, state, batch = small()
+  with pytest.raises(UserError, match="unknown discriminator 'video'; known: spatial"):
+    hessian.discriminator_loss(gan, state, batch, "video")
+  assert jnp.isfinite(
+    hessian.discriminator_loss(gan, state, batch, "spatial")[0](
+      state.discriminators["spatial"].params
+    )
+  )

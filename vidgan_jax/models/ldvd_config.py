@@ -1,0 +1,76 @@
+"""The switches of TGAN, MoCoGAN and VGAN at their defaults; `configs/` sets them per experiment."""
+
+import ml_collections
+
+
+def _common(name: str) -> ml_collections.ConfigDict:
+  model = ml_collections.ConfigDict()
+  model.name = name
+  model.resolution = 64
+  model.frames = 16
+  model.num_classes = 0
+  model.savings = True  # algebraically equal, cheaper forms of the layers
+  return model
+
+
+def tgan_discriminator() -> ml_collections.ConfigDict:
+  """TGAN's discriminator."""
+  discriminator = ml_collections.ConfigDict()
+  discriminator.kind = "3d"  # factorised (LDVD 4.1), tsm (4.2)
+  discriminator.level = 0  # layers that are factorised, or followed by a shift; the others are 2-D
+  discriminator.channels = 64
+  discriminator.pooling = "mean"  # sum, max: of what is left of time (LDVD Figure 5a)
+  discriminator.noise = 0.0  # before every activation; 0.3 in TGAN's vanilla variant
+  discriminator.initializer = "lecun_normal"  # Chainer's
+  return discriminator
+
+
+def tgan() -> ml_collections.ConfigDict:
+  """TGAN with singular value clipping at 64x64, 16 frames."""
+  model = _common("tgan")
+  model.latent_dim = 100
+  model.loss = "wasserstein"  # or vanilla
+  model.clipping_period = 5  # iterations between clippings of singular values; 0: never
+  generator = model.generator = ml_collections.ConfigDict()
+  generator.temporal_channels = (512, 256, 128, 128)
+  generator.image_channels = 512
+  generator.image_initializer = "uniform01"
+  generator.temporal_initializer = "lecun_normal"
+  model.discriminator = tgan_discriminator()
+  return model
+
+
+def mocogan() -> ml_collections.ConfigDict:
+  """MoCoGAN without categories at 64x64, 16 frames, with the discriminators of LDVD's Table 1."""
+  model = _common("mocogan")
+  model.content_dim = 50
+  model.motion_dim = 10
+  model.categories = 0  # or the number of classes
+  model.infogan = False  # the generator's term on categories
+  model.initializer = "fan_in_uniform"  # PyTorch's
+  model.generator = ml_collections.ConfigDict()
+  model.generator.channels = 64
+  discriminator = model.discriminator = ml_collections.ConfigDict()
+  discriminator.image = True
+  discriminator.video = "patch"  # categorical, factorised, tsm, tgan, none
+  discriminator.level = 0  # factorised, tsm: as TGAN's
+  discriminator.channels = 64
+  discriminator.image_window = 4
+  discriminator.video_window = 4
+  discriminator.noise = 0.0  # in front of the layers; 0.1 in its authors' settings for UCF-101
+  discriminator.spectral = False  # spectral normalisation of all kernels
+  discriminator.tgan = tgan_discriminator()  # where video is tgan
+  return model
+
+
+def vgan() -> ml_collections.ConfigDict:
+  """VGAN at 64x64, 16 frames."""
+  model = _common("vgan")
+  model.latent_dim = 100
+  model.mask_weight = 0.1
+  model.initializer = "normal01"
+  model.generator = ml_collections.ConfigDict()
+  model.generator.channels = 512
+  model.discriminator = ml_collections.ConfigDict()
+  model.discriminator.channels = 64
+  return model

@@ -1,0 +1,314 @@
+"""TGAN (Saito, Matsumoto, Saito 2017, arXiv 1611.06624) and its lower-dimensional discriminators.
+
+"Lower Dimensional Kernels for Video Discriminators" (Kahembwe & Ramamoorthy 2020, LDVD below)
+replaces TGAN's 3-D discriminator by a factorised one (TGAN-F, its 4.1 and Table 4b) or by one of
+2-D convolutions with temporal shifts (TGAN-TSM, 4.2), and enlarges the generator at 128x128
+(Table 9). Where the paper is silent the code of pfnet-research/tgan decides.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vidgan_jax.layers import noise
+from vidgan_jax.layers.convolution import Conv, Dense
+from vidgan_jax.layers.normalization import BatchNorm
+from vidgan_jax.layers.settings import LayerSettings
+from vidgan_jax.layers.strided import StridedConv, TransposedConv
+from vidgan_jax.layers.temporal import shift
+from vidgan_jax.models import contract
+from vidgan_jax.objectives import constraints, losses
+from vidgan_jax.runtime import precision
+from vidgan_jax.runtime.errors import UserError
+
+EPSILON = 2e-5  # of Chainer's batch norm
+SLOPE = 0.2  # of Chainer's leaky ReLU
+KINDS = ("3d", "factorised", "tsm")
+POOLINGS = ("mean", "sum", "max")
+LOSSES = ("wasserstein", "vanilla")
+_DOUBLINGS = 4  # of time: 16 frames
+
+
+class TemporalGenerator(nn.Module):
+  """Latents of the frames from the latent of a clip, by transposed 1-D convolutions.
+
+  Attributes:
+    channels: of the layers before the last; each but the first doubles time.
+    latent_dim: of a frame's latent.
+    settings: see `LayerSettings`.
+  """
+
+  channels: tuple[int, ...]
+  latent_dim: int
+  settings: LayerSettings
+
+  @nn.compact
+  def __call__(self, z, train: bool):
+    """Maps z [B, Z] to [B, 16, latent_dim] in [-1, 1]."""
+    settings = self.settings
+    x = Dense(self.channels[0], settings, name="layer0")(z[:, None])
+    x = self._activated(x, 0, train)
+    for index, width in enumerate(self.channels[1:], start=1):
+      x = TransposedConv(width, 1, settings, name=f"layer{index}")(x)
+      x = self._activated(x, index, train)
+    x = TransposedConv(self.latent_dim, 1, settings, name=f"layer{len(self.channels)}")(x)
+    return jnp.tanh(x)
+
+  def _activated(self, x, index, train):
+    norm = BatchNorm(self.settings, "shared", EPSILON, use_bias=False, name=f"norm{index}")
+    return jax.nn.relu(norm(x[:, :, None, None], train)[:, :, 0, 0])
+
+
+class Generator(nn.Module):
+  """A temporal generator, and an image generator that draws every frame.
+
+  Attributes:
+    temporal_channels: see `TemporalGenerator`.
+    image_channels: of the first map, half of it from the clip's latent and half from the frame's.
+    resolution: 4 times a power of two.
+    latent_dim: of a clip's and of a frame's latent.
+    settings: of the image generator.
+    temporal_settings: of the temporal one.
+  """
+
+  temporal_channels: tuple[int, ...]
+  image_channels: int
+  resolution: int
+  latent_dim: int
+  settings: LayerSettings
+  temporal_settings: LayerSettings
+
+  @nn.compact
+  def __call__(self, latents, inputs, train: bool, frames: int):
+    """Draws {"clip": [B, T, H, W, 3] in [-1, 1]} from {"z": [B, Z]}."""
+    del inputs
+    if frames != 2**_DOUBLINGS:
+      raise UserError(f"TGAN draws {2**_DOUBLINGS} frames, not {frames}")
+    settings, z = self.settings, latents["z"]
+    temporal = TemporalGenerator(
+      self.temporal_channels, self.latent_dim, self.temporal_settings, name="temporal"
+    )
+    steps = temporal(z, train)
+    # Of all frames the clip's half is the same, and so are its statistics.
+    still = self._first_half(z[:, None], "clip", train)
+    moving = self._first_half(steps, "frame", train)
+    x = jnp.concatenate([jnp.broadcast_to(still, moving.shape), moving], axis=-1)
+    width = self.image_channels
+    for index in range(int(math.log2(self.resolution // 4))):
+      width //= 2
+      x = TransposedConv(width, 2, settings, use_bias=False, name=f"layer{index}")(x)
+      x = jax.nn.relu(BatchNorm(settings, "shared", EPSILON, name=f"norm{index}")(x, train))
+    x = Conv(3, (3, 3), settings, name="rgb")(x)
+    return {"clip": jnp.tanh(x.astype(jnp.promote_types(jnp.float32, x.dtype)))}
+
+  def _first_half(self, z, name, train):
+    """A linear map of [B, T, Z] to half of the channels of a 4x4 map, normalised as a vector."""
+    width = self.image_channels // 2
+    x = Dense(16 * width, self.settings, use_bias=False, name=f"{name}_linear")(z)
+    norm = BatchNorm(self.settings, "shared", EPSILON, name=f"{name}_norm")
+    x = jax.nn.relu(norm(x[:, :, None, None], train))
+    return x.reshape(*z.shape[:2], 4, 4, width)
+
+
+class Discriminator(nn.Module):
+  """TGAN's discriminator with 3-D, factorised or shifted 2-D convolutions.
+
+  Attributes:
+    kind: "3d" (LDVD Table 3b), "factorised" (Table 4b) or "tsm" (4.2).
+    level: how many of the first layers are factorised, or followed by a shift; the others are 2-D.
+    channels: of the first layer; each further one doubles them.
+    layers: each halves height and width; beyond the fourth they are 2-D.
+    settings: see `LayerSettings`.
+    pooling: how what is left of time is pooled before the last layer.
+    noise: standard deviation before every leaky ReLU, 0 for none (TGAN's vanilla variant).
+  """
+
+  kind: str
+  level: int
+  channels: int
+  layers: int
+  settings: LayerSettings
+  pooling: str = "mean"
+  noise: float = 0.0
+
+  @nn.compact
+  def __call__(self, clip, noise_keys=None, train: bool = True):
+    """Scores [B, T, H, W, 3] as [B]."""
+    x = clip.astype(self.settings.dtype)
+    for index in range(self.layers):
+      width = self.channels * 2**index
+      if self.kind == "3d" and index < 4:
+        x = self._conv(x, width, (4, 4, 4), f"c{index}")
+      else:
+        x = self._conv(x, width, (1, 4, 4), f"c{index}")
+      if self.kind == "factorised" and index < self.level:
+        x = self._activated(x, noise_keys, 2 * index + 1)
+        x = self._conv(x, width, (4, 1, 1), f"c{index}_time")
+      if index:
+        norm = BatchNorm(self.settings, "shared", EPSILON, use_bias=False, name=f"norm{index}")
+        x = norm(x, train)
+      x = self._activated(x, noise_keys, 2 * index)
+      if self.kind == "tsm" and index < self.level:
+        x = shift(x)
+    wide = x.astype(jnp.promote_types(jnp.float32, x.dtype))
+    pool = {"mean": jnp.mean, "sum": jnp.sum, "max": jnp.max}[self.pooling]
+    pooled = pool(wide, axis=1)
+    settings = dataclasses.replace(self.settings, dtype=wide.dtype)
+    last = StridedConv(1, (4, 4), (1, 1), (0, 0), settings, name=f"c{self.layers}")
+    return last(pooled)[:, 0, 0, 0]
+
+  def _conv(self, x, width, window, name):
+    strides = tuple(2 if size > 1 else 1 for size in window)
+    padding = tuple(1 if size > 1 else 0 for size in window)
+    return StridedConv(width, window, strides, padding, self.settings, name=name)(x)
+
+  def _activated(self, x, keys, place):
+    return jax.nn.leaky_relu(noise.add(x, keys, place, self.noise), SLOPE)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)  # hashed by identity: a static argument of jit
+class Tgan(contract.VideoGan):
+  """TGAN as a `VideoGan`: the generator moves first, and both see the same clips.
+
+  Attributes:
+    latent_dim: size of z.
+    loss: "wasserstein" or "vanilla" (cross entropy with generated clips as class 1).
+  """
+
+  latent_dim: int = 100
+  loss: str = "wasserstein"
+
+  def latents(self, key, batch_size, frames=None, scale=1.0):
+    """z ~ U(-scale, scale) [B, latent_dim]."""
+    del frames
+    shape = (batch_size, self.latent_dim)
+    return {"z": scale * jax.random.uniform(key, shape, jnp.float32, -1, 1)}
+
+  def generated_inputs(self, key, batch, context):
+    """None: TGAN knows no classes."""
+    del key, batch, context
+    return {}
+
+  def sampling_inputs(self, key, labels, context, frames=None, conditioning=None):
+    """None: TGAN knows no classes."""
+    del key, labels, context, frames, conditioning
+    return {}
+
+  def views(self, key, samples, inputs, context):
+    """The whole clip, and keys of noise where there is any."""
+    del inputs, context
+    view = {"clip": samples["clip"]}
+    if self.discriminators["video"].noise:
+      view["noise_keys"] = noise.keys(key, samples["clip"].shape[0])
+    return {"video": view}
+
+  def discriminator_losses(self, real, generated, context):
+    """WGAN's critic loss, or cross entropy with real clips as 0 and generated ones as 1."""
+    del context
+    real, generated = real.scores["video"], generated.scores["video"]
+    if self.loss == "wasserstein":
+      return losses.wasserstein_discriminator(real, generated)
+    return {"real": losses.logistic(real, 0), "generated": losses.logistic(generated, 1)}
+
+  def generator_losses(self, generated, real, context):
+    """The generator's side; of the vanilla loss the one that does not saturate."""
+    del real, context
+    scores = generated.scores["video"]
+    if self.loss == "wasserstein":
+      return {"video": losses.wasserstein_generator(scores)}
+    return {"video": losses.logistic(scores, 0)}
+
+  def constrain(self, name, variables):
+    """Singular value clipping."""
+    del name
+    return constraints.singular_value_clipping(variables)
+
+
+def halvings(resolution: int) -> int:
+  """How often 4x4 is doubled to `resolution`; UserError where it cannot be."""
+  count = int(math.log2(max(resolution, 4) // 4))
+  if resolution < 8 or 4 * 2**count != resolution:
+    raise UserError(f"resolution {resolution} must be 4 times a power of two, and at least 8")
+  return count
+
+
+def layer_settings(model, policy, savings, initializer, spectral=False) -> LayerSettings:
+  """Settings of one network of this family."""
+  return LayerSettings(
+    spectral=spectral,
+    initializer=initializer,
+    dtype=policy.dtype,
+    param_dtype=policy.param_dtype,
+    precision=policy.precision,
+    savings=model.savings if savings is None else savings,
+  )
+
+
+def discriminator(options, resolution: int, settings: LayerSettings) -> Discriminator:
+  """TGAN's discriminator by `options` (kind, level, channels, pooling, noise)."""
+  contract.check("discriminator.kind", options.kind, KINDS)
+  contract.check("discriminator.pooling", options.pooling, POOLINGS)
+  layers = halvings(resolution)
+  if not 0 <= options.level <= min(layers, 4):
+    raise UserError(f"discriminator.level is {options.level}, must be 0 to {min(layers, 4)}")
+  return Discriminator(
+    options.kind,
+    options.level,
+    options.channels,
+    layers,
+    settings,
+    pooling=options.pooling,
+    noise=options.noise,
+  )
+
+
+def build(config, savings: bool | None = None) -> Tgan:
+  """Builds the system of `config` (see `configs/tgan.py`).
+
+  Args:
+    config: the whole config; `config.model` and `config.precision` are read.
+    savings: overrides `config.model.savings`; False is the network as the paper writes it.
+
+  Raises:
+    UserError: on unknown switches, sizes that do not fit, or classes.
+  """
+  model = config.model
+  contract.check("loss", model.loss, LOSSES)
+  if model.num_classes:
+    raise UserError(f"{model.name} knows no classes; num_classes must be 0")
+  if model.frames != 2**_DOUBLINGS:
+    raise UserError(f"TGAN draws {2**_DOUBLINGS} frames, not {model.frames}")
+  policy = precision.policy(config.precision)
+  make = lambda initializer: layer_settings(model, policy, savings, initializer)
+  count = halvings(model.resolution)
+  if model.generator.image_channels % 2 ** max(1, count):
+    raise UserError(
+      f"generator.image_channels {model.generator.image_channels} cannot be halved {count} times"
+    )
+  return Tgan(
+    name=model.name,
+    generator=Generator(
+      tuple(model.generator.temporal_channels),
+      model.generator.image_channels,
+      model.resolution,
+      model.latent_dim,
+      make(model.generator.image_initializer),
+      make(model.generator.temporal_initializer),
+    ),
+    discriminators={
+      "video": discriminator(
+        model.discriminator, model.resolution, make(model.discriminator.initializer)
+      )
+    },
+    frames=model.frames,
+    resolution=model.resolution,
+    num_classes=0,
+    schedule=contract.Schedule(generator_first=True, shared_fakes=True),
+    joint_scores=False,
+    constraint_period=model.clipping_period,
+    latent_dim=model.latent_dim,
+    loss=model.loss,
+  )

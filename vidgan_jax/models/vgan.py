@@ -1,0 +1,207 @@
+"""VGAN (Vondrick, Pirsiavash, Torralba 2016, arXiv 1609.02612), as its code has it.
+
+A moving foreground and a still background, mixed by a mask; one 3-D discriminator.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vidgan_jax.layers.convolution import Dense
+from vidgan_jax.layers.normalization import BatchNorm
+from vidgan_jax.layers.settings import LayerSettings
+from vidgan_jax.layers.strided import StridedConv, TransposedConv
+from vidgan_jax.models import contract, tgan
+from vidgan_jax.objectives import losses
+from vidgan_jax.runtime import precision
+from vidgan_jax.runtime.errors import UserError
+
+SLOPE = 0.2
+GAIN_SPREAD = 0.02
+EPSILON = 1e-3  # of the discriminator's batch norm; the generator's is the default
+FRAMES = (16, 32)
+
+
+class Generator(nn.Module):
+  """Two streams from one latent.
+
+  Attributes:
+    channels: of the first maps, 4x4.
+    resolution: 4 times a power of two.
+    settings: see `LayerSettings`.
+  """
+
+  channels: int
+  resolution: int
+  settings: LayerSettings
+
+  @nn.compact
+  def __call__(self, latents, inputs, train: bool, frames: int):
+    """Draws "clip" [B, T, H, W, 3], "mask" [B, T, H, W, 1] in [0, 1] and both streams."""
+    del inputs
+    if frames not in FRAMES:
+      raise UserError(f"VGAN draws 16 or 32 frames, not {frames}")
+    settings, z = self.settings, latents["z"][:, None]
+    count = tgan.halvings(self.resolution)
+    still = self._first(z, (1, 4, 4), "background", train)
+    moving = self._first(z, (frames // 16, 4, 4), "foreground", train)
+    width = self.channels
+    for index in range(1, count):
+      width //= 2
+      still = TransposedConv(width, 2, settings, name=f"background{index}")(still)
+      still = self._activated(still, f"background_norm{index}", train)
+      moving = TransposedConv(width, 3, settings, name=f"foreground{index}")(moving)
+      moving = self._activated(moving, f"foreground_norm{index}", train)
+    wide = lambda x: x.astype(jnp.promote_types(jnp.float32, x.dtype))
+    background = jnp.tanh(wide(TransposedConv(3, 2, settings, name="background_rgb")(still)))
+    foreground = jnp.tanh(wide(TransposedConv(3, 3, settings, name="foreground_rgb")(moving)))
+    mask = jax.nn.sigmoid(wide(TransposedConv(1, 3, settings, name="mask")(moving)))
+    return {
+      "clip": mask * foreground + (1 - mask) * background,
+      "mask": mask,
+      "foreground": foreground,
+      "background": background,
+    }
+
+  def _first(self, z, size, name, train):
+    # A transposed convolution of one pixel is a linear map with one bias per channel.
+    steps, height, width = size
+    x = Dense(
+      steps * height * width * self.channels, self.settings, use_bias=False, name=f"{name}0"
+    )(z)
+    bias = self.param(
+      f"{name}0_bias", nn.initializers.zeros, (self.channels,), self.settings.param_dtype
+    )
+    x = x.reshape(z.shape[0], *size, self.channels) + bias.astype(x.dtype)
+    return self._activated(x, f"{name}_norm0", train)
+
+  def _activated(self, x, name, train):
+    return jax.nn.relu(
+      BatchNorm(self.settings, "shared", gain_spread=GAIN_SPREAD, name=name)(x, train)
+    )
+
+
+class Discriminator(nn.Module):
+  """3-D convolutions to two logits, generated and real.
+
+  Attributes:
+    channels: of the first layer; each further one doubles them.
+    layers: each halves height, width and, four times, time.
+    settings: see `LayerSettings`.
+  """
+
+  channels: int
+  layers: int
+  settings: LayerSettings
+
+  @nn.compact
+  def __call__(self, clip, train: bool = True):
+    """Logits [B, 2] of [B, T, H, W, 3]."""
+    settings = self.settings
+    x = clip.astype(settings.dtype)
+    for index in range(self.layers):
+      deep = index < 4
+      window, strides = ((4, 4, 4), (2, 2, 2)) if deep else ((1, 4, 4), (1, 2, 2))
+      x = StridedConv(
+        self.channels * 2**index,
+        window,
+        strides,
+        (1 if deep else 0, 1, 1),
+        settings,
+        name=f"c{index}",
+      )(x)
+      if index:
+        norm = BatchNorm(settings, "shared", EPSILON, gain_spread=GAIN_SPREAD, name=f"norm{index}")
+        x = norm(x, train)
+      x = jax.nn.leaky_relu(x, SLOPE)
+    settings = dataclasses.replace(settings, dtype=jnp.promote_types(jnp.float32, x.dtype))
+    last = StridedConv(2, (x.shape[1], 4, 4), (1, 1, 1), (0, 0, 0), settings, name="last")
+    return last(x)[:, 0, 0, 0]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)  # hashed by identity: a static argument of jit
+class Vgan(contract.VideoGan):
+  """VGAN as a `VideoGan`: the discriminator moves first, the generator on the same clips.
+
+  Attributes:
+    latent_dim: size of z.
+    mask_weight: of the mean of the mask in the generator's loss.
+  """
+
+  latent_dim: int = 100
+  mask_weight: float = 0.1
+
+  def latents(self, key, batch_size, frames=None, scale=1.0):
+    """z ~ N(0, scale^2 I) [B, latent_dim]."""
+    del frames
+    return {"z": scale * jax.random.normal(key, (batch_size, self.latent_dim), jnp.float32)}
+
+  def generated_inputs(self, key, batch, context):
+    """None: VGAN knows no classes."""
+    del key, batch, context
+    return {}
+
+  def sampling_inputs(self, key, labels, context, frames=None, conditioning=None):
+    """None: VGAN knows no classes."""
+    del key, labels, context, frames, conditioning
+    return {}
+
+  def views(self, key, samples, inputs, context):
+    """The whole clip."""
+    del key, inputs, context
+    return {"video": {"clip": samples["clip"]}}
+
+  def discriminator_losses(self, real, generated, context):
+    """Cross entropy of two classes."""
+    del context
+    return {
+      "real": self._towards(real.scores["video"], 1),
+      "generated": self._towards(generated.scores["video"], 0),
+    }
+
+  def generator_losses(self, generated, real, context):
+    """Cross entropy towards "real", and the mask's mean."""
+    del real, context
+    return {
+      "video": self._towards(generated.scores["video"], 1),
+      "mask": self.mask_weight * jnp.mean(generated.samples["mask"]),
+    }
+
+  @staticmethod
+  def _towards(logits, label):
+    return losses.cross_entropy(logits, jnp.full(logits.shape[:1], label, jnp.int32))
+
+
+def build(config, savings: bool | None = None) -> Vgan:
+  """Builds the system of `config` (see `configs/vgan.py`).
+
+  Args:
+    config: the whole config; `config.model` and `config.precision` are read.
+    savings: overrides `config.model.savings`; False is the network as the paper writes it.
+
+  Raises:
+    UserError: on sizes that do not fit, or classes.
+  """
+  model = config.model
+  if model.num_classes:
+    raise UserError(f"{model.name} knows no classes; num_classes must be 0")
+  if model.frames not in FRAMES:
+    raise UserError(f"VGAN draws 16 or 32 frames, not {model.frames}")
+  layers = tgan.halvings(model.resolution)
+  settings = tgan.layer_settings(
+    model, precision.policy(config.precision), savings, model.initializer
+  )
+  return Vgan(
+    name=model.name,
+    generator=Generator(model.generator.channels, model.resolution, settings),
+    discriminators={"video": Discriminator(model.discriminator.channels, layers, settings)},
+    frames=model.frames,
+    resolution=model.resolution,
+    num_classes=0,
+    schedule=contract.Schedule(shared_fakes=True),
+    joint_scores=False,
+    latent_dim=model.latent_dim,
+    mask_weight=model.mask_weight,
+  )
