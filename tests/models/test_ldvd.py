@@ -99,7 +99,7 @@ def seen(load_config, randomized):
       "batch_stats": jax.tree.map(lambda a: jnp.ones(a.shape), shapes["batch_stats"]),
     }
     clip = np.random.default_rng(0).normal(size=(1, 16, 64, 64, 3)).astype(np.float32)
-    module = gan.discriminators[name]
+    module = gan.discriminators[name].clone(noise=0.0)
     run = jax.jit(lambda clip: module.apply(variables, clip=clip, train=False))
     return module, variables, clip, run
 
