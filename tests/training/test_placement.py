@@ -3,7 +3,7 @@
 from vidgan_jax.training import state
 
 PREFIX = "discriminators/temporal/params/"
-# Of the temporal discriminator of DVD-GAN at 64x64x12; the optimizer's moments lie as the parameters.
+# Of the temporal discriminator of DVD-GAN at 64x64x12.
 PINNED = {
   "block0/conv1/kernel float32[3,3,3,3,256]": (None, None, None, None, "data"),
   "block1/conv2/kernel float32[3,3,3,512,512]": (None, None, None, None, "data"),
