@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # All benchmarks of an accelerator, in the Python that is found first; needs neither tensorflow nor
-# PyTorch. About eight minutes on one H200.
+# PyTorch.
 #   benchmarks/accelerator.sh [FOLDER]     tables and results.jsonl go there, by default benchmarks/
-# ROWS, e.g. ROWS=thesis, chooses the rows of training.py; EXTRA is handed to every program.
+# ROWS, e.g. ROWS=thesis, chooses the rows of training.py; EXTRA, e.g. --runlocal, is handed to both
+# programs that take configs, and leaves the third out.
 set -uo pipefail
+mkdir -p "${1:-.}"
 FOLDER="$(realpath "${1:-$(dirname "${BASH_SOURCE[0]}")}")"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export XLA_PYTHON_CLIENT_MEM_FRACTION="${XLA_PYTHON_CLIENT_MEM_FRACTION:-.92}"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs a door as several processes of this machine that train together over the loopback, on CPU
+# Runs vidgan_jax.train as several processes of this machine that train together over the loopback, on CPU
 # unless JAX_PLATFORMS says otherwise: for trying out what runs on many hosts.
 #   launch/local_multiprocess.sh COUNT COMMAND [ARGUMENT ...]
 #   launch/local_multiprocess.sh 2 .venv/bin/python -m vidgan_jax.train --config=... --workdir=...
@@ -45,7 +45,9 @@ while ((${#LEFT[@]})); do
     ((ENDED == 0 || CODE != 0)) && continue
     CODE=$ENDED
     # The others wait for it in vain; process 0 may be about to say the same.
-    for ((t = 0; t < 20 && i > 0; t++)); do alive "${PIDS[0]}" && sleep 0.1; done
+    PATIENCE=20 # tenths of a second; a run that was refused or stopped has its words and files to end
+    ((ENDED == 2 || ENDED == 3)) && PATIENCE=600
+    for ((t = 0; t < PATIENCE && i > 0; t++)); do alive "${PIDS[0]}" && sleep 0.1; done
     if ((i > 0)) && alive "${PIDS[0]}"; then
       echo "process $i:" >&2
       tail -n 20 "$WORDS/$i" >&2

@@ -4,7 +4,8 @@ r"""Trains a video GAN, or continues a run where it stopped.
       --config.data.directory=VIDEOS [--config.batch_size=64 ...]
 
 DIR receives config.json, log.jsonl, tensorboard/, samples/, curves.png and checkpoints/. The same
-command continues from the newest checkpoint, to the bit on CPU. SIGTERM and Ctrl-C save and leave.
+command continues from the newest checkpoint, to the bit on CPU. SIGTERM and Ctrl-C save and leave
+(SIGTERM alone where several processes train together).
 
 Exit codes: 0 done or stopped by a signal, 2 bad input, 3 stopped by a guard (non-finite losses,
 clips gone dark).

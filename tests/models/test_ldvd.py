@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vidgan_jax.analysis import summary
 from vidgan_jax.models import contract, registry
 from vidgan_jax.runtime.errors import UserError
 
@@ -154,7 +155,7 @@ def test_the_categorical_discriminator_has_one_score_and_logits(seen):
 
 
 @pytest.mark.parametrize(("file", "row"), ROWS)
-def test_every_network_runs_and_mixes_nothing_between_rows(load_config, file, row):
+def test_every_network_fits_the_contract(load_config, file, row):
   """Abstractly: shapes of what is drawn, viewed and scored."""
   gan = registry.build(load_config(file, row + ",runlocal"))
 
@@ -189,6 +190,12 @@ def test_every_network_runs_and_mixes_nothing_between_rows(load_config, file, ro
   assert all(part.shape == () for side in losses for part in side.values())
 
 
+@pytest.mark.parametrize("file", ["tgan", "mocogan", "vgan"])
+def test_they_are_summarised(load_config, file):
+  told = summary.summarize(load_config(file))
+  assert told["iteration"]["as_written"]["tflop"] > told["iteration"]["none"]["tflop"] > 0
+
+
 def test_both_networks_normalise_over_what_they_should(load_config):
   """Batch norm has no shift in TGAN's discriminator and temporal generator."""
   shapes = jax.eval_shape(
@@ -211,6 +218,7 @@ def test_both_networks_normalise_over_what_they_should(load_config):
     ("mocogan", "base", {"categories": 3}, "categories 3 must be 0 or the number of classes"),
     ("mocogan", "image_only", {"discriminator.image": False}, "no discriminator"),
     ("vgan", "ucf101_16", {"frames": 8}, "draws 16 or 32 frames, not 8"),
+    ("vgan", "ucf101_16", {"resolution": 128}, "made for 64x64, not 128x128"),
   ],
 )
 def test_refusals(load_config, file, row, changes, words):

@@ -158,3 +158,12 @@ def test_tuples_equal_lists_and_missing_fields_differ():
   more = ml_collections.ConfigDict({"widths": (2, 1), "deep": {"widths": [1], "extra": 3}})
   assert configuration.first_difference(old, more) == "deep.extra: None there, 3 here"
   assert configuration.first_difference(more, old) == "deep.extra: 3 there, None here"
+
+
+def test_configs_written_before_a_field_was_there_read_as_if_it_changed_nothing(tiny_config):
+  config = tiny_config()
+  text = json.loads(configuration.to_json(config))
+  del text["microbatch"], text["optimizer"]["kind"], text["model"]["shared_fakes"]
+  old = configuration.from_json(json.dumps(text))
+  assert configuration.first_difference(old, config) is None
+  assert old.optimizer.kind == "adam" and old.model.shared_fakes is False

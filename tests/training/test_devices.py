@@ -26,7 +26,7 @@ CASES = [
   ("float64", "zero1", 1e-9),
   ("float32", "replicated", 1e-4),
 ]
-OF_TWO = CASES[1:]  # each compiles for a minute
+OF_TWO = CASES[1:2]  # each compiles for a minute
 
 
 def _settled(state, seed=0):

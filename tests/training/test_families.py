@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from vidgan_jax.layers.normalization import BatchNorm
 from vidgan_jax.layers.settings import LayerSettings
-from vidgan_jax.models import contract
+from vidgan_jax.models import contract, registry
 from vidgan_jax.runtime import streams
 from vidgan_jax.training import optimizers, state
 from vidgan_jax.training.step import Iteration
@@ -315,3 +315,33 @@ def test_microbatches_add_up_to_the_batch(play, x64, assert_close):
 
   assert_close(states(2), states(0), 1e-12)
   assert_close(states(3), states(0), 1e-12)
+
+
+def test_tgans_kernels_are_clipped_every_period_and_grow_between(load_config):
+  """Singular values after every iteration of a small TGAN that learns fast (TGAN 3.2)."""
+  config = load_config("tgan", "f_c1,runlocal")
+  config.unlock()
+  config.model.resolution = 16
+  config.model.generator.image_channels = 8
+  config.model.discriminator.level = 1
+  config.model.clipping_period = 3
+  config.optimizer.discriminator_lr = 0.02
+  gan = registry.build(config)
+  transforms = optimizers.build(config, gan.discriminators)
+  now = jax.jit(lambda: state.create(gan, transforms, 0))()
+  program = jax.jit(Iteration(gan, transforms, config).__call__)
+  clips = np.random.default_rng(0).integers(0, 256, (1, 2, 16, 16, 16, 3), dtype=np.uint8)
+  batch = {"clip": clips, "label": np.zeros((1, 2), np.int32)}
+  largest = []
+  for iteration in range(1, 8):
+    now, _ = program(now, batch, {})
+    network = now.discriminators["video"]
+    kernels = [leaf for leaf in jax.tree.leaves(network.params) if leaf.ndim >= 4]
+    values = [np.linalg.svd(np.reshape(k, (-1, k.shape[-1])), compute_uv=False) for k in kernels]
+    largest.append(max(np.max(v) for v in values))
+    gain, variance = network.params["norm1"]["gain"], network.batch_stats["norm1"]["variance"]
+    if iteration % 3 == 0:
+      assert len(kernels) == 4 and largest[-1] <= 1 + 1e-5
+      spread = np.sqrt(variance)
+      assert np.all(gain <= spread * (1 + 1e-6)) and np.all(gain >= 0.01 * spread * (1 - 1e-6))
+  assert largest[3] > 1 + 1e-3 and largest[4] > largest[3]  # the clipping is what holds them

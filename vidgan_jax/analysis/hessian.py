@@ -26,6 +26,7 @@ class Spectrum:
     eigenvalues: the leading ones, by falling magnitude.
     residuals: bounds on their errors.
     largest, smallest: the ends of the spectrum.
+    end_residuals: bounds on the errors of these two.
     iterations: Hessian-vector products taken.
   """
 
@@ -33,6 +34,7 @@ class Spectrum:
   residuals: np.ndarray
   largest: float
   smallest: float
+  end_residuals: tuple[float, float]
   iterations: int
 
 
@@ -56,46 +58,59 @@ def lanczos(
     size: of the vectors.
     count: how many eigenvalues, of largest magnitude.
     iterations: products at most.
-    tolerance: stops once every residual is below this share of its eigenvalue.
+    tolerance: stops once the residuals of these and of both ends of the spectrum are below this
+      share of their eigenvalues.
     seed: of the first vector.
     dtype: of vectors.
 
   Returns:
     a `Spectrum` of min(count, size) eigenvalues, or less where the operator has fewer.
   """
-  first = np.random.default_rng(seed).standard_normal(size)
-  basis = [jnp.asarray(first / np.linalg.norm(first), dtype)]
-  diagonal, beside = [], []
   limit = min(iterations, size)
+  first = np.random.default_rng(seed).standard_normal(size)
+  vector = jnp.asarray(first / np.linalg.norm(first), dtype)
+  basis = jnp.zeros((limit, size), dtype)  # rows that are not there yet change nothing
+  diagonal, beside = [], []
   while True:
-    vector = product(basis[-1])
-    alpha = float(jnp.vdot(basis[-1], vector))
-    diagonal.append(alpha)
-    vector = _orthogonal(vector, tuple(basis))
-    beta = float(jnp.linalg.norm(vector))
+    basis = _placed(basis, vector, len(diagonal))
+    alpha, beta, vector = _next(product(vector), vector, basis)
+    diagonal.append(float(alpha))
     matrix = np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
     values, vectors = np.linalg.eigh(matrix)
     order = np.argsort(-np.abs(values))[:count]
-    residuals = np.abs(beta * vectors[-1])
+    residuals = np.abs(float(beta) * vectors[-1])
     scale = np.max(np.abs(values)) or 1.0
-    exhausted = beta <= 10 * np.finfo(dtype).eps * scale  # the space is invariant
+    exhausted = float(beta) <= 10 * np.finfo(dtype).eps * scale  # the space is invariant
+    watched = [*order, 0, -1]
     found = len(order) == min(count, size) and np.all(
-      residuals[order] <= tolerance * np.abs(values[order])
+      residuals[watched] <= tolerance * np.abs(values[watched])
     )
     if found or exhausted or len(diagonal) == limit:
       return Spectrum(
-        values[order], residuals[order], float(values[-1]), float(values[0]), len(diagonal)
+        values[order],
+        residuals[order],
+        float(values[-1]),
+        float(values[0]),
+        (float(residuals[-1]), float(residuals[0])),
+        len(diagonal),
       )
-    beside.append(beta)
-    basis.append(vector / beta)
+    beside.append(float(beta))
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _placed(basis, vector, index):
+  return basis.at[index].set(vector)
 
 
 @jax.jit
-def _orthogonal(vector, basis):
-  for _ in range(2):
-    for other in basis:
-      vector = vector - jnp.vdot(other, vector) * other
-  return vector
+def _next(image, vector, basis):
+  """alpha, beta and the next vector, orthogonal to the rows of `basis`."""
+  with jax.default_matmul_precision("highest"):
+    alpha = jnp.dot(vector, image)
+    for _ in range(2):
+      image = image - (basis @ image) @ basis
+    beta = jnp.linalg.norm(image)
+    return alpha, beta, image / jnp.where(beta > 0, beta, 1)
 
 
 def hessian_product(loss, parameters):

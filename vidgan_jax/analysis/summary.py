@@ -78,7 +78,7 @@ def summarize(
   static = static_bytes(parameters)
   rates = lambda work: _rates(work * batch_size, batch_size, tflops)
   iteration, activations = {"as_written": rates(iteration_flops(gan, written))}, {}
-  for remat in REMAT_POLICIES:
+  for remat in REMAT_POLICIES if "remat" in config.model else ("none",):
     changed = _changed(config, dtype, remat)
     costs = update_costs(changed, variables)
     iteration[remat] = rates(executed_flops(changed, executed, costs))
@@ -98,7 +98,7 @@ def summarize(
     "dtype": dtype,
     "tflops": tflops,
     "savings": config.model.savings,
-    "remat": config.model.remat,
+    "remat": config.model.get("remat", "none"),
     "parameters": parameters,
     "gflop_per_clip": {
       name: {"as_written": written[name] / 1e9, "as_executed": executed[name] / 1e9}
@@ -124,7 +124,8 @@ def _changed(config, dtype, remat) -> VideoGan:
   config = config.copy_and_resolve_references()
   with config.unlocked():
     config.precision = dtype
-    config.model.remat = remat
+    if "remat" in config.model:
+      config.model.remat = remat
   return registry.build(config)
 
 

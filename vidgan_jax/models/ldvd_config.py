@@ -10,6 +10,7 @@ def _common(name: str) -> ml_collections.ConfigDict:
   model.frames = 16
   model.num_classes = 0
   model.savings = True  # algebraically equal, cheaper forms of the layers
+  model.shared_fakes = name != "mocogan"  # both sides of an iteration see the same clips
   return model
 
 

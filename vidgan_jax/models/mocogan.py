@@ -99,8 +99,8 @@ class Generator(nn.Module):
       still.append(label)
     still = jnp.concatenate(still, axis=-1)[:, None]
     motion = unit(latents["start"], latents["motion"])
-    still = jnp.broadcast_to(still, (*motion.shape[:2], still.shape[-1]))
-    z = jnp.concatenate([still, motion.astype(still.dtype)], axis=-1)
+    still = jnp.broadcast_to(still, (*motion.shape[:2], still.shape[-1])).astype(motion.dtype)
+    z = jnp.concatenate([still, motion], axis=-1)
     width = self.channels * self.resolution // 8
     # A transposed convolution of one pixel to 4x4 is a linear map.
     x = Dense(16 * width, settings, use_bias=False, name="layer0")(z)
@@ -310,7 +310,7 @@ def build(config, savings: bool | None = None) -> MocoGan:
     frames=model.frames,
     resolution=model.resolution,
     num_classes=model.num_classes,
-    schedule=contract.Schedule(),
+    schedule=contract.Schedule(shared_fakes=model.shared_fakes),
     joint_scores=False,
     constraint_period=0,
     content_dim=model.content_dim,

@@ -306,7 +306,7 @@ def build(config, savings: bool | None = None) -> Tgan:
     frames=model.frames,
     resolution=model.resolution,
     num_classes=0,
-    schedule=contract.Schedule(generator_first=True, shared_fakes=True),
+    schedule=contract.Schedule(generator_first=True, shared_fakes=model.shared_fakes),
     joint_scores=False,
     constraint_period=model.clipping_period,
     latent_dim=model.latent_dim,

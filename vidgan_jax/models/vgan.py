@@ -22,6 +22,7 @@ SLOPE = 0.2
 GAIN_SPREAD = 0.02
 EPSILON = 1e-3  # of the discriminator's batch norm; the generator's is the default
 FRAMES = (16, 32)
+_DOUBLINGS = 4  # of height, width and time
 
 
 class Generator(nn.Module):
@@ -29,26 +30,25 @@ class Generator(nn.Module):
 
   Attributes:
     channels: of the first maps, 4x4.
-    resolution: 4 times a power of two.
+    frames: 16 or 32, four doublings of 1 or 2.
     settings: see `LayerSettings`.
   """
 
   channels: int
-  resolution: int
+  frames: int
   settings: LayerSettings
 
   @nn.compact
   def __call__(self, latents, inputs, train: bool, frames: int):
     """Draws "clip" [B, T, H, W, 3], "mask" [B, T, H, W, 1] in [0, 1] and both streams."""
     del inputs
-    if frames not in FRAMES:
-      raise UserError(f"VGAN draws 16 or 32 frames, not {frames}")
+    if frames != self.frames:
+      raise UserError(f"this VGAN draws {self.frames} frames, not {frames}")
     settings, z = self.settings, latents["z"][:, None]
-    count = tgan.halvings(self.resolution)
     still = self._first(z, (1, 4, 4), "background", train)
     moving = self._first(z, (frames // 16, 4, 4), "foreground", train)
     width = self.channels
-    for index in range(1, count):
+    for index in range(1, _DOUBLINGS):
       width //= 2
       still = TransposedConv(width, 2, settings, name=f"background{index}")(still)
       still = self._activated(still, f"background_norm{index}", train)
@@ -84,16 +84,14 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-  """3-D convolutions to two logits, generated and real.
+  """Four 3-D convolutions, and one to two logits, generated and real.
 
   Attributes:
     channels: of the first layer; each further one doubles them.
-    layers: each halves height, width and, four times, time.
     settings: see `LayerSettings`.
   """
 
   channels: int
-  layers: int
   settings: LayerSettings
 
   @nn.compact
@@ -101,17 +99,9 @@ class Discriminator(nn.Module):
     """Logits [B, 2] of [B, T, H, W, 3]."""
     settings = self.settings
     x = clip.astype(settings.dtype)
-    for index in range(self.layers):
-      deep = index < 4
-      window, strides = ((4, 4, 4), (2, 2, 2)) if deep else ((1, 4, 4), (1, 2, 2))
-      x = StridedConv(
-        self.channels * 2**index,
-        window,
-        strides,
-        (1 if deep else 0, 1, 1),
-        settings,
-        name=f"c{index}",
-      )(x)
+    for index in range(_DOUBLINGS):
+      width = self.channels * 2**index
+      x = StridedConv(width, (4,) * 3, (2,) * 3, (1,) * 3, settings, name=f"c{index}")(x)
       if index:
         norm = BatchNorm(settings, "shared", EPSILON, gain_spread=GAIN_SPREAD, name=f"norm{index}")
         x = norm(x, train)
@@ -189,18 +179,19 @@ def build(config, savings: bool | None = None) -> Vgan:
     raise UserError(f"{model.name} knows no classes; num_classes must be 0")
   if model.frames not in FRAMES:
     raise UserError(f"VGAN draws 16 or 32 frames, not {model.frames}")
-  layers = tgan.halvings(model.resolution)
+  if model.resolution != 4 * 2**_DOUBLINGS:
+    raise UserError(f"VGAN is made for 64x64, not {model.resolution}x{model.resolution}")
   settings = tgan.layer_settings(
     model, precision.policy(config.precision), savings, model.initializer
   )
   return Vgan(
     name=model.name,
-    generator=Generator(model.generator.channels, model.resolution, settings),
-    discriminators={"video": Discriminator(model.discriminator.channels, layers, settings)},
+    generator=Generator(model.generator.channels, model.frames, settings),
+    discriminators={"video": Discriminator(model.discriminator.channels, settings)},
     frames=model.frames,
     resolution=model.resolution,
     num_classes=0,
-    schedule=contract.Schedule(shared_fakes=True),
+    schedule=contract.Schedule(shared_fakes=model.shared_fakes),
     joint_scores=False,
     latent_dim=model.latent_dim,
     mask_weight=model.mask_weight,

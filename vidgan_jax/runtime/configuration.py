@@ -105,8 +105,28 @@ def to_json(config) -> str:
 
 
 def from_json(text: str) -> ml_collections.ConfigDict:
-  """Reads what `to_json` wrote."""
-  return ml_collections.ConfigDict(json.loads(text))
+  """Reads what `to_json` wrote.
+
+  Fields that did not exist yet when it was written have the values that change nothing.
+  """
+  config = ml_collections.ConfigDict(json.loads(text))
+  for name, value in _ADDED.items():
+    *path, last = name.split(".")
+    part = config
+    for step in path:
+      part = part.get(step, ml_collections.ConfigDict())
+    if part and last not in part:
+      part[last] = value
+  return config
+
+
+_ADDED = {
+  "microbatch": 0,
+  "optimizer.kind": "adam",
+  "optimizer.rmsprop_decay": 0.99,
+  "optimizer.weight_decay": 0.0,
+  "model.shared_fakes": False,
+}
 
 
 # What may change when a run continues: none of it enters an update.

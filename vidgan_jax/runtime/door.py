@@ -43,11 +43,16 @@ def run(main, argv: list[str] | None = None) -> None:
     _fail(error, 3)
   except KeyboardInterrupt:
     print("interrupted", file=sys.stderr)
-    sys.exit(130)
+    _exit(130)
   except BrokenPipeError:
     # Python writes what is left of stdout once more when it exits.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(141)
+    _exit(141)
+  except Exception:
+    if not _among_others():
+      raise
+    traceback.print_exc()
+    _exit(1)
 
 
 def report(line: str) -> None:
@@ -58,8 +63,17 @@ def report(line: str) -> None:
 
 def _fail(error, code):
   print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+  _exit(code)
+
+
+def _among_others() -> bool:
+  """Whether this is one of several processes that train together."""
   jax = sys.modules.get("jax")
-  if jax and jax.distributed.is_initialized():
+  return bool(jax) and jax.distributed.is_initialized()
+
+
+def _exit(code):
+  if _among_others():
     # By itself jax would wait, at the exit, for processes that wait for this one.
     sys.stdout.flush()
     sys.stderr.flush()

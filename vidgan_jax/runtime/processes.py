@@ -75,5 +75,14 @@ def local(tree, mesh):
   if jax.process_count() == 1:
     return tree
   whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-  copies = jax.jit(lambda arrays: arrays, out_shardings=whole)(tree)
-  return jax.tree.map(lambda array: array.addressable_data(0), copies)
+
+  def copy(array):
+    if not array.is_fully_replicated:
+      array = jax.jit(_same, out_shardings=whole)(array)  # compiled once for each shape
+    return array.addressable_data(0)
+
+  return jax.tree.map(copy, tree)
+
+
+def _same(array):
+  return array

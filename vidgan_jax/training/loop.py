@@ -230,6 +230,7 @@ class Trainer:
           state, timers = restored
         begin = int(state.step) if state is not None else 0
         self.checkpoints.set_aside(after=begin)
+        processes.told_to_leave(begin)  # from here on they agree on a step, however far it is
         if state is not None:
           self.report(f"continuing from the checkpoint at iteration {begin}")
         if begin >= self.config.num_iterations:
