@@ -193,7 +193,9 @@ def test_every_network_fits_the_contract(load_config, file, row):
 @pytest.mark.parametrize("file", ["tgan", "mocogan", "vgan"])
 def test_they_are_summarised(load_config, file):
   told = summary.summarize(load_config(file))
-  assert told["iteration"]["as_written"]["tflop"] > told["iteration"]["none"]["tflop"] > 0
+  ratio = told["iteration"]["none"]["tflop"] / told["iteration"]["as_written"]["tflop"]
+  # No fewer products; gradients by padded maps of cells count the taps on their padding.
+  assert 1 <= ratio < 1.2 and list(told["activations"]) == ["none"]
 
 
 def test_both_networks_normalise_over_what_they_should(load_config):
