@@ -32,7 +32,7 @@ _WARM_UP = flags.DEFINE_integer("warm_up", 5, "Calls before the timed ones.", lo
 _PRECISION = flags.DEFINE_string("precision", "auto", "See config.precision.")
 _SAVINGS = flags.DEFINE_bool("savings", True, "The layers' exact savings.")
 _RUNLOCAL = flags.DEFINE_bool("runlocal", False, "The rows' runlocal sizes.")
-_RESULTS = settings.define_results()
+settings.define_results()
 _WORKER = flags.DEFINE_string("worker", None, "Measure this case in this process, print JSON.")
 
 
@@ -87,6 +87,9 @@ def _measure(case) -> dict:
   }
 
 
+_COLUMNS = "case clips precision p50_ms p95_ms videos/s model_TFLOP/s compile_s"
+
+
 def _line(result) -> list[str]:
   seconds = sorted(result["seconds"])
   median, late = seconds[len(seconds) // 2], seconds[int(0.95 * (len(seconds) - 1))]
@@ -108,17 +111,8 @@ def main(argv):
   if _WORKER.value:
     settings.answer(_measure(_WORKER.value))
     return
-  cases = [case.strip() for case in _CASES.value]
-  for case in cases:
-    if case not in CASES:
-      raise UserError(f"unknown case {case!r}; known: {', '.join(CASES)}")
-  table = ["case clips precision p50_ms p95_ms videos/s model_TFLOP/s compile_s".split()]
-  for case in cases:
-    result = settings.in_fresh_process(__file__, case)
-    settings.append(_RESULTS.value, "sampling", result)
-    table.append(_line(result))
-    door.report(f"{case} on {result['device']}: {table[-1][3]} ms")
-  settings.show(table)
+  names = settings.chosen(_CASES.value, CASES)
+  settings.run_all(__file__, names, _line, _COLUMNS)
 
 
 if __name__ == "__main__":

@@ -139,3 +139,42 @@ def show(table: list[list[str]]) -> None:
   line = lambda row: "| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |"
   for row in [table[0], ["-" * width for width in widths], *table[1:]]:
     door.report(line(row))
+
+
+def run_all(program: str, names: list[str], line, columns: str) -> None:
+  """Measures one case after the other in fresh processes, and shows the table.
+
+  A case that fails does not take the table of the others with it.
+
+  Args:
+    program: a benchmark's file, which also names the benchmark.
+    names: of the cases, as its --worker takes them.
+    line: makes the table's row, one text per column, of a result.
+    columns: their names, by spaces.
+
+  Raises:
+    UserError: at the end, where cases failed.
+  """
+  table, failed = [columns.split()], []
+  for name in names:
+    try:
+      result = in_fresh_process(program, name)
+    except UserError as error:
+      door.report(str(error))
+      failed.append(name)
+      continue
+    append(flags.FLAGS.results, pathlib.Path(program).stem, result)
+    table.append(line(result))
+    door.report(f"{name} on {result['device']}: done")
+  show(table)
+  if failed:
+    raise UserError(f"failed: {', '.join(failed)}")
+
+
+def chosen(names: list[str], known) -> list[str]:
+  """The cases a flag names; UserError where one is not known."""
+  names = [name.strip() for name in names]
+  for name in names:
+    if name not in known:
+      raise UserError(f"unknown case {name!r}; known: {', '.join(known)}")
+  return names

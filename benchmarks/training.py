@@ -51,7 +51,7 @@ _SHARED = flags.DEFINE_bool("shared_fakes", False, "See config.model.shared_fake
 _SHARDING = flags.DEFINE_string("sharding", "replicated", "See config.sharding.")
 _RUNLOCAL = flags.DEFINE_bool("runlocal", False, "The rows' runlocal sizes.")
 _TFLOPS = flags.DEFINE_float("tflops", None, "Peak of one device, TFLOP/s.")
-_RESULTS = settings.define_results()
+settings.define_results()
 _WORKER = flags.DEFINE_string("worker", None, "Measure this row in this process, print JSON.")
 
 
@@ -167,26 +167,10 @@ def main(argv):
   if _WORKER.value:
     settings.answer(_measure(_WORKER.value))
     return
-  rows = [row.strip() for row in _ROWS.value]
+  rows = settings.chosen(_ROWS.value, ROWS)
   for row in rows:
-    if row not in ROWS:
-      raise UserError(f"unknown row {row!r}; known: {', '.join(ROWS)}")
     get_config(row)
-  table = [_COLUMNS.split()]
-  failed = []
-  for row in rows:
-    try:
-      result = settings.in_fresh_process(__file__, row)
-    except UserError as error:  # the others are shown all the same
-      door.report(str(error))
-      failed.append(row)
-      continue
-    settings.append(_RESULTS.value, "training", result)
-    table.append(_line(result))
-    door.report(f"{row} on {result['device']}: {table[-1][4]} s/iteration")
-  settings.show(table)
-  if failed:
-    raise UserError(f"failed: {', '.join(failed)}")
+  settings.run_all(__file__, rows, _line, _COLUMNS)
 
 
 if __name__ == "__main__":

@@ -23,15 +23,8 @@ _ROWS = {"ucf101_16": dict(frames=16), "ucf101_32": dict(frames=32)}
 def get_config(argument: str = "") -> ml_collections.ConfigDict:
   """Returns the experiment `argument` names; UserError lists the known ones."""
   name, runlocal = configuration.parse_argument(argument, _ROWS)
-  config = configuration.base_config()
-  config.batch_size = 64
-  config.num_iterations = 100_000
-  config.data.name = "video_folder"
-  config.data.crop = "center"
-  config.optimizer.generator_lr = config.optimizer.discriminator_lr = 2e-4
-  config.optimizer.beta1 = 0.5
-  config.ema.decay, config.ema.start = 0.0, 0  # the generator itself is sampled
-  config.model = model = ldvd_config.vgan()
+  model = ldvd_config.vgan()
+  config = ldvd_config.experiment(model, batch_size=64, num_iterations=100_000, rate=2e-4)
   model.frames = _ROWS[name]["frames"]
   if runlocal:
     configuration.run_local(config)

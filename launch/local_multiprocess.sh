@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs vidgan_jax.train as several processes of this machine that train together over the loopback, on CPU
-# unless JAX_PLATFORMS says otherwise: for trying out what runs on many hosts.
+# Runs vidgan_jax.train as several processes of this machine that train together over the loopback,
+# on CPU unless JAX_PLATFORMS says otherwise: for trying out what runs on many hosts.
 #   launch/local_multiprocess.sh COUNT COMMAND [ARGUMENT ...]
 #   launch/local_multiprocess.sh 2 .venv/bin/python -m vidgan_jax.train --config=... --workdir=...
 # Shows what process 0 says, and another one's words where that one fails first. A signal reaches

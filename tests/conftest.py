@@ -33,7 +33,10 @@ if os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax
 
 # Files that compile for minutes, the longest first. Files are dealt out to processes in the order
 # of collection: a long one at the end would leave all processes but one idle.
-_LONG = ("test_devices", "test_loop", "test_dvd_gan", "test_step", "test_doors", "test_families")
+_LONG = (
+  "test_devices test_dvd_gan test_loop test_step test_doors test_families test_precision "
+  "test_collectives test_run test_summary test_work test_curvature test_hessian"
+).split()
 
 
 def pytest_collection_modifyitems(items):
@@ -93,6 +96,16 @@ def tiny_config(load_config):
     return config
 
   return build
+
+
+@pytest.fixture(scope="session")
+def lean_config(tiny_config):
+  """`tiny_config` with one discriminator, one update of it and layers without savings.
+
+  It compiles in a third of the time: for tests of what surrounds an iteration.
+  """
+  lean = {"model.discriminator_steps": 1, "model.discriminator.temporal": False}
+  return lambda **changes: tiny_config(**{**lean, "model.savings": False, **changes})
 
 
 @pytest.fixture(scope="session")

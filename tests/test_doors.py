@@ -74,9 +74,9 @@ def door(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def flags(tiny_config, load_config):
+def flags(lean_config, load_config):
   """The flags that turn the quickstart's config into the tiny one, for eight devices."""
-  tiny = tiny_config(batch_size=8, sample_every=4)
+  tiny = lean_config(batch_size=8, sample_every=4)
   whole = configuration._flatten(load_config("quickstart", "runlocal"))
   return [CONFIG] + [
     f"--config.{name}={tuple(value) if isinstance(value, list) else value}"
@@ -305,11 +305,12 @@ def test_sampling_refuses_in_one_line_and_writes_nothing(trained, door, tmp_path
 def test_a_run_without_a_checkpoint_cannot_be_sampled(trained, door, tmp_path):
   for name in ("config.json", "data.json"):
     (tmp_path / name).write_bytes((trained[0] / name).read_bytes())
-  result = door("sample", f"--workdir={tmp_path}", f"--output={tmp_path / 'out'}")
-  assert_refused(result, "has no checkpoint yet")
+  for arguments in (("sample", f"--output={tmp_path / 'out'}"), ("analyze",)):
+    result = door(*arguments, f"--workdir={tmp_path}")
+    assert_refused(result, "has no checkpoint yet")
 
 
-@pytest.mark.parametrize("name", ["train", "sample"])
+@pytest.mark.parametrize("name", ["train", "sample", "analyze"])
 def test_help_imports_no_jax(name, tmp_path):
   (tmp_path / "jax.py").write_text("raise SystemExit('jax was imported')")
   result = subprocess.run(

@@ -44,12 +44,17 @@ def main(argv):
   from vidgan_jax.training import loop
   from vidgan_jax.training.curves import CurvesHook
 
+  extra = [PreviewHook(config.sample_every), CurvesHook(config.sample_every)]
+  if config.get("analysis") and config.analysis.every:
+    from vidgan_jax.analysis.curvature import CurvatureHook
+
+    extra.append(CurvatureHook(config.analysis))
   processes.start(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
   compilation.enable_cache(_CACHE.value)
   trainer = loop.Trainer(
     config,
     workdir,
-    [PreviewHook(config.sample_every), CurvesHook(config.sample_every)],
+    extra,
     flops_per_clip=summary.flops_per_clip(config),
     peak_flops=flops.peak_flops(jax.devices()[0]),
     report=door.report,

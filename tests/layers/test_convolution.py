@@ -181,6 +181,31 @@ def test_products_are_the_convolution(
   assert_close(everything(True), everything(False))
 
 
+@pytest.mark.parametrize(
+  ("form", "window", "shape"),
+  [
+    (functools.partial(convolve, padding="SAME"), (3, 3), (2, 5, 4, 3)),
+    (functools.partial(convolve, padding="SAME"), (3, 3), (2, 2, 2, 3)),
+    (functools.partial(pooled_convolution, pool=(2, 2)), (3, 3), (2, 8, 6, 3)),
+    (functools.partial(pooled_convolution, pool=(2, 2, 2)), (3, 3, 3), (1, 4, 6, 4, 3)),
+  ],
+)
+def test_forward_over_reverse(x64, normal, assert_close, monkeypatch, form, window, shape):
+  """Of products too, which outside `forward_mode` have reverse mode alone."""
+  monkeypatch.setattr(convolution, "_WORTH_PRODUCTS", ALWAYS)
+  arguments = normal(shape), normal((*window, shape[-1], 4), 1)
+  ways = normal(shape, 2), normal((*window, shape[-1], 4), 3)
+
+  def product(savings):
+    scalar = lambda x, kernel: jnp.sum(jnp.sin(form(x, kernel, savings=savings)))
+    return jax.jit(lambda: jax.jvp(jax.grad(scalar, argnums=(0, 1)), arguments, ways))()
+
+  with convolution.forward_mode():
+    assert_close(product(True), product(False))
+  with pytest.raises(TypeError, match="forward-mode"):
+    product(True)
+
+
 def convolutions(program):
   """The parameters of every convolution in a program and in the functions inside it."""
   found = []

@@ -209,6 +209,16 @@ def test_both_networks_normalise_over_what_they_should(load_config):
   assert set(shapes["generator"]["params"]["norm0"]) == {"gain", "bias"}
 
 
+def test_first_layers_start_as_the_transposed_convolutions_they_stand_for(load_config):
+  """Chainer and PyTorch count a transposed kernel's outputs as its fan in."""
+  draw = lambda file, row: registry.build(load_config(file, row)).init(jax.random.key(0))
+  tgan = jax.jit(lambda: draw("tgan", "f_c1"))()["generator"]["params"]
+  assert np.std(tgan["temporal"]["layer0"]["kernel"]) == pytest.approx(512**-0.5, rel=0.02)
+  mocogan = jax.jit(lambda: draw("mocogan", "f_c1"))()["generator"]["params"]
+  kernel = np.abs(mocogan["layer0"]["kernel"])
+  assert np.max(kernel) == pytest.approx((512 * 16) ** -0.5, rel=1e-3)
+
+
 @pytest.mark.parametrize(
   ("file", "row", "changes", "words"),
   [

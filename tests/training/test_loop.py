@@ -69,8 +69,8 @@ def losses(workdir):
 
 
 @pytest.fixture(scope="module")
-def long_config(tiny_config):
-  return tiny_config(num_iterations=24, checkpoint_every=5, log_every=1)
+def long_config(lean_config):
+  return lean_config(num_iterations=24, checkpoint_every=5, log_every=1)
 
 
 @pytest.fixture(scope="module")
@@ -146,15 +146,15 @@ def test_finished_run_says_so_and_changes_nothing(long_config, uninterrupted):
   assert "already trained for 24 iterations" in said
 
 
-def test_eight_devices_continue_what_one_began(tmp_path, tiny_config):
-  config = tiny_config(batch_size=8)
-  short = tiny_config(batch_size=8, num_iterations=2)
+def test_eight_devices_continue_what_one_began(tmp_path, lean_config):
+  config = lean_config(batch_size=8)
+  short = lean_config(batch_size=8, num_iterations=2)
   train(short, tmp_path)
   state = train(config, tmp_path, devices=jax.devices())
   assert int(state.step) == 4 and len(state.step.devices()) == 8
 
 
-def test_nothing_is_compiled_after_the_second_iteration(tmp_path, tiny_config):
+def test_nothing_is_compiled_after_the_second_iteration(tmp_path, lean_config):
   """Nor is anything sent to the devices inside an iteration: the loop has the guard on."""
   compiled, step = [], 0
 
@@ -172,7 +172,7 @@ def test_nothing_is_compiled_after_the_second_iteration(tmp_path, tiny_config):
 
   jax.monitoring.register_event_duration_secs_listener(listen)
   try:
-    config = tiny_config(checkpoint_every=1, log_every=1, num_iterations=6)
+    config = lean_config(checkpoint_every=1, log_every=1, num_iterations=6)
     train(config, tmp_path, extra_hooks=[Step()])
     jax.jit(lambda x: x + len(compiled))(np.zeros(3))
   finally:
@@ -181,14 +181,14 @@ def test_nothing_is_compiled_after_the_second_iteration(tmp_path, tiny_config):
   assert step == 6 and max(compiled[:-1]) <= 1, compiled
 
 
-def test_sending_inside_an_iteration_is_refused(tmp_path, tiny_config, monkeypatch):
+def test_sending_inside_an_iteration_is_refused(tmp_path, lean_config, monkeypatch):
   monkeypatch.setattr(loop.meshes, "put_batch", lambda batch, mesh: batch)
   with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
-    train(tiny_config(), tmp_path)
+    train(lean_config(), tmp_path)
 
 
-def test_damaged_newest_checkpoint_is_replayed(tmp_path, tiny_config):
-  config = tiny_config()
+def test_damaged_newest_checkpoint_is_replayed(tmp_path, lean_config):
+  config = lean_config()
   final = jax.device_get(train(config, tmp_path))
   for path in (tmp_path / "checkpoints" / "4").rglob("manifest.ocdbt"):
     path.write_bytes(path.read_bytes()[:20])
@@ -198,24 +198,24 @@ def test_damaged_newest_checkpoint_is_replayed(tmp_path, tiny_config):
   assert any("falling back to the checkpoint at iteration 2" in line for line in said)
 
 
-def test_other_config_is_refused_by_its_first_field(tmp_path, tiny_config):
-  train(tiny_config(num_iterations=1), tmp_path)
+def test_other_config_is_refused_by_its_first_field(tmp_path, lean_config):
+  train(lean_config(num_iterations=1), tmp_path)
   before = (tmp_path / "config.json").read_text()
   with pytest.raises(UserError, match=r"another config: model.generator.channels: 4 there, 6 here"):
-    train(tiny_config(**{"model.generator.channels": 6}), tmp_path)
+    train(lean_config(**{"model.generator.channels": 6}), tmp_path)
   assert (tmp_path / "config.json").read_text() == before
-  assert int(train(tiny_config(num_iterations=2), tmp_path).step) == 2  # a longer run may go on
+  assert int(train(lean_config(num_iterations=2), tmp_path).step) == 2  # a longer run may go on
 
 
-def test_unwritable_workdir_is_refused(tmp_path, tiny_config):
+def test_unwritable_workdir_is_refused(tmp_path, lean_config):
   blocked = tmp_path / "file"
   blocked.write_text("")
   with pytest.raises(UserError, match=r"cannot use .* as workdir"):
-    train(tiny_config(), blocked / "run")
+    train(lean_config(), blocked / "run")
 
 
-def test_other_data_is_refused(tmp_path, tiny_config):
-  config = tiny_config(num_iterations=1)
+def test_other_data_is_refused(tmp_path, lean_config):
+  config = lean_config(num_iterations=1)
   source = lambda examples, seed: MovingShapes(examples, 4, 8, 8, seed)
   train(config, tmp_path, source=source(40, 0))
   with pytest.raises(UserError, match="on other data: num_examples 40 there, 39 here"):
@@ -226,14 +226,16 @@ def test_other_data_is_refused(tmp_path, tiny_config):
     train(config, tmp_path, source=InMemorySource(clips, np.arange(40) % 8, names, 4))
 
 
-@pytest.mark.parametrize("name", ["num_iterations", "log_every", "checkpoint_every"])
-def test_lengths_and_cadences_of_nothing_are_refused(tmp_path, tiny_config, name):
+@pytest.mark.parametrize(
+  "name", ["num_iterations", "log_every", "checkpoint_every", "analysis.batch_size"]
+)
+def test_lengths_and_cadences_of_nothing_are_refused(tmp_path, lean_config, name):
   with pytest.raises(UserError, match=f"{name} is 0, must be at least 1"):
-    train(tiny_config(**{name: 0}), tmp_path / "run")
+    train(lean_config(**{name: 0}), tmp_path / "run")
   assert not (tmp_path / "run").exists()
 
 
-def test_disk_that_fills_up_under_the_log_keeps_the_checkpoint(tmp_path, tiny_config, monkeypatch):
+def test_disk_that_fills_up_under_the_log_keeps_the_checkpoint(tmp_path, lean_config, monkeypatch):
   write = EventsWriter.flush
 
   def flush(self):
@@ -243,27 +245,27 @@ def test_disk_that_fills_up_under_the_log_keeps_the_checkpoint(tmp_path, tiny_co
 
   monkeypatch.setattr(EventsWriter, "flush", flush)
   with pytest.raises(UserError, match=r"cannot write to .*: No space left on device$"):
-    train(tiny_config(log_every=1, num_iterations=8), tmp_path)
+    train(lean_config(log_every=1, num_iterations=8), tmp_path)
   monkeypatch.undo()
   assert int(states.load(tmp_path)[2].step) == 2
-  assert int(train(tiny_config(log_every=1, num_iterations=8), tmp_path).step) == 8
+  assert int(train(lean_config(log_every=1, num_iterations=8), tmp_path).step) == 8
 
 
 @pytest.mark.parametrize("resumed", [False, True])
-def test_guard_keeps_the_last_good_checkpoint(tmp_path, tiny_config, monkeypatch, resumed):
+def test_guard_keeps_the_last_good_checkpoint(tmp_path, lean_config, monkeypatch, resumed):
   replay = DarkGuard.replay
   dark = lambda step: {"pixel/generated_dark": float(step >= 5)}
   monkeypatch.setattr(DarkGuard, "replay", lambda self, step, _: replay(self, step, dark(step)))
   changes = {"guard.dark_patience": 4, "log_every": 1}
   if resumed:  # stopped while dark iterations were being counted
-    train(tiny_config(**changes, num_iterations=6), tmp_path)
+    train(lean_config(**changes, num_iterations=6), tmp_path)
   with pytest.raises(Stopped, match=r"stopped at iteration 8: .* dark at 4 logged iterations"):
-    train(tiny_config(**changes, num_iterations=12), tmp_path)
+    train(lean_config(**changes, num_iterations=12), tmp_path)
   assert Checkpoints(tmp_path / "checkpoints").steps() == ([2, 4, 6] if resumed else [2, 4])
 
 
-def test_non_finite_run_never_saves_it(tmp_path, tiny_config):
-  config = tiny_config(
+def test_non_finite_run_never_saves_it(tmp_path, lean_config):
+  config = lean_config(
     **{"optimizer.generator_lr": 1e30, "num_iterations": 8, "checkpoint_every": 1}
   )
   with pytest.raises(Stopped, match="not finite"):

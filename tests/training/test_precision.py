@@ -28,7 +28,9 @@ def runs(tiny_config):
 
   @functools.cache
   def train(precision):
-    config = tiny_config(precision=precision, **{"model.discriminator_steps": 1})
+    config = tiny_config(
+      precision=precision, **{"model.discriminator_steps": 1, "model.generator.doubled": False}
+    )
     gan = registry.build(config)
     transforms = optimizers.build(config, gan.discriminators)
     create = jax.jit(functools.partial(states.create, gan, transforms))

@@ -187,8 +187,8 @@ def test_second_iteration_compiles_nothing(played):
   assert played.step._cache_size() == compiled
 
 
-def test_unconditional_game_has_no_labels(tiny_config, game):
-  played = game(tiny_config(**{"model.num_classes": 0}))
+def test_unconditional_game_has_no_labels(lean_config, game):
+  played = game(lean_config(**{"model.num_classes": 0}))
   names = [
     jax.tree_util.keystr(path)
     for path, _ in jax.tree_util.tree_leaves_with_path(
@@ -200,8 +200,8 @@ def test_unconditional_game_has_no_labels(tiny_config, game):
   assert float(metrics["finite"]) == 1
 
 
-def test_average_pixel_loss_enters_at_its_start(tiny_config, game):
-  config = tiny_config(**{"model.pixel_loss.weight": 2.0, "model.pixel_loss.start": 1})
+def test_average_pixel_loss_enters_at_its_start(lean_config, game):
+  config = lean_config(**{"model.pixel_loss.weight": 2.0, "model.pixel_loss.start": 1})
   played = game(config)
   step = jax.jit(played.iteration)
   state, first = step(played.state, played.batch)
@@ -210,9 +210,9 @@ def test_average_pixel_loss_enters_at_its_start(tiny_config, game):
   assert float(second["loss/generator/pixel"]) > 0
 
 
-def test_orthogonal_penalty_moves_only_kernels_of_the_generator(tiny_config, game):
-  plain = game(tiny_config())
-  config = tiny_config(**{"optimizer.orthogonal_penalty": 1e-2})
+def test_orthogonal_penalty_moves_only_kernels_of_the_generator(lean_config, game):
+  plain = game(lean_config())
+  config = lean_config(**{"optimizer.orthogonal_penalty": 1e-2})
   punished = game(config)
   gradients = jax.tree.map(jnp.zeros_like, plain.state.generator.params)
   # Orthogonal at the start, where the penalty has no gradient: look at other weights.

@@ -6,16 +6,18 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 from jax.flatten_util import ravel_pytree
 
-from vidgan_jax.layers import normalization, spectral_norm
+from vidgan_jax.layers import convolution, normalization, spectral_norm
+from vidgan_jax.models import contract, registry
 from vidgan_jax.models.contract import Context, Side
 from vidgan_jax.runtime import streams
-from vidgan_jax.runtime.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,95 +115,168 @@ def _next(image, vector, basis):
     return alpha, beta, image / jnp.where(beta > 0, beta, 1)
 
 
-def hessian_product(loss, parameters):
-  """The function (vector) -> H vector, with H the Hessian of `loss` at `parameters`.
+class Held(struct.PyTreeNode):
+  """What stands still while one discriminator's parameters are looked at.
 
-  Args:
-    loss: maps a tree like `parameters` to a scalar; needs forward-mode derivatives, so that
-      networks are to be built with `savings=False`.
-    parameters: pytree.
-
-  Returns:
-    (function on vectors [N], N), forward over reverse.
+  Attributes:
+    context: see `contract.Context`.
+    real, generated: both sides, without scores.
+    real_views, generated_views: what each discriminator sees of them.
+    weights: {discriminator: normalised weights}; those of the one looked at are not used.
+    spectral, batch_stats: {discriminator: its power-iteration vectors, its running moments}.
   """
-  flat, unravel = ravel_pytree(parameters)
-  gradient = jax.grad(lambda vector: loss(unravel(vector)))
-  product = jax.jit(lambda at, vector: jax.jvp(gradient, (at,), (vector,))[1])
-  return functools.partial(product, flat), flat.size
+
+  context: Context
+  real: Side
+  generated: Side
+  real_views: Any
+  generated_views: Any
+  weights: Any
+  spectral: Any
+  batch_stats: Any
 
 
-def discriminator_loss(gan, state, batch, name: str, *, seed: int = 0, frozen=None):
-  """The discriminators' loss as a function of the parameters of one of them.
+def for_analysis(config):
+  """The system of `config` in float32 or wider."""
+  config = config.copy_and_resolve_references()
+  with config.unlocked():
+    if config.precision != "float64":
+      config.precision = "float32"
+  return registry.build(config)
 
-  As in training: normalised weights, batch statistics of the batch, both sides of the game, all
-  parts; the generator, the batch and all that is random are held.
+
+def _key(seed, stream):
+  return streams.key(seed, stream)  # of no iteration: the same throughout training
+
+
+def _normalized(network, vectors, eps):
+  return spectral_norm.normalize(network, vectors, eps=eps)[0]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def hold(gan, seed: int, state, batch, frozen=None) -> Held:
+  """Draws generated clips beside a batch, in training mode, and holds all that is random.
 
   Args:
-    gan: a `VideoGan` built with `savings=False`.
+    gan: from `for_analysis`.
+    seed: of latents, windows, noise; the same at every iteration.
+    state: a `TrainState`.
+    batch: {"clip": uint8 [B, T, H, W, 3], "label": int32 [B]}.
+    frozen: see `Context`.
+  """
+  key = functools.partial(_key, seed)
+  context = Context(state.step, frozen or {})
+  latents = gan.latents(key(streams.LATENTS), batch["label"].shape[0])
+  inputs = gan.generated_inputs(key(streams.INPUTS), batch, context)
+  generator = {
+    "params": _normalized(state.generator.params, state.generator.spectral, gan.spectral_eps),
+    normalization.COLLECTION: state.generator.batch_stats,
+  }
+  samples, _ = gan.generate(generator, latents, inputs, key(streams.NOISE_GENERATOR), True)
+  generated = Side(inputs=inputs, samples=samples, latents=latents)
+  real = Side(
+    inputs=gan.real_inputs(key(streams.REAL), batch, context),
+    samples=gan.real_samples(key(streams.REAL), batch, context),
+  )
+  view = lambda stream, side: gan.views(key(stream), side.samples, side.inputs, context)
+  networks = state.discriminators.items()
+  return Held(
+    context,
+    real,
+    generated,
+    view(streams.VIEWS_REAL, real),
+    view(streams.VIEWS_GENERATED, generated),
+    {n: _normalized(network.params, network.spectral, gan.spectral_eps) for n, network in networks},
+    {n: network.spectral for n, network in networks},
+    {n: network.batch_stats for n, network in networks},
+  )
+
+
+def discriminator_loss(gan, name: str, seed: int, held: Held, params, of_generated=None):
+  """The discriminators' loss by the parameters of one of them.
+
+  As in training: normalised weights, batch statistics of the batch, all parts.
+
+  Args:
+    gan: from `for_analysis`.
+    name: of the discriminator.
+    seed: see `hold`.
+    held: from `hold`.
+    params: parameters of the discriminator.
+    of_generated: those to score generated clips with, to tell the two sides' gradients apart; None
+      is `params`. Penalties are the part of `params`.
+  """
+  key = functools.partial(_key, seed)
+  with convolution.forward_mode():
+    return _discriminator_loss(gan, name, key, held, params, of_generated)
+
+
+def _discriminator_loss(gan, name, key, held, params, of_generated):
+  def weights(params):
+    return {**held.weights, name: _normalized(params, held.spectral[name], gan.spectral_eps)}
+
+  def score(given, which, view):
+    variables = {"params": given[which], normalization.COLLECTION: held.batch_stats[which]}
+    return gan.discriminate(which, variables, view, key(streams.NOISE_DISCRIMINATOR))[0]
+
+  own = weights(params)
+  others = own if of_generated is None else weights(of_generated)
+  parts = gan.discriminator_losses(
+    held.real.replace(scores={n: score(own, n, held.real_views[n]) for n in own}),
+    held.generated.replace(scores={n: score(others, n, held.generated_views[n]) for n in own}),
+    held.context,
+  )
+  parts |= gan.penalties(
+    functools.partial(score, own),
+    held.real_views,
+    held.generated_views,
+    key(streams.PENALTY),
+    held.context,
+  )
+  return sum(parts.values())
+
+
+def check_name(gan, name: str) -> None:
+  """UserError where `gan` has no discriminator of this name."""
+  contract.check("discriminator", name, sorted(gan.discriminators))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def hessian_product(gan, name: str, seed: int, held: Held, params, vector):
+  """H `vector`, H the Hessian of `discriminator_loss` at `params`: forward over reverse.
+
+  Args:
+    gan, name, seed, held, params: see `discriminator_loss`.
+    vector: [N], in the order of `jax.flatten_util.ravel_pytree`.
+  """
+  flat, unravel = ravel_pytree(params)
+  loss = lambda flat: discriminator_loss(gan, name, seed, held, unravel(flat))
+  return jax.jvp(jax.grad(loss), (flat,), (vector,))[1]
+
+
+def spectrum(gan, state, batch, name: str, *, seed: int = 0, frozen=None, **options) -> Spectrum:
+  """Leading eigenvalues of the Hessian of `discriminator_loss`.
+
+  Args:
+    gan: from `for_analysis`.
     state: a `TrainState`.
     batch: {"clip": uint8 [B, T, H, W, 3], "label": int32 [B]}.
     name: of the discriminator.
-    seed: of what is random.
+    seed: of what is random, and of the first vector.
     frozen: see `Context`.
-
-  Returns:
-    (loss, parameters).
+    **options: `lanczos`'s.
 
   Raises:
     UserError: on an unknown name.
   """
-  if name not in gan.discriminators:
-    known = ", ".join(sorted(gan.discriminators))
-    raise UserError(f"unknown discriminator {name!r}; known: {known}")
-  key = lambda stream: streams.key(seed, stream, state.step)
-  context = Context(state.step, frozen or {})
-
-  def normalised(network):
-    return spectral_norm.normalize(network.params, network.spectral, eps=gan.spectral_eps)[0]
-
-  def variables(network, weights):
-    return {"params": weights, normalization.COLLECTION: network.batch_stats}
-
-  @jax.jit
-  def sides(batch):
-    latents = gan.latents(key(streams.LATENTS), batch["label"].shape[0])
-    inputs = gan.generated_inputs(key(streams.INPUTS), batch, context)
-    generator = variables(state.generator, normalised(state.generator))
-    samples, _ = gan.generate(generator, latents, inputs, key(streams.NOISE_GENERATOR), True)
-    real_key = key(streams.REAL)
-    real = Side(
-      inputs=gan.real_inputs(real_key, batch, context),
-      samples=gan.real_samples(real_key, batch, context),
-    )
-    return real, Side(inputs=inputs, samples=samples, latents=latents)
-
-  real, generated = sides(batch)
-  real_views = gan.views(key(streams.VIEWS_REAL), real.samples, real.inputs, context)
-  fake_views = gan.views(key(streams.VIEWS_GENERATED), generated.samples, generated.inputs, context)
-  others = {n: normalised(v) for n, v in state.discriminators.items()}
-
-  def loss(params):
-    network = state.discriminators[name].replace(params=params)
-    weights = {**others, name: normalised(network)}
-
-    def score(which, view):
-      given = variables(state.discriminators[which], weights[which])
-      return gan.discriminate(which, given, view, key(streams.NOISE_DISCRIMINATOR))[0]
-
-    parts = gan.discriminator_losses(
-      real.replace(scores={n: score(n, real_views[n]) for n in weights}),
-      generated.replace(scores={n: score(n, fake_views[n]) for n in weights}),
-      context,
-    )
-    parts |= gan.penalties(score, real_views, fake_views, key(streams.PENALTY), context)
-    return sum(parts.values())
-
-  return loss, state.discriminators[name].params
-
-
-def spectrum(gan, state, batch, name: str, *, seed: int = 0, frozen=None, **options) -> Spectrum:
-  """Leading eigenvalues of the Hessian of `discriminator_loss`; options are `lanczos`'s."""
-  loss, parameters = discriminator_loss(gan, state, batch, name, seed=seed, frozen=frozen)
-  product, size = hessian_product(loss, parameters)
-  dtype = jax.tree.leaves(parameters)[0].dtype
-  return lanczos(product, size, dtype=dtype, **options)
+  check_name(gan, name)
+  held = hold(gan, seed, state, batch, frozen)
+  params = state.discriminators[name].params
+  leaves = jax.tree.leaves(params)
+  return lanczos(
+    lambda vector: hessian_product(gan, name, seed, held, params, vector),
+    sum(leaf.size for leaf in leaves),
+    dtype=leaves[0].dtype,
+    seed=seed,
+    **options,
+  )

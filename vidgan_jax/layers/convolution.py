@@ -45,8 +45,8 @@ def convolve(x, kernel, *, strides=1, padding="SAME", savings: bool = False, pre
     strides: one number or one per window axis.
     padding: "SAME", "VALID" or explicit (low, high) pairs.
     savings: on CPU, a large convolution takes its kernel's gradient by matrix products, and is one
-      itself in 3-D and on few pixels; it then has no forward-mode derivative. No difference
-      elsewhere, nor with strides.
+      itself in 3-D and on few pixels; it then has a forward-mode derivative within `forward_mode`
+      alone. No difference elsewhere, nor with strides.
     precision: see `jax.lax.Precision`.
 
   Returns:
@@ -59,7 +59,8 @@ def convolve(x, kernel, *, strides=1, padding="SAME", savings: bool = False, pre
   if savings and set(strides) == {1} and _worth_products(folded, kernel):
     if isinstance(padding, str):
       padding = jax.lax.padtype_to_pads(spatial, kernel.shape[:rank], strides, padding)
-    out = _by_products(folded, kernel, tuple(map(tuple, padding)), precision)
+    products = _products if _forward_mode.get() else _by_products
+    out = products(folded, kernel, tuple(map(tuple, padding)), precision)
   else:
     out = _convolution(folded, kernel, strides, padding, precision)
   return out.reshape(*lead, *out.shape[1:])
@@ -79,6 +80,19 @@ def traced_for(platform: str):
     yield
   finally:
     _traced_for.reset(token)
+
+
+_forward_mode = contextvars.ContextVar("forward_mode", default=False)
+
+
+@contextlib.contextmanager
+def forward_mode():
+  """Inside, all convolutions have derivatives of either mode and any order, as products too."""
+  token = _forward_mode.set(True)
+  try:
+    yield
+  finally:
+    _forward_mode.reset(token)
 
 
 def _on_cpu() -> bool:
@@ -104,16 +118,21 @@ def _convolution(x, kernel, strides, padding, precision):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _by_products(x, kernel, padding, precision):
   """A convolution of x [N, *spatial, in] as matrix products where they are the faster form."""
-  window = kernel.shape[:-2]
+  rank = kernel.ndim - 2
+  if rank == 3 or math.prod(x.shape[1:-1]) <= _FEW_PIXELS:
+    return _products(x, kernel, padding, precision)
+  return _convolution(x, kernel, (1,) * rank, padding, precision)
+
+
+def _products(x, kernel, padding, precision):
+  """A convolution of x [N, *spatial, in] as matrix products."""
+  shifts = _shifts(x, kernel.shape[:-2], padding)
   taps = kernel.reshape(-1, *kernel.shape[-2:])
   if math.prod(x.shape[1:-1]) <= _FEW_PIXELS:
-    patches = jnp.concatenate(_shifts(x, window, padding), axis=-1)
-    return _product(patches, taps.reshape(-1, taps.shape[-1]), precision).astype(x.dtype)
-  if len(window) == 3:
-    shifts = _shifts(x, window, padding)
-    total = sum(_product(s, tap, precision) for s, tap in zip(shifts, taps, strict=True))
-    return total.astype(x.dtype)
-  return _convolution(x, kernel, (1,) * len(window), padding, precision)
+    flat = taps.reshape(-1, taps.shape[-1])
+    return _product(jnp.concatenate(shifts, axis=-1), flat, precision).astype(x.dtype)
+  total = sum(_product(s, tap, precision) for s, tap in zip(shifts, taps, strict=True))
+  return total.astype(x.dtype)
 
 
 def _by_products_backward(padding, precision, residuals, cotangent):
@@ -271,7 +290,7 @@ def pooled_convolution(x, kernel, pool: Sequence[int], *, savings: bool, precisi
   padding = tuple(padding)
   lead = x.shape[: x.ndim - rank - 1]
   folded = x.reshape(math.prod(lead), *x.shape[len(lead) :])
-  if rank == 3:
+  if rank == 3 or _forward_mode.get():
     # The gradient of a strided convolution is slow on CPU (in 3-D 20 times) and in 3-D treacherous
     # on GPU: every 2x2x2 cell becomes channels instead, and the window shrinks with it.
     cell_x, cell_kernel = _cells(factors, padding)
@@ -382,17 +401,26 @@ class Conv(nn.Module):
 
 
 class Dense(nn.Module):
-  """Product with a kernel [in, features] on the last axis, plus a bias."""
+  """Product with a kernel [in, features] on the last axis, plus a bias.
+
+  Attributes:
+    features: of the output.
+    settings: see `LayerSettings`.
+    use_bias: add a bias.
+    transposed: it stands for a transposed convolution of one pixel, and is initialised like one.
+  """
 
   features: int
   settings: LayerSettings
   use_bias: bool = True
+  transposed: bool = False
 
   @nn.compact
   def __call__(self, x):
     """Maps [..., in] to [..., features] in the settings' dtype."""
     settings = self.settings
-    kernel, bias = declare(self, (x.shape[-1], self.features), settings, self.use_bias)
+    shape = (x.shape[-1], self.features)
+    kernel, bias = declare(self, shape, settings, self.use_bias, transposed=self.transposed)
     out = jnp.dot(
       x.astype(settings.dtype), kernel.astype(settings.dtype), precision=settings.precision
     )

@@ -32,6 +32,8 @@ from flax import linen as nn
 from flax import struct
 
 from vidgan_jax.layers import normalization, spectral_norm
+from vidgan_jax.layers.settings import LayerSettings
+from vidgan_jax.runtime import precision
 from vidgan_jax.runtime.errors import UserError
 
 Arrays = dict[str, jax.Array]
@@ -42,6 +44,27 @@ def check(what: str, value, known) -> None:
   """UserError where a switch has a value that is not among the known ones."""
   if value not in known:
     raise UserError(f"unknown {what} {value!r}; known: {', '.join(map(str, known))}")
+
+
+def layer_settings(config, savings: bool | None = None, **changes) -> LayerSettings:
+  """The settings of a network's layers under `config`.
+
+  Args:
+    config: the whole config; `config.precision` and, of `config.model`, savings are read.
+    savings: overrides `config.model.savings`; False is the network as the paper writes it.
+    **changes: further fields of `LayerSettings`.
+
+  Raises:
+    UserError: on an unknown precision.
+  """
+  policy = precision.policy(config.precision)
+  return LayerSettings(
+    dtype=policy.dtype,
+    param_dtype=policy.param_dtype,
+    precision=policy.precision,
+    savings=config.model.savings if savings is None else savings,
+    **changes,
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,11 +147,11 @@ class VideoGan(abc.ABC):
   def latents(self, key, batch_size: int, frames: int | None = None, scale=1.0) -> Arrays:
     """Draws latents; `scale` shrinks their spread (truncation by sigma), 1 in training."""
 
-  @abc.abstractmethod
   def generated_inputs(self, key, batch: Arrays, context: Context) -> Arrays:
-    """Inputs for clips to generate beside the real `batch`."""
+    """Inputs for clips to generate beside the real `batch`, by default none."""
+    del key, batch, context
+    return {}
 
-  @abc.abstractmethod
   def sampling_inputs(
     self,
     key,
@@ -137,7 +160,7 @@ class VideoGan(abc.ABC):
     frames: int | None = None,
     conditioning: Arrays | None = None,
   ) -> Arrays:
-    """Inputs for clips of given classes, outside training.
+    """Inputs for clips of given classes, outside training, by default none.
 
     Args:
       key: random key, for systems whose inputs are drawn (the clips of an earlier stage).
@@ -146,6 +169,8 @@ class VideoGan(abc.ABC):
       frames: of the clips to generate; None is as in training.
       conditioning: data to condition on, e.g. {"clip": uint8 [N, T, H, W, 3]} of first frames.
     """
+    del key, labels, context, frames, conditioning
+    return {}
 
   def real_inputs(self, key, batch: Arrays, context: Context) -> Arrays:
     """Inputs that belong to the real clips of `batch`, by default their labels.

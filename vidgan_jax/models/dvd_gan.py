@@ -27,7 +27,6 @@ from vidgan_jax.layers.residual import PlainBlock3D, discriminator_block, genera
 from vidgan_jax.layers.settings import LayerSettings, rematerialised
 from vidgan_jax.models import contract
 from vidgan_jax.objectives import losses
-from vidgan_jax.runtime import precision
 from vidgan_jax.runtime.errors import UserError
 
 # Widths in multiples of ch (A.2): the generator's list starts with ch0, the width at 4x4. 256 is
@@ -326,17 +325,6 @@ def _check_switches(model):
     )
 
 
-def _settings(model, policy, savings) -> LayerSettings:
-  return LayerSettings(
-    initializer=model.initializer,
-    dtype=policy.dtype,
-    param_dtype=policy.param_dtype,
-    precision=policy.precision,
-    savings=model.savings if savings is None else savings,
-    remat=model.remat,
-  )
-
-
 def build(config, savings: bool | None = None) -> DvdGan:
   """Builds the system of `config` (see `configs/dvd_gan.py`).
 
@@ -349,7 +337,9 @@ def build(config, savings: bool | None = None) -> DvdGan:
   """
   model = config.model
   _check_switches(model)
-  settings = _settings(model, precision.policy(config.precision), savings)
+  settings = contract.layer_settings(
+    config, savings, initializer=model.initializer, remat=model.remat
+  )
   wide = model.generator
   widths = multipliers(GENERATOR_MULTIPLIERS, model.resolution, wide.multipliers)
   if model.resolution not in [4 * 2**stage for stage in range(1, len(widths))]:

@@ -2,6 +2,40 @@
 
 import ml_collections
 
+from vidgan_jax.runtime import configuration
+
+
+def experiment(model, *, batch_size: int, num_iterations: int, rate: float):
+  """A config of clips from a folder around `model`; the generator itself is sampled."""
+  config = configuration.base_config()
+  config.batch_size = batch_size
+  config.num_iterations = num_iterations
+  config.data.name = "video_folder"
+  config.data.crop = "center"
+  config.optimizer.generator_lr = config.optimizer.discriminator_lr = rate
+  config.optimizer.beta1 = 0.5
+  config.ema.decay, config.ema.start = 0.0, 0
+  config.model = model
+  return config
+
+
+def on_moving_shapes(config, iterations: int) -> None:
+  """Turns an experiment, in place, into some minutes on two CPU cores with a look at curvature.
+
+  64x64 and 16 frames stay; the set is the embedded one with plain grounds and without classes.
+  """
+  config.batch_size = 8
+  config.num_iterations = iterations
+  config.data.name = "moving_shapes"
+  config.data.variety = 0.0
+  config.data.stride = 1
+  config.log_every = 10
+  config.checkpoint_every = iterations // 4
+  config.sample_every = iterations // 4
+  config.analysis.every = iterations // 8
+  config.analysis.batch_size = 8
+  config.analysis.products = 30
+
 
 def _common(name: str) -> ml_collections.ConfigDict:
   model = ml_collections.ConfigDict()

@@ -19,7 +19,6 @@ from vidgan_jax.layers.settings import LayerSettings
 from vidgan_jax.layers.strided import StridedConv, TransposedConv
 from vidgan_jax.models import contract, tgan
 from vidgan_jax.objectives import losses
-from vidgan_jax.runtime import precision
 from vidgan_jax.runtime.errors import UserError
 
 SLOPE = 0.2
@@ -103,7 +102,7 @@ class Generator(nn.Module):
     z = jnp.concatenate([still, motion], axis=-1)
     width = self.channels * self.resolution // 8
     # A transposed convolution of one pixel to 4x4 is a linear map.
-    x = Dense(16 * width, settings, use_bias=False, name="layer0")(z)
+    x = Dense(16 * width, settings, use_bias=False, transposed=True, name="layer0")(z)
     x = x.reshape(*z.shape[:2], 4, 4, width)
     for index in range(tgan.halvings(self.resolution)):
       x = jax.nn.relu(BatchNorm(settings, "shared", name=f"norm{index}")(x, train))
@@ -298,8 +297,9 @@ def build(config, savings: bool | None = None) -> MocoGan:
       f"categories {model.categories} must be 0 or the number of classes, {model.num_classes}"
     )
   tgan.halvings(model.resolution)
-  policy = precision.policy(config.precision)
-  make = lambda spectral: tgan.layer_settings(model, policy, savings, model.initializer, spectral)
+  make = lambda spectral: contract.layer_settings(
+    config, savings, spectral=spectral, initializer=model.initializer
+  )
   generator = Generator(
     model.generator.channels, model.resolution, model.categories, model.motion_dim, make(False)
   )

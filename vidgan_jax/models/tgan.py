@@ -21,7 +21,6 @@ from vidgan_jax.layers.strided import StridedConv, TransposedConv
 from vidgan_jax.layers.temporal import shift
 from vidgan_jax.models import contract
 from vidgan_jax.objectives import constraints, losses
-from vidgan_jax.runtime import precision
 from vidgan_jax.runtime.errors import UserError
 
 EPSILON = 2e-5  # of Chainer's batch norm
@@ -49,7 +48,7 @@ class TemporalGenerator(nn.Module):
   def __call__(self, z, train: bool):
     """Maps z [B, Z] to [B, 16, latent_dim] in [-1, 1]."""
     settings = self.settings
-    x = Dense(self.channels[0], settings, name="layer0")(z[:, None])
+    x = Dense(self.channels[0], settings, transposed=True, name="layer0")(z[:, None])
     x = self._activated(x, 0, train)
     for index, width in enumerate(self.channels[1:], start=1):
       x = TransposedConv(width, 1, settings, name=f"layer{index}")(x)
@@ -187,16 +186,6 @@ class Tgan(contract.VideoGan):
     shape = (batch_size, self.latent_dim)
     return {"z": scale * jax.random.uniform(key, shape, jnp.float32, -1, 1)}
 
-  def generated_inputs(self, key, batch, context):
-    """None: TGAN knows no classes."""
-    del key, batch, context
-    return {}
-
-  def sampling_inputs(self, key, labels, context, frames=None, conditioning=None):
-    """None: TGAN knows no classes."""
-    del key, labels, context, frames, conditioning
-    return {}
-
   def views(self, key, samples, inputs, context):
     """The whole clip, and keys of noise where there is any."""
     del inputs, context
@@ -235,18 +224,6 @@ def halvings(resolution: int) -> int:
   return count
 
 
-def layer_settings(model, policy, savings, initializer, spectral=False) -> LayerSettings:
-  """Settings of one network of this family."""
-  return LayerSettings(
-    spectral=spectral,
-    initializer=initializer,
-    dtype=policy.dtype,
-    param_dtype=policy.param_dtype,
-    precision=policy.precision,
-    savings=model.savings if savings is None else savings,
-  )
-
-
 def discriminator(options, resolution: int, settings: LayerSettings) -> Discriminator:
   """TGAN's discriminator by `options` (kind, level, channels, pooling, noise)."""
   contract.check("discriminator.kind", options.kind, KINDS)
@@ -281,8 +258,9 @@ def build(config, savings: bool | None = None) -> Tgan:
     raise UserError(f"{model.name} knows no classes; num_classes must be 0")
   if model.frames != 2**_DOUBLINGS:
     raise UserError(f"TGAN draws {2**_DOUBLINGS} frames, not {model.frames}")
-  policy = precision.policy(config.precision)
-  make = lambda initializer: layer_settings(model, policy, savings, initializer)
+  make = lambda initializer: contract.layer_settings(
+    config, savings, spectral=False, initializer=initializer
+  )
   count = halvings(model.resolution)
   if model.generator.image_channels % 2 ** max(1, count):
     raise UserError(

@@ -13,9 +13,8 @@ from vidgan_jax.layers.convolution import Dense
 from vidgan_jax.layers.normalization import BatchNorm
 from vidgan_jax.layers.settings import LayerSettings
 from vidgan_jax.layers.strided import StridedConv, TransposedConv
-from vidgan_jax.models import contract, tgan
+from vidgan_jax.models import contract
 from vidgan_jax.objectives import losses
-from vidgan_jax.runtime import precision
 from vidgan_jax.runtime.errors import UserError
 
 SLOPE = 0.2
@@ -128,16 +127,6 @@ class Vgan(contract.VideoGan):
     del frames
     return {"z": scale * jax.random.normal(key, (batch_size, self.latent_dim), jnp.float32)}
 
-  def generated_inputs(self, key, batch, context):
-    """None: VGAN knows no classes."""
-    del key, batch, context
-    return {}
-
-  def sampling_inputs(self, key, labels, context, frames=None, conditioning=None):
-    """None: VGAN knows no classes."""
-    del key, labels, context, frames, conditioning
-    return {}
-
   def views(self, key, samples, inputs, context):
     """The whole clip."""
     del key, inputs, context
@@ -181,9 +170,7 @@ def build(config, savings: bool | None = None) -> Vgan:
     raise UserError(f"VGAN draws 16 or 32 frames, not {model.frames}")
   if model.resolution != 4 * 2**_DOUBLINGS:
     raise UserError(f"VGAN is made for 64x64, not {model.resolution}x{model.resolution}")
-  settings = tgan.layer_settings(
-    model, precision.policy(config.precision), savings, model.initializer
-  )
+  settings = contract.layer_settings(config, savings, spectral=False, initializer=model.initializer)
   return Vgan(
     name=model.name,
     generator=Generator(model.generator.channels, model.frames, settings),

@@ -55,6 +55,12 @@ def base_config() -> ml_collections.ConfigDict:
   config.checkpoints_kept = 3
   config.sample_every = 1000  # iterations; 0 never draws samples
 
+  config.analysis = ml_collections.ConfigDict()  # of the discriminators' curvature
+  config.analysis.every = 0  # iterations between looks; 0 never looks
+  config.analysis.batch_size = 16  # clips of the fixed batch
+  config.analysis.eigenvalues = 10
+  config.analysis.products = 60  # Hessian-vector products at most, and vectors kept
+
   config.guard = ml_collections.ConfigDict()
   config.guard.dark_level = 0.05  # a clip whose mean pixel in [0, 1] is below is dark
   config.guard.dark_fraction = 0.95  # stop where more generated clips than this are dark ...
@@ -94,6 +100,7 @@ def run_local(config) -> None:
   config.log_every = 1
   config.checkpoint_every = 2
   config.sample_every = 3
+  config.analysis.every = 0
   config.data.name = "moving_shapes"
   config.data.num_examples = 64
   config.data.stride = 1
@@ -136,6 +143,7 @@ _FREE = (
   "checkpoint_every",
   "checkpoints_kept",
   "sample_every",
+  "analysis",
   "guard",
   "data.directory",
   "data.cache_directory",

@@ -24,7 +24,7 @@ class Moment:
     step: iterations done.
     state: the state after them; valid during the call only, since it is donated to the next one.
     frozen: variables of frozen earlier stages.
-    gan, config, workdir, log: of the run.
+    gan, config, workdir, log, source: of the run; `source` is its data.
     mesh: the devices that `state` lies on: those of the run, or of several processes the first's.
     begin: iterations done when this process began to train.
     last: the run ends here.
@@ -40,6 +40,7 @@ class Moment:
   log: Any
   begin: int = 0
   last: bool = False
+  source: Any = None
 
 
 class Hook:

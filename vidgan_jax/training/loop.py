@@ -79,6 +79,10 @@ def _check_numbers(config) -> None:
       raise UserError(f"{name} is {config[name]}, must be at least 1")
   if config.sample_every < 0:
     raise UserError(f"sample_every is {config.sample_every}, must be at least 0 (never)")
+  for name, value in config.get("analysis", {}).items():
+    least = 0 if name == "every" else 1
+    if value < least:
+      raise UserError(f"analysis.{name} is {value}, must be at least {least}")
 
 
 def _initialised(gan, transforms, config, like):
@@ -327,6 +331,7 @@ class Trainer:
       self.log,
       begin,
       last,
+      self.source,
     )
     for hook in due:
       hook.before_save(moment)
@@ -365,6 +370,7 @@ def whereabouts(workdir) -> list[str]:
   for name, what in (
     ("samples", "samples drawn while training"),
     ("curves.png", "curves"),
+    ("analysis", "curvature of the discriminators"),
     ("log.jsonl", "log"),
     ("tensorboard", "TensorBoard"),
     (states.CHECKPOINTS, "checkpoints"),

@@ -1,0 +1,177 @@
+"""Curvature and gradient norms of a run, from its folder to files and pictures."""
+
+import json
+import types
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from vidgan_jax.analysis import curvature, gradients, hessian, requests
+from vidgan_jax.data.build import build_source
+from vidgan_jax.models import registry
+from vidgan_jax.runtime import configuration
+from vidgan_jax.runtime.checkpoints import Checkpoints
+from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.training import hooks, optimizers
+from vidgan_jax.training import state as states
+
+OPTIONS = dict(batch_size=4, eigenvalues=3, products=8)
+
+
+@pytest.fixture(scope="module")
+def run(lean_config, randomized, tmp_path_factory):
+  """A run's folder with checkpoints at iterations 1 and 2, and its config, states and data."""
+  workdir = tmp_path_factory.mktemp("runs") / "tiny"
+  config = lean_config(**{"model.num_classes": 2})
+  gan = registry.build(config)
+  transforms = optimizers.build(config, gan.discriminators)
+  drawn = jax.jit(lambda: states.create(gan, transforms, 0))()
+  found = {}
+  moved = lambda params, seed: jax.tree.map(
+    lambda a, noise: a + 0.1 * noise, params, randomized(params, seed)
+  )
+  with Checkpoints(workdir / states.CHECKPOINTS) as checkpoints:
+    for step in (1, 2):
+      networks = [drawn.generator, *drawn.discriminators.values()]
+      generator, spatial = (
+        network.replace(params=moved(network.params, step)) for network in networks
+      )
+      found[step] = drawn.replace(
+        step=jax.numpy.int32(step), generator=generator, discriminators={"spatial": spatial}
+      )
+      checkpoints.save(step, found[step], {"seconds": 0.0})
+  (workdir / states.CONFIG).write_text(configuration.to_json(config))
+  source = build_source(config.data, frames=4, resolution=8, num_classes=2)
+  return types.SimpleNamespace(workdir=workdir, config=config, states=found, source=source)
+
+
+@pytest.fixture(scope="module")
+def looked_at(run):
+  """The lines told by a request for all there is."""
+  request = requests.Request(
+    [str(run.workdir)], what=("hessian", "gradients"), every_checkpoint=True, **OPTIONS
+  )
+  return requests.fulfil(request, report=lambda line: None)
+
+
+def picture(path):
+  """A PNG's pixels; one without content has few colours."""
+  pixels = np.asarray(Image.open(path).convert("RGB"))
+  assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
+  return pixels
+
+
+def test_a_requests_files(run, looked_at):
+  folder = run.workdir / "analysis"
+  names = [f"{stem}.{kind}" for stem in ("hessian", "gradient_norms") for kind in ("json", "png")]
+  assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+  assert looked_at == [f"written: {folder / name}" for name in names]
+  found = json.loads((folder / "hessian.json").read_text())
+  assert [record["step"] for record in found["records"]] == [1, 2]
+  gan = hessian.for_analysis(run.config)
+  batch = curvature.fixed_batch(run.source, 4, 0)
+  for record in found["records"]:
+    state = run.states[record["step"]]
+    expected = hessian.spectrum(gan, state, batch, "spatial", count=3, iterations=8)
+    np.testing.assert_allclose(record["eigenvalues"], expected.eigenvalues, rtol=1e-5)
+    assert record["largest"] == pytest.approx(expected.largest, rel=1e-5)
+    assert record["discriminator"] == "spatial"
+  (_, last) = curvature.read(folder / "gradient_norms.json")["records"]
+  assert last["layers"] == {
+    name: pytest.approx(sides, rel=1e-4, abs=1e-6)
+    for name, sides in gradients.norms(gan, state, batch, "spatial").items()
+  }
+  picture(folder / "hessian.png")
+  picture(folder / "gradient_norms.png")
+
+
+def test_gradients_of_the_two_sides(run, looked_at):
+  """Against the loss with the other side's scores held."""
+  gan, state = hessian.for_analysis(run.config), run.states[2]
+  batch = curvature.fixed_batch(run.source, 4, 0)
+  held = hessian.hold(gan, 0, state, batch)
+  spatial = state.discriminators["spatial"]
+  variables = {"params": held.weights["spatial"]}
+  views = (held.real_views["spatial"], held.generated_views["spatial"])
+  scores = [gan.discriminate("spatial", variables, view, jax.random.key(0))[0] for view in views]
+  params = dict(spatial.params, head=dict(spatial.params["head"]))
+  # Scores around zero, so that neither side is beyond its margin.
+  linear = params["head"]["linear"]
+  params["head"]["linear"] = dict(linear, bias=linear["bias"] - np.median(scores))
+  state = state.replace(discriminators={"spatial": spatial.replace(params=params)})
+  found = gradients.norms(gan, state, batch, "spatial")
+
+  def loss(params, side):
+    def score(view, held_still):
+      weights = hessian._normalized(params, held.spectral["spatial"], gan.spectral_eps)
+      scores = gan.discriminate("spatial", {"params": weights}, view, jax.random.key(0))[0]
+      return {"spatial": jax.lax.stop_gradient(scores) if held_still else scores}
+
+    real = held.real.replace(scores=score(held.real_views["spatial"], side != "real"))
+    fake = score(held.generated_views["spatial"], side != "generated")
+    parts = gan.discriminator_losses(real, held.generated.replace(scores=fake), held.context)
+    return sum(parts.values())
+
+  for side in ("real", "generated"):
+    expected = jax.jit(jax.grad(loss), static_argnums=1)(params, side)
+    leaves = jax.tree_util.tree_leaves_with_path(expected)
+    squares = {}
+    for path, leaf in leaves:
+      layer = "/".join(str(part.key) for part in path[:-1])
+      squares[layer] = squares.get(layer, 0) + np.sum(np.square(leaf))
+    assert set(squares) == set(found)
+    assert any(squares.values())
+    for layer, square in squares.items():
+      assert found[layer][side] == pytest.approx(np.sqrt(square), rel=1e-4, abs=1e-6), layer
+
+
+def test_runs_side_by_side(run, looked_at, tmp_path):
+  request = requests.Request([str(run.workdir)], what=("compare",), output=str(tmp_path / "out"))
+  assert requests.fulfil(request) == [f"written: {tmp_path / 'out' / 'comparison.png'}"]
+  picture(tmp_path / "out" / "comparison.png")
+
+
+@pytest.mark.parametrize(
+  ("changes", "words"),
+  [
+    (dict(what=("spectrum",)), "unknown --what 'spectrum'; known: hessian, gradients, compare"),
+    (dict(discriminators=("video",)), "unknown discriminator 'video'; known: spatial"),
+    (dict(batch_size=2), "holds records of batch_size 4, not 2; choose another --output"),
+    (dict(seed=1), "holds records of seed 0, not 1"),
+    (dict(checkpoint=1, every_checkpoint=True), "either --checkpoint or --every_checkpoint"),
+    (dict(workdirs=("a", "b")), "several runs are for --what=compare"),
+    (dict(what=("compare",)), "needs --output"),
+    (dict(what=("compare", "hessian")), "stands alone"),
+    (dict(what=("compare",), output="out", workdirs=("nowhere",)), "is not there"),
+    (dict(workdirs=("nowhere",)), "no run in nowhere"),
+    (dict(checkpoint=7), "7"),
+  ],
+)
+def test_bad_requests_change_nothing(run, looked_at, changes, words):
+  folder = run.workdir / "analysis"
+  before = {path.name: path.read_bytes() for path in folder.iterdir()}
+  with pytest.raises(UserError, match=words):
+    requests.fulfil(requests.Request(**{"workdirs": [str(run.workdir)], **OPTIONS, **changes}))
+  assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_the_hook_writes_what_a_request_would(run, looked_at, tmp_path):
+  hook = curvature.CurvatureHook(
+    types.SimpleNamespace(every=2, batch_size=4, eigenvalues=3, products=8)
+  )
+  assert [step for step in range(6) if hook.due(step, last=step == 5)] == [0, 2, 4, 5]
+  for step, state in run.states.items():
+    gan = registry.build(run.config)
+    hook.before_save(
+      hooks.Moment(
+        step, state, {}, gan, run.config, None, tmp_path, None, begin=0, source=run.source
+      )
+    )
+  ours = json.loads((tmp_path / "analysis" / "hessian.json").read_text())
+  assert ours == json.loads((run.workdir / "analysis" / "hessian.json").read_text())
+
+
+def test_a_hook_that_never_looks():
+  assert not curvature.CurvatureHook(types.SimpleNamespace(every=0)).due(0, last=True)
