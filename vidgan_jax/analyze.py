@@ -7,11 +7,12 @@ r"""Looks into a trained run.
 
   hessian    the ten leading eigenvalues of the Hessian of the discriminators' loss by the
              parameters of each discriminator, on a fixed batch (Lanczos on exact Hessian-vector
-             products): hessian.json, hessian.png
+             products; of normalised weights as training differentiates them, with the vectors
+             of the power iteration held): hessian.json, hessian.png
   gradients  norms of the gradient by each layer's parameters, of real and of generated clips:
              gradient_norms.json, gradient_norms.png
-  compare    the leading eigenvalues that several runs' hessian.json tell, over training, in one
-             picture: comparison.png
+  compare    what the hessian.json of several runs, or in several folders, tell, on one scale:
+             comparison.png
 
 Files go to DIR/analysis, where a run with --config.analysis.every=N puts them while it trains;
 what they hold is added to.
@@ -29,10 +30,17 @@ _OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; default WORKD
 _NAMES = flags.DEFINE_list("discriminators", None, "Their names; default all.")
 _CHECKPOINT = flags.DEFINE_integer("checkpoint", None, "Iteration of the checkpoint; default last.")
 _EVERY = flags.DEFINE_bool("every_checkpoint", False, "Look at all checkpoints that are kept.")
-_BATCH = flags.DEFINE_integer("batch_size", 16, "Clips of the fixed batch.", lower_bound=1)
-_COUNT = flags.DEFINE_integer("eigenvalues", 10, "How many.", lower_bound=1)
+_BATCH = flags.DEFINE_integer(
+  "batch_size", None, "Clips of the fixed batch; default the run's, 16.", lower_bound=1
+)
+_COUNT = flags.DEFINE_integer(
+  "eigenvalues", None, "How many; default the run's, 10.", lower_bound=1
+)
 _PRODUCTS = flags.DEFINE_integer(
-  "products", 60, "Hessian-vector products at most, and vectors kept.", lower_bound=1
+  "products",
+  None,
+  "Hessian-vector products at most, and vectors kept; default the run's, 60.",
+  lower_bound=1,
 )
 _SEED = flags.DEFINE_integer(
   "seed", 0, "Of the batch, of what is random, of the first vector.", lower_bound=0

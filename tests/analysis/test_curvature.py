@@ -72,13 +72,17 @@ def test_a_requests_files(run, looked_at):
   assert [record["step"] for record in found["records"]] == [1, 2]
   gan = hessian.for_analysis(run.config)
   batch = curvature.fixed_batch(run.source, 4, 0)
+  assert found["settings"]["products"] == 8
   for record in found["records"]:
     state = run.states[record["step"]]
     expected = hessian.spectrum(gan, state, batch, "spatial", count=3, iterations=8)
     np.testing.assert_allclose(record["eigenvalues"], expected.eigenvalues, rtol=1e-5)
     assert record["largest"] == pytest.approx(expected.largest, rel=1e-5)
     assert record["discriminator"] == "spatial"
-  (_, last) = curvature.read(folder / "gradient_norms.json")["records"]
+    assert record["converged"] == expected.converged
+  (_, last) = curvature.read(folder / "gradient_norms.json", "gradients")["records"]
+  places = [layer.split("/")[0] for layer in last["layers"]]  # in the network's order
+  assert list(dict.fromkeys(places)) == ["block0", "block1", "head"]
   assert last["layers"] == {
     name: pytest.approx(sides, rel=1e-4, abs=1e-6)
     for name, sides in gradients.norms(gan, state, batch, "spatial").items()
@@ -138,13 +142,15 @@ def test_runs_side_by_side(run, looked_at, tmp_path):
   [
     (dict(what=("spectrum",)), "unknown --what 'spectrum'; known: hessian, gradients, compare"),
     (dict(discriminators=("video",)), "unknown discriminator 'video'; known: spatial"),
-    (dict(batch_size=2), "holds records of batch_size 4, not 2; choose another --output"),
+    (dict(batch_size=2), "holds records of batch_size 4, not 2; choose another folder"),
     (dict(seed=1), "holds records of seed 0, not 1"),
     (dict(checkpoint=1, every_checkpoint=True), "either --checkpoint or --every_checkpoint"),
     (dict(workdirs=("a", "b")), "several runs are for --what=compare"),
     (dict(what=("compare",)), "needs --output"),
     (dict(what=("compare", "hessian")), "stands alone"),
     (dict(what=("compare",), output="out", workdirs=("nowhere",)), "is not there"),
+    (dict(products=9), "holds records of products 8, not 9"),
+    (dict(workdirs=()), "must name something"),
     (dict(workdirs=("nowhere",)), "no run in nowhere"),
     (dict(checkpoint=7), "7"),
   ],
@@ -157,21 +163,75 @@ def test_bad_requests_change_nothing(run, looked_at, changes, words):
   assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_the_hook_writes_what_a_request_would(run, looked_at, tmp_path):
-  hook = curvature.CurvatureHook(
-    types.SimpleNamespace(every=2, batch_size=4, eigenvalues=3, products=8)
-  )
-  assert [step for step in range(6) if hook.due(step, last=step == 5)] == [0, 2, 4, 5]
-  for step, state in run.states.items():
-    gan = registry.build(run.config)
-    hook.before_save(
-      hooks.Moment(
-        step, state, {}, gan, run.config, None, tmp_path, None, begin=0, source=run.source
-      )
+def test_other_data_is_refused(run, looked_at, tmp_path):
+  for name in (states.CONFIG, states.CHECKPOINTS):
+    (tmp_path / name).symlink_to(run.workdir / name)
+  description = run.source.description() | {"num_examples": 7}
+  (tmp_path / states.DATA).write_text(json.dumps(description))
+  with pytest.raises(UserError, match="trained on other data: num_examples 7 there, 40 here"):
+    requests.fulfil(requests.Request([str(tmp_path)], **OPTIONS), report=lambda line: None)
+  assert not (tmp_path / "analysis").exists()
+
+
+@pytest.mark.parametrize(
+  "text",
+  ["", "{}", '{"settings": {}, "records": [{"step": 1}]}'],
+)
+def test_files_that_are_none_are_refused_in_one_line(tmp_path, text):
+  (tmp_path / "hessian.json").write_text(text)
+  with pytest.raises(UserError, match="cannot read"):
+    requests.fulfil(
+      requests.Request([str(tmp_path)], what=("compare",), output=str(tmp_path / "out"))
     )
-  ours = json.loads((tmp_path / "analysis" / "hessian.json").read_text())
-  assert ours == json.loads((run.workdir / "analysis" / "hessian.json").read_text())
+
+
+def test_runs_looked_at_otherwise_are_not_compared(run, looked_at, tmp_path):
+  found = json.loads((run.workdir / "analysis" / "hessian.json").read_text())
+  found["settings"]["batch_size"] = 2
+  (tmp_path / "hessian.json").write_text(json.dumps(found))
+  request = requests.Request(
+    [str(run.workdir), str(tmp_path)], what=("compare",), output=str(tmp_path / "out")
+  )
+  with pytest.raises(UserError, match="other settings than the first"):
+    requests.fulfil(request)
+
+
+def hook_of(every=2, **changes):
+  settings = dict(every=every, batch_size=4, eigenvalues=3, products=8)
+  return curvature.CurvatureHook(types.SimpleNamespace(**{**settings, **changes}))
+
+
+def moment(run, step, workdir, **changes):
+  place = dict(frozen={}, gan=None, mesh=None, log=None, config=run.config, source=run.source)
+  return hooks.Moment(
+    **{**place, **dict(step=step, state=run.states[step], workdir=workdir), **changes}
+  )
+
+
+def test_the_hook_writes_what_a_request_would(run, looked_at, tmp_path):
+  hook = hook_of()
+  assert [step for step in range(6) if hook.due(step, last=step == 5)] == [0, 2, 4, 5]
+  for step in run.states:
+    hook.before_save(moment(run, step, tmp_path))
+  path = tmp_path / "analysis" / "hessian.json"
+  found = path.read_text()
+  assert found == (run.workdir / "analysis" / "hessian.json").read_text()
+  # Where the run continues at the first of them, the second is forgotten until it comes again.
+  hook_of().before_save(moment(run, 1, tmp_path, begin=1))
+  assert [record["step"] for record in json.loads(path.read_text())["records"]] == [1]
+  # With other settings a new file is begun.
+  hook_of(products=7).before_save(moment(run, 2, tmp_path, begin=2))
+  assert [record["step"] for record in json.loads(path.read_text())["records"]] == [2]
+  assert json.loads(path.with_suffix(".1.json").read_text())["settings"]["products"] == 8
+
+
+def test_the_hook_gives_up_where_the_run_leaves_or_breaks(run, tmp_path):
+  hook_of().before_save(moment(run, 1, tmp_path, leaving=lambda: True))
+  broken = jax.tree.map(lambda a: a * jax.numpy.nan, run.states[1].generator.params)
+  state = run.states[1].replace(generator=run.states[1].generator.replace(params=broken))
+  hook_of().before_save(moment(run, 1, tmp_path, state=state))
+  assert not [*tmp_path.rglob("*.json")]
 
 
 def test_a_hook_that_never_looks():
-  assert not curvature.CurvatureHook(types.SimpleNamespace(every=0)).due(0, last=True)
+  assert not hook_of(every=0).due(0, last=True)

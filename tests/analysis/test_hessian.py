@@ -90,6 +90,45 @@ def test_a_discriminators_hessian_against_the_dense_one(x64, small):
   np.testing.assert_array_equal(found.eigenvalues, again.eigenvalues)
 
 
+def test_products_are_differences_of_gradients(x64, load_config):
+  """Of a discriminator with batch norm and noise, in the forms that are fast on CPU."""
+  name, config = "video", load_config("tgan", "normal,runlocal")
+  with config.unlocked():
+    config.precision = "float64"
+    config.model.resolution = 16
+  gan = hessian.for_analysis(config)
+  transforms = optimizers.build(config, gan.discriminators)
+  state = jax.jit(lambda: states.create(gan, transforms, 0))()
+  random = np.random.default_rng(0)
+  clips = random.integers(0, 256, (2, 16, 16, 16, 3), dtype=np.uint8)
+  held = hessian.hold(gan, 0, state, {"clip": clips, "label": np.zeros(2, np.int32)})
+  params = state.discriminators[name].params
+  flat, unravel = jax.flatten_util.ravel_pytree(params)
+  loss = lambda v: hessian.discriminator_loss(gan, name, 0, held, unravel(v))
+  gradient = jax.jit(jax.grad(loss))
+  way = random.normal(size=flat.size)
+  step = 1e-6
+  expected = (gradient(flat + step * way) - gradient(flat - step * way)) / (2 * step)
+  product = hessian.hessian_product(gan, name, 0, held, params, way)
+  assert np.linalg.norm(expected) > 1e-3
+  assert np.linalg.norm(product - expected) < 1e-5 * np.linalg.norm(expected)
+
+
+def test_products_that_are_not_finite_are_refused(x64):
+  with pytest.raises(UserError, match="not finite"):
+    hessian.lanczos(lambda v: v * np.nan, 4, dtype=np.float64)
+
+
+def test_asked_to_leave_it_leaves(x64):
+  asked = iter([False, False, True])
+  taken = []
+  with pytest.raises(hessian.Abandoned):
+    hessian.lanczos(
+      lambda v: taken.append(v) or v * np.arange(4.0), 4, dtype=np.float64, stop=lambda: next(asked)
+    )
+  assert len(taken) == 2
+
+
 def test_unknown_discriminators_are_refused(x64, small):
   gan, state, batch = small()
   with pytest.raises(UserError, match="unknown discriminator 'video'; known: spatial"):

@@ -40,7 +40,7 @@ def ratio(config, kind=Iteration):
   return lowered.cost_analysis()["flops"] / (BATCH * summary.iteration_flops(gan, forward))
 
 
-@pytest.mark.parametrize("row", ["kinetics600_64x12", "kinetics600_128x12", "ucf101_128x16"])
+@pytest.mark.parametrize("row", ["kinetics600_64x12", "ucf101_128x16"])
 def test_xla_counts_the_closed_form(load_config, row):
   assert ratio(load_config("dvd_gan", row)) == pytest.approx(1, abs=0.01)
 

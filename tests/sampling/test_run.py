@@ -260,8 +260,8 @@ def test_no_passes_keep_the_running_statistics_and_the_length_of_training(run, s
     opened.sample(0, labels=[1], frames=7)
 
 
-def test_a_model_without_classes_samples_without_labels(tiny_config):
-  config = tiny_config(**{"model.num_classes": 0})
+def test_a_model_without_classes_samples_without_labels(lean_config):
+  config = lean_config(**{"model.num_classes": 0})
   gan = registry.build(config)
   state = jax.jit(lambda: states.create(gan, optimizers.build(config, gan.discriminators), 0))()
   opened = runs.Run(config, gan, state, standing_passes=1)

@@ -4,21 +4,51 @@ Plots are like Figures 1-4 and 6 of "Lower Dimensional Kernels for Video Discrim
 Ramamoorthy 2020).
 """
 
+import dataclasses
+import itertools
 import json
 import math
 import os
 import pathlib
-import re
-
-import numpy as np
 
 from vidgan_jax.analysis import gradients, hessian
 from vidgan_jax.data.pipeline import Batches
+from vidgan_jax.runtime import configuration
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.progress import ticking
 
 FOLDER = "analysis"  # of a run
-HESSIAN = "hessian.json"
-GRADIENTS = "gradient_norms.json"
+FILES = {"hessian": "hessian.json", "gradients": "gradient_norms.json"}
+_NEEDED = {"hessian": ("eigenvalues", "largest", "smallest"), "gradients": ("layers",)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """How to look.
+
+  Attributes:
+    batch_size: clips of the fixed batch.
+    eigenvalues: how many.
+    products: Hessian-vector products at most, and vectors kept.
+    seed: of the batch, of what is random and of Lanczos' first vector.
+  """
+
+  batch_size: int = 16
+  eigenvalues: int = 10
+  products: int = 60
+  seed: int = 0
+
+  def settings(self, what: str, config, source) -> dict:
+    """All that records of `what` depend on besides the state."""
+    found = {
+      "batch_size": self.batch_size,
+      "seed": self.seed,
+      "data": source.description()["checksum"],
+      "config": configuration.identity(config),
+    }
+    if what == "hessian":
+      found |= {"eigenvalues": self.eigenvalues, "products": self.products}
+    return found
 
 
 def fixed_batch(source, batch_size: int, seed: int) -> dict:
@@ -26,19 +56,28 @@ def fixed_batch(source, batch_size: int, seed: int) -> dict:
   return {name: a[0] for name, a in Batches(source, batch_size, 1, seed)(0).items()}
 
 
-def spectrum_record(gan, state, batch, name, *, seed, frozen=None, count=10, products=60) -> dict:
-  """Leading eigenvalues of one discriminator as a record of `hessian.json`; see `hessian.spectrum`.
+def spectrum_record(gan, state, batch, name, options, *, frozen=None, stop=None) -> dict:
+  """Leading eigenvalues of one discriminator as a record of `hessian.json`.
 
   Args:
-    gan, state, batch, name, seed, frozen: see `hessian.spectrum`.
-    count: how many eigenvalues.
-    products: Hessian-vector products at most.
+    gan, state, batch, name, frozen: see `hessian.spectrum`.
+    options: see `Options`.
+    stop: see `hessian.lanczos`.
 
   Returns:
-    {"step", "discriminator", "eigenvalues", "residuals", "largest", "smallest", "products"}.
+    {"step", "discriminator", "eigenvalues", "residuals", "largest", "smallest", "end_residuals",
+    "products", "converged"}; see `hessian.Spectrum`.
   """
   found = hessian.spectrum(
-    gan, state, batch, name, seed=seed, frozen=frozen, count=count, iterations=products
+    gan,
+    state,
+    batch,
+    name,
+    seed=options.seed,
+    frozen=frozen,
+    count=options.eigenvalues,
+    iterations=options.products,
+    stop=stop,
   )
   return {
     "step": int(state.step),
@@ -47,42 +86,67 @@ def spectrum_record(gan, state, batch, name, *, seed, frozen=None, count=10, pro
     "residuals": found.residuals.tolist(),
     "largest": found.largest,
     "smallest": found.smallest,
+    "end_residuals": found.end_residuals,
     "products": found.iterations,
+    "converged": found.converged,
   }
 
 
-def gradient_record(gan, state, batch, name, *, seed, frozen=None) -> dict:
+def gradient_record(gan, state, batch, name, options, *, frozen=None, stop=None) -> dict:
   """Gradient norms of one discriminator as a record of `gradient_norms.json`."""
-  layers = gradients.norms(gan, state, batch, name, seed=seed, frozen=frozen)
+  del stop
+  layers = gradients.norms(gan, state, batch, name, seed=options.seed, frozen=frozen)
   return {"step": int(state.step), "discriminator": name, "layers": layers}
 
 
-def read(path) -> dict:
-  """Reads {"settings": {...}, "records": [...]}; UserError where `path` is none."""
+_MAKE = {"hessian": spectrum_record, "gradients": gradient_record}
+
+
+def read(path, what: str = "hessian") -> dict:
+  """Reads {"settings": {...}, "records": [...]}; UserError where `path` does not hold that."""
   try:
     found = json.loads(pathlib.Path(path).read_text())
-    found["settings"], found["records"] = dict(found["settings"]), list(found["records"])
-    return found
+    settings, records = dict(found["settings"]), list(found["records"])
+    for record, key in itertools.product(records, ("step", "discriminator", *_NEEDED[what])):
+      record[key]
   except FileNotFoundError as error:
-    raise UserError(f"{path} is not there; --what=hessian writes it") from error
+    raise UserError(f"{path} is not there; vidgan_jax.analyze --what={what} writes it") from error
   except (OSError, ValueError, KeyError, TypeError) as error:
-    raise UserError(f"cannot read {path}: {error}") from error
+    raise UserError(f"cannot read {path}: {type(error).__name__} {error}") from error
+  return {"settings": settings, "records": records}
 
 
-def check_settings(path, settings: dict) -> None:
+def check_settings(path, what: str, settings: dict) -> None:
   """UserError where `path` holds records of other settings: they would not compare."""
   if not pathlib.Path(path).exists():
     return
-  before = read(path)["settings"]
-  for name, value in settings.items():
-    if before.get(name) != value:
+  before = read(path, what)["settings"]
+  for name in sorted({*before, *settings}):
+    if before.get(name) != settings.get(name):
       raise UserError(
-        f"{path} holds records of {name} {before.get(name)}, not {value}; choose another --output"
+        f"{path} holds records of {name} {before.get(name)}, not {settings.get(name)}; choose "
+        "another folder (--output) or the same settings"
       )
 
 
-def add(path, settings: dict, records: list[dict]) -> list[dict]:
+def _write(path, settings, records) -> None:
+  temporary = path.with_suffix(".tmp")
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary.write_text(json.dumps({"settings": settings, "records": records}, indent=1) + "\n")
+    os.replace(temporary, path)
+  except OSError as error:
+    raise UserError(f"cannot write {path}: {error}") from error
+
+
+def add(path, what: str, settings: dict, records: list[dict]) -> list[dict]:
   """Puts records into a file, in place of those of the same step and discriminator.
+
+  Args:
+    path: of the file.
+    what: "hessian" or "gradients".
+    settings: see `Options.settings`.
+    records: of `what`.
 
   Returns:
     all records, by step.
@@ -91,19 +155,30 @@ def add(path, settings: dict, records: list[dict]) -> list[dict]:
     UserError: see `check_settings`, and where the file cannot be written.
   """
   path = pathlib.Path(path)
-  check_settings(path, settings)
-  known = read(path)["records"] if path.exists() else []
+  check_settings(path, what, settings)
+  known = read(path, what)["records"] if path.exists() else []
   key = lambda record: (record["step"], record["discriminator"])
   merged = {key(record): record for record in [*known, *records]}
   merged = [merged[k] for k in sorted(merged)]
-  temporary = path.with_suffix(".tmp")
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(json.dumps({"settings": settings, "records": merged}, indent=1) + "\n")
-    os.replace(temporary, path)
-  except OSError as error:
-    raise UserError(f"cannot write {path}: {error}") from error
+  _write(path, settings, merged)
   return merged
+
+
+def _continue(path, what: str, settings: dict, step: int) -> None:
+  """Readies a file for a run that goes on from `step`: later records go, they will come again.
+
+  A file of other settings, or one that cannot be read, is set aside.
+  """
+  if not path.exists():
+    return
+  try:
+    check_settings(path, what, settings)
+    records = read(path, what)["records"]
+  except UserError:
+    aside = (path.with_suffix(f".{n}.json") for n in itertools.count(1))
+    path.rename(next(other for other in aside if not other.exists()))
+    return
+  _write(path, settings, [record for record in records if record["step"] <= step])
 
 
 def _save(figure, output) -> None:
@@ -116,81 +191,103 @@ def _save(figure, output) -> None:
     raise UserError(f"cannot write {output}: {error}") from error
 
 
-def _panels(count, width=6.5, height=4.2):
+def _panels(count, share=False):
   from matplotlib.figure import Figure  # takes a second to import, and only plots need it
 
-  figure = Figure(figsize=(width * count, height), layout="constrained")
-  return figure, figure.subplots(1, count, squeeze=False)[0]
+  figure = Figure(figsize=(6 * count, 4.2), layout="constrained")
+  return figure, figure.subplots(1, count, squeeze=False, sharey=share)[0]
+
+
+def _by_discriminator(records) -> dict[str, list[dict]]:
+  names = sorted({record["discriminator"] for record in records})
+  return {name: [r for r in records if r["discriminator"] == name] for name in names}
+
+
+def _draw_spectra(panels, titled: dict[str, list[dict]]) -> None:
+  """One panel of eigenvalues over training for each list of records, all on one scale."""
+  magnitudes = sorted(abs(v) for rs in titled.values() for r in rs for v in r["eigenvalues"] if v)
+  typical = magnitudes[len(magnitudes) // 2] if magnitudes else 1.0
+  for axes, (title, records) in zip(panels, titled.items(), strict=True):
+    for sign, color in ((1, "tab:blue"), (-1, "tab:red")):
+      for found, face in ((True, color), (False, "none")):
+        points = [
+          (record["step"], value)
+          for record in records
+          for value in record["eigenvalues"]
+          if value * sign > 0 and record.get("converged", True) == found
+        ]
+        if points:
+          axes.plot(*zip(*points, strict=True), "o", color=color, markersize=3, mfc=face)
+    steps = [record["step"] for record in records]
+    for end in ("largest", "smallest"):
+      axes.plot(steps, [record[end] for record in records], "-", color="0.6", linewidth=0.8)
+    largest, smallest = (
+      max(r["largest"] for r in records),
+      min(r["smallest"] for r in records),
+    )
+    below = rf"$\lambda^-$ = {smallest:.3g}" if smallest < 0 else r"no $\lambda^-$ found"
+    axes.set_title(rf"{title}" "\n" rf"$\lambda^+$ = {largest:.3g}, {below}", fontsize=10)
+    axes.set_yscale("symlog", linthresh=10.0 ** math.floor(math.log10(typical) - 1))
+    axes.axhline(0, color="0.85", linewidth=0.8)
+    axes.set_xlabel("iteration")
+  panels[0].set_ylabel("eigenvalues of the loss's Hessian")
 
 
 def plot_spectra(records: list[dict], output) -> None:
   """Draws the leading eigenvalues over training, a panel for each discriminator (Figures 2-4, 6).
 
+  Hollow points have not converged; gray lines are the ends of the spectrum.
+
   Args:
-    records: of `hessian.json`.
+    records: of `hessian.json`, at least one.
     output: the PNG to write.
   """
-  names = sorted({record["discriminator"] for record in records})
-  figure, panels = _panels(len(names))
-  for axes, name in zip(panels, names, strict=True):
-    own = [record for record in records if record["discriminator"] == name]
-    points = [(r["step"], value) for r in own for value in r["eigenvalues"]]
-    steps, values = (np.array(column) for column in zip(*points, strict=True))
-    for sign, color in ((1, "tab:blue"), (-1, "tab:red")):
-      chosen = np.sign(values) == sign
-      axes.plot(steps[chosen], values[chosen], ".", color=color, markersize=4, alpha=0.7)
-    largest, smallest = (max(r["largest"] for r in own), min(r["smallest"] for r in own))
-    count = max(len(r["eigenvalues"]) for r in own)
-    axes.set_title(
-      f"{name}: {count} leading eigenvalues\n"
-      rf"$\lambda^+$ = {largest:.3g}, $\lambda^-$ = {smallest:.3g}"
-    )
-    typical = np.median(np.abs(values[values != 0])) if np.any(values) else 1.0
-    axes.set_yscale("symlog", linthresh=10.0 ** math.floor(math.log10(typical) - 1))
-    axes.axhline(0, color="0.7", linewidth=0.8)
-    axes.set_xlabel("iteration")
-    axes.set_ylabel("eigenvalue of the loss's Hessian")
+  found = _by_discriminator(records)
+  figure, panels = _panels(len(found), share=True)
+  _draw_spectra(panels, found)
   _save(figure, output)
 
 
 def plot_comparison(runs: dict[str, list[dict]], output) -> None:
-  """Draws the leading eigenvalue's magnitude of several runs' discriminators over training.
+  """Draws the eigenvalues of several runs' discriminators on one scale, and the leading ones.
 
   Args:
-    runs: {name: records of its `hessian.json`}.
+    runs: {name: records of its `hessian.json`}, at least one each.
     output: the PNG to write.
   """
-  figure, (axes,) = _panels(1, width=8)
-  for run, records in runs.items():
-    for name in sorted({record["discriminator"] for record in records}):
-      own = [record for record in records if record["discriminator"] == name]
-      leading = [abs(record["eigenvalues"][0]) for record in own]
-      axes.plot([r["step"] for r in own], leading, ".-", linewidth=1, label=f"{run}: {name}")
+  titled = {
+    f"{run}: {name}": own
+    for run, records in runs.items()
+    for name, own in _by_discriminator(records).items()
+  }
+  figure, (axes, *panels) = _panels(len(titled) + 1)
+  for title, records in titled.items():
+    leading = [max(map(abs, record["eigenvalues"])) for record in records]
+    axes.plot([r["step"] for r in records], leading, ".-", linewidth=1, label=title)
   axes.set_yscale("log")
   axes.set_xlabel("iteration")
-  axes.set_ylabel("largest magnitude of the Hessian's eigenvalues")
+  axes.set_title("largest magnitude among the Hessian's eigenvalues", fontsize=10)
   axes.legend(fontsize=8)
+  for panel in panels[1:]:
+    panel.sharey(panels[0])
+  _draw_spectra(panels, titled)
   _save(figure, output)
-
-
-def _natural(layer: str):
-  return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", layer)]
 
 
 def plot_gradients(records: list[dict], output) -> None:
   """Draws gradient norms by layer for real and for generated clips (Figure 1).
 
-  The last iteration in full colour, those before it fainter.
+  Layers in the order in which they are called; the last iteration in full colour, those before it
+  fainter.
 
   Args:
-    records: of `gradient_norms.json`.
+    records: of `gradient_norms.json`, at least one.
     output: the PNG to write.
   """
-  names = sorted({record["discriminator"] for record in records})
-  figure, panels = _panels(len(names))
-  for axes, name in zip(panels, names, strict=True):
-    own = [record for record in records if record["discriminator"] == name]
-    layers = sorted(own[-1]["layers"], key=_natural)
+  found = _by_discriminator(records)
+  figure, panels = _panels(len(found))
+  for axes, (name, own) in zip(panels, found.items(), strict=True):
+    layers = list(own[-1]["layers"])
     for record in own:
       last = record is own[-1]
       for side, color in (("real", "tab:green"), ("generated", "tab:purple")):
@@ -199,57 +296,58 @@ def plot_gradients(records: list[dict], output) -> None:
         axes.plot(norms, ".-", color=color, alpha=1 if last else 0.2, linewidth=1, label=label)
     axes.set_yscale("log")
     axes.set_xticks(range(len(layers)), layers, rotation=90, fontsize=7)
-    axes.set_title(f"{name}: norm of the gradient")
+    axes.set_title(f"{name}: norm of the gradient", fontsize=10)
     axes.legend(fontsize=8)
   _save(figure, output)
 
 
+_PLOT = {"hessian": plot_spectra, "gradients": plot_gradients}
+
+
 def analyse(
-  gan, state, source, folder, names, *, what, batch_size, seed=0, frozen=None, count=10, products=60
+  gan, config, state, source, folder, names, options, *, what, frozen=None, stop=None
 ) -> list[pathlib.Path]:
   """Looks at one state's discriminators and adds what it finds to the files in `folder`.
 
   Args:
     gan: from `hessian.for_analysis`.
+    config: of the run.
     state: a `TrainState`.
     source: the data of the fixed batch.
     folder: where the JSON files and their plots are.
     names: of the discriminators.
+    options: see `Options`.
     what: of "hessian" and "gradients", those to look at.
-    batch_size: clips.
-    seed: of the batch, of what is random and of Lanczos' first vector.
     frozen: see `contract.Context`.
-    count, products: see `spectrum_record`.
+    stop: see `hessian.lanczos`.
 
   Returns:
     the files written.
 
   Raises:
-    UserError: on an unknown discriminator, or files that cannot be added to.
+    UserError: on an unknown discriminator, files that cannot be added to, or a state that is not
+      finite.
+    hessian.Abandoned: where `stop` said so; what was found before is written.
   """
   for name in names:
     hessian.check_name(gan, name)
-  folder = pathlib.Path(folder)
-  settings = {"batch_size": batch_size, "seed": seed, "checksum": source.description()["checksum"]}
-  files = {"hessian": folder / HESSIAN, "gradients": folder / GRADIENTS}
-  for each in what:
-    check_settings(files[each], settings)
-  batch = fixed_batch(source, batch_size, seed)
-  held = dict(seed=seed, frozen=frozen)
+  paths = {each: pathlib.Path(folder) / FILES[each] for each in what}
+  settings = {each: options.settings(each, config, source) for each in what}
+  for each, path in paths.items():
+    check_settings(path, each, settings[each])
+  try:
+    pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UserError(f"cannot write to {folder}: {error}") from error
+  batch = fixed_batch(source, options.batch_size, options.seed)
   written = []
-  for each in what:
-    if each == "hessian":
-      make = lambda name: spectrum_record(
-        gan, state, batch, name, **held, count=count, products=products
-      )
-      plot = plot_spectra
-    else:
-      make = lambda name: gradient_record(gan, state, batch, name, **held)
-      plot = plot_gradients
-    records = add(files[each], settings, [make(name) for name in names])
-    picture = files[each].with_suffix(".png")
-    plot(records, picture)
-    written += [files[each], picture]
+  for each, path in paths.items():
+    for name in names:
+      with ticking(f"{each} of {name} after iteration {int(state.step)}"):
+        record = _MAKE[each](gan, state, batch, name, options, frozen=frozen, stop=stop)
+      records = add(path, each, settings[each], [record])
+    _PLOT[each](records, path.with_suffix(".png"))
+    written += [path, path.with_suffix(".png")]
   return written
 
 
@@ -257,36 +355,68 @@ class CurvatureHook:
   """Looks at all discriminators every so often while a run trains; writes into `analysis/`.
 
   A hook of the training loop by its methods. The iteration before a run's first is looked at too.
+  Where the run was told to leave, a look is given up.
 
   Args:
-    options: `config.analysis`: every (iterations; 0 never looks), batch_size, eigenvalues,
+    settings: `config.analysis`: every (iterations; 0 never looks), batch_size, eigenvalues,
       products.
   """
 
-  def __init__(self, options):
-    self.options = options
+  def __init__(self, settings):
+    self.every = settings.every
+    self.options = Options(settings.batch_size, settings.eigenvalues, settings.products)
     self._gan = None
 
   def due(self, step, last) -> bool:
     """At every `every`-th iteration and at the last."""
-    return bool(self.options.every and (last or step % self.options.every == 0))
+    return bool(self.every and (last or step % self.every == 0))
 
   def before_save(self, moment) -> None:
     """Looks."""
+    folder = moment.workdir / FOLDER
     if self._gan is None:
       self._gan = hessian.for_analysis(moment.config)
-    analyse(
-      self._gan,
-      moment.state,
-      moment.source,
-      moment.workdir / FOLDER,
-      sorted(self._gan.discriminators),
-      what=("hessian", "gradients"),
-      batch_size=self.options.batch_size,
-      frozen=moment.frozen,
-      count=self.options.eigenvalues,
-      products=self.options.products,
-    )
+      for what, name in FILES.items():
+        settings = self.options.settings(what, moment.config, moment.source)
+        _continue(folder / name, what, settings, moment.begin)
+      if moment.step == moment.begin and self._known(folder, moment.step):
+        return  # where a run continues
+    if not all(math.isfinite(float(v)) for v in self._ends(moment.state)):
+      return  # the guard is about to end this run
+    try:
+      analyse(
+        self._gan,
+        moment.config,
+        moment.state,
+        moment.source,
+        folder,
+        sorted(self._gan.discriminators),
+        self.options,
+        what=tuple(FILES),
+        frozen=moment.frozen,
+        stop=moment.leaving,
+      )
+    except hessian.Abandoned:
+      pass
+
+  def _known(self, folder, step) -> bool:
+    names = {*self._gan.discriminators}
+    for what, name in FILES.items():
+      if not (folder / name).exists():
+        return False
+      records = read(folder / name, what)["records"]
+      if names - {record["discriminator"] for record in records if record["step"] == step}:
+        return False
+    return True
+
+  @staticmethod
+  def _ends(state):
+    """A number of each network that is not finite where one of its parameters is not."""
+    import jax
+    import jax.numpy as jnp
+
+    networks = [state.generator, *state.discriminators.values()]
+    return [sum(jnp.sum(leaf) for leaf in jax.tree.leaves(network.params)) for network in networks]
 
   def metrics(self, step, metrics) -> None:
     """Looks at no metrics."""

@@ -8,9 +8,11 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from flax import traverse_util
 
 from vidgan_jax.analysis import hessian
+from vidgan_jax.layers import normalization
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -28,6 +30,25 @@ def _norms(gan, name, seed, held, params):
   return found
 
 
+def _layers(gan, name, held, params) -> list[str]:
+  """Layers with parameters of their own, in the order in which they are called."""
+  called = []
+
+  def note(call, args, kwargs, context):
+    called.append("/".join(context.module.path))
+    return call(*args, **kwargs)
+
+  def scores(params, view):
+    with nn.intercept_methods(note):
+      variables = {"params": params, normalization.COLLECTION: held.batch_stats[name]}
+      return gan.discriminate(name, variables, view, jax.random.key(0))[0]
+
+  jax.eval_shape(scores, params, held.real_views[name])
+  known = {"/".join(path[:-1]) for path in traverse_util.flatten_dict(params)}
+  ordered = [layer for layer in dict.fromkeys(called) if layer in known]
+  return [*ordered, *sorted(known - {*ordered})]
+
+
 def norms(gan, state, batch, name: str, *, seed: int = 0, frozen=None) -> dict:
   """Norms of the gradient of the discriminators' loss by the parameters of each layer.
 
@@ -43,12 +64,16 @@ def norms(gan, state, batch, name: str, *, seed: int = 0, frozen=None) -> dict:
     frozen: see `contract.Context`.
 
   Returns:
-    {layer: {"real": norm, "generated": norm}}, by layers' names.
+    {layer: {"real": norm, "generated": norm}}, in the order in which layers are called.
 
   Raises:
     UserError: on an unknown name.
   """
   hessian.check_name(gan, name)
   held = hessian.hold(gan, seed, state, batch, frozen)
-  found = jax.device_get(_norms(gan, name, seed, held, state.discriminators[name].params))
-  return jax.tree.map(float, found)
+  params = state.discriminators[name].params
+  found = jax.device_get(_norms(gan, name, seed, held, params))
+  return {
+    layer: {side: float(norm) for side, norm in found[layer].items()}
+    for layer in _layers(gan, name, held, params)
+  }

@@ -2,6 +2,10 @@
 
 "Lower Dimensional Kernels for Video Discriminators" 3.2.2: exact Hessian-vector products
 (Pearlmutter 1994) and Lanczos' algorithm, on a fixed batch, by the parameters of one discriminator.
+
+Of spectrally normalised weights the loss is the one that training differentiates: the vectors of
+the power iteration are constants. Their turning with the weights, which the first derivative does
+not see, is left out of the second.
 """
 
 import dataclasses
@@ -18,6 +22,7 @@ from vidgan_jax.layers import convolution, normalization, spectral_norm
 from vidgan_jax.models import contract, registry
 from vidgan_jax.models.contract import Context, Side
 from vidgan_jax.runtime import streams
+from vidgan_jax.runtime.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +35,7 @@ class Spectrum:
     largest, smallest: the ends of the spectrum.
     end_residuals: bounds on the errors of these two.
     iterations: Hessian-vector products taken.
+    converged: all of these bounds were below the tolerance.
   """
 
   eigenvalues: np.ndarray
@@ -38,6 +44,11 @@ class Spectrum:
   smallest: float
   end_residuals: tuple[float, float]
   iterations: int
+  converged: bool
+
+
+class Abandoned(Exception):
+  """Somebody asked to leave before the spectrum was found."""
 
 
 def lanczos(
@@ -49,6 +60,7 @@ def lanczos(
   tolerance: float = 1e-3,
   seed: int = 0,
   dtype=np.float32,
+  stop=None,
 ) -> Spectrum:
   """Leading eigenvalues of a symmetric operator (Lanczos 1950).
 
@@ -64,9 +76,14 @@ def lanczos(
       share of their eigenvalues.
     seed: of the first vector.
     dtype: of vectors.
+    stop: a function (), asked before every product whether to give up.
 
   Returns:
     a `Spectrum` of min(count, size) eigenvalues, or less where the operator has fewer.
+
+  Raises:
+    Abandoned: where `stop` said so.
+    UserError: where a product is not finite.
   """
   limit = min(iterations, size)
   first = np.random.default_rng(seed).standard_normal(size)
@@ -74,9 +91,13 @@ def lanczos(
   basis = jnp.zeros((limit, size), dtype)  # rows that are not there yet change nothing
   diagonal, beside = [], []
   while True:
+    if stop and stop():
+      raise Abandoned
     basis = _placed(basis, vector, len(diagonal))
     alpha, beta, vector = _next(product(vector), vector, basis)
     diagonal.append(float(alpha))
+    if not np.isfinite([diagonal[-1], float(beta)]).all():
+      raise UserError("the Hessian of the discriminators' loss is not finite")
     matrix = np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
     values, vectors = np.linalg.eigh(matrix)
     order = np.argsort(-np.abs(values))[:count]
@@ -95,6 +116,7 @@ def lanczos(
         float(values[0]),
         (float(residuals[-1]), float(residuals[0])),
         len(diagonal),
+        bool(found or exhausted),
       )
     beside.append(float(beta))
 

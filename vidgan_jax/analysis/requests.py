@@ -4,14 +4,16 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 
+import jax
+
+import vidgan_jax.training.state as states
 from vidgan_jax.analysis import curvature, hessian
 from vidgan_jax.data.build import build_source
 from vidgan_jax.models import contract
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.training import state as states
 
-WHAT = ("hessian", "gradients", "compare")
+WHAT = (*curvature.FILES, "compare")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +26,9 @@ class Request:
   discriminators: Sequence[str] | None = None
   checkpoint: int | None = None
   every_checkpoint: bool = False
-  batch_size: int = 16
-  eigenvalues: int = 10
-  products: int = 60
+  batch_size: int | None = None
+  eigenvalues: int | None = None
+  products: int | None = None
   seed: int = 0
   data_directory: str | None = None
 
@@ -39,7 +41,7 @@ def fulfil(request: Request, report=print) -> list[str]:
   """
   for what in request.what:
     contract.check("--what", what, WHAT)
-  if not request.what or not all(request.workdirs):
+  if not request.what or not request.workdirs or not all(request.workdirs):
     raise UserError("--what and --workdir must name something")
   if "compare" in request.what:
     return _compare(request)
@@ -47,35 +49,56 @@ def fulfil(request: Request, report=print) -> list[str]:
     raise UserError("several runs are for --what=compare; the others look at one")
   if request.every_checkpoint and request.checkpoint is not None:
     raise UserError("either --checkpoint or --every_checkpoint")
+  try:
+    return _look(request, report)
+  except jax.errors.JaxRuntimeError as error:
+    if "RESOURCE_EXHAUSTED" not in str(error):
+      raise
+    raise UserError(
+      "not enough memory; fewer products or a smaller batch_size need less"
+    ) from error
+
+
+def _look(request, report):
   (workdir,) = request.workdirs
   folder = pathlib.Path(request.output or pathlib.Path(workdir) / curvature.FOLDER)
   steps = [request.checkpoint]
   if request.every_checkpoint:
-    steps = Checkpoints(pathlib.Path(workdir) / states.CHECKPOINTS, report=report).steps() or [None]
+    # The last first: it tells what is wrong with the request, or the run, before much is done.
+    known = Checkpoints(pathlib.Path(workdir) / states.CHECKPOINTS, report=report).steps()
+    steps = [None, *reversed(known[:-1])]
   gan = source = frozen = None
   files = []
   for step in steps:
-    config, _, state = states.load(workdir, step, report=report)
+    try:
+      config, _, state = states.load(workdir, step, report=report)
+    except UserError as error:
+      if gan is None:
+        raise
+      report(f"left out: {error}")  # a run that goes on has removed it, or it is damaged
+      continue
     if gan is None:
       gan = hessian.for_analysis(config)
+      names = request.discriminators or sorted(gan.discriminators)
+      for name in names:
+        hessian.check_name(gan, name)
+      options = _options(request, config)
       frozen = states.frozen_variables(gan, report=report)
       source = _source(config, gan, request.data_directory, report)
-    names = request.discriminators or sorted(gan.discriminators)
+      states.check_data(workdir, source.description())
     report(f"looking at {', '.join(names)} after iteration {int(state.step)}")
     files = curvature.analyse(
-      gan,
-      state,
-      source,
-      folder,
-      names,
-      what=request.what,
-      batch_size=request.batch_size,
-      seed=request.seed,
-      frozen=frozen,
-      count=request.eigenvalues,
-      products=request.products,
+      gan, config, state, source, folder, names, options, what=request.what, frozen=frozen
     )
   return [f"written: {path}" for path in files]
+
+
+def _options(request, config) -> curvature.Options:
+  """What is asked for, else what the run itself looks with, else the defaults."""
+  own = config.get("analysis", {})
+  given = {name: getattr(request, name) for name in ("batch_size", "eigenvalues", "products")}
+  given = {name: value or own.get(name) for name, value in given.items()}
+  return curvature.Options(seed=request.seed, **{n: v for n, v in given.items() if v})
 
 
 def _source(config, gan, directory, report):
@@ -92,24 +115,34 @@ def _source(config, gan, directory, report):
   )
 
 
+def _records(folder) -> dict:
+  """What the `hessian.json` of a run, or in a folder, holds."""
+  folder, name = pathlib.Path(folder), curvature.FILES["hessian"]
+  own = folder / curvature.FOLDER / name
+  return curvature.read(folder / name if (folder / name).exists() and not own.exists() else own)
+
+
 def _compare(request) -> list[str]:
   if list(request.what) != ["compare"]:
     raise UserError("--what=compare stands alone")
   if not request.output:
     raise UserError("--what=compare needs --output")
-  runs = {}
-  for workdir in request.workdirs:
-    name = pathlib.Path(workdir).resolve().name
-    if name in runs:
-      raise UserError(f"two of the runs are called {name}")
-    found = curvature.read(pathlib.Path(workdir) / curvature.FOLDER / curvature.HESSIAN)
-    runs[name] = [
-      record
-      for record in found["records"]
-      if not request.discriminators or record["discriminator"] in request.discriminators
-    ]
+  chosen = lambda record: (
+    not request.discriminators or record["discriminator"] in request.discriminators
+  )
+  names = [pathlib.Path(folder).resolve().name for folder in request.workdirs]
+  if len({*names}) < len(names):
+    names = list(request.workdirs)
+  runs, settings = {}, None
+  for name, folder in zip(names, request.workdirs, strict=True):
+    found = _records(folder)
+    own = {key: value for key, value in found["settings"].items() if key != "config"}
+    settings = settings or own
+    if own != settings:
+      raise UserError(f"{folder} was looked at with other settings than the first: {own}")
+    runs[name] = list(filter(chosen, found["records"]))
     if not runs[name]:
-      raise UserError(f"{workdir} has no eigenvalues of {', '.join(request.discriminators)}")
+      raise UserError(f"{folder} has no eigenvalues of what is asked for")
   folder = pathlib.Path(request.output)
   try:
     folder.mkdir(parents=True, exist_ok=True)

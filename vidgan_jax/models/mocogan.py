@@ -278,6 +278,18 @@ def _discriminators(model, settings) -> dict:
   return found
 
 
+def _check_frames(options, frames: int) -> None:
+  """UserError where clips are too short, or too long, to be scored."""
+  whole = 4 * (options.video_window - 1)  # what four windows without padding take away
+  least = {"patch": whole + 1, "factorised": options.level + 1, "tgan": 4}.get(options.video, 1)
+  if options.video == "categorical" and frames != whole + options.video_window:
+    raise UserError(
+      f"the categorical discriminator scores {whole + options.video_window} frames, not {frames}"
+    )
+  if frames < least:
+    raise UserError(f"discriminator.video {options.video} needs {least} frames or more: {frames}")
+
+
 def build(config, savings: bool | None = None) -> MocoGan:
   """Builds the system of `config` (see `configs/mocogan.py`).
 
@@ -296,7 +308,9 @@ def build(config, savings: bool | None = None) -> MocoGan:
     raise UserError(
       f"categories {model.categories} must be 0 or the number of classes, {model.num_classes}"
     )
-  tgan.halvings(model.resolution)
+  if tgan.halvings(model.resolution) < 2:
+    raise UserError(f"resolution {model.resolution} is too small for patches, must be at least 16")
+  _check_frames(model.discriminator, model.frames)
   make = lambda spectral: contract.layer_settings(
     config, savings, spectral=spectral, initializer=model.initializer
   )

@@ -1,6 +1,7 @@
 """What every config holds besides its model, and how config files read their argument."""
 
 import json
+import zlib
 
 import ml_collections
 
@@ -153,6 +154,18 @@ _FREE = (
 )
 
 
+def _entering(config) -> dict:
+  """{field: value} of all that enters an update."""
+  free = lambda name: any(name == f or name.startswith(f + ".") for f in _FREE)
+  return {name: value for name, value in _flatten(config).items() if not free(name)}
+
+
+def identity(config) -> str:
+  """Eight digits that tell runs apart whose updates differ."""
+  text = json.dumps(_entering(config), sort_keys=True, default=str)
+  return f"{zlib.crc32(text.encode()):08x}"
+
+
 def first_difference(old, new) -> str | None:
   """Names the first field, in the order of their names, in which a run's config differs.
 
@@ -161,10 +174,8 @@ def first_difference(old, new) -> str | None:
   Returns:
     "field: old value there, new value here", or None.
   """
-  old, new = _flatten(old), _flatten(new)
+  old, new = _entering(old), _entering(new)
   for name in sorted({*old, *new}):
-    if any(name == free or name.startswith(free + ".") for free in _FREE):
-      continue
     if old.get(name) != new.get(name):
       return f"{name}: {old.get(name)!r} there, {new.get(name)!r} here"
   return None

@@ -11,6 +11,7 @@ calls; so `due` and `healthy` must follow from the iteration and the metrics, wh
 import dataclasses
 import math
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 from vidgan_jax.runtime.errors import Stopped
@@ -28,6 +29,7 @@ class Moment:
     mesh: the devices that `state` lies on: those of the run, or of several processes the first's.
     begin: iterations done when this process began to train.
     last: the run ends here.
+    leaving: whether a signal has asked to save and leave: what takes long should look now and then.
   """
 
   step: int
@@ -41,6 +43,7 @@ class Moment:
   begin: int = 0
   last: bool = False
   source: Any = None
+  leaving: Callable[[], bool] = lambda: False
 
 
 class Hook:

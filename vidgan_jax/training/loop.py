@@ -47,21 +47,6 @@ def prepare_workdir(workdir, config) -> pathlib.Path:
   return workdir
 
 
-def _check_data(workdir, source, continues: bool) -> dict:
-  """Describes the data; UserError where the run that `continues` there saw other data."""
-  description = source.description()
-  path = workdir / states.DATA
-  if continues and path.exists():
-    before = json.loads(path.read_text())
-    for what in ("class_names", "num_examples", "checksum"):
-      if before.get(what) != description[what]:
-        raise UserError(
-          f"{workdir} was trained on other data: {what} {before.get(what)} there, "
-          f"{description[what]} here (remove {path.name} there to continue on the new data)"
-        )
-  return description
-
-
 def _write(path: pathlib.Path, text: str) -> None:
   """Writes a whole file or none; UserError where that fails."""
   temporary = path.with_suffix(".tmp")
@@ -204,7 +189,9 @@ class Trainer:
         with contextlib.suppress(OSError):
           self.workdir.rmdir()
       raise
-    description = _check_data(self.workdir, self.source, bool(self.checkpoints.steps()))
+    description = self.source.description()
+    if self.checkpoints.steps():
+      states.check_data(self.workdir, description)
     self.frozen = states.frozen_variables(self.gan, self.mesh, report)
     # Only now: where the data is refused, no run is left behind that a corrected command meets.
     if processes.first():
@@ -289,7 +276,7 @@ class Trainer:
           self._settle(clock, bar)
         clock.stop()
         if not leave:  # whoever was told to go should not draw pictures first
-          self._before_save(state, step, begin, step == end)
+          self._before_save(state, step, begin, step == end, lambda: preemption.requested)
         # A state that a hook suspects is kept only where the run would end without it.
         healthy = leave or step == end or all(hook.healthy() for hook in self.hooks)
         if step > begin and due and healthy:
@@ -312,7 +299,7 @@ class Trainer:
       self.report(f"stopped by a signal: {saved}; the same command continues")
     return state
 
-  def _before_save(self, state, step, begin, last):
+  def _before_save(self, state, step, begin, last, leaving):
     due = [hook for hook in self.hooks if hook.due(step, last)]
     if not due:
       return
@@ -332,6 +319,7 @@ class Trainer:
       begin,
       last,
       self.source,
+      leaving,
     )
     for hook in due:
       hook.before_save(moment)

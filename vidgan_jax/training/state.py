@@ -182,6 +182,25 @@ def load(workdir, step: int | None = None, *, mesh=None, report=print):
   return config, gan, restored[0]
 
 
+def check_data(workdir, description: dict) -> None:
+  """UserError where the run in `workdir` was trained on other data than `description` tells of.
+
+  Args:
+    workdir: folder of a run.
+    description: of a source, by its method of this name.
+  """
+  path = pathlib.Path(workdir) / DATA
+  if not path.exists():
+    return
+  before = json.loads(path.read_text())
+  for what in ("class_names", "num_examples", "checksum"):
+    if before.get(what) != description[what]:
+      raise UserError(
+        f"{workdir} was trained on other data: {what} {before.get(what)} there, "
+        f"{description[what]} here (remove {path.name} there to continue on the new data)"
+      )
+
+
 def class_names(workdir) -> tuple[str, ...]:
   """Names of the classes that the run in `workdir` was trained on, by label."""
   path = pathlib.Path(workdir) / DATA
