@@ -3,7 +3,7 @@
 # PyTorch.
 #   benchmarks/accelerator.sh [FOLDER]     tables and results.jsonl go there, by default benchmarks/
 # ROWS, e.g. ROWS=thesis, chooses the rows of training.py; EXTRA, e.g. --runlocal, is handed to both
-# programs that take configs, and leaves the third out.
+# programs that take configs, and leaves the others out.
 set -uo pipefail
 mkdir -p "${1:-.}"
 FOLDER="$(realpath "${1:-$(dirname "${BASH_SOURCE[0]}")}")"
@@ -19,5 +19,8 @@ run() {
 }
 run sampling
 run training --rows="${ROWS:-thesis,paper}"
-[ -n "${EXTRA:-}" ] || run convolutions
+if [ -z "${EXTRA:-}" ]; then
+  run convolutions
+  run discriminators --clips=32
+fi
 exit "$CODE"

@@ -88,7 +88,7 @@ def _run(config, devices):
     clips = (*shape, gan.frames, gan.resolution, gan.resolution, 3)
     batch = {
       "clip": generator.integers(0, 256, clips, dtype=np.uint8),
-      "label": generator.integers(0, gan.num_classes, shape, dtype=np.int32),
+      "label": generator.integers(0, max(1, gan.num_classes), shape, dtype=np.int32),
     }
     index, count = meshes.part_of_batch(mesh)
     own = config.batch_size // count

@@ -91,9 +91,10 @@ class Toy(contract.VideoGan):
 
 
 @pytest.fixture
-def play(tiny_config):
+def play(tiny_config, x64):
   """A function that runs a toy and returns its states, metrics and what the toy saw.
 
+  Always in float64: the toy runs operation by operation, and each is compiled once by type.
   Arguments: schedule, frozen, iterations, fields of the toy, and
     kind: of iteration.
     system: of toy.
@@ -260,7 +261,7 @@ class Forgetful(Iteration):
     return super()._update_generator(state, use, batch, frozen, microstep)
 
 
-def test_a_shared_pass_is_the_one_that_would_be_made_again(play, x64, assert_close):
+def test_a_shared_pass_is_the_one_that_would_be_made_again(play, assert_close):
   schedule = contract.Schedule(discriminator_steps=2, shared_fakes=True)
   shared, again = play(schedule), play(schedule, kind=Forgetful)
   assert microsteps(shared) == [0, 1] and microsteps(again) == [0, 1, 1]
@@ -276,7 +277,7 @@ class SameInEveryGroup(Iteration):
 
 
 @pytest.mark.parametrize("first", [False, True])
-def test_a_microbatch_is_a_batch_of_its_own(play, x64, assert_close, first):
+def test_a_microbatch_is_a_batch_of_its_own(play, assert_close, first):
   """Two groups of the same clips do what one does: statistics, losses, the order of moves."""
   schedule = contract.Schedule(discriminator_steps=2, generator_first=first, shared_fakes=first)
   alone = play(schedule)
@@ -304,7 +305,7 @@ class Still(Toy):
     return {"small": {"clip": samples["clip"]}}
 
 
-def test_microbatches_add_up_to_the_batch(play, x64, assert_close):
+def test_microbatches_add_up_to_the_batch(play, assert_close):
   """Where nothing looks at the whole batch, in how many parts it comes makes no difference."""
 
   def states(microbatch):
