@@ -30,13 +30,14 @@ from absl import flags
 
 from vidgan_jax.runtime import door
 
+# Family, row, and how many layers are factorised where it is not the row's own number.
 CASES = {
   "tgan_3d": ("tgan", "svc", None),
-  "tgan_2d": ("tgan", "f_c0", ("factorised", 0)),
+  "tgan_2d": ("tgan", "f_c0", 0),
   "tgan_f": ("tgan", "f_c1", None),
   "tgan_tsm": ("tgan", "tsm_c2", None),
   "mocogan_3d": ("mocogan", "video_only", None),
-  "mocogan_2d": ("mocogan", "f_c0", ("factorised", 0)),
+  "mocogan_2d": ("mocogan", "f_c0", 0),
   "mocogan_f": ("mocogan", "f_c1", None),
   "mocogan_tsm": ("mocogan", "tsm_c1", None),
 }
@@ -61,13 +62,12 @@ def _programs(case):
   from vidgan_jax.models.contract import Context
   from vidgan_jax.runtime import flops
 
-  family, row, override = CASES[case]
+  family, row, level = CASES[case]
   config = importlib.import_module(f"configs.{family}").get_config(row)
   with config.unlocked():
     config.precision, config.model.savings = _PRECISION.value, _SAVINGS.value
-    if override:
-      config.model.discriminator.kind = config.model.discriminator.video = override[0]
-      config.model.discriminator.level = override[1]
+    if level is not None:
+      config.model.discriminator.level = level
   gan = registry.build(config)
   variables = jax.jit(lambda: gan.init(jax.random.key(0))["discriminators"]["video"])()
   params, others = variables.pop("params"), variables
@@ -77,8 +77,7 @@ def _programs(case):
   )
 
   def scores(params, clip):
-    samples = {"clip": clip, "images": clip}
-    view = gan.views(jax.random.key(3), samples, {}, Context())["video"]
+    view = gan.views(jax.random.key(3), {"clip": clip}, {}, Context())["video"]
     return gan.discriminate("video", {"params": params, **others}, view, jax.random.key(4))[0]
 
   def loss(params, generated):

@@ -381,8 +381,6 @@ class CurvatureHook:
         _continue(folder / name, what, settings, moment.begin)
       if moment.step == moment.begin and self._known(folder, moment.step):
         return  # where a run continues
-    if not all(math.isfinite(float(v)) for v in self._ends(moment.state)):
-      return  # the guard is about to end this run
     try:
       analyse(
         self._gan,
@@ -396,8 +394,8 @@ class CurvatureHook:
         frozen=moment.frozen,
         stop=moment.leaving,
       )
-    except hessian.Abandoned:
-      pass
+    except (hessian.Abandoned, hessian.NotFinite):
+      pass  # of a state that is not finite the loop's guard will speak
 
   def _known(self, folder, step) -> bool:
     names = {*self._gan.discriminators}
@@ -408,15 +406,6 @@ class CurvatureHook:
       if names - {record["discriminator"] for record in records if record["step"] == step}:
         return False
     return True
-
-  @staticmethod
-  def _ends(state):
-    """A number of each network that is not finite where one of its parameters is not."""
-    import jax
-    import jax.numpy as jnp
-
-    networks = [state.generator, *state.discriminators.values()]
-    return [sum(jnp.sum(leaf) for leaf in jax.tree.leaves(network.params)) for network in networks]
 
   def metrics(self, step, metrics) -> None:
     """Looks at no metrics."""

@@ -51,6 +51,10 @@ class Abandoned(Exception):
   """Somebody asked to leave before the spectrum was found."""
 
 
+class NotFinite(UserError):
+  """A Hessian-vector product is not finite, as of a state that is not."""
+
+
 def lanczos(
   product,
   size: int,
@@ -83,7 +87,7 @@ def lanczos(
 
   Raises:
     Abandoned: where `stop` said so.
-    UserError: where a product is not finite.
+    NotFinite: where a product is not.
   """
   limit = min(iterations, size)
   first = np.random.default_rng(seed).standard_normal(size)
@@ -97,7 +101,7 @@ def lanczos(
     alpha, beta, vector = _next(product(vector), vector, basis)
     diagonal.append(float(alpha))
     if not np.isfinite([diagonal[-1], float(beta)]).all():
-      raise UserError("the Hessian of the discriminators' loss is not finite")
+      raise NotFinite("the Hessian of the discriminators' loss is not finite")
     matrix = np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
     values, vectors = np.linalg.eigh(matrix)
     order = np.argsort(-np.abs(values))[:count]
