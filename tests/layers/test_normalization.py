@@ -52,15 +52,16 @@ def test_conditional_normalisation_equals_numpy(
   assert_close(reported, {"mean": x.mean(axes), "variance": x.var(axes)})
 
 
-def test_gain_is_one_without_a_condition_or_maps(x64, wide, draw, normal):
-  """To the bit: a gain W c in place of 1 + W c would give zeros."""
+def test_gain_is_one_without_a_condition_or_maps(x64, wide, draw, normal, assert_close):
+  """A gain W c in place of 1 + W c would give zeros."""
   x, condition = clips(normal), normal((3, 7), 1)
   plain, _ = trained(BatchNorm(wide()), {"gain": np.ones(6), "bias": np.zeros(6)}, x)
   module = ConditionalBatchNorm(wide())
   params = draw(module, x, condition, True)
-  np.testing.assert_array_equal(trained(module, params, x, 0 * condition)[0], plain)
+  # Not to the bit: how a program rounds depends on what it fuses.
+  assert_close(trained(module, params, x, 0 * condition)[0], plain, 1e-14)
   zeros = jax.tree.map(np.zeros_like, params)
-  np.testing.assert_array_equal(trained(module, zeros, x, condition)[0], plain)
+  assert_close(trained(module, zeros, x, condition)[0], plain, 1e-14)
 
 
 def test_no_condition_is_a_plain_normalisation(x64, wide, draw, normal, reference, assert_close):
