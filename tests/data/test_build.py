@@ -22,6 +22,14 @@ def config_of(**changes):
     crop="random",
     cache_directory="",
     min_clips=1,
+    dataset="ucf101",
+    mixture=(),
+    classes=(),
+    min_frames=0,
+    temporal_reversal=False,
+    damaged="stop",
+    reader="python",
+    workers=2,
   )
   return types.SimpleNamespace(**(fields | changes))
 
@@ -77,7 +85,7 @@ def test_a_video_folder_is_built_as_configured(tmp_path):
 
 
 def test_unknown_names_are_refused_with_the_known_ones():
-  with pytest.raises(UserError, match=r"'ucf'.* moving_shapes, npz, video_folder"):
+  with pytest.raises(UserError, match=r"'ucf'.* moving_shapes, npz, video_folder, prepared"):
     build_source(config_of(name="ucf"), frames=4, resolution=16, num_classes=8)
   with pytest.raises(UserError, match="negative"):
     build_source(config_of(), frames=4, resolution=16, num_classes=-1)

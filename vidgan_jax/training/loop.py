@@ -10,8 +10,8 @@ import time
 import jax
 from tqdm import tqdm
 
-from vidgan_jax.data.build import build_source
-from vidgan_jax.data.pipeline import Batches, Prefetcher
+from vidgan_jax.data.build import build_batches, build_source
+from vidgan_jax.data.pipeline import Prefetcher
 from vidgan_jax.models import registry
 from vidgan_jax.runtime import configuration, precision, processes
 from vidgan_jax.runtime import mesh as meshes
@@ -256,9 +256,17 @@ class Trainer:
 
   def _iterate(self, program, state, begin, clock, preemption):
     config, end = self.config, self.config.num_iterations
-    batches = Batches(
-      self.source, config.batch_size, self.gan.schedule.discriminator_steps, config.seed, *self.part
+    batches = build_batches(
+      config.data,
+      self.source,
+      batch_size=config.batch_size,
+      steps=self.gan.schedule.discriminator_steps,
+      seed=config.seed,
+      part=self.part,
+      report=self.report,
     )
+    # Two batches wait on the devices: they are sent while the iterations before them run.
+    feed = lambda iteration: meshes.put_batch(batches(iteration), self.mesh)
     bar = tqdm(
       total=end,
       initial=begin,
@@ -267,7 +275,7 @@ class Trainer:
       dynamic_ncols=True,
       disable=not processes.first(),
     )
-    with bar, Prefetcher(batches, begin) as stream:
+    with bar, Prefetcher(feed, begin, depth=2) as stream:
       for step in range(begin, end + 1):
         leave = preemption.requested or processes.told_to_leave(step)
         due = leave or step == end or step % config.checkpoint_every == 0
@@ -286,7 +294,6 @@ class Trainer:
           break
         clock.start()
         _, batch = next(stream)
-        batch = meshes.put_batch(batch, self.mesh)
         with jax.transfer_guard("disallow"):  # all that the program needs is on the devices
           state, metrics = program(state, batch, self.frozen)
         clock.iteration()
