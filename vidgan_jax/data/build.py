@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from vidgan_jax.data import index, sources
+from vidgan_jax.data import sources
 from vidgan_jax.data.moving_shapes import MovingShapes
 from vidgan_jax.data.pipeline import Batches
 from vidgan_jax.runtime.errors import UserError
@@ -25,7 +25,7 @@ def build_source(
     config: an object with the fields `name` (see SOURCES), `directory` (the .npz file or the
       folder), `num_examples`, `seed`, `stride`, `split_number`, `horizontal_flip`, `crop` ("random"
       or "center"), `cache_directory` ("" for the default), `min_clips`; for prepared sets
-      `dataset`, `mixture` (further folders), `classes`, `min_frames`, `temporal_reversal` and
+      `prepare`, `mixture` (further folders), `classes`, `min_frames`, `temporal_reversal` and
       `damaged`. Only the fields that the named source uses are read.
     frames: frames per clip.
     resolution: height and width in pixels.
@@ -44,33 +44,6 @@ def build_source(
   if num_classes < 0:
     raise UserError(f"num_classes={num_classes} is negative; 0 means unlabelled")
   return SOURCES[config.name](config, frames, resolution, num_classes, split, report)
-
-
-def _moving_shapes(config, frames, resolution, num_classes, split, report) -> sources.Source:
-  del report
-  return MovingShapes(
-    config.num_examples,
-    frames,
-    resolution,
-    num_classes,
-    config.seed,
-    split,
-    variety=config.variety,
-  )
-
-
-def _npz(config, frames, resolution, num_classes, split, report) -> sources.Source:
-  del split  # one file is one split: the configuration names another file for another split
-  source = sources.load_npz(
-    config.directory,
-    frames=frames,
-    stride=config.stride,
-    resolution=resolution,
-    num_classes=num_classes,
-    horizontal_flip=config.horizontal_flip,
-  )
-  report(f"{config.directory}: {source.num_examples} clips, {source.num_classes} classes")
-  return source
 
 
 def build_batches(
@@ -104,14 +77,44 @@ def build_batches(
   if config.reader not in READERS:
     raise UserError(f"unknown data.reader '{config.reader}', known are: {', '.join(READERS)}")
   arguments = (source, batch_size, steps, seed, *part)
-  if config.reader == "tensorflow" and hasattr(source, "fetch"):
+  if config.reader == "tensorflow":
+    from vidgan_jax.data.prepared import Prepared
     from vidgan_jax.data.tensorflow_pipeline import TensorFlowBatches
 
-    return TensorFlowBatches(*arguments, workers=config.workers, report=report)
+    if isinstance(source, Prepared):
+      return TensorFlowBatches(*arguments, workers=config.workers, report=report)
   return Batches(*arguments, workers=config.workers)
 
 
+def _moving_shapes(config, frames, resolution, num_classes, split, report) -> sources.Source:
+  del report
+  return MovingShapes(
+    config.num_examples,
+    frames,
+    resolution,
+    num_classes,
+    config.seed,
+    split,
+    variety=config.variety,
+  )
+
+
+def _npz(config, frames, resolution, num_classes, split, report) -> sources.Source:
+  del split  # one file is one split: the configuration names another file for another split
+  source = sources.load_npz(
+    config.directory,
+    frames=frames,
+    stride=config.stride,
+    resolution=resolution,
+    num_classes=num_classes,
+    horizontal_flip=config.horizontal_flip,
+  )
+  report(f"{config.directory}: {source.num_examples} clips, {source.num_classes} classes")
+  return source
+
+
 def _prepared(config, frames, resolution, num_classes, split, report) -> sources.Source:
+  # Imported here so that the synthetic and in-memory sources need no video library.
   from vidgan_jax.data.prepared import Prepared
 
   return Prepared(
@@ -128,17 +131,20 @@ def _prepared(config, frames, resolution, num_classes, split, report) -> sources
     horizontal_flip=config.horizontal_flip,
     temporal_reversal=config.temporal_reversal,
     damaged=config.damaged,
-    dataset=config.dataset,
+    prepare=config.prepare,
     report=report,
   )
 
 
 def _video_folder(config, frames, resolution, num_classes, split, report) -> sources.Source:
-  if os.path.isfile(os.path.join(config.directory, index.FILE_NAME)):
-    return _prepared(config, frames, resolution, num_classes, split, report)
-  # Imported here so that the synthetic and in-memory sources need no video library.
+  from vidgan_jax.data import index, prepared
   from vidgan_jax.data.video_folder import VideoFolder
 
+  if os.path.isfile(os.path.join(config.directory, index.FILE_NAME)):
+    return _prepared(config, frames, resolution, num_classes, split, report)
+  if not os.path.isdir(config.directory):
+    make = prepared.prepare_command(config.directory, resolution, config.prepare)
+    raise UserError(prepared.no_such_folder(config.directory, make))
   return VideoFolder(
     config.directory,
     frames=frames,

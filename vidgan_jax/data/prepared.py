@@ -19,7 +19,7 @@ DAMAGED = ("stop", "skip")
 
 _FEATURES = {"frame_rate", "id", "label", "video"}
 _OPEN_FILES = 256  # shards kept open at a time; systems allow a process 1024 files or more
-_GAP = 64  # bytes: pictures so close together are read at once
+_GAP = 64  # bytes: pictures so close together, on average, are read at once
 _MAX_PIXELS = 2**26  # of a picture, as for videos
 _SHOWN_CLASSES = 20
 _REPLACEMENTS = 100  # drawn in place of a damaged clip; more are not damage but another folder
@@ -62,12 +62,20 @@ class Fetched(NamedTuple):
   clip: int
 
 
-def prepare_command(directory: str, resolution: int, source: str = "") -> str:
-  """The command that makes a prepared data set."""
+def prepare_command(directory: str, resolution: int, options: str = "") -> str:
+  """The command that makes a prepared data set; `options` are the experiment's own."""
+  output = shlex.quote(directory or "DIR")
   return (
-    f"python -m vidgan_jax.prepare --source={source or 'SOURCE'} --input=VIDEOS "
-    f"--output={shlex.quote(directory)} --resolution={resolution}"
+    f"python -m vidgan_jax.prepare {options or '--source=SOURCE'} --input=VIDEOS "
+    f"--output={output} --resolution={resolution}"
   )
+
+
+def no_such_folder(directory: str, make: str) -> str:
+  """The line about a set that is not there; `make` is what `prepare_command` returned for it."""
+  if not directory:
+    return f"config.data.directory names no folder; make a set with: {make}"
+  return f"{directory}: no such folder; make it with: {make}"
 
 
 class _Shard:
@@ -76,7 +84,8 @@ class _Shard:
   def __init__(self, path: str):
     self._descriptor = None
     try:
-      self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+      self._descriptor = os.open(path, os.O_RDONLY)
+      self._size = os.fstat(self._descriptor).st_size
     except OSError as error:
       raise UserError(f"{path}: not readable ({error.strerror})") from error
     self.path = path
@@ -86,7 +95,8 @@ class _Shard:
       os.close(self._descriptor)
 
   def read(self, offset: int, length: int) -> bytes:
-    """Returns up to `length` bytes from `offset`; UserError where the system cannot."""
+    """Returns `length` bytes from `offset` or all there are; UserError where it cannot."""
+    length = max(0, min(length, self._size - offset))  # before memory is taken for them
     try:
       return os.pread(self._descriptor, length, offset)
     except OSError as error:
@@ -107,8 +117,7 @@ class _Folder:
     self, directory: str, split: str, make: str, tolerant: bool, report: Callable[[str], None]
   ):
     if not os.path.isdir(directory):
-      missing = directory or "config.data.directory is empty"
-      raise UserError(f"{missing}: no such folder; make it with: {make}")
+      raise UserError(no_such_folder(directory, make))
     if not os.path.isfile(os.path.join(directory, indices.FILE_NAME)):
       raise UserError(
         f"{directory}: is no prepared data set (has no {indices.FILE_NAME}); make one with: {make}"
@@ -173,7 +182,7 @@ class _Folder:
     places = self._frames[first + frames.start : first + frames[-1] + 1 : frames.step].tolist()
     shard = self._open(int(clip["shard"]))
     begin, end = places[0][0], places[-1][0] + places[-1][1]
-    if end - begin <= sum(length for _, length in places) + _GAP * len(places):
+    if end - begin <= sum(length for _, length in places) + _GAP * (len(places) - 1):
       data = shard.read(begin, end - begin)
       found = [data[offset - begin : offset - begin + length] for offset, length in places]
     else:
@@ -241,7 +250,7 @@ class Prepared(Source):
     horizontal_flip: mirror every second example on average (only where left and right are alike).
     temporal_reversal: play every second example backwards on average.
     damaged: "stop" or "skip".
-    dataset: what `prepare --source` calls the set, to say how a missing one is made.
+    prepare: options of the command that makes such a set, to say how a missing one is made.
     report: receives each line about what was found and left out.
 
   Raises:
@@ -266,7 +275,7 @@ class Prepared(Source):
     horizontal_flip: bool = False,
     temporal_reversal: bool = False,
     damaged: str = "stop",
-    dataset: str = "",
+    prepare: str = "",
     report: Callable[[str], None] = print,
   ):
     if damaged not in DAMAGED:
@@ -275,7 +284,7 @@ class Prepared(Source):
     self._report = report
     self._reported: set[int] = set()
     directories = [os.fspath(directory) for directory in directories]
-    make = functools.partial(prepare_command, resolution=resolution, source=dataset)
+    make = functools.partial(prepare_command, resolution=resolution, options=prepare)
     self._folders = [
       _Folder(directory, split, make(directory), self._skip, report) for directory in directories
     ]

@@ -35,7 +35,8 @@ class TensorFlowBatches(Batches):
   """`Batches` of a prepared set through tf.data, with the same arguments.
 
   Meant to be called with one iteration after the other, by one thread: work on the next goes on
-  between calls. Any other iteration may be asked for; that begins anew from there, in a fraction of a second.
+  between calls. Any other iteration may be asked for; it begins anew there, which takes a fraction
+  of a second.
 
   A batch that tensorflow cannot decode is computed by `Batches`, whose word on damage is final.
 

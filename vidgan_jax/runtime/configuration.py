@@ -36,7 +36,7 @@ def base_config() -> ml_collections.ConfigDict:
   config.data.cache_directory = ""  # decoded frames; empty is the user's cache folder
   config.data.min_clips = 1  # fewer usable clips refuse to train
   # Of prepared sets, which video_folder takes too:
-  config.data.dataset = ""  # what prepare's --source calls the set, to say how it is made
+  config.data.prepare = ""  # prepare's options for this set, told where it is missing
   config.data.mixture = ()  # further folders; one named twice is shown twice per epoch
   config.data.classes = ()  # names of those in use, in the order of their labels; empty is all
   config.data.min_frames = 0  # stored frames a clip needs, besides those of an example
@@ -143,7 +143,7 @@ _ADDED = {
   "optimizer.rmsprop_decay": 0.99,
   "optimizer.weight_decay": 0.0,
   "model.shared_fakes": False,
-  "data.dataset": "",
+  "data.prepare": "",
   "data.mixture": (),
   "data.classes": (),
   "data.min_frames": 0,
@@ -166,7 +166,7 @@ _FREE = (
   "data.directory",
   "data.cache_directory",
   "data.min_clips",
-  "data.dataset",
+  "data.prepare",
   "data.mixture",  # as data.directory: the run knows its data
   "data.damaged",
   "data.reader",
