@@ -83,15 +83,19 @@ def shard_name(name: str, split: str, number: int, total: int) -> str:
   return f"{name}-{split}.tfrecord-{number:05d}-of-{total:05d}"
 
 
-def write_json(path: str | os.PathLike, content: Any) -> None:
-  """Writes JSON under a temporary name that becomes `path` at the end.
+def write_text(path: str | os.PathLike, text: str) -> None:
+  """Writes text under a temporary name that becomes `path` at the end.
 
   Raises:
     UserError: the file cannot be written.
   """
-  with atomic_file(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-    json.dump(content, file, indent=1, ensure_ascii=False)
-    file.write("\n")
+  with atomic_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+    file.write(text)
+
+
+def write_json(path: str | os.PathLike, content: Any) -> None:
+  """Writes JSON as `write_text` does."""
+  write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_json(path: str | os.PathLike) -> Any:

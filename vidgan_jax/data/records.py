@@ -48,25 +48,9 @@ def frame_record(payload: bytes) -> bytes:
   return b"".join(parts)
 
 
-def read_record(file: BinaryIO, offset: int, number: int | None = None) -> bytes | None:
-  """Reads the record that begins at `offset` and compares both checksums.
-
-  Args:
-    file: a TFRecord file, open for reading; `file.name` is named where it is damaged.
-    offset: where the record begins, bytes.
-    number: the record's number in the file, for the message; None names the offset.
-
-  Returns:
-    The payload; None where the file ends at `offset`.
-
-  Raises:
-    UserError: the record is damaged or cut off.
-    OSError: the file cannot be read.
-  """
-  where = f"{file.name}, record {number}" if number is not None else f"{file.name}, byte {offset}"
+def _read_header(file: BinaryIO, offset: int, where: str) -> int:
+  """Returns the length of the payload of the record at `offset`, which the file holds whole."""
   left = os.fstat(file.fileno()).st_size - offset
-  if left == 0:
-    return None
   file.seek(offset)
   header = file.read(HEADER_BYTES)
   if len(header) < HEADER_BYTES:
@@ -77,12 +61,52 @@ def read_record(file: BinaryIO, offset: int, number: int | None = None) -> bytes
   # The file's own size bounds what is read into memory.
   if length > MAX_RECORD_BYTES or HEADER_BYTES + length + FOOTER_BYTES > left:
     raise UserError(f"{where}: cut off, {length} bytes announced, {left - HEADER_BYTES} there")
+  return length
+
+
+def read_record(file: BinaryIO, offset: int, number: int | None = None) -> bytes:
+  """Reads the record that begins at `offset` and compares both checksums.
+
+  Args:
+    file: a TFRecord file, open for reading; `file.name` is named where it is damaged.
+    offset: where the record begins, bytes.
+    number: the record's number in the file, for the message; None names the offset.
+
+  Returns:
+    The payload.
+
+  Raises:
+    UserError: the record is damaged or cut off.
+    OSError: the file cannot be read.
+  """
+  where = f"{file.name}, record {number}" if number is not None else f"{file.name}, byte {offset}"
+  length = _read_header(file, offset, where)
   payload, footer = file.read(length), file.read(FOOTER_BYTES)
   if len(payload) + len(footer) < length + FOOTER_BYTES:
     raise UserError(f"{where}: cut off while it was read")
   if masked_crc(payload) != _CRC.unpack(footer)[0]:
     raise UserError(f"{where}: damaged (its checksum differs)")
   return payload
+
+
+def record_offsets(path: str | os.PathLike) -> Iterator[int]:
+  """Yields where each record of a TFRecord file begins; their payloads are not read.
+
+  Raises:
+    UserError: the file cannot be read, or the length of a record is damaged or beyond its end; the
+      message names file and record.
+  """
+  try:
+    with open(path, "rb") as file:
+      size = os.fstat(file.fileno()).st_size
+      offset = number = 0
+      while offset < size:
+        length = _read_header(file, offset, f"{file.name}, record {number}")
+        yield offset
+        offset += HEADER_BYTES + length + FOOTER_BYTES
+        number += 1
+  except OSError as error:
+    raise UserError(f"{os.fspath(path)}: not readable ({error.strerror})") from error
 
 
 def read_records(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
@@ -93,11 +117,8 @@ def read_records(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
   """
   try:
     with open(path, "rb") as file:
-      offset, number = 0, 0
-      while (payload := read_record(file, offset, number)) is not None:
-        yield offset, payload
-        offset += HEADER_BYTES + len(payload) + FOOTER_BYTES
-        number += 1
+      for number, offset in enumerate(record_offsets(path)):
+        yield offset, read_record(file, offset, number)
   except OSError as error:
     raise UserError(f"{os.fspath(path)}: not readable ({error.strerror})") from error
 

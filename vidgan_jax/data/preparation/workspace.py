@@ -1,0 +1,101 @@
+"""The folder of a prepared set while it is made: whose it is, and what is finished of it."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+
+from vidgan_jax.data import index
+from vidgan_jax.runtime.errors import UserError
+
+_FOLDER = ".preparing"
+_SETTINGS = "settings.json"
+_MEANINGS = {
+  "inputs": "the inputs are not those it was begun with (files came, went or changed, or other "
+  "classes)"
+}
+
+
+def check_output(output: str) -> None:
+  """Raises UserError unless a set can be begun or continued in a folder, or is there already."""
+  if os.path.exists(output) and not os.path.isdir(output):
+    raise UserError(f"{output}: is no folder")
+  try:
+    names = set(os.listdir(output)) if os.path.isdir(output) else set()
+  except OSError as error:
+    raise UserError(f"{output}: not readable ({error.strerror})") from error
+  if names and names != {_FOLDER} and not is_finished(output):
+    if not os.path.isfile(os.path.join(output, _FOLDER, _SETTINGS)):
+      raise UserError(f"{output}: is not empty, and no data set that is being prepared")
+
+
+def is_finished(output: str) -> bool:
+  """Whether a folder holds a finished set."""
+  return os.path.isfile(os.path.join(output, index.FILE_NAME))
+
+
+def check_settings(output: str, there: dict, wanted: dict) -> None:
+  """Raises UserError where a set was made, or begun, with other settings."""
+  for key in [*wanted, *(key for key in there if key not in wanted)]:
+    if there.get(key) != wanted.get(key):
+      what = f"{key} is {there.get(key)!r} there and {wanted.get(key)!r} here"
+      raise UserError(
+        f"{output}: holds a data set prepared in another way ({_MEANINGS.get(key, what)}); "
+        f"another output folder is needed"
+      )
+
+
+@contextlib.contextmanager
+def opened(output: str, settings: dict) -> Iterator[str]:
+  """Gives the folder of unfinished work in `output`, for this process alone.
+
+  Args:
+    output: the set's folder; made if need be.
+    settings: all that decides its bytes; a set that was begun otherwise is refused.
+
+  Raises:
+    UserError: the folder is another's, is in use, or cannot be written.
+  """
+  check_output(output)
+  folder = os.path.join(output, _FOLDER)
+  try:
+    os.makedirs(folder, exist_ok=True)
+    lock = open(os.path.join(folder, "lock"), "w")
+  except OSError as error:
+    raise UserError(f"{output}: cannot be written ({error.strerror})") from error
+  with lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go of when the process ends
+    except OSError as error:
+      raise UserError(f"{output}: another process is preparing it") from error
+    path = os.path.join(folder, _SETTINGS)
+    if os.path.isfile(path):
+      check_settings(output, index.read_json(path), settings)
+    else:
+      index.write_json(path, settings)
+    yield folder
+
+
+def move_into_place(staging: str, output: str) -> None:
+  """Moves files from a folder of the workspace into the set, the one that finishes it last.
+
+  Raises:
+    UserError: a file cannot be moved.
+  """
+  paths = [
+    os.path.relpath(os.path.join(folder, name), staging)
+    for folder, _, names in os.walk(staging)
+    for name in names
+  ]
+  try:
+    for path in sorted(paths, key=lambda path: (path == index.FILE_NAME, path)):
+      os.makedirs(os.path.dirname(os.path.join(output, path)), exist_ok=True)
+      os.replace(os.path.join(staging, path), os.path.join(output, path))
+  except OSError as error:
+    raise UserError(f"{output}: cannot be written ({error.strerror})") from error
+
+
+def remove(output: str) -> None:
+  """Removes what was needed while the set was made."""
+  shutil.rmtree(os.path.join(output, _FOLDER), ignore_errors=True)
