@@ -92,7 +92,8 @@ def test_every_view_eagerly_and_inside_map(tf, textured, kind, size, flip):
     found.append(buffer.getvalue())
   view = Resize(16, kind == "JPEG")(View(range(2), *size))
   view = Crop(16)(view, np.random.default_rng(0))._replace(flip=flip)
-  expected = pictures.show(found, *size, view)
+  expected = np.empty((2, 16, 16, 3), np.uint8)
+  pictures.show(found, *size, view, expected)
   plan = np.array(plan_fields(view, 5), np.int32)
   show = shower([(*size, kind == "PNG"), (16, 16, kind == "PNG")], 16, 2)
   assert (show(np.array(found, object), plan).numpy() == expected).all()
@@ -163,12 +164,12 @@ def test_the_reader_is_chosen_by_the_configuration(tf, folder):
 def test_without_tensorflow_one_line_says_what_to_install(monkeypatch, tmp_path, write_prepared):
   folder = write_prepared(tmp_path, [np.zeros((6, 16, 16, 3), np.uint8)] * 2)
   monkeypatch.setitem(sys.modules, "tensorflow", None)
-  tensorflow_pipeline._tensorflow.cache_clear()
+  tensorflow_pipeline.import_tensorflow.cache_clear()
   try:
     with pytest.raises(UserError, match=r"needs tensorflow: pip install -r requirements-data\.txt"):
       TensorFlowBatches(open_set(folder), 2, 1, seed=0)
   finally:
-    tensorflow_pipeline._tensorflow.cache_clear()
+    tensorflow_pipeline.import_tensorflow.cache_clear()
 
 
 def test_nothing_else_imports_tensorflow():

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import threading
 import zlib
 
 import numpy as np
@@ -13,6 +14,8 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
 _SIZE = struct.Struct(">HH")
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # others define tables
+_PIECE = 65536  # bytes that Image.tobytes makes at a time
+_OWN = threading.local()
 
 
 class PictureError(ValueError):
@@ -56,7 +59,9 @@ def check(picture: bytes, height: int, width: int, png: bool) -> None:
   raise PictureError(f"is no RGB JPEG of {height}x{width} pixels")
 
 
-def decode(picture: bytes, height: int, width: int, ratio: int = 1) -> Image.Image:
+def decode(
+  picture: bytes, height: int, width: int, ratio: int = 1, into: Image.Image | None = None
+) -> Image.Image:
   """Decodes one picture that passed `check`.
 
   Args:
@@ -64,9 +69,10 @@ def decode(picture: bytes, height: int, width: int, ratio: int = 1) -> Image.Ima
     height: its stored height, pixels.
     width: its stored width, pixels.
     ratio: of `View`; 1 for PNG.
+    into: an RGB image of the size that comes out, which a JPEG may be decoded into.
 
   Returns:
-    An RGB image of ceil(height/ratio) x ceil(width/ratio) pixels.
+    An RGB image of ceil(height/ratio) x ceil(width/ratio) pixels: `into` or another.
 
   Raises:
     PictureError: it is damaged.
@@ -77,10 +83,29 @@ def decode(picture: bytes, height: int, width: int, ratio: int = 1) -> Image.Ima
     # Image.open would read the headers in Python, which takes twice as long as decoding a small
     # picture does. The arguments are those of Pillow's JpegImagePlugin: what colours are wanted,
     # those of the file trusted, 1/ratio, no fast approximation.
-    size = (-(-width // ratio), -(-height // ratio))
-    return Image.frombytes("RGB", size, picture, "jpeg", "RGB", "", ratio, 0)
+    image = into or Image.new("RGB", _reduced(height, width, ratio))
+    image.frombytes(picture, "jpeg", ("RGB", "", ratio, 0))
+    return image
   except (OSError, ValueError, SyntaxError, EOFError, zlib.error, struct.error) as error:
     raise PictureError(str(error) or type(error).__name__) from error
+
+
+def _reduced(height: int, width: int, ratio: int) -> tuple[int, int]:
+  """Width and height of what comes out of the decoder."""
+  return -(-width // ratio), -(-height // ratio)
+
+
+def _scratch(name: str, size: tuple[int, int]) -> Image.Image:
+  """An image of this thread to write into, the one of the last time where the size is the same.
+
+  Memory that is taken anew for every picture costs as much as decoding: the system hands it out,
+  and cleans it, page by page.
+  """
+  image = getattr(_OWN, name, None)
+  if image is None or image.size != size:
+    image = Image.new("RGB", size)
+    setattr(_OWN, name, image)
+  return image
 
 
 def resize(image: Image.Image, height: int, width: int) -> Image.Image:
@@ -94,7 +119,7 @@ def resize_frames(frames: np.ndarray, height: int, width: int) -> np.ndarray:
   return np.stack([np.asarray(image) for image in images])
 
 
-def show(pictures: list[bytes], height: int, width: int, view: View) -> np.ndarray:
+def show(pictures: list[bytes], height: int, width: int, view: View, out: np.ndarray) -> None:
   """Decodes what a view shows.
 
   Args:
@@ -102,27 +127,32 @@ def show(pictures: list[bytes], height: int, width: int, view: View) -> np.ndarr
     height: their stored height, pixels.
     width: their stored width, pixels.
     view: what is shown; its frames are not looked at.
-
-  Returns:
-    uint8 [T, view.side, view.side, 3].
+    out: uint8 [T, view.side, view.side, 3] to write into.
 
   Raises:
     PictureError: one is damaged; `frame` of the error is its place in `pictures`.
   """
   side = view.side
-  # All frames go into one tall image: turning each into an array takes as long as decoding it.
-  strip = Image.new("RGB", (side, side * len(pictures)))
+  # Some frames under each other at a time: turning each small one into an array would take as long
+  # as decoding it, and Pillow hands over so many bytes in one piece.
+  several = max(1, _PIECE // (3 * side * side))
+  strip = _scratch("strip", (side, side * several))
+  into = _scratch("picture", _reduced(height, width, view.ratio))
   whole = (view.height, view.width) == (side, side)
   box = (view.left, view.top, view.left + side, view.top + side)
   for number, picture in enumerate(pictures):
     try:
-      image = decode(picture, height, width, view.ratio)
+      image = decode(picture, height, width, view.ratio, into)
     except PictureError as error:
       error.frame = number
       raise
     if view.resized:
       image = resize(image, view.height, view.width)
-    strip.paste(image if whole else image.crop(box), (0, number * side))
-  if view.flip:
-    strip = strip.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-  return np.asarray(strip).reshape(len(pictures), side, side, 3)
+    if not whole:
+      image = image.crop(box)
+    if view.flip:
+      image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    place = number % several
+    strip.paste(image, (0, place * side))
+    if place == several - 1 or number == len(pictures) - 1:
+      out[number - place : number + 1] = np.asarray(strip).reshape(-1, side, side, 3)[: place + 1]

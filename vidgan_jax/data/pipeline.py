@@ -173,7 +173,7 @@ class Batches:
     def compute(place):
       ordinal, index = examples[place]
       generator = augmentation_generator(self.seed, ordinal)
-      clips[place], labels[place] = source.example(index, generator)
+      labels[place] = source.fill(clips[place], index, generator)
 
     for _ in (self._pool.map if self._pool else map)(compute, range(len(examples))):
       pass  # map hands on the first exception in order

@@ -405,7 +405,12 @@ class Prepared(Source):
     return DamagedClip(f"{self._folders[folder].where(row)}: frame {frame} is damaged: {error}")
 
   def example(self, index: int, generator: np.random.Generator) -> tuple[np.ndarray, int]:
-    """See `Source.example`; see the class for what becomes of damaged clips.
+    """See `Source.example` and `fill`."""
+    clip = np.empty((self.frames, self.resolution, self.resolution, 3), np.uint8)
+    return clip, self.fill(clip, index, generator)
+
+  def fill(self, clip: np.ndarray, index: int, generator: np.random.Generator) -> int:
+    """See `Source.fill`; see the class for what becomes of damaged clips.
 
     Raises:
       UserError: the clip is damaged and may not be skipped, or a file cannot be read.
@@ -413,7 +418,8 @@ class Prepared(Source):
     for _ in range(_REPLACEMENTS):
       try:
         fetched = self.fetch(index, generator)
-        return self._show(fetched), fetched.label
+        self._show(fetched, clip)
+        return fetched.label
       except DamagedClip as error:
         if not self._skip:
           raise UserError(
@@ -425,8 +431,8 @@ class Prepared(Source):
         index = int(generator.integers(self.num_examples))
     raise UserError(f"{self._what}: {_REPLACEMENTS} clips in a row are damaged")
 
-  def _show(self, fetched: Fetched) -> np.ndarray:
+  def _show(self, fetched: Fetched, clip: np.ndarray) -> None:
     try:
-      return pictures.show(fetched.pictures, fetched.height, fetched.width, fetched.view)
+      pictures.show(fetched.pictures, fetched.height, fetched.width, fetched.view, clip)
     except pictures.PictureError as error:
       raise self._damaged(fetched, error.frame, error) from error

@@ -6,6 +6,7 @@ cheap; tensorflow's threads decode, cut and batch.
 
 import functools
 import os
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -18,7 +19,7 @@ from vidgan_jax.runtime.errors import UserError
 
 
 @functools.cache
-def _tensorflow():
+def import_tensorflow():
   """Imports tensorflow, which must not take a GPU's memory from jax."""
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # it greets at length
   try:
@@ -51,22 +52,24 @@ class TensorFlowBatches(Batches):
   """
 
   def __init__(self, source, *arguments, report: Callable[[str], None] = print, **options):
-    self._tf = _tensorflow()
+    self._tf = import_tensorflow()
     super().__init__(source, *arguments, **options)
     self._report = report
-    self._stream, self._next = None, None
+    self._streams, self._next = [], None  # one stream, or none
+    # Before Python ends: a stream that lives longer waits for Python, and Python for it.
+    weakref.finalize(self, self._streams.clear)
 
   def __call__(self, iteration: int) -> dict[str, np.ndarray]:
     """See `Batches`; the arrays are read-only."""
-    if self._stream is None or iteration != self._next:
+    if not self._streams or iteration != self._next:
       if iteration < 0:
         raise ValueError(f"iteration {iteration} is negative")
-      self._stream = self._dataset(iteration).as_numpy_iterator()
+      self._streams[:] = [self._dataset(iteration).as_numpy_iterator()]
     self._next = iteration + 1
     try:
-      clips, labels = next(self._stream)
+      clips, labels = next(self._streams[0])
     except self._tf.errors.OpError as error:
-      self._stream = None
+      self._streams.clear()
       batch = super().__call__(iteration)
       reason = (error.message or type(error).__name__).splitlines()[0]
       self._report(f"WARNING: iteration {iteration} was read without tensorflow: {reason}")
@@ -139,7 +142,7 @@ def shower(sizes, resolution: int, frames: int):
     A function of string [T] and int32 [_FIELDS] (`plan_fields`) to uint8 [T, H, W, 3], equal to
     `pictures.show`.
   """
-  tf = _tensorflow()
+  tf = import_tensorflow()
   views = [Resize(resolution, not png)(View(range(0), h, w)) for h, w, png in sizes]
   ratios = sorted({view.ratio for view in views})
   resizes = any(view.resized for view in views)
