@@ -86,13 +86,12 @@ def _record_offsets(path: str) -> tuple[list[int], str | None]:
     for offset in records.record_offsets(path):
       offsets.append(offset)
   except UserError as error:
-    return offsets, str(error)
+    return offsets, str(error).removeprefix(f"{path}, ")
   return offsets, None
 
 
 def _bair_frames(path: str, number: int, offset: int) -> Iterator[ArrayFrame]:
-  where = f"{path}, record {number}"
-  features = records.parse_example(_read_payload(path, number, offset), where)
+  features = records.parse_example(_read_payload(path, number, offset), "this record")
   index = 0
   while f"{index}/image_main/encoded" in features:
     values = features[f"{index}/image_main/encoded"]
@@ -104,9 +103,12 @@ def _bair_frames(path: str, number: int, offset: int) -> Iterator[ArrayFrame]:
 
 
 def _read_payload(path: str, number: int, offset: int) -> bytes:
+  """Reads a record; raises VideoError where it is damaged."""
   try:
     with open(path, "rb") as file:
       return records.read_record(file, offset, number)
+  except UserError as error:
+    raise VideoError(path, str(error).removeprefix(f"{path}, record {number}: ")) from error
   except OSError as error:
     raise VideoError(path, f"not readable ({error.strerror})") from error
 
@@ -133,9 +135,10 @@ def list_tfds(request: Request) -> Listing:
       for number, offset in enumerate(offsets):
         where = f"{name}, record {number}"
         try:
-          value = _tfds_label(label, _read_payload(path, number, offset), where) if label else 0
+          value = _tfds_label(label, _read_payload(path, number, offset)) if label else 0
         except UserError as error:
-          unusable[split].append(Unusable(where, str(error)))
+          reason = error.reason if isinstance(error, VideoError) else str(error)
+          unusable[split].append(Unusable(where, reason))
           continue
         name_of_clip = f"{split}/{len(splits[split]) + len(unusable[split]):06d}"
         frames = functools.partial(_tfds_frames, features, video, path, number, offset)
@@ -177,9 +180,9 @@ def _find_features(features, tensorflow_datasets, directory: str) -> tuple[str, 
   return video, label
 
 
-def _tfds_label(label: str, payload: bytes, where: str) -> int:
+def _tfds_label(label: str, payload: bytes) -> int:
   """The label in a record; -1, which no class has, where there is none."""
-  values = records.parse_example(payload, where).get(label, [])
+  values = records.parse_example(payload, "this record").get(label, [])
   return values[0] if len(values) == 1 and isinstance(values[0], int) else -1
 
 
