@@ -215,6 +215,16 @@ def test_a_partial_ucf_folder_works_and_says_what_is_missing(tmp_path, write_cli
   assert any("2, such as Archery/v_Archery_g03_c01.avi: listed, but not" in line for line in lines)
 
 
+def test_a_split_that_is_missing_as_a_whole_is_told(tmp_path, write_clip, prepare):
+  ucf_folder(tmp_path / "data", ["A/a.mp4 1"], ["A/b.mp4"], ["A"])
+  write_clip(tmp_path / "data" / "A" / "a.mp4")
+  _, prepared, lines = prepare("ucf101", tmp_path / "data")
+  assert list(prepared.splits) == ["train"] and prepared.skipped == 1
+  assert "test: no clips" in lines and "  1, such as A/b.mp4: listed, but not there" in lines
+  with pytest.raises(UserError, match=r"split 'test' is empty \(1 unusable, such as A/b.mp4"):
+    prepare("ucf101", tmp_path / "data", "other", splits=("test",))
+
+
 def test_lists_that_are_missing_are_asked_for(tmp_path):
   touch(tmp_path / "Archery" / "v_Archery_g01_c01.avi")
   with pytest.raises(UserError, match=r"has no folder ucfTrainTestlist.*--lists"):

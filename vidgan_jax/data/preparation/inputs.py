@@ -109,7 +109,11 @@ def checked(listing: Listing, request: Request) -> Listing:
     ]
     for split, clips in splits.items()
   }
-  unusable = {split: listing.unusable.get(split, []) + refused[split] for split in splits}
+  # What is missing of a split without any clips is told too.
+  unusable = {
+    split: listing.unusable.get(split, []) + refused.get(split, [])
+    for split in request.splits or listing.splits
+  }
   return dataclasses.replace(listing, splits=splits, unusable=unusable)
 
 

@@ -46,6 +46,9 @@ def report_lines(
       f"clip), {len(part.shards)} files, {_bytes(size)}, {_sizes(clips[split])}"
     )
     lines += _reasons(split, skipped[split])
+  for split in skipped:
+    if split not in prepared.splits and skipped[split]:
+      lines += [f"{split}: no clips", *_reasons(split, skipped[split])]
   if aside:
     lines.append(f"left aside: {aside} files that are no clips by their names")
   return lines
