@@ -39,7 +39,7 @@ _NAME = flags.DEFINE_string("name", None, "Name of the set; default the source's
 _SPLITS = flags.DEFINE_list("split", None, "Splits, by commas; default all that are there.")
 _SPLIT_NUMBER = flags.DEFINE_integer("split_number", 1, "Which of UCF-101's lists.", lower_bound=1)
 _LISTS = flags.DEFINE_list(
-  "lists", None, "UCF-101: folder of the lists. Kinetics: csv files. Default: looked for in --input."
+  "lists", None, "UCF-101: folder of its lists. Kinetics: csv files. Default: those in --input."
 )
 _CLASSES = flags.DEFINE_string(
   "classes", None, "File with a class name per line, in label order; default those found, sorted."
