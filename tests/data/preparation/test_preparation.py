@@ -148,18 +148,22 @@ def test_the_report_and_the_sheet_show_what_is_there(videos, prepare):
     assert np.asarray(sheet).std() > 30
 
 
-KILLED = """
-import os, sys
+# Prepares in a child that it kills after some seconds, and says how the child ended.
+KILLER = """
+import os, signal, sys, time
 from vidgan_jax.data.preparation import run
 from vidgan_jax.data.preparation.settings import Request
 
 for line in sys.stdin:
+  data, output, seconds = line.split()
   child = os.fork()
   if not child:
-    request = Request("folder", *line.split(), resolution=16, clips_per_shard=2, workers=2)
+    request = Request("folder", data, output, resolution=16, clips_per_shard=2, workers=2)
     run.prepare(request, report=lambda line: None)
     os._exit(0)
-  print(child, flush=True)
+  if float(seconds):
+    time.sleep(float(seconds))
+    os.kill(child, signal.SIGKILL)  # it is there, alive or not, until it is waited for
   print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
@@ -169,53 +173,46 @@ def test_killed_ten_times_and_resumed_it_comes_to_the_same_bytes(tmp_path, write
   for number in range(40):
     write_clip(data / f"{number % 2}" / f"{number}.mp4", 8, 64, 96, seed=number)
   with subprocess.Popen(
-    [sys.executable, "-c", KILLED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    [sys.executable, "-c", KILLER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
   ) as process:
 
-    def begin(output):
-      process.stdin.write(f"{data} {tmp_path / output}\n")
+    def code(output, seconds=0.0):
+      process.stdin.write(f"{data} {tmp_path / output} {seconds}\n")
       process.stdin.flush()
       return int(process.stdout.readline())
 
-    def ended():
-      return int(process.stdout.readline())
-
     started = time.monotonic()
-    begin("whole")
-    assert ended() == 0
+    assert code("whole") == 0
     seconds = time.monotonic() - started
-    generator = np.random.default_rng(int(time.time()))
-    kills, times = 0, {}
-    while kills < 10:
-      child = begin("killed")
-      time.sleep(generator.uniform(0, seconds / 5))
-      os.kill(child, signal.SIGKILL)
-      if ended() == 0:
-        break  # it was done before
-      kills += 1
-      there = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("killed/*tfrecord*")}
-      described = {path.stem for path in tmp_path.glob("killed/.preparing/*.npz")}
-      times.update((name, there[name]) for name in there if f"train-{name[22:27]}" in described)
-    begin("killed")
-    assert ended() == 0
+    generator = np.random.default_rng(int(started))
+    codes, finished = [], {}
+    while len(codes) < 10 and 0 not in codes:
+      codes.append(code("killed", generator.uniform(0, seconds / 5)))
+      shards_there = {path.name: path for path in tmp_path.glob("killed/*tfrecord*")}
+      for description in tmp_path.glob("killed/.preparing/train-*.npz"):
+        name = index.shard_name("folder", "train", int(description.stem[-5:]), 20)
+        finished.setdefault(name, shards_there[name].stat().st_mtime_ns)
+    if 0 not in codes:
+      assert code("killed") == 0
     process.stdin.close()
-  print(f"killed {kills} times, {len(times)} of 20 files finished before the last")
-  assert kills >= 3, "the test's machine is too fast for its clips"
+  print(f"ended with {codes}, {len(finished)} of 20 files were finished before the last")
+  assert codes.count(-signal.SIGKILL) >= 3, "the clips are too few for this machine"
   assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
-  for name, changed in times.items():  # what was finished was not done again
+  for name, changed in finished.items():  # what was finished was not done again
     assert (tmp_path / "killed" / name).stat().st_mtime_ns == changed
 
 
+@pytest.mark.parametrize("last", [4, 9])
 def test_a_stop_while_files_are_moved_into_place_is_made_good(
-  videos, prepare, contents, monkeypatch
+  videos, prepare, contents, monkeypatch, last, tmp_path
 ):
   whole = contents(prepare("folder", videos, "whole", clips_per_shard=4)[0])
   replace, moved = os.replace, []
 
   def stop(source, target):
-    if "staging" in str(source) and not str(source).endswith(".tmp") and ".tmp" not in str(source):
-      moved.append(target)
-      if len(moved) == 4:
+    if "staging" in str(source) and "staging" not in str(target):
+      moved.append(os.path.basename(target))
+      if len(moved) == last:
         raise KeyboardInterrupt
     replace(source, target)
 
@@ -223,10 +220,11 @@ def test_a_stop_while_files_are_moved_into_place_is_made_good(
   with pytest.raises(KeyboardInterrupt):
     prepare("folder", videos, clips_per_shard=4)
   monkeypatch.undo()
-  decoded = []
-  monkeypatch.setattr(shards, "encode_clip", lambda *a, **k: decoded.append(a))
+  assert last < 9 or moved[-1] == "prepared.json"  # what makes it a finished set
+  assert not (tmp_path / "out" / "prepared.json").exists()
+  monkeypatch.setattr(shards, "encode_clip", lambda *a, **k: pytest.fail("was done already"))
   directory, _, lines = prepare("folder", videos, clips_per_shard=4)
-  assert contents(directory) == whole and not decoded
+  assert contents(directory) == whole
   assert any("3 of 3 files are finished" in line for line in lines)
 
 

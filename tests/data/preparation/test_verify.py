@@ -113,6 +113,7 @@ JPEG = pictures.encode(np.zeros((8, 8, 3), np.uint8), 95)
   [
     (lambda f: f.update(label=[7]), "label 7 is outside the range 0..1"),
     (lambda f: f.update(label=[-1]), "label -1 is outside the range 0..1"),
+    (lambda f: f.update(label=[1 - f["label"][0]]), "label "),  # the index says the other
     (lambda f: f.update(label=[b"x"]), "feature 'label' holds no int"),
     (lambda f: f.update(label=[1, 1]), "feature 'label' holds 2 values instead of one"),
     (lambda f: f.pop("label"), "has the features frame_rate, id, video instead of frame_rate, id,"),
