@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -99,6 +100,22 @@ def test_stored_pictures_are_those_of_the_video(videos, prepare, read_clips):
   for offset, length in frames.tolist():
     assert content[offset : offset + 8] == b"\x89PNG\r\n\x1a\n"
     assert content[offset + length - 8 : offset + length - 4] == b"IEND"
+
+
+@pytest.mark.parametrize("kind", ["yuv420p10le", "gray", "yuv444p12le"])
+def test_other_depths_and_gray_become_eight_bits_of_colour(tmp_path, prepare, read_clips, kind):
+  (tmp_path / "data").mkdir()
+  path = tmp_path / "data" / "deep.mkv"
+  ramp = np.linspace(0, 255, 64).astype(np.uint8)[None, :, None].repeat(32, 0).repeat(3, 2)
+  with av.open(str(path), "w") as container:
+    stream = container.add_stream("ffv1", rate=10)
+    stream.height, stream.width, stream.pix_fmt = 32, 64, kind
+    for _ in range(3):
+      container.mux(stream.encode(av.VideoFrame.from_ndarray(ramp, format="rgb24")))
+    container.mux(stream.encode())
+  directory, _, _ = prepare("folder", tmp_path / "data", quality=None)
+  ((frames, _, _),) = read_clips(directory).values()
+  assert frames.shape == (3, 32, 64, 3) and np.abs(frames[1].astype(int) - ramp).max() <= 4
 
 
 def test_stride_and_frame_rate_thin_out_frames(videos, prepare, read_clips):

@@ -102,6 +102,44 @@ def test_what_it_prepared_can_be_prepared(tfds, videos, prepare, read_clips):
     assert bodies(read_clips(second, split), (12, 8)) == expected
 
 
+@pytest.mark.parametrize("file_format", ["tfrecord", "array_record"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_set_that_it_wrote_itself_is_prepared(
+  tfds, prepare, read_clips, tmp_path, file_format, channels
+):
+  generator = np.random.default_rng(0)
+  clips = generator.integers(256, size=(4, 3, 8, 10, channels), dtype=np.uint8)
+  image = tfds.features.Image(shape=(8, 10, channels), encoding_format="png")
+  builder = tfds.dataset_builders.AdhocBuilder(
+    name="small",
+    version="1.0.0",
+    features=tfds.features.FeaturesDict(
+      {
+        "name": tfds.features.Text(),
+        "action": tfds.features.ClassLabel(names=["run", "sit"]),
+        "frames": tfds.features.Sequence(image),
+      }
+    ),
+    split_datasets={
+      "train": [(i, {"name": f"{i}", "action": i % 2, "frames": clips[i]}) for i in range(3)],
+      "test": [(3, {"name": "secret", "action": -1, "frames": clips[3]})],
+    },
+    data_dir=tmp_path / "data",
+    file_format=file_format,
+  )
+  builder.download_and_prepare()
+  directory, prepared, _ = prepare("tfds", builder.data_dir, quality=None, splits=("train",))
+  found = [(label, frames.tobytes()) for frames, label, _ in read_clips(directory).values()]
+  wanted = [
+    (i % 2, np.repeat(clips[i], 4 - channels if channels == 1 else 1, -1)) for i in range(3)
+  ]
+  assert sorted(found) == sorted((label, frames.tobytes()) for label, frames in wanted)
+  assert prepared.classes == ("run", "sit")
+  # Secret labels are no labels.
+  with pytest.raises(Exception, match=r"split 'test' is empty: .* label -1 is outside the range"):
+    prepare("tfds", builder.data_dir, "test", splits=("test",))
+
+
 def test_sets_of_other_features_are_refused(tfds, prepare, tmp_path):
   from vidgan_jax.runtime.errors import UserError
 
