@@ -47,7 +47,7 @@ _CLASSES = flags.DEFINE_string(
 _CLASS_LEVEL = flags.DEFINE_integer(
   "class_level",
   1,
-  "folder, frames: which folder on a clip's path is its class, 1 the topmost; 0: no classes.",
+  "folder, frames: which folder on a clip's path is its class, 1 the topmost. 0: no classes.",
   lower_bound=0,
 )
 _RESOLUTION = flags.DEFINE_integer(

@@ -260,6 +260,7 @@ def test_a_finished_set_is_left_as_it_is(videos, prepare, contents):
     ({"resolution": 8}, "resolution is 16 there and 8 here"),
     ({"quality": None}, "encoding is 'jpeg' there and 'png' here"),
     ({"limit": 3}, "limit is None there and 3 here"),
+    ({"name": "other"}, "name is 'folder' there and 'other' here"),
     ({"class_level": 0}, "class_level is 1 there and 0 here"),
   ],
 )

@@ -270,6 +270,8 @@ def test_kinetics_lists_decide_splits_and_classes(tmp_path, header):
   assert [one.path for one in listing.unusable["train"]] == ["gone0000000_000001_000011.mp4"]
   assert listing.aside == 1
   assert list(listed("kinetics", data, splits=("val",)).splits) == ["val"]
+  listing = listed("kinetics", data, class_level=0)
+  assert listing.classes == () and set(by_id(listing, "val").values()) == {0}
 
 
 def test_kinetics_without_lists_has_its_folders(tmp_path):

@@ -68,6 +68,12 @@ def test_files_that_are_gone_cut_or_swapped_are_found(prepared, tmp_path):
   found = faults(prepared)
   assert f"{second.name}, record 3: is not in the index" in found
   assert any("the id 'c" in line and "is that of 2 clips" in line for line in found)
+  info = (prepared / "dataset_info.json").read_text()
+  (prepared / "dataset_info.json").write_text(info.replace('"4"', '"3"'))
+  line = "dataset_info.json: counts other clips of split 'train' than the index"
+  assert line in faults(prepared)
+  (prepared / "dataset_info.json").write_text(info.replace("splits", "parts"))
+  assert "dataset_info.json: malformed (KeyError: 'splits')" in faults(prepared)
   (prepared / "features.json").unlink()
   assert "features.json: not readable (No such file or directory)" in faults(prepared)
 

@@ -122,6 +122,7 @@ def list_tfds(request: Request) -> Listing:
   builder, tensorflow_datasets = _open_builder(request.input)
   features = builder.info.features
   video, label = _find_features(features, tensorflow_datasets, request.input)
+  label = label if request.class_level else None
   kind = builder.info.file_format.value
   if kind not in _TFDS_FILES:
     known = ", ".join(_TFDS_FILES)

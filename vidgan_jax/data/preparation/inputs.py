@@ -102,6 +102,12 @@ def checked(listing: Listing, request: Request) -> Listing:
   for split in splits:
     if not index.NAME.fullmatch(split):
       raise UserError(f"the split '{split}' must be small letters, digits and underscores")
+  if not request.class_level:
+    listing = dataclasses.replace(listing, classes=())
+    splits = {
+      split: [dataclasses.replace(clip, label=0) for clip in clips]
+      for split, clips in splits.items()
+    }
   splits, refused = _sound(splits, len(listing.classes))
   splits = {
     split: sorted(clips, key=lambda clip: hashlib.sha256(clip.id.encode()).digest())[

@@ -61,7 +61,7 @@ def list_kinetics(request: Request) -> Listing:
     path = on_disk.get(row.stem) or on_disk.get(short)
     if path is None:
       unusable[row.split].append(Unusable(f"{row.stem}.mp4", "listed, but not there"))
-    elif classes and not row.label:
+    elif classes and request.class_level and not row.label:
       unusable[row.split].append(Unusable(path, "has no label in its list"))
       used.add(path)
     else:

@@ -14,7 +14,7 @@ from vidgan_jax.runtime.video_files import (
   short_side_size,
 )
 
-_MAX_SIDE = 2**16 - 1
+_MAX_SIDE = 65500  # libjpeg's limit
 # A frame that comes by up to this part of a period too early counts as on time: containers round
 # times, Matroska to milliseconds.
 _EARLY = 0.25
@@ -175,7 +175,7 @@ def encode(image: np.ndarray, quality: int | None) -> bytes:
     quality: of the JPEG, 1..100 (colour at half resolution, as usual); None writes a PNG, lossless.
 
   Raises:
-    ValueError: a side has more than 65535 pixels.
+    ValueError: a side has more than 65500 pixels.
   """
   if max(image.shape) > _MAX_SIDE:
     raise ValueError(f"{image.shape[1]}x{image.shape[0]} pixels, at most {_MAX_SIDE} a side")

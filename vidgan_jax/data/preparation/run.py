@@ -69,7 +69,8 @@ def prepare(request: Request, report: Callable[[str], None] = print) -> index.Pr
   settings = {**request.settings(), "splits": list(listing.splits), "inputs": listing.digest()}
   if workspace.is_finished(request.output):
     prepared = index.read_prepared(request.output)
-    workspace.check_settings(request.output, prepared.settings, settings)
+    there = {"name": prepared.name, **prepared.settings}
+    workspace.check_settings(request.output, there, {"name": request.set_name, **settings})
     workspace.remove(request.output)
     report(f"{request.output}: is prepared already, nothing to do")
     return prepared

@@ -15,7 +15,6 @@ from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import printable
 
 _FEATURES = {"frame_rate", "id", "label", "video"}
-_FILES = ("dataset_info.json", "features.json")
 
 
 @dataclasses.dataclass
@@ -52,15 +51,22 @@ def verify(directory: str, report: Callable[[str], None] = print) -> None:
 
 def _faults(directory: str, prepared: index.Prepared) -> Iterator[str]:
   """Yields the faults of a set."""
-  for name in _FILES:
-    try:
-      index.read_json(os.path.join(directory, name))
-    except UserError as error:
-      yield str(error)
+  shard_lengths = {}
+  try:
+    index.read_json(os.path.join(directory, "features.json"))
+    info = index.read_json(os.path.join(directory, "dataset_info.json"))
+    shard_lengths = {part["name"]: list(map(int, part["shardLengths"])) for part in info["splits"]}
+  except UserError as error:
+    yield str(error)
+  except (KeyError, TypeError, ValueError) as error:
+    yield f"{directory}/dataset_info.json: malformed ({type(error).__name__}: {error})"
   times = collections.Counter()
   for split, part in prepared.splits.items():
     try:
       clips, frames = index.read_index(directory, prepared, split)
+      lengths = np.bincount(clips["shard"], minlength=len(part.shards)).tolist()
+      if shard_lengths and lengths != shard_lengths.get(split):
+        yield f"{directory}/dataset_info.json: counts other clips of split '{split}' than the index"
     except UserError as error:
       yield str(error)
       clips = frames = None
