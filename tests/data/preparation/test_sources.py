@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -390,3 +391,9 @@ def test_damaged_records_of_bair_are_skipped_by_number(tmp_path, prepare):
     "record 4: damaged, or no TFRecord file",
   ):
     assert words in told
+
+
+def test_without_tensorflow_its_sets_are_refused_with_what_to_install(tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, "tensorflow", None)
+  with pytest.raises(UserError, match=r"pip install -r requirements-data\.txt"):
+    listed("tfds", tmp_path)
