@@ -36,10 +36,10 @@ _VERIFY = flags.DEFINE_bool(
   "verify", False, "Look at the set in --output again: checksums, pictures, labels, index."
 )
 _NAME = flags.DEFINE_string("name", None, "Name of the set; default the source's.")
-_SPLITS = flags.DEFINE_list("split", [], "Splits, by commas; default all that are there.")
+_SPLITS = flags.DEFINE_list("split", None, "Splits, by commas; default all that are there.")
 _SPLIT_NUMBER = flags.DEFINE_integer("split_number", 1, "Which of UCF-101's lists.", lower_bound=1)
 _LISTS = flags.DEFINE_list(
-  "lists", [], "UCF-101: folder of the lists. Kinetics: csv files. Default: looked for in --input."
+  "lists", None, "UCF-101: folder of its lists. Kinetics: csv files. Default: those in --input."
 )
 _CLASSES = flags.DEFINE_string(
   "classes", None, "File with a class name per line, in label order; default those found, sorted."
@@ -47,7 +47,7 @@ _CLASSES = flags.DEFINE_string(
 _CLASS_LEVEL = flags.DEFINE_integer(
   "class_level",
   1,
-  "folder, frames: which folder on a clip's path is its class, 1 the topmost; 0: no classes.",
+  "folder, frames: which folder on a clip's path is its class, 1 the topmost. 0: no classes.",
   lower_bound=0,
 )
 _RESOLUTION = flags.DEFINE_integer(
@@ -98,9 +98,9 @@ def main(argv):
       input=_INPUT.value,
       output=_OUTPUT.value,
       name=_NAME.value,
-      splits=tuple(_SPLITS.value),
+      splits=tuple(_SPLITS.value or ()),
       split_number=_SPLIT_NUMBER.value,
-      lists=tuple(_LISTS.value),
+      lists=tuple(_LISTS.value or ()),
       classes=_CLASSES.value,
       class_level=_CLASS_LEVEL.value,
       resolution=_RESOLUTION.value,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from PIL import Image
 
 from vidgan_jax.runtime.errors import UserError
@@ -66,6 +66,7 @@ class DecodedFrame:
   frame_rate: float
   _frame: av.VideoFrame
   _pixel_aspect: fractions.Fraction | None
+  _converter: VideoReformatter
 
   def picture(self, resize: Resize | None = None) -> np.ndarray:
     """Returns the picture as it is meant to be seen.
@@ -82,7 +83,10 @@ class DecodedFrame:
       VideoError: the frame cannot be converted.
     """
     try:
-      image = self._frame.reformat(format="rgb24", interpolation=_EXACT_COLORS).to_ndarray()
+      converted = self._converter.reformat(
+        self._frame, format="rgb24", interpolation=_EXACT_COLORS, threads=1
+      )
+      image = converted.to_ndarray()
     except (av.error.FFmpegError, OSError, ValueError) as error:
       raise VideoError(self.path, f"not readable as a video ({_reason(error)})") from error
     height, width = image.shape[:2]
@@ -201,6 +205,7 @@ def _decode(container, stream, path: str) -> Iterator[DecodedFrame]:
   stream.codec_context.thread_count = 1  # callers decode many files at once
   rate = float(stream.average_rate or stream.guessed_rate or 25)
   frames, shape, seen = 0, None, _Seen()
+  converter = VideoReformatter()  # keeps its tables from frame to frame
   # All streams are read, for the file's end is where the last of them ends.
   for packet in container.demux():
     is_video = packet.stream.index == stream.index
@@ -219,7 +224,9 @@ def _decode(container, stream, path: str) -> Iterator[DecodedFrame]:
       shape = shape or (frame.height, frame.width, frame.rotation)
       if (frame.height, frame.width, frame.rotation) != shape:
         raise VideoError(path, f"changes its size at frame {frames}")
-      yield DecodedFrame(path, frames, frame.time, rate, frame, stream.sample_aspect_ratio)
+      yield DecodedFrame(
+        path, frames, frame.time, rate, frame, stream.sample_aspect_ratio, converter
+      )
       frames += 1
   if not frames:
     raise VideoError(path, "holds no frames")

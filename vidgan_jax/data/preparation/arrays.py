@@ -86,13 +86,12 @@ def _record_offsets(path: str) -> tuple[list[int], str | None]:
     for offset in records.record_offsets(path):
       offsets.append(offset)
   except UserError as error:
-    return offsets, str(error)
+    return offsets, str(error).removeprefix(f"{path}, ")
   return offsets, None
 
 
 def _bair_frames(path: str, number: int, offset: int) -> Iterator[ArrayFrame]:
-  where = f"{path}, record {number}"
-  features = records.parse_example(_read_payload(path, number, offset), where)
+  features = records.parse_example(_read_payload(path, number, offset), "this record")
   index = 0
   while f"{index}/image_main/encoded" in features:
     values = features[f"{index}/image_main/encoded"]
@@ -104,15 +103,18 @@ def _bair_frames(path: str, number: int, offset: int) -> Iterator[ArrayFrame]:
 
 
 def _read_payload(path: str, number: int, offset: int) -> bytes:
+  """Reads a record; raises VideoError where it is damaged."""
   try:
     with open(path, "rb") as file:
       return records.read_record(file, offset, number)
+  except UserError as error:
+    raise VideoError(path, str(error).removeprefix(f"{path}, record {number}: ")) from error
   except OSError as error:
     raise VideoError(path, f"not readable ({error.strerror})") from error
 
 
 def list_tfds(request: Request) -> Listing:
-  """A folder that TensorFlow Datasets prepared (TFRecord files), read by its own description.
+  """A folder that TensorFlow Datasets prepared, read by its own description.
 
   The first feature that is a video, or a sequence of images, is the clip; the first class label is
   its label.
@@ -120,30 +122,65 @@ def list_tfds(request: Request) -> Listing:
   builder, tensorflow_datasets = _open_builder(request.input)
   features = builder.info.features
   video, label = _find_features(features, tensorflow_datasets, request.input)
-  if builder.info.file_format.value != "tfrecord":
-    raise UserError(
-      f"{request.input}: holds {builder.info.file_format.value} files; only tfrecord can be read"
-    )
+  label = label if request.class_level else None
+  kind = builder.info.file_format.value
+  if kind not in _TFDS_FILES:
+    known = ", ".join(_TFDS_FILES)
+    raise UserError(f"{request.input}: holds {kind} files; {known} can be read")
+  places_of, payload_at = _TFDS_FILES[kind]
   splits, unusable = {}, {}
   for split, info in builder.info.splits.items():
     splits[split], unusable[split] = [], []
     for path in map(os.fspath, info.filepaths):
       name = os.path.relpath(path, request.input)
-      offsets, fault = _record_offsets(path)
-      for number, offset in enumerate(offsets):
+      places, fault = places_of(path)
+      for number, place in enumerate(places):
         where = f"{name}, record {number}"
+        payload = functools.partial(payload_at, path, number, place)
         try:
-          value = _tfds_label(label, _read_payload(path, number, offset), where) if label else 0
+          value = _tfds_label(label, payload()) if label else 0
         except UserError as error:
-          unusable[split].append(Unusable(where, str(error)))
+          reason = error.reason if isinstance(error, VideoError) else str(error)
+          unusable[split].append(Unusable(where, reason))
           continue
         name_of_clip = f"{split}/{len(splits[split]) + len(unusable[split]):06d}"
-        frames = functools.partial(_tfds_frames, features, video, path, number, offset)
-        splits[split].append(Input(name_of_clip, value, where, str(offset), frames))
+        frames = functools.partial(_tfds_frames, features, video, path, payload)
+        splits[split].append(Input(name_of_clip, value, where, str(place), frames))
       if fault:
         unusable[split].append(Unusable(name, fault))
   classes = tuple(features[label].names) if label else ()
   return Listing(classes, splits, unusable)
+
+
+def _array_record_places(path: str) -> tuple[list[int], str | None]:
+  """As `_record_offsets`, of an ArrayRecord file: the numbers of its records."""
+  from array_record.python import array_record_module  # TensorFlow Datasets needs it too
+
+  try:
+    return list(range(array_record_module.ArrayRecordReader(path).num_records())), None
+  except Exception as error:  # of the library's own kinds
+    return [], f"is no ArrayRecord file that can be read ({_first_line(error)})"
+
+
+def _array_record_payload(path: str, number: int, place: int) -> bytes:
+  del number
+  from array_record.python import array_record_module
+
+  try:
+    return array_record_module.ArrayRecordReader(path).read([place])[0]
+  except Exception as error:
+    raise VideoError(path, f"not readable ({_first_line(error)})") from error
+
+
+_TFDS_FILES = {
+  "tfrecord": (_record_offsets, _read_payload),
+  "array_record": (_array_record_places, _array_record_payload),
+}
+
+
+def _first_line(error: Exception) -> str:
+  """The first line of what an error says, or its kind."""
+  return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _open_builder(directory: str):
@@ -157,8 +194,8 @@ def _open_builder(directory: str):
   tensorflow.config.set_visible_devices([], "GPU")
   try:
     return tensorflow_datasets.builder_from_directory(directory), tensorflow_datasets
-  except Exception as error:  # whatever it raises, its reason is the first line
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+  except Exception as error:  # it raises what its files make Python raise
+    reason = _first_line(error)
     raise UserError(f"{directory}: TensorFlow Datasets cannot open it ({reason})") from error
 
 
@@ -177,19 +214,21 @@ def _find_features(features, tensorflow_datasets, directory: str) -> tuple[str, 
   return video, label
 
 
-def _tfds_label(label: str, payload: bytes, where: str) -> int:
+def _tfds_label(label: str, payload: bytes) -> int:
   """The label in a record; -1, which no class has, where there is none."""
-  values = records.parse_example(payload, where).get(label, [])
+  values = records.parse_example(payload, "this record").get(label, [])
   return values[0] if len(values) == 1 and isinstance(values[0], int) else -1
 
 
-def _tfds_frames(features, video: str, path: str, number: int, offset: int) -> Iterator[ArrayFrame]:
-  payload = _read_payload(path, number, offset)
+def _tfds_frames(features, video: str, path: str, payload) -> Iterator[ArrayFrame]:
   try:
-    clip = features.deserialize_example(payload)[video].numpy()
+    clip = features.deserialize_example(payload())[video].numpy()
+  except VideoError:
+    raise
   except Exception as error:  # tensorflow's own, of many kinds
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    raise VideoError(path, f"TensorFlow Datasets cannot decode it ({reason})") from error
+    raise VideoError(
+      path, f"TensorFlow Datasets cannot decode it ({_first_line(error)})"
+    ) from error
   if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[-1] not in (1, 3):
     raise VideoError(path, f"is {clip.dtype} {list(clip.shape)}, not uint8 [T, H, W, 1 or 3]")
   for index, image in enumerate(clip):

@@ -102,14 +102,24 @@ def checked(listing: Listing, request: Request) -> Listing:
   for split in splits:
     if not index.NAME.fullmatch(split):
       raise UserError(f"the split '{split}' must be small letters, digits and underscores")
-  splits, repeated = _unique(splits)
+  if not request.class_level:
+    listing = dataclasses.replace(listing, classes=())
+    splits = {
+      split: [dataclasses.replace(clip, label=0) for clip in clips]
+      for split, clips in splits.items()
+    }
+  splits, refused = _sound(splits, len(listing.classes))
   splits = {
     split: sorted(clips, key=lambda clip: hashlib.sha256(clip.id.encode()).digest())[
       : request.limit
     ]
     for split, clips in splits.items()
   }
-  unusable = {split: listing.unusable.get(split, []) + repeated[split] for split in splits}
+  # What is missing of a split without any clips is told too.
+  unusable = {
+    split: listing.unusable.get(split, []) + refused.get(split, [])
+    for split in request.splits or listing.splits
+  }
   return dataclasses.replace(listing, splits=splits, unusable=unusable)
 
 
@@ -119,21 +129,24 @@ def _example(unusable: list[Unusable]) -> str:
   return f" ({len(unusable)} unusable, such as {unusable[0].path}: {unusable[0].reason})"
 
 
-def _unique(splits: dict[str, list[Input]]):
-  """Adds the ending where names differ in it alone; sets aside what is listed twice."""
+def _sound(splits: dict[str, list[Input]], num_classes: int):
+  """Adds the ending where names differ in it alone; refuses what is there twice or has no class."""
   times = collections.Counter(clip.id for clips in splits.values() for clip in clips)
-  seen, kept, repeated = set(), {}, {}
+  seen, kept, refused = set(), {}, {}
   for split, clips in splits.items():
-    kept[split], repeated[split] = [], []
+    kept[split], refused[split] = [], []
     for clip in clips:
       if times[clip.id] > 1:
         clip = dataclasses.replace(clip, id=clip.id + os.path.splitext(clip.path)[1])
-      if clip.id in seen:
-        repeated[split].append(Unusable(clip.path, "listed more than once"))
+      if num_classes and not 0 <= clip.label < num_classes:
+        reason = f"label {clip.label} is outside the range 0..{num_classes - 1}"
+        refused[split].append(Unusable(clip.path, reason))
+      elif clip.id in seen:
+        refused[split].append(Unusable(clip.path, "listed more than once"))
       else:
         seen.add(clip.id)
         kept[split].append(clip)
-  return kept, repeated
+  return kept, refused
 
 
 def identifier(*parts: str) -> str:

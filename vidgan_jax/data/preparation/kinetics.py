@@ -4,6 +4,7 @@ The lists have the columns label, youtube_id, time_start, time_end, split, and i
 is_cc. Files are named <youtube_id>_<start %06d>_<end %06d>.mp4, or by the youtube_id alone.
 """
 
+import collections
 import csv
 import dataclasses
 import os
@@ -52,9 +53,7 @@ def list_kinetics(request: Request) -> Listing:
   on_disk, aside = _videos_on_disk(request.input)
   splits = {row.split: [] for row in rows}
   unusable = {split: [] for split in splits}
-  times = {}
-  for row in rows:
-    times[row.youtube_id] = times.get(row.youtube_id, 0) + 1
+  times = collections.Counter(row.youtube_id for row in rows)
   used = set()
   for row in rows:
     # A name without times is that of one clip only.
@@ -62,7 +61,7 @@ def list_kinetics(request: Request) -> Listing:
     path = on_disk.get(row.stem) or on_disk.get(short)
     if path is None:
       unusable[row.split].append(Unusable(f"{row.stem}.mp4", "listed, but not there"))
-    elif classes and not row.label:
+    elif classes and request.class_level and not row.label:
       unusable[row.split].append(Unusable(path, "has no label in its list"))
       used.add(path)
     else:
@@ -77,8 +76,9 @@ def _class_names(request: Request, rows: list[_Row]) -> tuple[str, ...]:
   if not request.classes:
     return tuple(sorted({row.label for row in rows if row.label}))
   names = inputs.read_class_names(request.classes)
+  known = {"", *names}
   for row in rows:
-    if row.label and row.label not in names:
+    if row.label not in known:
       raise UserError(f"{row.where}: '{row.label}' is none of the {len(names)} classes")
   return names
 

@@ -14,7 +14,7 @@ from vidgan_jax.runtime.video_files import (
   short_side_size,
 )
 
-_MAX_SIDE = 2**16 - 1
+_MAX_SIDE = 65500  # libjpeg's limit
 # A frame that comes by up to this part of a period too early counts as on time: containers round
 # times, Matroska to milliseconds.
 _EARLY = 0.25
@@ -146,19 +146,22 @@ def resize_area(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   if size == image.shape[:2]:
     return image
   area = image.shape[0] * image.shape[1]
-  sums = _area_sums(_area_sums(image.astype(np.int64), size[0]).swapaxes(0, 1), size[1])
-  return ((sums.swapaxes(0, 1) + area // 2) // area).astype(np.uint8)
+  sums = _area_sums(image, size[0], 0, np.int32)
+  sums = _area_sums(sums, size[1], 1, np.int64)
+  return ((sums + area // 2) // area).astype(np.uint8)
 
 
-def _area_sums(image: np.ndarray, size: int) -> np.ndarray:
-  """Sums over `size` equal stretches of the first axis; a whole row of n counts `size` times."""
-  rows = image.shape[0]
-  edges = np.arange(size + 1) * rows  # in parts of which a row has `size`
-  whole, part = edges // size, edges % size
-  sums = np.zeros((rows + 1, *image.shape[1:]), np.int64)
-  np.cumsum(image, axis=0, out=sums[1:])
-  begun = image[np.minimum(whole, rows - 1)] * part[:, None, None]
-  return np.diff(sums[whole] * size + begun, axis=0)
+def _area_sums(image: np.ndarray, size: int, axis: int, dtype: type) -> np.ndarray:
+  """Sums over `size` equal stretches of an axis of length n, of which each row counts n parts."""
+  rows = image.shape[axis]
+  begins = np.arange(size) * rows  # in parts of which a row has `size`
+  shape = (-1, *(1 for _ in image.shape[axis + 1 :]))
+  sums = 0
+  for row in begins // size + np.arange(-(-rows // size) + 1)[:, None]:
+    overlap = np.minimum((row + 1) * size, begins + rows) - np.maximum(row * size, begins)
+    weights = np.maximum(overlap, 0).astype(dtype).reshape(shape)
+    sums = sums + np.take(image, np.minimum(row, rows - 1), axis) * weights
+  return sums
 
 
 RESIZES = {"bilinear": resize_bilinear, "area": resize_area}
@@ -172,7 +175,7 @@ def encode(image: np.ndarray, quality: int | None) -> bytes:
     quality: of the JPEG, 1..100 (colour at half resolution, as usual); None writes a PNG, lossless.
 
   Raises:
-    ValueError: a side has more than 65535 pixels.
+    ValueError: a side has more than 65500 pixels.
   """
   if max(image.shape) > _MAX_SIDE:
     raise ValueError(f"{image.shape[1]}x{image.shape[0]} pixels, at most {_MAX_SIDE} a side")

@@ -46,6 +46,9 @@ def report_lines(
       f"clip), {len(part.shards)} files, {_bytes(size)}, {_sizes(clips[split])}"
     )
     lines += _reasons(split, skipped[split])
+  for split in skipped:
+    if split not in prepared.splits and skipped[split]:
+      lines += [f"{split}: no clips", *_reasons(split, skipped[split])]
   if aside:
     lines.append(f"left aside: {aside} files that are no clips by their names")
   return lines
@@ -56,8 +59,9 @@ def histogram_lines(prepared: index.Prepared, clips: dict[str, np.ndarray]) -> l
   lines = []
   for split, rows in clips.items():
     counts = np.bincount(rows["label"], minlength=len(prepared.classes))
-    width = max(map(len, prepared.classes), default=0)
-    for label, name in enumerate(prepared.classes):
+    names = [printable(name) for name in prepared.classes]
+    width = max(map(len, names), default=0)
+    for label, name in enumerate(names):
       bar = "#" * int(np.ceil(counts[label] * _BAR / counts.max()))
       lines.append(f"{split} {label:4d} {name:{width}s} {counts[label]:6d} {bar}".rstrip())
   return lines

@@ -69,7 +69,8 @@ def prepare(request: Request, report: Callable[[str], None] = print) -> index.Pr
   settings = {**request.settings(), "splits": list(listing.splits), "inputs": listing.digest()}
   if workspace.is_finished(request.output):
     prepared = index.read_prepared(request.output)
-    workspace.check_settings(request.output, prepared.settings, settings)
+    there = {"name": prepared.name, **prepared.settings}
+    workspace.check_settings(request.output, there, {"name": request.set_name, **settings})
     workspace.remove(request.output)
     report(f"{request.output}: is prepared already, nothing to do")
     return prepared
@@ -141,10 +142,12 @@ def _finish(request, listing, settings, versions, written, folder, report) -> in
   """Writes all but the shards, moves it into place, and tells what is there."""
   staging = os.path.join(folder, "staging")
   shutil.rmtree(staging, ignore_errors=True)
-  skipped, indices, parts = {}, {}, {}
+  indices, parts = {}, {}
+  skipped = {
+    split: [(one.path, one.reason) for one in ones] for split, ones in listing.unusable.items()
+  }
   for split, ones in written.items():
-    unusable = [(one.path, one.reason) for one in listing.unusable[split]]
-    skipped[split] = unusable + sorted(pair for one in ones for pair in one.skipped)
+    skipped[split] += sorted(pair for one in ones for pair in one.skipped)
     clips, frames = shards.join(ones)
     if not len(clips):
       path, reason = skipped[split][0]

@@ -21,7 +21,8 @@ class Request:
     split_number: which of UCF-101's lists.
     lists: UCF-101's folder of lists, or Kinetics' csv files; empty looks in the input.
     classes: file that names a class per line, in label order; None takes those that are found.
-    class_level: which folder on a clip's path is its class, 1 for the topmost; 0 is no classes.
+    class_level: which folder on a clip's path is its class, 1 for the topmost; 0 drops the classes
+      of any source.
     resolution, resize, crop: see `pictures.Geometry`.
     stride, frame_rate: see `pictures.Selection`.
     quality: of the JPEGs, 1..100; None writes PNG.

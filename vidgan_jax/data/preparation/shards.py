@@ -26,6 +26,8 @@ from vidgan_jax.data.preparation.settings import Request
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.video_files import VideoError
 
+_MAX_CLIP_BYTES = 2**30  # of encoded pictures: two clips per worker are in memory
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -100,8 +102,8 @@ def encode_clip(item: Input, request: Request, labelled: bool) -> EncodedClip | 
       size = image.shape[:2]
       video.append(pictures.encode(image, request.quality))
       total += len(video[-1])
-      if total > records.MAX_RECORD_BYTES // 2:
-        return f"takes more than {records.MAX_RECORD_BYTES // 2} bytes"
+      if total > _MAX_CLIP_BYTES:
+        return f"takes more than {_MAX_CLIP_BYTES} bytes"
   except VideoError as error:
     return error.reason
   except (UserError, ValueError) as error:
@@ -160,7 +162,7 @@ class Writer:
         try:
           yield from self._write_shard(plan, path, encoded)
         except OSError as error:
-          raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+          raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
 
   def _in_order(self, inputs: Iterable[Input]) -> Iterator[EncodedClip | str]:
     """Encodes inputs, several at once, and yields the results in the inputs' order."""

@@ -15,7 +15,6 @@ from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import printable
 
 _FEATURES = {"frame_rate", "id", "label", "video"}
-_FILES = ("dataset_info.json", "features.json")
 
 
 @dataclasses.dataclass
@@ -52,15 +51,22 @@ def verify(directory: str, report: Callable[[str], None] = print) -> None:
 
 def _faults(directory: str, prepared: index.Prepared) -> Iterator[str]:
   """Yields the faults of a set."""
-  for name in _FILES:
-    try:
-      index.read_json(os.path.join(directory, name))
-    except UserError as error:
-      yield str(error)
+  shard_lengths = {}
+  try:
+    index.read_json(os.path.join(directory, "features.json"))
+    info = index.read_json(os.path.join(directory, "dataset_info.json"))
+    shard_lengths = {part["name"]: list(map(int, part["shardLengths"])) for part in info["splits"]}
+  except UserError as error:
+    yield str(error)
+  except (KeyError, TypeError, ValueError) as error:
+    yield f"{directory}/dataset_info.json: malformed ({type(error).__name__}: {error})"
   times = collections.Counter()
   for split, part in prepared.splits.items():
     try:
       clips, frames = index.read_index(directory, prepared, split)
+      lengths = np.bincount(clips["shard"], minlength=len(part.shards)).tolist()
+      if shard_lengths and lengths != shard_lengths.get(split):
+        yield f"{directory}/dataset_info.json: counts other clips of split '{split}' than the index"
     except UserError as error:
       yield str(error)
       clips = frames = None
@@ -87,34 +93,45 @@ def _look_at(directory, prepared, shard: index.Shard, number: int, clips, frames
   """Looks at one shard; without an index its records are compared with nothing else."""
   path = os.path.join(directory, shard.file)
   findings = _Findings([], [])
+  if not os.path.isfile(path):
+    findings.faults.append(f"{path}: is not there")
+    return findings
+  rows = None if clips is None else clips[clips["shard"] == number]
+  seen = 0
   try:
-    size = os.path.getsize(path) if os.path.isfile(path) else None
-    if size != shard.bytes:
-      there = "is not there" if size is None else f"has {size} bytes instead of {shard.bytes}"
-      findings.faults.append(f"{path}: {there}")
+    if os.path.getsize(path) != shard.bytes:
+      size = os.path.getsize(path)
+      findings.faults.append(f"{path}: has {size} bytes instead of {shard.bytes}")
     elif index.file_sha256(path) != shard.sha256:
       findings.faults.append(f"{path}: is not the file that was written (its checksum differs)")
-    rows = None if clips is None else clips[clips["shard"] == number]
-    seen = 0
-    for offset, payload in records.read_records(path) if size is not None else ():
-      where = f"{path}, record {seen}"
+    for offset in records.record_offsets(path):
       row = rows[seen] if rows is not None and seen < len(rows) else None
       if rows is not None and (row is None or row["record"] != offset):
-        findings.faults.append(f"{where}: is not in the index")
+        findings.faults.append(f"{path}, record {seen}: is not in the index")
         row = None
       of_clip = frames[int(row["first"]) :][: int(row["frames"])] if row is not None else None
-      features = records.parse_example(payload, where)
-      findings.faults += [
-        f"{where}: {fault}"
-        for fault in _record_faults(features, payload, offset, row, of_clip, prepared)
-      ]
-      findings.ids += [name for name in features.get("id", []) if isinstance(name, bytes)]
+      _look_at_record(path, offset, seen, row, of_clip, prepared, findings)
       seen += 1
-    if rows is not None and seen < len(rows) and size is not None:
-      findings.faults.append(f"{path}: holds {seen} clips, {len(rows)} are in the index")
+  except UserError as error:  # nothing behind such a place can be found
+    findings.faults.append(str(error))
+  if rows is not None and seen < len(rows):
+    findings.faults.append(f"{path}: holds {seen} clips, {len(rows)} are in the index")
+  return findings
+
+
+def _look_at_record(path, offset, number, row, frames, prepared, findings: _Findings) -> None:
+  """Adds to the findings what one record has to tell."""
+  where = f"{path}, record {number}"
+  try:
+    with open(path, "rb") as file:
+      payload = records.read_record(file, offset, number)
+    features = records.parse_example(payload, where)
   except UserError as error:
     findings.faults.append(str(error))
-  return findings
+    return
+  found = _record_faults(features, payload, offset, row, frames, prepared)
+  findings.faults += [f"{where}: {fault}" for fault in found]
+  findings.ids += [name for name in features.get("id", []) if isinstance(name, bytes)]
 
 
 def _record_faults(features, payload, offset, row, frames, prepared) -> Iterator[str]:

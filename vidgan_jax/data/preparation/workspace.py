@@ -13,7 +13,8 @@ _FOLDER = ".preparing"
 _SETTINGS = "settings.json"
 _MEANINGS = {
   "inputs": "the inputs are not those it was begun with (files came, went or changed, or other "
-  "classes)"
+  "classes)",
+  "versions": "the libraries it was begun with had other versions",
 }
 
 
