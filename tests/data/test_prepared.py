@@ -8,8 +8,11 @@ import pytest
 
 from vidgan_jax.data import index, prepared
 from vidgan_jax.data.pipeline import Batches, Prefetcher, augmentation_generator
+from vidgan_jax.data.preparation import run
+from vidgan_jax.data.preparation.settings import Request
 from vidgan_jax.data.prepared import Prepared
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.video_files import read_video, write_mp4
 
 NAMES = tuple(f"class{i}" for i in range(10))
 
@@ -189,6 +192,21 @@ def test_an_identity_tells_other_data_apart(ramps, tmp_path, write_prepared, ram
   }
   assert len(identities) == 5
   assert source_of(ramps).identity() == source_of(ramps, stride=1, horizontal_flip=True).identity()
+
+
+def test_what_prepare_makes_is_read(tmp_path, textured):
+  for name in ("b", "a"):
+    write_mp4(tmp_path / "videos" / name / "1.mp4", textured(8, 48, 64, seed=ord(name)), 10)
+  output = str(tmp_path / "set")
+  request = Request("folder", str(tmp_path / "videos"), output, resolution=32, quality=None)
+  run.prepare(request, report=lambda line: None)
+  source = source_of(output, stride=1, resolution=32, crop="center", num_classes=2)
+  assert source.class_names == ("a", "b")
+  for index_, name in enumerate(source.class_names):
+    clip, label = source.example(index_, augmentation_generator(0, 0))
+    start = source.fetch(index_, augmentation_generator(0, 0)).view.frames.start
+    video, _ = read_video(tmp_path / "videos" / name / "1.mp4", short_side=32)
+    assert label == index_ and (clip == video[start : start + 3, :, 5:37]).all()
 
 
 def test_a_missing_set_is_told_with_the_command_that_makes_it(tmp_path):

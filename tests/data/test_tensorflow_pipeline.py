@@ -172,6 +172,19 @@ def test_without_tensorflow_one_line_says_what_to_install(monkeypatch, tmp_path,
     tensorflow_pipeline.import_tensorflow.cache_clear()
 
 
+def test_a_process_that_leaves_in_the_middle_ends(tf, folder):
+  """A stream that lived longer than Python would wait for it for ever."""
+  program = (
+    "import sys; from vidgan_jax.data.prepared import Prepared\n"
+    "from vidgan_jax.data.tensorflow_pipeline import TensorFlowBatches\n"
+    "source = Prepared([sys.argv[1]], frames=3, resolution=16, num_classes=0)\n"
+    "batches = TensorFlowBatches(source, 512, 1, 0, workers=1)\n"
+    "stream = (batches(iteration) for iteration in range(9))\n"
+    "next(stream)"
+  )
+  subprocess.run([sys.executable, "-c", program, str(folder)], check=True, timeout=120)
+
+
 def test_nothing_else_imports_tensorflow():
   program = (
     "import sys; import vidgan_jax.train, vidgan_jax.training.loop, vidgan_jax.data.prepared; "
