@@ -2,11 +2,12 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 
-from vidgan_jax.data import index, prepared
+from vidgan_jax.data import index, prepared, prepared_folder
 from vidgan_jax.data.pipeline import Batches, Prefetcher, augmentation_generator
 from vidgan_jax.data.preparation import run
 from vidgan_jax.data.preparation.settings import Request
@@ -83,9 +84,9 @@ def test_windows_reach_every_frame_and_no_further(ramps):
 def test_only_the_bytes_of_the_frames_used_are_read(ramps, monkeypatch):
   """Those of a window with a stride one by one, of one without at once."""
   ranges = []
-  read = prepared._Shard.read
+  read = prepared_folder._Shard.read
   monkeypatch.setattr(
-    prepared._Shard, "read", lambda self, *where: ranges.append(where) or read(self, *where)
+    prepared_folder._Shard, "read", lambda self, *where: ranges.append(where) or read(self, *where)
   )
   source = source_of(ramps)
   del ranges[:]
@@ -191,6 +192,11 @@ def test_an_identity_tells_other_data_apart(ramps, tmp_path, write_prepared, ram
     source_of(write_prepared(tmp_path, [ramp(9, 10, 10)] * 10, range(10), NAMES)).identity(),
   }
   assert len(identities) == 5
+  other = shutil.copytree(ramps, tmp_path / "other")
+  content = (other / index.FILE_NAME).read_text()
+  shard = index.read_prepared(other).splits["train"].shards[1]
+  (other / index.FILE_NAME).write_text(content.replace(shard.sha256, 64 * "0"))
+  assert source_of(other).identity() not in identities
   assert source_of(ramps).identity() == source_of(ramps, stride=1, horizontal_flip=True).identity()
 
 

@@ -137,14 +137,14 @@ def _prepared(config, frames, resolution, num_classes, split, report) -> sources
 
 
 def _video_folder(config, frames, resolution, num_classes, split, report) -> sources.Source:
-  from vidgan_jax.data import index, prepared
+  from vidgan_jax.data import index, prepared_folder
   from vidgan_jax.data.video_folder import VideoFolder
 
   if os.path.isfile(os.path.join(config.directory, index.FILE_NAME)):
     return _prepared(config, frames, resolution, num_classes, split, report)
   if not os.path.isdir(config.directory):
-    make = prepared.prepare_command(config.directory, resolution, config.prepare)
-    raise UserError(prepared.no_such_folder(config.directory, make))
+    make = prepared_folder.prepare_command(config.directory, resolution, config.prepare)
+    raise UserError(prepared_folder.no_such_folder(config.directory, make))
   return VideoFolder(
     config.directory,
     frames=frames,
