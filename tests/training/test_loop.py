@@ -301,4 +301,5 @@ def test_log_holds_the_first_iteration_and_speed(uninterrupted):
   records = read_log(workdir / "log.jsonl")
   assert [r["step"] for r in records] == list(range(1, 25))
   assert records[-1]["time/videos_per_second"] > 0
+  assert all(0 <= r["time/input_seconds"] < r["time/step_seconds"] for r in records)
   assert states.class_names(workdir)[0] == "disk_horizontal"

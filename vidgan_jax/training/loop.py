@@ -111,6 +111,7 @@ class _Clock:
     self.total = seconds
     self._since = None
     self._interval = 0.0
+    self._waited = 0.0
     self._iterations = 0
 
   def start(self):
@@ -123,16 +124,18 @@ class _Clock:
       self._interval += passed
       self._since = None
 
-  def iteration(self):
+  def iteration(self, waited: float):
+    """Counts an iteration that waited so many seconds for its batch."""
+    self._waited += waited
     self._iterations += 1
 
-  def rate(self) -> float:
-    """Seconds per iteration since the last call."""
+  def rate(self) -> tuple[float, float]:
+    """Seconds per iteration since the last call, and those of them spent waiting for the batch."""
     self.stop()
     self.start()
-    seconds = self._interval / max(1, self._iterations)
-    self._interval, self._iterations = 0.0, 0
-    return seconds
+    rates = (self._interval / max(1, self._iterations), self._waited / max(1, self._iterations))
+    self._interval, self._waited, self._iterations = 0.0, 0.0, 0
+    return rates
 
 
 class Trainer:
@@ -293,10 +296,12 @@ class Trainer:
         if leave or step == end:
           break
         clock.start()
+        asked = time.perf_counter()
         _, batch = next(stream)
+        waited = time.perf_counter() - asked
         with jax.transfer_guard("disallow"):  # all that the program needs is on the devices
           state, metrics = program(state, batch, self.frozen)
-        clock.iteration()
+        clock.iteration(waited)
         self._settle(clock, bar)
         self._pending = (step + 1, metrics)
         bar.update()
@@ -340,10 +345,11 @@ class Trainer:
     if finite == 1 and step != 1 and step % self.config.log_every:
       return
     values = {name: value.item() for name, value in jax.device_get(metrics).items()}
-    seconds = clock.rate()
+    seconds, waited = clock.rate()
     values |= self._once
     self._once = {}
     values["time/step_seconds"] = seconds
+    values["time/input_seconds"] = waited
     values["time/videos_per_second"] = self.config.batch_size / seconds
     values["time/training_seconds"] = clock.total
     if self._flops:
