@@ -144,6 +144,8 @@ def decode_video(path: str | os.PathLike) -> Iterator[DecodedFrame]:
       stream = container.streams.best("video")
       if stream is None:
         raise VideoError(path, "holds no video stream")
+      if stream.codec_context is None:
+        raise VideoError(path, "is of a kind that no decoder knows")
       yield from _decode(container, stream, path)
   except (av.error.FFmpegError, OSError, ValueError) as error:
     raise VideoError(path, f"not readable as a video ({_reason(error)})") from error

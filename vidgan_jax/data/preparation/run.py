@@ -16,13 +16,11 @@ from vidgan_jax.data.preparation import (
   arrays,
   inputs,
   kinetics,
+  reports,
   shards,
   tfds_files,
   trees,
   workspace,
-)
-from vidgan_jax.data.preparation import (
-  report as reports,
 )
 from vidgan_jax.data.preparation.settings import Request
 from vidgan_jax.runtime.errors import UserError
@@ -142,29 +140,18 @@ def _finish(request, listing, settings, versions, written, folder, report) -> in
   """Writes all but the shards, moves it into place, and tells what is there."""
   staging = os.path.join(folder, "staging")
   shutil.rmtree(staging, ignore_errors=True)
-  indices, parts = {}, {}
   skipped = {
     split: [(one.path, one.reason) for one in ones] for split, ones in listing.unusable.items()
   }
   for split, ones in written.items():
     skipped[split] += sorted(pair for one in ones for pair in one.skipped)
-    clips, frames = shards.join(ones)
-    if not len(clips):
-      path, reason = skipped[split][0]
-      raise UserError(
-        f"split '{split}' is empty: none of {len(skipped[split])} clips can be used, such as "
-        f"{printable(path)}: {reason}"
-      )
-    checksums = index.write_index(staging, split, clips, frames)
-    files = tuple(one.shard for one in ones)
-    indices[split] = clips, frames
-    parts[split] = index.Split(len(clips), len(frames), files, checksums)
+  splits, indices = _write_indices(staging, written, skipped)
   prepared = index.Prepared(
     name=request.set_name,
     classes=listing.classes,
     settings=settings,
     versions=versions,
-    splits=parts,
+    splits=splits,
     skipped=sum(map(len, skipped.values())),
   )
   tfds_files.write_tfds_files(
@@ -175,20 +162,32 @@ def _finish(request, listing, settings, versions, written, folder, report) -> in
     {split: [(len(one.clips), one.shard.bytes) for one in ones] for split, ones in written.items()},
     f"{prepared.name}, prepared by vidgan_jax {versions['vidgan_jax']}",
   )
-  clips = {split: pair[0] for split, pair in indices.items()}
-  lines = reports.report_lines(prepared, clips, skipped, listing.aside)
-  histogram = reports.histogram_lines(prepared, clips)
-  write = lambda name, lines: index.write_text(
-    os.path.join(staging, name), "".join(f"{line}\n" for line in lines)
-  )
-  write("report.txt", lines + histogram)
-  write("skipped.txt", reports.skipped_lines(skipped))
-  sheet = os.path.join(staging, "contact_sheet.png")
-  reports.write_contact_sheet(sheet, request.output, prepared, indices)
+  lines = reports.write_reports(staging, request.output, prepared, indices, skipped, listing.aside)
   index.write_prepared(staging, prepared)
   workspace.move_into_place(staging, request.output)
   workspace.remove(request.output)
-  for line in [*lines, *reports.shortened(histogram)]:
+  for line in lines:
     report(line)
   report(f"report.txt, skipped.txt and contact_sheet.png are in {request.output}")
   return prepared
+
+
+def _write_indices(staging: str, written: dict[str, list[shards.Written]], skipped):
+  """Writes the index of each split; returns index.Split and the index's two arrays by split.
+
+  Raises:
+    UserError: a split has no clips.
+  """
+  splits, indices = {}, {}
+  for split, ones in written.items():
+    clips, frames = indices[split] = shards.join(ones)
+    if not len(clips):
+      path, reason = skipped[split][0]
+      raise UserError(
+        f"split '{split}' is empty: none of {len(skipped[split])} clips can be used, such as "
+        f"{printable(path)}: {reason}"
+      )
+    checksums = index.write_index(staging, split, clips, frames)
+    files = tuple(one.shard for one in ones)
+    splits[split] = index.Split(len(clips), len(frames), files, checksums)
+  return splits, indices

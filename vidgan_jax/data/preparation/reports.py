@@ -20,20 +20,49 @@ _SHEET_FRAMES = 8
 _SHEET_SIDE = 128
 
 
-def report_lines(
+def write_reports(
+  staging: str,
+  directory: str,
   prepared: index.Prepared,
-  clips: dict[str, np.ndarray],
+  indices: dict[str, tuple[np.ndarray, np.ndarray]],
   skipped: dict[str, list[tuple[str, str]]],
   aside: int,
 ) -> list[str]:
-  """The lines of report.txt; the same set has the same report.
+  """Writes report.txt, skipped.txt and contact_sheet.png; the same set has the same files.
 
   Args:
+    staging: folder to write to.
+    directory: folder of the shards.
     prepared: what prepared.json says.
-    clips: index.CLIP [N] by split.
+    indices: index.CLIP [N] and index.FRAME [M] by split.
     skipped: (path, reason) of the inputs that could not be used, by split.
     aside: number of files that are no clips by their names.
+
+  Returns:
+    Lines for the user.
+
+  Raises:
+    UserError: a file cannot be written.
   """
+  clips = {split: pair[0] for split, pair in indices.items()}
+  lines = _summary(prepared, clips, skipped, aside)
+  histogram = _histogram(prepared, clips)
+  told = [
+    printable(f"{split}: {path}: {reason}")
+    for split, ones in skipped.items()
+    for path, reason in ones
+  ]
+  for name, content in (("report.txt", lines + histogram), ("skipped.txt", told)):
+    index.write_text(os.path.join(staging, name), "".join(f"{line}\n" for line in content))
+  _write_contact_sheet(os.path.join(staging, "contact_sheet.png"), directory, prepared, indices)
+  if len(histogram) > _SHOWN_CLASSES:
+    more = len(histogram) - _SHOWN_CLASSES
+    histogram = [*histogram[:_SHOWN_CLASSES], f"and {more} more in report.txt"]
+  return lines + histogram
+
+
+def _summary(prepared: index.Prepared, clips, skipped, aside: int) -> list[str]:
+  """Numbers of clips, frames and classes, and what was skipped."""
   frames = sum(part.frames for part in prepared.splits.values())
   total = sum(part.clips for part in prepared.splits.values())
   classes = f"{len(prepared.classes)} classes" if prepared.classes else "no classes"
@@ -54,7 +83,7 @@ def report_lines(
   return lines
 
 
-def histogram_lines(prepared: index.Prepared, clips: dict[str, np.ndarray]) -> list[str]:
+def _histogram(prepared: index.Prepared, clips: dict[str, np.ndarray]) -> list[str]:
   """Clips by class and split, a line each with a bar."""
   lines = []
   for split, rows in clips.items():
@@ -65,22 +94,6 @@ def histogram_lines(prepared: index.Prepared, clips: dict[str, np.ndarray]) -> l
       bar = "#" * int(np.ceil(counts[label] * _BAR / counts.max()))
       lines.append(f"{split} {label:4d} {name:{width}s} {counts[label]:6d} {bar}".rstrip())
   return lines
-
-
-def shortened(lines: list[str]) -> list[str]:
-  """The first lines of a histogram, for the terminal."""
-  if len(lines) <= _SHOWN_CLASSES:
-    return lines
-  return [*lines[:_SHOWN_CLASSES], f"and {len(lines) - _SHOWN_CLASSES} more in report.txt"]
-
-
-def skipped_lines(skipped: dict[str, list[tuple[str, str]]]) -> list[str]:
-  """The lines of skipped.txt: split, path and reason of every input that could not be used."""
-  return [
-    printable(f"{split}: {path}: {reason}")
-    for split, ones in skipped.items()
-    for path, reason in ones
-  ]
 
 
 def _reasons(split: str, skipped: list[tuple[str, str]]) -> list[str]:
@@ -109,29 +122,15 @@ def _bytes(size: int) -> str:
   return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
 
 
-def write_contact_sheet(
-  path: str,
-  directory: str,
-  prepared: index.Prepared,
-  indices: dict[str, tuple[np.ndarray, np.ndarray]],
-) -> None:
+def _write_contact_sheet(path: str, directory: str, prepared: index.Prepared, indices) -> None:
   """Writes a picture of random clips: a row per clip, its frames from the first to the last.
 
-  Each frame is the middle square of the stored one. The same set has the same sheet.
-
-  Args:
-    path: of the PNG file.
-    directory: the folder with the shards.
-    prepared: what prepared.json says.
-    indices: index.CLIP [N] and index.FRAME [M] by split.
-
-  Raises:
-    UserError: the file cannot be written.
+  Of each frame the middle square is shown.
   """
   every = [(split, row) for split, (clips, _) in indices.items() for row in range(len(clips))]
   chosen = np.random.default_rng(0).permutation(len(every))[:_SHEET_CLIPS]
   rows = [indices[every[place][0]][0][every[place][1]] for place in chosen]
-  side = min(_SHEET_SIDE, *(int(min(row["height"], row["width"])) for row in rows), _SHEET_SIDE)
+  side = min([_SHEET_SIDE, *(int(min(row["height"], row["width"])) for row in rows)])
   sheet = np.empty((len(rows), _SHEET_FRAMES, side, side, 3), np.uint8)
   for number, (place, row) in enumerate(zip(chosen, rows, strict=True)):
     split = every[place][0]
