@@ -83,6 +83,24 @@ def test_pixels_that_are_not_square_are_made_so_in_one_step():
   assert Geometry(24, crop=40)(image, (48, 64)).shape == (24, 24, 3)
 
 
+@pytest.mark.parametrize("resize", ["bilinear", "area"])
+def test_a_size_that_takes_too_much_memory_is_refused_before_resizing(monkeypatch, resize):
+  def resized(image, size):
+    raise AssertionError(f"resized to {size}")
+
+  monkeypatch.setattr(pictures, "resize_bilinear", resized)
+  monkeypatch.setitem(pictures.RESIZES, resize, resized)
+  for geometry, size in (
+    (Geometry(256, resize), (2, 1_000_000)),
+    (Geometry(9000, resize), (9, 9)),
+    (Geometry(None, resize), (9000, 9000)),
+    (Geometry(4, resize, crop=8), (8, 65501)),
+    (Geometry(4, resize, crop=8), (9000, 9000)),
+  ):
+    with pytest.raises(ValueError, match=r"would have .* at most 65500 a side"):
+      geometry(picture(2, 2), size)
+
+
 def select(selection, times, rate):
   frame = ArrayFrame("a.mp4", 0, picture(2, 2), frame_rate=rate)
   frames = [dataclasses.replace(frame, index=i, time=time) for i, time in enumerate(times)]

@@ -1,5 +1,8 @@
 """Prepared sets as a whole: what is in them, resuming, refusals."""
 
+import dataclasses
+import errno
+import fcntl
 import json
 import os
 import re
@@ -15,7 +18,7 @@ import pytest
 from PIL import Image
 
 from vidgan_jax.data import index
-from vidgan_jax.data.preparation import run, shards
+from vidgan_jax.data.preparation import inputs, run, shards
 from vidgan_jax.data.preparation.settings import Request
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.video_files import read_video
@@ -315,6 +318,45 @@ def test_one_process_at_a_time(videos, prepare, tmp_path):
     process.stdin.close()
 
 
+def test_a_set_that_another_process_finished_meanwhile_is_left_as_it_is(
+  videos, prepare, contents, monkeypatch
+):
+  flock, finished = fcntl.flock, []
+
+  def late(lock, operation):
+    if not finished:  # the other one opened, finished and removed the file that is opened here
+      finished.append(True)
+      directory, _, _ = prepare("folder", videos)
+      finished.append((directory, contents(directory)))
+    flock(lock, operation)
+
+  monkeypatch.setattr(fcntl, "flock", late)
+  monkeypatch.setattr(run, "_write_shards", write_once(run._write_shards))
+  directory, _, lines = prepare("folder", videos)
+  assert lines == [f"{directory}: is prepared already, nothing to do"]
+  assert finished[1:] == [(directory, contents(directory))]
+
+
+def write_once(write):
+  calls = []
+
+  def call(*arguments):
+    calls.append(arguments)
+    assert len(calls) == 1, "is written again"
+    return write(*arguments)
+
+  return call
+
+
+def test_a_folder_that_cannot_be_locked_is_told_as_such(videos, prepare, monkeypatch):
+  def flock(lock, operation):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+  monkeypatch.setattr(fcntl, "flock", flock)
+  with pytest.raises(UserError, match=r"out: cannot be locked \(No locks available\)"):
+    prepare("folder", videos)
+
+
 def test_a_set_without_usable_clips_is_refused_with_a_reason(tmp_path, prepare):
   (tmp_path / "data").mkdir()
   (tmp_path / "data" / "\x1b[2Jpage.mp4").write_text("<html>")
@@ -324,6 +366,27 @@ def test_a_set_without_usable_clips_is_refused_with_a_reason(tmp_path, prepare):
     prepare("folder", tmp_path / "data")
   assert str(e.value).isprintable()
   assert not (tmp_path / "out" / "prepared.json").exists()
+
+
+@pytest.mark.parametrize(
+  "kind", [OverflowError, ZeroDivisionError, IndexError, RuntimeError, OSError]
+)
+def test_one_odd_file_ends_no_job(videos, prepare, monkeypatch, kind):
+  listed = run.SOURCES["folder"]
+
+  def frames():
+    raise kind("too odd\nand more")
+
+  def with_odd(request):
+    listing = listed(request)
+    odd = inputs.Input("odd", 0, "odd.mp4", "0", frames)
+    return dataclasses.replace(listing, splits={"train": [*listing.splits["train"], odd]})
+
+  monkeypatch.setitem(run.SOURCES, "folder", with_odd)
+  directory, prepared, _ = prepare("folder", videos)
+  assert prepared.splits["train"].clips == 10 and prepared.skipped == 2
+  line = f"train: odd.mp4: cannot be read ({kind.__name__}: too odd)\n"
+  assert line in (directory / "skipped.txt").read_text()
 
 
 def test_a_full_disk_is_told_and_nothing_is_lost(videos, prepare, tmp_path, contents):

@@ -15,6 +15,7 @@ from vidgan_jax.runtime.video_files import (
 )
 
 _MAX_SIDE = 65500  # libjpeg's limit
+_MAX_PIXELS = 2**26
 # A frame that comes by up to this part of a period too early counts as on time: containers round
 # times, Matroska to milliseconds.
 _EARLY = 0.25
@@ -123,18 +124,29 @@ class Geometry:
       size: (height, width) at which its pixels are square.
 
     Raises:
-      ValueError: the picture is smaller than the crop.
+      ValueError: the picture is smaller than the crop, or would have more than 65500 pixels
+        a side or 2**26 in all.
     """
     if self.crop is not None:
       if min(size) < self.crop:
         raise ValueError(f"{size[1]}x{size[0]} pixels, smaller than the crop of {self.crop}")
+      _check_size(size)
       image = resize_bilinear(image, size)
       top, left = ((side - self.crop) // 2 for side in size)
       image = image[top : top + self.crop, left : left + self.crop]
       size = (self.crop, self.crop)
     if self.resolution is not None:
       size = short_side_size(size, self.resolution)
+    _check_size(size)
     return RESIZES[self.resize](image, size)
+
+
+def _check_size(size: tuple[int, int]) -> None:
+  """Raises ValueError where a picture of this size would take too much memory."""
+  if max(size) > _MAX_SIDE or size[0] * size[1] > _MAX_PIXELS:
+    raise ValueError(
+      f"would have {size[1]}x{size[0]} pixels, at most {_MAX_SIDE} a side and {_MAX_PIXELS} in all"
+    )
 
 
 def resize_area(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -65,18 +65,19 @@ def prepare(request: Request, report: Callable[[str], None] = print) -> index.Pr
   except OSError as error:
     raise UserError(f"{error.filename}: not readable ({error.strerror})") from error
   settings = {**request.settings(), "splits": list(listing.splits), "inputs": listing.digest()}
-  if workspace.is_finished(request.output):
-    prepared = index.read_prepared(request.output)
-    there = {"name": prepared.name, **prepared.settings}
-    workspace.check_settings(request.output, there, {"name": request.set_name, **settings})
-    workspace.remove(request.output)
-    report(f"{request.output}: is prepared already, nothing to do")
-    return prepared
-  versions = _versions()
-  identity = {"name": request.set_name, **settings, "versions": versions}
-  with workspace.opened(request.output, identity) as folder:
-    written = _write_shards(request, listing, folder, report)
-    return _finish(request, listing, settings, versions, written, folder, report)
+  if not workspace.is_finished(request.output):
+    versions = _versions()
+    identity = {"name": request.set_name, **settings, "versions": versions}
+    with workspace.opened(request.output, identity) as folder:
+      if not workspace.is_finished(request.output):
+        written = _write_shards(request, listing, folder, report)
+        return _finish(request, listing, settings, versions, written, folder, report)
+  prepared = index.read_prepared(request.output)
+  there = {"name": prepared.name, **prepared.settings}
+  workspace.check_settings(request.output, there, {"name": request.set_name, **settings})
+  workspace.remove_left_over(request.output)
+  report(f"{request.output}: is prepared already, nothing to do")
+  return prepared
 
 
 def _versions() -> dict[str, str]:

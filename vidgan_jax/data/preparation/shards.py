@@ -110,6 +110,8 @@ def encode_clip(item: Input, request: Request, labelled: bool) -> EncodedClip | 
     return str(error)
   except MemoryError:
     return "needs more memory than there is"
+  except Exception as error:  # one odd file ends no job
+    return f"cannot be read ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
   if not video:
     return "holds no frames"
   features = {"frame_rate": [rate], "id": [item.id.encode()], "video": video}

@@ -5,6 +5,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
+from typing import TextIO
 
 from vidgan_jax.data import index
 from vidgan_jax.runtime.errors import UserError
@@ -55,27 +56,49 @@ def opened(output: str, settings: dict) -> Iterator[str]:
     output: the set's folder; made if need be.
     settings: all that decides its bytes; a set that was begun otherwise is refused.
 
+  Another process may have finished the set before this one had the lock: the caller asks
+  `is_finished` again.
+
   Raises:
     UserError: the folder is another's, is in use, or cannot be written.
   """
   check_output(output)
-  folder = os.path.join(output, _FOLDER)
-  try:
-    os.makedirs(folder, exist_ok=True)
-    lock = open(os.path.join(folder, "lock"), "w")
-  except OSError as error:
-    raise UserError(f"{output}: cannot be written ({error.strerror})") from error
-  with lock:
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go of when the process ends
-    except OSError as error:
-      raise UserError(f"{output}: another process is preparing it") from error
+  with _lock(output):
+    folder = os.path.join(output, _FOLDER)
     path = os.path.join(folder, _SETTINGS)
     if os.path.isfile(path):
       check_settings(output, index.read_json(path), settings)
-    else:
+    elif not is_finished(output):
       index.write_json(path, settings)
     yield folder
+
+
+def _lock(output: str) -> TextIO:
+  """Makes the folder of unfinished work and opens its lock file, locked until it is closed.
+
+  Raises:
+    UserError: it is in use, or cannot be made or locked.
+  """
+  path = os.path.join(output, _FOLDER, "lock")
+  while True:
+    try:
+      os.makedirs(os.path.dirname(path), exist_ok=True)
+      lock = open(path, "w")
+    except OSError as error:
+      raise UserError(f"{output}: cannot be written ({error.strerror})") from error
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go of when the process ends
+      if os.fstat(lock.fileno()).st_ino == os.stat(path).st_ino:
+        return lock
+    except FileNotFoundError:
+      pass
+    except BlockingIOError as error:
+      lock.close()
+      raise UserError(f"{output}: another process is preparing it") from error
+    except OSError as error:
+      lock.close()
+      raise UserError(f"{output}: cannot be locked ({error.strerror})") from error
+    lock.close()  # who had it has removed it, and the next may hold another
 
 
 def move_into_place(staging: str, output: str) -> None:
@@ -97,6 +120,13 @@ def move_into_place(staging: str, output: str) -> None:
     raise UserError(f"{output}: cannot be written ({error.strerror})") from error
 
 
+def remove_left_over(output: str) -> None:
+  """Removes what a process left that was stopped behind its last file, unless one is at work."""
+  if os.path.isdir(os.path.join(output, _FOLDER)):
+    with contextlib.suppress(UserError), _lock(output):
+      remove(output)
+
+
 def remove(output: str) -> None:
-  """Removes what was needed while the set was made."""
+  """Removes what was needed while the set was made; for the process that has it `opened`."""
   shutil.rmtree(os.path.join(output, _FOLDER), ignore_errors=True)
