@@ -47,6 +47,7 @@ def test_an_empty_split_comes_back(tmp_path):
   [
     ((2, 0, 2, 3, 1, 64, 64, 0.0), "row 1: its shard is not there"),
     ((1, 90, 2, 3, 1, 64, 64, 0.0), "row 1: its record lies outside its shard"),
+    ((1, 2**64 - 12, 2, 3, 1, 64, 64, 0.0), "row 1: its record lies outside its shard"),
     ((1, 0, 2, 0, 1, 64, 64, 0.0), "row 1: it has no frames"),
     ((1, 0, 1, 3, 1, 64, 64, 0.0), "row 1: its frames are not those behind the clip before"),
     ((1, 0, 2, 3, 2, 64, 64, 0.0), "row 1: its label is outside the classes"),
@@ -61,9 +62,10 @@ def test_rows_that_point_nowhere_are_refused(tmp_path, row, words):
 
 
 def test_frames_outside_their_shard_are_refused(tmp_path):
-  prepared = build(tmp_path, frames=[*FRAMES[:4], (96, 5)])
-  with pytest.raises(UserError, match="row 1: its frames lie outside its shard"):
-    index.read_index(tmp_path, prepared, "train")
+  for offset, length in ((96, 5), (2**64 - 5, 5), (0, 101)):
+    prepared = build(tmp_path, frames=[*FRAMES[:4], (offset, length)])
+    with pytest.raises(UserError, match="row 1: its frames lie outside its shard"):
+      index.read_index(tmp_path, prepared, "train")
 
 
 def test_another_index_is_refused(tmp_path):
@@ -106,6 +108,8 @@ def test_nothing_is_unpickled(tmp_path):
       "shard 0 of split 'train' has an unexpected name",
     ),
     (lambda c: c["splits"].update(train=[]), "malformed"),
+    (lambda c: c["splits"].clear(), "names no splits"),
+    (lambda c: c["splits"]["train"]["shards"][0].update(bytes=-1), "an impossible size"),
   ],
 )
 def test_malformed_descriptions_are_refused_in_one_line(tmp_path, change, words):

@@ -145,6 +145,8 @@ def read_prepared(directory: str | os.PathLike) -> Prepared:
       _checked_name(split): _parse_split(name, split, part)
       for split, part in content["splits"].items()
     }
+    if not splits:
+      raise ValueError("names no splits")
     return Prepared(
       name=name,
       classes=tuple(map(_text, content["classes"])),
@@ -162,6 +164,8 @@ def _parse_split(name: str, split: str, part: dict) -> Split:
     Shard(_text(shard["file"]), int(shard["bytes"]), _text(shard["sha256"]))
     for shard in part["shards"]
   )
+  if any(not 0 <= shard.bytes < 2**63 for shard in shards):
+    raise ValueError(f"a shard of split '{split}' has an impossible size")
   # Other names could lead out of the folder.
   for number, shard in enumerate(shards):
     if shard.file != shard_name(name, split, number, len(shards)):
@@ -271,7 +275,9 @@ def _check_rows(path, clips, frames, prepared: Prepared, part: Split) -> None:
   firsts = np.concatenate([[0], np.cumsum(clips["frames"], dtype=np.uint64)]).astype(np.uint64)
   faults = {
     "its shard is not there": clips["shard"] >= len(part.shards),
-    "its record lies outside its shard": clips["record"] + records.HEADER_BYTES > sizes[shard],
+    "its record lies outside its shard": _outside(
+      clips["record"], np.uint64(records.HEADER_BYTES), sizes[shard]
+    ),
     "it has no frames": clips["frames"] == 0,
     "its frames are not those behind the clip before": clips["first"] != firsts[:-1],
     "its label is outside the classes": (clips["label"] < 0)
@@ -285,6 +291,11 @@ def _check_rows(path, clips, frames, prepared: Prepared, part: Split) -> None:
   if len(clips):
     # Frames are compared one by one where records are read whole (`prepare --verify`).
     last = frames[firsts[1:] - np.uint64(1)]
-    outside = last["offset"] + last["length"] > sizes[shard]
+    outside = _outside(last["offset"], last["length"], sizes[shard])
     if outside.any():
       raise UserError(f"{path}: row {int(np.argmax(outside))}: its frames lie outside its shard")
+
+
+def _outside(offset: np.ndarray, length: np.ndarray, size: np.ndarray) -> np.ndarray:
+  """Whether stretches of a file leave it, in uint64 without sums, which could wrap around."""
+  return (length > size) | (offset > size - np.minimum(length, size))

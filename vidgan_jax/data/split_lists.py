@@ -183,7 +183,10 @@ def read_split_list(path: str, class_names: tuple[str, ...]) -> list[ListedClip]
     if video.startswith("/") or ".." in parts or ":" in parts[0] or "\0" in video:
       raise UserError(f"{where}: path '{video}' leads out of the folder")
     if has_label:
-      label = int(last) - 1
+      try:
+        label = int(last) - 1
+      except ValueError as error:  # more than one sign, or thousands of digits
+        raise UserError(f"{where}: label {last[:20]} is no number") from error
       if not 0 <= label < len(class_names):
         raise UserError(f"{where}: label {last} is outside the range 1..{len(class_names)}")
     else:

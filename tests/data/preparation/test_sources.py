@@ -65,7 +65,23 @@ def test_folders_named_like_splits_are_splits(tmp_path):
   with pytest.raises(UserError, match="no split 'dev', known are: test, train, val"):
     listed("folder", tmp_path, class_level=0, splits=("dev",))
   touch(tmp_path / "other" / "1.mov")
-  assert listed("folder", tmp_path).classes == ("other", "testing", "train", "val")
+  for settings in ({}, {"class_level": 0}):
+    with pytest.raises(UserError, match="'other' lies beside 'testing', which is named like a"):
+      listed("folder", tmp_path, **settings)
+
+
+def test_split_folders_may_be_capitalized(tmp_path):
+  for name in ("Train/a/1.mov", "VALID/a/1.mov"):
+    touch(tmp_path / name)
+  listing = listed("folder", tmp_path)
+  assert sorted(listing.splits) == ["train", "val"] and listing.classes == ("a",)
+
+
+def test_a_clip_beside_split_folders_is_refused(tmp_path):
+  for name in ("train/1.mov", "loose.mov"):
+    touch(tmp_path / name)
+  with pytest.raises(UserError, match=r"'loose\.mov' lies beside 'train'"):
+    listed("folder", tmp_path)
 
 
 def test_class_names_may_be_given(tmp_path):
@@ -85,6 +101,17 @@ def test_names_that_differ_in_their_ending_stay_apart(tmp_path):
   for name in ("1.avi", "1.mp4", "2.mp4"):
     touch(tmp_path / name)
   assert set(by_id(listed("folder", tmp_path))) == {"1.avi", "1.mp4", "2"}
+  touch(tmp_path / "1.avi.mp4")
+  names = {"1.avi", "1.mp4", "1.avi.mp4", "2"}
+  listing = listed("folder", tmp_path)
+  assert set(by_id(listing)) == names and not listing.unusable["train"]
+
+
+def test_a_label_that_is_no_number_is_refused_with_its_line(tmp_path):
+  for label in ("+-5", "1" * 5000):
+    (tmp_path / "list.txt").write_text(f"a/1.avi 1\na/2.avi {label}\n")
+    with pytest.raises(UserError, match=r"list\.txt, line 2: label .{3,20} is no number"):
+      split_lists.read_split_list(str(tmp_path / "list.txt"), ("a",))
 
 
 def test_links_are_followed_once(tmp_path):

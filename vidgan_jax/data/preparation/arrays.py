@@ -61,7 +61,7 @@ def list_bair(request: Request) -> Listing:
   """
   splits, unusable, aside = {}, {}, 0
   for folder, files in inputs.walk(request.input):
-    split = inputs.SPLIT_FOLDERS.get(os.path.basename(folder))
+    split = inputs.split_of(os.path.basename(folder))
     found = [name for name in files if split and name.endswith((".tfrecords", ".tfrecord"))]
     aside += len(files) - len(found)
     for name in found:

@@ -25,6 +25,11 @@ SPLIT_FOLDERS = {
 }
 
 
+def split_of(folder: str) -> str | None:
+  """The split that a folder's name stands for, in whatever case; None where it is none."""
+  return SPLIT_FOLDERS.get(folder.casefold())
+
+
 @dataclasses.dataclass(frozen=True)
 class Input:
   """One clip that can be tried.
@@ -131,13 +136,18 @@ def _example(unusable: list[Unusable]) -> str:
 
 def _sound(splits: dict[str, list[Input]], num_classes: int):
   """Adds the ending where names differ in it alone; refuses what is there twice or has no class."""
-  times = collections.Counter(clip.id for clips in splits.values() for clip in clips)
+  named = [(clip.id, _with_ending(clip)) for clips in splits.values() for clip in clips]
+  times = collections.Counter(name for name, _ in named)
+  taken, new = set(), {name for name, count in times.items() if count > 1}
+  while new:  # a name with its ending may be another's without it
+    taken |= new
+    new = {longer for name, longer in named if name in taken} & times.keys() - taken
   seen, kept, refused = set(), {}, {}
   for split, clips in splits.items():
     kept[split], refused[split] = [], []
     for clip in clips:
-      if times[clip.id] > 1:
-        clip = dataclasses.replace(clip, id=clip.id + os.path.splitext(clip.path)[1])
+      if clip.id in taken:
+        clip = dataclasses.replace(clip, id=_with_ending(clip))
       if num_classes and not 0 <= clip.label < num_classes:
         reason = f"label {clip.label} is outside the range 0..{num_classes - 1}"
         refused[split].append(Unusable(clip.path, reason))
@@ -147,6 +157,10 @@ def _sound(splits: dict[str, list[Input]], num_classes: int):
         seen.add(clip.id)
         kept[split].append(clip)
   return kept, refused
+
+
+def _with_ending(clip: Input) -> str:
+  return clip.id + os.path.splitext(clip.path)[1]
 
 
 def identifier(*parts: str) -> str:

@@ -11,7 +11,7 @@ from PIL import features as pillow_features
 from tqdm import tqdm
 
 import vidgan_jax
-from vidgan_jax.data import index
+from vidgan_jax.data import index, pipeline
 from vidgan_jax.data.preparation import (
   arrays,
   inputs,
@@ -95,7 +95,7 @@ def _versions() -> dict[str, str]:
 def _write_shards(request, listing, folder, report) -> dict[str, list[shards.Written]]:
   """Writes what is not finished; returns the shards of each split."""
   plans = shards.plan(request.set_name, listing.splits, request.clips_per_shard)
-  workers = request.workers or len(os.sched_getaffinity(0))
+  workers = request.workers or pipeline.usable_cores()
   writer = shards.Writer(
     request.output, folder, request, bool(listing.classes), min(workers, _MAX_WORKERS)
   )

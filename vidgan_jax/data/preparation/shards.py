@@ -14,8 +14,9 @@ import hashlib
 import io
 import json
 import os
+import threading
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -26,7 +27,8 @@ from vidgan_jax.data.preparation.settings import Request
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.video_files import VideoError
 
-_MAX_CLIP_BYTES = 2**30  # of encoded pictures: two clips per worker are in memory
+_MAX_CLIP_BYTES = 2**30  # of encoded pictures
+_MAX_WAITING_BYTES = 2**30  # of encoded clips that wait for those before them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +123,44 @@ def encode_clip(item: Input, request: Request, labelled: bool) -> EncodedClip | 
   return EncodedClip(payload, offsets["video"], list(map(len, video)), size, rate)
 
 
+class _Turns:
+  """Lets workers go on while few encoded bytes wait, and always the one that is waited for.
+
+  What is being encoded comes on top: a clip per worker.
+  """
+
+  def __init__(self):
+    self._changed = threading.Condition()
+    self._bytes = 0
+    self._next = 0
+
+  def encode(self, number: int, encode: Callable[[], EncodedClip | str]) -> EncodedClip | str:
+    """Encodes clip `number`, when it may."""
+    with self._changed:
+      self._changed.wait_for(lambda: self._bytes <= _MAX_WAITING_BYTES or number <= self._next)
+    clip = encode()
+    with self._changed:
+      self._bytes += _payload_bytes(clip)
+    return clip
+
+  def took(self, clip: EncodedClip | str) -> None:
+    """The clip waits no more, the one behind it is waited for."""
+    with self._changed:
+      self._bytes -= _payload_bytes(clip)
+      self._next += 1
+      self._changed.notify_all()
+
+  def end(self) -> None:
+    """Lets all go on."""
+    with self._changed:
+      self._next = float("inf")
+      self._changed.notify_all()
+
+
+def _payload_bytes(clip: EncodedClip | str) -> int:
+  return 0 if isinstance(clip, str) else len(clip.payload)
+
+
 class Writer:
   """Writes the shards of a request.
 
@@ -170,17 +210,25 @@ class Writer:
     """Encodes inputs, several at once, and yields the results in the inputs' order."""
     # Threads suffice: decoder, resizing and encoder work outside of Python's lock.
     with concurrent.futures.ThreadPoolExecutor(self._workers) as pool:
-      waiting = collections.deque()
+      waiting, turns = collections.deque(), _Turns()
+
+      def next_one():
+        clip = waiting.popleft().result()
+        turns.took(clip)
+        return clip
+
       try:
-        for item in inputs:
-          waiting.append(pool.submit(self._encode, item))
-          if len(waiting) > 2 * self._workers:  # bounds what is kept in memory
-            yield waiting.popleft().result()
+        for number, item in enumerate(inputs):
+          encode = functools.partial(self._encode, item)
+          waiting.append(pool.submit(turns.encode, number, encode))
+          if len(waiting) > 2 * self._workers:
+            yield next_one()
         while waiting:
-          yield waiting.popleft().result()
+          yield next_one()
       finally:
         for future in waiting:
           future.cancel()
+        turns.end()
 
   def _write_shard(self, plan: Plan, path: str, encoded: Iterator) -> Iterator[str | None]:
     temporary = os.path.join(self._workspace, plan.file)

@@ -13,6 +13,7 @@ from vidgan_jax.data.preparation.inputs import Input, Listing, Unusable
 from vidgan_jax.data.preparation.pictures import ArrayFrame
 from vidgan_jax.data.preparation.settings import Request
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.text import printable
 from vidgan_jax.runtime.video_files import VideoError, decode_video
 
 _PICTURE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -73,14 +74,25 @@ def list_frames(request: Request) -> Listing:
 
 
 def _in_folders(request: Request, clips, build, aside: int) -> Listing:
-  """Sorts clips, (path, folder, name) each, into splits and classes by the folders on their way."""
-  tops = {path.split(os.sep)[0] for path, _, _ in clips}
-  # Only where all are in folders named like splits are those the splits.
-  by_split = all(top in inputs.SPLIT_FOLDERS for top in tops) and all(f for _, f, _ in clips)
+  """Sorts clips, (path, folder, name) each, into splits and classes by the folders on their way.
+
+  Raises:
+    UserError: some are in folders named like splits and others are not, or a class is unknown.
+  """
+  named, others = set(), set()
+  for path, folder, _ in clips:
+    top = path.split(os.sep)[0]
+    (named if folder and inputs.split_of(top) else others).add(top)
+  if named and others:
+    raise UserError(
+      f"{request.input}: '{printable(min(others))}' lies beside '{printable(min(named))}', which "
+      f"is named like a split; all or none must be splits"
+    )
+  by_split = bool(named)
   placed, unusable, level = {}, {}, request.class_level
   for path, folder, name in clips:
     parts = folder.split(os.sep) if folder else []
-    split = inputs.SPLIT_FOLDERS[parts.pop(0)] if by_split else "train"
+    split = inputs.split_of(parts.pop(0)) if by_split else "train"
     class_name = inputs.identifier(parts[level - 1]) if 0 < level <= len(parts) else None
     placed.setdefault(split, []).append((path, name, class_name))
   found = sorted({one[2] for ones in placed.values() for one in ones if one[2] is not None})
