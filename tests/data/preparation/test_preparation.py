@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import av
@@ -20,6 +21,7 @@ from PIL import Image
 from vidgan_jax.data import index
 from vidgan_jax.data.preparation import inputs, run, shards
 from vidgan_jax.data.preparation.settings import Request
+from vidgan_jax.data.preparation.verify import verify
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.video_files import read_video
 
@@ -147,6 +149,36 @@ def test_a_set_does_not_depend_on_the_workers(videos, prepare, contents):
   assert sum(lengths) == 10 and sorted(lengths) == [2, 2, 3, 3]
 
 
+def test_few_encoded_bytes_wait_for_a_slow_clip(tmp_path, monkeypatch):
+  monkeypatch.setattr(shards, "_MAX_WAITING_BYTES", 25)
+  encoded, released = [], threading.Event()
+
+  def encode(item, request, labelled):
+    if item == 1:
+      released.wait(20)
+    encoded.append(item)
+    return shards.EncodedClip(b"0123456789", [], [], (1, 1), 0.0)
+
+  monkeypatch.setattr(shards, "encode_clip", encode)
+  writer = shards.Writer(str(tmp_path), str(tmp_path), None, False, workers=4)
+  clips = writer._in_order(range(30))
+  next(clips)
+  time.sleep(0.5)
+  waiting = len(encoded) - 1
+  released.set()
+  assert 3 <= waiting <= 3 + 3  # 30 bytes, and what the workers had begun
+  next(clips)
+  clips.close()  # ends, though workers wait for their turn
+  encoded.clear()
+  assert len(list(writer._in_order(range(30)))) == 30
+
+
+def test_cores_are_counted_where_they_cannot_be_asked_for(videos, prepare, monkeypatch):
+  monkeypatch.delattr(os, "sched_getaffinity")
+  directory, _, _ = prepare("folder", videos)
+  verify(str(directory), report=lambda line: None)
+
+
 def test_a_limit_takes_that_many_of_each_split(footage, prepare):
   _, prepared, _ = prepare("ucf101", footage / "ucf_weizmann", limit=3, resolution=8)
   assert {split: part.clips for split, part in prepared.splits.items()} == {"train": 3, "test": 3}
@@ -254,6 +286,48 @@ def test_a_finished_set_is_left_as_it_is(videos, prepare, contents):
   _, again, lines = prepare("folder", videos, workers=1)
   assert again == first and contents(directory) == before
   assert lines == [f"{directory}: is prepared already, nothing to do"]
+
+
+@pytest.mark.parametrize("name", ["folder-train.tfrecord-00000-of-00001", "index/train-clips.npy"])
+def test_a_finished_set_that_lost_something_is_not_called_prepared(videos, prepare, name):
+  directory, _, _ = prepare("folder", videos)
+  path = directory / name
+  path.write_bytes(path.read_bytes()[:-1])
+  with pytest.raises(UserError, match=r"was finished, --verify tells what became of it"):
+    prepare("folder", videos)
+
+
+def test_what_finishes_a_set_is_on_the_disk_before_it_is_there(videos, prepare, monkeypatch):
+  fsync, replace, synced = os.fsync, os.replace, set()
+
+  def watched_fsync(number):
+    synced.add(os.fstat(number).st_ino)
+    fsync(number)
+
+  def watched_replace(source, target):
+    if "staging" in str(source) and "staging" not in str(target):
+      assert os.stat(source).st_ino in synced, source
+    replace(source, target)
+
+  monkeypatch.setattr(os, "fsync", watched_fsync)
+  monkeypatch.setattr(os, "replace", watched_replace)
+  prepare("folder", videos)
+
+
+def test_descriptions_of_finished_files_are_read_once(videos, prepare, monkeypatch):
+  finish = run._finish
+  monkeypatch.setattr(run, "_finish", lambda *arguments: None)
+  prepare("folder", videos, clips_per_shard=4)
+  monkeypatch.setattr(run, "_finish", finish)
+  finished, asked = shards.Writer.finished, []
+
+  def ask(writer, plan):
+    asked.append(plan.file)
+    return finished(writer, plan)
+
+  monkeypatch.setattr(shards.Writer, "finished", ask)
+  prepare("folder", videos, clips_per_shard=4)
+  assert len(asked) == 3
 
 
 @pytest.mark.parametrize("finished", [True, False])

@@ -386,6 +386,24 @@ def test_arrays_of_another_kind_are_refused_and_nothing_is_unpickled(tmp_path):
     listed("moving_mnist", path)
 
 
+def test_other_data_of_the_same_size_is_noticed(tmp_path):
+  def digests():
+    return listed("moving_mnist", tmp_path / "a.npy").digest(), listed(
+      "bair", tmp_path / "bair"
+    ).digest()
+
+  def write(value):
+    np.save(tmp_path / "a.npy", np.full((2, 3, 4, 4), value, np.uint8))
+    content = b"".join(records.frame_record(bytes([one] * 9)) for one in (value, 5))
+    touch(tmp_path / "bair" / "train" / "a.tfrecords", content)
+
+  write(1)
+  before = digests()
+  assert digests() == before
+  write(2)
+  assert all(one != other for one, other in zip(digests(), before, strict=True))
+
+
 def test_the_records_of_bair_are_read(footage, prepare, read_clips):
   directory, prepared, _ = prepare("bair", footage / "bair_records", quality=None)
   assert {split: part.clips for split, part in prepared.splits.items()} == {"test": 1, "train": 1}

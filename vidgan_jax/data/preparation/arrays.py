@@ -1,12 +1,13 @@
 """Inputs that are arrays or records: Moving MNIST, BAIR robot pushing, TensorFlow Datasets."""
 
 import functools
+import itertools
 import os
 from collections.abc import Iterator
 
 import numpy as np
 
-from vidgan_jax.data import records
+from vidgan_jax.data import index, records
 from vidgan_jax.data.preparation import inputs
 from vidgan_jax.data.preparation.inputs import Input, Listing, Unusable
 from vidgan_jax.data.preparation.pictures import ArrayFrame
@@ -31,6 +32,7 @@ def list_moving_mnist(request: Request) -> Listing:
   if 0 in clips.shape:
     raise UserError(f"{path}: is empty, {list(clips.shape)}")
   name = os.path.basename(path)
+  stamp = f"{clips.shape} {index.file_sha256(path)}"
   return Listing(
     (),
     {
@@ -39,7 +41,7 @@ def list_moving_mnist(request: Request) -> Listing:
           f"{number:05d}",
           0,
           f"{name}, clip {number}",
-          str(clips.shape),
+          stamp,
           functools.partial(_gray_frames, path, clips, number),
         )
         for number in range(clips.shape[1])
@@ -50,8 +52,8 @@ def list_moving_mnist(request: Request) -> Listing:
 
 def _gray_frames(path: str, clips: np.ndarray, number: int) -> Iterator[ArrayFrame]:
   """Yields the frames of a clip of [T, N, H, W] in three equal channels."""
-  for index, image in enumerate(clips[:, number]):
-    yield ArrayFrame(path, index, np.repeat(image[..., None], 3, axis=-1))
+  for frame, image in enumerate(clips[:, number]):
+    yield ArrayFrame(path, frame, np.repeat(image[..., None], 3, axis=-1))
 
 
 def list_bair(request: Request) -> Listing:
@@ -69,10 +71,11 @@ def list_bair(request: Request) -> Listing:
       stem = inputs.identifier(split, os.path.splitext(name)[0])
       clips = splits.setdefault(split, [])
       offsets, fault = _record_offsets(os.path.join(request.input, path))
+      stamps = _record_stamps(os.path.join(request.input, path), offsets)
       for number, offset in enumerate(offsets):
         read = functools.partial(_bair_frames, os.path.join(request.input, path), number, offset)
         clips.append(
-          Input(f"{stem}/{number:03d}", 0, f"{path}, record {number}", str(offset), read)
+          Input(f"{stem}/{number:03d}", 0, f"{path}, record {number}", stamps[number], read)
         )
       if fault:
         unusable.setdefault(split, []).append(Unusable(path, fault))
@@ -90,16 +93,31 @@ def _record_offsets(path: str) -> tuple[list[int], str | None]:
   return offsets, None
 
 
+def _record_stamps(path: str, offsets: list[int]) -> list[str]:
+  """Where each record begins and the checksum of its payload that is stored behind it."""
+  stamps = []
+  try:
+    with open(path, "rb") as file:
+      size = os.fstat(file.fileno()).st_size
+      # Where the file is damaged behind its last sound record, that one gets the file's last bytes.
+      for offset, end in itertools.pairwise([*offsets, size]):
+        file.seek(end - records.FOOTER_BYTES)
+        stamps.append(f"{offset} {file.read(records.FOOTER_BYTES).hex()}")
+  except OSError:
+    stamps += [f"{offset} gone" for offset in offsets[len(stamps) :]]
+  return stamps
+
+
 def _bair_frames(path: str, number: int, offset: int) -> Iterator[ArrayFrame]:
   features = records.parse_example(_read_payload(path, number, offset), "this record")
-  index = 0
-  while f"{index}/image_main/encoded" in features:
-    values = features[f"{index}/image_main/encoded"]
+  frame = 0
+  while f"{frame}/image_main/encoded" in features:
+    values = features[f"{frame}/image_main/encoded"]
     content = values[0] if len(values) == 1 and isinstance(values[0], bytes) else b""
     if len(content) != np.prod(_BAIR_SHAPE):
-      raise VideoError(path, f"frame {index} has {len(content)} bytes, not 64x64x3")
-    yield ArrayFrame(path, index, np.frombuffer(content, np.uint8).reshape(_BAIR_SHAPE))
-    index += 1
+      raise VideoError(path, f"frame {frame} has {len(content)} bytes, not 64x64x3")
+    yield ArrayFrame(path, frame, np.frombuffer(content, np.uint8).reshape(_BAIR_SHAPE))
+    frame += 1
 
 
 def _read_payload(path: str, number: int, offset: int) -> bytes:
@@ -127,13 +145,14 @@ def list_tfds(request: Request) -> Listing:
   if kind not in _TFDS_FILES:
     known = ", ".join(_TFDS_FILES)
     raise UserError(f"{request.input}: holds {kind} files; {known} can be read")
-  places_of, payload_at = _TFDS_FILES[kind]
+  places_of, stamps_of, payload_at = _TFDS_FILES[kind]
   splits, unusable = {}, {}
   for split, info in builder.info.splits.items():
     splits[split], unusable[split] = [], []
     for path in map(os.fspath, info.filepaths):
       name = os.path.relpath(path, request.input)
       places, fault = places_of(path)
+      stamps = stamps_of(path, places)
       for number, place in enumerate(places):
         where = f"{name}, record {number}"
         payload = functools.partial(payload_at, path, number, place)
@@ -145,7 +164,7 @@ def list_tfds(request: Request) -> Listing:
           continue
         name_of_clip = f"{split}/{len(splits[split]) + len(unusable[split]):06d}"
         frames = functools.partial(_tfds_frames, features, video, path, payload)
-        splits[split].append(Input(name_of_clip, value, where, str(place), frames))
+        splits[split].append(Input(name_of_clip, value, where, stamps[number], frames))
       if fault:
         unusable[split].append(Unusable(name, fault))
   classes = tuple(features[label].names) if label else ()
@@ -162,6 +181,12 @@ def _array_record_places(path: str) -> tuple[list[int], str | None]:
     return [], f"is no ArrayRecord file that can be read ({_first_line(error)})"
 
 
+def _array_record_stamps(path: str, places: list[int]) -> list[str]:
+  """The number of each record and the checksum of the file, which has none per record."""
+  checksum = index.file_sha256(path) if places else ""
+  return [f"{place} {checksum}" for place in places]
+
+
 def _array_record_payload(path: str, number: int, place: int) -> bytes:
   del number
   from array_record.python import array_record_module
@@ -173,8 +198,8 @@ def _array_record_payload(path: str, number: int, place: int) -> bytes:
 
 
 _TFDS_FILES = {
-  "tfrecord": (_record_offsets, _read_payload),
-  "array_record": (_array_record_places, _array_record_payload),
+  "tfrecord": (_record_offsets, _record_stamps, _read_payload),
+  "array_record": (_array_record_places, _array_record_stamps, _array_record_payload),
 }
 
 
@@ -231,5 +256,5 @@ def _tfds_frames(features, video: str, path: str, payload) -> Iterator[ArrayFram
     ) from error
   if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[-1] not in (1, 3):
     raise VideoError(path, f"is {clip.dtype} {list(clip.shape)}, not uint8 [T, H, W, 1 or 3]")
-  for index, image in enumerate(clip):
-    yield ArrayFrame(path, index, np.broadcast_to(image, (*image.shape[:2], 3)))
+  for frame, image in enumerate(clip):
+    yield ArrayFrame(path, frame, np.broadcast_to(image, (*image.shape[:2], 3)))

@@ -75,9 +75,23 @@ def prepare(request: Request, report: Callable[[str], None] = print) -> index.Pr
   prepared = index.read_prepared(request.output)
   there = {"name": prepared.name, **prepared.settings}
   workspace.check_settings(request.output, there, {"name": request.set_name, **settings})
+  _check_finished(request.output, prepared)
   workspace.remove_left_over(request.output)
   report(f"{request.output}: is prepared already, nothing to do")
   return prepared
+
+
+def _check_finished(output: str, prepared: index.Prepared) -> None:
+  """Raises UserError where the files of a finished set are not those it was finished with."""
+  try:
+    for split, part in prepared.splits.items():
+      index.read_index(output, prepared, split)
+      for shard in part.shards:
+        path = os.path.join(output, shard.file)
+        if not os.path.isfile(path) or os.path.getsize(path) != shard.bytes:
+          raise UserError(f"{path}: is not there, or not of {shard.bytes} bytes")
+  except UserError as error:
+    raise UserError(f"{error}; the set was finished, --verify tells what became of it") from error
 
 
 def _versions() -> dict[str, str]:
@@ -99,7 +113,8 @@ def _write_shards(request, listing, folder, report) -> dict[str, list[shards.Wri
   writer = shards.Writer(
     request.output, folder, request, bool(listing.classes), min(workers, _MAX_WORKERS)
   )
-  missing = [plan for plan in plans if writer.finished(plan) is None]
+  written = {plan.file: writer.finished(plan) for plan in plans}
+  missing = [plan for plan in plans if written[plan.file] is None]
   total, left = (sum(len(plan.inputs) for plan in part) for part in (plans, missing))
   report(f"{request.input}: {total} clips to prepare into {request.output}")
   if left < total:
@@ -130,7 +145,7 @@ def _write_shards(request, listing, folder, report) -> dict[str, list[shards.Wri
     report(f"{left} clips in {seconds:.1f} s, {left / max(seconds, 1e-9):.1f} clips/s")
   by_split = {split: [] for split in listing.splits}
   for plan in plans:
-    finished = writer.finished(plan)
+    finished = written[plan.file] or writer.finished(plan)
     if finished is None:
       raise UserError(f"{os.path.join(request.output, plan.file)}: has gone while others were made")
     by_split[plan.split].append(finished)

@@ -13,7 +13,7 @@ class Request:
   """One preparation; see the flags of `vidgan_jax.prepare`.
 
   Attributes:
-    source: which adapter reads the input (`inputs.SOURCES`).
+    source: which adapter reads the input (`run.SOURCES`).
     input: folder or file of the data.
     output: folder of the prepared set.
     name: of the set; None is the source's.

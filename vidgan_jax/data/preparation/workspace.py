@@ -104,6 +104,8 @@ def _lock(output: str) -> TextIO:
 def move_into_place(staging: str, output: str) -> None:
   """Moves files from a folder of the workspace into the set, the one that finishes it last.
 
+  Each is on the disk before it is moved.
+
   Raises:
     UserError: a file cannot be moved.
   """
@@ -115,6 +117,8 @@ def move_into_place(staging: str, output: str) -> None:
   try:
     for path in sorted(paths, key=lambda path: (path == index.FILE_NAME, path)):
       os.makedirs(os.path.dirname(os.path.join(output, path)), exist_ok=True)
+      with open(os.path.join(staging, path), "rb") as file:
+        os.fsync(file.fileno())
       os.replace(os.path.join(staging, path), os.path.join(output, path))
   except OSError as error:
     raise UserError(f"{output}: cannot be written ({error.strerror})") from error
