@@ -1,7 +1,9 @@
 """DVD-GAN (Clark, Donahue, Simonyan 2019, arXiv 1907.06571) and the variant of Du's thesis (2020).
 
   python -m vidgan_jax.train --config=configs/dvd_gan.py:NAME --workdir=DIR \
-      --config.data.name=video_folder --config.data.directory=VIDEOS
+      --config.data.directory=PREPARED
+
+PREPARED is what `python -m vidgan_jax.prepare` made; a folder of videos will do as well.
 
 NAME,runlocal shrinks any of them to seconds per iteration on a CPU with the same structure, on the
 embedded moving shapes. Table 1 and 2 are the DVD-GAN paper's; none of its scores has been
@@ -19,7 +21,7 @@ reproduced with this code yet, and the I3D and C3D scores need their own evaluat
 | thesis_kinetics400      | thesis, text   | 11.92 / 20.76  | 31, 39, 6 M        | 8 V100, 110k   |
 | thesis_kinetics400_code | its code       | the same run   | 30, 39, 6 M        | its., 4-5 days |
 
-The thesis' frames are resized by area; those of `video_folder` as `data/video_folder.py` says.
+The thesis' frames are resized by area, the paper's bilinearly: `prepare --help` says how.
 
 Time: one iteration of the first row costs 4,517 TFLOP at batch 512 (`summarize` prints the floor
 for any device): 5.7 s at 790 TFLOP/s.
@@ -60,6 +62,7 @@ def _thesis(config, source):
     config.model.generator,
     config.model.discriminator,
   )
+  config.data.prepare += " --resize=area"
   config.batch_size = 108
   config.num_iterations = 110_000
   config.optimizer.generator_lr = 5e-4  # the reverse of the paper's, on purpose
@@ -95,6 +98,7 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
   config.model = dvd_gan_config.default()
   model = config.model
   config.data.name = "video_folder"
+  config.data.prepare = "--source=ucf101" if name.startswith("ucf101") else "--source=kinetics"
   config.data.stride = row.get("stride", 2)
   config.num_iterations = row.get("iterations", 300_000)
   config.optimizer.discriminator_lr = row.get("discriminator_lr", 2e-4)

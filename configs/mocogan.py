@@ -64,6 +64,8 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
   row = _ROWS[name]
   model = ldvd_config.mocogan()
   config = ldvd_config.experiment(model, batch_size=32, num_iterations=100_000, rate=2e-4)
+  if "mug" in name:
+    config.data.prepare = "--source=folder"
   config.data.stride = row.get("stride", 2)
   config.optimizer.weight_decay = 1e-5
   model.resolution = row.get("resolution", 64)

@@ -64,6 +64,8 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
   row = _ROWS[name]
   model = ldvd_config.tgan()
   config = ldvd_config.experiment(model, batch_size=32, num_iterations=300_000, rate=5e-5)
+  if "mug" in name:
+    config.data.prepare = "--source=folder"
   config.data.stride = row.get("stride", 1)
   config.optimizer.kind = "rmsprop"
   model.resolution = row.get("resolution", 64)

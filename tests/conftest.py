@@ -1,12 +1,16 @@
 """What all tests share: platform, kept compilations, float64, configs, random trees, gradients."""
 
 import importlib.util
+import io
 import os
 import pathlib
 
 import jax
 import numpy as np
 import pytest
+from PIL import Image
+
+from vidgan_jax.data import index, records
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -108,6 +112,55 @@ def lean_config(tiny_config):
   """
   lean = {"model.discriminator_steps": 1, "model.discriminator.temporal": False}
   return lambda **changes: tiny_config(**{**lean, "model.savings": False, **changes})
+
+
+@pytest.fixture(scope="session")
+def write_prepared():
+  """A function that writes a prepared data set by docs/data_format.md, and returns its folder.
+
+  Called as (folder, clips, labels, classes, **options) with `clips` a list of uint8 [T, H, W, 3].
+  """
+
+  def write(folder, clips, labels=None, classes=(), *, shards=2, png=False, split="train"):
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows, frames, files = [], [], []
+    for shard in range(shards):
+      path = folder / index.shard_name("tiny", split, shard, shards)
+      content = b""
+      for number in range(shard, len(clips), shards):
+        encoded = [_encoded(frame, png) for frame in clips[number]]
+        features = {"frame_rate": [25.0], "id": [b"clip%d" % number], "video": encoded}
+        if classes:
+          features["label"] = [int(labels[number])]
+        payload, places = records.encode_example(features)
+        begin = len(content) + records.HEADER_BYTES
+        label, sides = int(labels[number]) if classes else 0, clips[number].shape[1:3]
+        rows.append((shard, len(content), len(frames), len(encoded), label, *sides, 25.0))
+        frames += [
+          (begin + place, len(e)) for place, e in zip(places["video"], encoded, strict=True)
+        ]
+        content += records.frame_record(payload)
+      path.write_bytes(content)
+      files.append(index.Shard(path.name, len(content), index.file_sha256(path)))
+    checksums = index.write_index(
+      folder, split, np.array(rows, index.CLIP), np.array(frames, index.FRAME)
+    )
+    names = ("frame_rate", "id", "video", *(("label",) if classes else ()))
+    index.write_json(folder / "features.json", {"featuresDict": {"features": dict.fromkeys(names)}})
+    part = index.Split(len(rows), len(frames), tuple(files), checksums)
+    index.write_prepared(
+      folder, index.Prepared("tiny", tuple(classes), {"source": "tiny"}, {}, {split: part}, 0)
+    )
+    return folder
+
+  return write
+
+
+def _encoded(frame, png):
+  buffer = io.BytesIO()
+  Image.fromarray(frame).save(buffer, "PNG" if png else "JPEG", **({} if png else {"quality": 90}))
+  return buffer.getvalue()
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,14 @@ def config_of(**changes):
     crop="random",
     cache_directory="",
     min_clips=1,
+    prepare="--source=ucf101",
+    mixture=(),
+    classes=(),
+    min_frames=0,
+    temporal_reversal=False,
+    damaged="stop",
+    reader="python",
+    workers=2,
   )
   return types.SimpleNamespace(**(fields | changes))
 
@@ -76,8 +84,34 @@ def test_a_video_folder_is_built_as_configured(tmp_path):
     build_source(config, frames=3, resolution=16, num_classes=2, split="test")
 
 
+def test_a_prepared_set_is_built_by_its_name_and_as_a_video_folder(tmp_path, write_prepared, ramp):
+  folder = write_prepared(tmp_path, [ramp(9, 16, 24)] * 3, [0, 1, 1], ("a", "b"), png=True)
+  for name in ("prepared", "video_folder"):
+    config = config_of(name=name, directory=str(folder), stride=2, crop="center")
+    source = build_source(config, frames=3, resolution=16, num_classes=2, report=lambda line: None)
+    clip, _ = source.example(0, np.random.default_rng(0))
+    assert clip[0, 0, 0, 1] == 4 and (np.diff(clip[:, 0, 0, 2]) == 2).all()
+    config.mixture, config.classes, config.min_frames = (str(folder),), ("b",), 9
+    source = build_source(config, frames=3, resolution=16, num_classes=1, report=lambda line: None)
+    assert (source.num_examples, source.class_names) == (4, ("b",))
+
+
+@pytest.mark.parametrize("name", ["prepared", "video_folder"])
+def test_a_missing_set_is_told_with_the_command_that_makes_it(tmp_path, name):
+  make = "python -m vidgan_jax.prepare --source=ucf101 --input=VIDEOS --output={} --resolution=64"
+  for directory, line in (
+    (f"{tmp_path}/x y", f"{tmp_path}/x y: no such folder; make it with: " + make),
+    ("", "config.data.directory names no folder; make a set with: " + make),
+  ):
+    with pytest.raises(UserError) as caught:
+      build_source(
+        config_of(name=name, directory=directory), frames=4, resolution=64, num_classes=2
+      )
+    assert str(caught.value) == line.format(f"'{directory}'" if directory else "DIR")
+
+
 def test_unknown_names_are_refused_with_the_known_ones():
-  with pytest.raises(UserError, match=r"'ucf'.* moving_shapes, npz, video_folder"):
+  with pytest.raises(UserError, match=r"'ucf'.* moving_shapes, npz, video_folder, prepared"):
     build_source(config_of(name="ucf"), frames=4, resolution=16, num_classes=8)
   with pytest.raises(UserError, match="negative"):
     build_source(config_of(), frames=4, resolution=16, num_classes=-1)

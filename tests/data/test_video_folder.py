@@ -318,7 +318,8 @@ def test_all_skipped_files_are_listed_in_a_file(tmp_path):
   assert lines[at + 6] == "  and 3 more" and all("/" in line for line in lines[at + 1 : at + 6])
   told = listed.read_text(encoding="utf-8").splitlines()
   assert [line.split(": not readable as a video (")[0] for line in told] == [
-    f"{root}/{path}".replace("\n", " ").replace("\udcff", "?") for path, _ in source.report.skipped
+    f"{root}/{path}".replace("\n", "\\n").replace("\udcff", "\\udcff")
+    for path, _ in source.report.skipped
   ]
   assert len(told) == 8
   # Another split, or another folder, has a list of its own beside the same decoded clips.

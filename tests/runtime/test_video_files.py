@@ -174,6 +174,14 @@ def test_damage_that_a_decoder_conceals_is_refused(tmp_path):
     read_video(tmp_path / "a.avi")
 
 
+def test_a_codec_that_no_decoder_knows_is_refused(tmp_path):
+  write_mp4(tmp_path / "a.mp4", smooth_clip(), 10)
+  content = (tmp_path / "a.mp4").read_bytes()
+  (tmp_path / "a.mp4").write_bytes(content.replace(b"avc1", b"zzz1"))
+  with pytest.raises(VideoError, match="is of a kind that no decoder knows"):
+    read_video(tmp_path / "a.mp4")
+
+
 @needs_footage
 def test_rotation_metadata_turns_the_picture_upright():
   """The four recordings show a keyboard lit from the same side in each upright picture."""

@@ -139,6 +139,26 @@ def test_sigterm_saves_leaves_and_resumes_exactly(tmp_path, long_config, uninter
   check_same(tmp_path, uninterrupted)
 
 
+def test_killed_on_a_prepared_set_it_ends_the_same(tmp_path, lean_config, write_prepared):
+  """Through shuffling, windows, crops, flips and reversals, with another number of threads."""
+  clips = np.random.default_rng(0).integers(256, size=(10, 9, 10, 14, 3), dtype=np.uint8)
+  folder = write_prepared(tmp_path / "set", list(clips), np.arange(10) % 8, "abcdefgh")
+  data = {"data.name": "prepared", "data.directory": str(folder), "data.stride": 2}
+  data |= {"data.horizontal_flip": True, "data.temporal_reversal": True}
+  changes = {**data, "num_iterations": 12, "checkpoint_every": 3, "log_every": 1}
+  final = jax.device_get(train(lean_config(**changes, **{"data.workers": 1}), tmp_path / "whole"))
+  run = lean_config(**changes, **{"data.workers": 3})
+  process = start(tmp_path, run)
+  wait_for_steps(tmp_path, 8, process)  # the checkpoint at 3 was finished before that at 6
+  process.kill()
+  process.communicate()
+  assert len(read_log(tmp_path / "run" / "log.jsonl")) < 12
+  process = start(tmp_path, run)
+  output, _ = process.communicate(timeout=300)
+  assert process.returncode == 0 and "continuing from the checkpoint" in output, output
+  check_same(tmp_path, (tmp_path / "whole", final))
+
+
 def test_finished_run_says_so_and_changes_nothing(long_config, uninterrupted):
   workdir, final = uninterrupted
   said = []
@@ -281,4 +301,5 @@ def test_log_holds_the_first_iteration_and_speed(uninterrupted):
   records = read_log(workdir / "log.jsonl")
   assert [r["step"] for r in records] == list(range(1, 25))
   assert records[-1]["time/videos_per_second"] > 0
+  assert all(0 <= r["time/input_seconds"] < r["time/step_seconds"] for r in records)
   assert states.class_names(workdir)[0] == "disk_horizontal"

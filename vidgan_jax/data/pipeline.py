@@ -6,7 +6,9 @@ seen, on any number of hosts.
 """
 
 import collections
+import concurrent.futures
 import functools
+import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +18,7 @@ import numpy as np
 from vidgan_jax.data.sources import Source
 from vidgan_jax.runtime.errors import UserError
 
+_MAX_WORKERS = 16  # above, threads wait for Python's lock more than they decode
 _ORDER_STREAM, _AUGMENTATION_STREAM = 0, 1
 
 
@@ -70,6 +73,11 @@ def augmentation_generator(seed: int, ordinal: int) -> np.random.Generator:
   return np.random.Generator(np.random.Philox(sequence))
 
 
+def usable_cores() -> int:
+  """Processor cores this process may use."""
+  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Batches:
   """Computes the batches of any iteration, the same on one host and on many.
 
@@ -83,6 +91,8 @@ class Batches:
     seed: seed of order and augmentation, not negative.
     host_index: this host, 0 <= host_index < host_count.
     host_count: number of hosts.
+    workers: threads that compute examples; what comes out does not depend on them. 0 is one for
+      each core, at most 16.
 
   Raises:
     UserError: the batch does not divide among the hosts, or an argument is outside its range.
@@ -96,6 +106,7 @@ class Batches:
     seed: int,
     host_index: int = 0,
     host_count: int = 1,
+    workers: int = 1,
   ):
     if batch_size < 1 or steps < 1 or seed < 0:
       raise UserError(
@@ -106,12 +117,40 @@ class Batches:
       raise UserError(f"host {host_index} is not one of {host_count} hosts")
     if batch_size % host_count:
       raise UserError(f"a batch of {batch_size} clips does not divide among {host_count} hosts")
+    if workers < 0:
+      raise UserError(f"{workers} workers; 0 is one for each core")
     self.source = source
     self.batch_size = batch_size
     self.steps = steps
     self.seed = seed
     self.host_batch_size = batch_size // host_count
+    self.workers = workers or min(usable_cores(), _MAX_WORKERS)
     self._first = host_index * self.host_batch_size
+    self._pool = None
+    if self.workers > 1:
+      self._pool = concurrent.futures.ThreadPoolExecutor(self.workers, "examples")
+
+  def examples(self, iteration: int) -> list[tuple[int, int]]:
+    """Which examples make up this host's part of the batches of one iteration.
+
+    Args:
+      iteration: the training step, from 0.
+
+    Returns:
+      (ordinal, index) of each, batch after batch.
+
+    Raises:
+      ValueError: the iteration is negative.
+    """
+    if iteration < 0:
+      raise ValueError(f"iteration {iteration} is negative")
+    ordinals = (
+      (int(iteration) * self.steps + step) * self.batch_size + self._first + j
+      for step in range(self.steps)
+      for j in range(self.host_batch_size)
+    )
+    size = self.source.num_examples
+    return [(ordinal, example_index(self.seed, ordinal, size)) for ordinal in ordinals]
 
   def __call__(self, iteration: int) -> dict[str, np.ndarray]:
     """Computes this host's part of the batches of one iteration.
@@ -126,19 +165,20 @@ class Batches:
     Raises:
       ValueError: the iteration is negative.
     """
-    if iteration < 0:
-      raise ValueError(f"iteration {iteration} is negative")
-    source = self.source
-    shape = (self.steps, self.host_batch_size)
-    clips = np.empty((*shape, source.frames, source.resolution, source.resolution, 3), np.uint8)
-    labels = np.empty(shape, np.int32)
-    for step in range(self.steps):
-      first = (int(iteration) * self.steps + step) * self.batch_size + self._first
-      for j in range(self.host_batch_size):
-        index = example_index(self.seed, first + j, source.num_examples)
-        generator = augmentation_generator(self.seed, first + j)
-        clips[step, j], labels[step, j] = source.example(index, generator)
-    return {"clip": clips, "label": labels}
+    source, examples = self.source, self.examples(iteration)
+    shape = (source.frames, source.resolution, source.resolution, 3)
+    clips = np.empty((len(examples), *shape), np.uint8)
+    labels = np.empty(len(examples), np.int32)
+
+    def compute(place):
+      ordinal, index = examples[place]
+      generator = augmentation_generator(self.seed, ordinal)
+      labels[place] = source.fill(clips[place], index, generator)
+
+    for _ in (self._pool.map if self._pool else map)(compute, range(len(examples))):
+      pass  # map hands on the first exception in order
+    batch = (self.steps, self.host_batch_size)
+    return {"clip": clips.reshape(*batch, *shape), "label": labels.reshape(batch)}
 
 
 class Prefetcher:

@@ -47,6 +47,20 @@ class Source(abc.ABC):
       IndexError: the index is outside the source.
     """
 
+  def fill(self, clip: np.ndarray, index: int, generator: np.random.Generator) -> int:
+    """Writes what `example` returns into a place of a batch.
+
+    Args:
+      clip: uint8 [T, H, W, 3], written to.
+      index: which clip.
+      generator: see `example`.
+
+    Returns:
+      The label.
+    """
+    clip[...], label = self.example(index, generator)
+    return label
+
   def identity(self) -> str:
     """Text that differs where the clips or their order do; sources with outside data extend it."""
     return f"{type(self).__name__} {self.num_examples} {' '.join(self.class_names)}"

@@ -55,13 +55,16 @@ class Listing:
   aside: int = 0
 
 
-def list_folder(directory: str, split: str, split_number: int = 1) -> Listing:
+def list_folder(
+  directory: str, split: str, split_number: int = 1, lists: str | None = None
+) -> Listing:
   """Lists the videos of a split.
 
   Args:
     directory: the folder; see `video_folder.VideoFolder` for the layouts.
     split: "train", "test" or "all".
     split_number: which of the lists, 1 for trainlist01.txt.
+    lists: folder of UCF-101's lists; None takes the one in the folder, if there is one.
 
   Returns:
     The videos found, with 0-based labels.
@@ -73,8 +76,9 @@ def list_folder(directory: str, split: str, split_number: int = 1) -> Listing:
   if not os.path.isdir(directory):
     raise UserError(f"{directory}: no such folder")
   try:
-    if os.path.isdir(os.path.join(directory, LISTS_FOLDER)):
-      return _from_lists(directory, split, split_number)
+    inside = os.path.join(directory, LISTS_FOLDER)
+    if lists is not None or os.path.isdir(inside):
+      return _from_lists(directory, lists or inside, split, split_number)
     return _from_folders(directory, split)
   except OSError as error:
     raise UserError(f"{error.filename}: not readable ({error.strerror})") from error
@@ -87,7 +91,7 @@ def _from_folders(directory: str, split: str) -> Listing:
   class_names, clips, aside = [], [], 0
   for name in sorted(_names(directory, folders=True)):
     files = sorted(_names(os.path.join(directory, name), folders=False))
-    videos = [file for file in files if _is_video(file)]
+    videos = [file for file in files if is_video(file)]
     aside += len(files) - len(videos)
     if videos:
       label = len(class_names)
@@ -95,7 +99,7 @@ def _from_folders(directory: str, split: str) -> Listing:
       clips += [ListedClip(os.path.join(name, file), label) for file in videos]
   files = sorted(_names(directory, folders=False))
   if not class_names:
-    clips = [ListedClip(file, 0) for file in files if _is_video(file)]
+    clips = [ListedClip(file, 0) for file in files if is_video(file)]
     aside += len(files) - len(clips)
   else:
     aside += len(files)
@@ -110,13 +114,13 @@ def _names(directory: str, folders: bool) -> list[str]:
     return [e.name for e in entries if e.is_dir() == folders and not e.name.startswith(".")]
 
 
-def _is_video(name: str) -> bool:
+def is_video(name: str) -> bool:
+  """Whether a file's name ends as those of videos do."""
   return name.lower().endswith(VIDEO_ENDINGS)
 
 
-def _from_lists(directory: str, split: str, split_number: int) -> Listing:
+def _from_lists(directory: str, folder: str, split: str, split_number: int) -> Listing:
   """Reads UCF-101's lists."""
-  folder = os.path.join(directory, LISTS_FOLDER)
   class_names = read_class_index(os.path.join(folder, "classInd.txt"))
   kinds = ("train", "test") if split == "all" else (split,)
   on_disk = _OnDisk(directory)
@@ -143,7 +147,7 @@ def read_class_index(path: str) -> tuple[str, ...]:
     UserError: the file is missing or malformed; the message names the line.
   """
   names = []
-  for number, line in _lines(path):
+  for number, line in read_lines(path):
     parts = line.split(None, 1)
     if len(parts) != 2 or parts[0] != str(len(names) + 1):
       raise UserError(f"{path}, line {number}: expected '{len(names) + 1} ClassName', not '{line}'")
@@ -170,7 +174,7 @@ def read_split_list(path: str, class_names: tuple[str, ...]) -> list[ListedClip]
   """
   by_name = {_fold(name): label for label, name in enumerate(class_names)}
   clips = []
-  for number, line in _lines(path):
+  for number, line in read_lines(path):
     where = f"{path}, line {number}"
     video, _, last = line.rpartition(" ")
     has_label = bool(video) and last.lstrip("+-").isdecimal()
@@ -179,7 +183,10 @@ def read_split_list(path: str, class_names: tuple[str, ...]) -> list[ListedClip]
     if video.startswith("/") or ".." in parts or ":" in parts[0] or "\0" in video:
       raise UserError(f"{where}: path '{video}' leads out of the folder")
     if has_label:
-      label = int(last) - 1
+      try:
+        label = int(last) - 1
+      except ValueError as error:  # more than one sign, or thousands of digits
+        raise UserError(f"{where}: label {last[:20]} is no number") from error
       if not 0 <= label < len(class_names):
         raise UserError(f"{where}: label {last} is outside the range 1..{len(class_names)}")
     else:
@@ -190,8 +197,12 @@ def read_split_list(path: str, class_names: tuple[str, ...]) -> list[ListedClip]
   return clips
 
 
-def _lines(path: str) -> Iterator[tuple[int, str]]:
-  """Yields (line number, line) of a text file's lines that are not empty; CRLF or LF."""
+def read_lines(path: str) -> Iterator[tuple[int, str]]:
+  """Yields (line number, line) of a text file's lines that are not empty; CRLF or LF.
+
+  Raises:
+    UserError: there is no such file, or it is too large for a list.
+  """
   if not os.path.isfile(path):
     raise UserError(f"{path}: no such file")
   if os.path.getsize(path) > _MAX_LIST_BYTES:

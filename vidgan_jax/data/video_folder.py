@@ -18,6 +18,7 @@ from vidgan_jax.data import split_lists
 from vidgan_jax.data.sources import Source, random_window, window_span
 from vidgan_jax.data.split_lists import ListedClip
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.text import printable
 from vidgan_jax.runtime.video_files import DEFAULT_MAX_BYTES, VideoError, atomic_file, read_video
 
 SPLITS = ("train", "test", "all")
@@ -62,27 +63,22 @@ class FolderReport:
     size = f"{self.cache_bytes / 2**20:.0f} MiB in {self.cache}"
     lines = [f"{self.used} clips, {self.frames} frames ({size})"]
     if self.missing:
-      example = _printable(self.missing[0])
+      example = printable(self.missing[0])
       lines.append(f"{len(self.missing)} listed clips are not there, such as {example}")
     if self.skipped:
       place = f", all of them listed in {self.skipped_list}" if self.skipped_list else ""
       lines.append(f"{len(self.skipped)} files skipped{place}:")
-      lines += [f"  {_printable(path)}: {reason}" for path, reason in self.skipped[:_SHOWN]]
+      lines += [f"  {printable(path)}: {reason}" for path, reason in self.skipped[:_SHOWN]]
       if len(self.skipped) > _SHOWN:
         lines.append(f"  and {len(self.skipped) - _SHOWN} more")
     if self.aside:
       lines.append(f"{self.aside} files left aside: by their names they are no videos")
     if self.without_clips:
-      names = ", ".join(_printable(name) for name in self.without_clips[:_SHOWN_CLASSES])
+      names = ", ".join(printable(name) for name in self.without_clips[:_SHOWN_CLASSES])
       more = len(self.without_clips) - _SHOWN_CLASSES
       names += f" and {more} more" if more > 0 else ""
       lines.append(f"WARNING: classes without a usable clip: {names}")
     return "\n".join(lines)
-
-
-def _printable(path: str) -> str:
-  """A path on one line, without the bytes in it that are no text."""
-  return " ".join(path.encode(errors="replace").decode().split("\n"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,7 +255,7 @@ def _list_skipped(
       os.remove(path)  # of an earlier time, with files that are sound by now
     return ""
   root = os.path.abspath(directory)
-  lines = [_printable(f"{os.path.join(root, name)}: {reason}") + "\n" for name, reason in skipped]
+  lines = [printable(f"{os.path.join(root, name)}: {reason}") + "\n" for name, reason in skipped]
   try:
     with atomic_file(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
       file.writelines(lines)

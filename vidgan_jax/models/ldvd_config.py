@@ -11,6 +11,7 @@ def experiment(model, *, batch_size: int, num_iterations: int, rate: float):
   config.batch_size = batch_size
   config.num_iterations = num_iterations
   config.data.name = "video_folder"
+  config.data.prepare = "--source=ucf101 --crop=240"
   config.data.crop = "center"
   config.optimizer.generator_lr = config.optimizer.discriminator_lr = rate
   config.optimizer.beta1 = 0.5

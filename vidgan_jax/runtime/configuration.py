@@ -24,7 +24,7 @@ def base_config() -> ml_collections.ConfigDict:
   config.precision = "auto"  # auto, bfloat16, float32 (float64 for tests)
 
   config.data = ml_collections.ConfigDict()
-  config.data.name = "moving_shapes"  # moving_shapes, npz, video_folder
+  config.data.name = "moving_shapes"  # moving_shapes, npz, video_folder, prepared
   config.data.directory = ""  # folder, or the .npz file
   config.data.num_examples = 50_000  # moving_shapes: scenes
   config.data.seed = 0  # moving_shapes: which scenes
@@ -35,6 +35,15 @@ def base_config() -> ml_collections.ConfigDict:
   config.data.crop = "random"  # random or center
   config.data.cache_directory = ""  # decoded frames; empty is the user's cache folder
   config.data.min_clips = 1  # fewer usable clips refuse to train
+  # Of prepared sets, which video_folder takes too:
+  config.data.prepare = ""  # prepare's options for this set, told where it is missing
+  config.data.mixture = ()  # further folders; one named twice is shown twice per epoch
+  config.data.classes = ()  # names of those in use, in the order of their labels; empty is all
+  config.data.min_frames = 0  # stored frames a clip needs, besides those of an example
+  config.data.temporal_reversal = False
+  config.data.damaged = "stop"  # or skip: show other clips in the place of damaged ones
+  config.data.reader = "python"  # or tensorflow: by tf.data, the same bytes
+  config.data.workers = 0  # threads that decode; 0 is one for each core, at most 16
 
   config.optimizer = ml_collections.ConfigDict()
   config.optimizer.kind = "adam"  # or rmsprop, in Chainer's form
@@ -134,6 +143,14 @@ _ADDED = {
   "optimizer.rmsprop_decay": 0.99,
   "optimizer.weight_decay": 0.0,
   "model.shared_fakes": False,
+  "data.prepare": "",
+  "data.mixture": (),
+  "data.classes": (),
+  "data.min_frames": 0,
+  "data.temporal_reversal": False,
+  "data.damaged": "stop",
+  "data.reader": "python",
+  "data.workers": 0,
 }
 
 
@@ -149,6 +166,11 @@ _FREE = (
   "data.directory",
   "data.cache_directory",
   "data.min_clips",
+  "data.prepare",
+  "data.mixture",  # as data.directory: the run knows its data
+  "data.damaged",
+  "data.reader",
+  "data.workers",
   "model.remat",
   "sharding",
 )

@@ -21,6 +21,7 @@ from absl import app, flags
 from tqdm import tqdm
 
 from vidgan_jax.runtime.errors import Stopped, UserError
+from vidgan_jax.runtime.text import printable
 
 _HELP = ("-h", "-help", "--help", "-helpshort", "--helpshort")
 _REQUIRED = "must have a value other than None"  # absl's words
@@ -62,7 +63,7 @@ def report(line: str) -> None:
 
 
 def _fail(error, code):
-  print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+  print(f"error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
   _exit(code)
 
 

@@ -10,11 +10,11 @@ import fractions
 import io
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from PIL import Image
 
 from vidgan_jax.runtime.errors import UserError
@@ -46,10 +46,78 @@ class VideoError(UserError):
     self.reason = reason
 
 
-def read_video(
-  path: str | os.PathLike, *, short_side: int | None = None, max_bytes: int = DEFAULT_MAX_BYTES
-) -> tuple[np.ndarray, float]:
-  """Decodes a video file completely, or refuses it.
+Resize = Callable[[np.ndarray, tuple[int, int]], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class DecodedFrame:
+  """A frame of a video file, made a picture only when it is asked for.
+
+  Attributes:
+    path: the file.
+    index: number of the frame in order of presentation, from 0.
+    time: when it is shown, in seconds; None where the file does not say.
+    frame_rate: average rate of the file in frames per second.
+  """
+
+  path: str
+  index: int
+  time: float | None
+  frame_rate: float
+  _frame: av.VideoFrame
+  _pixel_aspect: fractions.Fraction | None
+  _converter: VideoReformatter
+
+  def picture(self, resize: Resize | None = None) -> np.ndarray:
+    """Returns the picture as it is meant to be seen.
+
+    Args:
+      resize: a function (image, (height, width)) that maps the stored pixels, uint8 [h, w, 3], to
+        the picture, given the size at which its pixels would be square; None makes it that size.
+        Rotation metadata is applied to what it returns.
+
+    Returns:
+      uint8 [H, W, 3].
+
+    Raises:
+      VideoError: the frame cannot be converted.
+    """
+    try:
+      converted = self._converter.reformat(
+        self._frame, format="rgb24", interpolation=_EXACT_COLORS, threads=1
+      )
+      image = converted.to_ndarray()
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+      raise VideoError(self.path, f"not readable as a video ({_reason(error)})") from error
+    height, width = image.shape[:2]
+    # Absurd aspects are damage or malice; ignoring them bounds the memory.
+    if self._pixel_aspect and 0.25 <= self._pixel_aspect <= 4:
+      width = max(1, round(width * self._pixel_aspect))
+    image = (resize or resize_bilinear)(image, (height, width))
+    # The display matrix turns counter-clockwise by this angle, as rot90 does.
+    return np.rot90(image, round(self._frame.rotation / 90) % 4)
+
+
+def resize_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+  """Resizes uint8 [h, w, 3] to (height, width) by Pillow's bilinear filter.
+
+  The filter averages over the area when it makes pictures smaller (antialiasing).
+  """
+  height, width = size
+  if (height, width) == image.shape[:2]:
+    return image
+  return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def short_side_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
+  """Size of a picture whose smaller side is resized to `short_side`, its aspect kept."""
+  scale = short_side / min(size)
+  height, width = (max(short_side, round(side * scale)) for side in size)
+  return height, width
+
+
+def decode_video(path: str | os.PathLike) -> Iterator[DecodedFrame]:
+  """Decodes a video file frame by frame, or refuses it.
 
   The frames are those that the decoder returns in order of presentation, none repeated or dropped
   for a constant rate. Rotation metadata is applied, and pixels that are not square are resampled
@@ -57,6 +125,36 @@ def read_video(
   no error, and as many packets, frames and seconds arrive as the container announces. Headers may
   announce a frame more than there is (HMDB-51's do). Codecs have no checksums: a changed bit that
   still decodes to some picture cannot be noticed.
+
+  Args:
+    path: the file.
+
+  Yields:
+    The frames. What is missing may be known only behind the last of them.
+
+  Raises:
+    VideoError: the file is missing, is no video, or is damaged.
+  """
+  path = os.fspath(path)
+  if not os.path.isfile(path):
+    raise VideoError(path, "no such file")
+  try:
+    # Titles in old files are not always UTF-8, and nobody reads them here.
+    with av.open(path, metadata_errors="replace") as container:
+      stream = container.streams.best("video")
+      if stream is None:
+        raise VideoError(path, "holds no video stream")
+      if stream.codec_context is None:
+        raise VideoError(path, "is of a kind that no decoder knows")
+      yield from _decode(container, stream, path)
+  except (av.error.FFmpegError, OSError, ValueError) as error:
+    raise VideoError(path, f"not readable as a video ({_reason(error)})") from error
+
+
+def read_video(
+  path: str | os.PathLike, *, short_side: int | None = None, max_bytes: int = DEFAULT_MAX_BYTES
+) -> tuple[np.ndarray, float]:
+  """Decodes a video file completely, or refuses it; see `decode_video`.
 
   Args:
     path: the file.
@@ -71,20 +169,17 @@ def read_video(
   Raises:
     VideoError: the file is missing, is no video, is damaged, or is too large.
   """
-  path = os.fspath(path)
-  if not os.path.isfile(path):
-    raise VideoError(path, "no such file")
-  try:
-    # Titles in old files are not always UTF-8, and nobody reads them here.
-    with av.open(path, metadata_errors="replace") as container:
-      stream = container.streams.best("video")
-      if stream is None:
-        raise VideoError(path, "holds no video stream")
-      rate = stream.average_rate or stream.guessed_rate or 25
-      frames = _decode(container, stream, path, short_side, max_bytes)
-  except (av.error.FFmpegError, OSError, ValueError) as error:
-    raise VideoError(path, f"not readable as a video ({_reason(error)})") from error
-  return frames, float(rate)
+  resize = None
+  if short_side is not None:
+    resize = lambda image, size: resize_bilinear(image, short_side_size(size, short_side))
+  images, size, rate = [], 0, 0.0
+  for frame in decode_video(path):
+    images.append(frame.picture(resize))
+    rate = frame.frame_rate
+    size += images[-1].nbytes
+    if size > max_bytes:
+      raise VideoError(frame.path, f"needs more than the limit of {max_bytes} bytes of memory")
+  return np.stack(images), rate
 
 
 @dataclasses.dataclass
@@ -106,11 +201,13 @@ class _Seen:
     self.discarded += is_video and packet.is_discard
 
 
-def _decode(container, stream, path: str, short_side: int | None, max_bytes: int) -> np.ndarray:
-  """Decodes all frames of a stream and compares their number with what the container announces."""
+def _decode(container, stream, path: str) -> Iterator[DecodedFrame]:
+  """Yields all frames of a stream and compares their number with what the container announces."""
   stream.codec_context.options = dict(_DECODER_OPTIONS)
   stream.codec_context.thread_count = 1  # callers decode many files at once
-  frames, size, seen = [], 0, _Seen()
+  rate = float(stream.average_rate or stream.guessed_rate or 25)
+  frames, shape, seen = 0, None, _Seen()
+  converter = VideoReformatter()  # keeps its tables from frame to frame
   # All streams are read, for the file's end is where the last of them ends.
   for packet in container.demux():
     is_video = packet.stream.index == stream.index
@@ -118,25 +215,24 @@ def _decode(container, stream, path: str, short_side: int | None, max_bytes: int
     if not is_video:
       continue
     if packet.is_corrupt:
-      raise VideoError(path, f"damaged or cut off at frame {len(frames)}")
+      raise VideoError(path, f"damaged or cut off at frame {frames}")
     try:
       decoded = packet.decode()
     except av.error.FFmpegError as error:
-      raise VideoError(path, f"damaged at frame {len(frames)} ({_reason(error)})") from error
+      raise VideoError(path, f"damaged at frame {frames} ({_reason(error)})") from error
     for frame in decoded:
       if frame.is_corrupt:
-        raise VideoError(path, f"damaged at frame {len(frames)}")
-      image = _to_array(frame, stream.sample_aspect_ratio, short_side)
-      size += image.nbytes
-      if size > max_bytes:
-        raise VideoError(path, f"needs more than the limit of {max_bytes} bytes of memory")
-      if frames and image.shape != frames[0].shape:
-        raise VideoError(path, f"changes its size at frame {len(frames)}")
-      frames.append(image)
+        raise VideoError(path, f"damaged at frame {frames}")
+      shape = shape or (frame.height, frame.width, frame.rotation)
+      if (frame.height, frame.width, frame.rotation) != shape:
+        raise VideoError(path, f"changes its size at frame {frames}")
+      yield DecodedFrame(
+        path, frames, frame.time, rate, frame, stream.sample_aspect_ratio, converter
+      )
+      frames += 1
   if not frames:
     raise VideoError(path, "holds no frames")
-  _check_complete(container, stream, path, len(frames), seen)
-  return np.stack(frames)
+  _check_complete(container, stream, path, frames, seen)
 
 
 def _check_complete(container, stream, path: str, frames: int, seen: "_Seen") -> None:
@@ -156,23 +252,6 @@ def _check_complete(container, stream, path: str, frames: int, seen: "_Seen") ->
   expected = seen.packets - seen.discarded
   if frames < expected - max(1, expected // 50):
     raise VideoError(path, f"damaged: {frames} of {expected} frames decode")
-
-
-def _to_array(frame, pixel_aspect, short_side: int | None) -> np.ndarray:
-  """Returns a decoded frame as it is meant to be seen, uint8 [H, W, 3]."""
-  image = frame.reformat(format="rgb24", interpolation=_EXACT_COLORS).to_ndarray()
-  height, width = image.shape[:2]
-  # Absurd aspects are damage or malice; ignoring them bounds the memory.
-  if pixel_aspect and 0.25 <= pixel_aspect <= 4:
-    width = max(1, round(width * pixel_aspect))
-  if short_side is not None:
-    scale = short_side / min(height, width)
-    height, width = (max(short_side, round(side * scale)) for side in (height, width))
-  if (height, width) != image.shape[:2]:
-    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-    image = np.asarray(resized)
-  # The display matrix turns counter-clockwise by this angle, as rot90 does.
-  return np.rot90(image, round(frame.rotation / 90) % 4)
 
 
 def _reason(error: BaseException) -> str:

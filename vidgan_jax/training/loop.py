@@ -10,8 +10,8 @@ import time
 import jax
 from tqdm import tqdm
 
-from vidgan_jax.data.build import build_source
-from vidgan_jax.data.pipeline import Batches, Prefetcher
+from vidgan_jax.data.build import build_batches, build_source
+from vidgan_jax.data.pipeline import Prefetcher
 from vidgan_jax.models import registry
 from vidgan_jax.runtime import configuration, precision, processes
 from vidgan_jax.runtime import mesh as meshes
@@ -111,6 +111,7 @@ class _Clock:
     self.total = seconds
     self._since = None
     self._interval = 0.0
+    self._waited = 0.0
     self._iterations = 0
 
   def start(self):
@@ -123,16 +124,18 @@ class _Clock:
       self._interval += passed
       self._since = None
 
-  def iteration(self):
+  def iteration(self, waited: float):
+    """Counts an iteration that waited so many seconds for its batch."""
+    self._waited += waited
     self._iterations += 1
 
-  def rate(self) -> float:
-    """Seconds per iteration since the last call."""
+  def rate(self) -> tuple[float, float]:
+    """Seconds per iteration since the last call, and those of them spent waiting for the batch."""
     self.stop()
     self.start()
-    seconds = self._interval / max(1, self._iterations)
-    self._interval, self._iterations = 0.0, 0
-    return seconds
+    rates = (self._interval / max(1, self._iterations), self._waited / max(1, self._iterations))
+    self._interval, self._waited, self._iterations = 0.0, 0.0, 0
+    return rates
 
 
 class Trainer:
@@ -256,9 +259,17 @@ class Trainer:
 
   def _iterate(self, program, state, begin, clock, preemption):
     config, end = self.config, self.config.num_iterations
-    batches = Batches(
-      self.source, config.batch_size, self.gan.schedule.discriminator_steps, config.seed, *self.part
+    batches = build_batches(
+      config.data,
+      self.source,
+      batch_size=config.batch_size,
+      steps=self.gan.schedule.discriminator_steps,
+      seed=config.seed,
+      part=self.part,
+      report=self.report,
     )
+    # Two batches wait on the devices: they are sent while the iterations before them run.
+    feed = lambda iteration: meshes.put_batch(batches(iteration), self.mesh)
     bar = tqdm(
       total=end,
       initial=begin,
@@ -267,7 +278,7 @@ class Trainer:
       dynamic_ncols=True,
       disable=not processes.first(),
     )
-    with bar, Prefetcher(batches, begin) as stream:
+    with bar, Prefetcher(feed, begin, depth=2) as stream:
       for step in range(begin, end + 1):
         leave = preemption.requested or processes.told_to_leave(step)
         due = leave or step == end or step % config.checkpoint_every == 0
@@ -285,11 +296,12 @@ class Trainer:
         if leave or step == end:
           break
         clock.start()
+        asked = time.perf_counter()
         _, batch = next(stream)
-        batch = meshes.put_batch(batch, self.mesh)
+        waited = time.perf_counter() - asked
         with jax.transfer_guard("disallow"):  # all that the program needs is on the devices
           state, metrics = program(state, batch, self.frozen)
-        clock.iteration()
+        clock.iteration(waited)
         self._settle(clock, bar)
         self._pending = (step + 1, metrics)
         bar.update()
@@ -333,10 +345,11 @@ class Trainer:
     if finite == 1 and step != 1 and step % self.config.log_every:
       return
     values = {name: value.item() for name, value in jax.device_get(metrics).items()}
-    seconds = clock.rate()
+    seconds, waited = clock.rate()
     values |= self._once
     self._once = {}
     values["time/step_seconds"] = seconds
+    values["time/input_seconds"] = waited
     values["time/videos_per_second"] = self.config.batch_size / seconds
     values["time/training_seconds"] = clock.total
     if self._flops:

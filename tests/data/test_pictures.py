@@ -1,0 +1,86 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vidgan_jax.data import pictures
+from vidgan_jax.data.preprocessing import View
+
+
+def encode(frame, kind, **options):
+  buffer = io.BytesIO()
+  Image.fromarray(frame).save(buffer, kind, **options)
+  return buffer.getvalue()
+
+
+def shown_by(found, height, width, view):
+  clip = np.empty((len(found), view.side, view.side, 3), np.uint8)
+  pictures.show(found, height, width, view, clip)
+  return clip
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("ratio", [1, 2, 4, 8])
+def test_the_short_way_decodes_as_pillow_does(textured, subsampling, ratio):
+  picture = encode(textured(1, 45, 70)[0], "JPEG", quality=85, subsampling=subsampling)
+  expected = Image.open(io.BytesIO(picture))
+  expected.draft("RGB", (70 // ratio, 45 // ratio))
+  pictures.check(picture, 45, 70, png=False)
+  decoded = pictures.decode(picture, 45, 70, ratio)
+  assert decoded.size == (-(-70 // ratio), -(-45 // ratio))
+  assert (np.asarray(decoded) == np.asarray(expected)).all()
+
+
+def test_progressive_and_lossless_pictures_decode(textured):
+  frame = textured(1, 20, 30)[0]
+  progressive, plain = (encode(frame, "JPEG", progressive=p) for p in (True, False))
+  pictures.check(progressive, 20, 30, png=False)
+  assert pictures.decode(progressive, 20, 30) == pictures.decode(plain, 20, 30)
+  lossless = encode(frame, "PNG")
+  pictures.check(lossless, 20, 30, png=True)
+  assert (np.asarray(pictures.decode(lossless, 20, 30)) == frame).all()
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize(("top", "left"), [(0, 0), (3, 5)])
+def test_a_view_is_shown(ramp, flip, top, left):
+  clip = ramp(5, 12, 16)
+  found = [encode(frame, "PNG") for frame in clip[3:0:-2]]
+  view = View(range(3, 0, -2), 12, 16, top=top, left=left, side=8, flip=flip)
+  shown = shown_by(found, 12, 16, view)
+  expected = clip[3:0:-2, top : top + 8, left : left + 8]
+  assert (shown == (expected[:, :, ::-1] if flip else expected)).all()
+
+
+def test_a_resized_view_is_pillows(textured):
+  clip = textured(2, 30, 45)
+  view = View(range(2), 20, 30, resized=True, left=4, side=20)
+  shown = shown_by([encode(frame, "PNG") for frame in clip], 30, 45, view)
+  for frame, picture in zip(clip, shown, strict=True):
+    whole = Image.fromarray(frame).resize((30, 20), Image.Resampling.BILINEAR)
+    assert (np.asarray(whole)[:, 4:24] == picture).all()
+  assert (pictures.resize_frames(clip, 20, 30)[:, :, 4:24] == shown).all()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_what_is_not_as_expected_is_refused_before_it_is_decoded(textured, kind):
+  frame, png = textured(1, 20, 30)[0], kind == "PNG"
+  picture = encode(frame, kind)
+  other = encode(frame, "JPEG" if png else "PNG")
+  gray = encode(frame[..., 0], kind)
+  for wrong in (b"", picture[:-1], picture[1:], picture[: len(picture) // 2], other, gray):
+    with pytest.raises(pictures.PictureError):
+      pictures.check(wrong, 20, 30, png)
+  for height, width in ((30, 20), (20, 31), (19, 30)):
+    with pytest.raises(pictures.PictureError, match=f"{height}x{width}"):
+      pictures.check(picture, height, width, png)
+
+
+def test_a_damaged_frame_is_named_by_its_place(textured):
+  found = [encode(frame, "JPEG") for frame in textured(3, 16, 16)]
+  found[2] = found[2][:100] + b"\xff\xd9"
+  view = View(range(3), 16, 16, side=16)
+  with pytest.raises(pictures.PictureError) as caught:
+    shown_by(found, 16, 16, view)
+  assert caught.value.frame == 2

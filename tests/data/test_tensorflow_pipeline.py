@@ -1,0 +1,193 @@
+"""tf.data gives the bytes that the reader without tensorflow gives."""
+
+import io
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vidgan_jax.data import pictures, tensorflow_pipeline
+from vidgan_jax.data.build import build_batches
+from vidgan_jax.data.moving_shapes import MovingShapes
+from vidgan_jax.data.pipeline import Batches, Prefetcher
+from vidgan_jax.data.prepared import Prepared
+from vidgan_jax.data.preprocessing import Crop, Resize, View
+from vidgan_jax.data.tensorflow_pipeline import TensorFlowBatches, plan_fields, shower
+from vidgan_jax.runtime.errors import UserError
+
+NAMES = ("a", "b", "c")
+SIZES = [(16, 24), (16, 16), (40, 33), (64, 90), (33, 57), (20, 16), (16, 17)]
+
+
+@pytest.fixture(scope="module")
+def tf():
+  return pytest.importorskip("tensorflow", reason="tensorflow is not installed")
+
+
+def open_set(folder, **options):
+  options = {"report": lambda line: None, **options}
+  return Prepared(
+    [folder],
+    frames=3,
+    stride=2,
+    resolution=16,
+    horizontal_flip=True,
+    temporal_reversal=True,
+    **options,
+  )
+
+
+@pytest.fixture(scope="module", params=["JPEG", "PNG"])
+def folder(request, tmp_path_factory, write_prepared, textured):
+  """Seven clips, each of another size: whole, cropped, reduced, resized."""
+  clips = [textured(6 + i, *size, seed=i) for i, size in enumerate(SIZES)]
+  labels = np.arange(7) % 3
+  png = request.param == "PNG"
+  return write_prepared(tmp_path_factory.mktemp("set"), clips, labels, NAMES, png=png)
+
+
+def same(a, b):
+  return all(a[name].dtype == b[name].dtype and (a[name] == b[name]).all() for name in a)
+
+
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_both_readers_give_the_same_bytes(tf, folder, hosts):
+  source = open_set(folder)
+  expected = Batches(source, 4, 2, seed=3)
+  said = []
+  parts = [
+    TensorFlowBatches(source, 4, 2, 3, host, hosts, workers=3 - host, report=said.append)
+    for host in range(hosts)
+  ]
+  for iteration in (0, 1, 2, 10**6, 10**6 + 1, 1):
+    found = [part(iteration) for part in parts]
+    joined = {name: np.concatenate([p[name] for p in found], axis=1) for name in found[0]}
+    assert same(joined, expected(iteration))
+  assert not said
+
+
+def test_it_streams_in_order_and_may_be_stopped(tf, folder):
+  source = open_set(folder)
+  batches = TensorFlowBatches(source, 4, 1, seed=3)
+  with Prefetcher(batches, 5, depth=2) as stream:
+    found = [next(stream) for _ in range(6)]
+  assert [iteration for iteration, _ in found] == list(range(5, 11))
+  expected = Batches(source, 4, 1, seed=3)
+  assert all(same(batch, expected(iteration)) for iteration, batch in found)
+  with pytest.raises(ValueError, match="iteration -1 is negative"):
+    batches(-1)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_every_view_eagerly_and_inside_map(tf, textured, kind, size, flip):
+  found = []
+  for frame in textured(2, *size):
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, kind)
+    found.append(buffer.getvalue())
+  view = Resize(16, kind == "JPEG")(View(range(2), *size))
+  view = Crop(16)(view, np.random.default_rng(0))._replace(flip=flip)
+  expected = np.empty((2, 16, 16, 3), np.uint8)
+  pictures.show(found, *size, view, expected)
+  plan = np.array(plan_fields(view, 5), np.int32)
+  show = shower([(*size, kind == "PNG"), (16, 16, kind == "PNG")], 16, 2)
+  assert (show(np.array(found, object), plan).numpy() == expected).all()
+  dataset = tf.data.Dataset.from_tensors((found, plan)).map(show)
+  assert (next(dataset.as_numpy_iterator()) == expected).all()
+
+
+def test_what_tensorflow_accepts_pillow_accepts_with_the_same_pixels(tf, textured):
+  """So a batch that tensorflow decodes is right, and for the others Pillow decides."""
+  generator = np.random.default_rng(0)
+  outcomes = {True: 0, False: 0}
+  for trial in range(300):
+    buffer = io.BytesIO()
+    kind = "PNG" if trial % 5 == 0 else "JPEG"
+    Image.fromarray(textured(1, 32, 48, seed=trial)[0]).save(buffer, kind)
+    damaged = bytearray(buffer.getvalue())
+    for place in generator.integers(30, len(damaged) - 2, size=3):
+      damaged[place] = generator.integers(256)
+    damaged = bytes(damaged)
+    try:
+      pictures.check(damaged, 32, 48, kind == "PNG")
+      decoded = tf.io.decode_jpeg(damaged, channels=3, dct_method="INTEGER_ACCURATE").numpy()
+    except (pictures.PictureError, tf.errors.OpError):
+      outcomes[False] += 1
+      continue
+    outcomes[True] += 1
+    assert (np.asarray(pictures.decode(damaged, 32, 48)) == decoded).all()
+  assert min(outcomes.values()) > 30, outcomes
+
+
+def test_a_damaged_clip_stops_or_is_skipped_as_without_tensorflow(tf, folder):
+  """Here: a set whose second shard ends early."""
+  path = next(folder.glob("*00001-of-00002"))
+  whole = path.read_bytes()
+  try:
+    path.write_bytes(whole[: len(whole) // 2])
+    source = open_set(folder, damaged="skip")
+    said = []
+    batches = TensorFlowBatches(source, 2, 1, seed=3, report=said.append)
+    expected = Batches(open_set(folder, damaged="skip"), 2, 1, seed=3)
+    for iteration in range(8):
+      assert same(batches(iteration), expected(iteration))
+    assert 0 < len(said) < 8 and "was read without tensorflow" in said[0]
+    source._skip = False
+    with pytest.raises(UserError, match=r"00001-of-00002: clip \d+ .* is damaged"):
+      for iteration in range(8):
+        TensorFlowBatches(source, 2, 1, seed=3)(iteration)
+  finally:
+    path.write_bytes(whole)
+
+
+def config_of(**changes):
+  return types.SimpleNamespace(**({"reader": "tensorflow", "workers": 2} | changes))
+
+
+def test_the_reader_is_chosen_by_the_configuration(tf, folder):
+  source = open_set(folder)
+  build = lambda config, source: build_batches(config, source, batch_size=4, steps=1, seed=0)
+  assert type(build(config_of(), source)) is TensorFlowBatches
+  assert type(build(config_of(reader="python"), source)) is Batches
+  assert type(build(config_of(), MovingShapes(8, 4, 8, 8, 0))) is Batches
+  with pytest.raises(
+    UserError, match=r"unknown data\.reader 'grain', known are: python, tensorflow"
+  ):
+    build(config_of(reader="grain"), source)
+
+
+def test_without_tensorflow_one_line_says_what_to_install(monkeypatch, tmp_path, write_prepared):
+  folder = write_prepared(tmp_path, [np.zeros((6, 16, 16, 3), np.uint8)] * 2)
+  monkeypatch.setitem(sys.modules, "tensorflow", None)
+  tensorflow_pipeline.import_tensorflow.cache_clear()
+  try:
+    with pytest.raises(UserError, match=r"needs tensorflow: pip install -r requirements-data\.txt"):
+      TensorFlowBatches(open_set(folder), 2, 1, seed=0)
+  finally:
+    tensorflow_pipeline.import_tensorflow.cache_clear()
+
+
+def test_a_process_that_leaves_in_the_middle_ends(tf, folder):
+  """A stream that lived longer than Python would wait for it for ever."""
+  program = (
+    "import sys; from vidgan_jax.data.prepared import Prepared\n"
+    "from vidgan_jax.data.tensorflow_pipeline import TensorFlowBatches\n"
+    "source = Prepared([sys.argv[1]], frames=3, resolution=16, num_classes=0)\n"
+    "batches = TensorFlowBatches(source, 512, 1, 0, workers=1)\n"
+    "stream = (batches(iteration) for iteration in range(9))\n"
+    "next(stream)"
+  )
+  subprocess.run([sys.executable, "-c", program, str(folder)], check=True, timeout=120)
+
+
+def test_nothing_else_imports_tensorflow():
+  program = (
+    "import sys; import vidgan_jax.train, vidgan_jax.training.loop, vidgan_jax.data.prepared; "
+    "import vidgan_jax.data.tensorflow_pipeline; assert 'tensorflow' not in sys.modules"
+  )
+  subprocess.run([sys.executable, "-c", program], check=True)

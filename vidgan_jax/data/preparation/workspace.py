@@ -1,0 +1,136 @@
+"""The folder of a prepared set while it is made: whose it is, and what is finished of it."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from typing import TextIO
+
+from vidgan_jax.data import index
+from vidgan_jax.runtime.errors import UserError
+
+_FOLDER = ".preparing"
+_SETTINGS = "settings.json"
+_MEANINGS = {
+  "inputs": "the inputs are not those it was begun with (files came, went or changed, or other "
+  "classes)",
+  "versions": "the libraries it was begun with had other versions",
+}
+
+
+def check_output(output: str) -> None:
+  """Raises UserError unless a set can be begun or continued in a folder, or is there already."""
+  if os.path.exists(output) and not os.path.isdir(output):
+    raise UserError(f"{output}: is no folder")
+  try:
+    names = set(os.listdir(output)) if os.path.isdir(output) else set()
+  except OSError as error:
+    raise UserError(f"{output}: not readable ({error.strerror})") from error
+  if names and names != {_FOLDER} and not is_finished(output):
+    if not os.path.isfile(os.path.join(output, _FOLDER, _SETTINGS)):
+      raise UserError(f"{output}: is not empty, and no data set that is being prepared")
+
+
+def is_finished(output: str) -> bool:
+  """Whether a folder holds a finished set."""
+  return os.path.isfile(os.path.join(output, index.FILE_NAME))
+
+
+def check_settings(output: str, there: dict, wanted: dict) -> None:
+  """Raises UserError where a set was made, or begun, with other settings."""
+  for key in [*wanted, *(key for key in there if key not in wanted)]:
+    if there.get(key) != wanted.get(key):
+      what = f"{key} is {there.get(key)!r} there and {wanted.get(key)!r} here"
+      raise UserError(
+        f"{output}: holds a data set prepared in another way ({_MEANINGS.get(key, what)}); "
+        f"another output folder is needed"
+      )
+
+
+@contextlib.contextmanager
+def opened(output: str, settings: dict) -> Iterator[str]:
+  """Gives the folder of unfinished work in `output`, for this process alone.
+
+  Args:
+    output: the set's folder; made if need be.
+    settings: all that decides its bytes; a set that was begun otherwise is refused.
+
+  Another process may have finished the set before this one had the lock: the caller asks
+  `is_finished` again.
+
+  Raises:
+    UserError: the folder is another's, is in use, or cannot be written.
+  """
+  check_output(output)
+  with _lock(output):
+    folder = os.path.join(output, _FOLDER)
+    path = os.path.join(folder, _SETTINGS)
+    if os.path.isfile(path):
+      check_settings(output, index.read_json(path), settings)
+    elif not is_finished(output):
+      index.write_json(path, settings)
+    yield folder
+
+
+def _lock(output: str) -> TextIO:
+  """Makes the folder of unfinished work and opens its lock file, locked until it is closed.
+
+  Raises:
+    UserError: it is in use, or cannot be made or locked.
+  """
+  path = os.path.join(output, _FOLDER, "lock")
+  while True:
+    try:
+      os.makedirs(os.path.dirname(path), exist_ok=True)
+      lock = open(path, "w")
+    except OSError as error:
+      raise UserError(f"{output}: cannot be written ({error.strerror})") from error
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go of when the process ends
+      if os.fstat(lock.fileno()).st_ino == os.stat(path).st_ino:
+        return lock
+    except FileNotFoundError:
+      pass
+    except BlockingIOError as error:
+      lock.close()
+      raise UserError(f"{output}: another process is preparing it") from error
+    except OSError as error:
+      lock.close()
+      raise UserError(f"{output}: cannot be locked ({error.strerror})") from error
+    lock.close()  # who had it has removed it, and the next may hold another
+
+
+def move_into_place(staging: str, output: str) -> None:
+  """Moves files from a folder of the workspace into the set, the one that finishes it last.
+
+  Each is on the disk before it is moved.
+
+  Raises:
+    UserError: a file cannot be moved.
+  """
+  paths = [
+    os.path.relpath(os.path.join(folder, name), staging)
+    for folder, _, names in os.walk(staging)
+    for name in names
+  ]
+  try:
+    for path in sorted(paths, key=lambda path: (path == index.FILE_NAME, path)):
+      os.makedirs(os.path.dirname(os.path.join(output, path)), exist_ok=True)
+      with open(os.path.join(staging, path), "rb") as file:
+        os.fsync(file.fileno())
+      os.replace(os.path.join(staging, path), os.path.join(output, path))
+  except OSError as error:
+    raise UserError(f"{output}: cannot be written ({error.strerror})") from error
+
+
+def remove_left_over(output: str) -> None:
+  """Removes what a process left that was stopped behind its last file, unless one is at work."""
+  if os.path.isdir(os.path.join(output, _FOLDER)):
+    with contextlib.suppress(UserError), _lock(output):
+      remove(output)
+
+
+def remove(output: str) -> None:
+  """Removes what was needed while the set was made; for the process that has it `opened`."""
+  shutil.rmtree(os.path.join(output, _FOLDER), ignore_errors=True)
