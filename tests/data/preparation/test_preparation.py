@@ -176,7 +176,9 @@ def test_few_encoded_bytes_wait_for_a_slow_clip(tmp_path, monkeypatch):
 def test_cores_are_counted_where_they_cannot_be_asked_for(videos, prepare, monkeypatch):
   monkeypatch.delattr(os, "sched_getaffinity")
   directory, _, _ = prepare("folder", videos)
-  verify(str(directory), report=lambda line: None)
+  lines = []
+  verify(str(directory), report=lines.append)
+  assert any("10 clips" in line for line in lines), lines
 
 
 def test_a_limit_takes_that_many_of_each_split(footage, prepare):
