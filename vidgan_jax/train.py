@@ -39,7 +39,7 @@ def main(argv):
   import jax  # here, so that --help and bad flags are quick
 
   from vidgan_jax.analysis import summary
-  from vidgan_jax.runtime import compilation, flops, processes
+  from vidgan_jax.runtime import compilation, flops, memory, processes
   from vidgan_jax.sampling.preview import PreviewHook
   from vidgan_jax.training import loop
   from vidgan_jax.training.curves import CurvesHook
@@ -51,6 +51,8 @@ def main(argv):
     extra.append(CurvatureHook(config.analysis))
   processes.start(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
   compilation.enable_cache(_CACHE.value)
+  if jax.default_backend() == "cpu":
+    memory.keep_freed()
   trainer = loop.Trainer(
     config,
     workdir,
