@@ -1,0 +1,1 @@
+"""Scores of generated videos by named protocols: FVD, FID, Inception Score and relatives."""

@@ -1,0 +1,260 @@
+"""From features to numbers: a protocol's measure, its interval and what real clips score."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from vidgan_jax.evaluation import intervals, manifold
+from vidgan_jax.evaluation.features import Gathered
+from vidgan_jax.evaluation.frechet import frechet_by_class, frechet_distance
+from vidgan_jax.evaluation.frechet import frechet_distance_of_features as feature_distance
+from vidgan_jax.evaluation.inception_score import inception_score
+from vidgan_jax.evaluation.kernel_distance import kernel_distance
+from vidgan_jax.evaluation.protocols import Measure
+
+LEVEL = 0.95
+DISTANCES = ("fvd", "fid", "kvd", "prdc")  # between real and generated clips
+_FRECHET = ("fvd", "fid")
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+  """A number.
+
+  Attributes:
+    metric: its name.
+    values: of each repeat.
+    interval: (low, high) of the first repeat by bootstrap, or None.
+    std: over repeats, or over splits or subsets where there is one repeat; None where neither.
+    floor: {"value", "interval", "what"}: what real clips score, or None.
+    warnings: lines.
+  """
+
+  metric: str
+  values: tuple[float, ...]
+  interval: tuple[float, float] | None = None
+  std: float | None = None
+  floor: dict | None = None
+  warnings: tuple[str, ...] = ()
+
+  @property
+  def value(self) -> float:
+    """Their mean."""
+    return float(np.mean(self.values))
+
+
+def _distance(measure, real: Gathered, generated: Gathered) -> float:
+  """A Frechet distance: of features where both were kept, which is better where N < d."""
+  few = min(real.count, generated.count) <= real.moments.mean.size
+  if few and real.features is not None and generated.features is not None:
+    return feature_distance(real.features, generated.features, measure.ddof)
+  return frechet_distance(real.moments, generated.moments, measure.ddof)
+
+
+def _prdc(measure, real, generated) -> dict[str, float]:
+  first, second = measure.neighbours
+  return {
+    **manifold.precision_recall(real, generated, k=first),
+    **manifold.density_coverage(real, generated, k=second),
+  }
+
+
+def accuracy(logits, labels) -> float:
+  """The fraction of clips [N, C] whose largest logit is that of their label."""
+  return float(np.mean(np.argmax(logits, axis=1) == labels))
+
+
+def _interval(statistic, arrays, samples, seed):
+  if samples < 2:
+    return None
+  low, high = intervals.bootstrap(statistic, arrays, samples=samples, level=LEVEL, seed=seed)
+  return (float(low), float(high))
+
+
+def _halves(features):
+  middle = len(features) // 2
+  return features[:middle], features[middle : 2 * middle]
+
+
+def _warnings(measure, real, generated) -> tuple[str, ...]:
+  found, d = [], generated.moments.mean.size
+  counts = [generated.count] + ([real.count] if real is not None else [])
+  if measure.metric in _FRECHET:
+    if min(counts) <= d:
+      found.append(f"{min(counts)} clips span fewer than the {d} dimensions: biased upwards")
+    elif min(counts) < 10 * d:
+      found.append(f"{min(counts)} clips for {d} dimensions: biased upwards, see the floor")
+  if measure.metric == "is" and generated.count < 10 * d * measure.splits:
+    per_split = generated.count // measure.splits
+    found.append(f"{per_split} clips in a split of {d} classes: biased downwards")
+  return tuple(found)
+
+
+def score(
+  measure: Measure,
+  real: Gathered | None,
+  generated: Sequence[Gathered],
+  *,
+  real_labels=None,
+  labels: Sequence = (),
+  bootstrap: int = 0,
+  seed: int = 0,
+) -> list[Score]:
+  """Computes a measure.
+
+  Args:
+    measure: of a protocol.
+    real: the real clips' output, or None where the measure needs none.
+    generated: that of the generated clips, one for each repeat.
+    real_labels: int [N] of the real clips, for "accuracy".
+    labels: int [M] of the generated clips, for each repeat, for "accuracy".
+    bootstrap: resamplings behind an interval; 0 computes none.
+    seed: of what is drawn.
+
+  Returns:
+    scores: one, but four for "prdc".
+  """
+  warnings = _warnings(measure, real, generated[0])
+  if measure.metric in _FRECHET:
+    return [_frechet(measure, real, generated, bootstrap, seed, warnings)]
+  if measure.metric == "is":
+    return [_inception(measure, real, generated, bootstrap, seed, warnings)]
+  if measure.metric == "accuracy":
+    return [_accuracy(real, generated, real_labels, labels, bootstrap, seed)]
+  if measure.metric == "kvd":
+    return [_kernel(measure, real, generated, seed)]
+  if measure.metric == "prdc":
+    return _all_of_prdc(measure, real, generated)
+  raise ValueError(f"unknown metric {measure.metric!r}")
+
+
+def _spread(values) -> float | None:
+  return float(np.std(values)) if len(values) > 1 else None  # ddof 0, as TGAN's code
+
+
+def _frechet(measure, real, generated, bootstrap, seed, warnings):
+  values = tuple(_distance(measure, real, each) for each in generated)
+  interval, floor = None, None
+  if real.features is not None and generated[0].features is not None:
+    interval = _frechet_interval(measure, real.features, generated[0].features, bootstrap, seed)
+  if real.features is not None and real.count >= 4:
+    one, other = _halves(real.features)
+    value = feature_distance(one, other, measure.ddof)
+    floor = {
+      "value": value,
+      "interval": _frechet_interval(measure, one, other, bootstrap, seed),
+      "what": f"two halves of the real clips, {len(one)} each",
+    }
+  return Score(measure.metric, values, interval, _spread(values), floor, warnings)
+
+
+def _frechet_interval(measure, one, other, bootstrap, seed):
+  if bootstrap < 2:
+    return None
+  return intervals.bootstrap_frechet(
+    one, other, ddof=measure.ddof, samples=bootstrap, level=LEVEL, seed=seed
+  )
+
+
+def _inception(measure, real, generated, bootstrap, seed, warnings):
+  compute = lambda logits: inception_score(logits, splits=measure.splits, eps=measure.eps)
+  found = [compute(each.features) for each in generated]
+  values = tuple(mean for mean, _ in found)
+  interval = _interval(lambda logits: compute(logits)[0], [generated[0].features], bootstrap, seed)
+  floor = None
+  if real is not None and real.features is not None:
+    own = real.features[: generated[0].count]
+    floor = {
+      "value": compute(own)[0],
+      "interval": _interval(lambda logits: compute(logits)[0], [own], bootstrap, seed),
+      "what": f"{len(own)} real clips",
+    }
+  std = _spread(values) if len(values) > 1 else (found[0][1] if measure.splits > 1 else None)
+  return Score(measure.metric, values, interval, std, floor, warnings)
+
+
+def _accuracy(real, generated, real_labels, labels, bootstrap, seed):
+  values = tuple(accuracy(g.features, own) for g, own in zip(generated, labels, strict=True))
+  interval = _wilson(values[0], generated[0].count) if bootstrap else None
+  floor = None
+  if real is not None and real.features is not None:
+    value = accuracy(real.features, real_labels)
+    floor = {
+      "value": value,
+      "interval": _wilson(value, real.count) if bootstrap else None,
+      "what": f"{real.count} real clips",
+    }
+  return Score("accuracy", values, interval, _spread(values), floor)
+
+
+def _wilson(fraction: float, count: int) -> tuple[float, float]:
+  """Wilson's interval of a fraction: right near 0 and 1, where a bootstrap is not."""
+  z = 1.959963984540054  # of LEVEL
+  middle = fraction + z * z / (2 * count)
+  reach = z * math.sqrt(fraction * (1 - fraction) / count + z * z / (4 * count * count))
+  scale = 1 + z * z / count
+  return (max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale))
+
+
+def _kernel(measure, real, generated, seed):
+  options = dict(subsets=measure.subsets, subset_size=measure.subset_size, seed=seed)
+  options["subset_size"] = min(measure.subset_size, real.count, generated[0].count)
+  found = [kernel_distance(real.features, each.features, **options) for each in generated]
+  values = tuple(mean for mean, _ in found)
+  one, other = _halves(real.features)
+  options["subset_size"] = min(options["subset_size"], len(one))
+  floor = {
+    "value": kernel_distance(one, other, **options)[0],
+    "interval": None,
+    "what": f"two halves of the real clips, {len(one)} each",
+  }
+  return Score("kvd", values, None, _spread(values) if len(values) > 1 else found[0][1], floor)
+
+
+def _all_of_prdc(measure, real, generated):
+  found = [_prdc(measure, real.features, each.features) for each in generated]
+  one, other = _halves(real.features)
+  floors = _prdc(measure, one, other)
+  what = f"two halves of the real clips, {len(one)} each"
+  return [
+    Score(
+      name,
+      tuple(each[name] for each in found),
+      None,
+      _spread([each[name] for each in found]),
+      {"value": floors[name], "interval": None, "what": what},
+    )
+    for name in found[0]
+  ]
+
+
+def by_class(measure: Measure, real, real_labels, generated, labels) -> dict[int, dict]:
+  """A measure within each class that both sets have twice: {class: {"value", counts}}.
+
+  Args:
+    measure: a Frechet distance or "accuracy"; others have no entry.
+    real, generated: `Gathered` with features.
+    real_labels, labels: int of each clip.
+  """
+  counts = {
+    int(label): (int(np.sum(real_labels == label)), int(np.sum(labels == label)))
+    for label in np.unique(labels)
+  }
+  values = {}
+  if measure.metric in _FRECHET and real.features is not None:
+    classes = [label for label, both in counts.items() if min(both) >= 2]
+    values = frechet_by_class(
+      real.features, real_labels, generated.features, labels, measure.ddof, classes
+    )
+  elif measure.metric == "accuracy":
+    values = {label: accuracy(generated.features[labels == label], label) for label in counts}
+  return {
+    label: {
+      "value": float(value),
+      "count_real": counts[label][0],
+      "count_generated": counts[label][1],
+    }
+    for label, value in values.items()
+  }
