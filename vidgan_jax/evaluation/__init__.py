@@ -1,0 +1,1 @@
+"""How well a generator does: feature networks, statistics, protocols and reports."""
