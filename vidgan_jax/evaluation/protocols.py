@@ -10,7 +10,7 @@ import dataclasses
 
 from vidgan_jax.runtime.errors import UserError
 
-HIGHER = {"is", "accuracy", "precision", "recall", "density", "coverage", "kinetics_is"}
+HIGHER = ("is", "accuracy", "precision", "recall", "density", "coverage")  # the better
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,6 +148,15 @@ def known() -> dict[str, Protocol]:
   from vidgan_jax.evaluation import published_protocols  # it needs the classes above
 
   return {protocol.name: protocol for protocol in published_protocols.ALL}
+
+
+def metrics(protocol: Protocol) -> tuple[str, ...]:
+  """Names of the numbers that a protocol gives."""
+  found = []
+  for measure in protocol.measures:
+    names = ("precision", "recall", "density", "coverage")
+    found += names if measure.metric == "prdc" else (measure.metric,)
+  return tuple(dict.fromkeys(found))
 
 
 def lines() -> list[str]:

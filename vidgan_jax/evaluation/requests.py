@@ -200,7 +200,7 @@ def _reference(evaluator, request, protocol, shape, report):
   return reference
 
 
-def _labels_fit(protocol, reference) -> bool:
+def labels_fit(protocol, reference) -> bool:
   """Whether the labels of the data are the embedded classifier's, where that is asked."""
   if not any(measure.metric == "accuracy" for measure in protocol.measures):
     return True
@@ -255,7 +255,7 @@ def _judge_clips(request, protocol, report):
     generated,
     reference,
     count=request.count,
-    labelled=generated.labelled and _labels_fit(protocol, reference),
+    labelled=generated.labelled and labels_fit(protocol, reference),
     seed=request.seed,
   )
   return _told(keeper.add(scores), scores)
@@ -335,7 +335,7 @@ def _judge_run(request, protocol, opener, report):
         stream,
         reference,
         count=request.count,
-        labelled=_labels_fit(protocol, reference),
+        labelled=labels_fit(protocol, reference),
         seed=request.seed,
       )
       files = keeper.add(scores)
