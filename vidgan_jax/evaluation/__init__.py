@@ -1,0 +1,1 @@
+"""How a generator is judged: feature networks, statistics, protocols and their reports."""
