@@ -27,7 +27,7 @@ FEATURES = 1024  # of "avgpool"
 _PRECISION = jax.lax.Precision.HIGHEST
 
 # Channels of a block's units: Branch_0; Branch_1, its reduction first; Branch_2, too; Branch_3.
-_BLOCKS = {
+BLOCKS = {
   "Mixed_3b": (64, 96, 128, 16, 32, 32),
   "Mixed_3c": (128, 128, 192, 32, 96, 64),
   "Mixed_4b": (192, 96, 208, 16, 48, 64),
@@ -39,7 +39,7 @@ _BLOCKS = {
   "Mixed_5c": (384, 192, 384, 48, 128, 128),
 }
 # What is pooled before these blocks, as (window, strides).
-_POOLS = {
+POOLS = {
   "Mixed_3b": ((1, 3, 3), (1, 2, 2)),
   "Mixed_4b": ((3, 3, 3), (2, 2, 2)),
   "Mixed_5b": ((2, 2, 2), (2, 2, 2)),
@@ -110,7 +110,7 @@ class Block(nn.Module):
   """An Inception block, "Mixed_*": four branches side by side.
 
   Attributes:
-    features: see `_BLOCKS`.
+    features: see `BLOCKS`.
     plain: see `I3D`.
   """
 
@@ -196,9 +196,9 @@ class I3D(nn.Module):
     x = max_pool(x, (1, 3, 3), (1, 2, 2), self.plain)
     x = unit("Conv3d_2b_1x1", x, 1, 64)
     x = unit("Conv3d_2c_3x3", x, 3, 192)
-    for name, features in _BLOCKS.items():
-      if name in _POOLS:
-        x = max_pool(x, *_POOLS[name], self.plain)
+    for name, features in BLOCKS.items():
+      if name in POOLS:
+        x = max_pool(x, *POOLS[name], self.plain)
       x = Block(features, self.plain, name=name)(x)
       self.sow("intermediates", f"after_{name.removeprefix('Mixed_')}", x)
     # Means over two frames and the whole map, then over their places in time.
