@@ -60,7 +60,6 @@ def _variables():
   from vidgan_jax.evaluation.networks import i3d
 
   random = np.random.default_rng(0)
-  clips = jax.ShapeDtypeStruct((1, _FRAMES, _SIDE, _SIDE, 3), np.float32)
 
   def draw(path, like):
     numbers = random.standard_normal(like.shape, np.float32)
@@ -69,8 +68,7 @@ def _variables():
       return numbers * np.float32(np.sqrt(2 / np.prod(like.shape[:-1])))
     return np.exp(numbers / 4) if leaf == "variance" else numbers / 10
 
-  wanted = jax.eval_shape(i3d.I3D().init, jax.random.key(0), clips)
-  return jax.tree_util.tree_map_with_path(draw, wanted)
+  return jax.tree_util.tree_map_with_path(draw, i3d.abstract_variables())
 
 
 def _clips(count):
