@@ -1,1 +1,1 @@
-"""How a generator is judged: feature networks, statistics, protocols and their reports."""
+"""How well a generator does: feature networks, statistics, protocols and reports."""
