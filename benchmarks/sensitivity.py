@@ -5,9 +5,9 @@
 The clips: all windows of 16 frames of the videos of FOLDER (one sub-folder per class), and of the
 embedded set. A set is halved; the first half is the reference, the second is worsened: by noise,
 blur, JPEG, frames that stand still, frames in another order, clips played backwards, and classes
-left out. Networks: the embedded classifier; the same on single frames, each shown as a still, which
-cannot know of motion; and --random networks, whose weights nobody trained: features of a kind, of
-which nothing but the program's own words makes an FVD.
+left out. Networks: the embedded classifier, which knows nothing of real videos; the same with
+random weights, features of a kind, but tuned to nothing; and both on single frames, each shown as
+a still, which cannot know of motion. None of this is an FVD.
 
 A metric's noise is its standard deviation over random halvings of the unharmed clips. It sees a
 corruption if at full strength it is worse by 3 times the noise; its answer is monotone if it never
@@ -18,6 +18,7 @@ Exit codes: 0 done, 2 bad input.
 """
 
 import dataclasses
+import io
 import pathlib
 import time
 
@@ -25,6 +26,7 @@ import numpy as np
 import settings  # makes the package importable
 from absl import flags
 from corruptions import CORRUPTIONS
+from PIL import Image
 
 from vidgan_jax.runtime import door
 from vidgan_jax.runtime.errors import UserError
@@ -60,7 +62,7 @@ class ClipSet:
   symmetric: bool
 
 
-def real_clips(folder: str, limit: int | None, seed: int) -> ClipSet:
+def real_clips(folder: str, seed: int) -> ClipSet:
   """Windows of 16 frames; those at even places of a video are the reference, at odd the others.
 
   Both halves show the same people: what differs between the halves is smaller than between people.
@@ -81,7 +83,6 @@ def real_clips(folder: str, limit: int | None, seed: int) -> ClipSet:
       halves[place % 2].append((window, label))
   rng = np.random.default_rng(seed)
   size = min(len(half) for half in halves)
-  size = min(size, limit or size)
   chosen = [[half[i] for i in rng.permutation(len(half))[:size]] for half in halves]
   arrays = [tuple(map(np.asarray, zip(*half, strict=True))) for half in chosen]
 
@@ -122,14 +123,22 @@ def drawn_clips(count: int, seed: int, frames: int = 8, resolution: int = 32) ->
 # Networks -----------------------------------------------------------------------------------------
 
 
-def classifier():
-  """The embedded classifier: clips uint8 -> (features, logits)."""
+def classifier(untrained: int | None = None):
+  """The embedded classifier: clips uint8 -> (features, logits).
+
+  Args:
+    untrained: None, or the seed of random weights in place of the package's.
+  """
   import jax
 
   from vidgan_jax.evaluation import embedded
   from vidgan_jax.evaluation.networks import moving_shapes as network
 
-  variables, _ = embedded.load()
+  if untrained is None:
+    variables, _ = embedded.load()
+  else:
+    example = np.zeros((1, network.MIN_FRAMES, *network.INPUT_SIZE, 3), np.float32)
+    variables = network.MovingShapesClassifier().init(jax.random.key(untrained), example)
   apply = jax.jit(lambda clips: network.apply(variables, clips / 127.5 - 1.0))
 
   def extract(clips):
@@ -228,7 +237,10 @@ def ladder(clips: ClipSet, network: str, extract, has_logits: bool, rng) -> dict
     part = None if joint_logits is None else joint_logits[b]
     fitted = ridge(joint[a], joint_labels[a], clips.classes)
     halvings.append(measure(joint[a], joint[b], joint_labels[b], part, fitted))
+  # Shares of few clips may not vary at all: one clip more or less is noise.
+  least = lambda metric: 1.0 / len(labels) if metric in HIGHER_IS_BETTER else 0.0
   noise = {m: float(np.std([h[m] for h in halvings], ddof=1)) for m in unharmed_values}
+  noise = {metric: max(deviation, least(metric)) for metric, deviation in noise.items()}
 
   answers = {}
   for name, (corrupt, strengths) in CORRUPTIONS.items():
@@ -289,27 +301,29 @@ def expected(clips_symmetric: bool, motion_blind: bool, metric: str, name: str) 
   return ("monotone",)
 
 
-def table(results: list[dict]) -> str:
-  """One row for each set, network and metric, one column for each corruption."""
-  lines = [
-    "| set | network | metric | unharmed | noise | " + " | ".join(NAMES) + " |",
-    "|---" * (5 + len(NAMES)) + "|",
-  ]
-  for result in results:
-    for metric in METRICS:
-      if metric not in result["unharmed"]:
-        continue
-      cells = []
-      for name in NAMES:
-        curve = worsening(result, metric, name)
-        found = verdict(curve)
-        asked = expected(result["symmetric"], result["motion_blind"], metric, name)
-        mark = " **!**" if asked and found not in asked else ""
-        cells.append(f"{found} {curve[-1]:.3g}{mark}")
-      unharmed, noise = result["unharmed"][metric], result["noise"][metric]
-      row = [result["set"], result["network"], metric, f"{unharmed:.4g}", f"{noise:.2g}", *cells]
-      lines.append("| " + " | ".join(row) + " |")
+def table(result: dict) -> str:
+  """One row for each metric, one column for each corruption; see `LEGEND`."""
+  head = ["metric", "unharmed", "noise", *NAMES]
+  lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+  for metric in METRICS:
+    if metric not in result["unharmed"]:
+      continue
+    cells = [metric, f"{result['unharmed'][metric]:.4g}", f"{result['noise'][metric]:.2g}"]
+    for name in NAMES:
+      curve = worsening(result, metric, name)
+      found = verdict(curve)
+      asked = expected(result["symmetric"], result["motion_blind"], metric, name)
+      number = f"{curve[-1]:.3g}" if abs(curve[-1]) < 1000 else f"{curve[-1]:.0f}"
+      cell = {"monotone": number, "blind": "blind"}.get(found, f"{found} {number}")
+      cells.append(f"**{cell}**" if asked and found not in asked else cell)
+    lines.append("| " + " | ".join(cells) + " |")
   return "\n".join(lines)
+
+
+LEGEND = (
+  "Numbers: how much worse at full strength, in units of the noise, where the answer is monotone; "
+  "'seen' is not monotone; bold is not what should be."
+)
 
 
 def blind_ones(results: list[dict]) -> str:
@@ -342,6 +356,8 @@ def draw_plot(results: list[dict], path: str) -> None:
   styles = dict(zip(METRICS, ["-", "-", "--", "--", ":", ":", "-.", "-."], strict=True))
   for row, result in zip(grid, results, strict=True):
     for axes, name in zip(row, NAMES, strict=True):
+      if row[0] is grid[0, 0]:
+        axes.set_title(name, fontsize=9)
       strengths = CORRUPTIONS[name][1] if name in CORRUPTIONS else _DROPPED_SHARES
       axes.axhspan(-SEEN, SEEN, color="0.9", zorder=0)
       for i, metric in enumerate(METRICS):
@@ -349,29 +365,37 @@ def draw_plot(results: list[dict], path: str) -> None:
           curve = worsening(result, metric, name)
           axes.plot(curve, styles[metric], color=f"C{i}", lw=1.3, marker=".", ms=4, label=metric)
       axes.set_yscale("symlog", linthresh=SEEN)
+      ticks = (-100, -10, -3, 0, 3, 10, 100, 1000, 10000)
+      axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks], minor=False)
+      axes.yaxis.minorticks_off()
       axes.set_xticks(range(len(strengths) + 1), ["0", *(f"{s:g}" for s in strengths)])
       axes.tick_params(labelsize=6)
-      if row is grid[0]:
-        axes.set_title(name, fontsize=9)
     row[0].set_ylabel(f"{result['set'].split(',')[0]}\n{result['network']}", fontsize=8)
   lines = {line.get_label(): line for axes in grid.flat for line in axes.get_lines()}
   figure.legend(lines.values(), lines, loc="outside lower center", ncols=len(METRICS), fontsize=8)
   figure.suptitle("How much worse, in units of the noise between unharmed halves", fontsize=9)
-  figure.savefig(path, dpi=80)
+  buffer = io.BytesIO()
+  figure.savefig(buffer, dpi=80)
   plt.close(figure)
+  Image.open(buffer).convert("RGB").quantize(64).save(path, "PNG", optimize=True)
 
 
 def main(_) -> None:
   """Measures, prints, draws."""
   begin = time.perf_counter()
-  extract = classifier()
-  networks = [("classifier", extract, False), ("single frames", single_frames(extract), True)]
+  trained, random = classifier(), classifier(untrained=flags.FLAGS.seed)
+  networks = [
+    ("classifier", trained, False),
+    ("single frames", single_frames(trained), True),
+    ("untrained", random, False),
+    ("untrained, single frames", single_frames(random), True),
+  ]
   cases = [
-    (drawn_clips(flags.FLAGS.clips, 1234 + flags.FLAGS.seed), *network) for network in networks
+    (drawn_clips(flags.FLAGS.clips, 1234 + flags.FLAGS.seed), *case) for case in networks[:2]
   ]
   if flags.FLAGS.videos:
-    real = real_clips(flags.FLAGS.videos, None, flags.FLAGS.seed)
-    cases += [(real, *network) for network in networks]
+    real = real_clips(flags.FLAGS.videos, flags.FLAGS.seed)
+    cases += [(real, *case) for case in networks]
   results = []
   for clips, network, extract, motion_blind in cases:
     has_logits = network == "classifier" and clips.symmetric
@@ -382,7 +406,10 @@ def main(_) -> None:
     result |= {"set": clips.name, "network": network, "count": len(clips.judged[0])}
     result |= {"symmetric": clips.symmetric, "motion_blind": motion_blind}
     results.append(result)
-  door.report(table(results))
+  door.report(LEGEND)
+  for result in results:
+    door.report(f"\n{result['set']}, {result['network']}, {result['count']} clips in each half\n")
+    door.report(table(result))
   door.report(blind_ones(results))
   door.report(f"{time.perf_counter() - begin:.0f} s")
   if flags.FLAGS.plot:
