@@ -32,14 +32,6 @@ _SIZE_SHARES = (0.7, 0.1, 0.2)
 _WARM_UP = 40
 _STEP_STREAM = 0x57E9  # keeps the draws of a batch apart from those of the scenes
 
-_OUTPUT = flags.DEFINE_string("output", None, "The file to write, .npz; it must not exist.")
-_STEPS = flags.DEFINE_integer("steps", 1200, "Updates.", lower_bound=1)
-_BATCH = flags.DEFINE_integer("batch_size", 64, "Clips per update.", lower_bound=1)
-_RATE = flags.DEFINE_float(
-  "learning_rate", 2e-3, "Adam's, after a warm-up; falls to 0 as a cosine."
-)
-_HELD_OUT = flags.DEFINE_integer("held_out", 320, "Clips of each row of the table.", lower_bound=16)
-
 
 def draw_clips(
   split: str, begin: int, count: int, frames: int, resolution: int, varieties: np.ndarray
@@ -183,7 +175,8 @@ def main(_) -> None:
   """Trains, judges and writes."""
   from vidgan_jax.evaluation import embedded
 
-  output = pathlib.Path(_OUTPUT.value)
+  options = flags.FLAGS
+  output = pathlib.Path(options.output)
   if output.suffix != ".npz":
     raise UserError(f"--output={output} should end with .npz")
   if output.exists():
@@ -193,20 +186,30 @@ def main(_) -> None:
 
   def report(step, loss, accuracy):
     rate = step / (time.perf_counter() - begin)
-    left = (_STEPS.value - step) / rate
+    left = (options.steps - step) / rate
     door.report(
-      f"update {step}/{_STEPS.value}: loss {loss:.3f}, accuracy {100 * accuracy:.1f} %, "
+      f"update {step}/{options.steps}: loss {loss:.3f}, accuracy {100 * accuracy:.1f} %, "
       f"{left:.0f} s left"
     )
 
-  variables, _ = train(_STEPS.value, _BATCH.value, _RATE.value, report=report)
+  variables, _ = train(options.steps, options.batch_size, options.learning_rate, report=report)
   door.report(f"trained in {time.perf_counter() - begin:.0f} s")
-  about = {"steps": _STEPS.value, "batch_size": _BATCH.value, "learning_rate": _RATE.value}
+  about = {
+    "steps": options.steps,
+    "batch_size": options.batch_size,
+    "learning_rate": options.learning_rate,
+  }
   digest = embedded.save(output, variables, {**about, "seed": SEED})
-  door.report(accuracy_table(variables, _HELD_OUT.value))
+  door.report(accuracy_table(variables, options.held_out))
   door.report(f"{output}: {output.stat().st_size} bytes, hash {digest}")
 
 
 if __name__ == "__main__":
+  # Not above: who imports `train` may have flags of these names.
+  flags.DEFINE_string("output", None, "The file to write, .npz; it must not exist.")
+  flags.DEFINE_integer("steps", 1200, "Updates.", lower_bound=1)
+  flags.DEFINE_integer("batch_size", 64, "Clips per update.", lower_bound=1)
+  flags.DEFINE_float("learning_rate", 2e-3, "Adam's, after a warm-up; falls to 0 as a cosine.")
+  flags.DEFINE_integer("held_out", 320, "Clips of each row of the table.", lower_bound=16)
   flags.mark_flag_as_required("output")
   door.run(main)
