@@ -140,7 +140,6 @@ def open_embedded(path=FILE):
     UserError: see `load`.
   """
   from vidgan_jax.evaluation.extractor import Extractor
-
   from vidgan_jax.evaluation.networks import moving_shapes as network
 
   variables, about = load(path)

@@ -10,9 +10,10 @@ from vidgan_jax.evaluation import intervals, manifold
 from vidgan_jax.evaluation.features import Gathered
 from vidgan_jax.evaluation.frechet import frechet_by_class, frechet_distance
 from vidgan_jax.evaluation.frechet import frechet_distance_of_features as feature_distance
-from vidgan_jax.evaluation.inception_score import inception_score
+from vidgan_jax.evaluation.inception_score import Epsilon, inception_score
 from vidgan_jax.evaluation.kernel_distance import kernel_distance
 from vidgan_jax.evaluation.protocols import Measure
+from vidgan_jax.runtime.errors import UserError
 
 LEVEL = 0.95
 DISTANCES = ("fvd", "fid", "kvd", "prdc")  # between real and generated clips
@@ -26,7 +27,7 @@ class Score:
   Attributes:
     metric: its name.
     values: of each repeat.
-    interval: (low, high) of the first repeat by bootstrap, or None.
+    interval: (low, high) about the first repeat's value, see `intervals`; None where there is none.
     std: over repeats, or over splits or subsets where there is one repeat; None where neither.
     floor: {"value", "interval", "what"}: what real clips score, or None.
     warnings: lines.
@@ -66,16 +67,14 @@ def accuracy(logits, labels) -> float:
   return float(np.mean(np.argmax(logits, axis=1) == labels))
 
 
-def _interval(statistic, arrays, samples, seed):
-  if samples < 2:
-    return None
-  low, high = intervals.bootstrap(statistic, arrays, samples=samples, level=LEVEL, seed=seed)
-  return (float(low), float(high))
+def _halves(real: Gathered, generated: Gathered, seed: int):
+  """Indices of two disjoint sets of real clips, as large as the generated one where they can be."""
+  count = min(generated.count, real.count // 2)
+  return intervals.disjoint_halves(real.count, count, seed)
 
 
-def _halves(features):
-  middle = len(features) // 2
-  return features[:middle], features[middle : 2 * middle]
+def _told(count: int) -> str:
+  return f"two disjoint sets of {count} real clips"
 
 
 def _warnings(measure, real, generated) -> tuple[str, ...]:
@@ -115,6 +114,9 @@ def score(
 
   Returns:
     scores: one, but four for "prdc".
+
+  Raises:
+    UserError: where features are needed that were too many to keep, or samples are too few.
   """
   warnings = _warnings(measure, real, generated[0])
   if measure.metric in _FRECHET:
@@ -126,7 +128,7 @@ def score(
   if measure.metric == "kvd":
     return [_kernel(measure, real, generated, seed)]
   if measure.metric == "prdc":
-    return _all_of_prdc(measure, real, generated)
+    return _all_of_prdc(measure, real, generated, seed)
   raise ValueError(f"unknown metric {measure.metric!r}")
 
 
@@ -139,40 +141,51 @@ def _frechet(measure, real, generated, bootstrap, seed, warnings):
   interval, floor = None, None
   if real.features is not None and generated[0].features is not None:
     interval = _frechet_interval(measure, real.features, generated[0].features, bootstrap, seed)
-  if real.features is not None and real.count >= 4:
-    one, other = _halves(real.features)
-    value = feature_distance(one, other, measure.ddof)
+  if real.features is not None and real.count >= 8:
+    one, other = (real.features[half] for half in _halves(real, generated[0], seed))
     floor = {
-      "value": value,
+      "value": feature_distance(one, other, measure.ddof),
       "interval": _frechet_interval(measure, one, other, bootstrap, seed),
-      "what": f"two halves of the real clips, {len(one)} each",
+      "what": _told(len(one)),
     }
   return Score(measure.metric, values, interval, _spread(values), floor, warnings)
 
 
 def _frechet_interval(measure, one, other, bootstrap, seed):
-  if bootstrap < 2:
+  if bootstrap < 2 or min(len(one), len(other)) < 4:
     return None
-  return intervals.bootstrap_frechet(
-    one, other, ddof=measure.ddof, samples=bootstrap, level=LEVEL, seed=seed
-  )
+  return intervals.frechet_interval(one, other, LEVEL, bootstrap, seed, measure.ddof)
 
 
 def _inception(measure, real, generated, bootstrap, seed, warnings):
-  compute = lambda logits: inception_score(logits, splits=measure.splits, eps=measure.eps)
-  found = [compute(each.features) for each in generated]
+  if any(each.features is None for each in generated):
+    raise UserError("the logits of so many clips are too large to keep; --count=N judges fewer")
+  found = [_inception_score(measure, each.features, seed) for each in generated]
   values = tuple(mean for mean, _ in found)
-  interval = _interval(lambda logits: compute(logits)[0], [generated[0].features], bootstrap, seed)
   floor = None
   if real is not None and real.features is not None:
     own = real.features[: generated[0].count]
     floor = {
-      "value": compute(own)[0],
-      "interval": _interval(lambda logits: compute(logits)[0], [own], bootstrap, seed),
+      "value": _inception_score(measure, own, seed)[0],
+      "interval": _inception_interval(measure, own, bootstrap, seed),
       "what": f"{len(own)} real clips",
     }
   std = _spread(values) if len(values) > 1 else (found[0][1] if measure.splits > 1 else None)
+  interval = _inception_interval(measure, generated[0].features, bootstrap, seed)
   return Score(measure.metric, values, interval, std, floor, warnings)
+
+
+def _inception_score(measure, logits, seed):
+  shuffled = seed if measure.splits > 1 else None  # clips may be ordered by class
+  return inception_score(logits, measure.splits, shuffled, measure.eps, measure.eps_place)
+
+
+def _inception_interval(measure, logits, bootstrap, seed):
+  """Of one split alone: of several the deviation is told."""
+  if bootstrap < 2 or measure.splits > 1 or len(logits) < 4:
+    return None
+  epsilon = Epsilon(measure.eps, measure.eps_place)
+  return intervals.score_interval(logits, LEVEL, bootstrap, seed, epsilon=epsilon)
 
 
 def _accuracy(real, generated, real_labels, labels, bootstrap, seed):
@@ -199,35 +212,38 @@ def _wilson(fraction: float, count: int) -> tuple[float, float]:
 
 
 def _kernel(measure, real, generated, seed):
-  options = dict(subsets=measure.subsets, subset_size=measure.subset_size, seed=seed)
-  options["subset_size"] = min(measure.subset_size, real.count, generated[0].count)
-  found = [kernel_distance(real.features, each.features, **options) for each in generated]
+  _check_kept(real, *generated)
+  size = min(measure.subset_size, real.count // 2, generated[0].count)
+  compute = lambda x, y: kernel_distance(x, y, subsets=measure.subsets, subset_size=size, seed=seed)
+  found = [compute(real.features, each.features) for each in generated]
   values = tuple(mean for mean, _ in found)
-  one, other = _halves(real.features)
-  options["subset_size"] = min(options["subset_size"], len(one))
-  floor = {
-    "value": kernel_distance(one, other, **options)[0],
-    "interval": None,
-    "what": f"two halves of the real clips, {len(one)} each",
-  }
+  one, other = (real.features[half] for half in _halves(real, generated[0], seed))
+  floor = {"value": compute(one, other)[0], "interval": None, "what": _told(len(one))}
   return Score("kvd", values, None, _spread(values) if len(values) > 1 else found[0][1], floor)
 
 
-def _all_of_prdc(measure, real, generated):
+def _all_of_prdc(measure, real, generated, seed):
+  _check_kept(real, *generated)
   found = [_prdc(measure, real.features, each.features) for each in generated]
-  one, other = _halves(real.features)
+  one, other = (real.features[half] for half in _halves(real, generated[0], seed))
   floors = _prdc(measure, one, other)
-  what = f"two halves of the real clips, {len(one)} each"
   return [
     Score(
       name,
       tuple(each[name] for each in found),
       None,
       _spread([each[name] for each in found]),
-      {"value": floors[name], "interval": None, "what": what},
+      {"value": floors[name], "interval": None, "what": _told(len(one))},
     )
     for name in found[0]
   ]
+
+
+def _check_kept(*gathered):
+  if any(each.features is None for each in gathered):
+    raise UserError(
+      "the features of so many clips are too large to keep; --real_count=N takes fewer"
+    )
 
 
 def by_class(measure: Measure, real, real_labels, generated, labels) -> dict[int, dict]:

@@ -13,6 +13,7 @@ from vidgan_jax.data.build import build_source
 from vidgan_jax.evaluation import clips as clip_sources
 from vidgan_jax.evaluation import protocols, references, results
 from vidgan_jax.evaluation.evaluator import Evaluator
+from vidgan_jax.evaluation.extractor import PACKAGED, load_extractor
 from vidgan_jax.runtime import configuration
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
@@ -69,9 +70,7 @@ def load_extractors(protocol: protocols.Protocol, weights=None) -> dict:
   """
   found = {}
   for name in protocol.networks:
-    from vidgan_jax.evaluation.extractor import load_extractor
-
-    packaged = name == "moving_shapes_classifier" or weights is None
+    packaged = name == PACKAGED or weights is None
     path = None if packaged else pathlib.Path(weights) / f"{name}.npz"
     found[name] = load_extractor(name, path)
   return found
