@@ -51,7 +51,7 @@ class EvaluationHook:
       )
     self._stream, self._report = stream, report
     self._extractors = load(self.protocol)  # now: what is missing is told before training begins
-    self._evaluator = self._reference = None
+    self._evaluator = self._reference = self._real = None
 
   def due(self, step, last) -> bool:
     """At every `every`-th iteration but the first, and at the last."""
@@ -64,8 +64,9 @@ class EvaluationHook:
       return
     if moment.step == moment.begin and self._known(folder, moment.step):
       return  # where a run continues
+    generated = self._stream(moment, seed=0)
     scores = self._evaluator.score(
-      self._stream(moment, seed=0),
+      generated,
       self._reference,
       count=self.count,
       labelled=requests.labels_fit(self.protocol, self._reference),
@@ -77,7 +78,8 @@ class EvaluationHook:
     before = results.existing(folder / results.FILE, heading)
     content = results.merge(before, heading, scores.records, scores.per_class)
     results.write(folder, content)
-    requests.write_report(folder, content)
+    names = self._reference.class_names
+    requests.write_report(folder, content, self._real, generated, names)
     values = {f"evaluation/{record['metric']}": record["value"] for record in scores.records}
     moment.log.summary(moment.step, values)
     if self.best:
@@ -110,7 +112,7 @@ class EvaluationHook:
     )
     if reference is None:
       return False
-    self._evaluator, self._reference = evaluator, reference
+    self._evaluator, self._reference, self._real = evaluator, reference, real
     self._continue(folder / results.FILE, moment)
     return True
 

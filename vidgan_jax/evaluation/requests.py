@@ -1,12 +1,12 @@
 """One call of the evaluate door, from folders of runs to files of results."""
 
 import dataclasses
-import importlib.util
 import pathlib
 import time
 from collections.abc import Callable, Sequence
 
 import jax
+import numpy as np
 
 import vidgan_jax.training.state as states
 from vidgan_jax.data.build import build_source
@@ -19,6 +19,7 @@ from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
 
 FOLDER = "evaluation"  # of a run
+_SHOWN = 32  # clips of each side in a report
 _POLL = 5.0  # seconds between looks at a run that is followed
 
 
@@ -196,7 +197,7 @@ def _reference(evaluator, request, protocol, shape, report):
   evaluator.check_shape(shape)
   real = _real(request, protocol, shape, report)
   reference = evaluator.reference(real, file=request.reference, folder=references.default_folder())
-  return reference
+  return real, reference
 
 
 def labels_fit(protocol, reference) -> bool:
@@ -212,29 +213,45 @@ def labels_fit(protocol, reference) -> bool:
 class _Keeper:
   """Adds scores to the files of a folder."""
 
-  def __init__(self, folder, evaluator, reference, run, report):
+  def __init__(self, folder, evaluator, real, reference, run):
     self.folder, self._evaluator, self._reference = pathlib.Path(folder), evaluator, reference
-    self._run, self._report = run, report
+    self._run, self._real = run, real
     results.existing(self.folder / results.FILE, self._heading())
 
   def _heading(self):
     return self._evaluator.heading(self._reference, self._run)
 
-  def add(self, scores):
+  def add(self, scores, generated):
     heading = self._heading()
     before = results.existing(self.folder / results.FILE, heading)
     content = results.merge(before, heading, scores.records, scores.per_class)
     files = results.write(self.folder, content)
-    return files + write_report(self.folder, content)
+    page = write_report(self.folder, content, self._real, generated, self._reference.class_names)
+    return [*files, page]
 
 
-def write_report(folder, content) -> list[pathlib.Path]:
-  """Writes the HTML page beside the other files."""
-  if importlib.util.find_spec("vidgan_jax.evaluation.report") is None:
-    return []
-  from vidgan_jax.evaluation import report as page
+def write_report(folder, content, real, generated, class_names=()) -> pathlib.Path:
+  """Writes the HTML page beside the other files, with some clips and what analyses have left.
 
-  return [page.write(content, pathlib.Path(folder) / "report.html")]
+  Args:
+    folder: of the results.
+    content: of results.json.
+    real, generated: clips, see `evaluation.clips`; the first of each are shown.
+    class_names: by label.
+
+  Returns:
+    the file.
+  """
+  from vidgan_jax.evaluation import report as page  # plots and videos: late
+
+  shown = []
+  for clips in (real, generated):
+    count = min(_SHOWN, getattr(clips, "count", _SHOWN))
+    some, labels = clips(0, count)
+    labels = np.asarray(labels) if class_names else None
+    shown.append(page.Clips(np.asarray(some), labels, class_names))
+  workdir = content["run"]["workdir"]
+  return page.write(content, pathlib.Path(folder) / "report.html", *shown, **page.gather(workdir))
 
 
 def _judge_clips(request, protocol, report):
@@ -245,10 +262,10 @@ def _judge_clips(request, protocol, report):
       f"{generated.shape[0]}; --frames={generated.shape[0]} judges these"
     )
   evaluator = _evaluator(request, protocol, report)
-  reference = _reference(evaluator, request, protocol, generated.shape, report)
+  real, reference = _reference(evaluator, request, protocol, generated.shape, report)
   name = pathlib.Path(request.clips).name
   keeper = _Keeper(
-    request.output, evaluator, reference, {"workdir": str(request.clips), "name": name}, report
+    request.output, evaluator, real, reference, {"workdir": str(request.clips), "name": name}
   )
   scores = evaluator.score(
     generated,
@@ -257,7 +274,7 @@ def _judge_clips(request, protocol, report):
     labelled=generated.labelled and labels_fit(protocol, reference),
     seed=request.seed,
   )
-  return _told(keeper.add(scores), scores)
+  return _told(keeper.add(scores, generated), scores)
 
 
 def _told(files, scores):
@@ -319,12 +336,12 @@ def _judge_run(request, protocol, opener, report):
         )
       side = run.gan.resolution
       evaluator = _evaluator(request, protocol, report)
-      reference = _reference(evaluator, request, protocol, (frames, side, side, 3), report)
+      real, reference = _reference(evaluator, request, protocol, (frames, side, side, 3), report)
       about = {
         "workdir": str(request.workdir),
         "name": pathlib.Path(request.workdir).resolve().name,
       }
-      keeper = _Keeper(folder, evaluator, reference, about, report)
+      keeper = _Keeper(folder, evaluator, real, reference, about)
     for truncation in request.truncations:
       report(f"judging iteration {run.step} by {protocol.name}, truncation {truncation:g}")
       stream = opener.stream(
@@ -337,7 +354,7 @@ def _judge_run(request, protocol, opener, report):
         labelled=labels_fit(protocol, reference),
         seed=request.seed,
       )
-      files = keeper.add(scores)
+      files = keeper.add(scores, stream)
       lines = results.table({"records": scores.records})
       if request.follow:
         for line in lines:

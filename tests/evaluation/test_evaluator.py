@@ -1,0 +1,287 @@
+"""From clips to scores: nothing depends on batches or devices, and every clip counts once."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from vidgan_jax.evaluation import features, fingerprint, measures, protocols
+from vidgan_jax.evaluation.clips import ArrayClips, RealClips
+from vidgan_jax.evaluation.evaluator import Evaluator
+from vidgan_jax.evaluation.protocols import Measure
+from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.runtime.errors import UserError
+
+SCALE = ("scale", 2 / 255, -1.0)
+
+
+@pytest.fixture(scope="module")
+def meshes_of():
+  return {n: meshes.make_mesh(jax.devices()[:n]) for n in (1, 8)}
+
+
+@pytest.fixture
+def evaluator(protocol, stand_in, meshes_of):
+  """A function (devices, batch size, **changes of the protocol)."""
+
+  def build(devices=1, batch_size=16, extractor=None, report=print, **changes):
+    changed = dataclasses.replace(protocol, **changes)
+    networks = {"stand_in": extractor or stand_in()}
+    return Evaluator(
+      changed, networks, mesh=meshes_of[devices], batch_size=batch_size, report=report
+    )
+
+  return build
+
+
+@pytest.fixture
+def judged(evaluator, source, protocol, some_clips):
+  """A function (**arguments of `evaluator`) that returns {metric: record}."""
+
+  def judge(clips=None, labelled=True, **options):
+    judge.evaluator = made = evaluator(**options)
+    reference = made.reference(RealClips(source, made.protocol, made.protocol.real_count))
+    clips = ArrayClips(*(clips or some_clips(30 * made.protocol.repeats, 5, bias=20)))
+    judge.reference, judge.scores = reference, made.score(clips, reference, labelled=labelled)
+    return {record["metric"]: record for record in judge.scores.records}
+
+  return judge
+
+
+def features_by_hand(stand_in, clips):
+  """Logits and features in float64 NumPy, clip by clip."""
+  variables = stand_in().variables
+  found = []
+  for clip in clips:
+    flat = clip.astype(np.float64).reshape(-1) * 2 / 255 - 1
+    hidden = np.tanh(flat @ variables["in"].astype(np.float64))
+    found.append((hidden @ variables["out"].astype(np.float64), hidden))
+  return [np.stack(each) for each in zip(*found, strict=True)]
+
+
+def test_scores_by_hand(judged, stand_in, some_clips, source, protocol):
+  clips, labels = some_clips(30, 5, bias=20)
+  found = judged((clips, labels))
+  real = RealClips(source, protocol, 60)(0, 60)[0]
+  logits, hidden = features_by_hand(stand_in, clips)
+  _, real_hidden = features_by_hand(stand_in, real)
+  p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+  expected = np.exp(np.mean(np.sum(p * np.log(p / p.mean(0)), 1)))
+  np.testing.assert_allclose(found["is"]["value"], expected, rtol=1e-5)
+  np.testing.assert_allclose(
+    found["accuracy"]["value"], np.mean(logits.argmax(1) == labels), rtol=1e-12
+  )
+  from scipy import linalg
+
+  one, other = np.cov(real_hidden.T), np.cov(hidden.T)
+  root = linalg.sqrtm(one @ other).real
+  difference = real_hidden.mean(0) - hidden.mean(0)
+  expected = difference @ difference + np.trace(one + other - 2 * root)
+  np.testing.assert_allclose(found["fid"]["value"], expected, rtol=1e-5)
+  assert found["fid"]["count_real"] == 60 and found["fid"]["count_generated"] == 30
+  low, high = found["fid"]["interval"]
+  assert low <= found["fid"]["value"] <= high
+  assert found["fid"]["floor"]["value"] < found["fid"]["value"]
+  assert "30 real clips" in found["fid"]["floor"]["what"]
+
+
+def test_ddof_is_the_protocols(judged, protocol):
+  fid = next(m for m in protocol.measures if m.metric == "fid")
+  by_one, by_none = (
+    judged(measures=(dataclasses.replace(fid, ddof=ddof),))["fid"] for ddof in (1, 0)
+  )
+  # Covariances of 60 and 30 clips are 60/59 and 30/29 larger: more than a percent of their trace.
+  assert abs(by_one["value"] / by_none["value"] - 1) > 1e-3
+  assert by_one["fingerprint"] != by_none["fingerprint"]
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_neither_batch_size_nor_devices_matter(judged, devices, batch_size):
+  expected = judged(devices=1, batch_size=30)
+  found = judged(devices=devices, batch_size=batch_size)
+  assert {*found} == {*expected}
+  for metric, record in found.items():
+    np.testing.assert_allclose(
+      record["value"], expected[metric]["value"], rtol=1e-6, atol=1e-7, err_msg=metric
+    )
+    assert record["fingerprint"] == expected[metric]["fingerprint"]
+
+
+def test_the_last_batch_is_counted_whole_and_its_filling_never(evaluator, some_clips, stand_in):
+  """13 clips in batches of 8 on 8 devices: 5 and 3 that fill up."""
+  clips, labels = some_clips(13)
+  clips[-1] = 255  # one that would be missed
+  made = evaluator(devices=8, batch_size=8)
+  given = ArrayClips(clips, labels)
+  gathered, found = features.gather(made.ways, given, 0, 13, mesh=made.mesh, batch_size=8)
+  (outputs,) = gathered.values()
+  logits, hidden = features_by_hand(stand_in, clips)
+  np.testing.assert_allclose(outputs["features"].features, hidden, atol=1e-5)
+  np.testing.assert_allclose(outputs["logits"].features, logits, atol=1e-4)
+  np.testing.assert_array_equal(found, labels)
+  assert outputs["features"].moments.count == 13
+  np.testing.assert_allclose(outputs["features"].moments.mean, hidden.mean(0), atol=1e-6)
+
+
+def test_too_many_features_leave_their_moments(evaluator, some_clips):
+  clips, labels = some_clips(40)
+  made = evaluator()
+  options = dict(mesh=made.mesh, batch_size=16)
+  given = ArrayClips(clips, labels)
+  kept, _ = features.gather(made.ways, given, 0, 40, **options)
+  few, _ = features.gather(made.ways, given, 0, 40, keep_bytes=40, **options)
+  for key, outputs in few.items():
+    for name, found in outputs.items():
+      assert found.features is None and kept[key][name].features is not None
+      np.testing.assert_allclose(found.moments.m2, kept[key][name].moments.m2, rtol=1e-12)
+
+
+def test_swapped_channels_change_the_numbers(judged, some_clips):
+  clips, labels = some_clips(30, 5)
+  one, other = judged((clips, labels)), judged((clips[..., ::-1], labels))
+  assert one["fid"]["value"] != pytest.approx(other["fid"]["value"], rel=1e-3)
+  bgr = tuple(
+    dataclasses.replace(m, preprocess=(SCALE, ("bgr",))) for m in judged.evaluator.protocol.measures
+  )
+  both = judged((clips, labels), measures=bgr)  # real and generated alike
+  assert both["is"]["value"] == pytest.approx(other["is"]["value"], rel=1e-6)
+  assert both["is"]["fingerprint"] != one["is"]["fingerprint"]
+
+
+def test_clips_of_the_reference_itself_are_at_no_distance(judged, source, protocol):
+  clips, labels = RealClips(source, protocol, 60)(0, 60)
+  found = judged((clips, labels), generated_count=60)
+  assert found["fid"]["value"] < 1e-9 and found["precision"]["value"] == 1
+
+
+def test_repeats_are_of_other_clips_and_their_mean_is_told(judged, some_clips):
+  clips, labels = some_clips(60, 5)
+  both = judged((clips, labels), repeats=2)["is"]
+  halves = [
+    judged((clips[part], labels[part]))["is"]["value"] for part in (slice(0, 30), slice(30, 60))
+  ]
+  np.testing.assert_allclose(both["values"], halves, rtol=1e-6)
+  np.testing.assert_allclose((both["value"], both["std"]), (np.mean(halves), np.std(halves)))
+
+
+def test_by_class(judged):
+  judged()
+  entries = judged.scores.per_class
+  assert {(e["metric"], e["name"]) for e in entries} == {
+    (metric, name) for metric in ("fid", "accuracy") for name in "abc"
+  }
+  assert all(e["count_generated"] == 10 for e in entries)
+
+
+def test_without_labels_what_needs_them_is_left_out(judged):
+  said = []
+  found = judged(labelled=False, report=said.append)
+  assert "accuracy" not in found and "is" in found and not judged.scores.per_class
+  assert any("accuracy is left out" in line for line in said)
+
+
+def test_ten_splits_are_lower_than_one(judged, protocol):
+  measure = Measure("is", "stand_in", "logits", (SCALE,), splits=10)
+  ten, one = judged(measures=(measure,))["is"], judged()["is"]
+  assert ten["value"] < one["value"] and ten["std"] > 0 and ten["interval"] is None
+  assert ten["fingerprint"] != one["fingerprint"]
+
+
+def test_what_a_number_is_made_of(judged):
+  record = judged()["fid"]
+  fields = record["fields"]
+  for name in ("protocol", "weights", "preprocess", "ddof", "frames", "resolution", "reference"):
+    assert name in fields
+  assert fingerprint.of_column(fields) == record["fingerprint"]
+  assert fingerprint.of_column({**fields, "step": 7, "truncation": 0.5}) == record["fingerprint"]
+  for name in ("weights", "reference", "count_generated", "quantisation", "resolution"):
+    assert fingerprint.of_column({**fields, name: "other"}) != record["fingerprint"]
+  assert fingerprint.of_number({**fields, "step": 7}) != record["number"]
+
+
+def test_other_weights_and_other_data_have_other_fingerprints(judged, stand_in):
+  one, other = judged()["fid"], judged(extractor=stand_in(seed=1))["fid"]
+  assert one["fingerprint"] != other["fingerprint"]
+  fewer = judged(real_count=40)
+  assert fewer["fid"]["fingerprint"] != one["fingerprint"]
+  assert fewer["is"]["fingerprint"] == judged()["is"]["fingerprint"]  # knows no real clips
+
+
+@pytest.mark.parametrize(
+  ("clips", "changes", "words"),
+  [
+    (29, {}, "29 clips are too few for protocol tiny: it takes 30"),
+    (59, {"repeats": 2}, "it takes 30 x 2"),
+    (30, {"real_count": 71}, "71 real clips are asked for, the train split has 70"),
+    (30, {"measures": (Measure("is", "other", "logits"),)}, "needs the network other"),
+    (30, {"measures": (Measure("is", "stand_in", "fc7"),)}, "has no output 'fc7'"),
+    (
+      30,
+      {"measures": (Measure("is", "stand_in", "logits", (("subtract_mean", 0, 0),)),)},
+      "lacks its mean file",
+    ),
+  ],
+)
+def test_refusals(judged, some_clips, clips, changes, words):
+  with pytest.raises(UserError, match=words):
+    judged(some_clips(clips), **changes)
+
+
+def test_a_network_needs_its_frames_and_both_sides_one_shape(judged, stand_in, some_clips):
+  with pytest.raises(UserError, match="at least 9 frames, these have 4"):
+    judged(extractor=stand_in(min_frames=9))
+  clips, labels = some_clips(30)
+  with pytest.raises(
+    UserError, match="reference has 4 frames of 8x8, the generated clips 3 frames"
+  ):
+    judged((clips[:, :3], labels))
+
+
+@pytest.mark.parametrize(
+  ("clips", "words"),
+  [
+    (np.zeros((2, 4, 8, 8, 3), np.float32), "uint8 in 0..255, found float32 in 0..0"),
+    (np.ones((2, 4, 8, 8, 3), np.uint8), "not in 0..1"),
+    (np.ones((2, 8, 8, 3), np.uint8), r"expected uint8 clips \[N, T, H, W, 3\]"),
+  ],
+)
+def test_clips_out_of_range(clips, words):
+  with pytest.raises(UserError, match=words):
+    ArrayClips(clips)
+
+
+def test_windows(source, protocol):
+  """Random windows of a video differ and come again; the first ones begin at its beginning."""
+  from vidgan_jax.data.sources import InMemorySource
+
+  clips = np.zeros((5, 20, 8, 8, 3), np.uint8)
+  clips += np.arange(20, dtype=np.uint8)[:, None, None, None]
+  long = InMemorySource(clips, None, None, 4, horizontal_flip=True)
+  several = dataclasses.replace(protocol, windows_per_video=6)
+  starts = RealClips(long, several)(0, 30)[0][:, 0, 0, 0, 0]
+  assert len({*starts.tolist()}) > 5
+  np.testing.assert_array_equal(starts, RealClips(long, several)(0, 30)[0][:, 0, 0, 0, 0])
+  first = RealClips(long, dataclasses.replace(protocol, windows="first"))(0, 5)[0]
+  assert not first[:, 0].any()
+
+
+def test_wilsons_interval():
+  low, high = measures._wilson(1.0, 1000)
+  assert high == 1.0 and low == pytest.approx(0.99617, abs=1e-5)
+
+
+def test_every_protocol_can_be_told_and_found():
+  known = protocols.known()
+  for name in (
+    "fvd_unterthiner2018 dvd_gan_fid_is_k600 tgan_is_c3d tganv2_is_fid_c3d ldvd_is_fid_c3d "
+    "du_r2plus1d ssw_gan stylegan_v_fvd2048_16f recommended moving_shapes"
+  ).split():
+    assert known[name].measures and known[name].notes
+    fingerprint.digest(known[name].describe())
+  assert len({fingerprint.digest(p.describe()) for p in known.values()}) == len(known)
+  with pytest.raises(UserError, match=r"unknown protocol 'fvd'; known: moving_shapes, recommended"):
+    protocols.get("fvd")
+  text = "\n".join(protocols.lines())
+  assert all(name in text for name in known)
