@@ -123,7 +123,7 @@ def test_crops():
   np.testing.assert_array_equal(resizing.crop(image, 1, 2, 3, 4), image[1:4, 2:6])
   # An odd remainder is below and to the right, as in floor((H - h) / 2).
   np.testing.assert_array_equal(resizing.center_crop(image, 2, 4), image[1:3, 1:5])
-  with pytest.raises(ValueError, match="sticks out|no 3x3"):
+  with pytest.raises(ValueError, match="no 3x3"):
     resizing.crop(image, 3, 0, 3, 3)
 
 

@@ -53,7 +53,8 @@ class RealClips:
     self.count = available if count is None else count
     if self.count > available:
       raise UserError(
-        f"{self.count} real clips are asked for, the {protocol.split} split has {available}"
+        f"{self.count} real clips are asked for, the {protocol.split} split has {available}; "
+        "--real_count=N takes fewer"
       )
     self.shape = (source.frames, source.resolution, source.resolution, 3)
     self.num_classes, self.class_names = source.num_classes, tuple(source.class_names)
