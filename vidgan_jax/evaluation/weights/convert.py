@@ -216,7 +216,7 @@ def read_mean(path: str | os.PathLike) -> np.ndarray:
   """C3D's mean clip as float32 [16, 128, 171, 3], blue first, 0..255.
 
   Args:
-    path: an .npz with "mean", [3, 16, 128, 171] or with axes of one in front.
+    path: an .npz with "mean", [3, 16, 128, 171], with axes of one among these, or flat.
 
   Raises:
     UserError: it holds no such array.
@@ -227,8 +227,8 @@ def read_mean(path: str | os.PathLike) -> np.ndarray:
   mean = arrays["mean"]
   frames, height, width, colours = c3d.CONSTANTS["mean"]
   wanted = (colours, frames, height, width)
-  if mean.shape[-4:] != wanted or mean.size != math.prod(wanted):
-    raise UserError(f"{path}: 'mean' is {list(mean.shape)}, wanted [3, 16, 128, 171]")
+  if tuple(n for n in mean.shape if n != 1) not in (wanted, (math.prod(wanted),)):
+    raise UserError(f"{path}: 'mean' is {list(mean.shape)}, wanted {list(wanted)}")
   clip = mean.reshape(wanted).astype(np.float32).transpose(1, 2, 3, 0)
   if not np.isfinite(clip).all() or clip.min() < 0 or clip.max() > 255:
     raise UserError(f"{path}: 'mean' is not within 0..255")

@@ -146,16 +146,30 @@ def _read_zip(path, max_bytes) -> dict[str, np.ndarray]:
     return _arrays(tensors, storage)
 
 
+class _Bounded:
+  """A file that takes no memory for more bytes than it has, as open files do when asked."""
+
+  def __init__(self, file):
+    self._file, self._size, self.tell = file, os.fstat(file.fileno()).st_size, file.tell
+
+  def read(self, count):
+    return self._file.read(min(count, self._size - self.tell(), _MAX_PICKLE_BYTES))
+
+  def readline(self):
+    return self._file.readline(_MAX_PICKLE_BYTES)
+
+
 def _read_legacy(file, max_bytes) -> dict[str, np.ndarray]:
-  if _run(file) != _LEGACY_MAGIC or _run(file) != _LEGACY_PROTOCOL:
+  pickles = _Bounded(file)
+  if _run(pickles) != _LEGACY_MAGIC or _run(pickles) != _LEGACY_PROTOCOL:
     raise _Refused("no file of torch.save")
-  if _run(file).get("little_endian") is not True:
+  if _run(pickles).get("little_endian") is not True:
     raise _Refused("written on a big-endian machine, which is not read")
   wanted = {}
-  tensors = _tensors(_run(file, wanted))
+  tensors = _tensors(_run(pickles, wanted))
   _check(tensors, max_bytes)
   size, found = os.fstat(file.fileno()).st_size, {}
-  keys = _run(file)
+  keys = _run(pickles)
   if len(keys) > _MAX_STORAGES:
     raise _Refused(f"{len(keys)} storages")
   missing = sorted(set(wanted) - set(keys))
@@ -303,10 +317,10 @@ def _run(file, storages: dict | None = None) -> Any:
   storages = {} if storages is None else storages
 
   def pop_mark():
-    place = len(stack) - 1 - next(i for i, v in enumerate(reversed(stack)) if v is _MARK)
-    items = stack[place + 1 :]
-    del stack[place:]
-    return items
+    items = []
+    while (item := stack.pop()) is not _MARK:
+      items.append(item)
+    return items[::-1]
 
   for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
     name = opcode.name
@@ -352,7 +366,8 @@ def _run(file, storages: dict | None = None) -> Any:
         raise _Refused("damaged, a dictionary whose keys are no names")
       stack[-1].update(zip(items[::2], items[1::2], strict=True))
     elif name in ("APPEND", "APPENDS"):
-      stack[-1].extend(pop_mark() if name == "APPENDS" else [stack.pop()])
+      items = pop_mark() if name == "APPENDS" else [stack.pop()]
+      stack[-1].extend(items)
     elif name == "BUILD":
       stack.pop()  # attributes of a dictionary: PyTorch's versions of its modules
       if not isinstance(stack[-1], dict):
