@@ -7,14 +7,15 @@ r"""Judges the clips of a trained run, or those of a file, by a named protocol.
   python -m vidgan_jax.evaluate --workdir=DIR --protocol=recommended --follow
   python -m vidgan_jax.evaluate --clips=FILE.npz --real=FILE.npz --protocol=recommended --output=DIR
   python -m vidgan_jax.evaluate --list
-  python -m vidgan_jax.evaluate --convert=i3d_kinetics400 --source=FILE_OR_FOLDER --output=FILE.npz
+  python -m vidgan_jax.evaluate --convert=i3d_kinetics400 --source=FILE_OR_FOLDER [--output=FILE]
 
 A protocol fixes networks, resizing, frames, counts and statistics; --list tells them. Scores go to
 DIR/evaluation/PROTOCOL: results.json (added to what is there), results.tex, report.html. Each has a
 fingerprint of all that it depends on; only numbers of one fingerprint compare. Features of the real
 clips are kept in $VIDGAN_JAX_REFERENCES (default: vidgan_jax/references in ~/.cache).
 
---convert makes a file of weights from one that is published; see --source there.
+--convert makes a file of weights of one that is published, after verifying it, where --weights or
+the default, $VIDGAN_JAX_WEIGHTS (vidgan_jax/weights in ~/.cache), has it found.
 
 Exit codes: 0 done, 2 bad input.
 """
@@ -59,6 +60,11 @@ _REFERENCE = flags.DEFINE_string(
   "reference", None, "File of the real clips' features: refused if of others, written if absent."
 )
 _CONVERT = flags.DEFINE_string("convert", None, "Name of a network whose weights to convert.")
+_MEAN = flags.DEFINE_string("mean", None, "With --convert=c3d_ucf101: the .npz of its mean clip.")
+_ALLOW_UNKNOWN = flags.DEFINE_bool(
+  "allow_unknown", False, "Convert a file that is well-formed but not a published one."
+)
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace a converted file.")
 _SOURCE = flags.DEFINE_string("source", None, "File or folder of the published weights.")
 _CACHE = flags.DEFINE_string(
   "compilation_cache", None, "Folder of compiled programs; empty turns the cache off."
@@ -75,12 +81,19 @@ def _truncations():
 
 
 def _convert():
-  if not _SOURCE.value or not _OUTPUT.value:
-    raise UserError("--convert needs --source=FILE_OR_FOLDER and --output=FILE.npz")
+  if not _SOURCE.value:
+    raise UserError("--convert needs --source=FILE_OR_FOLDER")
   from vidgan_jax.evaluation.weights import convert
 
-  for line in convert.convert(_SOURCE.value, _CONVERT.value, _OUTPUT.value) or ():
-    door.report(line)
+  convert.convert(
+    _CONVERT.value,
+    _SOURCE.value,
+    _OUTPUT.value,
+    mean=_MEAN.value,
+    allow_unknown=_ALLOW_UNKNOWN.value,
+    overwrite=_OVERWRITE.value,
+    report=door.report,
+  )
 
 
 def main(argv):

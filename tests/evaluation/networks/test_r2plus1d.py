@@ -18,39 +18,12 @@ def shapes(network):
   return jax.eval_shape(network.init, jax.random.key(0), clips)
 
 
-def parameters_of_torchvision():
-  """Names and shapes of torchvision's r2plus1d_18, from its description in the paper."""
-  found = {}
-
-  def unit(kernel, norm, *shape):
-    found[f"{kernel}.weight"] = shape
-    kinds = ("weight", "bias", "running_mean", "running_var")
-    found.update({f"{norm}.{kind}": shape[:1] for kind in kinds})
-
-  unit("stem.0", "stem.1", 45, 3, 1, 7, 7)
-  unit("stem.3", "stem.4", 64, 45, 3, 1, 1)
-  inputs = 64
-  for stage, features in enumerate((64, 128, 256, 512), 1):
-    for place in range(2):
-      # As many parameters as a convolution in three dimensions (Tran et al., 3.5).
-      middle = 27 * inputs * features // (9 * inputs + 3 * features)
-      block = f"layer{stage}.{place}"
-      for number, ins in ((1, inputs), (2, features)):
-        conv = f"{block}.conv{number}"
-        unit(f"{conv}.0.0", f"{conv}.0.1", middle, ins, 1, 3, 3)
-        unit(f"{conv}.0.3", f"{conv}.1", features, middle, 3, 1, 1)
-      if inputs != features:
-        unit(f"{block}.downsample.0", f"{block}.downsample.1", features, inputs, 1, 1, 1)
-      inputs = features
-  return found | {"fc.weight": (400, 512), "fc.bias": (400,)}
-
-
 @pytest.fixture(scope="module")
-def state():
+def state(torchvision_shapes):
   """A state dict of random numbers under which activations keep their scale."""
   generator = np.random.default_rng(3)
   arrays = {}
-  for name, shape in parameters_of_torchvision().items():
+  for name, shape in torchvision_shapes.items():
     numbers = generator.standard_normal(shape, np.float32)
     if len(shape) > 1:
       numbers *= np.sqrt(2 / np.prod(shape[1:]))
@@ -101,10 +74,10 @@ def place(state, shapes):
   return jax.tree_util.tree_map_with_path(one, shapes)
 
 
-def test_it_has_the_published_number_of_parameters(shapes):
+def test_it_has_the_published_number_of_parameters(shapes, torchvision_shapes):
   assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == 31_505_325
   assert r2plus1d.PARAMETERS == 31_505_325
-  assert len(jax.tree.leaves(shapes)) == len(parameters_of_torchvision())
+  assert len(jax.tree.leaves(shapes)) == len(torchvision_shapes)
 
 
 def test_it_equals_a_forward_pass_in_numpy(network, state, shapes, convolution, relative):

@@ -8,6 +8,8 @@ three dimensions to rounding.
 import jax
 import jax.numpy as jnp
 
+_FEW_CHANNELS = 64
+
 
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
   """A convolution whose output has the input's size: zeros beyond all edges, odd windows.
@@ -22,9 +24,15 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
   frames, (window, height, width) = x.shape[1], kernel.shape[:3]
   padded = jnp.pad(x, ((0, 0), (window // 2, window // 2), (0, 0), (0, 0), (0, 0)))
   padding = ((height // 2, height // 2), (width // 2, width // 2))
+  taps = [padded[:, tap : tap + frames] for tap in range(window)]
+  if x.shape[-1] <= _FEW_CHANNELS:
+    # One convolution of more channels. Measured on two CPU cores, with a batch of 4: 3.8 times as
+    # fast as the sum for a video's three channels, 1.4 times for 64; from 256 on there is no gain.
+    return frame_convolution(
+      jnp.concatenate(taps, axis=-1), jnp.concatenate([*kernel], axis=-2), 1, padding
+    )
   return sum(
-    frame_convolution(padded[:, tap : tap + frames], kernel[tap], 1, padding)
-    for tap in range(window)
+    frame_convolution(seen, part, 1, padding) for seen, part in zip(taps, kernel, strict=True)
   )
 
 
