@@ -326,6 +326,41 @@ def test_help_imports_no_jax(name, tmp_path):
   assert "--workdir (required)" in result.stdout and "Exit codes:" in result.stdout
 
 
+def test_protocols_are_told_without_jax(tmp_path):
+  (tmp_path / "jax.py").write_text("raise SystemExit('jax was imported')")
+  for arguments, code in ((["--list"], 0), (["--protocol=fvd"], 2), (["--help"], 0)):
+    result = subprocess.run(
+      [sys.executable, "-m", "vidgan_jax.evaluate", *arguments],
+      cwd=ROOT,
+      env={**os.environ, "PYTHONPATH": f"{tmp_path}"},
+      capture_output=True,
+      text=True,
+      timeout=100,
+      check=False,
+    )
+    assert result.returncode == code and "jax was imported" not in result.stderr
+    assert "fvd_unterthiner2018" in result.stdout + result.stderr
+  assert len(result.stderr.splitlines()) <= 1
+
+
+@pytest.mark.parametrize(
+  ("arguments", "words"),
+  [
+    ([], ["--workdir (a run) or --clips (a file) is required"]),
+    (["--workdir={tmp}"], ["no run in"]),
+    (["--workdir={tmp}", "--truncations=1,a"], ["--truncations must be numbers", "'a'"]),
+    (["--workdir={tmp}", "--count=1"], ["--count=1"]),
+    (["--clips={tmp}/no.npz", "--output={tmp}/out"], ["--clips needs --real"]),
+    (["--convert=i3d"], ["--convert needs --source"]),
+    (["--convert=i3d", "--source={tmp}"], ["unknown network 'i3d'", "known: i3d_kinetics400"]),
+  ],
+)
+def test_evaluating_refuses_in_one_line_and_writes_nothing(door, tmp_path, arguments, words):
+  result = door("evaluate", *(argument.format(tmp=tmp_path) for argument in arguments))
+  assert_refused(result, *words)
+  assert not list(tmp_path.iterdir())
+
+
 def in_two_processes(*arguments):
   """Starts training in two processes, of four devices each."""
   flag = "device_count"
