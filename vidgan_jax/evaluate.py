@@ -108,7 +108,7 @@ def main(argv):
   if _CONVERT.value:
     _convert()
     return
-  protocols.get(_PROTOCOL.value)  # a slip of the pen is told before JAX loads
+  protocols.get_protocol(_PROTOCOL.value)  # a slip of the pen is told before JAX loads
   from vidgan_jax.evaluation import requests
   from vidgan_jax.runtime import compilation
   from vidgan_jax.sampling import run, stream

@@ -1,6 +1,8 @@
 """From clips to scores: nothing depends on batches or devices, and every clip counts once."""
 
 import dataclasses
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -282,6 +284,27 @@ def test_every_protocol_can_be_told_and_found():
     fingerprint.digest(known[name].describe())
   assert len({fingerprint.digest(p.describe()) for p in known.values()}) == len(known)
   with pytest.raises(UserError, match=r"unknown protocol 'fvd'; known: moving_shapes, recommended"):
-    protocols.get("fvd")
+    protocols.get_protocol("fvd")
   text = "\n".join(protocols.lines())
   assert all(name in text for name in known)
+
+
+def test_on_its_own_it_needs_neither_training_nor_models():
+  program = """
+import sys, time
+from vidgan_jax import evaluation
+assert "jax" not in sys.modules and "numpy" not in sys.modules
+for name in evaluation._PUBLIC:
+  assert getattr(evaluation, name).__module__.startswith("vidgan_jax."), name
+rooms = {name.split(".")[1] for name in sys.modules if name.startswith("vidgan_jax.")}
+print(sorted(rooms))
+for name in ("tensorflow", "torch", "matplotlib"):
+  print(name, name in sys.modules)
+"""
+
+  found = subprocess.run(
+    [sys.executable, "-c", program], capture_output=True, text=True, check=True
+  )
+  rooms, *heavy = found.stdout.splitlines()
+  assert rooms == "['data', 'evaluation', 'runtime']"
+  assert heavy == ["tensorflow False", "torch False", "matplotlib False"]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidgan_jax.evaluation import protocols, requests
+from vidgan_jax.evaluation import evaluator, protocols, requests
 from vidgan_jax.evaluation import report as page
 from vidgan_jax.runtime import configuration
 from vidgan_jax.runtime.errors import UserError
@@ -47,7 +47,7 @@ def run(lean_config, tmp_path):
 def ask(run, protocol, stand_in, monkeypatch, tmp_path):
   """A function (**fields of `Request`) that returns (results, lines returned, lines told)."""
   monkeypatch.setattr(protocols, "known", lambda: {"tiny": protocol})
-  monkeypatch.setattr(requests, "load_extractor", lambda name, path=None: stand_in())
+  monkeypatch.setattr(evaluator, "load_extractor", lambda name, path=None: stand_in())
   monkeypatch.setattr(page, "write", lambda content, path, *clips, **more: path)  # slow
   monkeypatch.setenv("VIDGAN_JAX_REFERENCES", str(tmp_path / "references"))
   monkeypatch.setattr(requests, "_POLL", 0.01)

@@ -138,7 +138,7 @@ def test_tgans_preparation_step_by_step(mean):
   """128x128 by a cubic kernel, BGR, minus the mean's middle columns, then 8..120 of all."""
   from vidgan_jax.evaluation import protocols
 
-  (measure,) = protocols.get("tgan_is_c3d").measures
+  (measure,) = protocols.get_protocol("tgan_is_c3d").measures
   clip = np.random.default_rng(5).integers(0, 256, (1, 16, 64, 64, 3)).astype(np.uint8)
   found = preprocessing.apply(clip, measure.preprocess, {"mean": mean})
   assert found.shape == (1, 16, 112, 112, 3)
@@ -157,7 +157,7 @@ def test_tganv2s_preparation_step_by_step(mean):
   """Straight to 112x112 with corners aligned; the mean's window begins at row and column 8."""
   from vidgan_jax.evaluation import protocols
 
-  measure = protocols.get("tganv2_is_fid_c3d").measures[0]
+  measure = protocols.get_protocol("tganv2_is_fid_c3d").measures[0]
   clip = np.random.default_rng(6).integers(0, 256, (1, 16, 192, 192, 3)).astype(np.uint8)
   found = preprocessing.apply(clip, measure.preprocess, {"mean": mean})
   frame, y, x = 3, 100, 11
@@ -174,7 +174,7 @@ def test_tganv2s_preparation_step_by_step(mean):
 def test_i3ds_preparation_ends_in_minus_one_to_one():
   from vidgan_jax.evaluation import protocols
 
-  (measure,) = protocols.get("fvd_unterthiner2018").measures
+  (measure,) = protocols.get_protocol("fvd_unterthiner2018").measures
   clip = np.stack([np.zeros((9, 4, 4, 3)), np.full((9, 4, 4, 3), 255)]).astype(np.uint8)
   found = np.asarray(preprocessing.apply(clip, measure.preprocess))
   assert found.shape == (2, 9, 224, 224, 3)

@@ -6,12 +6,14 @@ or finds them in a file, and then scores as many sets of generated clips as are 
 
 import dataclasses
 import datetime
+import pathlib
 from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
 
 from vidgan_jax.evaluation import features, fingerprint, measures, references
+from vidgan_jax.evaluation.extractor import PACKAGED, load_extractor
 from vidgan_jax.evaluation.protocols import Protocol
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.errors import UserError
@@ -50,11 +52,26 @@ class Scores:
   per_class: list[dict]
 
 
+def load_extractors(protocol: Protocol, weights=None) -> dict:
+  """The networks of a protocol by name; UserError where a file is missing or wrong.
+
+  Args:
+    protocol: see `protocols.get_protocol`.
+    weights: folder of converted weights, or None for the default one.
+  """
+  found = {}
+  for name in protocol.networks:
+    packaged = name == PACKAGED or weights is None
+    path = None if packaged else pathlib.Path(weights) / f"{name}.npz"
+    found[name] = load_extractor(name, path)
+  return found
+
+
 class Evaluator:
   """Judges clips by a protocol.
 
   Args:
-    protocol: see `protocols.get`.
+    protocol: see `protocols.get_protocol`.
     extractors: {name: `extractor.Extractor`} of the networks that it needs.
     mesh: devices; by default all.
     batch_size: clips at a time, rounded up to a multiple of the devices; no number depends on it.

@@ -13,7 +13,7 @@ import jax
 
 import vidgan_jax.training.state as states
 from vidgan_jax.evaluation import protocols, references, requests, results
-from vidgan_jax.evaluation.evaluator import Evaluator
+from vidgan_jax.evaluation.evaluator import Evaluator, load_extractors
 from vidgan_jax.evaluation.protocols import HIGHER
 from vidgan_jax.runtime import configuration
 from vidgan_jax.runtime.checkpoints import Checkpoints
@@ -40,10 +40,10 @@ class EvaluationHook:
     UserError: on an unknown protocol, or a metric it has not.
   """
 
-  def __init__(self, settings, stream: Callable, report=print, load=requests.load_extractors):
+  def __init__(self, settings, stream: Callable, report=print, load=load_extractors):
     self.every, self.best = settings.every, settings.best
     self.count = settings.count or None
-    self.protocol = protocols.get(settings.protocol)
+    self.protocol = protocols.get_protocol(settings.protocol)
     metrics = protocols.metrics(self.protocol)
     if self.best and self.best not in metrics:
       raise UserError(

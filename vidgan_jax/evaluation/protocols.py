@@ -135,7 +135,7 @@ class Protocol:
     return found
 
 
-def get(name: str) -> Protocol:
+def get_protocol(name: str) -> Protocol:
   """The protocol of a name; UserError with the list of those known where there is none."""
   found = known()
   if name not in found:

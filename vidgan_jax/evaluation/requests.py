@@ -12,8 +12,7 @@ import vidgan_jax.training.state as states
 from vidgan_jax.data.build import build_source
 from vidgan_jax.evaluation import clips as clip_sources
 from vidgan_jax.evaluation import protocols, references, results
-from vidgan_jax.evaluation.evaluator import Evaluator
-from vidgan_jax.evaluation.extractor import PACKAGED, load_extractor
+from vidgan_jax.evaluation.evaluator import Evaluator, load_extractors
 from vidgan_jax.runtime import configuration
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
@@ -62,21 +61,6 @@ class Opener:
   stream: Callable
 
 
-def load_extractors(protocol: protocols.Protocol, weights=None) -> dict:
-  """The networks of a protocol by name; UserError where a file is missing or wrong.
-
-  Args:
-    protocol: see `protocols.get`.
-    weights: folder of converted weights, or None for the default one.
-  """
-  found = {}
-  for name in protocol.networks:
-    packaged = name == PACKAGED or weights is None
-    path = None if packaged else pathlib.Path(weights) / f"{name}.npz"
-    found[name] = load_extractor(name, path)
-  return found
-
-
 def real_clips(data, protocol, *, frames, resolution, num_classes, stride, seed, count, report):
   """The real clips of a protocol, from a run's `config.data` (a copy of it, unlocked).
 
@@ -122,7 +106,7 @@ def fulfil(request: Request, opener: Opener, report=print) -> list[str]:
   Raises:
     UserError: on bad input, or where the files cannot be written.
   """
-  protocol = adjusted(protocols.get(request.protocol), request)
+  protocol = adjusted(protocols.get_protocol(request.protocol), request)
   _check(request)
   try:
     if request.clips is not None:
