@@ -59,6 +59,9 @@ _REAL = flags.DEFINE_string("real", None, "A .npz of real clips (and labels), no
 _REFERENCE = flags.DEFINE_string(
   "reference", None, "File of the real clips' features: refused if of others, written if absent."
 )
+_CONTROLS = flags.DEFINE_bool(
+  "controls", False, "Score real clips too whose frames are frozen, shuffled, reversed."
+)
 _CONVERT = flags.DEFINE_string("convert", None, "Name of a network whose weights to convert.")
 _MEAN = flags.DEFINE_string("mean", None, "With --convert=c3d_ucf101: the .npz of its mean clip.")
 _ALLOW_UNKNOWN = flags.DEFINE_bool(
@@ -136,6 +139,7 @@ def main(argv):
       clips=_CLIPS.value,
       real=_REAL.value,
       reference=_REFERENCE.value,
+      controls=_CONTROLS.value,
     ),
     requests.Opener(load=run.load, stream=stream.Stream),
     report=door.report,

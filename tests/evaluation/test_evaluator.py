@@ -177,11 +177,29 @@ def test_by_class(judged):
   assert all(e["count_generated"] == 10 for e in entries)
 
 
+def test_diversity_and_values_of_unlimited_clips(judged, stand_in, some_clips):
+  metrics = {"diversity": "features", "fid_infinity": "features", "is_infinity": "logits"}
+  own = tuple(Measure(metric, "stand_in", output, (SCALE,)) for metric, output in metrics.items())
+  clips, labels = some_clips(30, 5, bias=20)
+  found = judged((clips, labels), measures=own)
+  _, hidden = features_by_hand(stand_in, clips)
+  pairs = [
+    np.mean([np.linalg.norm(a - b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j])
+    for x in (hidden[labels == label] for label in range(3))
+  ]
+  np.testing.assert_allclose(found["diversity"]["value"], np.mean(pairs), rtol=1e-5)
+  usual = judged((clips, labels))
+  # Without their biases: a distance too large, a score too small.
+  assert found["fid_infinity"]["value"] < usual["fid"]["value"]
+  assert found["is_infinity"]["value"] > usual["is"]["value"]
+  assert found["fid_infinity"]["std"] > 0
+
+
 def test_without_labels_what_needs_them_is_left_out(judged):
   said = []
   found = judged(labelled=False, report=said.append)
   assert "accuracy" not in found and "is" in found and not judged.scores.per_class
-  assert any("accuracy is left out" in line for line in said)
+  assert any("accuracy is left out: " in line for line in said)
 
 
 def test_ten_splits_are_lower_than_one(judged, protocol):

@@ -116,6 +116,17 @@ def test_a_trial_says_so(ask):
   assert len(trial["records"]) == 2 * len(whole["records"])
 
 
+def test_controls(ask):
+  content, lines, _ = ask(controls=True)
+  found = {(r["control"], r["metric"]): r["value"] for r in content["controls"]}
+  assert {control for control, _ in found} == {"frozen", "shuffled", "reversed"}
+  # Real clips of 30 against 40 that hold them; the stand-in sees the order of frames.
+  assert found["frozen", "fid"] > 0 and found["shuffled", "fid"] > 0
+  assert "real clips made worse in their motion" in lines
+  assert all(record["step"] is not None for record in content["records"])
+  assert ask()[0]["controls"] == content["controls"]
+
+
 def test_following_ends_with_the_run(ask, run):
   (run / "checkpoints" / "4").rename(run / "later")
   load, seen = ask.load, []

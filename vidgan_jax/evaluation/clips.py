@@ -12,6 +12,7 @@ import os
 import numpy as np
 
 from vidgan_jax.data import pipeline, sources
+from vidgan_jax.evaluation import controls
 from vidgan_jax.evaluation.protocols import Protocol
 from vidgan_jax.runtime.errors import UserError
 
@@ -88,6 +89,31 @@ class RealClips:
     """Clips begin..end-1 and their labels; see the module."""
     found = list(self._pool.map(self._example, range(begin, end)))
     return np.stack([clip for clip, _ in found]), np.array([label for _, label in found], np.int32)
+
+
+class Controlled:
+  """Real clips made worse in a known way, to see what a metric sees: see `controls`.
+
+  Args:
+    real: `RealClips` or `ArrayClips`.
+    name: of MOTIONS in `controls`.
+    seed: of what is drawn.
+  """
+
+  def __init__(self, real, name: str, seed: int = 0):
+    self._real, self._seed = real, seed
+    self._change = {
+      "frozen": controls.frozen,
+      "shuffled": controls.shuffled,
+      "reversed": controls.reversed_,
+    }[name]
+    self.count, self.shape = real.count, real.shape
+    self.about = {"checkpoint": f"{name} real clips"}
+
+  def __call__(self, begin: int, end: int):
+    """Clips begin..end-1, changed, and their labels."""
+    found, labels = self._real(begin, end)
+    return self._change(found, self._seed, begin), labels
 
 
 class ArrayClips:

@@ -175,6 +175,7 @@ class Evaluator:
     count: int | None = None,
     labelled: bool = True,
     seed: int = 0,
+    repeats: int | None = None,
     description: str = "generated clips",
     leaving: Callable[[], bool] = lambda: False,
   ) -> Scores | None:
@@ -187,6 +188,7 @@ class Evaluator:
       labelled: whether the clips' labels mean the reference's classes; else what needs labels is
         left out.
       seed: of bootstrap and subsets.
+      repeats: sets of clips; None is the protocol's.
       description: of the progress bar.
       leaving: asked between batches whether to give up.
 
@@ -197,10 +199,10 @@ class Evaluator:
       UserError: where clips and reference differ in shape, or are too few.
     """
     protocol = self.protocol
-    count = count or protocol.generated_count
-    self._check(generated, reference, count)
+    count, repeats = count or protocol.generated_count, repeats or protocol.repeats
+    self._check(generated, reference, count, repeats)
     sets = []
-    for repeat in range(protocol.repeats):
+    for repeat in range(repeats):
       found = features.gather(
         self.ways,
         generated,
@@ -208,9 +210,7 @@ class Evaluator:
         (repeat + 1) * count,
         mesh=self.mesh,
         batch_size=self.batch_size,
-        description=f"{description} {repeat + 1}/{protocol.repeats}"
-        if protocol.repeats > 1
-        else description,
+        description=f"{description} {repeat + 1}/{repeats}" if repeats > 1 else description,
         leaving=leaving,
       )
       if found is None:
@@ -220,15 +220,15 @@ class Evaluator:
       labelled = False
     records, per_class = [], []
     for measure in protocol.measures:
-      if measure.metric == "accuracy" and not labelled:
-        self._report("accuracy is left out: the clips have no labels of the classifier's classes")
+      if measure.metric in measures.LABELLED and not labelled:
+        self._report(f"{measure.metric} is left out: the clips have no labels of known classes")
         continue
       new, classes = self._measure(measure, generated, reference, sets, count, labelled, seed)
       records += new
       per_class += classes
     return Scores(records, per_class)
 
-  def _check(self, generated, reference, count):
+  def _check(self, generated, reference, count, repeats):
     if count < 2:
       raise UserError(f"{count} generated clip(s); at least 2 are needed")
     self.check_shape(generated.shape)
@@ -237,11 +237,11 @@ class Evaluator:
       raise UserError(
         f"the reference has {words(reference.shape)}, the generated clips {words(generated.shape)}"
       )
-    needed, has = count * self.protocol.repeats, getattr(generated, "count", None)
+    needed, has = count * repeats, getattr(generated, "count", None)
     if has is not None and has < needed:
       raise UserError(
         f"{has} clips are too few for protocol {self.protocol.name}: it takes {count}"
-        f"{f' x {self.protocol.repeats}' if self.protocol.repeats > 1 else ''}; --count=N judges "
+        f"{f' x {repeats}' if repeats > 1 else ''}; --count=N judges "
         "fewer, and the fingerprint says so"
       )
     splits = max((m.splits for m in self.protocol.measures if m.metric == "is"), default=1)
@@ -261,7 +261,7 @@ class Evaluator:
       bootstrap=self.protocol.bootstrap,
       seed=seed,
     )
-    fields = self._fields(measure, generated, reference, count)
+    fields = self._fields(measure, generated, reference, count, len(sets))
     records, per_class = [], []
     for found in scores:
       fields_of_it = {**fields, "metric": found.metric}
@@ -279,7 +279,7 @@ class Evaluator:
           per_class.append({**told, **named, **entry, "fingerprint": records[0]["fingerprint"]})
     return records, per_class
 
-  def _fields(self, measure, generated, reference, count) -> dict:
+  def _fields(self, measure, generated, reference, count, repeats) -> dict:
     """All that a number is made of."""
     protocol, extractor = self.protocol, self.extractors[measure.network]
     frames, height, width, _ = generated.shape
@@ -294,7 +294,7 @@ class Evaluator:
       "resolution": [height, width],
       "quantisation": protocol.quantisation,
       "count_generated": count,
-      "repeats": protocol.repeats,
+      "repeats": repeats,
       "trial": count != protocol.generated_count,
       **generated.about,
     }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vidgan_jax.evaluation import intervals, manifold
+from vidgan_jax.evaluation import diversity, extrapolation, intervals, manifold
 from vidgan_jax.evaluation.features import Gathered
 from vidgan_jax.evaluation.frechet import frechet_by_class, frechet_distance
 from vidgan_jax.evaluation.frechet import frechet_distance_of_features as feature_distance
@@ -16,7 +16,9 @@ from vidgan_jax.evaluation.protocols import Measure
 from vidgan_jax.runtime.errors import UserError
 
 LEVEL = 0.95
-DISTANCES = ("fvd", "fid", "kvd", "prdc")  # between real and generated clips
+# Between real and generated clips:
+DISTANCES = ("fvd", "fid", "fvd_infinity", "fid_infinity", "kvd", "prdc")
+LABELLED = ("accuracy", "diversity")  # need labels
 _FRECHET = ("fvd", "fid")
 
 
@@ -125,6 +127,10 @@ def score(
     return [_inception(measure, real, generated, bootstrap, seed, warnings)]
   if measure.metric == "accuracy":
     return [_accuracy(real, generated, real_labels, labels, bootstrap, seed)]
+  if measure.metric == "diversity":
+    return [_diversity(real, generated, real_labels, labels)]
+  if measure.metric.endswith("_infinity"):
+    return [_unlimited(measure, real, generated, seed)]
   if measure.metric == "kvd":
     return [_kernel(measure, real, generated, seed)]
   if measure.metric == "prdc":
@@ -239,6 +245,48 @@ def _all_of_prdc(measure, real, generated, seed):
   ]
 
 
+def _unlimited(measure, real, generated, seed):
+  """Extrapolations; their deviation is that of the fit, which is too small."""
+  needed = [*generated] if real is None else [real, *generated]
+  _check_kept(*needed)
+
+  def fit(x, y):
+    if measure.metric.startswith("is"):
+      epsilon = Epsilon(measure.eps, measure.eps_place)
+      return extrapolation.inception_score_infinity(y, seed=seed, epsilon=epsilon)
+    return extrapolation.frechet_infinity(x, y, seed=seed, ddof=measure.ddof, both=True)
+
+  found = [fit(real and real.features, each.features) for each in generated]
+  values = tuple(each.value for each in found)
+  std = _spread(values) if len(values) > 1 else found[0].error
+  return Score(measure.metric, values, None, std)
+
+
+def _diversity(real, generated, real_labels, labels):
+  _check_kept(*generated)
+  values = tuple(
+    _mean_diversity(each.features, own) for each, own in zip(generated, labels, strict=True)
+  )
+  floor = None
+  if real is not None and real.features is not None:
+    value = _mean_diversity(real.features, real_labels)
+    floor = {"value": value, "interval": None, "what": f"{real.count} real clips"}
+  return Score("diversity", values, None, _spread(values), floor)
+
+
+def _mean_diversity(features, labels) -> float:
+  """Mean over the classes that have two clips; UserError where none has."""
+  labels = np.asarray(labels)
+  found = [
+    diversity.mean_distance(features[labels == label])
+    for label in np.unique(labels)
+    if np.sum(labels == label) > 1
+  ]
+  if not found:
+    raise UserError("no class has two clips; their diversity cannot be told")
+  return float(np.mean(found))
+
+
 def _check_kept(*gathered):
   if any(each.features is None for each in gathered):
     raise UserError(
@@ -250,7 +298,7 @@ def by_class(measure: Measure, real, real_labels, generated, labels) -> dict[int
   """A measure within each class that both sets have twice: {class: {"value", counts}}.
 
   Args:
-    measure: a Frechet distance or "accuracy"; others have no entry.
+    measure: a Frechet distance, "accuracy" or "diversity"; others have no entry.
     real, generated: `Gathered` with features.
     real_labels, labels: int of each clip.
   """
@@ -264,6 +312,12 @@ def by_class(measure: Measure, real, real_labels, generated, labels) -> dict[int
     values = frechet_by_class(
       real.features, real_labels, generated.features, labels, measure.ddof, classes
     )
+  elif measure.metric == "diversity":
+    values = {
+      label: diversity.mean_distance(generated.features[labels == label])
+      for label, both in counts.items()
+      if both[1] > 1
+    }
   elif measure.metric == "accuracy":
     values = {label: accuracy(generated.features[labels == label], label) for label in counts}
   return {

@@ -10,7 +10,7 @@ import dataclasses
 
 from vidgan_jax.runtime.errors import UserError
 
-HIGHER = ("is", "accuracy", "precision", "recall", "density", "coverage")  # the better
+HIGHER = ("is", "is_infinity", "accuracy", "precision", "recall", "density", "coverage")  # better
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,8 +18,9 @@ class Measure:
   """One number, or with "prdc" four, of a protocol.
 
   Attributes:
-    metric: "fvd", "fid" (both Frechet distances; the name is the source's), "is", "kvd", "prdc"
-      (precision, recall, density, coverage) or "accuracy".
+    metric: "fvd", "fid" (both Frechet distances; the name is the source's), "is", these with
+      "_infinity" (extrapolated to unlimited clips), "kvd", "prdc" (precision, recall, density,
+      coverage), "accuracy" or "diversity" (mean distance of two clips of a class).
     network: name of an extractor.
     output: of the network: what distances are taken between, or logits for "is" and "accuracy".
     preprocess: operations, see `preprocessing.apply`.
@@ -52,9 +53,9 @@ class Measure:
       "output": self.output,
       "preprocess": self.preprocess,
     }
-    if self.metric in ("fvd", "fid"):
+    if self.metric.startswith(("fvd", "fid")):
       found["ddof"] = self.ddof
-    if self.metric == "is":
+    if self.metric.startswith("is"):
       found |= {"splits": self.splits, "eps": self.eps, "eps_place": self.eps_place}
     if self.metric == "kvd":
       found |= {"subsets": self.subsets, "subset_size": self.subset_size}

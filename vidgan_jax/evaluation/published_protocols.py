@@ -23,6 +23,7 @@ MOVING_SHAPES = Protocol(
     Measure("accuracy", _EMBEDDED, "logits", _EMBEDDED_INPUT),
     Measure("kvd", _EMBEDDED, "features", _EMBEDDED_INPUT),
     Measure("prdc", _EMBEDDED, "features", _EMBEDDED_INPUT),
+    Measure("diversity", _EMBEDDED, "features", _EMBEDDED_INPUT),
   ),
   real_count=2000,
   generated_count=1000,
@@ -41,6 +42,7 @@ RECOMMENDED = Protocol(
     Measure("kvd", _K400, "logits", _I3D_TF1, subsets=100),
     Measure("prdc", _K400, "avgpool", _I3D_TF1),
     Measure("is", _K400, "logits", _I3D_TF1),
+    Measure("fvd_infinity", _K400, "logits", _I3D_TF1),
   ),
   frames=16,
   stride=1,
@@ -51,7 +53,7 @@ RECOMMENDED = Protocol(
     "10,000 clips on both sides: what bias of a Frechet distance is left shows in the "
     "real-against-real floor beside it",
     "the network is rgb_scratch of Kinetics-400, that of TF-Hub's i3d-kinetics-400/1",
-    "FVD sees motion poorly: look at the frozen, shuffled and reversed clips of `controls` as well",
+    "FVD sees motion poorly: --controls scores frozen, shuffled and reversed real clips",
   ),
 )
 

@@ -11,7 +11,7 @@ import numpy as np
 import vidgan_jax.training.state as states
 from vidgan_jax.data.build import build_source
 from vidgan_jax.evaluation import clips as clip_sources
-from vidgan_jax.evaluation import protocols, references, results
+from vidgan_jax.evaluation import controls, protocols, references, results
 from vidgan_jax.evaluation.evaluator import Evaluator, load_extractors
 from vidgan_jax.runtime import configuration
 from vidgan_jax.runtime.checkpoints import Checkpoints
@@ -46,6 +46,7 @@ class Request:
   clips: str | None = None
   real: str | None = None
   reference: str | None = None
+  controls: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,10 +209,10 @@ class _Keeper:
   def _heading(self):
     return self._evaluator.heading(self._reference, self._run)
 
-  def add(self, scores, generated):
+  def add(self, scores, generated, controls=()):
     heading = self._heading()
     before = results.existing(self.folder / results.FILE, heading)
-    content = results.merge(before, heading, scores.records, scores.per_class)
+    content = results.merge(before, heading, scores.records, scores.per_class, controls)
     files = results.write(self.folder, content)
     page = write_report(self.folder, content, self._real, generated, self._reference.class_names)
     return [*files, page]
@@ -261,12 +262,27 @@ def _judge_clips(request, protocol, report):
     labelled=generated.labelled and labels_fit(protocol, reference),
     seed=request.seed,
   )
-  return _told(keeper.add(scores, generated), scores)
-
-
-def _told(files, scores):
-  lines = results.table({"records": scores.records})
+  spoilt = _controls(request, evaluator, real, reference)
+  files = keeper.add(scores, generated, spoilt)
+  lines = results.table({"records": scores.records}) + results.control_lines(spoilt)
   return lines + [f"written: {path}" for path in files]
+
+
+def _controls(request, evaluator, real, reference) -> list[dict]:
+  """Scores of real clips whose motion was spoilt, where they are asked for."""
+  found = []
+  for name in controls.MOTIONS if request.controls else ():
+    scores = evaluator.score(
+      clip_sources.Controlled(real, name, request.seed),
+      reference,
+      count=min(request.count or evaluator.protocol.generated_count, real.count),
+      labelled=labels_fit(evaluator.protocol, reference),
+      seed=request.seed,
+      repeats=1,
+      description=f"{name} real clips",
+    )
+    found += [{**record, "control": name} for record in scores.records]
+  return found
 
 
 def _steps(request, config, report):
@@ -329,6 +345,7 @@ def _judge_run(request, protocol, opener, report):
         "name": pathlib.Path(request.workdir).resolve().name,
       }
       keeper = _Keeper(folder, evaluator, real, reference, about)
+      spoilt = _controls(request, evaluator, real, reference)
     for truncation in request.truncations:
       report(f"judging iteration {run.step} by {protocol.name}, truncation {truncation:g}")
       stream = opener.stream(
@@ -341,7 +358,7 @@ def _judge_run(request, protocol, opener, report):
         labelled=labels_fit(protocol, reference),
         seed=request.seed,
       )
-      files = keeper.add(scores, stream)
+      files = keeper.add(scores, stream, spoilt)
       lines = results.table({"records": scores.records})
       if request.follow:
         for line in lines:
@@ -350,4 +367,4 @@ def _judge_run(request, protocol, opener, report):
         shown += lines
   if evaluator is None:
     raise UserError(f"the run in {request.workdir} has no checkpoint yet")
-  return shown + [f"written: {path}" for path in files]
+  return shown + results.control_lines(spoilt) + [f"written: {path}" for path in files]

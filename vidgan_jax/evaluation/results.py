@@ -41,13 +41,14 @@ def truncation_curve(records: Iterable[Mapping]) -> list[dict]:
   return sorted(found, key=lambda p: (p["metric"], p["fingerprint"], p["step"], p["truncation"]))
 
 
-def merge(before: Mapping | None, heading: Mapping, records, per_class) -> dict:
+def merge(before: Mapping | None, heading: Mapping, records, per_class, controls=()) -> dict:
   """A file's content with new records in place of those of the same number.
 
   Args:
     before: what the file held, or None.
     heading: see `Evaluator.heading`; the newest is kept.
     records, per_class: see `Scores`.
+    controls: records of real clips made worse, with "control"; they take the place of all before.
 
   Returns:
     the content; see `read` for its fields.
@@ -66,6 +67,7 @@ def merge(before: Mapping | None, heading: Mapping, records, per_class) -> dict:
     "records": all_records,
     "paper": heading["protocol"].get("paper", []),
     "per_class": list(classes.values()),
+    "controls": list(controls) or list(before.get("controls", ())),
     "truncation_curve": truncation_curve(all_records),
   }
 
@@ -75,7 +77,7 @@ def read(path) -> dict:
 
   Returns:
     {"format", "created", "versions", "run", "protocol", "reference", "records", "paper",
-    "per_class", "truncation_curve"}.
+    "per_class", "truncation_curve", "controls"}.
 
   Raises:
     UserError: where it is not there, or is no such file.
@@ -202,6 +204,15 @@ def _tex(text: str) -> str:
   for character in "\\&%$#_{}":
     text = text.replace(character, "\\" + character if character != "\\" else "/")
   return text
+
+
+def control_lines(records: Iterable[Mapping]) -> list[str]:
+  """What real clips score that were frozen, shuffled and reversed: a line for each metric."""
+  found = {}
+  for record in records:
+    found.setdefault(record["metric"], []).append(f"{record['control']} {number(record['value'])}")
+  lines = [f"  {metric:<11} {', '.join(each)}" for metric, each in found.items()]
+  return ["real clips made worse in their motion", *lines] if lines else []
 
 
 def latex(content: Mapping) -> str:
