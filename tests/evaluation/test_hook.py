@@ -54,7 +54,14 @@ def train(parts, protocol, stand_in, monkeypatch, tmp_path):
   (workdir / states.DATA).write_text(json.dumps({"class_names": []}))
 
   def run(biases, begin=0, leaving=lambda: False, **settings):
-    settings = {"every": 2, "protocol": "tiny", "count": 24, "best": "fid", **settings}
+    settings = {
+      "every": 2,
+      "protocol": "tiny",
+      "count": 24,
+      "real_count": 0,
+      "best": "fid",
+      **settings,
+    }
     stream = lambda moment, seed: Noise(moment.step, biases[moment.step])
     settings = ml_collections.ConfigDict(settings)
     load = lambda protocol: {"stand_in": stand_in()}
@@ -80,7 +87,7 @@ def read(workdir):
 
 def test_scores_and_the_best_state(train):
   # Real shapes are dark: the darker, the nearer.
-  workdir = train({2: 90, 4: 10, 5: 60})
+  workdir = train({0: 0, 2: 90, 4: 10, 5: 60})
   records = [r for r in read(workdir)["records"] if r["metric"] == "fid"]
   assert [r["step"] for r in records] == [2, 4, 5]
   assert {r["count_generated"] for r in records} == {24}
@@ -120,11 +127,20 @@ def test_refusals(train, protocol):
 
 def test_when_it_is_due():
   made = hook.EvaluationHook(
-    ml_collections.ConfigDict(dict(every=3, protocol="moving_shapes", count=0, best="")),
+    ml_collections.ConfigDict(
+      dict(every=3, protocol="moving_shapes", count=0, real_count=0, best="")
+    ),
     None,
     load=lambda protocol: {},
   )
-  assert [step for step in range(8) if made.due(step, step == 7)] == [3, 6, 7]
+  # 0, where training begins, makes ready and judges nothing.
+  assert [step for step in range(8) if made.due(step, step == 7)] == [0, 3, 6, 7]
+  assert not made._judges(0, False)
+
+
+def test_too_few_real_clips_are_told_before_training_begins(train):
+  with pytest.raises(UserError, match="41 real clips are asked for, the train split has 40"):
+    train({0: 0}, real_count=41)
 
 
 def test_configs_of_older_runs_may_gain_it(parts):

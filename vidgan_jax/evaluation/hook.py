@@ -30,8 +30,8 @@ class EvaluationHook:
   takes as `--workdir`. A hook of the training loop by its methods.
 
   Args:
-    settings: `config.evaluation`: every (iterations; 0 never), protocol, count (of generated clips;
-      0 is the protocol's), best (a metric of it, or "").
+    settings: `config.evaluation`: every (iterations; 0 never), protocol, count and real_count (of
+      clips; 0 is the protocol's), best (a metric of it, or "").
     stream: (moment, seed) -> the clips of the run now, see `evaluation.clips`; from the door.
     report: called with lines for the user.
     load: (protocol) -> extractors.
@@ -42,7 +42,8 @@ class EvaluationHook:
 
   def __init__(self, settings, stream: Callable, report=print, load=load_extractors):
     self.every, self.best = settings.every, settings.best
-    self.count = settings.count or None
+    self.count, self.real_count = settings.count or None, settings.real_count or None
+    self._called = False
     self.protocol = protocols.get_protocol(settings.protocol)
     metrics = protocols.metrics(self.protocol)
     if self.best and self.best not in metrics:
@@ -54,13 +55,22 @@ class EvaluationHook:
     self._evaluator = self._reference = self._real = None
 
   def due(self, step, last) -> bool:
-    """At every `every`-th iteration but the first, and at the last."""
-    return bool(self.every and step and (last or step % self.every == 0))
+    """At every `every`-th iteration and at the last, but not before the first.
+
+    And where training begins: what is wrong is told then.
+    """
+    first, self._called = not self._called, True
+    return bool(self.every and (first or self._judges(step, last)))
+
+  def _judges(self, step, last) -> bool:
+    return bool(step and (last or step % self.every == 0))
 
   def before_save(self, moment) -> None:
     """Judges."""
     folder = moment.workdir / requests.FOLDER / self.protocol.name
     if self._evaluator is None and not self._open(moment, folder):
+      return
+    if not self._judges(moment.step, moment.last):
       return
     if moment.step == moment.begin and self._known(folder, moment.step):
       return  # where a run continues
@@ -104,7 +114,7 @@ class EvaluationHook:
       num_classes=gan.num_classes,
       stride=self.protocol.stride,
       seed=0,
-      count=self.protocol.real_count,
+      count=self.real_count or self.protocol.real_count,
       report=self._report,
     )
     reference = evaluator.reference(

@@ -75,6 +75,7 @@ def base_config() -> ml_collections.ConfigDict:
   config.evaluation.every = 0  # iterations between them; 0 never
   config.evaluation.protocol = "moving_shapes"  # evaluate --list tells them
   config.evaluation.count = 0  # generated clips; 0 is the protocol's number
+  config.evaluation.real_count = 0  # real ones; likewise
   config.evaluation.best = ""  # keep the state of the best such score, e.g. fid, in WORKDIR/best
 
   config.guard = ml_collections.ConfigDict()

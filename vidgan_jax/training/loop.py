@@ -64,7 +64,7 @@ def _check_numbers(config) -> None:
       raise UserError(f"{name} is {config[name]}, must be at least 1")
   if config.sample_every < 0:
     raise UserError(f"sample_every is {config.sample_every}, must be at least 0 (never)")
-  for name in ("every", "count"):
+  for name in ("every", "count", "real_count"):
     if config.get("evaluation", {}).get(name, 0) < 0:
       raise UserError(f"evaluation.{name} is {config.evaluation[name]}, must be at least 0")
   for name, value in config.get("analysis", {}).items():
