@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vidgan_jax.evaluation import intervals
+from vidgan_jax.evaluation import intervals, resampling
 from vidgan_jax.evaluation.frechet import Gaussian, frechet_distance_of_features
 from vidgan_jax.evaluation.inception_score import Epsilon, inception_score
 from vidgan_jax.runtime.errors import UserError
@@ -101,12 +101,28 @@ def test_levels_seeds_and_bounds():
   assert (low + high) / 2 == pytest.approx(value)
   assert (high - low) / 2 == pytest.approx(1.959964 * halving.deviation, rel=1e-6)
   assert halving == intervals.halve_frechet(x, y) != intervals.halve_frechet(x, y, seed=1)
-  assert halving != intervals.halve_frechet(x, y, ddof=0)
   assert intervals.frechet_interval(x, y, about="limit")[0] == 0.0
   assert intervals.score_interval(0.01 * x[:5], level=1 - 1e-12)[0] == 1.0
   p, eps = np.eye(5)[np.arange(40) % 5], Epsilon(1e-7)
   low, high = intervals.score_interval(p, kind="probabilities", epsilon=eps)
   assert low < 5 < high + 1e-5
+
+
+@pytest.mark.parametrize("ddof", [0, 1])
+def test_halves_are_what_they_are_called(ddof):
+  random = np.random.default_rng(12)
+  x, y = random.standard_normal((2, 21, 3))
+  halving = intervals.halve_frechet(x, y, samples=6, seed=5, ddof=ddof)
+  draws, values = np.random.default_rng(5), []
+  for _ in range(3):
+    of_y, of_x = (resampling.half_weights(draws, 21) == 1 for _ in range(2))
+    pairs = zip(of_x, of_y, strict=True)
+    values.append([frechet_distance_of_features(x[a], y[b], ddof) for a, b in pairs])
+  values = np.array(values)
+  assert halving.value == frechet_distance_of_features(x, y, ddof)
+  assert halving.bias == pytest.approx(values.mean() - halving.value)
+  deviation = np.sqrt(np.mean((values[:, 0] - values[:, 1]) ** 2) / 4)
+  assert halving.deviation == pytest.approx(deviation)
 
 
 def test_floor():
