@@ -150,6 +150,10 @@ def test_rgb_imagenet_is_converted_by_its_own_name_alone(tmp_path, module, check
   path, _ = convert_quietly("i3d_kinetics400_imagenet", module, tmp_path / "a.npz")
   with pytest.raises(UserError, match="holds i3d_kinetics400_imagenet"):
     extractor.load_extractor("i3d_kinetics400", path)
+  with pytest.raises(UserError, match="converted already, to weights of i3d_kinetics400_imagenet"):
+    convert_quietly("i3d_kinetics400", path, tmp_path / "b.npz")
+  with pytest.raises(UserError, match=r"rgb_imagenet/model\.ckpt.*; c3d_ucf101 is made of Chainer"):
+    convert_quietly("c3d_ucf101", module, tmp_path / "b.npz")
 
 
 def test_unknown_weights_are_converted_when_asked_for_and_named_so(tmp_path, module):
