@@ -99,6 +99,14 @@ def test_other_files_are_refused(tmp_path):
 
 
 def test_damage_is_noticed(tmp_path):
+  with zipfile.ZipFile(tmp_path / "b.npz", "w", zipfile.ZIP_DEFLATED) as file:
+    file.writestr("a.npy", npy(np.arange(100.0)))
+  content = (tmp_path / "b.npz").read_bytes()
+  for place in [content.index(b"PK\1\2") + 16, 14]:  # its checksum, in both places
+    content = content[:place] + b"\0\0\0\0" + content[place + 4 :]
+  (tmp_path / "b.npz").write_bytes(content)
+  with pytest.raises(UserError, match="CRC"):
+    archives.read(tmp_path / "b.npz")
   path = archive(tmp_path / "a.npz", a=npy(np.arange(100.0)))
   whole = path.read_bytes()
   place = whole.index(struct.pack("<d", 50.0))
