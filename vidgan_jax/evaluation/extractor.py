@@ -165,7 +165,8 @@ def load_extractor(name: str, path: str | os.PathLike | None = None) -> Extracto
   if about["network"] != name:
     other = NETWORKS.get(about["network"])
     what = f" ({other.what})" if other else ""
-    raise UserError(f"{path} holds {about['network']}{what}, not {name} ({network.what})")
+    found = printable(about["network"])[:80]
+    raise UserError(f"{path} holds {found}{what}, not {name} ({network.what})")
   arrays = archives.read(path, {**shapes, **constants, _ABOUT: None})
   del arrays[_ABOUT]
   for key, array in arrays.items():
