@@ -348,7 +348,7 @@ def draw_plot(results: list[dict], path: str) -> None:
   figure, grid = plt.subplots(
     len(results),
     len(NAMES),
-    figsize=(1.75 * len(NAMES), 1.75 * len(results) + 0.9),
+    figsize=(1.75 * len(NAMES), 1.35 * len(results) + 0.9),
     sharey=True,
     squeeze=False,
     layout="constrained",
@@ -377,7 +377,7 @@ def draw_plot(results: list[dict], path: str) -> None:
   buffer = io.BytesIO()
   figure.savefig(buffer, dpi=80)
   plt.close(figure)
-  Image.open(buffer).convert("RGB").quantize(64).save(path, "PNG", optimize=True)
+  Image.open(buffer).convert("RGB").quantize(128).save(path, "PNG", optimize=True)
 
 
 def main(_) -> None:
