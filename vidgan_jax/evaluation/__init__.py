@@ -1,1 +1,1 @@
-"""How well a generator does: feature networks, statistics, protocols and reports."""
+"""How a generator is judged: feature networks, statistics, protocols and their reports."""
