@@ -6,8 +6,9 @@ The clips: all windows of 16 frames of the videos of FOLDER (one sub-folder per 
 embedded set. A set is halved; the first half is the reference, the second is worsened: by noise,
 blur, JPEG, frames that stand still, frames in another order, clips played backwards, and classes
 left out. Networks: the embedded classifier, which knows nothing of real videos; the same with
-random weights, features of a kind, but tuned to nothing; and both on single frames, each shown as
-a still, which cannot know of motion. None of this is an FVD.
+random weights, features of a kind, but tuned to nothing; both on single frames, each shown as a
+still, which cannot know of motion; and R(2+1)D-18 with random weights, on fewer clips, of half
+their size, since it costs a hundred times as much. None of this is an FVD.
 
 A metric's noise is its standard deviation over random halvings of the unharmed clips. It sees a
 corruption if at full strength it is worse by 3 times the noise; its answer is monotone if it never
@@ -135,7 +136,7 @@ def classifier(untrained: int | None = None):
   from vidgan_jax.evaluation.networks import moving_shapes as network
 
   if untrained is None:
-    variables, _ = embedded.load()
+    variables = embedded.open_embedded().variables
   else:
     example = np.zeros((1, network.MIN_FRAMES, *network.INPUT_SIZE, 3), np.float32)
     variables = network.MovingShapesClassifier().init(jax.random.key(untrained), example)
@@ -161,6 +162,29 @@ def single_frames(extract):
     return np.concatenate(features).reshape(count, frames, -1).mean(axis=1), None
 
   return averaged
+
+
+def untrained_r2plus1d(seed: int):
+  """R(2+1)D-18 of random weights on clips of half their size: clips -> (512 features, None)."""
+  import jax
+
+  from vidgan_jax.evaluation.networks import r2plus1d
+
+  module = r2plus1d.R2Plus1D()
+  example = np.zeros((1, 4, 16, 16, 3), np.float32)
+  variables = jax.jit(module.init)(jax.random.key(seed), example)
+
+  @jax.jit
+  def apply(clips):
+    count, frames, height, width, _ = clips.shape
+    cells = clips.reshape(count, frames, height // 2, 2, width // 2, 2, 3)
+    return module.apply(variables, cells.mean(axis=(3, 5)) / 127.5 - 1.0)["avgpool"]
+
+  def extract(clips):
+    found = [np.asarray(apply(batch.astype(np.float32))) for batch in _batches(clips, 8)]
+    return np.concatenate(found).astype(np.float64), None
+
+  return extract
 
 
 def _batches(clips, size):
@@ -348,7 +372,7 @@ def draw_plot(results: list[dict], path: str) -> None:
   figure, grid = plt.subplots(
     len(results),
     len(NAMES),
-    figsize=(1.75 * len(NAMES), 1.75 * len(results) + 0.9),
+    figsize=(1.75 * len(NAMES), 1.35 * len(results) + 0.9),
     sharey=True,
     squeeze=False,
     layout="constrained",
@@ -377,7 +401,7 @@ def draw_plot(results: list[dict], path: str) -> None:
   buffer = io.BytesIO()
   figure.savefig(buffer, dpi=80)
   plt.close(figure)
-  Image.open(buffer).convert("RGB").quantize(64).save(path, "PNG", optimize=True)
+  Image.open(buffer).convert("RGB").quantize(128).save(path, "PNG", optimize=True)
 
 
 def main(_) -> None:
@@ -396,6 +420,10 @@ def main(_) -> None:
   if flags.FLAGS.videos:
     real = real_clips(flags.FLAGS.videos, flags.FLAGS.seed)
     cases += [(real, *case) for case in networks]
+    if flags.FLAGS.deep_clips:
+      some = lambda half: tuple(array[: flags.FLAGS.deep_clips] for array in half)
+      few = dataclasses.replace(real, reference=some(real.reference), judged=some(real.judged))
+      cases.append((few, "untrained R(2+1)D", untrained_r2plus1d(flags.FLAGS.seed), False))
   results = []
   for clips, network, extract, motion_blind in cases:
     has_logits = network == "classifier" and clips.symmetric
@@ -423,6 +451,7 @@ if __name__ == "__main__":
   flags.DEFINE_string("videos", None, "Folder of real videos; without it, none.")
   flags.DEFINE_string("plot", None, "PNG to draw; without it, none.")
   flags.DEFINE_integer("clips", 480, "Clips of the embedded set in each half.", lower_bound=32)
+  flags.DEFINE_integer("deep_clips", 64, "Real clips of each half for R(2+1)D; 0 leaves it out.")
   flags.DEFINE_integer("halvings", 10, "To tell the noise by.", lower_bound=2)
   flags.DEFINE_integer("seed", 0, "Of all that is drawn.", lower_bound=0)
   settings.define_results()

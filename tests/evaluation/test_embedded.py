@@ -1,5 +1,7 @@
 """The packaged weights of the embedded set's classifier, and how they are made."""
 
+import hashlib
+import json
 import pathlib
 import sys
 
@@ -8,8 +10,8 @@ import numpy as np
 import pytest
 
 from vidgan_jax.data import moving_shapes as data
-from vidgan_jax.evaluation import embedded, embedded_training
-from vidgan_jax.evaluation.networks import moving_shapes as network
+from vidgan_jax.evaluation import embedded, embedded_training, extractor
+from vidgan_jax.evaluation.weights import archives
 from vidgan_jax.runtime.errors import UserError
 
 FRAMES, COUNT = 6, 192  # as the quickstart's clips; twelve of each class
@@ -20,9 +22,9 @@ SHAPE = np.arange(16) % 4
 @pytest.fixture(scope="module")
 def classify():
   """A function of clips [N, T, R, R, 3] in [-1, 1] that returns classes."""
-  variables, _ = embedded.load()
-  apply = jax.jit(network.apply)
-  return lambda clips: np.asarray(apply(variables, clips)["logits"]).argmax(-1)
+  opened = embedded.open_embedded()
+  apply = jax.jit(opened.apply)
+  return lambda clips: np.asarray(apply(opened.variables, clips)["logits"]).argmax(-1)
 
 
 def _draw(variety, seed=90_210, frames=FRAMES, resolution=32, count=COUNT):
@@ -37,21 +39,19 @@ def test_weights_come_with_the_package_and_are_small():
   assert embedded.FILE.is_relative_to(pathlib.Path(sys.modules["vidgan_jax"].__file__).parent)
   text = (pathlib.Path(__file__).parents[2] / "pyproject.toml").read_text()
   assert '"vidgan_jax.evaluation.weights" = ["*.npz"]' in text
-  variables, about = embedded.load()
-  assert about["network"] == "moving_shapes_classifier"
-  assert about["parameters"] == sum(leaf.size for leaf in jax.tree.leaves(variables))
+  opened = extractor.load_extractor("moving_shapes_classifier")
+  assert opened.name == opened.about["network"] == "moving_shapes_classifier"
+  assert opened.outputs == {"logits": 16, "features": 64} and opened.min_frames == 4
+  assert opened.about["parameters"] == sum(leaf.size for leaf in jax.tree.leaves(opened.variables))
 
 
-def test_hash_is_of_paths_and_bytes():
-  variables, about = embedded.load()
-  arrays = embedded.flatten(variables)
-  assert embedded.weights_hash(arrays) == about["sha256"]
-  changed = dict(arrays)
-  changed["params/logits/bias"] = changed["params/logits/bias"].copy()
-  changed["params/logits/bias"][3] = np.nextafter(changed["params/logits/bias"][3], 9)
-  assert embedded.weights_hash(changed) != about["sha256"]
-  renamed = {path.replace("path0", "path2"): array for path, array in arrays.items()}
-  assert embedded.weights_hash(renamed) != about["sha256"]
+def test_hash_is_of_the_weights():
+  opened = embedded.open_embedded()
+  arrays = extractor.flatten(opened.variables)
+  digest = hashlib.sha256()
+  for path in sorted(arrays):
+    digest.update(path.encode() + arrays[path].astype("<f4").tobytes())
+  assert opened.weights_hash == digest.hexdigest() == opened.about["weights_hash"]
 
 
 @pytest.mark.parametrize("variety, bar", [(0.0, 0.97), (1.0, 0.85)])
@@ -87,7 +87,7 @@ def test_weights_are_remade_the_same():
   assert losses[-4:].mean() < 0.8 * losses[:4].mean()
   again, _ = embedded_training.train(2, 16, 2e-3, batch)
   once_more, _ = embedded_training.train(2, 16, 2e-3, batch)
-  hashes = [embedded.weights_hash(embedded.flatten(v)) for v in (variables, again, once_more)]
+  hashes = [extractor.weights_hash(extractor.flatten(v)) for v in (variables, again, once_more)]
   assert hashes[1] == hashes[2] != hashes[0]
 
 
@@ -101,30 +101,42 @@ def test_batches_are_a_function_of_the_step():
 
 
 def test_saved_weights_come_back(tmp_path):
-  variables, _ = embedded.load()
+  variables = embedded.open_embedded().variables
   path = tmp_path / "again.npz"
   digest = embedded.save(path, variables, {"steps": 1})
-  read, about = embedded.load(path)
-  assert about["sha256"] == digest and about["training"] == {"steps": 1}
-  jax.tree.map(np.testing.assert_array_equal, read, variables)
+  read = embedded.open_embedded(path)
+  assert read.weights_hash == digest and read.about["training"] == {"steps": 1}
+  jax.tree.map(np.testing.assert_array_equal, read.variables, variables)
   first = path.read_bytes()
   embedded.save(path, variables, {"steps": 1})
   assert path.read_bytes() == first
 
 
 def test_bad_files_of_weights_are_refused(tmp_path):
-  variables, _ = embedded.load()
+  variables = embedded.open_embedded().variables
   path = tmp_path / "weights.npz"
-  with pytest.raises(UserError, match="embedded_training makes one"):
-    embedded.load(path)
-  path.write_bytes(embedded.FILE.read_bytes()[:-2000])
-  with pytest.raises(UserError, match="no readable file"):
-    embedded.load(path)
-  np.savez(path, __about__=np.frombuffer(b'{"network": "i3d_kinetics400"}', np.uint8))
-  with pytest.raises(UserError, match="i3d_kinetics400, not of moving_shapes_classifier"):
-    embedded.load(path)
+  with pytest.raises(UserError, match=r"embedded_training --output=.* makes it"):
+    embedded.open_embedded(path)
+  whole = embedded.FILE.read_bytes()
+  path.write_bytes(whole[:-2000])
+  with pytest.raises(UserError, match="no readable"):
+    embedded.open_embedded(path)
+  about = {"format": 1, "network": "i3d_kinetics400"}
+  np.savez(path, __about__=np.frombuffer(json.dumps(about).encode(), np.uint8))
+  with pytest.raises(UserError, match="i3d_kinetics400, not moving_shapes_classifier"):
+    embedded.open_embedded(path)
   wrong = jax.tree.map(lambda leaf: leaf, variables)
   wrong["params"]["logits"]["bias"] = np.zeros(8, np.float32)
   embedded.save(path, wrong, {})
-  with pytest.raises(UserError, match=r"params/logits/bias should be float32 \[16\], is .*\[8\]"):
-    embedded.load(path)
+  with pytest.raises(UserError, match=r"params/logits/bias' is \[8\], wanted \[16\]"):
+    embedded.open_embedded(path)
+  del wrong["params"]["logits"]["bias"]
+  embedded.save(path, wrong, {})
+  with pytest.raises(UserError, match="params/logits/bias is missing"):
+    embedded.open_embedded(path)
+  embedded.save(path, variables, {})
+  arrays = archives.read(path)
+  arrays["params/logits/bias"][3] += 1e-6
+  archives.write(path, arrays)
+  with pytest.raises(UserError, match="another hash"):
+    embedded.open_embedded(path)

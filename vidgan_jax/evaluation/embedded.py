@@ -1,103 +1,73 @@
-"""The weights of the embedded set's classifier that come with the package.
+"""The classifier of the embedded set, opened with the weights that come with the package.
 
-`embedded_training` remakes them. They are an .npz of float32 arrays, each at its path in the
-variables ("params/embedding/kernel"), and of "__about__", JSON in bytes. Nothing is unpickled.
+`embedded_training` remakes them. Their file has the form of all files of weights, see `extractor`.
 """
 
-import hashlib
 import json
+import os
 import pathlib
-import zipfile
-import zlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from vidgan_jax.evaluation import extractor
+from vidgan_jax.evaluation.networks import moving_shapes as network
+from vidgan_jax.evaluation.weights import archives
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.text import printable
 
-FILE = pathlib.Path(__file__).parent / "weights" / "moving_shapes_classifier.npz"
+FILE = pathlib.Path(__file__).parent / "weights" / f"{network.NAME}.npz"
 _MAX_BYTES = 2_000_000
+_ABOUT = "__about__"
 
 
-def weights_hash(arrays: dict[str, np.ndarray]) -> str:
-  """SHA-256, in hexadecimal, over paths and little-endian float32 bytes in the paths' order.
-
-  Args:
-    arrays: each variable at its path.
-  """
-  digest = hashlib.sha256()
-  for path in sorted(arrays):
-    digest.update(path.encode())
-    digest.update(np.ascontiguousarray(arrays[path], "<f4").tobytes())
-  return digest.hexdigest()
+def _shapes() -> dict[str, tuple[int, ...]]:
+  """Shapes of the classifier's variables at their paths."""
+  module = network.MovingShapesClassifier()
+  parts = extractor.Parts(module, network.OUTPUTS, network.MIN_FRAMES, network.INPUT_SIZE)
+  return extractor.variable_shapes(parts)
 
 
-def flatten(variables) -> dict[str, np.ndarray]:
-  """Nested dictionaries of arrays -> {"params/embedding/kernel": float32 array}."""
-  arrays = {}
-  for name, value in variables.items():
-    inner = flatten(value) if hasattr(value, "items") else {"": np.asarray(value, np.float32)}
-    arrays.update({f"{name}/{path}".rstrip("/"): array for path, array in inner.items()})
-  return arrays
-
-
-def unflatten(arrays: dict[str, np.ndarray]) -> dict:
-  """The inverse of `flatten`."""
-  variables = {}
-  for path, array in arrays.items():
-    *parents, name = path.split("/")
-    place = variables
-    for parent in parents:
-      place = place.setdefault(parent, {})
-    place[name] = array
-  return variables
-
-
-def save(path, variables, about: dict) -> str:
-  """Writes weights; returns their hash.
+def save(path: str | os.PathLike, variables: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+  """Writes weights of the classifier; returns their hash.
 
   Args:
     path: the file, which is replaced.
     variables: {"params": ...} of the network.
-    about: how they were made, to be kept as JSON beside network, size and hash.
-  """
-  from vidgan_jax.evaluation.networks.moving_shapes import NAME
+    training: how they were made, kept as JSON beside name and hash.
 
-  arrays = flatten(variables)
-  digest = weights_hash(arrays)
-  about = {"network": NAME, "origin": "embedded_training", "training": about, "sha256": digest}
-  about["parameters"] = int(sum(array.size for array in arrays.values()))
+  Raises:
+    UserError: the file cannot be written.
+  """
+  arrays = {k: np.asarray(v, np.float32) for k, v in extractor.flatten(variables).items()}
+  digest = extractor.weights_hash(arrays)
+  about = {
+    "format": extractor.FORMAT,
+    "network": network.NAME,
+    "origin": "vidgan_jax.evaluation.embedded_training",
+    "parameters": sum(array.size for array in arrays.values()),
+    "training": dict(training),
+    "weights_hash": digest,
+  }
   text = np.frombuffer(json.dumps(about, sort_keys=True).encode(), np.uint8)
-  # Not numpy.savez: it writes the time of day, and equal weights should be equal files.
-  with zipfile.ZipFile(path, "w") as archive:
-    for name, array in sorted({**arrays, "__about__": text}.items()):
-      member = zipfile.ZipInfo(f"{name}.npy")
-      member.compress_type = zipfile.ZIP_DEFLATED
-      with archive.open(member, "w") as stream:
-        np.lib.format.write_array(stream, array, version=(1, 0), allow_pickle=False)
+  archives.write(path, {**arrays, _ABOUT: text})
   return digest
 
 
-def load(path=FILE) -> tuple[dict, dict]:
-  """Reads weights of the classifier, by default the package's.
-
-  Args:
-    path: a file of `save`.
-
-  Returns:
-    The variables, {"params": ...} of float32 NumPy arrays, and what is told about them.
+def open_embedded(path: str | os.PathLike = FILE) -> extractor.Extractor:
+  """The classifier with weights, by default the package's.
 
   Raises:
-    UserError: the file is missing, damaged, too large, or of another network.
+    UserError: the file is missing, damaged, or of another network.
   """
-  import jax
-
-  from vidgan_jax.evaluation.networks import moving_shapes as network
-
   path = pathlib.Path(path)
   if not path.is_file():
     raise UserError(
-      f"{path}: no such file; python -m vidgan_jax.evaluation.embedded_training makes one"
+      f"{path} is missing; python -m vidgan_jax.evaluation.embedded_training --output={path} "
+      "makes it"
     )
+<<<<<<< HEAD
   if path.stat().st_size > _MAX_BYTES:
     raise UserError(f"{path}: larger than the {_MAX_BYTES} bytes that {network.NAME} may take")
   example = np.zeros((1, network.MIN_FRAMES, *network.INPUT_SIZE, 3), np.float32)
@@ -144,12 +114,30 @@ def open_embedded(path=FILE):
 
   variables, about = load(path)
   return Extractor(
+=======
+  about = extractor.read_about(path)
+  if about["network"] != network.NAME:
+    raise UserError(f"{path} holds {printable(about['network'])[:80]}, not {network.NAME}")
+  shapes = _shapes()
+  arrays = archives.read(path, {**shapes, _ABOUT: None}, _MAX_BYTES)
+  del arrays[_ABOUT]
+  for name in shapes:
+    if name not in arrays or arrays[name].dtype != np.float32:
+      found = arrays[name].dtype if name in arrays else "missing"
+      raise UserError(f"{path}: {name} is {found}, wanted float32")
+  digest = extractor.weights_hash(arrays)
+  if digest != about.get("weights_hash"):
+    raise UserError(f"{path}: damaged or altered: its weights have another hash than it tells")
+  return extractor.Extractor(
+>>>>>>> embedded
     name=network.NAME,
-    weights_hash=about["sha256"],
+    weights_hash=digest,
     outputs=dict(network.OUTPUTS),
     min_frames=network.MIN_FRAMES,
-    input_size=network.INPUT_SIZE,
-    variables=variables,
+    # None: of any resolution, the network resizes by itself.
+    input_size=None,
+    variables=extractor.unflatten(arrays),
     apply=network.apply,
     constants={},
+    about=about,
   )
