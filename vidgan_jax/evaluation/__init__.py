@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 """Scores of generated videos by named protocols: FVD, FID, Inception Score and relatives.
 
 What is used on its own can be had from here; it is imported when it is first asked for, and depends
@@ -37,6 +36,3 @@ def __getattr__(name: str):
 
 def __dir__():
   return sorted([*globals(), *_PUBLIC])
-=======
-"""How a generator is judged: feature networks, statistics, protocols and their reports."""
->>>>>>> embedded

@@ -67,54 +67,6 @@ def open_embedded(path: str | os.PathLike = FILE) -> extractor.Extractor:
       f"{path} is missing; python -m vidgan_jax.evaluation.embedded_training --output={path} "
       "makes it"
     )
-<<<<<<< HEAD
-  if path.stat().st_size > _MAX_BYTES:
-    raise UserError(f"{path}: larger than the {_MAX_BYTES} bytes that {network.NAME} may take")
-  example = np.zeros((1, network.MIN_FRAMES, *network.INPUT_SIZE, 3), np.float32)
-  shapes = jax.eval_shape(network.MovingShapesClassifier().init, jax.random.key(0), example)
-  expected = {name: leaf.shape for name, leaf in _leaves(shapes)}
-  try:
-    with np.load(path, allow_pickle=False) as archive:
-      about = json.loads(bytes(archive["__about__"]))
-      if about["network"] != network.NAME:
-        raise UserError(f"{path}: holds weights of {about['network']}, not of {network.NAME}")
-      if {*archive.files} != {*expected, "__about__"}:
-        raise UserError(f"{path}: its arrays are not those of {network.NAME}")
-      arrays = {name: archive[name] for name in expected}
-  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-    raise UserError(f"{path}: no readable file of weights ({error})") from error
-  for name, shape in expected.items():
-    if arrays[name].shape != shape or arrays[name].dtype != np.float32:
-      raise UserError(
-        f"{path}: {name} should be float32 {list(shape)}, is {arrays[name].dtype} "
-        f"{list(arrays[name].shape)}"
-      )
-  if weights_hash(arrays) != about["sha256"]:
-    raise UserError(f"{path}: the weights are not those that its hash was taken of")
-  return unflatten(arrays), about
-
-
-def _leaves(tree, prefix=""):
-  """(path, leaf) of nested dictionaries."""
-  for name, value in tree.items():
-    if hasattr(value, "items"):
-      yield from _leaves(value, f"{prefix}{name}/")
-    else:
-      yield f"{prefix}{name}", value
-
-
-def open_embedded(path=FILE):
-  """The classifier as an `Extractor`, by default with the package's weights.
-
-  Raises:
-    UserError: see `load`.
-  """
-  from vidgan_jax.evaluation.extractor import Extractor
-  from vidgan_jax.evaluation.networks import moving_shapes as network
-
-  variables, about = load(path)
-  return Extractor(
-=======
   about = extractor.read_about(path)
   if about["network"] != network.NAME:
     raise UserError(f"{path} holds {printable(about['network'])[:80]}, not {network.NAME}")
@@ -129,7 +81,6 @@ def open_embedded(path=FILE):
   if digest != about.get("weights_hash"):
     raise UserError(f"{path}: damaged or altered: its weights have another hash than it tells")
   return extractor.Extractor(
->>>>>>> embedded
     name=network.NAME,
     weights_hash=digest,
     outputs=dict(network.OUTPUTS),
