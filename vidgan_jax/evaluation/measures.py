@@ -214,7 +214,8 @@ def _wilson(fraction: float, count: int) -> tuple[float, float]:
   middle = fraction + z * z / (2 * count)
   reach = z * math.sqrt(fraction * (1 - fraction) / count + z * z / (4 * count * count))
   scale = 1 + z * z / count
-  return (max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale))
+  low, high = (middle - reach) / scale, (middle + reach) / scale
+  return (low if fraction > 0 else 0.0, high if fraction < 1 else 1.0)
 
 
 def _kernel(measure, real, generated, seed):

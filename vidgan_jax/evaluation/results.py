@@ -173,7 +173,6 @@ def table(content: Mapping) -> list[str]:
       if record["floor"]["interval"]:
         low, high = record["floor"]["interval"]
         floors[column] += f" [{number(low)}, {number(high)}]"
-  arrow = lambda metric: "higher is better" if metric in HIGHER else "lower is better"
   # A line for each column of a usual table: seven numbers with intervals are too wide for a screen.
   width = max([len("real clips"), *(len(metric) for metric, _ in heads)])
   lines = []
@@ -183,10 +182,16 @@ def table(content: Mapping) -> list[str]:
       if cells[row][column]:
         floor = f"   real clips {floors[column]}" if floors[column] else ""
         lines.append(
-          f"  {metric:<{width}} {cells[row][column]:<28}{floor:<34} {arrow(metric)} ({digits})"
+          f"  {metric:<{width}} {cells[row][column]:<28}{floor:<34} {_better(metric)} ({digits})"
         )
   warned = dict.fromkeys(f"{r['metric']}: {w}" for r in records for w in r["warnings"])
   return lines + [f"  note: {line}" for line in warned]
+
+
+def _better(metric: str) -> str:
+  if metric == "diversity":
+    return "the nearer the better"
+  return "higher is better" if metric in HIGHER else "lower is better"
 
 
 def _row_name(record) -> str:
