@@ -88,6 +88,33 @@ def test_scores_by_hand(judged, stand_in, some_clips, source, protocol):
   assert "30 real clips" in found["fid"]["floor"]["what"]
 
 
+def test_the_floor_is_of_disjoint_clips(judged, protocol):
+  """Clips against themselves would be at no distance."""
+  found = judged()
+  assert found["fid"]["floor"]["value"] > 0.1 and found["precision"]["floor"]["value"] < 1
+  real = judged.reference.gathered["stand_in", (SCALE,)]["features"]
+  own = [r for r in found.values() if r["floor"] and "disjoint sets of 30" in r["floor"]["what"]]
+  assert {r["metric"] for r in own} >= {"fid", "kvd", "precision", "coverage"}
+  one, other = measures._halves(real, real, 0)
+  assert not {*one.tolist()} & {*other.tolist()} and len(one) == len(other) == 30
+
+
+def test_epsilon_and_its_place_are_the_protocols(judged, stand_in, some_clips):
+  clips, labels = some_clips(30, 5)
+  logits, _ = features_by_hand(stand_in, clips)
+  p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+  eps, q = 1e-2, p.mean(0)
+  expected = {
+    "logs": np.mean(np.sum(p * (np.log(p + eps) - np.log(q + eps)), 1)),
+    "probabilities": np.mean(np.sum((p + eps) * (np.log(p + eps) - np.log(q + eps)), 1)),
+  }
+  for place, value in expected.items():
+    measure = Measure("is", "stand_in", "logits", (SCALE,), eps=eps, eps_place=place)
+    found = judged((clips, labels), measures=(measure,))["is"]
+    np.testing.assert_allclose(found["value"], np.exp(value), rtol=1e-5)
+  assert abs(expected["logs"] - expected["probabilities"]) > 1e-3
+
+
 def test_ddof_is_the_protocols(judged, protocol):
   fid = next(m for m in protocol.measures if m.metric == "fid")
   by_one, by_none = (
