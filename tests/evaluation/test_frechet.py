@@ -79,6 +79,16 @@ def test_fewer_samples_than_dimensions(n, m):
   assert values[0] == pytest.approx(by_eigenvalues, rel=1e-3)
 
 
+def test_rank_lacks_though_samples_do_not():
+  """Rounding gives such covariances eigenvalues of 1e-16, whose roots must not be summed."""
+  random = np.random.default_rng(9)
+  x = random.standard_normal((200, 5)) @ random.standard_normal((5, 60))
+  y = random.standard_normal((300, 7)) @ random.standard_normal((7, 60))
+  values = forms(x, y)
+  assert values == pytest.approx([values[0]] * 3, rel=1e-11)
+  assert len(Gaussian.of_moments(Moments.of(x)).root) == 5
+
+
 @pytest.mark.parametrize("shape", [(100, 8), (40, 200), (300, 300)])
 def test_identical_sets(shape):
   x = np.random.default_rng(4).standard_normal(shape) + 5
