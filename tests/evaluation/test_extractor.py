@@ -126,6 +126,7 @@ def test_a_missing_file_is_named_with_what_makes_it(name, tmp_path, monkeypatch)
   line = str(error.value)
   assert f"{tmp_path}/{name}.npz is missing" in line and "\n" not in line
   assert f"--convert={name} --source=" in line and extractor.NETWORKS[name].bring in line
+  assert ("--mean=mean2.npz --allow_unknown" in line) == (name == "c3d_ucf101")
 
 
 def test_the_default_folder_is_the_user_s_cache(monkeypatch):

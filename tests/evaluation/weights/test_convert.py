@@ -327,6 +327,7 @@ def test_wrong_requests_are_told(tmp_path, write_torch, monkeypatch):
   monkeypatch.setenv("VIDGAN_JAX_WEIGHTS", str(tmp_path / "weights"))
   for message, network, source, options in [
     ("unknown network", "i3d", small, {}),
+    ("come with the package", "moving_shapes_classifier", small, {}),
     ("no such file or folder", "i3d_kinetics400", tmp_path / "b", {}),
     ("files of weights are .npz", "i3d_kinetics400", small, {"output": tmp_path / "x.pt"}),
     ("has no mean clip", "i3d_kinetics400", small, {"mean": tmp_path / "a.npz"}),

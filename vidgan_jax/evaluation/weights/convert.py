@@ -68,6 +68,8 @@ def convert(
     UserError: the source is missing, damaged, another network's or not known, or the output exists.
       Nothing is written then.
   """
+  if network == extractor.PACKAGED:
+    raise UserError(f"the weights of {network} come with the package; there is nothing to convert")
   what = extractor.find(network)
   source = pathlib.Path(source)
   output = pathlib.Path(output) if output is not None else extractor.default_path(network)
