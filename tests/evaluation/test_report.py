@@ -232,7 +232,7 @@ def test_warnings_floors_paper_and_meanings_are_visible(page):
   cards = [words for a, words in page.all("article")]
   assert len(cards) == 3
   assert "two halves of the real clips" in cards[0]
-  assert "31.1 +- .8" in cards[0] and "the paper" in cards[0]
+  assert "31.1 +- .8" in cards[0] and "paper, as printed" in cards[0]
   assert "95 % interval" in cards[1] and "higher is better" in cards[1]
   for metric in ("fid", "is"):
     assert any(report_columns.METRICS[metric][2] in card for card in cards)
