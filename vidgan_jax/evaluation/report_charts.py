@@ -80,7 +80,7 @@ def figure(
   log_y: bool = False,
   level: tuple[float, str] | None = None,
   note: str = "",
-  floor: float | None = None,
+  reach: Sequence[float] = (),
   markers: bool | None = None,
 ) -> str:
   """A chart in a <figure> with its caption and legend.
@@ -91,7 +91,7 @@ def figure(
     log_x, log_y: logarithmic axes, on which what is not above 0 is left out.
     level: (value, name) of a dashed horizontal line.
     note: a sentence below the title.
-    floor: a value that the vertical axis must reach down to.
+    reach: values that the vertical axis must have room for.
     markers: whether points are marked; by default where there are few.
 
   Returns:
@@ -105,7 +105,7 @@ def figure(
   ys = [y for each in series for _, y in each.points]
   ys += [y for each in series for _, low, high in each.band for y in (low, high)]
   ys += [level[0]] if level and (level[0] > 0 or not log_y) else []
-  ys += [floor] if floor is not None else []
+  ys += reach
   x_axis, y_axis = _Axis(xs, log_x), _Axis(ys, log_y, room=0.06)
   place = lambda x, y: (
     _LEFT + x_axis.at(x) * (_WIDTH - _LEFT - _RIGHT),

@@ -58,7 +58,8 @@ padding:.8rem 1.1rem;margin:1.4rem 0 0;color:var(--warn)}
 margin:.9rem 0}
 table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;padding:.7rem .9rem .2rem;font-size:.86rem}
-caption span{position:sticky;left:.9rem;display:inline-block;max-width:min(60rem,calc(100vw - 4rem))}
+caption span{position:sticky;left:.9rem;display:inline-block;
+max-width:min(60rem,calc(100vw - 4rem))}
 tbody th,thead th:first-child{position:sticky;left:0;background:var(--card)}
 th,td{padding:.5rem .9rem;text-align:right;vertical-align:top;white-space:nowrap;
 border-top:1px solid var(--line)}
