@@ -310,6 +310,21 @@ def test_a_run_without_a_checkpoint_cannot_be_sampled(trained, door, tmp_path):
     assert_refused(result, "has no checkpoint yet")
 
 
+def test_what_a_run_draws_is_looked_at(trained, door, tmp_path):
+  folder = tmp_path / "looks"
+  arguments = ("analyze", f"--workdir={trained[0]}", f"--output={folder}")
+  what = "--what=neighbours,darkness,smoothness"
+  result = door(*arguments, what, "--clips=8", "--frames=4")
+  assert result.returncode == 0, result.stderr
+  names = [line.rsplit("/", 1)[1] for line in result.stdout.splitlines() if "written: " in line]
+  assert sorted(names) == sorted(path.name for path in folder.iterdir())
+  assert {"neighbours.json", "darkness.png", "smoothness_class.png"} < set(names)
+  told = json.loads((folder / "neighbours.json").read_text())
+  assert told["step"] == 4 and told["searched"]["held_out"] > 0
+  assert json.loads((folder / "darkness.json").read_text())["training"]["step"] == [1, 2, 3, 4]
+  assert_refused(door(*arguments, what), "is there already", "--overwrite")
+
+
 @pytest.mark.parametrize("name", ["train", "sample", "analyze"])
 def test_help_imports_no_jax(name, tmp_path):
   (tmp_path / "jax.py").write_text("raise SystemExit('jax was imported')")

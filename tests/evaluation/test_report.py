@@ -16,7 +16,14 @@ import pytest
 from PIL import Image
 
 from vidgan_jax.analysis import power_spectrum, smoothness
-from vidgan_jax.evaluation import report, report_analyses, report_charts, report_columns
+from vidgan_jax.evaluation import (
+  report,
+  report_analyses,
+  report_charts,
+  report_columns,
+  report_media,
+)
+from vidgan_jax.runtime import video_files
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\x1b[31m&amp;"
 VOID = {"meta", "link", "img", "br"}
@@ -232,7 +239,7 @@ def test_warnings_floors_paper_and_meanings_are_visible(page):
   cards = [words for a, words in page.all("article")]
   assert len(cards) == 3
   assert "two halves of the real clips" in cards[0]
-  assert "31.1 +- .8" in cards[0] and "the paper" in cards[0]
+  assert "31.1 +- .8" in cards[0] and "paper, as printed" in cards[0]
   assert "95 % interval" in cards[1] and "higher is better" in cards[1]
   for metric in ("fid", "is"):
     assert any(report_columns.METRICS[metric][2] in card for card in cards)
@@ -255,6 +262,37 @@ def test_every_picture_and_table_can_be_heard(page):
   links = [a["href"][1:] for a, _ in page.all("a")]
   assert set(links) <= set(identifiers)
   assert page.all("html")[0][0]["lang"] == "en"
+
+
+def test_grids_show_the_same_classes_side_by_side(tmp_path):
+  flat = np.zeros((40, 2, 32, 32, 3), np.uint8)
+  flat += np.arange(40, dtype=np.uint8)[:, None, None, None, None] * 6
+  one = report.Clips(flat, np.arange(40) % 20)
+  other = report.Clips(flat[:12], np.arange(12))
+  assert report_media.chosen_labels(one, other) == [0, 1, 3, 4, 6, 7, 9, 10]
+  assert report_media.chosen_labels(one, report.Clips(flat)) == []
+  assert report_media.chosen_labels(None, other) == report_media.chosen_labels(other)
+  grid = report_media.grid(one, [0, 7, 10])
+  assert grid.rows == ("class 0", "class 7", "class 10") and grid.count == 6
+  (tmp_path / "a.mp4").write_bytes(base64.b64decode(grid.video.split(",")[1]))
+  frames, rate = video_files.read_video(tmp_path / "a.mp4")
+  # Two columns of tiles of 32 pixels, thrice enlarged, and the strip for the controls.
+  assert frames.shape[1:3] == grid.size[::-1] == (3 * (3 * 34 - 2 + 24), 3 * (2 * 34 - 2))
+  assert len(frames) == 2 and rate == 8
+  for row, label in enumerate((0, 7, 10)):
+    for column, clip in enumerate((label, label + 20)):
+      middle = frames[0, 3 * (row * 34 + 16), 3 * (column * 34 + 16)]
+      np.testing.assert_allclose(middle, clip * 6, atol=3)
+
+
+def test_large_clips_make_smaller_grids(monkeypatch):
+  noise = np.random.default_rng(0).integers(0, 256, (16, 2, 16, 16, 3), np.uint8)
+  clips = report.Clips(noise, np.repeat(np.arange(8), 2))
+  whole = report_media.grid(clips, range(8))
+  monkeypatch.setattr(report_media, "_MAX_BYTES", len(whole.video) // 2)
+  part = report_media.grid(clips, range(8))
+  assert whole.count == 16 and part.count == 8
+  assert part.rows == whole.rows[:4]
 
 
 def contrast(one, other):

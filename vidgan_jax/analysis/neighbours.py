@@ -166,7 +166,7 @@ def picture(queries: np.ndarray, found: list[list[np.ndarray]], frames: int = 4)
   columns = 1 + max(map(len, found))
   tile = len(shown) * width
   size = (number * (height + between) - between, columns * (tile + gap) - gap, 3)
-  sheet = np.full(size, 255, np.uint8)
+  sheet = np.full(size, 127, np.uint8)
   for row, (query, others) in enumerate(zip(queries, found, strict=True)):
     for column, clip in enumerate([query, *others]):
       top, left = row * (height + between), column * (tile + gap)

@@ -166,7 +166,11 @@ def _clips(real, generated) -> str:
       f'<video src="{grid.video}" poster="{grid.poster}" width="{width}" height="{height}" '
       f'aria-label="{text(described)}" autoplay muted loop playsinline controls></video>'
     )
-    inside = f'<div class="rows"><ol>{rows_told}</ol>{video}</div>' if rows_told else video
+    inside = video
+    if rows_told:
+      heights = f"repeat({len(grid.rows)},1fr) {report_media.BAR}fr"
+      listed = f'<ol style="grid-template-rows:{heights}">{rows_told}</ol>'
+      inside = f'<div class="rows">{listed}{video}</div>'
     frames = clips.clips.shape[1]
     parts.append(
       f"<figure><figcaption><strong>{name}</strong><span>{grid.count} clips of {frames} frames, "

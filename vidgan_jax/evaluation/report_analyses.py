@@ -168,13 +168,13 @@ def darkness(found: Mapping | None) -> str:
       for side in ("real", "generated")
       for channel in ("red", "green", "blue")
     ]
-    labels = dict(x_label="iteration", markers=False, floor=0.0)
+    labels = dict(x_label="iteration", markers=False, reach=(0.0, 1.0))
     charts.append(figure(lines, title="Mean pixel", note="0 black, 1 white", **labels))
     lines = [
       Series(side, list(zip(over["step"], over[side]["dark"], strict=True)), side, dashed=dashed)
       for side, dashed in (("real", True), ("generated", False))
     ]
-    note = f"mean pixel below {number(found['dark_level'])}"
+    note = f"mean pixel below {found['dark_level']:g}"
     charts.append(figure(lines, title="Share of dark clips", note=note, **labels))
   shares = found.get("overall") or {}
   told = ", ".join(

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from vidgan_jax.runtime.text import printable
 
-_WIDTH, _HEIGHT = 440, 270
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 12, 44
+_WIDTH, _HEIGHT = 380, 240
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 12, 44
 
 
 def text(value) -> str:
@@ -41,7 +41,7 @@ def table(label: str, caption: str, heads, lines, kind: str = "") -> str:
   """
   cells = [h if h.startswith("<th") else f'<th scope="col">{text(h)}</th>' for h in heads]
   head = f"<thead><tr>{''.join(cells)}</tr></thead>" if cells else ""
-  caption = f"<caption>{caption}</caption>" if caption else ""
+  caption = f"<caption><span>{caption}</span></caption>" if caption else ""
   kind = f' class="{text(kind)}"' if kind else ""
   return (
     f'<div class="scroll" tabindex="0" role="region" aria-label="{text(label)}">'
@@ -80,7 +80,7 @@ def figure(
   log_y: bool = False,
   level: tuple[float, str] | None = None,
   note: str = "",
-  floor: float | None = None,
+  reach: Sequence[float] = (),
   markers: bool | None = None,
 ) -> str:
   """A chart in a <figure> with its caption and legend.
@@ -91,7 +91,7 @@ def figure(
     log_x, log_y: logarithmic axes, on which what is not above 0 is left out.
     level: (value, name) of a dashed horizontal line.
     note: a sentence below the title.
-    floor: a value that the vertical axis must reach down to.
+    reach: values that the vertical axis must have room for.
     markers: whether points are marked; by default where there are few.
 
   Returns:
@@ -105,7 +105,7 @@ def figure(
   ys = [y for each in series for _, y in each.points]
   ys += [y for each in series for _, low, high in each.band for y in (low, high)]
   ys += [level[0]] if level and (level[0] > 0 or not log_y) else []
-  ys += [floor] if floor is not None else []
+  ys += reach
   x_axis, y_axis = _Axis(xs, log_x), _Axis(ys, log_y, room=0.06)
   place = lambda x, y: (
     _LEFT + x_axis.at(x) * (_WIDTH - _LEFT - _RIGHT),
@@ -177,9 +177,9 @@ class _Axis:
   def ticks(self) -> list[float]:
     """Round values within the axis."""
     if not self.log:
-      raw = (self._high - self._low) / 4
+      raw = (self._high - self._low) / 5
       power = 10.0 ** math.floor(math.log10(raw))
-      step = next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= raw * 0.999)
+      step = next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= raw * 0.7)
       first = math.ceil(self._low / step - 1e-9)
       values = [i * step for i in range(first, math.floor(self._high / step + 1e-9) + 1)]
       return [0.0 if abs(value) < step / 1e6 else value for value in values]
@@ -274,4 +274,7 @@ def range_bar(value: float, interval, floor: float | None) -> str:
   if floor is not None:
     parts.append(f'<path class="level" d="M{2 + floor * scale:.1f} 3v20"/>')
   parts.append(f'<circle class="generated" cx="{2 + value * scale:.1f}" cy="13" r="4.5"/>')
-  return f'<svg class="bar" viewBox="0 0 200 26" aria-hidden="true">{"".join(parts)}</svg>'
+  return (
+    '<svg class="bar" viewBox="0 0 200 26" preserveAspectRatio="xMinYMid" aria-hidden="true">'
+    f"{''.join(parts)}</svg>"
+  )

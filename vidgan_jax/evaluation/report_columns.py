@@ -82,7 +82,7 @@ class Column:
   @property
   def name(self) -> str:
     """Of the metric, for reading."""
-    return METRICS.get(self.metric, (self.metric.replace("_", " "),))[0]
+    return metric_name(self.metric)
 
   @property
   def lower_is_better(self) -> bool | None:
@@ -113,6 +113,11 @@ class Column:
     step = self.main.get("step")
     found = {truncation(r): r for r in self.records if r.get("step") == step}
     return [found[at] for at in sorted(found)]
+
+
+def metric_name(metric: str) -> str:
+  """Of a metric, for reading."""
+  return METRICS[metric][0] if metric in METRICS else str(metric).replace("_", " ")
 
 
 def truncation(record: Mapping) -> float:

@@ -17,6 +17,8 @@ _MAX_BYTES = 2_000_000  # of one video; of larger ones fewer clips are shown
 _MAX_PICTURE = 4_000_000
 _TILE = 96  # pixels to which small clips are enlarged
 _ROWS, _COLUMNS, _SQUARE = 8, 4, 16
+BAR = 0.75  # of a tile's height: a strip below the clips, where players show their controls
+_BAR_VALUE = 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +90,8 @@ def grid(clips: Clips, labels: Sequence[int] = ()) -> Grid:
   rows = [clips.name(label) for label in labels]
   while True:
     tiles = video_files.grid(shown, columns=columns)
+    strip = round(BAR * shown.shape[2])
+    tiles = np.pad(tiles, ((0, 0), (0, strip), (0, 0), (0, 0)), constant_values=_BAR_VALUE)
     scale = max(1, _TILE // shown.shape[2])
     content = _mp4(tiles, clips.frame_rate, scale)
     if len(content) <= _MAX_BYTES or len(shown) <= columns:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 
 from vidgan_jax.evaluation.report_charts import Series, figure, number, range_bar, table, text
-from vidgan_jax.evaluation.report_columns import Column, cell, rows, truncation
+from vidgan_jax.evaluation.report_columns import Column, cell, metric_name, rows, truncation
 
 _TRIAL = "judged on other numbers of clips than the protocol asks for"
 
@@ -54,9 +54,9 @@ def _card(results, column: Column) -> str:
   if counted:
     lines.append(("clips", ", ".join(counted)))
   if truncation(record) != 1:
-    lines.append(("truncation", number(truncation(record))))
+    lines.append(("truncation", f"{truncation(record):g}"))
   for row in _paper(results, column.metric):
-    lines.append(("the paper", str(row.get("value", ""))))
+    lines.append(("paper, as printed", str(row.get("value", ""))))
   listed = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in lines)
   what = f'<p class="meaning">Floor: {text(floor["what"])}.</p>' if floor.get("what") else ""
   warned = "".join(f'<p class="warned">⚠ {text(w)}</p>' for w in record_warnings(record))
@@ -84,7 +84,7 @@ def _table(found: list[Column]) -> str:
   for row in rows(found):
     step, at = row
     told = f"{step:,}" if step >= 0 else "–"
-    told += f"<small>truncation {number(at)}</small>" if truncated else ""
+    told += f"<small>truncation {at:g}</small>" if truncated else ""
     cells = []
     for column in found:
       inside = "".join(_cell(record) for record in cell(column, row))
@@ -109,7 +109,8 @@ def _paper_table(results) -> str:
   if not told:
     return ""
   lines = [
-    f'<tr><th scope="row">{text(row.get("metric", ""))}</th><td>{text(row.get("value", ""))}</td>'
+    f'<tr><th scope="row">{text(metric_name(row.get("metric", "")))}</th>'
+    f"<td>{text(row.get('value', ''))}</td>"
     f'<td class="wide">{text(row.get("source", ""))}</td></tr>'
     for row in told
   ]
@@ -184,14 +185,14 @@ def over_truncation(found: list[Column]) -> str:
             Series(
               "generated",
               [(x, y) for x, y, _ in pairs],
-              notes=[f"truncation {number(t)}: {number(x)}, {number(y)}" for x, y, t in pairs],
+              notes=[f"truncation {t:g}: {number(x)}, {number(y)}" for x, y, t in pairs],
             )
           ],
           title=f"{name} against Inception Score",
           x_label="Inception Score, higher is better",
           y_label=f"{name}, lower is better",
-          note=f"a point for each truncation, {number(min(p[2] for p in pairs))} to "
-          f"{number(max(p[2] for p in pairs))}",
+          note=f"a point for each truncation, {min(p[2] for p in pairs):g} to "
+          f"{max(p[2] for p in pairs):g}",
           markers=True,
         ),
       )
@@ -217,7 +218,10 @@ def by_class(results) -> str:
   largest = {
     h: max((abs(e["value"]) for k, e in found.items() if k[1:] == h), default=0) or 1 for h in heads
   }
-  head = [f'<th scope="col">{text(m)}<small><code>{text(f)}</code></small></th>' for m, f in heads]
+  head = [
+    f'<th scope="col">{text(metric_name(m))}<small><code>{text(f)}</code></small></th>'
+    for m, f in heads
+  ]
   lines = []
   for label, name in sorted(names.items(), key=lambda item: str(item[1])):
     cells = ""
@@ -228,7 +232,7 @@ def by_class(results) -> str:
       shade = f' style="background:{shade}"'
       cells += f"<td{shade if share else ''}>{number(entry['value']) if entry else '–'}</td>"
     lines.append(f'<tr><th scope="row">{text(name)}</th>{cells}</tr>')
-  caption = f"Iteration {last:,}, truncation {number(nearest)}."
+  caption = f"Iteration {last:,}, truncation {nearest:g}."
   return (
     "<p>The same measures within each class; a class has few clips, so distances are larger than "
     f"over all.</p>{table('Numbers by class', caption, ['Class', *head], lines)}"

@@ -58,24 +58,27 @@ padding:.8rem 1.1rem;margin:1.4rem 0 0;color:var(--warn)}
 margin:.9rem 0}
 table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;padding:.7rem .9rem .2rem;font-size:.86rem}
+caption span{position:sticky;left:.9rem;display:inline-block;
+max-width:min(60rem,calc(100vw - 4rem))}
+tbody th,thead th:first-child{position:sticky;left:0;background:var(--card)}
 th,td{padding:.5rem .9rem;text-align:right;vertical-align:top;white-space:nowrap;
 border-top:1px solid var(--line)}
 thead th{border-top:0;font-weight:600}
 thead small{display:block;font-weight:400;font-size:.76rem}
 th:first-child,td.left,th.left{text-align:left}
 tbody th{font-weight:500}
-td small{display:block;font-size:.78rem}
+th small,td small{display:block;font-size:.78rem}
 td.wide{white-space:normal;text-align:left;min-width:14rem}
 details{margin:.6rem 0}summary{cursor:pointer}
 .fields td{white-space:normal;overflow-wrap:anywhere;text-align:left}
 .fields{border-top:1px solid var(--line)}
-.charts{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,21rem),1fr));
+.charts{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,20rem),1fr));
 margin:1rem 0}
 .chart{margin:0;max-width:35rem}
 figcaption strong{display:block;font-weight:600}figcaption span{font-size:.86rem;display:block}
 .chart svg{display:block;width:100%;height:auto;margin-top:.5rem;overflow:visible}
-svg text{fill:var(--soft);font:12px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
-svg .label{font-size:12.5px}
+svg text{fill:var(--soft);font:13px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
+svg .label{font-size:13px}
 .grid{stroke:var(--line);fill:none}.axis,.tick{stroke:var(--soft);fill:none}
 .level{stroke:var(--soft);stroke-dasharray:5 4;stroke-width:1.4;fill:none}
 .line{fill:none;stroke-width:2.2;stroke-linejoin:round}.line.dashed{stroke-dasharray:3 4}
@@ -85,7 +88,7 @@ circle.generated,rect.band,.band.generated{fill:var(--generated)}
 circle.real,.band.real{fill:var(--real)}
 circle.red{fill:var(--red)}circle.green{fill:var(--green)}circle.blue{fill:var(--blue)}
 .band{opacity:.2}
-.bar{width:100%;max-width:17rem;height:26px}
+.bar{width:100%;max-width:18rem;height:auto}
 .legend{list-style:none;display:flex;flex-wrap:wrap;gap:.15rem 1rem;margin:.4rem 0 0;padding:0;
 font-size:.84rem;color:var(--soft)}
 .swatch{display:inline-block;width:1.3em;height:0;border-top:3px solid;vertical-align:.28em;
@@ -101,7 +104,7 @@ border-radius:12px;
 padding:1rem 1.1rem}
 .clips .rows{display:grid;grid-template-columns:minmax(0,auto) minmax(0,1fr);gap:.7rem;
 margin-top:.6rem}
-.clips ol{list-style:none;margin:0;padding:0;display:grid;grid-auto-rows:1fr;align-items:center;
+.clips ol{list-style:none;margin:0;padding:0;display:grid;align-items:center;
 font-size:.78rem;line-height:1.2;color:var(--soft);max-width:7.5rem}
 video,.picture img{display:block;width:100%;height:auto;border-radius:6px;
 image-rendering:pixelated}
