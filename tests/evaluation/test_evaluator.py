@@ -167,6 +167,22 @@ def test_too_many_features_leave_their_moments(evaluator, some_clips):
       np.testing.assert_allclose(found.moments.m2, kept[key][name].moments.m2, rtol=1e-12)
 
 
+def test_a_reference_that_was_too_large_to_keep(evaluator, source, protocol, some_clips):
+  fid = tuple(m for m in protocol.measures if m.metric == "fid")
+  made = evaluator(measures=fid)
+  reference = made.reference(RealClips(source, protocol, 60))
+  ((key, outputs),) = reference.gathered.items()
+  lean = {key: {n: dataclasses.replace(found, features=None) for n, found in outputs.items()}}
+  clips = ArrayClips(*some_clips(30, 5, bias=20))
+  whole, moments = (
+    made.score(clips, r).records[0]
+    for r in (reference, dataclasses.replace(reference, gathered=lean))
+  )
+  np.testing.assert_allclose(whole["value"], moments["value"], rtol=1e-12)
+  low, high = moments["interval"]
+  assert moments["floor"] is None and low < moments["value"] < high
+
+
 def test_swapped_channels_change_the_numbers(judged, some_clips):
   clips, labels = some_clips(30, 5)
   one, other = judged((clips, labels)), judged((clips[..., ::-1], labels))

@@ -8,8 +8,12 @@ import numpy as np
 
 from vidgan_jax.evaluation import diversity, extrapolation, intervals, manifold
 from vidgan_jax.evaluation.features import Gathered
-from vidgan_jax.evaluation.frechet import frechet_by_class, frechet_distance
-from vidgan_jax.evaluation.frechet import frechet_distance_of_features as feature_distance
+from vidgan_jax.evaluation.frechet import (
+  Gaussian,
+  frechet_by_class,
+  frechet_distance_of_features,
+  gaussian_distance,
+)
 from vidgan_jax.evaluation.inception_score import Epsilon, inception_score
 from vidgan_jax.evaluation.kernel_distance import kernel_distance
 from vidgan_jax.evaluation.protocols import Measure
@@ -48,12 +52,11 @@ class Score:
     return float(np.mean(self.values))
 
 
-def _distance(measure, real: Gathered, generated: Gathered) -> float:
-  """A Frechet distance: of features where both were kept, which is better where N < d."""
-  few = min(real.count, generated.count) <= real.moments.mean.size
-  if few and real.features is not None and generated.features is not None:
-    return feature_distance(real.features, generated.features, measure.ddof)
-  return frechet_distance(real.moments, generated.moments, measure.ddof)
+def _gaussian(gathered: Gathered, ddof: int) -> Gaussian:
+  """By its moments, but by its features where these are fewer than dimensions and were kept."""
+  if gathered.features is not None and gathered.count <= gathered.moments.mean.size:
+    return Gaussian.of_features(gathered.features, ddof)
+  return Gaussian.of_moments(gathered.moments, ddof)
 
 
 def _prdc(measure, real, generated) -> dict[str, float]:
@@ -143,14 +146,17 @@ def _spread(values) -> float | None:
 
 
 def _frechet(measure, real, generated, bootstrap, seed, warnings):
-  values = tuple(_distance(measure, real, each) for each in generated)
+  known = _gaussian(real, measure.ddof)  # once, whatever the number of repeats
+  values = tuple(gaussian_distance(known, _gaussian(each, measure.ddof)) for each in generated)
   interval, floor = None, None
-  if real.features is not None and generated[0].features is not None:
-    interval = _frechet_interval(measure, real.features, generated[0].features, bootstrap, seed)
+  if generated[0].features is not None:
+    # A reference too large to keep is taken as known without error.
+    reference = known if real.features is None else real.features
+    interval = _frechet_interval(measure, reference, generated[0].features, bootstrap, seed)
   if real.features is not None and real.count >= 8:
     one, other = (real.features[half] for half in _halves(real, generated[0], seed))
     floor = {
-      "value": feature_distance(one, other, measure.ddof),
+      "value": frechet_distance_of_features(one, other, measure.ddof),
       "interval": _frechet_interval(measure, one, other, bootstrap, seed),
       "what": _told(len(one)),
     }
@@ -158,7 +164,7 @@ def _frechet(measure, real, generated, bootstrap, seed, warnings):
 
 
 def _frechet_interval(measure, one, other, bootstrap, seed):
-  if bootstrap < 2 or min(len(one), len(other)) < 4:
+  if bootstrap < 2 or len(other) < 4 or (not isinstance(one, Gaussian) and len(one) < 4):
     return None
   return intervals.frechet_interval(one, other, LEVEL, bootstrap, seed, measure.ddof)
 

@@ -94,7 +94,7 @@ class Protocol:
     quantisation: what happens to generated clips before anything looks at them.
     resolutions: heights of clips that the source states; others warn. Empty is any.
     per_class: whether distances and accuracies by class are added.
-    bootstrap: resamplings behind an interval.
+    bootstrap: resamplings behind an interval, 0 where repeats tell the spread.
     notes: what the source leaves open, and what was chosen.
     paper: numbers reported with it.
   """
@@ -115,7 +115,7 @@ class Protocol:
   quantisation: str = "uint8, rounded to nearest"
   resolutions: tuple[int, ...] = ()
   per_class: bool = False
-  bootstrap: int = 100
+  bootstrap: int = 40
   notes: tuple[str, ...] = ()
   paper: tuple[PaperRow, ...] = ()
 

@@ -28,6 +28,7 @@ MOVING_SHAPES = Protocol(
   real_count=2000,
   generated_count=1000,
   per_class=True,
+  bootstrap=100,
   notes=(
     "numbers of the embedded classifier: no FVD, and comparable with no paper",
     "16 classes bound the Inception Score; a model of the first eight classes stays below 8",
@@ -158,6 +159,7 @@ TGANV2 = Protocol(
   crop="random",
   generated_count=2048,
   repeats=10,
+  bootstrap=0,
   resolutions=(192,),
   notes=(
     "the code resizes to 112x112 with corners aligned; the paper says 128x128",
@@ -186,6 +188,7 @@ LDVD_GAN = Protocol(
   windows_per_video=10,
   generated_count=10_000,
   repeats=4,
+  bootstrap=0,
   notes=(
     "not stated: which preprocessing goes with TGANv2's mean file (TGAN's is taken), and the "
     "resolution of the reference, which TGANv2's 192x192 explains: real clips of 64x64 score an "

@@ -17,8 +17,8 @@ from vidgan_jax.sampling import generation
 from vidgan_jax.sampling.run import Run
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _draw(gan, frames, truncation, mesh, variables, context, key, index):
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _draw(gan, frames, mesh, truncation, variables, context, key, index):
   """Clips `index` [N] of the stream of `key`; returns uint8 [N, frames, H, W, 3], int32 [N]."""
 
   def latents(i):
@@ -85,8 +85,8 @@ class Stream:
     return _draw(
       self._gan,
       self._frames,
-      self._truncation,
       self._mesh,
+      self._truncation,  # traced: a curve over it is one program
       self._variables,
       self._context,
       self._key,
