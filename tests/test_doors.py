@@ -341,6 +341,23 @@ def test_help_imports_no_jax(name, tmp_path):
   assert "--workdir (required)" in result.stdout and "Exit codes:" in result.stdout
 
 
+def test_evaluating(trained, door, tmp_path):
+  options = [f"--workdir={trained[0]}", f"--output={tmp_path / 'scores'}", "--seed=3"]
+  options += ["--count=16", "--real_count=40", "--bootstrap=4"]
+  told = [door("evaluate", *options, VIDGAN_JAX_REFERENCES=str(tmp_path / "kept")) for _ in "ab"]
+  for result in told:
+    assert result.returncode == 0, result.stderr
+    assert (
+      "iteration 4" in result.stdout and f"written: {tmp_path}/scores/report.html" in result.stdout
+    )
+  table = lambda result: [line for line in result.stdout.splitlines() if line.startswith("  ")]
+  assert table(told[0]) == table(told[1])
+  assert "features of 40 real clips: " in told[1].stdout
+  content = json.loads((tmp_path / "scores" / "results.json").read_text())
+  assert {r["step"] for r in content["records"]} == {4}
+  assert {"is", "fid", "accuracy"} <= {r["metric"] for r in content["records"]}
+
+
 def test_protocols_are_told_without_jax(tmp_path):
   (tmp_path / "jax.py").write_text("raise SystemExit('jax was imported')")
   for arguments, code in ((["--list"], 0), (["--protocol=fvd"], 2), (["--help"], 0)):

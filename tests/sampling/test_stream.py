@@ -1,12 +1,15 @@
 """A stream of clips: each depends on its number alone."""
 
+import types
+
 import jax
 import numpy as np
 import pytest
 
+import vidgan_jax.training.state as states
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.sampling.stream import Stream
+from vidgan_jax.sampling.stream import Stream, of_moment
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +46,10 @@ def test_seed_and_spread(run, clips):
   assert spread(np.asarray(narrow(0, 16)[0])) < 0.5 * spread(found)
   with pytest.raises(UserError, match="seed -1"):
     Stream(run, -1)
+
+
+def test_of_a_run_in_training(run, workdir, clips):
+  config, gan, state = states.load(workdir)
+  mesh = meshes.make_mesh(jax.devices()[:1])
+  moment = types.SimpleNamespace(config=config, gan=gan, state=state, frozen={}, mesh=mesh)
+  np.testing.assert_array_equal(np.asarray(of_moment(moment, seed=3)(0, 16)[0]), clips[0])
