@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from vidgan_jax.evaluation import features, fingerprint, measures, protocols
+from vidgan_jax.evaluation import features, fingerprint, measures
 from vidgan_jax.evaluation.clips import ArrayClips, RealClips
 from vidgan_jax.evaluation.evaluator import Evaluator
 from vidgan_jax.evaluation.protocols import Measure
@@ -330,24 +330,16 @@ def test_windows(source, protocol):
   assert not first[:, 0].any()
 
 
+def test_other_sizes_than_the_sources_are_told(judged):
+  usual, other = judged(resolutions=(8, 16)), judged(resolutions=(16, 64))
+  assert not any("clips of 8x8" in w for r in usual.values() for w in r["warnings"])
+  told = "clips of 8x8; the protocol's source judged 16x16 and 64x64"
+  assert all(told in record["warnings"] for record in other.values())
+
+
 def test_wilsons_interval():
   low, high = measures._wilson(1.0, 1000)
   assert high == 1.0 and low == pytest.approx(0.99617, abs=1e-5)
-
-
-def test_every_protocol_can_be_told_and_found():
-  known = protocols.known()
-  for name in (
-    "fvd_unterthiner2018 dvd_gan_fid_is_k600 tgan_is_c3d tganv2_is_fid_c3d ldvd_is_fid_c3d "
-    "du_r2plus1d ssw_gan stylegan_v_fvd2048_16f recommended moving_shapes"
-  ).split():
-    assert known[name].measures and known[name].notes
-    fingerprint.digest(known[name].describe())
-  assert len({fingerprint.digest(p.describe()) for p in known.values()}) == len(known)
-  with pytest.raises(UserError, match=r"unknown protocol 'fvd'; known: moving_shapes, recommended"):
-    protocols.get_protocol("fvd")
-  text = "\n".join(protocols.lines())
-  assert all(name in text for name in known)
 
 
 def test_on_its_own_it_needs_neither_training_nor_models():

@@ -110,9 +110,10 @@ def test_every_checkpoint_and_a_curve(ask):
 
 
 def test_a_trial_says_so(ask):
-  whole, trial = ask()[0], ask(count=20)[0]
+  whole, (trial, lines, _) = ask()[0], ask(count=20)
   fields = [r["fields"] for r in trial["records"] if r["metric"] == "is"]
   assert [(f["count_generated"], f["trial"]) for f in fields] == [(30, False), (20, True)]
+  assert any("a trial" in line for line in lines)
   assert len(trial["records"]) == 2 * len(whole["records"])
 
 

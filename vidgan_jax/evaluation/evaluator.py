@@ -323,8 +323,16 @@ class Evaluator:
       "fingerprint": fingerprint.of_column(fields),
       "number": fingerprint.of_number(fields),
       "fields": fields,
-      "warnings": list(found.warnings),
+      "warnings": [*found.warnings, *self._unusual(generated.shape[1])],
     }
+
+  def _unusual(self, side: int) -> list[str]:
+    """A warning where the protocol's source judged clips of other sizes."""
+    usual = self.protocol.resolutions
+    if not usual or side in usual:
+      return []
+    sizes = " and ".join(f"{size}x{size}" for size in usual)
+    return [f"clips of {side}x{side}; the protocol's source judged {sizes}"]
 
   def heading(self, reference: Reference | None, run: Mapping) -> dict:
     """What stands above the records of a file of results; see `results`."""

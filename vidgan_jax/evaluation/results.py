@@ -185,6 +185,8 @@ def table(content: Mapping) -> list[str]:
           f"  {metric:<{width}} {cells[row][column]:<28}{floor:<34} {_better(metric)} ({digits})"
         )
   warned = dict.fromkeys(f"{r['metric']}: {w}" for r in records for w in r["warnings"])
+  if any(record["fields"].get("trial") for record in records):
+    warned["a trial: not as many generated clips as the protocol asks for"] = None
   return lines + [f"  note: {line}" for line in warned]
 
 
