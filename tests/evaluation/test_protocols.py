@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from vidgan_jax.evaluation import extractor, fingerprint, preprocessing, protocols
+from vidgan_jax.evaluation.evaluator import check_frames
 from vidgan_jax.evaluation.extractor import NETWORKS, PACKAGED
 from vidgan_jax.runtime.errors import UserError
 
@@ -74,6 +75,13 @@ def test_every_protocol_can_be_told_and_found():
     protocols.get_protocol("fvd")
   text = "\n".join(protocols.lines())
   assert all(name in text for name in known)
+
+
+def test_too_few_frames_are_told_before_weights_are_asked_for():
+  with pytest.raises(UserError, match="i3d_kinetics400 needs clips of at least 9 frames"):
+    check_frames(protocols.get_protocol("ssw_gan"), 6)
+  check_frames(protocols.get_protocol("ssw_gan"), 9)
+  check_frames(protocols.get_protocol("moving_shapes"), 4)
 
 
 def test_what_the_sources_fix():

@@ -137,12 +137,15 @@ def test_damaged_references_are_refused(kept, tmp_path):
   path, about, features = kept
   data = path.read_bytes()
   path.write_bytes(data[: len(data) // 2])
-  with pytest.raises(UserError, match="cannot read the reference"):
+  with pytest.raises(UserError, match=r"reference.npz: no readable .npz"):
     references.load(path, about)
   gathered = {"features": Gathered(Moments.of(features[:5]), features[:5])}
   references.save(path, gathered, np.arange(9), about)
   with pytest.raises(UserError, match="damaged"):
     references.load(path, about)
   np.savez(path, __about__=np.array([{"a": 1}], object))
+  with pytest.raises(UserError, match="holds object, which is not read"):
+    references.load(path, about)
+  np.savez(path, __about__=np.frombuffer(b"[]", np.uint8))
   with pytest.raises(UserError, match="cannot read the reference"):
     references.load(path, about)

@@ -14,6 +14,7 @@ import numpy as np
 from vidgan_jax.data import pipeline, sources
 from vidgan_jax.evaluation import controls
 from vidgan_jax.evaluation.protocols import Protocol
+from vidgan_jax.evaluation.weights import archives
 from vidgan_jax.runtime.errors import UserError
 
 _PROBES = 8  # examples whose bytes stand for all of a source's, to know a cached reference again
@@ -178,14 +179,13 @@ def read(path) -> ArrayClips:
   path = os.fspath(path)
   if not os.path.isfile(path):
     raise UserError(f"{path}: no such file")
-  try:
-    with np.load(path, allow_pickle=False) as archive:
-      if "clips" not in archive:
-        raise UserError(f"{path}: has no array 'clips'")
-      labels = archive["labels"] if "labels" in archive else None
-      clips = archive["clips"]
-  except (OSError, ValueError, EOFError, KeyError, AttributeError) as error:
-    raise UserError(f"{path}: not a readable .npz file ({str(error).splitlines()[0]})") from error
+  limit = sources.DEFAULT_MAX_BYTES
+  found = {}
+  for name in ("labels", "clips"):  # others in the file are left alone
+    found |= archives.read(path, only=name, max_bytes=limit)
+  if "clips" not in found:
+    raise UserError(f"{path}: has no array 'clips'")
+  clips, labels = found["clips"], found.get("labels")
   if labels is not None:
     sources.check_labels_header(labels.shape, labels.dtype, len(clips), path)
   return ArrayClips(clips, labels, path)

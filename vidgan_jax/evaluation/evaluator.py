@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from vidgan_jax.evaluation import features, fingerprint, measures, references
-from vidgan_jax.evaluation.extractor import PACKAGED, load_extractor
+from vidgan_jax.evaluation.extractor import NETWORKS, PACKAGED, load_extractor
 from vidgan_jax.evaluation.protocols import Protocol
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.errors import UserError
@@ -65,6 +65,15 @@ def load_extractors(protocol: Protocol, weights=None) -> dict:
     path = None if packaged else pathlib.Path(weights) / f"{name}.npz"
     found[name] = load_extractor(name, path)
   return found
+
+
+def check_frames(protocol: Protocol, frames: int) -> None:
+  """UserError where clips have too few frames for a network of the protocol; opens no weights."""
+  for name in protocol.networks:
+    if name in NETWORKS:
+      least = NETWORKS[name].build().min_frames
+      if frames < least:
+        raise UserError(f"{name} needs clips of at least {least} frames, these have {frames}")
 
 
 class Evaluator:

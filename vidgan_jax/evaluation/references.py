@@ -5,22 +5,22 @@ features; the labels; and `__about__`, JSON bytes of all that they were made fro
 clips or another network is refused, naming the first difference.
 """
 
-import contextlib
 import json
 import os
 import pathlib
-import zipfile
-import zlib
 
 import numpy as np
 
 from vidgan_jax.evaluation import fingerprint
 from vidgan_jax.evaluation.features import Gathered
 from vidgan_jax.evaluation.moments import Moments
+from vidgan_jax.evaluation.weights import archives
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.text import printable
 
 _ABOUT, _LABELS = "__about__", "labels"
 _FORMAT = 1
+_MAX_BYTES = 2**34  # of a file that is read
 
 
 def default_folder() -> pathlib.Path:
@@ -70,16 +70,11 @@ def save(path, gathered: dict[str, Gathered], labels, about_it: dict) -> None:
     if found.features is not None:
       arrays[f"{output}/features"] = found.features
   arrays[_ABOUT] = np.frombuffer(json.dumps(about_it, sort_keys=True).encode(), np.uint8)
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(temporary, "wb") as stream:
-      np.savez(stream, **arrays)
-    os.replace(temporary, path)
   except OSError as error:
-    with contextlib.suppress(OSError):
-      temporary.unlink()
     raise UserError(f"cannot write the reference {path}: {error}") from error
+  archives.write(path, arrays)
 
 
 def load(path, expected: dict) -> tuple[dict[str, Gathered], np.ndarray]:
@@ -95,23 +90,22 @@ def load(path, expected: dict) -> tuple[dict[str, Gathered], np.ndarray]:
   Raises:
     UserError: where it cannot be read, is damaged, or of something else.
   """
+  arrays = archives.read(path, max_bytes=_MAX_BYTES)
   try:
-    with np.load(path, allow_pickle=False) as archive:
-      told = json.loads(archive[_ABOUT].tobytes())
-      if not isinstance(told, dict):
-        raise ValueError("its description is none")
-      different = fingerprint.difference(told, expected)
-      if different:
-        raise UserError(f"the reference {path} is of something else: {different}")
-      labels = archive[_LABELS]
-      gathered = {}
-      for output in told["outputs"]:
-        own = {n: archive[f"{output}/{n}"] for n in ("count", "mean", "m2")}
-        name = f"{output}/features"
-        features = archive[name] if name in archive.files else None
-        gathered[output] = Gathered(Moments.from_arrays(own), features)
-  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    told = json.loads(arrays[_ABOUT].astype(np.uint8).tobytes())
+    if not isinstance(told, dict):
+      raise ValueError("its description is none")
+    different = fingerprint.difference(told, expected)
+    if different:
+      raise UserError(f"the reference {path} is of something else: {different}")
+    labels = arrays[_LABELS]
+    gathered = {}
+    for output in told["outputs"]:
+      own = {name: arrays[f"{output}/{name}"] for name in ("count", "mean", "m2")}
+      own["count"] = own["count"].reshape(())  # files hold no scalars
+      gathered[output] = Gathered(Moments.from_arrays(own), arrays.get(f"{output}/features"))
+  except (ValueError, KeyError) as error:
+    reason = printable(str(error).splitlines()[0]) if str(error) else type(error).__name__
     raise UserError(f"cannot read the reference {path}: {reason}") from error
   for output, found in gathered.items():
     shapes = {found.count, len(labels)} | (

@@ -12,7 +12,7 @@ import vidgan_jax.training.state as states
 from vidgan_jax.data.build import build_source
 from vidgan_jax.evaluation import clips as clip_sources
 from vidgan_jax.evaluation import controls, protocols, references, results
-from vidgan_jax.evaluation.evaluator import Evaluator, load_extractors
+from vidgan_jax.evaluation.evaluator import Evaluator, check_frames, load_extractors
 from vidgan_jax.runtime import configuration
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
@@ -244,6 +244,7 @@ def write_report(folder, content, real, generated, class_names=()) -> pathlib.Pa
 
 def _judge_clips(request, protocol, report):
   generated = clip_sources.read(request.clips)
+  check_frames(protocol, generated.shape[0])
   if protocol.frames is not None and generated.shape[0] != protocol.frames:
     raise UserError(
       f"protocol {protocol.name} judges clips of {protocol.frames} frames, {request.clips} has "
@@ -337,6 +338,7 @@ def _judge_run(request, protocol, opener, report):
           f"protocol {protocol.name} judges clips of {frames} frames, the run makes "
           f"{run.gan.frames}; --frames={run.gan.frames} judges these, --frames={frames} unrolls it"
         )
+      check_frames(protocol, frames)
       side = run.gan.resolution
       evaluator = _evaluator(request, protocol, report)
       real, reference = _reference(evaluator, request, protocol, (frames, side, side, 3), report)
