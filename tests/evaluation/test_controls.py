@@ -54,6 +54,7 @@ def test_noise():
   grey = np.full((4, 4, 32, 32, 3), 128, np.uint8)
   difference = controls.noise(grey, 8.0).astype(float) - 128
   assert abs(difference.mean()) < 0.2
+  assert not np.array_equal(difference[0], difference[1])  # every clip has draws of its own
   assert difference.std() == pytest.approx(np.sqrt(64 + 1 / 12), rel=0.02)
   white = controls.noise(np.full_like(grey, 255), 50.0)
   assert white.max() == 255 and np.mean(white == 255) == pytest.approx(0.5, abs=0.02)
