@@ -79,11 +79,13 @@ class Network:
     what: the network and what it was trained on, in a few words.
     bring: which file its user brings.
     build: () -> `Parts`; imports the network.
+    options: of the conversion, besides source and output.
   """
 
   what: str
   bring: str
   build: Callable[[], Parts]
+  options: str = ""
 
 
 def _i3d(classes: int) -> Callable[[], Parts]:
@@ -127,6 +129,7 @@ NETWORKS: Mapping[str, Network] = {
     "C3D fine-tuned on UCF-101, of TGAN's IS and FID",
     "conv3d_deepnetA_ucf.npz and mean2.npz of pfnet-research/tgan",
     _c3d,
+    " --mean=mean2.npz --allow_unknown",  # no checksum of these files is known
   ),
   "r2plus1d_kinetics400": Network(
     "R(2+1)D-18 trained on Kinetics-400",
@@ -156,7 +159,8 @@ def load_extractor(name: str, path: str | os.PathLike | None = None) -> Extracto
   if not path.is_file():
     raise UserError(
       f"no weights of {name} ({network.what}): {path} is missing. Bring {network.bring}, and run "
-      f"python -m vidgan_jax.evaluate --convert={name} --source=FILE_OR_FOLDER --output={path}"
+      f"python -m vidgan_jax.evaluate --convert={name} --source=FILE_OR_FOLDER{network.options} "
+      f"--output={path}"
     )
   parts = network.build()
   shapes = variable_shapes(parts)
@@ -165,7 +169,8 @@ def load_extractor(name: str, path: str | os.PathLike | None = None) -> Extracto
   if about["network"] != name:
     other = NETWORKS.get(about["network"])
     what = f" ({other.what})" if other else ""
-    raise UserError(f"{path} holds {about['network']}{what}, not {name} ({network.what})")
+    found = printable(about["network"])[:80]
+    raise UserError(f"{path} holds {found}{what}, not {name} ({network.what})")
   arrays = archives.read(path, {**shapes, **constants, _ABOUT: None})
   del arrays[_ABOUT]
   for key, array in arrays.items():

@@ -102,7 +102,6 @@ def _read_array(stream, size: int, name: str, expected) -> np.ndarray:
     if not got:
       raise EOFError(f"{name!r} is cut off")
     place += got
-  stream.read(1)  # at its end, so that its checksum is compared
   return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
 
 

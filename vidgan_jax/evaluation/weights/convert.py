@@ -68,6 +68,8 @@ def convert(
     UserError: the source is missing, damaged, another network's or not known, or the output exists.
       Nothing is written then.
   """
+  if network == extractor.PACKAGED:
+    raise UserError(f"the weights of {network} come with the package; there is nothing to convert")
   what = extractor.find(network)
   source = pathlib.Path(source)
   output = pathlib.Path(output) if output is not None else extractor.default_path(network)
@@ -91,7 +93,9 @@ def convert(
       _R2PLUS1D: (_r2plus1d, "torch", "torchvision's .pth"),
     }[network]
     if form != wanted:
-      raise UserError(f"{source} is a file of another kind; {network} is made of {kind}")
+      file = file or known.identify(source)
+      named = file.title if file else "a file of another kind"
+      raise UserError(f"{source} is {named}; {network} is made of {kind}")
     doubt = f"no file known here has its SHA-256 {found.sha256}"
     converted = _Converted(make(source), file.title if file else None, doubt)
   if not converted.verified and not allow_unknown:
@@ -135,6 +139,9 @@ def _form(source: pathlib.Path) -> str:
       members = archive.namelist()
   except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
     raise UserError(f"{source}: damaged ({printable(str(error))})") from error
+  if "__about__.npy" in members:
+    network = printable(extractor.read_about(source)["network"])
+    raise UserError(f"{source} is converted already, to weights of {network}")
   return "npz" if members and all(name.endswith(".npy") for name in members) else "torch"
 
 

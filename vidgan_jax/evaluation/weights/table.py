@@ -17,7 +17,7 @@ from vidgan_jax.runtime.protobuf import read_varint, varint
 
 MAGIC = 0xDB4775248B80FB57
 FOOTER_BYTES = 48
-MAX_BLOCK_BYTES = 2**24
+MAX_BLOCK_BYTES = 2**24  # decompressed
 MAX_KEY_BYTES = 4096
 MAX_KEYS_BYTES = 2**24  # what keys share is written once, but takes memory for each
 
@@ -107,7 +107,7 @@ def _read_handle(data: memoryview, place: int) -> tuple[tuple[int, int], int]:
 def _block(content: bytes, handle: tuple[int, int]) -> bytes:
   """A block's entries and restart points, its checksum compared."""
   offset, size = handle
-  if size > MAX_BLOCK_BYTES or offset + size + _TRAILER_BYTES > len(content) - FOOTER_BYTES:
+  if offset + size + _TRAILER_BYTES > len(content) - FOOTER_BYTES:
     raise ValueError(f"a block of {size} bytes at byte {offset}, beyond what is there")
   data = content[offset : offset + size + 1]
   (crc,) = _NUMBER.unpack_from(content, offset + size + 1)
