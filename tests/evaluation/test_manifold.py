@@ -21,8 +21,10 @@ def brute(real, generated, k, strict):
 
   r_real = [radius(real, i) for i in range(len(real))]
   r_gen = [radius(generated, i) for i in range(len(generated))]
-  inside = [[within(distance(x, y), r) for y in generated] for x, r in zip(real, r_real)]
-  back = [[within(distance(x, y), r) for x in real] for y, r in zip(generated, r_gen)]
+  inside = [
+    [within(distance(x, y), r) for y in generated] for x, r in zip(real, r_real, strict=True)
+  ]
+  back = [[within(distance(x, y), r) for x in real] for y, r in zip(generated, r_gen, strict=True)]
   return {
     "precision": np.mean(
       [any(inside[i][j] for i in range(len(real))) for j in range(len(generated))]

@@ -79,11 +79,14 @@ def gaussian_distance(a: Gaussian, b: Gaussian) -> float:
   """Squared Frechet distance of two Gaussians (see the module).
 
   Raises:
-    UserError: their dimensions differ.
+    UserError: their dimensions differ, or numbers are too large to be squared.
   """
   if a.mean.shape != b.mean.shape:
     raise UserError(f"features of {len(a.mean)} and of {len(b.mean)} dimensions do not compare")
-  cross = a.root @ b.root.T
+  with np.errstate(over="ignore", invalid="ignore"):
+    cross = a.root @ b.root.T
+  if not np.isfinite(cross).all():
+    raise UserError("features are too large: their covariances overflow")
   fidelity = np.linalg.svd(cross, compute_uv=False).sum() if cross.size else 0.0
   shift = a.mean - b.mean
   spread = np.sum(a.root * a.root) + np.sum(b.root * b.root)
