@@ -1,61 +1,29 @@
 """What `sensitivity.py` does to clips, each in strengths from hardly to utterly.
 
-All are functions (clips uint8 [N, T, H, W, 3], strength, numpy Generator) -> clips of that shape;
-strength 0 changes nothing.
+All are functions (clips uint8 [N, T, H, W, 3], strength, numpy Generator) -> clips of that shape.
+Pictures are worsened by `vidgan_jax.evaluation.controls`; those of time have strengths here.
 """
 
-import io
-
 import numpy as np
-from PIL import Image
+
+from vidgan_jax.evaluation import controls
 
 
 def noise(clips, strength, rng):
   """Adds normal noise of a standard deviation of `strength` grey levels of 255."""
-  out = np.empty_like(clips)
-  for i, clip in enumerate(clips):  # one by one: float64 noise for all would take gigabytes
-    noisy = clip + strength * rng.standard_normal(clip.shape)
-    out[i] = np.clip(np.rint(noisy), 0, 255)
-  return out
+  return controls.noise(clips, strength, seed=int(rng.integers(2**31)))
 
 
 def blur(clips, strength, rng):
-  """Blurs frames by a normal window of standard deviation `strength` pixels; edges are repeated."""
+  """Blurs frames by a normal window of standard deviation `strength` pixels."""
   del rng
-  if not strength:
-    return clips.copy()
-  rows, columns = (_blur_matrix(size, strength) for size in clips.shape[2:4])
-  out = np.empty_like(clips)
-  for i, clip in enumerate(clips):
-    soft = np.einsum("ij,tjkc,lk->tilc", rows, clip.astype(np.float64), columns, optimize=True)
-    out[i] = np.clip(np.rint(soft), 0, 255)
-  return out
-
-
-def _blur_matrix(size, deviation):
-  """[size, size], each row the window about its pixel; what lies outside counts as the border."""
-  reach = int(np.ceil(4 * deviation))
-  offsets = np.arange(-reach, reach + 1)
-  window = np.exp(-0.5 * (offsets / deviation) ** 2)
-  window /= window.sum()
-  matrix = np.zeros((size, size))
-  for offset, weight in zip(offsets, window, strict=True):
-    np.add.at(matrix, (np.arange(size), np.clip(np.arange(size) + offset, 0, size - 1)), weight)
-  return matrix
+  return controls.blur(clips, strength)
 
 
 def jpeg(clips, strength, rng):
   """Compresses frames as JPEG of quality 100 - `strength`."""
   del rng
-  if not strength:
-    return clips.copy()
-  out = np.empty_like(clips)
-  for i, clip in enumerate(clips):
-    for t, frame in enumerate(clip):
-      buffer = io.BytesIO()
-      Image.fromarray(frame).save(buffer, "JPEG", quality=100 - strength)
-      out[i, t] = np.asarray(Image.open(buffer))
-  return out
+  return controls.jpeg(clips, 100 - strength) if strength else clips.copy()
 
 
 def frozen(clips, strength, rng):

@@ -45,14 +45,6 @@ def test_each_corruption_begins_with_nothing_and_grows(modules, clips):
 def test_what_they_do(modules, clips):
   rng = np.random.default_rng(2)
   corruptions = modules[0]
-  flat = np.full((1, 2, 64, 64, 3), 128, np.uint8)
-  noisy = corruptions.noise(flat, 16, rng).astype(float) - 128
-  assert abs(noisy.std() - 16) < 0.5 and abs(noisy.mean()) < 0.5
-  assert np.array_equal(corruptions.blur(flat, 3.0, rng), flat)
-  point = np.zeros((1, 1, 25, 31, 3), np.uint8)
-  point[..., 12, 15, :] = 255
-  soft = corruptions.blur(point, 1.0, rng)[0, 0, :, :, 0].astype(float)
-  assert soft[12, 15] == round(255 / (2 * np.pi)) and soft[12, 17] == soft[14, 15]
   still = corruptions.frozen(clips, 1.0, rng)
   assert np.array_equal(still, np.repeat(clips[:, :1], 8, axis=1))
   half = corruptions.frozen(clips, 0.5, rng)
