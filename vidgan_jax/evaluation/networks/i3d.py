@@ -6,6 +6,10 @@ padding as TensorFlow has it, batch norm without gains and with running moments 
 
 Products are always taken at the highest precision, for TF32 moves features by 6e-4 and bfloat16 by
 4e-3 relative; nothing is ever computed in less than float32.
+
+Equal to the layers as drawn, to rounding, and faster on CPU: batch norm folded into kernels, one
+product for the three 1x1x1 convolutions that read a block's input, convolutions in two dimensions
+instead of three (`convolve`), maxima along one axis after the other (`max_pool`).
 """
 
 import functools
@@ -235,8 +239,7 @@ def convolve(x, kernel, strides: tuple[int, int, int] = (1, 1, 1), plain: bool =
     return jnp.dot(x, kernel[0, 0, 0], precision=_PRECISION)
   if strides[0] == 1 and window % 2:
     return _by_time(x, kernel, strides[1:])
-  frames = _frames(x, window, strides[0])
-  beside = jnp.concatenate(frames, -1)
+  beside = jnp.concatenate(_places(x, 1, window, strides[0], 0), -1)
   kernel = jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], -1, kernel.shape[-1])
   return _convolution(beside, kernel, strides[1:])
 
@@ -253,13 +256,8 @@ def _by_time(x, kernel, strides):
   return total
 
 
-def _frames(x, window: int, stride: int, fill: float = 0):
-  """What each place of a "SAME" window in time sees: `window` arrays [B, T', H, W, C]."""
-  return _places(x, 1, window, stride, fill)
-
-
 def _places(x, axis: int, window: int, stride: int, fill: float):
-  """What each place of a "SAME" window on `axis` sees of x."""
+  """What each place of a "SAME" window on `axis` sees of x; outside of x is `fill`."""
   ((low, high),) = jax.lax.padtype_to_pads((x.shape[axis],), (window,), (stride,), "SAME")
   widths = [(0, 0)] * x.ndim
   widths[axis] = (low, high)
