@@ -330,6 +330,14 @@ def test_windows(source, protocol):
   assert not first[:, 0].any()
 
 
+def test_copies_are_told(judged, some_clips):
+  clips, labels = some_clips(30, 5)
+  clips[20:24] = clips[3]
+  told = "4 of the 30 generated clips are copies of others"
+  assert told in judged((clips, labels))["fid"]["warnings"]
+  assert told not in judged(some_clips(30, 5))["fid"]["warnings"]
+
+
 def test_other_sizes_than_the_sources_are_told(judged):
   usual, other = judged(resolutions=(8, 16)), judged(resolutions=(16, 64))
   assert not any("clips of 8x8" in w for r in usual.values() for w in r["warnings"])

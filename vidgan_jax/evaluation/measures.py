@@ -93,6 +93,10 @@ def _warnings(measure, real, generated) -> tuple[str, ...]:
   if measure.metric == "is" and generated.count < 10 * d * measure.splits:
     per_split = generated.count // measure.splits
     found.append(f"{per_split} clips in a split of {d} classes: biased downwards")
+  if measure.metric in (*_FRECHET, "is") and generated.features is not None:
+    copies = generated.count - len({row.tobytes() for row in generated.features})
+    if copies:
+      found.append(f"{copies} of the {generated.count} generated clips are copies of others")
   return tuple(found)
 
 
