@@ -22,5 +22,6 @@ run training --rows="${ROWS:-thesis,paper}"
 if [ -z "${EXTRA:-}" ]; then
   run convolutions
   run discriminators --clips=32
+  run evaluation
 fi
 exit "$CODE"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs, trains a small class-conditional DVD-GAN on the embedded moving shapes on whatever
-# device is there, and draws samples from it: at most 12 minutes on two CPU cores. Run again, it
+# device is there, draws samples and scores them: at most 12 minutes on two CPU cores. Run again, it
 # continues where it stopped, or says what is there.
 #   launch/quickstart.sh [FOLDER]      by default runs/quickstart in the project's folder
 set -euo pipefail
@@ -22,4 +22,10 @@ if [ -e "$FOLDER/final/samples.npz" ]; then
   echo "samples are there already: $FOLDER/final"
 else
   python -m vidgan_jax.sample --workdir="$FOLDER" --output="$FOLDER/final" --per_label=4
+fi
+SCORES="$FOLDER/evaluation/moving_shapes"
+if [ -e "$SCORES/report.html" ] && grep -q "\"step\": $END," "$SCORES/results.json"; then
+  echo "scores are there already: $SCORES"
+else
+  python -m vidgan_jax.evaluate --workdir="$FOLDER" --protocol=moving_shapes
 fi

@@ -310,6 +310,21 @@ def test_a_run_without_a_checkpoint_cannot_be_sampled(trained, door, tmp_path):
     assert_refused(result, "has no checkpoint yet")
 
 
+def test_what_a_run_draws_is_looked_at(trained, door, tmp_path):
+  folder = tmp_path / "looks"
+  arguments = ("analyze", f"--workdir={trained[0]}", f"--output={folder}")
+  what = "--what=neighbours,darkness,smoothness"
+  result = door(*arguments, what, "--clips=8", "--frames=4")
+  assert result.returncode == 0, result.stderr
+  names = [line.rsplit("/", 1)[1] for line in result.stdout.splitlines() if "written: " in line]
+  assert sorted(names) == sorted(path.name for path in folder.iterdir())
+  assert {"neighbours.json", "darkness.png", "smoothness_class.png"} < set(names)
+  told = json.loads((folder / "neighbours.json").read_text())
+  assert told["step"] == 4 and told["searched"]["held_out"] > 0
+  assert json.loads((folder / "darkness.json").read_text())["training"]["step"] == [1, 2, 3, 4]
+  assert_refused(door(*arguments, what), "is there already", "--overwrite")
+
+
 @pytest.mark.parametrize("name", ["train", "sample", "analyze"])
 def test_help_imports_no_jax(name, tmp_path):
   (tmp_path / "jax.py").write_text("raise SystemExit('jax was imported')")
@@ -324,6 +339,58 @@ def test_help_imports_no_jax(name, tmp_path):
   )
   assert (result.returncode, result.stderr) == (0, "")
   assert "--workdir (required)" in result.stdout and "Exit codes:" in result.stdout
+
+
+def test_evaluating(trained, door, tmp_path):
+  options = [f"--workdir={trained[0]}", f"--output={tmp_path / 'scores'}", "--seed=3"]
+  options += ["--count=16", "--real_count=40", "--bootstrap=4"]
+  told = [door("evaluate", *options, VIDGAN_JAX_REFERENCES=str(tmp_path / "kept")) for _ in "ab"]
+  for result in told:
+    assert result.returncode == 0, result.stderr
+    assert (
+      "iteration 4" in result.stdout and f"written: {tmp_path}/scores/report.html" in result.stdout
+    )
+  table = lambda result: [line for line in result.stdout.splitlines() if line.startswith("  ")]
+  assert table(told[0]) == table(told[1])
+  assert "features of 40 real clips: " in told[1].stdout
+  content = json.loads((tmp_path / "scores" / "results.json").read_text())
+  assert {r["step"] for r in content["records"]} == {4}
+  assert {"is", "fid", "accuracy"} <= {r["metric"] for r in content["records"]}
+
+
+def test_protocols_are_told_without_jax(tmp_path):
+  (tmp_path / "jax.py").write_text("raise SystemExit('jax was imported')")
+  for arguments, code in ((["--list"], 0), (["--protocol=fvd"], 2), (["--help"], 0)):
+    result = subprocess.run(
+      [sys.executable, "-m", "vidgan_jax.evaluate", *arguments],
+      cwd=ROOT,
+      env={**os.environ, "PYTHONPATH": f"{tmp_path}"},
+      capture_output=True,
+      text=True,
+      timeout=100,
+      check=False,
+    )
+    assert result.returncode == code and "jax was imported" not in result.stderr
+    assert "fvd_unterthiner2018" in result.stdout + result.stderr
+  assert len(result.stderr.splitlines()) <= 1
+
+
+@pytest.mark.parametrize(
+  ("arguments", "words"),
+  [
+    ([], ["--workdir (a run) or --clips (a file) is required"]),
+    (["--workdir={tmp}"], ["no run in"]),
+    (["--workdir={tmp}", "--truncations=1,a"], ["--truncations must be numbers", "'a'"]),
+    (["--workdir={tmp}", "--count=1"], ["--count=1"]),
+    (["--clips={tmp}/no.npz", "--output={tmp}/out"], ["--clips needs --real"]),
+    (["--convert=i3d"], ["--convert needs --source"]),
+    (["--convert=i3d", "--source={tmp}"], ["unknown network 'i3d'", "known: i3d_kinetics400"]),
+  ],
+)
+def test_evaluating_refuses_in_one_line_and_writes_nothing(door, tmp_path, arguments, words):
+  result = door("evaluate", *(argument.format(tmp=tmp_path) for argument in arguments))
+  assert_refused(result, *words)
+  assert not list(tmp_path.iterdir())
 
 
 def in_two_processes(*arguments):

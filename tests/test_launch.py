@@ -39,6 +39,13 @@ case "$all" in
     mkdir -p "$folder"
     touch "$folder/samples.npz"
     ;;
+  "-m vidgan_jax.evaluate"*)
+    folder="${all##*--workdir=}"
+    folder="${folder% --protocol*}/evaluation/moving_shapes"
+    mkdir -p "$folder"
+    touch "$folder/report.html"
+    printf ' "records": [\n  {\n   "step": %s,\n' "$SCORED" >"$folder/results.json"
+    ;;
 esac
 """
 
@@ -88,6 +95,7 @@ class Project:
         "NOTES": str(self.notes),
         "REAL_PYTHON": sys.executable,
         "TRAINED": "7",
+        "SCORED": "7",
         **environment,
       },
       capture_output=True,
@@ -122,8 +130,22 @@ def test_a_stopped_training_is_continued_and_only_its_end_is_sampled(project, tm
   (sampled,) = asked(notes, "vidgan_jax.sample")
   assert f"--workdir={final.parent} --output={final} " in sampled and "before its end" not in said
   said, notes = project.run("quickstart.sh", "my runs/a", cwd=tmp_path)
-  assert said.splitlines()[-1] == f"samples are there already: {final}"
+  assert f"samples are there already: {final}" in said.splitlines()
   assert not asked(notes, "vidgan_jax.sample")
+
+
+def test_the_end_is_scored_once(project, tmp_path):
+  run = tmp_path / "a run"
+  said, notes = project.run("quickstart.sh", run, TRAINED="3")
+  assert not asked(notes, "vidgan_jax.evaluate")
+  _, notes = project.run("quickstart.sh", run, SCORED="3")  # as --checkpoint=3 would
+  (scored,) = asked(notes, "vidgan_jax.evaluate")
+  assert scored.endswith(f"--workdir={run} --protocol=moving_shapes")
+  _, notes = project.run("quickstart.sh", run)
+  assert asked(notes, "vidgan_jax.evaluate")
+  said, notes = project.run("quickstart.sh", run)
+  assert said.splitlines()[-1] == f"scores are there already: {run}/evaluation/moving_shapes"
+  assert not asked(notes, "vidgan_jax.evaluate")
 
 
 def test_by_default_the_run_is_in_the_project(project):

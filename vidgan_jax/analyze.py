@@ -3,6 +3,7 @@ r"""Looks into a trained run.
   python -m vidgan_jax.analyze --workdir=DIR --what=hessian
   python -m vidgan_jax.analyze --workdir=DIR --what=hessian,gradients --every_checkpoint \
       --discriminators=video --batch_size=32
+  python -m vidgan_jax.analyze --workdir=DIR --what=neighbours,power_spectrum,darkness,smoothness
   python -m vidgan_jax.analyze --workdir=DIR,DIR --what=compare --output=DIR
 
   hessian    the ten leading eigenvalues of the Hessian of the discriminators' loss by the
@@ -13,9 +14,18 @@ r"""Looks into a trained run.
              gradient_norms.json, gradient_norms.png
   compare    what the hessian.json of several runs, or in several folders, tell, on one scale:
              comparison.png
+  neighbours      the training clips nearest to generated ones of their class, and how much nearer
+                  they are than clips held out: neighbours.json, neighbours_pixel.png
+  power_spectrum  of real and of generated frames 1, 10, 25 and 50, or those there are, in three
+                  disjoint sets (SSW-GAN: --clips=1800 --frames=50): power_spectrum.json, .png
+  darkness        mean pixels and dark clips over training, from the log, and by class, of drawn
+                  clips: darkness.json, .png
+  smoothness      how evenly clips change between two latents and between two classes:
+                  smoothness.json, .png, smoothness_latent.png, smoothness_class.png
 
-Files go to DIR/analysis, where a run with --config.analysis.every=N puts them while it trains;
-what they hold is added to.
+Files go to DIR/analysis, where a run with --config.analysis.every=N puts those of the first two
+while it trains; what they hold is added to. The last four are of one checkpoint, and replaced by
+--overwrite alone.
 
 Exit codes: 0 done, 2 bad input.
 """
@@ -25,7 +35,7 @@ from absl import flags
 from vidgan_jax.runtime import door
 
 _WORKDIR = flags.DEFINE_list("workdir", None, "Folder of the run; several, by commas, to compare.")
-_WHAT = flags.DEFINE_list("what", ["hessian"], "Of hessian, gradients; or compare.")
+_WHAT = flags.DEFINE_list("what", ["hessian"], "What to look at, by commas; see above.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; default WORKDIR/analysis.")
 _NAMES = flags.DEFINE_list("discriminators", None, "Their names; default all.")
 _CHECKPOINT = flags.DEFINE_integer("checkpoint", None, "Iteration of the checkpoint; default last.")
@@ -49,6 +59,24 @@ _DATA = flags.DEFINE_string("data_directory", None, "Where the data lies now; de
 _CACHE = flags.DEFINE_string(
   "compilation_cache", None, "Folder of compiled programs; empty turns the cache off."
 )
+_CLIPS = flags.DEFINE_integer(
+  "clips",
+  None,
+  "Clips to draw (walks, for smoothness); default 64 neighbours, 300 spectrum, 128 darkness, 8.",
+  lower_bound=1,
+)
+_FRAMES = flags.DEFINE_integer("frames", None, "Of drawn clips; default as trained.", lower_bound=1)
+_TRUNCATION = flags.DEFINE_float("truncation", 1.0, "Standard deviation of z of drawn clips.")
+_SEARCH = flags.DEFINE_integer(
+  "search", 10_000, "Training clips among which to look for neighbours; 0 is all.", lower_bound=0
+)
+_HELD_OUT = flags.DEFINE_string(
+  "held_out", None, "Folder or file of held-out clips; default the data's test split."
+)
+_FEATURES = flags.DEFINE_list(
+  "features", [], "Networks in whose features distances are taken too, beside pixels."
+)
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what the last four have written.")
 flags.mark_flag_as_required("workdir")
 
 
@@ -56,9 +84,18 @@ def main(argv):
   """Looks and writes."""
   del argv
   from vidgan_jax.analysis import requests
+  from vidgan_jax.analysis.looks import Tools
+  from vidgan_jax.evaluation import vectors
   from vidgan_jax.runtime import compilation  # JAX loads here
+  from vidgan_jax.sampling import interpolation
+  from vidgan_jax.sampling import run as runs
 
   compilation.enable_cache(_CACHE.value)
+  tools = Tools(
+    open_run=runs.load,
+    walks={"latent": interpolation.latent_walk, "class": interpolation.class_walk},
+    features={name: vectors.of_network(name) for name in _FEATURES.value},
+  )
   lines = requests.fulfil(
     requests.Request(
       workdirs=_WORKDIR.value,
@@ -72,8 +109,15 @@ def main(argv):
       products=_PRODUCTS.value,
       seed=_SEED.value,
       data_directory=_DATA.value,
+      clips=_CLIPS.value,
+      frames=_FRAMES.value,
+      truncation=_TRUNCATION.value,
+      search=_SEARCH.value,
+      held_out=_HELD_OUT.value,
+      overwrite=_OVERWRITE.value,
     ),
     report=door.report,
+    tools=tools,
   )
   for line in lines:
     door.report(line)

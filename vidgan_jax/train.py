@@ -49,6 +49,11 @@ def main(argv):
     from vidgan_jax.analysis.curvature import CurvatureHook
 
     extra.append(CurvatureHook(config.analysis))
+  if config.get("evaluation") and config.evaluation.every:
+    from vidgan_jax.evaluation.hook import EvaluationHook
+    from vidgan_jax.sampling import stream
+
+    extra.append(EvaluationHook(config.evaluation, stream.of_moment, door.report))
   processes.start(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
   compilation.enable_cache(_CACHE.value)
   if jax.default_backend() == "cpu":

@@ -140,7 +140,7 @@ def test_runs_side_by_side(run, looked_at, tmp_path):
 @pytest.mark.parametrize(
   ("changes", "words"),
   [
-    (dict(what=("spectrum",)), "unknown --what 'spectrum'; known: hessian, gradients, compare"),
+    (dict(what=("spectrum",)), "unknown --what 'spectrum'; known: hessian, gradients, neighbours"),
     (dict(discriminators=("video",)), "unknown discriminator 'video'; known: spatial"),
     (dict(batch_size=2), "holds records of batch_size 4, not 2; choose another folder"),
     (dict(seed=1), "holds records of seed 0, not 1"),

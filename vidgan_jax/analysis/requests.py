@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import jax
 
 import vidgan_jax.training.state as states
-from vidgan_jax.analysis import curvature, hessian
+from vidgan_jax.analysis import curvature, hessian, looks
 from vidgan_jax.data.build import build_source
 from vidgan_jax.models import contract
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
 
-WHAT = (*curvature.FILES, "compare")
+WHAT = (*curvature.FILES, *looks.LOOKS, "compare")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,10 +31,21 @@ class Request:
   products: int | None = None
   seed: int = 0
   data_directory: str | None = None
+  clips: int | None = None
+  frames: int | None = None
+  truncation: float = 1.0
+  search: int = 10_000
+  held_out: str | None = None
+  overwrite: bool = False
 
 
-def fulfil(request: Request, report=print) -> list[str]:
+def fulfil(request: Request, report=print, tools: looks.Tools | None = None) -> list[str]:
   """Looks and writes; returns lines that say where the files are.
+
+  Args:
+    request: what is asked for.
+    report: receives lines for the user.
+    tools: what `looks.LOOKS` need of other rooms; curvature needs none.
 
   Raises:
     UserError: on bad input, or where the files cannot be written.
@@ -49,13 +60,19 @@ def fulfil(request: Request, report=print) -> list[str]:
     raise UserError("several runs are for --what=compare; the others look at one")
   if request.every_checkpoint and request.checkpoint is not None:
     raise UserError("either --checkpoint or --every_checkpoint")
+  if request.search < 0:
+    raise UserError(f"--search={request.search} is negative; 0 searches all")
+  drawn = [what for what in request.what if what in looks.LOOKS]
+  others = [what for what in request.what if what in curvature.FILES]
   try:
-    return _look(request, report)
+    files = looks.fulfil(request, drawn, tools, report) if drawn else []
+    lines = _look(dataclasses.replace(request, what=others), report) if others else []
+    return [*(f"written: {path}" for path in files), *lines]
   except jax.errors.JaxRuntimeError as error:
     if "RESOURCE_EXHAUSTED" not in str(error):
       raise
     raise UserError(
-      "not enough memory; fewer products or a smaller batch_size need less"
+      "not enough memory; fewer products, frames or a smaller batch_size need less"
     ) from error
 
 

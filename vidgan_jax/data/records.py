@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import google_crc32c
 
+from vidgan_jax.runtime import protobuf
 from vidgan_jax.runtime.errors import UserError
 
 HEADER_BYTES = 12  # before a record's payload
@@ -24,7 +25,6 @@ _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
 _MASK_DELTA = 0xA282EAD8
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3
-_VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
 
 Values = Sequence[bytes] | Sequence[float] | Sequence[int]
 
@@ -141,11 +141,10 @@ def encode_example(features: Mapping[str, Values]) -> tuple[bytes, dict[str, lis
     field, parts = _encode_values(name, features[name])
     values_size = sum(map(len, parts))
     # Four messages within each other, each with its tag and size in front.
-    kind = _tag(field, _LENGTH_DELIMITED) + _varint(values_size)
-    feature = _tag(2, _LENGTH_DELIMITED) + _varint(len(kind) + values_size) + kind
-    key = _tag(1, _LENGTH_DELIMITED) + _varint(len(name.encode())) + name.encode()
-    entry = _varint(len(key) + len(feature) + values_size)
-    head = _tag(1, _LENGTH_DELIMITED) + entry + key + feature
+    kind = protobuf.announce(field, values_size)
+    feature = protobuf.announce(2, len(kind) + values_size) + kind
+    key = protobuf.announce(1, len(name.encode())) + name.encode()
+    head = protobuf.announce(1, len(key) + len(feature) + values_size) + key + feature
     size += len(head)
     if field == _BYTES_LIST:
       offsets[name] = []
@@ -155,7 +154,7 @@ def encode_example(features: Mapping[str, Values]) -> tuple[bytes, dict[str, lis
     else:
       size += values_size
     entries += [head, *parts]
-  head = _tag(1, _LENGTH_DELIMITED) + _varint(size)
+  head = protobuf.announce(1, size)
   moved = {name: [len(head) + place for place in places] for name, places in offsets.items()}
   return b"".join([head, *entries]), moved
 
@@ -164,31 +163,17 @@ def _encode_values(name: str, values: Values) -> tuple[int, list[bytes]]:
   """Returns the field of a Feature and its content, for bytes as prefix, value, prefix, value."""
   kinds = {type(value) for value in values}
   if kinds == {bytes}:
-    prefixes = (_tag(1, _LENGTH_DELIMITED) + _varint(len(value)) for value in values)
+    prefixes = (protobuf.announce(1, len(value)) for value in values)
     return _BYTES_LIST, [part for pair in zip(prefixes, values, strict=True) for part in pair]
   if kinds == {float}:
     packed = struct.pack(f"<{len(values)}f", *values)
     field = _FLOAT_LIST
   elif kinds == {int}:
-    packed = b"".join(_varint(value & (2**64 - 1)) for value in values)
+    packed = b"".join(protobuf.varint(value & (2**64 - 1)) for value in values)
     field = _INT64_LIST
   else:
     raise ValueError(f"feature '{name}' must be a list of bytes, of float or of int")
-  return field, [_tag(1, _LENGTH_DELIMITED) + _varint(len(packed)) + packed]
-
-
-def _tag(field: int, wire_type: int) -> bytes:
-  return bytes([field << 3 | wire_type])
-
-
-def _varint(value: int) -> bytes:
-  """A number of 0..2**64-1 in seven bits per byte, the lowest first."""
-  encoded = bytearray()
-  while value > 0x7F:
-    encoded.append(value & 0x7F | 0x80)
-    value >>= 7
-  encoded.append(value)
-  return bytes(encoded)
+  return field, [protobuf.announce(1, len(packed)) + packed]
 
 
 def parse_example(payload: bytes, where: str) -> dict[str, list]:
@@ -206,9 +191,9 @@ def parse_example(payload: bytes, where: str) -> dict[str, list]:
   """
   try:
     features = {}
-    for field, message in _fields(memoryview(payload)):
+    for field, message in protobuf.fields(memoryview(payload)):
       if field == 1:
-        for entry_field, entry in _fields(message):
+        for entry_field, entry in protobuf.fields(message):
           if entry_field == 1:
             name, values = _parse_entry(entry)
             features[name] = values
@@ -220,11 +205,11 @@ def parse_example(payload: bytes, where: str) -> dict[str, list]:
 def _parse_entry(entry: memoryview) -> tuple[str, list]:
   """Parses one entry of the map: its name and its values."""
   name, values = "", []
-  for field, content in _fields(entry):
+  for field, content in protobuf.fields(entry):
     if field == 1:
       name = bytes(content).decode()
     elif field == 2:
-      for kind, message in _fields(content):
+      for kind, message in protobuf.fields(content):
         values = _parse_values(kind, message)
   return name, values
 
@@ -232,7 +217,7 @@ def _parse_entry(entry: memoryview) -> tuple[str, list]:
 def _parse_values(kind: int, message: memoryview) -> list:
   """Parses a BytesList, FloatList or Int64List; numbers may be packed or single."""
   values = []
-  for field, content in _fields(message):
+  for field, content in protobuf.fields(message):
     if field != 1:
       continue
     if kind == _BYTES_LIST:
@@ -240,50 +225,10 @@ def _parse_values(kind: int, message: memoryview) -> list:
     elif kind == _FLOAT_LIST:
       values += struct.unpack(f"<{len(content) // 4}f", content)
     elif kind == _INT64_LIST and isinstance(content, int):
-      values.append(_signed(content))
+      values.append(protobuf.signed(content))
     elif kind == _INT64_LIST:
       place = 0
       while place < len(content):
-        value, place = _read_varint(content, place)
-        values.append(_signed(value))
+        value, place = protobuf.read_varint(content, place)
+        values.append(protobuf.signed(value))
   return values
-
-
-def _signed(value: int) -> int:
-  return value - 2**64 if value >= 2**63 else value
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-  """Yields (field, content) of a message: an int for a varint, bytes for all else."""
-  place = 0
-  while place < len(message):
-    tag, place = _read_varint(message, place)
-    field, wire_type = tag >> 3, tag & 7
-    if wire_type == _VARINT:
-      content, place = _read_varint(message, place)
-    else:
-      if wire_type == _LENGTH_DELIMITED:
-        size, place = _read_varint(message, place)
-      elif wire_type in (_FIXED32, _FIXED64):
-        size = 4 if wire_type == _FIXED32 else 8
-      else:
-        raise ValueError(f"wire type {wire_type} at byte {place}")
-      if size > len(message) - place:
-        raise ValueError(f"{size} bytes announced at byte {place}, {len(message) - place} there")
-      content = message[place : place + size]
-      place += size
-    yield field, content
-
-
-def _read_varint(message: memoryview, place: int) -> tuple[int, int]:
-  """Returns the number that begins at `place`, and where it ends."""
-  value = 0
-  for shift in range(0, 70, 7):
-    if place >= len(message):
-      raise ValueError("cut off in a number")
-    byte = message[place]
-    place += 1
-    value |= (byte & 0x7F) << shift
-    if byte < 0x80:
-      return value & (2**64 - 1), place
-  raise ValueError("a number of more than ten bytes")

@@ -59,9 +59,14 @@ def largest_singular_value(matrix, u, *, eps: float = 1e-8, iterations: int = 1)
   matrix, u = matrix.astype(wide), u.astype(wide)
   constant = jax.lax.stop_gradient(matrix)
   product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
-  for _ in range(iterations):
-    v = _unit(product("...rc,...c->...r", constant, u), eps)
-    u = _unit(product("...r,...rc->...c", v, constant), eps)
+
+  def advance(vectors):
+    v = _unit(product("...rc,...c->...r", constant, vectors[1]), eps)
+    return v, _unit(product("...r,...rc->...c", v, constant), eps)
+
+  v, u = advance((None, u))
+  if iterations > 1:  # a loop: 32 of them written out would compile for long
+    v, u = jax.lax.fori_loop(1, iterations, lambda _, vectors: advance(vectors), (v, u))
   v, u = jax.lax.stop_gradient((v, u))
   return product("...r,...r->...", v, product("...rc,...c->...r", matrix, u)), u
 

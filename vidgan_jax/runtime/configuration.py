@@ -71,6 +71,13 @@ def base_config() -> ml_collections.ConfigDict:
   config.analysis.eigenvalues = 10
   config.analysis.products = 60  # Hessian-vector products at most, and vectors kept
 
+  config.evaluation = ml_collections.ConfigDict()  # scores while training
+  config.evaluation.every = 0  # iterations between them; 0 never
+  config.evaluation.protocol = "moving_shapes"  # evaluate --list tells them
+  config.evaluation.count = 0  # generated clips; 0 is the protocol's number
+  config.evaluation.real_count = 0  # real ones; likewise
+  config.evaluation.best = ""  # keep the state of the best such score, e.g. fid, in WORKDIR/best
+
   config.guard = ml_collections.ConfigDict()
   config.guard.dark_level = 0.05  # a clip whose mean pixel in [0, 1] is below is dark
   config.guard.dark_fraction = 0.95  # stop where more generated clips than this are dark ...
@@ -111,6 +118,7 @@ def run_local(config) -> None:
   config.checkpoint_every = 2
   config.sample_every = 3
   config.analysis.every = 0
+  config.evaluation.every = 0
   config.data.name = "moving_shapes"
   config.data.num_examples = 64
   config.data.stride = 1
@@ -162,6 +170,7 @@ _FREE = (
   "checkpoints_kept",
   "sample_every",
   "analysis",
+  "evaluation",
   "guard",
   "data.directory",
   "data.cache_directory",

@@ -80,8 +80,8 @@ def generate(gan, variables, latents, inputs, frames: int):
   return to_uint8(samples["clip"])
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3, 4, 5))
-def _moments(gan, variables, key, batch_size: int, frames: int, truncation: float, context):
+@functools.partial(jax.jit, static_argnums=(0, 3, 4))
+def _moments(gan, variables, key, batch_size: int, frames: int, truncation, context):
   """The moments that one batch of generated clips has in every normalisation layer."""
   keys = jax.random.split(key, 4)
   latents = gan.latents(keys[0], batch_size, frames, truncation)

@@ -89,6 +89,10 @@ class Log:
     plain = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
     self._file.write(json.dumps({"step": step, **plain}) + "\n")
     self._file.flush()
+    self.summary(step, values)
+
+  def summary(self, step: int, values: dict[str, float]) -> None:
+    """Writes scalars to TensorBoard alone, for what has a file of its own."""
     scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
     self._event(step, summary=Summary(value=scalars))
     self._board.flush()

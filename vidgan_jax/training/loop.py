@@ -64,6 +64,9 @@ def _check_numbers(config) -> None:
       raise UserError(f"{name} is {config[name]}, must be at least 1")
   if config.sample_every < 0:
     raise UserError(f"sample_every is {config.sample_every}, must be at least 0 (never)")
+  for name in ("every", "count", "real_count"):
+    if config.get("evaluation", {}).get(name, 0) < 0:
+      raise UserError(f"evaluation.{name} is {config.evaluation[name]}, must be at least 0")
   for name, value in config.get("analysis", {}).items():
     least = 0 if name == "every" else 1
     if value < least:
@@ -372,6 +375,8 @@ def whereabouts(workdir) -> list[str]:
     ("samples", "samples drawn while training"),
     ("curves.png", "curves"),
     ("analysis", "curvature of the discriminators"),
+    ("evaluation", "scores"),
+    ("best", "the best state, a run of its own"),
     ("log.jsonl", "log"),
     ("tensorboard", "TensorBoard"),
     (states.CHECKPOINTS, "checkpoints"),

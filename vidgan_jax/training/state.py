@@ -93,6 +93,12 @@ def create(gan, optimizers, seed: int) -> TrainState:
 _AVERAGE_POWER_ITERATIONS = 32
 
 
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _normalized(params, vectors, eps, iterations):
+  """See `spectral_norm.normalize`; one program, for by itself each product would be compiled."""
+  return spectral_norm.normalize(params, vectors, eps=eps, iterations=iterations)[0]
+
+
 def generator_variables(state: TrainState, *, use_ema: bool = True, eps: float = 1e-8):
   """Variables to generate with: spectrally normalised weights and running moments.
 
@@ -102,12 +108,8 @@ def generator_variables(state: TrainState, *, use_ema: bool = True, eps: float =
     eps: `VideoGan.spectral_eps`.
   """
   source = state.ema if use_ema else state.generator
-  weights, _, _ = spectral_norm.normalize(
-    source.params,
-    state.generator.spectral,
-    eps=eps,
-    iterations=_AVERAGE_POWER_ITERATIONS if use_ema else 1,
-  )
+  iterations = _AVERAGE_POWER_ITERATIONS if use_ema else 1
+  weights = _normalized(source.params, state.generator.spectral, eps, iterations)
   return {"params": weights, normalization.COLLECTION: source.batch_stats}
 
 

@@ -1,0 +1,371 @@
+"""From clips to scores: nothing depends on batches or devices, and every clip counts once."""
+
+import dataclasses
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from vidgan_jax.evaluation import features, fingerprint, measures
+from vidgan_jax.evaluation.clips import ArrayClips, RealClips
+from vidgan_jax.evaluation.evaluator import Evaluator
+from vidgan_jax.evaluation.protocols import Measure
+from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.runtime.errors import UserError
+
+SCALE = ("scale", 2 / 255, -1.0)
+
+
+@pytest.fixture(scope="module")
+def meshes_of():
+  return {n: meshes.make_mesh(jax.devices()[:n]) for n in (1, 8)}
+
+
+@pytest.fixture
+def evaluator(protocol, stand_in, meshes_of):
+  """A function (devices, batch size, **changes of the protocol)."""
+
+  def build(devices=1, batch_size=16, extractor=None, report=print, **changes):
+    changed = dataclasses.replace(protocol, **changes)
+    networks = {"stand_in": extractor or stand_in()}
+    return Evaluator(
+      changed, networks, mesh=meshes_of[devices], batch_size=batch_size, report=report
+    )
+
+  return build
+
+
+@pytest.fixture
+def judged(evaluator, source, protocol, some_clips):
+  """A function (**arguments of `evaluator`) that returns {metric: record}."""
+
+  def judge(clips=None, labelled=True, **options):
+    judge.evaluator = made = evaluator(**options)
+    reference = made.reference(RealClips(source, made.protocol, made.protocol.real_count))
+    clips = ArrayClips(*(clips or some_clips(30 * made.protocol.repeats, 5, bias=20)))
+    judge.reference, judge.scores = reference, made.score(clips, reference, labelled=labelled)
+    return {record["metric"]: record for record in judge.scores.records}
+
+  return judge
+
+
+def features_by_hand(stand_in, clips):
+  """Logits and features in float64 NumPy, clip by clip."""
+  variables = stand_in().variables
+  found = []
+  for clip in clips:
+    flat = clip.astype(np.float64).reshape(-1) * 2 / 255 - 1
+    hidden = np.tanh(flat @ variables["in"].astype(np.float64))
+    found.append((hidden @ variables["out"].astype(np.float64), hidden))
+  return [np.stack(each) for each in zip(*found, strict=True)]
+
+
+def test_scores_by_hand(judged, stand_in, some_clips, source, protocol):
+  clips, labels = some_clips(30, 5, bias=20)
+  found = judged((clips, labels))
+  real = RealClips(source, protocol, 60)(0, 60)[0]
+  logits, hidden = features_by_hand(stand_in, clips)
+  _, real_hidden = features_by_hand(stand_in, real)
+  p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+  expected = np.exp(np.mean(np.sum(p * np.log(p / p.mean(0)), 1)))
+  np.testing.assert_allclose(found["is"]["value"], expected, rtol=1e-5)
+  np.testing.assert_allclose(
+    found["accuracy"]["value"], np.mean(logits.argmax(1) == labels), rtol=1e-12
+  )
+  from scipy import linalg
+
+  one, other = np.cov(real_hidden.T), np.cov(hidden.T)
+  root = linalg.sqrtm(one @ other).real
+  difference = real_hidden.mean(0) - hidden.mean(0)
+  expected = difference @ difference + np.trace(one + other - 2 * root)
+  np.testing.assert_allclose(found["fid"]["value"], expected, rtol=1e-5)
+  assert found["fid"]["count_real"] == 60 and found["fid"]["count_generated"] == 30
+  low, high = found["fid"]["interval"]
+  assert low <= found["fid"]["value"] <= high
+  assert found["fid"]["floor"]["value"] < found["fid"]["value"]
+  assert "30 real clips" in found["fid"]["floor"]["what"]
+
+
+def test_the_floor_is_of_disjoint_clips(judged, protocol):
+  """Clips against themselves would be at no distance."""
+  found = judged()
+  assert found["fid"]["floor"]["value"] > 0.1 and found["precision"]["floor"]["value"] < 1
+  real = judged.reference.gathered["stand_in", (SCALE,)]["features"]
+  own = [r for r in found.values() if r["floor"] and "disjoint sets of 30" in r["floor"]["what"]]
+  assert {r["metric"] for r in own} >= {"fid", "kvd", "precision", "coverage"}
+  one, other = measures._halves(real, real, 0)
+  assert not {*one.tolist()} & {*other.tolist()} and len(one) == len(other) == 30
+
+
+def test_epsilon_and_its_place_are_the_protocols(judged, stand_in, some_clips):
+  clips, labels = some_clips(30, 5)
+  logits, _ = features_by_hand(stand_in, clips)
+  p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+  eps, q = 1e-2, p.mean(0)
+  expected = {
+    "logs": np.mean(np.sum(p * (np.log(p + eps) - np.log(q + eps)), 1)),
+    "probabilities": np.mean(np.sum((p + eps) * (np.log(p + eps) - np.log(q + eps)), 1)),
+  }
+  for place, value in expected.items():
+    measure = Measure("is", "stand_in", "logits", (SCALE,), eps=eps, eps_place=place)
+    found = judged((clips, labels), measures=(measure,))["is"]
+    np.testing.assert_allclose(found["value"], np.exp(value), rtol=1e-5)
+  assert abs(expected["logs"] - expected["probabilities"]) > 1e-3
+
+
+def test_ddof_is_the_protocols(judged, protocol):
+  fid = next(m for m in protocol.measures if m.metric == "fid")
+  by_one, by_none = (
+    judged(measures=(dataclasses.replace(fid, ddof=ddof),))["fid"] for ddof in (1, 0)
+  )
+  # Covariances of 60 and 30 clips are 60/59 and 30/29 larger: more than a percent of their trace.
+  assert abs(by_one["value"] / by_none["value"] - 1) > 1e-3
+  assert by_one["fingerprint"] != by_none["fingerprint"]
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_neither_batch_size_nor_devices_matter(judged, devices, batch_size):
+  expected = judged(devices=1, batch_size=30)
+  found = judged(devices=devices, batch_size=batch_size)
+  assert {*found} == {*expected}
+  for metric, record in found.items():
+    np.testing.assert_allclose(
+      record["value"], expected[metric]["value"], rtol=1e-6, atol=1e-7, err_msg=metric
+    )
+    assert record["fingerprint"] == expected[metric]["fingerprint"]
+
+
+def test_the_last_batch_is_counted_whole_and_its_filling_never(evaluator, some_clips, stand_in):
+  """13 clips in batches of 8 on 8 devices: 5 and 3 that fill up."""
+  clips, labels = some_clips(13)
+  clips[-1] = 255  # one that would be missed
+  made = evaluator(devices=8, batch_size=8)
+  given = ArrayClips(clips, labels)
+  gathered, found = features.gather(made.ways, given, 0, 13, mesh=made.mesh, batch_size=8)
+  (outputs,) = gathered.values()
+  logits, hidden = features_by_hand(stand_in, clips)
+  np.testing.assert_allclose(outputs["features"].features, hidden, atol=1e-5)
+  np.testing.assert_allclose(outputs["logits"].features, logits, atol=1e-4)
+  np.testing.assert_array_equal(found, labels)
+  assert outputs["features"].moments.count == 13
+  np.testing.assert_allclose(outputs["features"].moments.mean, hidden.mean(0), atol=1e-6)
+
+
+def test_too_many_features_leave_their_moments(evaluator, some_clips):
+  clips, labels = some_clips(40)
+  made = evaluator()
+  options = dict(mesh=made.mesh, batch_size=16)
+  given = ArrayClips(clips, labels)
+  kept, _ = features.gather(made.ways, given, 0, 40, **options)
+  few, _ = features.gather(made.ways, given, 0, 40, keep_bytes=40, **options)
+  for key, outputs in few.items():
+    for name, found in outputs.items():
+      assert found.features is None and kept[key][name].features is not None
+      np.testing.assert_allclose(found.moments.m2, kept[key][name].moments.m2, rtol=1e-12)
+
+
+def test_a_reference_that_was_too_large_to_keep(evaluator, source, protocol, some_clips):
+  fid = tuple(m for m in protocol.measures if m.metric == "fid")
+  made = evaluator(measures=fid)
+  reference = made.reference(RealClips(source, protocol, 60))
+  ((key, outputs),) = reference.gathered.items()
+  lean = {key: {n: dataclasses.replace(found, features=None) for n, found in outputs.items()}}
+  clips = ArrayClips(*some_clips(30, 5, bias=20))
+  whole, moments = (
+    made.score(clips, r).records[0]
+    for r in (reference, dataclasses.replace(reference, gathered=lean))
+  )
+  np.testing.assert_allclose(whole["value"], moments["value"], rtol=1e-12)
+  low, high = moments["interval"]
+  assert moments["floor"] is None and low < moments["value"] < high
+
+
+def test_swapped_channels_change_the_numbers(judged, some_clips):
+  clips, labels = some_clips(30, 5)
+  one, other = judged((clips, labels)), judged((clips[..., ::-1], labels))
+  assert one["fid"]["value"] != pytest.approx(other["fid"]["value"], rel=1e-3)
+  bgr = tuple(
+    dataclasses.replace(m, preprocess=(SCALE, ("bgr",))) for m in judged.evaluator.protocol.measures
+  )
+  both = judged((clips, labels), measures=bgr)  # real and generated alike
+  assert both["is"]["value"] == pytest.approx(other["is"]["value"], rel=1e-6)
+  assert both["is"]["fingerprint"] != one["is"]["fingerprint"]
+
+
+def test_clips_of_the_reference_itself_are_at_no_distance(judged, source, protocol):
+  clips, labels = RealClips(source, protocol, 60)(0, 60)
+  found = judged((clips, labels), generated_count=60)
+  assert found["fid"]["value"] < 1e-9 and found["precision"]["value"] == 1
+
+
+def test_repeats_are_of_other_clips_and_their_mean_is_told(judged, some_clips):
+  clips, labels = some_clips(60, 5)
+  both = judged((clips, labels), repeats=2)["is"]
+  halves = [
+    judged((clips[part], labels[part]))["is"]["value"] for part in (slice(0, 30), slice(30, 60))
+  ]
+  np.testing.assert_allclose(both["values"], halves, rtol=1e-6)
+  np.testing.assert_allclose((both["value"], both["std"]), (np.mean(halves), np.std(halves)))
+
+
+def test_by_class(judged):
+  judged()
+  entries = judged.scores.per_class
+  assert {(e["metric"], e["name"]) for e in entries} == {
+    (metric, name) for metric in ("fid", "accuracy") for name in "abc"
+  }
+  assert all(e["count_generated"] == 10 for e in entries)
+
+
+def test_diversity_and_values_of_unlimited_clips(judged, stand_in, some_clips):
+  metrics = {"diversity": "features", "fid_infinity": "features", "is_infinity": "logits"}
+  own = tuple(Measure(metric, "stand_in", output, (SCALE,)) for metric, output in metrics.items())
+  clips, labels = some_clips(30, 5, bias=20)
+  found = judged((clips, labels), measures=own)
+  _, hidden = features_by_hand(stand_in, clips)
+  pairs = [
+    np.mean([np.linalg.norm(a - b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j])
+    for x in (hidden[labels == label] for label in range(3))
+  ]
+  np.testing.assert_allclose(found["diversity"]["value"], np.mean(pairs), rtol=1e-5)
+  usual = judged((clips, labels))
+  # Without their biases: a distance too large, a score too small.
+  assert found["fid_infinity"]["value"] < usual["fid"]["value"]
+  assert found["is_infinity"]["value"] > usual["is"]["value"]
+  assert found["fid_infinity"]["std"] > 0
+
+
+def test_without_labels_what_needs_them_is_left_out(judged):
+  said = []
+  found = judged(labelled=False, report=said.append)
+  assert "accuracy" not in found and "is" in found and not judged.scores.per_class
+  assert any("accuracy is left out: " in line for line in said)
+
+
+def test_ten_splits_are_lower_than_one(judged, protocol):
+  measure = Measure("is", "stand_in", "logits", (SCALE,), splits=10)
+  ten, one = judged(measures=(measure,))["is"], judged()["is"]
+  assert ten["value"] < one["value"] and ten["std"] > 0 and ten["interval"] is None
+  assert ten["fingerprint"] != one["fingerprint"]
+
+
+def test_what_a_number_is_made_of(judged):
+  record = judged()["fid"]
+  fields = record["fields"]
+  for name in ("protocol", "weights", "preprocess", "ddof", "frames", "resolution", "reference"):
+    assert name in fields
+  assert fingerprint.of_column(fields) == record["fingerprint"]
+  assert fingerprint.of_column({**fields, "step": 7, "truncation": 0.5}) == record["fingerprint"]
+  for name in ("weights", "reference", "count_generated", "quantisation", "resolution"):
+    assert fingerprint.of_column({**fields, name: "other"}) != record["fingerprint"]
+  assert fingerprint.of_number({**fields, "step": 7}) != record["number"]
+
+
+def test_other_weights_and_other_data_have_other_fingerprints(judged, stand_in):
+  one, other = judged()["fid"], judged(extractor=stand_in(seed=1))["fid"]
+  assert one["fingerprint"] != other["fingerprint"]
+  fewer = judged(real_count=40)
+  assert fewer["fid"]["fingerprint"] != one["fingerprint"]
+  assert fewer["is"]["fingerprint"] == judged()["is"]["fingerprint"]  # knows no real clips
+
+
+@pytest.mark.parametrize(
+  ("clips", "changes", "words"),
+  [
+    (29, {}, "29 clips are too few for protocol tiny: it takes 30"),
+    (59, {"repeats": 2}, "it takes 30 x 2"),
+    (30, {"real_count": 71}, "71 real clips are asked for, the train split has 70"),
+    (30, {"measures": (Measure("is", "other", "logits"),)}, "needs the network other"),
+    (30, {"measures": (Measure("is", "stand_in", "fc7"),)}, "has no output 'fc7'"),
+    (
+      30,
+      {"measures": (Measure("is", "stand_in", "logits", (("subtract_mean", 0, 0),)),)},
+      "lacks its mean file",
+    ),
+  ],
+)
+def test_refusals(judged, some_clips, clips, changes, words):
+  with pytest.raises(UserError, match=words):
+    judged(some_clips(clips), **changes)
+
+
+def test_a_network_needs_its_frames_and_both_sides_one_shape(judged, stand_in, some_clips):
+  with pytest.raises(UserError, match="at least 9 frames, these have 4"):
+    judged(extractor=stand_in(min_frames=9))
+  clips, labels = some_clips(30)
+  with pytest.raises(
+    UserError, match="reference has 4 frames of 8x8, the generated clips 3 frames"
+  ):
+    judged((clips[:, :3], labels))
+
+
+@pytest.mark.parametrize(
+  ("clips", "words"),
+  [
+    (np.zeros((2, 4, 8, 8, 3), np.float32), "uint8 in 0..255, found float32 in 0..0"),
+    (np.ones((2, 4, 8, 8, 3), np.uint8), "not in 0..1"),
+    (np.ones((2, 8, 8, 3), np.uint8), r"expected uint8 clips \[N, T, H, W, 3\]"),
+  ],
+)
+def test_clips_out_of_range(clips, words):
+  with pytest.raises(UserError, match=words):
+    ArrayClips(clips)
+
+
+def test_windows(source, protocol):
+  """Random windows of a video differ and come again; the first ones begin at its beginning."""
+  from vidgan_jax.data.sources import InMemorySource
+
+  clips = np.zeros((5, 20, 8, 8, 3), np.uint8)
+  clips += np.arange(20, dtype=np.uint8)[:, None, None, None]
+  long = InMemorySource(clips, None, None, 4, horizontal_flip=True)
+  several = dataclasses.replace(protocol, windows_per_video=6)
+  starts = RealClips(long, several)(0, 30)[0][:, 0, 0, 0, 0]
+  assert len({*starts.tolist()}) > 5
+  np.testing.assert_array_equal(starts, RealClips(long, several)(0, 30)[0][:, 0, 0, 0, 0])
+  first = RealClips(long, dataclasses.replace(protocol, windows="first"))(0, 5)[0]
+  assert not first[:, 0].any()
+
+
+def test_copies_are_told(judged, some_clips):
+  clips, labels = some_clips(30, 5)
+  clips[20:24] = clips[3]
+  told = "4 of the 30 generated clips are copies of others"
+  assert told in judged((clips, labels))["fid"]["warnings"]
+  assert told not in judged(some_clips(30, 5))["fid"]["warnings"]
+
+
+def test_other_sizes_than_the_sources_are_told(judged):
+  usual, other = judged(resolutions=(8, 16)), judged(resolutions=(16, 64))
+  assert not any("clips of 8x8" in w for r in usual.values() for w in r["warnings"])
+  told = "clips of 8x8; the protocol's source judged 16x16 and 64x64"
+  assert all(told in record["warnings"] for record in other.values())
+
+
+def test_wilsons_interval():
+  low, high = measures._wilson(1.0, 1000)
+  assert high == 1.0 and low == pytest.approx(0.99617, abs=1e-5)
+
+
+def test_on_its_own_it_needs_neither_training_nor_models():
+  program = """
+import sys, time
+from vidgan_jax import evaluation
+assert "jax" not in sys.modules and "numpy" not in sys.modules
+for name in evaluation._PUBLIC:
+  assert getattr(evaluation, name).__module__.startswith("vidgan_jax."), name
+rooms = {name.split(".")[1] for name in sys.modules if name.startswith("vidgan_jax.")}
+print(sorted(rooms))
+for name in ("tensorflow", "torch", "matplotlib"):
+  print(name, name in sys.modules)
+"""
+
+  found = subprocess.run(
+    [sys.executable, "-c", program], capture_output=True, text=True, check=True
+  )
+  rooms, *heavy = found.stdout.splitlines()
+  assert rooms == "['data', 'evaluation', 'runtime']"
+  assert heavy == ["tensorflow False", "torch False", "matplotlib False"]

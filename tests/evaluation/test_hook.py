@@ -1,0 +1,156 @@
+"""Scores while training, and the best state kept as a run of its own."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+
+from vidgan_jax.evaluation import hook, protocols, results
+from vidgan_jax.evaluation import report as page
+from vidgan_jax.models import registry
+from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.training import hooks, optimizers
+from vidgan_jax.training import state as states
+from vidgan_jax.training.logs import Log, read_log
+
+
+class Noise:
+  """Clips that are brighter by so much than grey noise."""
+
+  def __init__(self, step, bias):
+    self.shape, self._bias = (4, 8, 8, 3), bias
+    self.about = {"step": step, "ema": True, "truncation": 1.0, "seed": 0}
+
+  def __call__(self, begin, end):
+    draw = lambda i: np.random.default_rng(i).integers(0, 150, self.shape) + self._bias
+    clips = np.stack([draw(i) for i in range(begin, end)]).astype(np.uint8)
+    return jnp.asarray(clips), np.arange(begin, end) % 8
+
+
+@pytest.fixture(scope="module")
+def parts(lean_config):
+  """Config, system and state of a tiny run."""
+  config = lean_config()
+  gan = registry.build(config)
+  transforms = optimizers.build(config, gan.discriminators)
+  return config, gan, jax.jit(lambda: states.create(gan, transforms, config.seed))()
+
+
+@pytest.fixture
+def train(parts, protocol, stand_in, monkeypatch, tmp_path):
+  """A function (biases by step, begin) that judges as the loop would; returns the run's folder."""
+  config, gan, state = parts
+  protocol = dataclasses.replace(protocol, real_count=40)
+  monkeypatch.setattr(protocols, "known", lambda: {"tiny": protocol})
+  monkeypatch.setattr(page, "write", lambda content, path, *clips, **more: path)
+  monkeypatch.setenv("VIDGAN_JAX_REFERENCES", str(tmp_path / "references"))
+  workdir = tmp_path / "run"
+  workdir.mkdir()
+  (workdir / states.DATA).write_text(json.dumps({"class_names": []}))
+
+  def run(biases, begin=0, leaving=lambda: False, **settings):
+    settings = {
+      "every": 2,
+      "protocol": "tiny",
+      "count": 24,
+      "real_count": 0,
+      "best": "fid",
+      **settings,
+    }
+    stream = lambda moment, seed: Noise(moment.step, biases[moment.step])
+    settings = ml_collections.ConfigDict(settings)
+    load = lambda protocol: {"stand_in": stand_in()}
+    made = hook.EvaluationHook(settings, stream, lambda line: None, load)
+    with Log(workdir, begin) as log:
+      for step in biases:
+        assert made.due(step, step == 5)
+        now = state.replace(step=jnp.int32(step))
+        mesh = meshes.make_mesh(jax.devices()[:1])
+        made.before_save(
+          hooks.Moment(
+            step, now, {}, gan, config, mesh, workdir, log, begin, step == 5, leaving=leaving
+          )
+        )
+    return workdir
+
+  return run
+
+
+def read(workdir):
+  return results.read(workdir / "evaluation" / "tiny" / "results.json")
+
+
+def test_scores_and_the_best_state(train):
+  # Real shapes are dark: the darker, the nearer.
+  workdir = train({0: 0, 2: 90, 4: 10, 5: 60})
+  records = [r for r in read(workdir)["records"] if r["metric"] == "fid"]
+  assert [r["step"] for r in records] == [2, 4, 5]
+  assert {r["count_generated"] for r in records} == {24}
+  best = min(records, key=lambda r: r["value"])
+  mark = json.loads((workdir / "best" / "best.json").read_text())
+  assert mark["step"] == best["step"] == 4 and mark["value"] == best["value"]
+  # A run of its own: its newest checkpoint is the best.
+  _, _, state = states.load(workdir / "best")
+  assert int(state.step) == 4
+  assert not read_log(workdir / "log.jsonl")  # which the guard replays; scores go to TensorBoard
+  board = b"".join(path.read_bytes() for path in (workdir / "tensorboard").iterdir())
+  assert board.count(b"evaluation/fid") == 3
+
+
+def test_a_run_that_continues(train):
+  workdir = train({2: 90, 4: 10})
+  before = read(workdir)
+  train({2: 90, 4: 60}, begin=2)  # a crash took 4 back; 2 is there already
+  after = read(workdir)
+  steps = lambda content: [r["step"] for r in content["records"] if r["metric"] == "fid"]
+  assert steps(before) == steps(after) == [2, 4]
+  values = [[r["value"] for r in c["records"] if r["metric"] == "fid"] for c in (before, after)]
+  assert values[0][0] == values[1][0] and values[0][1] != values[1][1]
+
+
+def test_told_to_leave_it_gives_up(train):
+  workdir = train({2: 0}, leaving=lambda: True)
+  assert not (workdir / "evaluation").exists() and not (workdir / "best").exists()
+
+
+def test_refusals(train, protocol):
+  with pytest.raises(UserError, match="unknown protocol 'fvd'"):
+    train({}, protocol="fvd")
+  with pytest.raises(UserError, match=r"evaluation\.best is 'fvd'; tiny has is, fid, accuracy"):
+    train({}, best="fvd")
+
+
+def test_when_it_is_due():
+  made = hook.EvaluationHook(
+    ml_collections.ConfigDict(
+      dict(every=3, protocol="moving_shapes", count=0, real_count=0, best="")
+    ),
+    None,
+    load=lambda protocol: {},
+  )
+  # 0, where training begins, makes ready and judges nothing.
+  assert [step for step in range(8) if made.due(step, step == 7)] == [0, 3, 6, 7]
+  assert not made._judges(0, False)
+
+
+def test_too_few_real_clips_are_told_before_training_begins(train):
+  with pytest.raises(UserError, match="41 real clips are asked for, the train split has 40"):
+    train({0: 0}, real_count=41)
+
+
+def test_configs_of_older_runs_may_gain_it(parts):
+  from vidgan_jax.runtime import configuration
+
+  config, _, _ = parts
+  old = json.loads(configuration.to_json(config))
+  del old["evaluation"]
+  old = configuration.from_json(json.dumps(old))
+  new = configuration.from_json(configuration.to_json(config))
+  new.evaluation.every = 7
+  assert configuration.first_difference(old, new) is None
+  assert configuration.identity(old) == configuration.identity(new)

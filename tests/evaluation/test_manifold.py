@@ -1,0 +1,92 @@
+"""Precision, recall, density and coverage against all distances at once."""
+
+import numpy as np
+import pytest
+
+from vidgan_jax.evaluation import manifold
+from vidgan_jax.runtime.errors import UserError
+
+
+def brute(real, generated, k, strict):
+  """The definitions, sample by sample."""
+
+  def distance(a, b):
+    return float(np.sum((a - b) ** 2))
+
+  def radius(points, i):
+    return sorted(distance(points[i], p) for j, p in enumerate(points) if j != i)[k - 1]
+
+  def within(d, r):
+    return d < r if strict else d <= r
+
+  r_real = [radius(real, i) for i in range(len(real))]
+  r_gen = [radius(generated, i) for i in range(len(generated))]
+  inside = [
+    [within(distance(x, y), r) for y in generated] for x, r in zip(real, r_real, strict=True)
+  ]
+  back = [[within(distance(x, y), r) for x in real] for y, r in zip(generated, r_gen, strict=True)]
+  return {
+    "precision": np.mean(
+      [any(inside[i][j] for i in range(len(real))) for j in range(len(generated))]
+    ),
+    "recall": np.mean([any(back[j][i] for j in range(len(generated))) for i in range(len(real))]),
+    "density": np.sum(inside) / (k * len(generated)),
+    "coverage": np.mean([any(row) for row in inside]),
+  }
+
+
+def both(real, generated, k, strict):
+  return manifold.precision_recall(real, generated, k, strict=strict) | manifold.density_coverage(
+    real, generated, k, strict=strict
+  )
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("k", [1, 3, 5])
+@pytest.mark.parametrize("kind", ["normal", "far", "grid"])
+def test_as_by_definition(monkeypatch, strict, k, kind):
+  """Continuous features, some far from 0, and features on a grid, where distances tie."""
+  monkeypatch.setattr(manifold, "_BLOCK", 700)  # blocks that do not divide the counts
+  random = np.random.default_rng(k)
+  real, generated = random.standard_normal((60, 3)), random.standard_normal((45, 3)) + 1.2
+  if kind == "far":
+    real, generated = real + 1e6, generated + 1e6
+  if kind == "grid":
+    real, generated = np.round(2 * real) * 0.1, np.round(2 * generated) * 0.1
+  expected = brute(real, generated, k, strict)
+  assert 0 < expected["recall"] < 1 and 0 < expected["precision"] < 1
+  assert both(real, generated, k, strict) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_two_sides_are_not_exchanged():
+  """Modes that were dropped cost recall and coverage; samples off the data cost precision."""
+  random = np.random.default_rng(0)
+  real = np.concatenate([random.standard_normal((50, 4)), random.standard_normal((50, 4)) + 20])
+  dropped = both(real, random.standard_normal((80, 4)), 3, False)
+  assert dropped["precision"] > 0.8 and dropped["recall"] < 0.52 and dropped["coverage"] < 0.52
+  wild = np.concatenate([real[:40], random.standard_normal((40, 4)) - 30])
+  wild = both(real, wild, 3, False)
+  assert wild["precision"] == 0.5 and wild["density"] < 0.8
+
+
+def test_one_repeated_point_and_equal_sets():
+  """A point of no width is its own neighbourhood, but for a strict rim."""
+  same = np.full((10, 4), 0.1)
+  assert both(same, same, 3, False) == {
+    "precision": 1.0, "recall": 1.0, "density": 10 / 3, "coverage": 1.0
+  }  # fmt: skip
+  assert set(both(same, same, 3, True).values()) == {0.0}
+  x = np.random.default_rng(1).standard_normal((300, 40))
+  equal = both(x, x.copy(), 5, True)  # by "<" a ball holds its centre and k - 1 neighbours
+  assert equal == {"precision": 1.0, "recall": 1.0, "density": 1.0, "coverage": 1.0}
+  assert both(x, x.copy(), 5, False)["density"] == 6 / 5
+
+
+def test_refusals():
+  x = np.ones((4, 2))
+  with pytest.raises(UserError, match="more than 4 samples"):
+    manifold.precision_recall(x, np.ones((9, 2)), k=4)
+  with pytest.raises(UserError, match="k must be"):
+    manifold.density_coverage(x, x, k=0)
+  with pytest.raises(UserError, match="2 dimensions"):
+    manifold.density_coverage(x, np.ones((4, 3)), k=1)

@@ -1,0 +1,101 @@
+"""Every protocol fits the networks it names; nothing is computed."""
+
+import jax
+import numpy as np
+import pytest
+
+from vidgan_jax.evaluation import extractor, fingerprint, preprocessing, protocols
+from vidgan_jax.evaluation.evaluator import check_frames
+from vidgan_jax.evaluation.extractor import NETWORKS, PACKAGED
+from vidgan_jax.runtime.errors import UserError
+
+NAMES = (
+  "fvd_unterthiner2018 dvd_gan_fid_is_k600 tgan_is_c3d tganv2_is_fid_c3d ldvd_is_fid_c3d "
+  "du_r2plus1d ssw_gan stylegan_v_fvd2048_16f recommended moving_shapes"
+).split()
+
+
+@pytest.fixture(scope="module")
+def networks():
+  """{name: (`Parts`, its variables as shapes)}; the packaged one's through its own module."""
+  from vidgan_jax.evaluation.networks import moving_shapes
+
+  found = {
+    PACKAGED: extractor.Parts(
+      moving_shapes.MovingShapesClassifier(), moving_shapes.OUTPUTS, moving_shapes.MIN_FRAMES, None
+    )
+  }
+  found |= {name: network.build() for name, network in NETWORKS.items()}
+  return found
+
+
+@pytest.fixture(scope="module")
+def outputs_of(networks):
+  """A function (network, operations, frames, side) that returns (prepared, outputs) as shapes."""
+  known = {}
+
+  def shapes(name, operations, frames, side):
+    if (name, operations, frames, side) not in known:
+      parts = networks[name]
+      constants = {n: np.zeros(shape, np.float32) for n, shape in parts.constants.items()}
+      clips = jax.ShapeDtypeStruct((2, frames, side, side, 3), np.uint8)
+      prepared = jax.eval_shape(lambda c: preprocessing.apply(c, operations, constants), clips)
+      size = prepared.shape[:1] + (max(frames, parts.min_frames), *prepared.shape[2:])
+      prepared = jax.ShapeDtypeStruct(size, prepared.dtype)
+      variables = jax.eval_shape(parts.module.init, jax.random.key(0), prepared)
+      found = jax.eval_shape(parts.module.apply, variables, prepared)
+      known[name, operations, frames, side] = prepared, found
+    return known[name, operations, frames, side]
+
+  return shapes
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_networks_take_what_it_prepares_and_have_its_outputs(name, networks, outputs_of):
+  protocol = protocols.get_protocol(name)
+  side = protocol.resolutions[0] if protocol.resolutions else 32
+  for measure in protocol.measures:
+    parts = networks[measure.network]
+    prepared, found = outputs_of(measure.network, measure.preprocess, protocol.frames or 16, side)
+    assert prepared.dtype == np.float32
+    assert parts.input_size in (None, prepared.shape[2:4])
+    assert found[measure.output].shape == (2, parts.outputs[measure.output])
+    if measure.metric in ("is", "accuracy"):
+      assert measure.output == "logits"
+
+
+def test_every_protocol_can_be_told_and_found():
+  known = protocols.known()
+  assert {*NAMES} == {*known}
+  for protocol in known.values():
+    assert protocol.measures and protocol.notes and protocol.source
+    fingerprint.digest(protocol.describe())
+  assert len({fingerprint.digest(p.describe()) for p in known.values()}) == len(known)
+  with pytest.raises(UserError, match=r"unknown protocol 'fvd'; known: moving_shapes, recommended"):
+    protocols.get_protocol("fvd")
+  text = "\n".join(protocols.lines())
+  assert all(name in text for name in known)
+
+
+def test_too_few_frames_are_told_before_weights_are_asked_for():
+  with pytest.raises(UserError, match="i3d_kinetics400 needs clips of at least 9 frames"):
+    check_frames(protocols.get_protocol("ssw_gan"), 6)
+  check_frames(protocols.get_protocol("ssw_gan"), 9)
+  check_frames(protocols.get_protocol("moving_shapes"), 4)
+
+
+def test_what_the_sources_fix():
+  """Numbers of the papers' code, written down once more."""
+  get = protocols.get_protocol
+  tgan, tganv2 = get("tgan_is_c3d"), get("tganv2_is_fid_c3d")
+  assert (tgan.generated_count, tgan.repeats, tgan.measures[0].eps) == (9984, 4, 1e-7)
+  assert (tganv2.generated_count, tganv2.repeats, tganv2.windows_per_video) == (2048, 10, 10)
+  assert (tganv2.measures[0].eps, tganv2.measures[0].eps_place) == (1e-20, "probabilities")
+  assert tganv2.measures[1].output == "fc7"
+  assert get("ldvd_is_fid_c3d").generated_count == 10_000
+  fvd, stylegan = get("fvd_unterthiner2018").measures[0], get("stylegan_v_fvd2048_16f")
+  assert (fvd.output, fvd.ddof, fvd.network) == ("logits", 1, "i3d_kinetics400")
+  assert (stylegan.measures[0].ddof, stylegan.generated_count, stylegan.frames) == (0, 2048, 16)
+  fid, score = get("dvd_gan_fid_is_k600").measures
+  assert (fid.output, fid.network, score.splits) == ("avgpool", "i3d_kinetics600", 10)
+  assert get("dvd_gan_fid_is_k600").real_count is None and get("dvd_gan_fid_is_k600").stride == 2

@@ -1,0 +1,215 @@
+"""Requests from a run's folder, or a file of clips, to files of results."""
+
+import json
+import types
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vidgan_jax.evaluation import evaluator, protocols, requests
+from vidgan_jax.evaluation import report as page
+from vidgan_jax.runtime import configuration
+from vidgan_jax.runtime.errors import UserError
+
+
+class Stream:
+  """Stands for the clips of a run: noise by step, seed and truncation."""
+
+  drawn = 0
+
+  def __init__(self, run, seed, *, truncation, frames, mesh):
+    self.shape = (frames, 8, 8, 3)
+    self._number = int(run.step * 1000 + 10 * truncation + seed)
+    self.about = {"step": run.step, "ema": run.use_ema, "truncation": truncation, "seed": seed}
+
+  def __call__(self, begin, end):
+    Stream.drawn += end - begin
+    clips = [
+      np.random.default_rng((self._number, i)).integers(0, 256, self.shape)
+      for i in range(begin, end)
+    ]
+    return jnp.asarray(np.stack(clips), jnp.uint8), np.arange(begin, end) % 8
+
+
+@pytest.fixture
+def run(lean_config, tmp_path):
+  """The folder of a run with checkpoints at 2 and 4, as far as requests look at it."""
+  folder = tmp_path / "run"
+  folder.mkdir()
+  (folder / "config.json").write_text(configuration.to_json(lean_config()))
+  for step in (2, 4):
+    (folder / "checkpoints" / str(step)).mkdir(parents=True)
+  return folder
+
+
+@pytest.fixture
+def ask(run, protocol, stand_in, monkeypatch, tmp_path):
+  """A function (**fields of `Request`) that returns (results, lines returned, lines told)."""
+  monkeypatch.setattr(protocols, "known", lambda: {"tiny": protocol})
+  monkeypatch.setattr(evaluator, "load_extractor", lambda name, path=None: stand_in())
+  monkeypatch.setattr(page, "write", lambda content, path, *clips, **more: path)  # slow
+  monkeypatch.setenv("VIDGAN_JAX_REFERENCES", str(tmp_path / "references"))
+  monkeypatch.setattr(requests, "_POLL", 0.01)
+
+  def load(workdir, *, step, use_ema, standing_passes, report):
+    steps = sorted(int(path.name) for path in (run / "checkpoints").iterdir())
+    if not steps or (step is not None and step not in steps):
+      raise UserError(f"no checkpoint at iteration {step}")
+    gan = types.SimpleNamespace(frames=4, resolution=8, num_classes=8)
+    return types.SimpleNamespace(gan=gan, step=step or steps[-1], use_ema=use_ema)
+
+  def fulfil(**fields):
+    said = []
+    request = requests.Request(**{"protocol": "tiny", "workdir": str(run), **fields})
+    opener = requests.Opener(fulfil.load, Stream)
+    lines = requests.fulfil(request, opener, report=said.append)
+    folder = fields.get("output") or run / "evaluation" / "tiny"
+    with open(f"{folder}/results.json") as stream:
+      return json.load(stream), lines, said
+
+  fulfil.load = load
+  return fulfil
+
+
+def test_a_run(ask, run):
+  content, lines, said = ask()
+  assert content["run"] == {"workdir": str(run), "name": "run"}
+  assert [r["step"] for r in content["records"]] == [4] * 8
+  assert {r["metric"] for r in content["records"]} == {
+    "is", "fid", "accuracy", "kvd", "precision", "recall", "density", "coverage",
+  }  # fmt: skip
+  assert content["reference"]["count"] == 40 == content["records"][1]["count_real"]
+  assert lines[0] == "iteration 4"
+  assert f"written: {run / 'evaluation' / 'tiny' / 'results.json'}" in lines
+  assert "judging iteration 4 by tiny, truncation 1" in said
+
+
+@pytest.fixture(autouse=True)
+def fewer_real_ones(protocol):
+  """The embedded set of the tiny config has 40 scenes."""
+  object.__setattr__(protocol, "real_count", 40)
+
+
+def test_real_clips_are_looked_at_once(ask, monkeypatch):
+  ask()
+  _, _, said = ask(seed=0)
+  assert any(line.startswith("features of 40 real clips: ") for line in said)
+
+
+def test_every_checkpoint_and_a_curve(ask):
+  content, lines, _ = ask(every_checkpoint=True, truncations=(0.5, 1.0))
+  found = {(r["step"], r["truncation"]) for r in content["records"]}
+  assert found == {(2, 0.5), (2, 1.0), (4, 0.5), (4, 1.0)}
+  assert len({r["fingerprint"] for r in content["records"] if r["metric"] == "fid"}) == 1
+  curve = [p for p in content["truncation_curve"] if p["metric"] == "fid" and p["step"] == 4]
+  assert [p["truncation"] for p in curve] == [0.5, 1.0]
+  assert "iteration 2, truncation 0.5" in lines
+  again, _, _ = ask(checkpoint=2)  # added to what is there, in place of itself
+  assert again["records"] == content["records"]
+
+
+def test_a_trial_says_so(ask):
+  whole, (trial, lines, _) = ask()[0], ask(count=20)
+  fields = [r["fields"] for r in trial["records"] if r["metric"] == "is"]
+  assert [(f["count_generated"], f["trial"]) for f in fields] == [(30, False), (20, True)]
+  assert any("a trial" in line for line in lines)
+  assert len(trial["records"]) == 2 * len(whole["records"])
+
+
+def test_controls(ask):
+  content, lines, _ = ask(controls=True)
+  found = {(r["control"], r["metric"]): r["value"] for r in content["controls"]}
+  assert {control for control, _ in found} == {"frozen", "shuffled", "reversed"}
+  # Real clips of 30 against 40 that hold them; the stand-in sees the order of frames.
+  assert found["frozen", "fid"] > 0 and found["shuffled", "fid"] > 0
+  assert "real clips made worse in their motion" in lines
+  assert all(record["step"] is not None for record in content["records"])
+  assert ask()[0]["controls"] == content["controls"]
+
+
+def test_following_ends_with_the_run(ask, run):
+  (run / "checkpoints" / "4").rename(run / "later")
+  load, seen = ask.load, []
+
+  def opened(workdir, *, step, **options):
+    if step == 2:  # the next comes while this one is judged
+      (run / "later").rename(run / "checkpoints" / "4")
+    seen.append(step)
+    return load(workdir, step=step, **options)
+
+  ask.load = opened
+  content, _, said = ask(follow=True)
+  assert seen == [2, 4] and {r["step"] for r in content["records"]} == {2, 4}
+  assert any(line.startswith("following ") for line in said)
+
+
+def test_a_checkpoint_that_went_is_left_out(ask, run):
+  load = ask.load
+
+  def opened(workdir, *, step, **options):
+    if step == 2:
+      raise UserError("gone")
+    return load(workdir, step=step, **options)
+
+  ask.load = opened
+  content, _, said = ask(every_checkpoint=True)
+  assert {r["step"] for r in content["records"]} == {4} and "left out: gone" in said
+
+
+def test_clips_of_a_file(ask, some_clips, tmp_path):
+  clips, labels = some_clips(30, 5)
+  real, real_labels = some_clips(40, 6)
+  np.savez(tmp_path / "clips.npz", clips=clips, labels=labels)
+  np.savez(tmp_path / "real.npz", clips=real, labels=real_labels)
+  options = dict(workdir=None, real=str(tmp_path / "real.npz"), output=str(tmp_path / "out"))
+  content, lines, said = ask(clips=str(tmp_path / "clips.npz"), **options)
+  assert lines[0] == "given clips" and {r["step"] for r in content["records"]} == {None}
+  assert "accuracy" not in {r["metric"] for r in content["records"]}  # no classes of the set's
+  assert any("accuracy is left out" in line for line in said)
+  with pytest.raises(UserError, match="holds results of run"):
+    np.savez(tmp_path / "others.npz", clips=clips[::-1], labels=labels)
+    ask(clips=str(tmp_path / "others.npz"), **options)
+
+
+def test_a_reference_file_of_another_resolution(ask, some_clips, tmp_path):
+  clips, labels = some_clips(40)
+  for name, shown in (("small", clips), ("large", np.repeat(np.repeat(clips, 2, 2), 2, 3))):
+    np.savez(tmp_path / f"{name}.npz", clips=shown, labels=labels)
+  options = dict(workdir=None, reference=str(tmp_path / "reference.npz"), count=30)
+  small = str(tmp_path / "small.npz")
+  ask(clips=small, real=small, output=str(tmp_path / "a"), **options)
+  assert (tmp_path / "reference.npz").exists()
+  ask(clips=small, real=small, output=str(tmp_path / "b"), **options)
+  large = str(tmp_path / "large.npz")
+  with pytest.raises(UserError, match=r"reference .* is of something else: checkpoint|resolution"):
+    ask(clips=large, real=large, output=str(tmp_path / "c"), **options)
+
+
+@pytest.mark.parametrize(
+  ("fields", "words"),
+  [
+    (dict(protocol="fvd"), "unknown protocol 'fvd'; known: tiny"),
+    (dict(workdir=None), "--workdir .* or --clips .* is required"),
+    (dict(workdir="nowhere"), "no run in nowhere"),
+    (dict(checkpoint=3), "no checkpoint at iteration 3"),
+    (dict(checkpoint=2, follow=True), "one of --checkpoint, --every_checkpoint and --follow"),
+    (dict(truncations=()), "--truncations must name a number"),
+    (dict(clips="nothing.npz", output="x"), "nothing.npz: no such file"),
+    (dict(clips="nothing.npz"), "--clips needs --output"),
+    (dict(real_count=41), "41 real clips are asked for, the train split has 40"),
+    (dict(batch_size=0), "batch_size is 0"),
+  ],
+)
+def test_refusals(ask, fields, words):
+  with pytest.raises(UserError, match=words) as refusal:
+    ask(**fields)
+  assert "\n" not in str(refusal.value)
+
+
+def test_a_run_of_other_lengths_than_the_protocols(ask, protocol):
+  object.__setattr__(protocol, "frames", 16)
+  with pytest.raises(UserError, match="judges clips of 16 frames, the run makes 4; --frames=4"):
+    ask()
+  content, _, _ = ask(frames=4)
+  assert content["records"][0]["fields"]["frames"] == 4

@@ -1,0 +1,55 @@
+"""A stream of clips: each depends on its number alone."""
+
+import types
+
+import jax
+import numpy as np
+import pytest
+
+import vidgan_jax.training.state as states
+from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.sampling.stream import Stream, of_moment
+
+
+@pytest.fixture(scope="module")
+def clips(run):
+  """Clips 0..15 on one device, and their labels."""
+  return tuple(map(np.asarray, Stream(run, 3)(0, 16)))
+
+
+def test_they_are_those_that_the_run_draws(run, clips):
+  found, labels = clips
+  np.testing.assert_array_equal(labels, np.arange(16) % 8)
+  drawn = run.sample(3, labels=labels)
+  # Another program: half a grey level may round the other way.
+  assert np.max(np.abs(found.astype(int) - drawn)) <= 1 and np.ptp(found) > 50
+
+
+def test_neither_the_batch_nor_the_devices_matter(run, clips):
+  found, labels = clips
+  stream = Stream(run, 3, mesh=meshes.make_mesh(jax.devices()))
+  spread, own = stream(8, 16)
+  assert stream.shape == found.shape[1:]
+  assert len(spread.sharding.device_set) == len(jax.devices())
+  np.testing.assert_array_equal(own, labels[8:])
+  assert np.max(np.abs(np.asarray(spread).astype(int) - found[8:])) <= 1
+
+
+def test_seed_and_spread(run, clips):
+  found, _ = clips
+  assert np.any(np.asarray(Stream(run, 4)(0, 16)[0]) != found)
+  narrow = Stream(run, 3, truncation=0.1)
+  assert narrow.about["truncation"] == 0.1 and narrow.about["step"] == run.step
+  # Clips of one class differ less.
+  spread = lambda clips: np.mean(np.abs(clips[:8].astype(float) - clips[8:]))
+  assert spread(np.asarray(narrow(0, 16)[0])) < 0.5 * spread(found)
+  with pytest.raises(UserError, match="seed -1"):
+    Stream(run, -1)
+
+
+def test_of_a_run_in_training(run, workdir, clips):
+  config, gan, state = states.load(workdir)
+  mesh = meshes.make_mesh(jax.devices()[:1])
+  moment = types.SimpleNamespace(config=config, gan=gan, state=state, frozen={}, mesh=mesh)
+  np.testing.assert_array_equal(np.asarray(of_moment(moment, seed=3)(0, 16)[0]), clips[0])

@@ -1,0 +1,152 @@
+r"""Judges the clips of a trained run, or those of a file, by a named protocol.
+
+  python -m vidgan_jax.evaluate --workdir=DIR --protocol=moving_shapes
+  python -m vidgan_jax.evaluate --workdir=DIR --protocol=fvd_unterthiner2018 --every_checkpoint
+  python -m vidgan_jax.evaluate --workdir=DIR --protocol=dvd_gan_fid_is_k600 \
+      --truncations=0.2,0.44,0.7,1 --count=10000
+  python -m vidgan_jax.evaluate --workdir=DIR --protocol=recommended --follow
+  python -m vidgan_jax.evaluate --clips=FILE.npz --real=FILE.npz --protocol=recommended --output=DIR
+  python -m vidgan_jax.evaluate --list
+  python -m vidgan_jax.evaluate --convert=i3d_kinetics400 --source=FILE_OR_FOLDER [--output=FILE]
+
+A protocol fixes networks, resizing, frames, counts and statistics; --list tells them. Scores go to
+DIR/evaluation/PROTOCOL: results.json (added to what is there), results.tex, report.html. Each has a
+fingerprint of all that it depends on; only numbers of one fingerprint compare. Features of the real
+clips are kept in $VIDGAN_JAX_REFERENCES (default: vidgan_jax/references in ~/.cache).
+
+--convert makes a file of weights of one that is published, after verifying it, where --weights or
+the default, $VIDGAN_JAX_WEIGHTS (vidgan_jax/weights in ~/.cache), has it found.
+
+Exit codes: 0 done, 2 bad input.
+"""
+
+from absl import flags
+
+from vidgan_jax.runtime import door
+from vidgan_jax.runtime.errors import UserError
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+_PROTOCOL = flags.DEFINE_string("protocol", "moving_shapes", "Its name; --list tells them.")
+_LIST = flags.DEFINE_bool("list", False, "Tell the protocols and leave.")
+_OUTPUT = flags.DEFINE_string(
+  "output", None, "Folder of results; default WORKDIR/evaluation/PROTOCOL. File, with --convert."
+)
+_CHECKPOINT = flags.DEFINE_integer("checkpoint", None, "Iteration of the checkpoint; default last.")
+_EVERY = flags.DEFINE_bool("every_checkpoint", False, "Judge all checkpoints that are kept.")
+_FOLLOW = flags.DEFINE_bool(
+  "follow", False, "Judge each checkpoint as it is saved, until the run's last iteration."
+)
+_EMA = flags.DEFINE_bool("ema", True, "Draw from the moving average, or from the live weights.")
+_TRUNCATION = flags.DEFINE_float("truncation", 1.0, "Standard deviation of z.")
+_TRUNCATIONS = flags.DEFINE_list("truncations", None, "Several, by commas: a curve.")
+_FRAMES = flags.DEFINE_integer("frames", None, "Instead of the protocol's.", lower_bound=1)
+_COUNT = flags.DEFINE_integer("count", None, "Generated clips, for a trial.", lower_bound=2)
+_REAL_COUNT = flags.DEFINE_integer("real_count", None, "Real clips, for a trial.", lower_bound=2)
+_SEED = flags.DEFINE_integer(
+  "seed", 0, "Of latents, windows and resampling.", lower_bound=0, upper_bound=2**32 - 1
+)
+_BATCH = flags.DEFINE_integer("batch_size", 32, "Clips at a time.", lower_bound=1)
+_STANDING = flags.DEFINE_integer(
+  "standing_passes", 16, "Passes for batch statistics; 0 takes training's.", lower_bound=0
+)
+_BOOTSTRAP = flags.DEFINE_integer(
+  "bootstrap", None, "Resamplings behind intervals; 0 computes none.", lower_bound=0
+)
+_DATA = flags.DEFINE_string("data_directory", None, "Where the data lies now; default as trained.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "Folder of converted weights, NETWORK.npz.")
+_CLIPS = flags.DEFINE_string("clips", None, "A .npz of clips (and labels) to judge, not a run's.")
+_REAL = flags.DEFINE_string("real", None, "A .npz of real clips (and labels), not the run's data.")
+_REFERENCE = flags.DEFINE_string(
+  "reference", None, "File of the real clips' features: refused if of others, written if absent."
+)
+_CONTROLS = flags.DEFINE_bool(
+  "controls", False, "Score real clips too whose frames are frozen, shuffled, reversed."
+)
+_CONVERT = flags.DEFINE_string("convert", None, "Name of a network whose weights to convert.")
+_MEAN = flags.DEFINE_string("mean", None, "With --convert=c3d_ucf101: the .npz of its mean clip.")
+_ALLOW_UNKNOWN = flags.DEFINE_bool(
+  "allow_unknown", False, "Convert a file that is well-formed but not a published one."
+)
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace a converted file.")
+_SOURCE = flags.DEFINE_string("source", None, "File or folder of the published weights.")
+_CACHE = flags.DEFINE_string(
+  "compilation_cache", None, "Folder of compiled programs; empty turns the cache off."
+)
+
+
+def _truncations():
+  if _TRUNCATIONS.value is None:
+    return (_TRUNCATION.value,)
+  try:
+    return tuple(float(value) for value in _TRUNCATIONS.value)
+  except ValueError as error:
+    raise UserError(f"--truncations must be numbers: {error}") from error
+
+
+def _convert():
+  if not _SOURCE.value:
+    raise UserError("--convert needs --source=FILE_OR_FOLDER")
+  from vidgan_jax.evaluation.weights import convert
+
+  convert.convert(
+    _CONVERT.value,
+    _SOURCE.value,
+    _OUTPUT.value,
+    mean=_MEAN.value,
+    allow_unknown=_ALLOW_UNKNOWN.value,
+    overwrite=_OVERWRITE.value,
+    report=door.report,
+  )
+
+
+def main(argv):
+  """Judges and writes."""
+  del argv
+  from vidgan_jax.evaluation import protocols
+
+  if _LIST.value:
+    for line in protocols.lines():
+      door.report(line)
+    return
+  if _CONVERT.value:
+    _convert()
+    return
+  protocols.get_protocol(_PROTOCOL.value)  # a slip of the pen is told before JAX loads
+  from vidgan_jax.evaluation import requests
+  from vidgan_jax.runtime import compilation
+  from vidgan_jax.sampling import run, stream
+
+  compilation.enable_cache(_CACHE.value)
+  lines = requests.fulfil(
+    requests.Request(
+      protocol=_PROTOCOL.value,
+      workdir=_WORKDIR.value,
+      output=_OUTPUT.value,
+      checkpoint=_CHECKPOINT.value,
+      every_checkpoint=_EVERY.value,
+      follow=_FOLLOW.value,
+      use_ema=_EMA.value,
+      truncations=_truncations(),
+      frames=_FRAMES.value,
+      count=_COUNT.value,
+      real_count=_REAL_COUNT.value,
+      seed=_SEED.value,
+      batch_size=_BATCH.value,
+      standing_passes=_STANDING.value,
+      bootstrap=_BOOTSTRAP.value,
+      data_directory=_DATA.value,
+      weights=_WEIGHTS.value,
+      clips=_CLIPS.value,
+      real=_REAL.value,
+      reference=_REFERENCE.value,
+      controls=_CONTROLS.value,
+    ),
+    requests.Opener(load=run.load, stream=stream.Stream),
+    report=door.report,
+  )
+  for line in lines:
+    door.report(line)
+
+
+if __name__ == "__main__":
+  door.run(main)

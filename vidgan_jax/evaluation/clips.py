@@ -1,0 +1,191 @@
+"""Where the clips that are judged come from: a data source, or an array.
+
+Anything that is called as `clips(begin, end)` and returns uint8 [end - begin, T, H, W, 3] (of NumPy
+or on the devices) with labels int [end - begin] will do, if it has `shape`, (T, H, W, 3), and
+`about`, a dictionary of plain values that goes into the fingerprint.
+"""
+
+import concurrent.futures
+import hashlib
+import os
+
+import numpy as np
+
+from vidgan_jax.data import pipeline, sources
+from vidgan_jax.evaluation import controls
+from vidgan_jax.evaluation.protocols import Protocol
+from vidgan_jax.evaluation.weights import archives
+from vidgan_jax.runtime.errors import UserError
+
+_PROBES = 8  # examples whose bytes stand for all of a source's, to know a cached reference again
+
+
+class _FirstWindow:
+  """In place of a random generator: the first window and corner, and no mirroring."""
+
+  def integers(self, *bounds, **options):
+    """Zero."""
+    del bounds, options
+    return 0
+
+  def random(self):
+    """No chance is taken."""
+    return 0.5
+
+
+class RealClips:
+  """The real clips of a protocol.
+
+  Clips come in a fixed shuffled order of the videos, the windows of one video side by side.
+
+  Args:
+    source: see `data.sources.Source`.
+    protocol: which windows and how many of them.
+    count: clips; None is all.
+    seed: of order and windows.
+
+  Raises:
+    UserError: where the source has fewer clips than asked for.
+  """
+
+  def __init__(self, source, protocol: Protocol, count: int | None = None, seed: int = 0):
+    self._source, self._seed = source, seed
+    self._windows, self._first = protocol.windows_per_video, protocol.windows == "first"
+    available = source.num_examples * self._windows
+    self.count = available if count is None else count
+    if self.count > available:
+      raise UserError(
+        f"{self.count} real clips are asked for, the {protocol.split} split has {available}; "
+        "--real_count=N takes fewer"
+      )
+    self.shape = (source.frames, source.resolution, source.resolution, 3)
+    self.num_classes, self.class_names = source.num_classes, tuple(source.class_names)
+    self._order = pipeline.epoch_order(seed, 0, source.num_examples)
+    self._pool = concurrent.futures.ThreadPoolExecutor(min(16, pipeline.usable_cores()))
+
+  @property
+  def about(self) -> dict:
+    """What tells these clips from others."""
+    description = self._source.description()
+    probes = self(0, min(_PROBES, self.count))
+    return {
+      "data": type(self._source).__name__,
+      "checksum": description["checksum"],
+      "num_examples": description["num_examples"],
+      "probe": hashlib.sha256(b"".join(a.tobytes() for a in probes)).hexdigest()[:12],
+      "seed": self._seed,
+    }
+
+  def description(self) -> dict:
+    """What a run knows its data by; see `data.sources.Source.description`."""
+    return self._source.description()
+
+  def _example(self, ordinal):
+    index = int(self._order[ordinal // self._windows])
+    if self._first:
+      return self._source.example(index, _FirstWindow())
+    return self._source.example(index, pipeline.augmentation_generator(self._seed, ordinal))
+
+  def __call__(self, begin: int, end: int):
+    """Clips begin..end-1 and their labels; see the module."""
+    found = list(self._pool.map(self._example, range(begin, end)))
+    return np.stack([clip for clip, _ in found]), np.array([label for _, label in found], np.int32)
+
+
+class Controlled:
+  """Real clips made worse in a known way, to see what a metric sees: see `controls`.
+
+  Args:
+    real: `RealClips` or `ArrayClips`.
+    name: of MOTIONS in `controls`.
+    seed: of what is drawn.
+  """
+
+  def __init__(self, real, name: str, seed: int = 0):
+    self._real, self._seed = real, seed
+    self._change = {
+      "frozen": controls.frozen,
+      "shuffled": controls.shuffled,
+      "reversed": controls.reversed_,
+    }[name]
+    self.count, self.shape = real.count, real.shape
+    self.about = {"checkpoint": f"{name} real clips"}
+
+  def __call__(self, begin: int, end: int):
+    """Clips begin..end-1, changed, and their labels."""
+    found, labels = self._real(begin, end)
+    return self._change(found, self._seed, begin), labels
+
+
+class ArrayClips:
+  """Clips that lie in memory.
+
+  Args:
+    clips: uint8 [N, T, H, W, 3].
+    labels: int [N], or None.
+    name: where they are from.
+
+  Raises:
+    UserError: on other types and shapes, or clips whose range is not 0..255.
+  """
+
+  def __init__(self, clips: np.ndarray, labels=None, name: str = "clips"):
+    check_clips(clips, name)
+    self._clips, self.name = clips, name
+    self.count, self.shape = len(clips), clips.shape[1:]
+    self.labelled = labels is not None
+    self._labels = np.zeros(len(clips), np.int32) if labels is None else np.asarray(labels)
+    self.num_classes = int(self._labels.max()) + 1 if self.labelled else 0
+    self.class_names = tuple(str(label) for label in range(self.num_classes))
+    self.about = {
+      "checkpoint": f"clips {hashlib.sha256(np.ascontiguousarray(clips)).hexdigest()[:12]}"
+    }
+
+  def first(self, count: int | None) -> "ArrayClips":
+    """The first so many of them, or all; UserError where there are fewer."""
+    if count is None or count == self.count:
+      return self
+    if count > self.count:
+      raise UserError(f"{self.name} has {self.count} clips, {count} are asked for")
+    labels = self._labels[:count] if self.labelled else None
+    return ArrayClips(self._clips[:count], labels, self.name)
+
+  def __call__(self, begin: int, end: int):
+    """Clips begin..end-1 and their labels."""
+    return self._clips[begin:end], self._labels[begin:end]
+
+
+def check_clips(clips, what: str) -> None:
+  """UserError unless `clips` are uint8 [N, T, H, W, 3] whose values are those of pictures."""
+  if clips.dtype != np.uint8 and np.issubdtype(clips.dtype, np.number) and clips.size:
+    low, high = clips.min(), clips.max()
+    raise UserError(
+      f"{what}: clips must be uint8 in 0..255, found {clips.dtype} in {low:.4g}..{high:.4g}"
+    )
+  if clips.dtype != np.uint8 or clips.ndim != 5 or clips.shape[-1] != 3 or not clips.size:
+    raise UserError(
+      f"{what}: expected uint8 clips [N, T, H, W, 3], found {clips.dtype} {list(clips.shape)}"
+    )
+  if clips.max() <= 1:
+    raise UserError(f"{what}: no pixel is above 1; clips must be in 0..255, not in 0..1")
+
+
+def read(path) -> ArrayClips:
+  """Reads a `.npz` of `clips` and, where it has them, `labels`; nothing is unpickled.
+
+  Raises:
+    UserError: where there is no such file, or it does not hold clips.
+  """
+  path = os.fspath(path)
+  if not os.path.isfile(path):
+    raise UserError(f"{path}: no such file")
+  limit = sources.DEFAULT_MAX_BYTES
+  found = {}
+  for name in ("labels", "clips"):  # others in the file are left alone
+    found |= archives.read(path, only=name, max_bytes=limit)
+  if "clips" not in found:
+    raise UserError(f"{path}: has no array 'clips'")
+  clips, labels = found["clips"], found.get("labels")
+  if labels is not None:
+    sources.check_labels_header(labels.shape, labels.dtype, len(clips), path)
+  return ArrayClips(clips, labels, path)

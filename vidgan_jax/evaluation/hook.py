@@ -1,0 +1,194 @@
+"""Scores of a run while it trains, and the best of its states kept.
+
+The same `Evaluator` as behind the evaluate door. Training waits while it looks; a process of its
+own, `evaluate --follow`, does not make it wait.
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable
+
+import jax
+
+import vidgan_jax.training.state as states
+from vidgan_jax.evaluation import protocols, references, requests, results
+from vidgan_jax.evaluation.evaluator import Evaluator, load_extractors
+from vidgan_jax.evaluation.protocols import HIGHER
+from vidgan_jax.runtime import configuration
+from vidgan_jax.runtime.checkpoints import Checkpoints
+from vidgan_jax.runtime.errors import UserError
+
+BEST = "best"  # of a run's folder: a run of its own, to be sampled and judged as any other
+_MARK = "best.json"
+
+
+class EvaluationHook:
+  """Judges the run every so often; writes `evaluation/PROTOCOL/results.json` and scalars.
+
+  With `settings.best` the state of the best such score is kept in `best/`, a folder that every door
+  takes as `--workdir`. A hook of the training loop by its methods.
+
+  Args:
+    settings: `config.evaluation`: every (iterations; 0 never), protocol, count and real_count (of
+      clips; 0 is the protocol's), best (a metric of it, or "").
+    stream: (moment, seed) -> the clips of the run now, see `evaluation.clips`; from the door.
+    report: called with lines for the user.
+    load: (protocol) -> extractors.
+
+  Raises:
+    UserError: on an unknown protocol, or a metric it has not.
+  """
+
+  def __init__(self, settings, stream: Callable, report=print, load=load_extractors):
+    self.every, self.best = settings.every, settings.best
+    self.count, self.real_count = settings.count or None, settings.real_count or None
+    self._called = False
+    self.protocol = protocols.get_protocol(settings.protocol)
+    metrics = protocols.metrics(self.protocol)
+    if self.best and self.best not in metrics:
+      raise UserError(
+        f"evaluation.best is {self.best!r}; {self.protocol.name} has {', '.join(metrics)}"
+      )
+    self._stream, self._report = stream, report
+    self._extractors = load(self.protocol)  # now: what is missing is told before training begins
+    self._evaluator = self._reference = self._real = None
+
+  def due(self, step, last) -> bool:
+    """At every `every`-th iteration and at the last, but not before the first.
+
+    And where training begins: what is wrong is told then.
+    """
+    first, self._called = not self._called, True
+    return bool(self.every and (first or self._judges(step, last)))
+
+  def _judges(self, step, last) -> bool:
+    return bool(step and (last or step % self.every == 0))
+
+  def before_save(self, moment) -> None:
+    """Judges."""
+    folder = moment.workdir / requests.FOLDER / self.protocol.name
+    if self._evaluator is None and not self._open(moment, folder):
+      return
+    if not self._judges(moment.step, moment.last):
+      return
+    if moment.step == moment.begin and self._known(folder, moment.step):
+      return  # where a run continues
+    generated = self._stream(moment, seed=0)
+    scores = self._evaluator.score(
+      generated,
+      self._reference,
+      count=self.count,
+      labelled=requests.labels_fit(self.protocol, self._reference),
+      leaving=moment.leaving,
+    )
+    if scores is None:
+      return  # told to leave
+    heading = self._heading(moment)
+    before = results.existing(folder / results.FILE, heading)
+    content = results.merge(before, heading, scores.records, scores.per_class)
+    results.write(folder, content)
+    names = self._reference.class_names
+    requests.write_report(folder, content, self._real, generated, names)
+    values = {f"evaluation/{record['metric']}": record["value"] for record in scores.records}
+    moment.log.summary(moment.step, values)
+    if self.best:
+      (record,) = (r for r in scores.records if r["metric"] == self.best)
+      self._keep_best(moment, record, content["records"])
+
+  def _open(self, moment, folder) -> bool:
+    """Readies networks, real clips and files; False where it was told to leave."""
+    evaluator = Evaluator(self.protocol, self._extractors, mesh=moment.mesh, report=self._report)
+    gan = moment.gan
+    frames = self.protocol.frames or gan.frames
+    if frames != gan.frames:
+      raise UserError(
+        f"evaluation.protocol {self.protocol.name} judges clips of {frames} frames, the run makes "
+        f"{gan.frames}"
+      )
+    real = requests.real_clips(
+      configuration.from_json(configuration.to_json(moment.config)).data,
+      self.protocol,
+      frames=frames,
+      resolution=gan.resolution,
+      num_classes=gan.num_classes,
+      stride=self.protocol.stride,
+      seed=0,
+      count=self.real_count or self.protocol.real_count,
+      report=self._report,
+    )
+    reference = evaluator.reference(
+      real, folder=references.default_folder(), leaving=moment.leaving
+    )
+    if reference is None:
+      return False
+    self._evaluator, self._reference, self._real = evaluator, reference, real
+    self._continue(folder / results.FILE, moment)
+    return True
+
+  def _heading(self, moment):
+    workdir = moment.workdir
+    about = {"workdir": str(workdir), "name": workdir.resolve().name}
+    return self._evaluator.heading(self._reference, about)
+
+  def _continue(self, path, moment):
+    """Later scores go, they will come again; those of another folder's name are taken over."""
+    if not path.exists():
+      return
+    content = results.read(path)
+    content["run"] = self._heading(moment)["run"]
+    for name in ("records", "per_class"):
+      content[name] = [each for each in content[name] if each["step"] <= moment.begin]
+    content["truncation_curve"] = results.truncation_curve(content["records"])
+    results.write(path.parent, content)
+
+  def _known(self, folder, step) -> bool:
+    path = folder / results.FILE
+    return path.exists() and any(r["step"] == step for r in results.read(path)["records"])
+
+  def _keep_best(self, moment, record, records):
+    """Copies the state where no earlier score of the same fingerprint is as good."""
+    sign = 1 if self.best in HIGHER else -1
+    others = [
+      sign * r["value"]
+      for r in records
+      if r["metric"] == self.best
+      and r["fingerprint"] == record["fingerprint"]
+      and r["truncation"] == record["truncation"]
+      and r["step"] < record["step"]
+    ]
+    if others and max(others) >= sign * record["value"]:
+      return
+    if jax.process_count() > 1:
+      self._report("WARNING: of several processes, the best state is not kept: only its score")
+      return
+    folder = moment.workdir / BEST
+    mark = {name: record[name] for name in ("step", "metric", "value", "fingerprint")}
+    for name, text in (
+      (states.CONFIG, configuration.to_json(moment.config)),
+      (states.DATA, (moment.workdir / states.DATA).read_text()),
+    ):
+      _write(folder / name, text)
+    with Checkpoints(folder / states.CHECKPOINTS, report=self._report) as checkpoints:
+      checkpoints.save(moment.step, moment.state, {"seconds": 0.0})
+    _write(folder / _MARK, json.dumps(mark, indent=2) + "\n")
+
+  def metrics(self, step, metrics) -> None:
+    """Looks at no metrics."""
+
+  def replay(self, step, metrics) -> None:
+    """Looks at no metrics."""
+
+  def healthy(self) -> bool:
+    """Suspects nothing."""
+    return True
+
+
+def _write(path: pathlib.Path, text: str):
+  temporary = path.with_suffix(".tmp")
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary.write_text(text)
+    os.replace(temporary, path)
+  except OSError as error:
+    raise UserError(f"cannot write {path}: {error}") from error

@@ -1,0 +1,341 @@
+"""From features to numbers: a protocol's measure, its interval and what real clips score."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from vidgan_jax.evaluation import diversity, extrapolation, intervals, manifold
+from vidgan_jax.evaluation.features import Gathered
+from vidgan_jax.evaluation.frechet import (
+  Gaussian,
+  frechet_by_class,
+  frechet_distance_of_features,
+  gaussian_distance,
+)
+from vidgan_jax.evaluation.inception_score import Epsilon, inception_score
+from vidgan_jax.evaluation.kernel_distance import kernel_distance
+from vidgan_jax.evaluation.protocols import Measure
+from vidgan_jax.runtime.errors import UserError
+
+LEVEL = 0.95
+# Between real and generated clips:
+DISTANCES = ("fvd", "fid", "fvd_infinity", "fid_infinity", "kvd", "prdc")
+LABELLED = ("accuracy", "diversity")  # need labels
+_FRECHET = ("fvd", "fid")
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+  """A number.
+
+  Attributes:
+    metric: its name.
+    values: of each repeat.
+    interval: (low, high) about the first repeat's value, see `intervals`; None where there is none.
+    std: over repeats, or over splits or subsets where there is one repeat; None where neither.
+    floor: {"value", "interval", "what"}: what real clips score, or None.
+    warnings: lines.
+  """
+
+  metric: str
+  values: tuple[float, ...]
+  interval: tuple[float, float] | None = None
+  std: float | None = None
+  floor: dict | None = None
+  warnings: tuple[str, ...] = ()
+
+  @property
+  def value(self) -> float:
+    """Their mean."""
+    return float(np.mean(self.values))
+
+
+def _gaussian(gathered: Gathered, ddof: int) -> Gaussian:
+  """By its moments, but by its features where these are fewer than dimensions and were kept."""
+  if gathered.features is not None and gathered.count <= gathered.moments.mean.size:
+    return Gaussian.of_features(gathered.features, ddof)
+  return Gaussian.of_moments(gathered.moments, ddof)
+
+
+def _prdc(measure, real, generated) -> dict[str, float]:
+  first, second = measure.neighbours
+  return {
+    **manifold.precision_recall(real, generated, k=first),
+    **manifold.density_coverage(real, generated, k=second),
+  }
+
+
+def accuracy(logits, labels) -> float:
+  """The fraction of clips [N, C] whose largest logit is that of their label."""
+  return float(np.mean(np.argmax(logits, axis=1) == labels))
+
+
+def _halves(real: Gathered, generated: Gathered, seed: int):
+  """Indices of two disjoint sets of real clips, as large as the generated one where they can be."""
+  count = min(generated.count, real.count // 2)
+  return intervals.disjoint_halves(real.count, count, seed)
+
+
+def _told(count: int) -> str:
+  return f"two disjoint sets of {count} real clips"
+
+
+def _warnings(measure, real, generated) -> tuple[str, ...]:
+  found, d = [], generated.moments.mean.size
+  counts = [generated.count] + ([real.count] if real is not None else [])
+  if measure.metric in _FRECHET:
+    if min(counts) <= d:
+      found.append(f"{min(counts)} clips span fewer than the {d} dimensions: biased upwards")
+    elif min(counts) < 10 * d:
+      found.append(f"{min(counts)} clips for {d} dimensions: biased upwards, see the floor")
+  if measure.metric == "is" and generated.count < 10 * d * measure.splits:
+    per_split = generated.count // measure.splits
+    found.append(f"{per_split} clips in a split of {d} classes: biased downwards")
+  if measure.metric in (*_FRECHET, "is") and generated.features is not None:
+    copies = generated.count - len({row.tobytes() for row in generated.features})
+    if copies:
+      found.append(f"{copies} of the {generated.count} generated clips are copies of others")
+  return tuple(found)
+
+
+def score(
+  measure: Measure,
+  real: Gathered | None,
+  generated: Sequence[Gathered],
+  *,
+  real_labels=None,
+  labels: Sequence = (),
+  bootstrap: int = 0,
+  seed: int = 0,
+) -> list[Score]:
+  """Computes a measure.
+
+  Args:
+    measure: of a protocol.
+    real: the real clips' output, or None where the measure needs none.
+    generated: that of the generated clips, one for each repeat.
+    real_labels: int [N] of the real clips, for "accuracy".
+    labels: int [M] of the generated clips, for each repeat, for "accuracy".
+    bootstrap: resamplings behind an interval; 0 computes none.
+    seed: of what is drawn.
+
+  Returns:
+    scores: one, but four for "prdc".
+
+  Raises:
+    UserError: where features are needed that were too many to keep, or samples are too few.
+  """
+  warnings = _warnings(measure, real, generated[0])
+  if measure.metric in _FRECHET:
+    return [_frechet(measure, real, generated, bootstrap, seed, warnings)]
+  if measure.metric == "is":
+    return [_inception(measure, real, generated, bootstrap, seed, warnings)]
+  if measure.metric == "accuracy":
+    return [_accuracy(real, generated, real_labels, labels, bootstrap, seed)]
+  if measure.metric == "diversity":
+    return [_diversity(real, generated, real_labels, labels)]
+  if measure.metric.endswith("_infinity"):
+    return [_unlimited(measure, real, generated, seed)]
+  if measure.metric == "kvd":
+    return [_kernel(measure, real, generated, seed)]
+  if measure.metric == "prdc":
+    return _all_of_prdc(measure, real, generated, seed)
+  raise ValueError(f"unknown metric {measure.metric!r}")
+
+
+def _spread(values) -> float | None:
+  return float(np.std(values)) if len(values) > 1 else None  # ddof 0, as TGAN's code
+
+
+def _frechet(measure, real, generated, bootstrap, seed, warnings):
+  known = _gaussian(real, measure.ddof)  # once, whatever the number of repeats
+  values = tuple(gaussian_distance(known, _gaussian(each, measure.ddof)) for each in generated)
+  interval, floor = None, None
+  if generated[0].features is not None:
+    # A reference too large to keep is taken as known without error.
+    reference = known if real.features is None else real.features
+    interval = _frechet_interval(measure, reference, generated[0].features, bootstrap, seed)
+  if real.features is not None and real.count >= 8:
+    one, other = (real.features[half] for half in _halves(real, generated[0], seed))
+    floor = {
+      "value": frechet_distance_of_features(one, other, measure.ddof),
+      "interval": _frechet_interval(measure, one, other, bootstrap, seed),
+      "what": _told(len(one)),
+    }
+  return Score(measure.metric, values, interval, _spread(values), floor, warnings)
+
+
+def _frechet_interval(measure, one, other, bootstrap, seed):
+  if bootstrap < 2 or len(other) < 4 or (not isinstance(one, Gaussian) and len(one) < 4):
+    return None
+  return intervals.frechet_interval(one, other, LEVEL, bootstrap, seed, measure.ddof)
+
+
+def _inception(measure, real, generated, bootstrap, seed, warnings):
+  if any(each.features is None for each in generated):
+    raise UserError("the logits of so many clips are too large to keep; --count=N judges fewer")
+  found = [_inception_score(measure, each.features, seed) for each in generated]
+  values = tuple(mean for mean, _ in found)
+  floor = None
+  if real is not None and real.features is not None:
+    own = real.features[: generated[0].count]
+    floor = {
+      "value": _inception_score(measure, own, seed)[0],
+      "interval": _inception_interval(measure, own, bootstrap, seed),
+      "what": f"{len(own)} real clips",
+    }
+  std = _spread(values) if len(values) > 1 else (found[0][1] if measure.splits > 1 else None)
+  interval = _inception_interval(measure, generated[0].features, bootstrap, seed)
+  return Score(measure.metric, values, interval, std, floor, warnings)
+
+
+def _inception_score(measure, logits, seed):
+  shuffled = seed if measure.splits > 1 else None  # clips may be ordered by class
+  return inception_score(logits, measure.splits, shuffled, measure.eps, measure.eps_place)
+
+
+def _inception_interval(measure, logits, bootstrap, seed):
+  """Of one split alone: of several the deviation is told."""
+  if bootstrap < 2 or measure.splits > 1 or len(logits) < 4:
+    return None
+  epsilon = Epsilon(measure.eps, measure.eps_place)
+  return intervals.score_interval(logits, LEVEL, bootstrap, seed, epsilon=epsilon)
+
+
+def _accuracy(real, generated, real_labels, labels, bootstrap, seed):
+  values = tuple(accuracy(g.features, own) for g, own in zip(generated, labels, strict=True))
+  interval = _wilson(values[0], generated[0].count) if bootstrap else None
+  floor = None
+  if real is not None and real.features is not None:
+    value = accuracy(real.features, real_labels)
+    floor = {
+      "value": value,
+      "interval": _wilson(value, real.count) if bootstrap else None,
+      "what": f"{real.count} real clips",
+    }
+  return Score("accuracy", values, interval, _spread(values), floor)
+
+
+def _wilson(fraction: float, count: int) -> tuple[float, float]:
+  """Wilson's interval of a fraction: right near 0 and 1, where a bootstrap is not."""
+  z = 1.959963984540054  # of LEVEL
+  middle = fraction + z * z / (2 * count)
+  reach = z * math.sqrt(fraction * (1 - fraction) / count + z * z / (4 * count * count))
+  scale = 1 + z * z / count
+  low, high = (middle - reach) / scale, (middle + reach) / scale
+  return (low if fraction > 0 else 0.0, high if fraction < 1 else 1.0)
+
+
+def _kernel(measure, real, generated, seed):
+  _check_kept(real, *generated)
+  size = min(measure.subset_size, real.count // 2, generated[0].count)
+  compute = lambda x, y: kernel_distance(x, y, subsets=measure.subsets, subset_size=size, seed=seed)
+  found = [compute(real.features, each.features) for each in generated]
+  values = tuple(mean for mean, _ in found)
+  one, other = (real.features[half] for half in _halves(real, generated[0], seed))
+  floor = {"value": compute(one, other)[0], "interval": None, "what": _told(len(one))}
+  return Score("kvd", values, None, _spread(values) if len(values) > 1 else found[0][1], floor)
+
+
+def _all_of_prdc(measure, real, generated, seed):
+  _check_kept(real, *generated)
+  found = [_prdc(measure, real.features, each.features) for each in generated]
+  one, other = (real.features[half] for half in _halves(real, generated[0], seed))
+  floors = _prdc(measure, one, other)
+  return [
+    Score(
+      name,
+      tuple(each[name] for each in found),
+      None,
+      _spread([each[name] for each in found]),
+      {"value": floors[name], "interval": None, "what": _told(len(one))},
+    )
+    for name in found[0]
+  ]
+
+
+def _unlimited(measure, real, generated, seed):
+  """Extrapolations; their deviation is that of the fit, which is too small."""
+  needed = [*generated] if real is None else [real, *generated]
+  _check_kept(*needed)
+
+  def fit(x, y):
+    if measure.metric.startswith("is"):
+      epsilon = Epsilon(measure.eps, measure.eps_place)
+      return extrapolation.inception_score_infinity(y, seed=seed, epsilon=epsilon)
+    return extrapolation.frechet_infinity(x, y, seed=seed, ddof=measure.ddof, both=True)
+
+  found = [fit(real and real.features, each.features) for each in generated]
+  values = tuple(each.value for each in found)
+  std = _spread(values) if len(values) > 1 else found[0].error
+  return Score(measure.metric, values, None, std)
+
+
+def _diversity(real, generated, real_labels, labels):
+  _check_kept(*generated)
+  values = tuple(
+    _mean_diversity(each.features, own) for each, own in zip(generated, labels, strict=True)
+  )
+  floor = None
+  if real is not None and real.features is not None:
+    value = _mean_diversity(real.features, real_labels)
+    floor = {"value": value, "interval": None, "what": f"{real.count} real clips"}
+  return Score("diversity", values, None, _spread(values), floor)
+
+
+def _mean_diversity(features, labels) -> float:
+  """Mean over the classes that have two clips; UserError where none has."""
+  labels = np.asarray(labels)
+  found = [
+    diversity.mean_distance(features[labels == label])
+    for label in np.unique(labels)
+    if np.sum(labels == label) > 1
+  ]
+  if not found:
+    raise UserError("no class has two clips; their diversity cannot be told")
+  return float(np.mean(found))
+
+
+def _check_kept(*gathered):
+  if any(each.features is None for each in gathered):
+    raise UserError(
+      "the features of so many clips are too large to keep; --real_count=N takes fewer"
+    )
+
+
+def by_class(measure: Measure, real, real_labels, generated, labels) -> dict[int, dict]:
+  """A measure within each class that both sets have twice: {class: {"value", counts}}.
+
+  Args:
+    measure: a Frechet distance, "accuracy" or "diversity"; others have no entry.
+    real, generated: `Gathered` with features.
+    real_labels, labels: int of each clip.
+  """
+  counts = {
+    int(label): (int(np.sum(real_labels == label)), int(np.sum(labels == label)))
+    for label in np.unique(labels)
+  }
+  values = {}
+  if measure.metric in _FRECHET and real.features is not None:
+    classes = [label for label, both in counts.items() if min(both) >= 2]
+    values = frechet_by_class(
+      real.features, real_labels, generated.features, labels, measure.ddof, classes
+    )
+  elif measure.metric == "diversity":
+    values = {
+      label: diversity.mean_distance(generated.features[labels == label])
+      for label, both in counts.items()
+      if both[1] > 1
+    }
+  elif measure.metric == "accuracy":
+    values = {label: accuracy(generated.features[labels == label], label) for label in counts}
+  return {
+    label: {
+      "value": float(value),
+      "count_real": counts[label][0],
+      "count_generated": counts[label][1],
+    }
+    for label, value in values.items()
+  }

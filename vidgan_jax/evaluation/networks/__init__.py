@@ -1,0 +1,1 @@
+"""Networks whose features and predictions metrics are made of."""

@@ -1,0 +1,176 @@
+"""Named protocols: everything that a score depends on besides the clips, frozen.
+
+A protocol says how clips are taken (frames, stride, windows, how many, of which split), what is
+done to them before a network sees them, which of its outputs is used and what is computed of it.
+What its source leaves open is told in its notes. `published_protocols` has the protocols, and here
+are their parts and the registry.
+"""
+
+import dataclasses
+
+from vidgan_jax.runtime.errors import UserError
+
+HIGHER = ("is", "is_infinity", "accuracy", "precision", "recall", "density", "coverage")  # better
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+  """One number, or with "prdc" four, of a protocol.
+
+  Attributes:
+    metric: "fvd", "fid" (both Frechet distances; the name is the source's), "is", these with
+      "_infinity" (extrapolated to unlimited clips), "kvd", "prdc" (precision, recall, density,
+      coverage), "accuracy" or "diversity" (mean distance of two clips of a class).
+    network: name of an extractor.
+    output: of the network: what distances are taken between, or logits for "is" and "accuracy".
+    preprocess: operations, see `preprocessing.apply`.
+    ddof: covariances are divided by N - ddof.
+    splits: of the Inception Score.
+    eps: added to the probabilities of the Inception Score against ln 0; 0 is the score itself.
+    eps_place: "logs" or "probabilities", see `inception_score.Epsilon`.
+    subsets: of the kernel distance, each of `subset_size` clips; None takes all clips at once.
+    subset_size: see `subsets`.
+    neighbours: k of precision and recall, k of density and coverage.
+  """
+
+  metric: str
+  network: str
+  output: str
+  preprocess: tuple = ()
+  ddof: int = 1
+  splits: int = 1
+  eps: float = 0.0
+  eps_place: str = "logs"
+  subsets: int | None = None
+  subset_size: int = 1000
+  neighbours: tuple[int, int] = (3, 5)
+
+  def settings(self) -> dict:
+    """What of it the number depends on."""
+    found = {
+      "metric": self.metric,
+      "network": self.network,
+      "output": self.output,
+      "preprocess": self.preprocess,
+    }
+    if self.metric.startswith(("fvd", "fid")):
+      found["ddof"] = self.ddof
+    if self.metric.startswith("is"):
+      found |= {"splits": self.splits, "eps": self.eps, "eps_place": self.eps_place}
+    if self.metric == "kvd":
+      found |= {"subsets": self.subsets, "subset_size": self.subset_size}
+    if self.metric == "prdc":
+      found["neighbours"] = self.neighbours
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class PaperRow:
+  """A number that a paper reports, for reading beside one's own: metric, value, where from."""
+
+  metric: str
+  value: str
+  source: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+  """How clips are judged.
+
+  Attributes:
+    name: in the registry.
+    source: paper or code it follows.
+    measures: what is computed.
+    frames: of a clip, real or generated; None is as the model was trained.
+    stride: between a real clip's frames; None is as the model was trained.
+    windows: of real videos, "random" or "first".
+    windows_per_video: real clips taken from each video.
+    crop: of larger real pictures, "random" or "center".
+    flip: whether every second real clip is mirrored, on average.
+    real_count: real clips; None is all of the split, times `windows_per_video`.
+    generated_count: generated clips of one repeat.
+    split: of the data that the real clips are of.
+    repeats: sets of generated clips; the value is their mean, with its spread.
+    quantisation: what happens to generated clips before anything looks at them.
+    resolutions: heights of clips that the source states; others warn. Empty is any.
+    per_class: whether distances and accuracies by class are added.
+    bootstrap: resamplings behind an interval, 0 where repeats tell the spread.
+    notes: what the source leaves open, and what was chosen.
+    paper: numbers reported with it.
+  """
+
+  name: str
+  source: str
+  measures: tuple[Measure, ...]
+  frames: int | None = None
+  stride: int | None = None
+  windows: str = "random"
+  windows_per_video: int = 1
+  crop: str = "center"
+  flip: bool = False
+  real_count: int | None = None
+  generated_count: int = 2048
+  split: str = "train"
+  repeats: int = 1
+  quantisation: str = "uint8, rounded to nearest"
+  resolutions: tuple[int, ...] = ()
+  per_class: bool = False
+  bootstrap: int = 40
+  notes: tuple[str, ...] = ()
+  paper: tuple[PaperRow, ...] = ()
+
+  @property
+  def networks(self) -> tuple[str, ...]:
+    """Names of the networks it needs, each once."""
+    return tuple(dict.fromkeys(measure.network for measure in self.measures))
+
+  def taking(self) -> dict:
+    """How real clips are taken: what a reference depends on besides data and network."""
+    names = ("windows", "windows_per_video", "crop", "flip", "split")
+    return {name: getattr(self, name) for name in names}
+
+  def describe(self) -> dict:
+    """All of it as plain values, for the file of results."""
+    found = dataclasses.asdict(self)
+    found["paper"] = [dataclasses.asdict(row) for row in self.paper]
+    return found
+
+
+def get_protocol(name: str) -> Protocol:
+  """The protocol of a name; UserError with the list of those known where there is none."""
+  found = known()
+  if name not in found:
+    raise UserError(f"unknown protocol {name!r}; known: {', '.join(found)}")
+  return found[name]
+
+
+def known() -> dict[str, Protocol]:
+  """All protocols by name, the embedded set's and the recommended one first."""
+  from vidgan_jax.evaluation import published_protocols  # it needs the classes above
+
+  return {protocol.name: protocol for protocol in published_protocols.ALL}
+
+
+def metrics(protocol: Protocol) -> tuple[str, ...]:
+  """Names of the numbers that a protocol gives."""
+  found = []
+  for measure in protocol.measures:
+    names = ("precision", "recall", "density", "coverage")
+    found += names if measure.metric == "prdc" else (measure.metric,)
+  return tuple(dict.fromkeys(found))
+
+
+def lines() -> list[str]:
+  """A list of the protocols for reading: name, networks, counts, source, notes."""
+  found = []
+  for protocol in known().values():
+    metrics = ", ".join(
+      f"{measure.metric} of {measure.network}.{measure.output}" for measure in protocol.measures
+    )
+    count = f"{protocol.generated_count} generated"
+    if protocol.repeats > 1:
+      count += f" x {protocol.repeats}"
+    frames = f"{protocol.frames} frames" if protocol.frames else "frames as trained"
+    found += [protocol.name, f"  {metrics}", f"  {count}, {frames}; {protocol.source}"]
+    found += [f"  - {note}" for note in protocol.notes]
+  return found

@@ -1,0 +1,122 @@
+"""Features of real clips, kept in files between evaluations.
+
+A file is an `.npz` without pickled objects: for each output moments and, where they were kept,
+features; the labels; and `__about__`, JSON bytes of all that they were made from. A file of other
+clips or another network is refused, naming the first difference.
+"""
+
+import json
+import os
+import pathlib
+
+import numpy as np
+
+from vidgan_jax.evaluation import fingerprint
+from vidgan_jax.evaluation.features import Gathered
+from vidgan_jax.evaluation.moments import Moments
+from vidgan_jax.evaluation.weights import archives
+from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.text import printable
+
+_ABOUT, _LABELS = "__about__", "labels"
+_FORMAT = 1
+_MAX_BYTES = 2**34  # of a file that is read
+
+
+def default_folder() -> pathlib.Path:
+  """$VIDGAN_JAX_REFERENCES, or vidgan_jax/references in the user's cache folder."""
+  given = os.environ.get("VIDGAN_JAX_REFERENCES")
+  if given:
+    return pathlib.Path(given)
+  home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+  return pathlib.Path(home) / "vidgan_jax" / "references"
+
+
+def about(way, protocol, clips, count: int) -> dict:
+  """All that features of real clips depend on, as plain values.
+
+  Args:
+    way: see `features.Way`.
+    protocol: see `protocols.Protocol`.
+    clips: see `evaluation.clips`; its `about` tells of the data.
+    count: clips.
+  """
+  constants = {name: way.extractor.constants[name] for name in sorted(way.extractor.constants)}
+  frames, height, width, _ = clips.shape
+  return fingerprint.plain(
+    {
+      "format": _FORMAT,
+      "network": way.extractor.name,
+      "weights": way.extractor.weights_hash,
+      "constants": fingerprint.of_arrays(constants) if constants else None,
+      "preprocess": way.operations,
+      "outputs": sorted(way.outputs),
+      "frames": frames,
+      "resolution": [height, width],
+      "count": count,
+      **protocol.taking(),
+      **clips.about,
+    }
+  )
+
+
+def save(path, gathered: dict[str, Gathered], labels, about_it: dict) -> None:
+  """Writes a file whole or not at all; UserError where that fails."""
+  path = pathlib.Path(path)
+  arrays = {_LABELS: np.asarray(labels, np.int32)}
+  for output, found in gathered.items():
+    for name, array in found.moments.to_arrays().items():
+      arrays[f"{output}/{name}"] = array
+    if found.features is not None:
+      arrays[f"{output}/features"] = found.features
+  arrays[_ABOUT] = np.frombuffer(json.dumps(about_it, sort_keys=True).encode(), np.uint8)
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UserError(f"cannot write the reference {path}: {error}") from error
+  archives.write(path, arrays)
+
+
+def load(path, expected: dict) -> tuple[dict[str, Gathered], np.ndarray]:
+  """Reads a file.
+
+  Args:
+    path: of the file.
+    expected: what it must be of; see `about`.
+
+  Returns:
+    ({output: `Gathered`}, labels).
+
+  Raises:
+    UserError: where it cannot be read, is damaged, or of something else.
+  """
+  arrays = archives.read(path, max_bytes=_MAX_BYTES)
+  try:
+    told = json.loads(arrays[_ABOUT].astype(np.uint8).tobytes())
+    if not isinstance(told, dict):
+      raise ValueError("its description is none")
+    different = fingerprint.difference(told, expected)
+    if different:
+      raise UserError(f"the reference {path} is of something else: {different}")
+    labels = arrays[_LABELS]
+    gathered = {}
+    for output in told["outputs"]:
+      own = {name: arrays[f"{output}/{name}"] for name in ("count", "mean", "m2")}
+      own["count"] = own["count"].reshape(())  # files hold no scalars
+      gathered[output] = Gathered(Moments.from_arrays(own), arrays.get(f"{output}/features"))
+  except (ValueError, KeyError) as error:
+    reason = printable(str(error).splitlines()[0]) if str(error) else type(error).__name__
+    raise UserError(f"cannot read the reference {path}: {reason}") from error
+  for output, found in gathered.items():
+    shapes = {found.count, len(labels)} | (
+      set() if found.features is None else {len(found.features)}
+    )
+    if shapes != {expected["count"]}:
+      raise UserError(f"the reference {path} is damaged: {output} is of {sorted(shapes)} clips")
+  return gathered, labels
+
+
+def path_for(folder, protocol_name: str, about_it: dict) -> pathlib.Path:
+  """Where a reference is kept: its name tells protocol and network, and a digest all else."""
+  name = f"{protocol_name}-{about_it['network']}-{fingerprint.digest(about_it)}.npz"
+  return pathlib.Path(folder) / name

@@ -1,0 +1,372 @@
+"""One call of the evaluate door, from folders of runs to files of results."""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+
+import vidgan_jax.training.state as states
+from vidgan_jax.data.build import build_source
+from vidgan_jax.evaluation import clips as clip_sources
+from vidgan_jax.evaluation import controls, protocols, references, results
+from vidgan_jax.evaluation.evaluator import Evaluator, check_frames, load_extractors
+from vidgan_jax.runtime import configuration
+from vidgan_jax.runtime.checkpoints import Checkpoints
+from vidgan_jax.runtime.errors import UserError
+
+FOLDER = "evaluation"  # of a run
+_SHOWN = 32  # clips of each side in a report
+_POLL = 5.0  # seconds between looks at a run that is followed
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+  """What is asked for; see the flags of `vidgan_jax.evaluate`."""
+
+  protocol: str = "moving_shapes"
+  workdir: str | None = None
+  output: str | None = None
+  checkpoint: int | None = None
+  every_checkpoint: bool = False
+  follow: bool = False
+  use_ema: bool = True
+  truncations: Sequence[float] = (1.0,)
+  frames: int | None = None
+  count: int | None = None
+  real_count: int | None = None
+  seed: int = 0
+  batch_size: int = 32
+  standing_passes: int = 16
+  bootstrap: int | None = None
+  data_directory: str | None = None
+  weights: str | None = None
+  clips: str | None = None
+  real: str | None = None
+  reference: str | None = None
+  controls: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Opener:
+  """What opens runs; handed in by the door, for this room knows no sampling.
+
+  Attributes:
+    load: (workdir, step, use_ema, standing_passes, report) -> an open run.
+    stream: (run, seed, truncation, frames, mesh) -> its clips, see `evaluation.clips`.
+  """
+
+  load: Callable
+  stream: Callable
+
+
+def real_clips(data, protocol, *, frames, resolution, num_classes, stride, seed, count, report):
+  """The real clips of a protocol, from a run's `config.data` (a copy of it, unlocked).
+
+  Args:
+    data: see `data.build.build_source`; window, crop and mirroring are set as the protocol says.
+    protocol: see `protocols.Protocol`.
+    frames, resolution, num_classes: of the clips.
+    stride: between frames; None is the data's own.
+    seed: of order and windows.
+    count: clips; None is all.
+    report: called with lines for the user.
+
+  Raises:
+    UserError: where the data is not there or does not fit.
+  """
+  with data.unlocked():
+    data.stride = stride or data.stride
+    data.crop, data.horizontal_flip, data.temporal_reversal = protocol.crop, protocol.flip, False
+  source = build_source(
+    data,
+    frames=frames,
+    resolution=resolution,
+    num_classes=num_classes,
+    split=protocol.split,
+    report=report,
+  )
+  return clip_sources.RealClips(source, protocol, count, seed)
+
+
+def adjusted(protocol, request) -> protocols.Protocol:
+  """The protocol with what a request changes; every change is in the fingerprint."""
+  changes = {}
+  if request.frames is not None:
+    changes["frames"] = request.frames
+  if request.bootstrap is not None:
+    changes["bootstrap"] = request.bootstrap
+  return dataclasses.replace(protocol, **changes)
+
+
+def fulfil(request: Request, opener: Opener, report=print) -> list[str]:
+  """Evaluates and writes; returns lines with the scores and where the files are.
+
+  Raises:
+    UserError: on bad input, or where the files cannot be written.
+  """
+  protocol = adjusted(protocols.get_protocol(request.protocol), request)
+  _check(request)
+  try:
+    if request.clips is not None:
+      return _judge_clips(request, protocol, report)
+    return _judge_run(request, protocol, opener, report)
+  except jax.errors.JaxRuntimeError as error:
+    if "RESOURCE_EXHAUSTED" not in str(error):
+      raise
+    raise UserError("not enough memory; a smaller --batch_size needs less") from error
+
+
+def _check(request):
+  if not request.workdir and not request.clips:
+    raise UserError("--workdir (a run) or --clips (a file) is required")
+  if request.clips and (request.every_checkpoint or request.follow or request.checkpoint):
+    raise UserError("--clips has no checkpoints")
+  if request.clips and not request.output:
+    raise UserError("--clips needs --output")
+  if sum((request.checkpoint is not None, request.every_checkpoint, request.follow)) > 1:
+    raise UserError("one of --checkpoint, --every_checkpoint and --follow")
+  if not request.truncations:
+    raise UserError("--truncations must name a number")
+  if request.clips and not (request.real or request.workdir):
+    raise UserError(
+      "--clips needs --real=FILE.npz, or --workdir of a run whose data it is judged by"
+    )
+
+
+def _config(workdir):
+  path = pathlib.Path(workdir) / states.CONFIG
+  try:
+    return configuration.from_json(path.read_text())
+  except (OSError, ValueError) as error:
+    reason = getattr(error, "strerror", None) or error
+    raise UserError(f"no run in {workdir}: {path.name}: {reason}") from error
+
+
+def _real(request, protocol, shape, report):
+  """The real clips for generated ones of `shape` (T, H, W, 3)."""
+  count = request.real_count or protocol.real_count
+  if request.real is not None:
+    found = clip_sources.read(request.real)
+    if count is not None and request.real_count is None:
+      count = min(count, found.count) if request.count else count
+    return found.first(count)
+  config = _config(request.workdir)
+  stride = config.data.stride
+  with config.unlocked():
+    if request.data_directory is not None:
+      config.data.directory = request.data_directory
+  found = real_clips(
+    config.data,
+    protocol,
+    frames=shape[0],
+    resolution=shape[1],
+    num_classes=config.model.num_classes,
+    stride=protocol.stride,
+    seed=request.seed,
+    count=count,
+    report=report,
+  )
+  # Other windows than the run's may leave out other videos as too short.
+  as_trained = shape[0] == config.model.frames and protocol.stride in (None, stride)
+  if protocol.split == "train" and as_trained:
+    states.check_data(request.workdir, found.description())
+  return found
+
+
+def _evaluator(request, protocol, report):
+  extractors = load_extractors(protocol, request.weights)
+  return Evaluator(protocol, extractors, batch_size=request.batch_size, report=report)
+
+
+def _reference(evaluator, request, protocol, shape, report):
+  evaluator.check_shape(shape)
+  real = _real(request, protocol, shape, report)
+  reference = evaluator.reference(real, file=request.reference, folder=references.default_folder())
+  return real, reference
+
+
+def labels_fit(protocol, reference) -> bool:
+  """Whether the labels of the data are the embedded classifier's, where that is asked."""
+  if not any(measure.metric == "accuracy" for measure in protocol.measures):
+    return True
+  from vidgan_jax.data.moving_shapes import CLASS_NAMES
+
+  names = reference.class_names
+  return bool(names) and names == CLASS_NAMES[: len(names)]
+
+
+class _Keeper:
+  """Adds scores to the files of a folder."""
+
+  def __init__(self, folder, evaluator, real, reference, run):
+    self.folder, self._evaluator, self._reference = pathlib.Path(folder), evaluator, reference
+    self._run, self._real = run, real
+    results.existing(self.folder / results.FILE, self._heading())
+
+  def _heading(self):
+    return self._evaluator.heading(self._reference, self._run)
+
+  def add(self, scores, generated, controls=()):
+    heading = self._heading()
+    before = results.existing(self.folder / results.FILE, heading)
+    content = results.merge(before, heading, scores.records, scores.per_class, controls)
+    files = results.write(self.folder, content)
+    page = write_report(self.folder, content, self._real, generated, self._reference.class_names)
+    return [*files, page]
+
+
+def write_report(folder, content, real, generated, class_names=()) -> pathlib.Path:
+  """Writes the HTML page beside the other files, with some clips and what analyses have left.
+
+  Args:
+    folder: of the results.
+    content: of results.json.
+    real, generated: clips, see `evaluation.clips`; the first of each are shown.
+    class_names: by label.
+
+  Returns:
+    the file.
+  """
+  from vidgan_jax.evaluation import report as page  # plots and videos: late
+
+  shown = []
+  for clips in (real, generated):
+    count = min(_SHOWN, getattr(clips, "count", _SHOWN))
+    some, labels = clips(0, count)
+    labels = np.asarray(labels) if class_names else None
+    shown.append(page.Clips(np.asarray(some), labels, class_names))
+  workdir = content["run"]["workdir"]
+  return page.write(content, pathlib.Path(folder) / "report.html", *shown, **page.gather(workdir))
+
+
+def _judge_clips(request, protocol, report):
+  generated = clip_sources.read(request.clips)
+  check_frames(protocol, generated.shape[0])
+  if protocol.frames is not None and generated.shape[0] != protocol.frames:
+    raise UserError(
+      f"protocol {protocol.name} judges clips of {protocol.frames} frames, {request.clips} has "
+      f"{generated.shape[0]}; --frames={generated.shape[0]} judges these"
+    )
+  evaluator = _evaluator(request, protocol, report)
+  real, reference = _reference(evaluator, request, protocol, generated.shape, report)
+  name = pathlib.Path(request.clips).name
+  keeper = _Keeper(
+    request.output, evaluator, real, reference, {"workdir": str(request.clips), "name": name}
+  )
+  scores = evaluator.score(
+    generated,
+    reference,
+    count=request.count,
+    labelled=generated.labelled and labels_fit(protocol, reference),
+    seed=request.seed,
+  )
+  spoilt = _controls(request, evaluator, real, reference)
+  files = keeper.add(scores, generated, spoilt)
+  lines = results.table({"records": scores.records}) + results.control_lines(spoilt)
+  return lines + [f"written: {path}" for path in files]
+
+
+def _controls(request, evaluator, real, reference) -> list[dict]:
+  """Scores of real clips whose motion was spoilt, where they are asked for."""
+  found = []
+  for name in controls.MOTIONS if request.controls else ():
+    scores = evaluator.score(
+      clip_sources.Controlled(real, name, request.seed),
+      reference,
+      count=min(request.count or evaluator.protocol.generated_count, real.count),
+      labelled=labels_fit(evaluator.protocol, reference),
+      seed=request.seed,
+      repeats=1,
+      description=f"{name} real clips",
+    )
+    found += [{**record, "control": name} for record in scores.records]
+  return found
+
+
+def _steps(request, config, report):
+  """Yields checkpoints to judge; None is the newest. Follows a run until its last iteration."""
+  folder = pathlib.Path(request.workdir) / states.CHECKPOINTS
+  known = Checkpoints(folder, report=report)
+  if request.every_checkpoint:
+    # The newest first: it tells what is wrong with the request before much is done.
+    yield from reversed(known.steps())
+    return
+  if not request.follow:
+    yield request.checkpoint
+    return
+  seen, end = set(), int(config.num_iterations)
+  while True:
+    new = [step for step in known.steps() if step not in seen]
+    if not new:
+      if end in seen:
+        return
+      time.sleep(_POLL)
+      end = int(_config(request.workdir).num_iterations)  # it may have been prolonged
+      continue
+    seen.update(new)  # of several that came meanwhile, all: they may be gone by the next look
+    yield from new
+
+
+def _judge_run(request, protocol, opener, report):
+  config = _config(request.workdir)
+  folder = request.output or pathlib.Path(request.workdir) / FOLDER / protocol.name
+  evaluator = keeper = reference = None
+  shown, files = [], []
+  if request.follow:
+    report(f"following {request.workdir} to iteration {config.num_iterations}; Ctrl-C leaves it")
+  for step in _steps(request, config, report):
+    try:
+      run = opener.load(
+        request.workdir,
+        step=step,
+        use_ema=request.use_ema,
+        standing_passes=request.standing_passes,
+        report=report,
+      )
+    except UserError as error:
+      if evaluator is None and not request.follow:
+        raise
+      report(f"left out: {error}")  # a run that goes on has removed it, or it is damaged
+      continue
+    if evaluator is None:
+      frames = protocol.frames or run.gan.frames
+      if frames != run.gan.frames and request.frames is None:
+        raise UserError(
+          f"protocol {protocol.name} judges clips of {frames} frames, the run makes "
+          f"{run.gan.frames}; --frames={run.gan.frames} judges these, --frames={frames} unrolls it"
+        )
+      check_frames(protocol, frames)
+      side = run.gan.resolution
+      evaluator = _evaluator(request, protocol, report)
+      real, reference = _reference(evaluator, request, protocol, (frames, side, side, 3), report)
+      about = {
+        "workdir": str(request.workdir),
+        "name": pathlib.Path(request.workdir).resolve().name,
+      }
+      keeper = _Keeper(folder, evaluator, real, reference, about)
+      spoilt = _controls(request, evaluator, real, reference)
+    for truncation in request.truncations:
+      report(f"judging iteration {run.step} by {protocol.name}, truncation {truncation:g}")
+      stream = opener.stream(
+        run, request.seed, truncation=truncation, frames=frames, mesh=evaluator.mesh
+      )
+      scores = evaluator.score(
+        stream,
+        reference,
+        count=request.count,
+        labelled=labels_fit(protocol, reference),
+        seed=request.seed,
+      )
+      files = keeper.add(scores, stream, spoilt)
+      lines = results.table({"records": scores.records})
+      if request.follow:
+        for line in lines:
+          report(line)
+      else:
+        shown += lines
+  if evaluator is None:
+    raise UserError(f"the run in {request.workdir} has no checkpoint yet")
+  return shown + results.control_lines(spoilt) + [f"written: {path}" for path in files]

@@ -1,0 +1,245 @@
+"""Scores as files and for reading: JSON, a table for the terminal, a row for LaTeX.
+
+Numbers whose fingerprints differ never share a column.
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Mapping
+
+from vidgan_jax.evaluation.protocols import HIGHER
+from vidgan_jax.runtime.errors import UserError
+
+FILE, LATEX = "results.json", "results.tex"
+_LISTS = ("records", "paper", "per_class", "truncation_curve")
+
+
+def _row(record) -> tuple:
+  """What tells rows of a table apart; sorts them."""
+  truncation, step, clips = record["truncation"], record["step"], record["fields"].get("checkpoint")
+  # Clips of a file have no iteration; they come last.
+  return (step is None, step or 0, truncation is None, truncation or 0.0, clips or "")
+
+
+def columns(records: Iterable[Mapping]) -> list[tuple[str, str]]:
+  """(metric, fingerprint) of each column that a table of `records` needs, in their order."""
+  return list(dict.fromkeys((record["metric"], record["fingerprint"]) for record in records))
+
+
+def truncation_curve(records: Iterable[Mapping]) -> list[dict]:
+  """Points of the curves over truncation: of columns and iterations with more than one value."""
+  records = [record for record in records if record.get("truncation") is not None]
+  own = lambda record: (record["step"], record["metric"], record["fingerprint"])
+  seen = {}
+  for record in records:
+    seen.setdefault(own(record), set()).add(record["truncation"])
+  keep = ("step", "truncation", "metric", "network", "output", "value", "interval", "fingerprint")
+  found = [
+    {name: record[name] for name in keep} for record in records if len(seen[own(record)]) > 1
+  ]
+  return sorted(found, key=lambda p: (p["metric"], p["fingerprint"], p["step"], p["truncation"]))
+
+
+def merge(before: Mapping | None, heading: Mapping, records, per_class, controls=()) -> dict:
+  """A file's content with new records in place of those of the same number.
+
+  Args:
+    before: what the file held, or None.
+    heading: see `Evaluator.heading`; the newest is kept.
+    records, per_class: see `Scores`.
+    controls: records of real clips made worse, with "control"; they take the place of all before.
+
+  Returns:
+    the content; see `read` for its fields.
+  """
+  before = before or {name: [] for name in _LISTS}
+  new = {record["number"] for record in records}
+  all_records = [r for r in before["records"] if r["number"] not in new] + list(records)
+  order = {}
+  for record in records:  # the protocol's order of metrics; older columns follow
+    order.setdefault(record["metric"], len(order))
+  all_records.sort(key=lambda r: (r["step"] or 0, r["truncation"] or 0, order.get(r["metric"], 99)))
+  own = lambda e: (e["step"], e["truncation"], e["metric"], e["class"], e["fingerprint"])
+  classes = {own(entry): entry for entry in [*before["per_class"], *per_class]}
+  return {
+    **heading,
+    "records": all_records,
+    "paper": heading["protocol"].get("paper", []),
+    "per_class": list(classes.values()),
+    "controls": list(controls) or list(before.get("controls", ())),
+    "truncation_curve": truncation_curve(all_records),
+  }
+
+
+def read(path) -> dict:
+  """Reads a file of results.
+
+  Returns:
+    {"format", "created", "versions", "run", "protocol", "reference", "records", "paper",
+    "per_class", "truncation_curve", "controls"}.
+
+  Raises:
+    UserError: where it is not there, or is no such file.
+  """
+  try:
+    found = json.loads(pathlib.Path(path).read_text())
+    if found["format"] != 1:
+      raise UserError(f"{path} has format {found['format']}, known is 1")
+    for name in _LISTS:
+      found[name] = list(found[name])
+    for record in found["records"]:
+      for name in ("step", "metric", "value", "fingerprint", "number", "fields", "truncation"):
+        record[name]
+    found["run"]["workdir"]
+    found["protocol"]["name"]
+  except FileNotFoundError as error:
+    raise UserError(f"{path} is not there; vidgan_jax.evaluate writes it") from error
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    raise UserError(f"cannot read {path}: {type(error).__name__} {error}") from error
+  return found
+
+
+def existing(path, heading: Mapping) -> dict | None:
+  """What a file of results holds already, or None.
+
+  Raises:
+    UserError: where it holds results of another run or protocol.
+  """
+  path = pathlib.Path(path)
+  if not path.exists():
+    return None
+  before = read(path)
+  for what, there, here in (
+    ("run", before["run"]["workdir"], heading["run"]["workdir"]),
+    ("protocol", before["protocol"]["name"], heading["protocol"]["name"]),
+  ):
+    if there != here:
+      raise UserError(
+        f"{path} holds results of {what} {there}, not {here}; choose another --output"
+      )
+  return before
+
+
+def _write(path, text):
+  temporary = path.with_suffix(".tmp")
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary.write_text(text)
+    os.replace(temporary, path)
+  except OSError as error:
+    raise UserError(f"cannot write {path}: {error}") from error
+
+
+def write(folder, content: Mapping) -> list[pathlib.Path]:
+  """Writes results.json and results.tex into a folder; returns their paths."""
+  folder = pathlib.Path(folder)
+  text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+  _write(folder / FILE, text)
+  _write(folder / LATEX, latex(content))
+  return [folder / FILE, folder / LATEX]
+
+
+def number(value: float, spread: float | None = None) -> str:
+  """A value with four digits, and its deviation where it has one."""
+  digits = f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+  return digits if spread is None else f"{digits} +- {spread:.2g}"
+
+
+def _cell(record) -> str:
+  text = number(record["value"], record["std"])
+  if record["interval"]:
+    low, high = record["interval"]
+    text += f" [{number(low)}, {number(high)}]"
+  return text
+
+
+def table(content: Mapping) -> list[str]:
+  """Lines of a table: a row for each iteration and truncation, a column for each fingerprint."""
+  records = content["records"]
+  rows = sorted({_row(record) for record in records})
+  heads = columns(records)
+  cells = [[""] * len(heads) for _ in rows]
+  names = [""] * len(rows)
+  for record in records:
+    row = rows.index(_row(record))
+    cells[row][heads.index((record["metric"], record["fingerprint"]))] = _cell(record)
+    names[row] = _row_name(record)
+  floors = [""] * len(heads)
+  for record in records:
+    if record["floor"]:
+      column = heads.index((record["metric"], record["fingerprint"]))
+      floors[column] = number(record["floor"]["value"])
+      if record["floor"]["interval"]:
+        low, high = record["floor"]["interval"]
+        floors[column] += f" [{number(low)}, {number(high)}]"
+  # A line for each column of a usual table: seven numbers with intervals are too wide for a screen.
+  width = max([len("real clips"), *(len(metric) for metric, _ in heads)])
+  lines = []
+  for row, name in enumerate(names):
+    lines.append(name)
+    for column, (metric, digits) in enumerate(heads):
+      if cells[row][column]:
+        floor = f"   real clips {floors[column]}" if floors[column] else ""
+        lines.append(
+          f"  {metric:<{width}} {cells[row][column]:<28}{floor:<34} {_better(metric)} ({digits})"
+        )
+  warned = dict.fromkeys(f"{r['metric']}: {w}" for r in records for w in r["warnings"])
+  if any(record["fields"].get("trial") for record in records):
+    warned["a trial: not as many generated clips as the protocol asks for"] = None
+  return lines + [f"  note: {line}" for line in warned]
+
+
+def _better(metric: str) -> str:
+  if metric == "diversity":
+    return "the nearer the better"
+  return "higher is better" if metric in HIGHER else "lower is better"
+
+
+def _row_name(record) -> str:
+  parts = []
+  if record["step"] is not None:
+    parts.append(f"iteration {record['step']}")
+  if record["truncation"] not in (None, 1.0):
+    parts.append(f"truncation {record['truncation']:g}")
+  if record.get("ema") is False:
+    parts.append("live weights")
+  return ", ".join(parts) or "given clips"
+
+
+def _tex(text: str) -> str:
+  for character in "\\&%$#_{}":
+    text = text.replace(character, "\\" + character if character != "\\" else "/")
+  return text
+
+
+def control_lines(records: Iterable[Mapping]) -> list[str]:
+  """What real clips score that were frozen, shuffled and reversed: a line for each metric."""
+  found = {}
+  for record in records:
+    found.setdefault(record["metric"], []).append(f"{record['control']} {number(record['value'])}")
+  lines = [f"  {metric:<11} {', '.join(each)}" for metric, each in found.items()]
+  return ["real clips made worse in their motion", *lines] if lines else []
+
+
+def latex(content: Mapping) -> str:
+  """Rows of a LaTeX table, a column for each fingerprint, which comments above them tell."""
+  records = content["records"]
+  heads = columns(records)
+  lines = [f"% protocol {content['protocol']['name']}; columns:"]
+  lines += [f"%   {metric}  fingerprint {digits}" for metric, digits in heads]
+  for row in sorted({_row(record) for record in records}):
+    own = [record for record in records if _row(record) == row]
+    cells = {(r["metric"], r["fingerprint"]): r for r in own}
+    texts = [_tex(f"{content['run']['name']}, {_row_name(own[0])}")]
+    for head in heads:
+      record = cells.get(head)
+      text = "--"
+      if record:
+        text = number(record["value"])
+        if record["std"] is not None:
+          text += rf" \pm {record['std']:.2g}"
+        text = f"${text}$"
+      texts.append(text)
+    lines.append(" & ".join(texts) + r" \\")
+  return "\n".join(lines) + "\n"

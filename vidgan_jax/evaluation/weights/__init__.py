@@ -1,0 +1,1 @@
+"""Weights that others trained: how their files are read, verified and converted."""
