@@ -32,6 +32,48 @@ def test_the_short_way_decodes_as_pillow_does(textured, subsampling, ratio):
   assert (np.asarray(decoded) == np.asarray(expected)).all()
 
 
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("size", [(16, 16), (17, 23), (45, 70), (64, 64), (128, 170), (90, 64)])
+def test_the_direct_way_shows_what_pillow_does(textured, size, flip):
+  """To the bit, by any quality, subsampling, ratio and place."""
+  generator = np.random.default_rng(0)
+  for subsampling, quality in ((0, 100), (1, 60), (2, 90), (2, 95)):
+    options = dict(subsampling=subsampling, quality=quality, progressive=quality == 60)
+    found = [encode(frame, "JPEG", **options) for frame in textured(3, *size)]
+    for ratio in (1, 2, 4, 8):
+      rows, columns = (-(-side // ratio) for side in size)
+      side = min(rows, columns)
+      top, left = generator.integers(rows - side + 1), generator.integers(columns - side + 1)
+      view = View(range(3), rows, columns, ratio, False, int(top), int(left), side, flip)
+      expected = np.empty((3, side, side, 3), np.uint8)
+      pictures._show_by_pillow(found, *size, view, expected)
+      shown = np.empty((3, side, side, 3), np.uint8)
+      pictures._show_directly(found, *size, view, shown)
+      assert (shown == expected).all(), (subsampling, quality, ratio)
+      reference = Image.open(io.BytesIO(found[2]))
+      reference.draft("RGB", (size[1] // ratio, size[0] // ratio))
+      reference = np.asarray(reference)[top : top + side, left : left + side]
+      assert (shown[2] == (reference[:, ::-1] if flip else reference)).all()
+
+
+def test_tiny_pictures_are_left_to_pillow(textured, monkeypatch):
+  """Three pixels reduced to two are so many by a half and by three eighths."""
+  monkeypatch.setattr(pictures, "_show_directly", None)
+  frame = textured(1, 3, 3)
+  view = View(range(1), 2, 2, 2, side=2)
+  expected = pictures.decode(encode(frame[0], "JPEG"), 3, 3, 2)
+  assert (shown_by([encode(frame[0], "JPEG")], 3, 3, view)[0] == np.asarray(expected)).all()
+
+
+def test_a_place_that_is_not_in_one_piece_is_written_too(textured):
+  found = [encode(frame, "JPEG") for frame in textured(2, 16, 16)]
+  view = View(range(2), 16, 16, side=16)
+  memory = np.zeros((2, 16, 18, 3), np.uint8)
+  pictures.show(found, 16, 16, view, memory[:, :, 1:17])
+  assert (memory[:, :, 1:17] == shown_by(found, 16, 16, view)).all()
+  assert not memory[:, :, [0, 17]].any()
+
+
 def test_progressive_and_lossless_pictures_decode(textured):
   frame = textured(1, 20, 30)[0]
   progressive, plain = (encode(frame, "JPEG", progressive=p) for p in (True, False))
