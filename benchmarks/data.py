@@ -14,7 +14,7 @@
   256_64   256x340   64: decoded at 1/4
 
   variant      batches of 64 clips of 12 frames, two apart
-  python       pipeline.Batches: threads that decode with Pillow
+  python       pipeline.Batches: threads that decode with simplejpeg
   tensorflow   TensorFlowBatches: tf.data
   plain        TFRecordDataset.map(parse, decode the frames used, crop).batch(), reading whole
                records as that does, decoding at 1/2 and 1/4 too, without order, index or seed

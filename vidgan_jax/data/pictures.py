@@ -166,16 +166,24 @@ def _show_directly(pictures, height: int, width: int, view: View, out: np.ndarra
       simplejpeg.decode_jpeg(
         picture, "RGB", min_height=rows, min_width=columns, buffer=into, strict=False
       )
-    except ValueError as error:
-      damaged = PictureError(str(error))
-      damaged.frame = number
-      raise damaged from error
+    except ValueError:  # it refuses a little more, such as stray bytes between headers
+      image = _decoded(picture, number, height, width, view.ratio)
+      into[...] = np.asarray(image)
     if view.flip:
       for channel in range(3):  # of one byte each: much quicker than three side by side
         shown = scratch[rows_shown, columns_shown, channel]
         out[number, :, :, channel] = shown[:, ::-1]
     elif not whole:
       out[number] = scratch[rows_shown, columns_shown]
+
+
+def _decoded(picture: bytes, number: int, *arguments) -> Image.Image:
+  """`decode` whose errors know the picture's number."""
+  try:
+    return decode(picture, *arguments)
+  except PictureError as error:
+    error.frame = number
+    raise
 
 
 def _show_by_pillow(pictures, height: int, width: int, view: View, out: np.ndarray) -> None:
@@ -189,11 +197,7 @@ def _show_by_pillow(pictures, height: int, width: int, view: View, out: np.ndarr
   whole = (view.height, view.width) == (side, side)
   box = (view.left, view.top, view.left + side, view.top + side)
   for number, picture in enumerate(pictures):
-    try:
-      image = decode(picture, height, width, view.ratio, into)
-    except PictureError as error:
-      error.frame = number
-      raise
+    image = _decoded(picture, number, height, width, view.ratio, into)
     if view.resized:
       image = resize(image, view.height, view.width)
     if not whole:
