@@ -1,3 +1,4 @@
+import contextlib
 import io
 
 import numpy as np
@@ -32,9 +33,22 @@ def test_the_short_way_decodes_as_pillow_does(textured, subsampling, ratio):
   assert (np.asarray(decoded) == np.asarray(expected)).all()
 
 
+@pytest.fixture
+def alone(monkeypatch):
+  """A context in which Pillow does not stand in."""
+
+  @contextlib.contextmanager
+  def context():
+    with monkeypatch.context() as patch:
+      patch.setattr(pictures, "_decoded", None)
+      yield
+
+  return context
+
+
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("size", [(16, 16), (17, 23), (45, 70), (64, 64), (128, 170), (90, 64)])
-def test_the_direct_way_shows_what_pillow_does(textured, size, flip):
+def test_the_direct_way_shows_what_pillow_does(textured, alone, size, flip):
   """To the bit, by any quality, subsampling, ratio and place."""
   generator = np.random.default_rng(0)
   for subsampling, quality in ((0, 100), (1, 60), (2, 90), (2, 95)):
@@ -48,7 +62,8 @@ def test_the_direct_way_shows_what_pillow_does(textured, size, flip):
       expected = np.empty((3, side, side, 3), np.uint8)
       pictures._show_by_pillow(found, *size, view, expected)
       shown = np.empty((3, side, side, 3), np.uint8)
-      pictures._show_directly(found, *size, view, shown)
+      with alone():
+        pictures._show_directly(found, *size, view, shown)
       assert (shown == expected).all(), (subsampling, quality, ratio)
       reference = Image.open(io.BytesIO(found[2]))
       reference.draft("RGB", (size[1] // ratio, size[0] // ratio))
@@ -65,11 +80,12 @@ def test_tiny_pictures_are_left_to_pillow(textured, monkeypatch):
   assert (shown_by([encode(frame[0], "JPEG")], 3, 3, view)[0] == np.asarray(expected)).all()
 
 
-def test_a_place_that_is_not_in_one_piece_is_written_too(textured):
+def test_a_place_that_is_not_in_one_piece_is_written_too(textured, alone):
   found = [encode(frame, "JPEG") for frame in textured(2, 16, 16)]
   view = View(range(2), 16, 16, side=16)
   memory = np.zeros((2, 16, 18, 3), np.uint8)
-  pictures.show(found, 16, 16, view, memory[:, :, 1:17])
+  with alone():
+    pictures.show(found, 16, 16, view, memory[:, :, 1:17])
   assert (memory[:, :, 1:17] == shown_by(found, 16, 16, view)).all()
   assert not memory[:, :, [0, 17]].any()
 
