@@ -71,6 +71,19 @@ def test_the_direct_way_shows_what_pillow_does(textured, alone, size, flip):
       assert (shown[2] == (reference[:, ::-1] if flip else reference)).all()
 
 
+@pytest.mark.parametrize("side", [16, 12])
+def test_what_the_direct_way_refuses_pillow_may_decode(textured, alone, side):
+  """As tensorflow does, here: stray bytes between two headers."""
+  picture = encode(textured(1, 16, 16)[0], "JPEG")
+  place = picture.index(b"\xff\xda")
+  stray = picture[:place] + bytes(5) + picture[place:]
+  view = View(range(2), 16, 16, top=1 - side // 16, side=side)
+  with alone(), pytest.raises(TypeError):
+    shown_by([stray], 16, 16, view)
+  expected = np.asarray(pictures.decode(picture, 16, 16))[view.top :][:side, :side]
+  assert (shown_by([picture, stray], 16, 16, view) == expected).all()
+
+
 def test_tiny_pictures_are_left_to_pillow(textured, monkeypatch):
   """Three pixels reduced to two are so many by a half and by three eighths."""
   monkeypatch.setattr(pictures, "_show_directly", None)
