@@ -152,7 +152,8 @@ class Folder:
     clips, frames = indices.read_index(directory, info, split)
     if not len(clips):
       raise UserError(f"{directory}: its split '{split}' is empty")
-    self.clips, self._frames = np.asarray(clips), np.asarray(frames)
+    # The small part is copied: a file that is mapped stays open.
+    self.clips, self._frames = np.array(clips), np.asarray(frames)
     self.shards = info.splits[split].shards
     for shard in self.shards:
       self._check_shard(shard, tolerant, report)
