@@ -3,6 +3,7 @@
   pip install -r requirements-data.txt          # for tensorflow
   python benchmarks/data.py --videos='FOLDER/*.mp4'
   python benchmarks/data.py --videos='FOLDER/*.mp4' --soak=600 --variants=python
+  python benchmarks/data.py --videos='FOLDER/*.mp4' --stall=12   # needs no tensorflow
 
 --videos should be of 340x256 pixels, as Kinetics' often are. `prepare` makes JPEG sets of 64x64,
 128x170 and 256x340 pixels of them in --folder; a set is tiled up by naming it often enough.
@@ -14,7 +15,7 @@
   256_64   256x340   64: decoded at 1/4
 
   variant      batches of 64 clips of 12 frames, two apart
-  python       pipeline.Batches: threads that decode with Pillow
+  python       pipeline.Batches: threads that decode with simplejpeg
   tensorflow   TensorFlowBatches: tf.data
   plain        TFRecordDataset.map(parse, decode the frames used, crop).batch(), reading whole
                records as that does, decoding at 1/2 and 1/4 too, without order, index or seed
@@ -22,12 +23,16 @@
 Every variant runs in a fresh process, --rounds times, interleaved. Told are frames per second of
 processor time (of all threads: what one core does), frames per second of wall time with --workers
 threads, and the ratio to plain within the same round. --soak reads one case for so many seconds
-instead, with new epochs all the time, and tells the memory. Appends a line of JSON per measurement.
+instead, with new epochs all the time, and tells the memory. --stall trains DVD-GAN (64x64x12, ch
+16, batch 2, float32: that of iteration.py, without labels) for so many iterations on the 64x64 set,
+and tells which part of an iteration's time it waited for its batch, of its log, after the first
+three. Appends a line of JSON per measurement.
 
 Exit codes: 0 done, 2 bad input or a case that failed.
 """
 
 import glob
+import json
 import os
 import pathlib
 import shutil
@@ -60,6 +65,9 @@ _ROUNDS = flags.DEFINE_integer("rounds", 3, "Fresh processes per variant.", lowe
 _SECONDS = flags.DEFINE_float("seconds", 3.0, "Timed in each, at least.", lower_bound=0.1)
 _WORKERS = flags.DEFINE_integer("workers", 1, "Threads that decode.", lower_bound=1)
 _SOAK = flags.DEFINE_float("soak", 0.0, "Seconds to read for, telling the memory; 0 times instead.")
+_STALL = flags.DEFINE_integer(
+  "stall", 0, "Iterations to train for, telling the wait; 0 times instead.", lower_bound=0
+)
 settings.define_results()
 _WORKER = flags.DEFINE_string("worker", None, "Measure CASE:VARIANT in this process, print JSON.")
 
@@ -180,6 +188,55 @@ def _measure(worker: str) -> dict:
   }
 
 
+_WARM_UP = 3  # iterations, in which queues fill
+
+
+def _train() -> dict:
+  """Trains for some iterations on the set of case 64, in this process."""
+  from vidgan_jax.training.loop import Trainer
+
+  config = settings.get_config()
+  with config.unlocked():
+    config.data.name = "prepared"
+    config.data.directory = _set(_FOLDER.value, "64")
+    config.model.num_classes = 0
+    config.num_iterations = config.checkpoint_every = _STALL.value
+    config.log_every, config.sample_every = 1, 0
+    config.guard.dark_patience = 0
+  with tempfile.TemporaryDirectory() as workdir:
+    Trainer(config, os.path.join(workdir, "run"), report=lambda line: None).run()
+    lines = pathlib.Path(workdir, "run", "log.jsonl").read_text().splitlines()
+  log = [json.loads(line) for line in lines][_WARM_UP:]
+  steps, waits = ([one[f"time/{name}_seconds"] for one in log] for name in ("step", "input"))
+  return {
+    "case": "64",
+    "variant": "python",
+    "config_hash": settings.config_hash(config),
+    "step_seconds": steps,
+    "input_seconds": waits,
+    "device": settings.cpu_name(),
+  }
+
+
+def _stall() -> None:
+  result = _fresh("stall")
+  settings.append(flags.FLAGS.results, "data_stall", result)
+  steps, waits = result["step_seconds"], result["input_seconds"]
+  each = [100 * wait / step for wait, step in zip(waits, steps, strict=True)]
+  table = ["iterations s/iteration waiting_ms most_ms waiting_% most_%".split()]
+  table.append(
+    [
+      str(len(steps)),
+      f"{statistics.mean(steps):.2f}",
+      f"{1000 * statistics.mean(waits):.2f}",
+      f"{1000 * max(waits):.2f}",
+      f"{100 * sum(waits) / sum(steps):.3f}",
+      f"{max(each):.3f}",
+    ]
+  )
+  settings.show(table)
+
+
 def _row(case: str, variant: str, results: dict) -> list[str]:
   own, plain = results[case, variant], results.get((case, "plain"))
   rates = [result["frames_per_cpu_second"] for result in own]
@@ -204,7 +261,7 @@ _COLUMNS = "case variant frames/cpu-s range frames/s to_plain target"
 
 
 def _fresh(worker: str) -> dict:
-  handed_on = [_VIDEOS, _FOLDER, _SECONDS, _WORKERS, _SOAK]
+  handed_on = [_VIDEOS, _FOLDER, _SECONDS, _WORKERS, _SOAK, _STALL]
   return settings.in_fresh_process(__file__, worker, flags_of=handed_on)
 
 
@@ -241,15 +298,20 @@ def main(argv):
   """Makes the sets, then measures the variants in turn."""
   del argv
   if _WORKER.value:
-    settings.answer(_measure(_WORKER.value))
+    settings.answer(_train() if _WORKER.value == "stall" else _measure(_WORKER.value))
     return
+  if 0 < _STALL.value <= _WARM_UP:
+    raise UserError(f"--stall needs more than {_WARM_UP} iterations")
   cases = settings.chosen(_CASES.value, CASES)
   variants = settings.chosen(_VARIANTS.value, VARIANTS)
   with tempfile.TemporaryDirectory() as temporary:
     folder = flags.FLAGS.folder = _FOLDER.value or temporary
     pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
-    for case in cases:
+    for case in ["64"] if _STALL.value else cases:
       _prepare(folder, case)
+    if _STALL.value:
+      _stall()
+      return
     workers = [f"{case}:{variant}" for case in cases for variant in variants]
     (_soak if _SOAK.value else _rounds)(workers)
 

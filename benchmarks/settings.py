@@ -20,7 +20,7 @@ from configs import dvd_gan  # noqa: E402
 from vidgan_jax.runtime import configuration, door  # noqa: E402
 from vidgan_jax.runtime.errors import UserError  # noqa: E402
 
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow", "tensorflow", "torch")
+_PACKAGES = "jax jaxlib flax optax numpy pillow simplejpeg tensorflow torch".split()
 
 
 def get_config(channels: int = 16, precision: str = "float32", savings: bool = True):

@@ -31,6 +31,7 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
   model.aggregation = "mean_after"
   model.discriminator.sampled_frames = 4
   config.data.name = "video_folder"
+  config.data.prepare = "--source=ucf101"
   config.data.stride = 2
   config.batch_size = 4
   config.num_iterations = 3 if runlocal else 300

@@ -5,6 +5,7 @@ import io
 import os
 import pathlib
 
+import google_crc32c
 import jax
 import numpy as np
 import pytest
@@ -60,15 +61,20 @@ def x64():
 
 @pytest.fixture(scope="session")
 def load_config():
-  """A function (file, argument) that returns the config of configs/FILE.py:ARGUMENT."""
+  """A function (file, argument) that returns the config of configs/FILE.py:ARGUMENT.
 
-  def load(file, argument=""):
+  Its attribute `names` is a function (file) that returns the arguments a file knows.
+  """
+
+  def module(file):
     path = ROOT / "configs" / f"{file}.py"
     spec = importlib.util.spec_from_file_location(f"configs_{file}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.get_config(argument)
+    return module
 
+  load = lambda file, argument="": module(file).get_config(argument)
+  load.names = lambda file: list(module(file)._ROWS)
   return load
 
 
@@ -138,7 +144,8 @@ def write_prepared():
         label, sides = int(labels[number]) if classes else 0, clips[number].shape[1:3]
         rows.append((shard, len(content), len(frames), len(encoded), label, *sides, 25.0))
         frames += [
-          (begin + place, len(e)) for place, e in zip(places["video"], encoded, strict=True)
+          (begin + place, len(e), google_crc32c.value(e))
+          for place, e in zip(places["video"], encoded, strict=True)
         ]
         content += records.frame_record(payload)
       path.write_bytes(content)

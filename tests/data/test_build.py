@@ -1,10 +1,14 @@
+import re
+import shlex
 import types
 
 import numpy as np
 import pytest
 
-from vidgan_jax.data.build import build_source
+from vidgan_jax.data.build import build_batches, build_source
 from vidgan_jax.data.moving_shapes import MovingShapes
+from vidgan_jax.data.preparation.run import SOURCES
+from vidgan_jax.data.preparation.settings import Request
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.video_files import write_mp4
 
@@ -17,6 +21,7 @@ def config_of(**changes):
     seed=3,
     variety=1.0,
     stride=1,
+    split="train",
     split_number=1,
     horizontal_flip=False,
     crop="random",
@@ -108,6 +113,120 @@ def test_a_missing_set_is_told_with_the_command_that_makes_it(tmp_path, name):
         config_of(name=name, directory=directory), frames=4, resolution=64, num_classes=2
       )
     assert str(caught.value) == line.format(f"'{directory}'" if directory else "DIR")
+
+
+CONFIGS = ("dvd_gan", "mocogan", "tgan", "vgan", "weizmann")
+
+
+def _way(file, name):
+  """Source, resize and crop of the set that a row of a paper wants."""
+  if file == "dvd_gan":
+    kind = "ucf101" if "ucf101" in name else "kinetics"
+    return kind, "area" if "thesis" in name else "bilinear", None
+  if file == "weizmann":
+    return "ucf101", "bilinear", None
+  return ("folder", "bilinear", None) if "mug" in name else ("ucf101", "bilinear", 240)
+
+
+@pytest.mark.parametrize("file", CONFIGS)
+def test_the_command_for_every_missing_set_can_be_given(tmp_path, load_config, file):
+  there = tmp_path / "videos"
+  there.mkdir()
+  names = load_config.names(file) if file != "weizmann" else ["weizmann"]
+  tried = 0
+  for name in names:
+    config = load_config(file, name)
+    if config.data.name == "moving_shapes":
+      continue
+    with config.unlocked():
+      config.data.directory = str(tmp_path / "none")
+    model = config.model
+    wanted = {n: model[n] for n in ("frames", "resolution", "num_classes")}
+    with pytest.raises(UserError) as caught:
+      build_source(config.data, **wanted)
+    command = shlex.split(str(caught.value).partition("make it with: ")[2])
+    assert command[:3] == ["python", "-m", "vidgan_jax.prepare"]
+    options = dict(word.removeprefix("--").split("=") for word in command[3:])
+    assert (options.pop("input"), options.pop("output")) == ("VIDEOS", config.data.directory)
+    options = {key: int(v) if v.isdigit() else v for key, v in options.items()}
+    request = Request(input=str(there), output=config.data.directory, **options)
+    request.check()
+    assert request.source in SOURCES and request.resolution == config.model.resolution
+    assert (request.source, request.resize, request.crop) == _way(file, name), name
+    tried += 1
+  assert tried >= 1
+
+
+@pytest.fixture
+def raw(tmp_path):
+  """A folder of one class with one video."""
+  write_mp4(tmp_path / "raw" / "a" / "1.mp4", np.full((6, 16, 16, 3), 90, np.uint8), 10)
+  return str(tmp_path / "raw")
+
+
+@pytest.mark.parametrize("name", ["video_folder", "npz", "moving_shapes"])
+@pytest.mark.parametrize(
+  "change",
+  [dict(mixture=("x",)), dict(classes=["a"]), dict(min_frames=9), dict(temporal_reversal=True)],
+)
+def test_what_a_source_cannot_do_is_refused(raw, tmp_path, name, change):
+  np.savez(tmp_path / "a.npz", clips=np.zeros((2, 4, 16, 16, 3), np.uint8))
+  directory = {"video_folder": raw, "npz": f"{tmp_path}/a.npz", "moving_shapes": ""}[name]
+  kept = {"name": name, "directory": directory, "cache_directory": f"{tmp_path}/cache"}
+  wanted = dict(frames=4, resolution=16, num_classes=0, report=lambda line: None)
+  build_source(config_of(**kept), **wanted)
+  with pytest.raises(UserError) as caught:
+    build_source(config_of(**kept, split_number=2, **change), **wanted)
+  (field,) = change
+  line = str(caught.value)
+  assert line.startswith(f"config.data.{field}=") and re.search("(a prepared set|sets) can", line)
+  if name == "video_folder":
+    assert line.endswith(
+      f"vidgan_jax.prepare --source=ucf101 --split_number=2 --input={raw} --output={raw}_prepared "
+      "--resolution=16"
+    )
+
+
+def test_a_folder_that_shapes_do_not_need_is_told():
+  lines = []
+  config = config_of(directory="/my/videos")
+  build_source(config, frames=4, resolution=16, num_classes=8, report=lines.append)
+  assert lines == ["/my/videos is not read: config.data.name is moving_shapes, which needs none"]
+  with pytest.raises(
+    UserError, match=r"config\.data\.horizontal_flip=True: data\.name=moving_shap"
+  ):
+    build_source(config_of(horizontal_flip=True), frames=4, resolution=16, num_classes=8)
+
+
+def test_a_reader_that_does_not_fit_the_source_is_told():
+  source, lines = MovingShapes(8, 4, 8, 8, 0), []
+  config = config_of(reader="tensorflow")
+  build_batches(config, source, batch_size=2, steps=1, seed=0, report=lines.append)
+  assert lines == ["config.data.reader=tensorflow reads prepared sets; these clips come without it"]
+
+
+def test_the_split_is_the_configurations_unless_another_is_asked_for(
+  tmp_path, write_prepared, ramp, raw
+):
+  folder = write_prepared(tmp_path / "set", [ramp(9, 16, 16)] * 2, split="test")
+  config = config_of(name="prepared", directory=str(folder), split="test")
+  wanted = dict(frames=3, resolution=16, num_classes=0, report=lambda line: None)
+  assert build_source(config, **wanted).num_examples == 2
+  with pytest.raises(UserError, match="has no split 'train', known are: test"):
+    build_source(config, split="train", **wanted)
+  config.split_number = 3
+  with pytest.raises(UserError, match=r"lists number 1, config\.data\.split_number is 3"):
+    build_source(config, **wanted)
+  config = config_of(name="video_folder", directory=raw, split="test")
+  with pytest.raises(UserError, match="there is no test split"):
+    build_source(config, **wanted)
+
+
+def test_a_set_that_is_being_prepared_is_no_folder_of_videos(tmp_path):
+  (tmp_path / "set" / ".preparing").mkdir(parents=True)
+  config = config_of(name="video_folder", directory=str(tmp_path / "set"))
+  with pytest.raises(UserError, match="is not prepared to its end; give its prepare command once"):
+    build_source(config, frames=3, resolution=16, num_classes=0)
 
 
 def test_unknown_names_are_refused_with_the_known_ones():

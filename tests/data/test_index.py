@@ -13,7 +13,7 @@ ROWS = [
   (0, 0, 0, 2, 0, 64, 85, 25.0),
   (1, 0, 2, 3, 1, 64, 64, 0.0),
 ]
-FRAMES = [(40, 10), (60, 10), (40, 5), (50, 5), (60, 5)]
+FRAMES = [(40, 10, 1), (60, 10, 2), (40, 5, 3), (50, 5, 4), (60, 5, 2**32 - 1)]
 
 
 def build(root, rows=ROWS, frames=FRAMES, **changes):
@@ -34,7 +34,7 @@ def test_what_is_written_comes_back(tmp_path):
   clips, frames = index.read_index(tmp_path, prepared, "train")
   assert clips.tolist() == ROWS and frames.tolist() == FRAMES
   assert isinstance(clips, np.memmap) and not clips.flags.writeable
-  assert index.CLIP.itemsize == 36 and index.FRAME.itemsize == 12
+  assert index.CLIP.itemsize == 36 and index.FRAME.itemsize == 16
 
 
 def test_an_empty_split_comes_back(tmp_path):
@@ -63,7 +63,7 @@ def test_rows_that_point_nowhere_are_refused(tmp_path, row, words):
 
 def test_frames_outside_their_shard_are_refused(tmp_path):
   for offset, length in ((96, 5), (2**64 - 5, 5), (0, 101)):
-    prepared = build(tmp_path, frames=[*FRAMES[:4], (offset, length)])
+    prepared = build(tmp_path, frames=[*FRAMES[:4], (offset, length, 0)])
     with pytest.raises(UserError, match="row 1: its frames lie outside its shard"):
       index.read_index(tmp_path, prepared, "train")
 

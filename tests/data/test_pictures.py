@@ -1,3 +1,4 @@
+import contextlib
 import io
 
 import numpy as np
@@ -30,6 +31,76 @@ def test_the_short_way_decodes_as_pillow_does(textured, subsampling, ratio):
   decoded = pictures.decode(picture, 45, 70, ratio)
   assert decoded.size == (-(-70 // ratio), -(-45 // ratio))
   assert (np.asarray(decoded) == np.asarray(expected)).all()
+
+
+@pytest.fixture
+def alone(monkeypatch):
+  """A context in which Pillow does not stand in."""
+
+  @contextlib.contextmanager
+  def context():
+    with monkeypatch.context() as patch:
+      patch.setattr(pictures, "_decoded", None)
+      yield
+
+  return context
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("size", [(16, 16), (17, 23), (45, 70), (64, 64), (128, 170), (90, 64)])
+def test_the_direct_way_shows_what_pillow_does(textured, alone, size, flip):
+  """To the bit, by any quality, subsampling, ratio and place."""
+  generator = np.random.default_rng(0)
+  for subsampling, quality in ((0, 100), (1, 60), (2, 90), (2, 95)):
+    options = dict(subsampling=subsampling, quality=quality, progressive=quality == 60)
+    found = [encode(frame, "JPEG", **options) for frame in textured(3, *size)]
+    for ratio in (1, 2, 4, 8):
+      rows, columns = (-(-side // ratio) for side in size)
+      side = min(rows, columns)
+      top, left = generator.integers(rows - side + 1), generator.integers(columns - side + 1)
+      view = View(range(3), rows, columns, ratio, False, int(top), int(left), side, flip)
+      expected = np.empty((3, side, side, 3), np.uint8)
+      pictures._show_by_pillow(found, *size, view, expected)
+      shown = np.empty((3, side, side, 3), np.uint8)
+      with alone():
+        pictures._show_directly(found, *size, view, shown)
+      assert (shown == expected).all(), (subsampling, quality, ratio)
+      reference = Image.open(io.BytesIO(found[2]))
+      reference.draft("RGB", (size[1] // ratio, size[0] // ratio))
+      reference = np.asarray(reference)[top : top + side, left : left + side]
+      assert (shown[2] == (reference[:, ::-1] if flip else reference)).all()
+
+
+@pytest.mark.parametrize("side", [16, 12])
+def test_what_the_direct_way_refuses_pillow_may_decode(textured, alone, side):
+  """As tensorflow does, here: stray bytes between two headers."""
+  picture = encode(textured(1, 16, 16)[0], "JPEG")
+  place = picture.index(b"\xff\xda")
+  stray = picture[:place] + bytes(5) + picture[place:]
+  view = View(range(2), 16, 16, top=1 - side // 16, side=side)
+  with alone(), pytest.raises(TypeError):
+    shown_by([stray], 16, 16, view)
+  expected = np.asarray(pictures.decode(picture, 16, 16))[view.top :][:side, :side]
+  assert (shown_by([picture, stray], 16, 16, view) == expected).all()
+
+
+def test_tiny_pictures_are_left_to_pillow(textured, monkeypatch):
+  """Three pixels reduced to two are so many by a half and by three eighths."""
+  monkeypatch.setattr(pictures, "_show_directly", None)
+  frame = textured(1, 3, 3)
+  view = View(range(1), 2, 2, 2, side=2)
+  expected = pictures.decode(encode(frame[0], "JPEG"), 3, 3, 2)
+  assert (shown_by([encode(frame[0], "JPEG")], 3, 3, view)[0] == np.asarray(expected)).all()
+
+
+def test_a_place_that_is_not_in_one_piece_is_written_too(textured, alone):
+  found = [encode(frame, "JPEG") for frame in textured(2, 16, 16)]
+  view = View(range(2), 16, 16, side=16)
+  memory = np.zeros((2, 16, 18, 3), np.uint8)
+  with alone():
+    pictures.show(found, 16, 16, view, memory[:, :, 1:17])
+  assert (memory[:, :, 1:17] == shown_by(found, 16, 16, view)).all()
+  assert not memory[:, :, [0, 17]].any()
 
 
 def test_progressive_and_lossless_pictures_decode(textured):

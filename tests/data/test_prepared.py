@@ -1,10 +1,13 @@
 """Prepared sets read without tensorflow."""
 
+import dataclasses
+import gc
 import json
 import re
 import shutil
 
 import numpy as np
+import psutil
 import pytest
 
 from vidgan_jax.data import index, prepared, prepared_folder
@@ -38,7 +41,7 @@ def damaged(tmp_path, write_prepared, textured):
     clip = clips[row]
     path = folder / info.splits["train"].shards[clip["shard"]].file
     content = bytearray(path.read_bytes())
-    for offset, length in frames[int(clip["first"]) : int(clip["first"] + clip["frames"])].tolist():
+    for offset, length, _ in frames[int(clip["first"]) :][: int(clip["frames"])].tolist():
       content[offset + length // 2 : offset + length - 2] = bytes(length - 2 - length // 2)
     path.write_bytes(content)
     return folder, row
@@ -170,6 +173,69 @@ def test_several_folders_are_one_set(ramps, tmp_path, write_prepared, ramp):
   assert Prepared([ramps, more], frames=3, resolution=10, classes=("new",)).num_examples == 1
 
 
+def test_a_folder_named_twice_is_opened_once(ramps, tmp_path, monkeypatch):
+  opened, open_folders = [], prepared_folder.open_folders
+  monkeypatch.setattr(
+    prepared_folder, "open_folders", lambda *all_: opened.append(all_[0]) or open_folders(*all_)
+  )
+  (tmp_path / "link").symlink_to(ramps)
+  names = [ramps, tmp_path / "link", f"{ramps}/"]
+  source = Prepared(names, frames=3, resolution=10, report=lambda line: None)
+  assert source.num_examples == 30 and len(opened) == 1
+  labels = [source.example(i, augmentation_generator(0, i))[1] for i in range(30)]
+  assert np.bincount(labels).tolist() == [3] * 10
+
+
+def test_few_files_are_open_however_many_there_are(tmp_path, monkeypatch, write_prepared, ramp):
+  """Of all folders together."""
+  monkeypatch.setattr(prepared_folder, "OPEN_FILES", 5)
+  folders = [
+    write_prepared(tmp_path / name, [ramp(4, 8, 8)] * 6, shards=6, png=True) for name in "abc"
+  ]
+  shards = lambda: sum("tfrecord" in file.path for file in psutil.Process().open_files())
+  assert shards() == 0
+  source = Prepared(folders, frames=3, resolution=8, num_classes=0, report=lambda line: None)
+  for iteration in range(4):
+    batches_of(source, steps=5, workers=3)(iteration)
+    assert 1 <= shards() <= 5
+  del source
+  gc.collect()
+  assert shards() == 0
+
+
+def test_a_folder_that_gives_nothing_is_told(ramps, tmp_path, write_prepared, ramp):
+  short = write_prepared(tmp_path, [ramp(5, 10, 10)] * 2, [0, 1], NAMES[:2])
+  lines = []
+  Prepared([ramps, short], frames=3, resolution=10, min_frames=9, report=lines.append)
+  assert lines[0] == f"WARNING: {short} (train): none of its clips is used"
+
+
+@pytest.fixture
+def two_splits(tmp_path, write_prepared, ramp):
+  """A set of three clips to train on and two of another length to test with."""
+  parts = {}
+  for split, count, frames in (("train", 3, 8), ("test", 2, 5)):
+    clips = [ramp(frames, 10, 10)] * count
+    write_prepared(tmp_path, clips, range(count), NAMES[:3], png=True, split=split)
+    info = index.read_prepared(tmp_path)
+    parts |= info.splits
+  index.write_prepared(tmp_path, dataclasses.replace(info, splits=parts))
+  return tmp_path
+
+
+def test_a_split_is_chosen_by_its_name_or_all_are(two_splits):
+  found = {}
+  for split in ("train", "test", "all"):
+    source = source_of(two_splits, stride=1, split=split)
+    clips = [source.fetch(i, augmentation_generator(0, i)) for i in range(source.num_examples)]
+    found[split] = [(source._clips[c.clip]["frames"], c.label) for c in clips]
+  assert found["train"] == [(8, 0), (8, 2), (8, 1)]  # two files
+  assert found["test"] == [(5, 0), (5, 1)]
+  assert found["all"] == found["train"] + found["test"]
+  identities = {source_of(two_splits, stride=1, split=split).identity() for split in found}
+  assert len(identities) == 3
+
+
 def test_labels_may_be_dropped_or_absent(ramps, tmp_path, write_prepared, ramp):
   assert source_of(ramps, num_classes=0).example(3, augmentation_generator(0, 0))[1] == 0
   folder = write_prepared(tmp_path, [ramp(9, 10, 10)] * 3, png=True)
@@ -227,14 +293,37 @@ def test_a_missing_set_is_told_with_the_command_that_makes_it(tmp_path):
     source_of(tmp_path / "x", resolution=64, prepare="--source=ucf101")
 
 
+def test_what_is_no_finished_set_is_told_with_what_to_do(ramps, tmp_path, write_prepared, ramp):
+  """Prepare refuses folders that hold something, so other ones are named."""
+  videos = tmp_path / "my videos"
+  (videos / "a").mkdir(parents=True)
+  with pytest.raises(UserError) as caught:
+    source_of(f"{videos}/", resolution=64)
+  assert str(caught.value) == (
+    f"{videos}/: is no prepared data set (has no prepared.json); make one with: python -m "
+    f"vidgan_jax.prepare --source=SOURCE --input='{videos}/' --output='{videos}_prepared' "
+    "--resolution=64"
+  )
+  (tmp_path / "begun" / ".preparing").mkdir(parents=True)
+  with pytest.raises(UserError, match="begun: is not prepared to its end; give its prepare comm"):
+    source_of(tmp_path / "begun")
+  small = write_prepared(tmp_path / "small", [ramp(9, 8, 8)] * 2, [0, 1], ("a", "b"))
+  with pytest.raises(UserError, match=rf"^{small}: has pictures of 8x8 .*--output={small}_10 "):
+    Prepared([ramps, small], frames=3, resolution=10, report=lambda line: None)
+
+
 def test_what_does_not_fit_is_refused_in_one_line(tmp_path, write_prepared, ramp):
   folder = write_prepared(tmp_path / "set", [ramp(9, 10, 14)] * 2, [0, 1], ("a", "b"))
-  with pytest.raises(UserError, match=r"10x14 pixels, .* resolution 12; prepare it again: python"):
+  with pytest.raises(
+    UserError, match=r"10x14 pixels, .* resolution 12; make another set with: python"
+  ):
     source_of(folder, resolution=12)
   with pytest.raises(UserError, match="has 2 classes, but num_classes is 3"):
     source_of(folder, num_classes=3)
-  with pytest.raises(UserError, match="no split 'test', known are: train"):
+  with pytest.raises(UserError, match=r"no split 'test', known are: train; config\.data\.spl"):
     source_of(folder, split="test")
+  with pytest.raises(UserError, match=r"lists number 1, config\.data\.split_number is 2"):
+    source_of(folder, split_number=2)
   with pytest.raises(UserError, match="damaged is 'ignore', known are: stop, skip"):
     source_of(folder, damaged="ignore")
   features = json.loads((folder / "features.json").read_text())
@@ -264,6 +353,58 @@ def test_a_damaged_clip_is_named_and_fatal(damaged):
   with pytest.raises(UserError, match=words):
     for iteration in range(2):
       batches_of(source, workers=3)(iteration)
+
+
+@pytest.mark.parametrize("place", [0.4, 0.7])
+def test_a_flipped_bit_that_decodes_is_noticed(tmp_path, write_prepared, textured, place):
+  """It leaves another picture, which nobody would see."""
+  clips = [textured(3, 32, 32, seed=i) for i in range(2)]
+  folder = write_prepared(tmp_path, clips, [0, 1], NAMES[:2], shards=1)
+  whole, _ = source_of(folder, stride=1).example(1, augmentation_generator(0, 0))
+  info = index.read_prepared(folder)
+  offset, length, _ = index.read_index(folder, info, "train")[1][4].tolist()  # frame 1 of clip 1
+  path = folder / info.splits["train"].shards[0].file
+  content = bytearray(path.read_bytes())
+  content[offset + int(place * length)] ^= 16
+  path.write_bytes(content)
+  other = np.asarray(prepared.pictures.decode(bytes(content[offset : offset + length]), 32, 32))
+  assert (other[:10, :10] != whole[1]).any()
+  source = source_of(folder, stride=1)
+  source.example(0, augmentation_generator(0, 0))
+  with pytest.raises(
+    UserError, match=r"clip 1 \(byte \d+\): frame 1 is damaged: its checksum diff"
+  ):
+    source.example(1, augmentation_generator(0, 0))
+  source = source_of(folder, stride=1, damaged="skip")
+  assert source.example(1, augmentation_generator(0, 0))[1] == 0
+
+
+def test_an_index_that_points_nowhere_is_damage(tmp_path, write_prepared, ramp):
+  """Within a clip it is not compared with the files before they are read."""
+  clips = [ramp(5, 10, 10), ramp(5, 10, 10) + np.uint8([0, 0, 100])]
+  folder = write_prepared(tmp_path, clips, shards=1, png=True)
+  info = index.read_prepared(folder)
+  clips, frames = (np.array(part) for part in index.read_index(folder, info, "train"))
+  for offset, length in ((2**64 - 5, 5), (2**63, 5), (0, 2**32 - 1), (10**6, 10)):
+    changed = frames.copy()
+    changed["offset"][1], changed["length"][1] = offset, length
+    split = dataclasses.replace(
+      info.splits["train"], index=index.write_index(folder, "train", clips, changed)
+    )
+    index.write_prepared(folder, dataclasses.replace(info, splits={"train": split}))
+    for stride in (1, 2):
+      source = source_of(folder, frames=2, stride=stride, damaged="skip", num_classes=0)
+      for ordinal in range(8):
+        clip, _ = source.example(0, augmentation_generator(0, ordinal))
+        assert 1 not in clip[:, 0, 0, 2]  # 101 is that of the clip in its place
+
+
+def test_a_system_may_hand_over_less_than_is_there(ramps, monkeypatch):
+  source = source_of(ramps, stride=1)
+  expected, _ = source.example(3, augmentation_generator(0, 0))
+  pread = prepared_folder.os.pread
+  monkeypatch.setattr(prepared_folder.os, "pread", lambda file, n, at: pread(file, n // 2 + 1, at))
+  assert (source.example(3, augmentation_generator(0, 0))[0] == expected).all()
 
 
 def test_others_stand_in_for_a_damaged_clip_always_the_same(damaged):

@@ -256,6 +256,22 @@ def test_the_cache_is_used_and_follows_changed_files(tmp_path, monkeypatch):
   assert len(decoded) == 3
 
 
+def test_a_folder_that_was_moved_is_the_same_and_changed_files_are_not(tmp_path):
+  """So a run may go on where its folder lies elsewhere."""
+  for number in range(2):
+    write_mp4(tmp_path / "a" / "x" / f"{number}.mp4", np.full((4, 16, 16, 3), 90, np.uint8), 10)
+  shutil.copytree(tmp_path / "a", tmp_path / "b", copy_function=shutil.copyfile)
+  os.utime(tmp_path / "b" / "x" / "0.mp4", (1, 1))
+  options = dict(frames=2, resolution=16, report=lambda line: None)
+  identity = lambda name: VideoFolder(
+    tmp_path / name, cache_directory=tmp_path / "cache", **options
+  ).identity()
+  assert identity("a") == identity("b")
+  noise = np.random.default_rng(0).integers(256, size=(4, 16, 16, 3), dtype=np.uint8)
+  write_mp4(tmp_path / "b" / "x" / "1.mp4", noise, 10)
+  assert identity("a") != identity("b")
+
+
 def test_damaged_cache_files_are_made_again(tmp_path):
   write_clip(tmp_path / "data" / "1.mp4")
   cache = tmp_path / "cache"

@@ -16,7 +16,7 @@ def build_source(
   frames: int,
   resolution: int,
   num_classes: int,
-  split: str = "train",
+  split: str | None = None,
   report: Callable[[str], None] = print,
 ) -> sources.Source:
   """Builds the source a configuration names.
@@ -26,11 +26,12 @@ def build_source(
       folder), `num_examples`, `seed`, `stride`, `split_number`, `horizontal_flip`, `crop` ("random"
       or "center"), `cache_directory` ("" for the default), `min_clips`; for prepared sets
       `prepare`, `mixture` (further folders), `classes`, `min_frames`, `temporal_reversal` and
-      `damaged`. Only the fields that the named source uses are read.
+      `damaged`. What the named source cannot do is refused.
     frames: frames per clip.
     resolution: height and width in pixels.
     num_classes: number of classes the model is built for; 0 drops the labels.
-    split: "train" or "test" ("all" too for a folder).
+    split: None takes the configuration's; "train" or "test", of folders "all" too, of prepared sets
+      any that they have.
     report: receives each line about what was found and skipped.
 
   Returns:
@@ -43,6 +44,7 @@ def build_source(
     raise UserError(f"unknown data source '{config.name}', known are: {', '.join(SOURCES)}")
   if num_classes < 0:
     raise UserError(f"num_classes={num_classes} is negative; 0 means unlabelled")
+  split = split or config.split
   return SOURCES[config.name](config, frames, resolution, num_classes, split, report)
 
 
@@ -83,11 +85,28 @@ def build_batches(
 
     if isinstance(source, Prepared):
       return TensorFlowBatches(*arguments, workers=config.workers, report=report)
+    report("config.data.reader=tensorflow reads prepared sets; these clips come without it")
   return Batches(*arguments, workers=config.workers)
 
 
+def _refuse(config, fields: dict[str, Any], instead: str) -> None:
+  """UserError where one of {field: the value that asks for nothing} asks for something."""
+  for field, nothing in fields.items():
+    value = getattr(config, field)
+    value = tuple(value) if isinstance(nothing, tuple) else value
+    if value != nothing:
+      raise UserError(f"config.data.{field}={value!r}: data.name={config.name} cannot; {instead}")
+
+
+# What only prepared sets can do.
+_OF_PREPARED = {"mixture": (), "classes": (), "min_frames": 0, "temporal_reversal": False}
+
+
 def _moving_shapes(config, frames, resolution, num_classes, split, report) -> sources.Source:
-  del report
+  instead = "prepared sets can (config.data.name=prepared)"
+  _refuse(config, {**_OF_PREPARED, "horizontal_flip": False}, instead)
+  if config.directory:
+    report(f"{config.directory} is not read: config.data.name is moving_shapes, which needs none")
   return MovingShapes(
     config.num_examples,
     frames,
@@ -101,6 +120,7 @@ def _moving_shapes(config, frames, resolution, num_classes, split, report) -> so
 
 def _npz(config, frames, resolution, num_classes, split, report) -> sources.Source:
   del split  # one file is one split: the configuration names another file for another split
+  _refuse(config, _OF_PREPARED, "prepared sets can (config.data.name=prepared)")
   source = sources.load_npz(
     config.directory,
     frames=frames,
@@ -123,6 +143,7 @@ def _prepared(config, frames, resolution, num_classes, split, report) -> sources
     resolution=resolution,
     stride=config.stride,
     split=split,
+    split_number=config.split_number,
     num_classes=num_classes,
     classes=config.classes,
     min_frames=config.min_frames,
@@ -131,20 +152,29 @@ def _prepared(config, frames, resolution, num_classes, split, report) -> sources
     horizontal_flip=config.horizontal_flip,
     temporal_reversal=config.temporal_reversal,
     damaged=config.damaged,
-    prepare=config.prepare,
+    prepare=_prepare_options(config),
     report=report,
   )
+
+
+def _prepare_options(config) -> str:
+  """Options of the command that makes a set for this configuration, "" where none are known."""
+  if config.prepare and config.split_number != 1:
+    return f"{config.prepare} --split_number={config.split_number}"
+  return config.prepare
 
 
 def _video_folder(config, frames, resolution, num_classes, split, report) -> sources.Source:
   from vidgan_jax.data import index, prepared_folder
   from vidgan_jax.data.video_folder import VideoFolder
 
-  if os.path.isfile(os.path.join(config.directory, index.FILE_NAME)):
+  directory = config.directory
+  holds_set = os.path.isfile(os.path.join(directory, index.FILE_NAME))
+  if not os.path.isdir(directory) or holds_set or prepared_folder.is_begun(directory):
     return _prepared(config, frames, resolution, num_classes, split, report)
-  if not os.path.isdir(config.directory):
-    make = prepared_folder.prepare_command(config.directory, resolution, config.prepare)
-    raise UserError(prepared_folder.no_such_folder(config.directory, make))
+  other = prepared_folder.beside(directory, "prepared")
+  make = prepared_folder.prepare_command(other, resolution, _prepare_options(config), directory)
+  _refuse(config, _OF_PREPARED, f"{directory} holds videos, a prepared set can: {make}")
   return VideoFolder(
     config.directory,
     frames=frames,

@@ -19,6 +19,7 @@ from vidgan_jax.runtime.video_files import atomic_file
 
 FORMAT = 1
 FILE_NAME = "prepared.json"
+UNFINISHED = ".preparing"  # folder of what is needed until the set is finished
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")  # of data sets and splits; TensorFlow Datasets' rule
 
 CLIP = np.dtype(
@@ -33,7 +34,7 @@ CLIP = np.dtype(
     ("frame_rate", "<f4"),
   ]
 )
-FRAME = np.dtype([("offset", "<u8"), ("length", "<u4")])
+FRAME = np.dtype([("offset", "<u8"), ("length", "<u4"), ("crc32c", "<u4")])
 
 _MAX_JSON_BYTES = 64 * 2**20
 
@@ -261,7 +262,10 @@ def read_index(
     except (OSError, ValueError) as error:
       raise UserError(f"{path}: is no index ({error})") from error
     if array.dtype != dtype or array.shape != (rows,):
-      raise UserError(f"{path}: holds {array.dtype} {list(array.shape)}, expected {dtype} [{rows}]")
+      raise UserError(
+        f"{path}: holds {array.dtype} {list(array.shape)}, expected {dtype} [{rows}]; a set of an "
+        "earlier version must be prepared again"
+      )
     arrays.append(array)
   clips, frames = arrays
   _check_rows(index_path(directory, split, "clips"), clips, frames, prepared, part)

@@ -1,15 +1,15 @@
 """Prepared data sets (docs/data_format.md) as a source: reads and decodes only the frames used."""
 
-import functools
 import os
 import zlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import google_crc32c
 import numpy as np
 
 from vidgan_jax.data import pictures, preprocessing
-from vidgan_jax.data.prepared_folder import Folder, prepare_command
+from vidgan_jax.data import prepared_folder as folders
 from vidgan_jax.data.preprocessing import View
 from vidgan_jax.data.sources import Source, window_span
 from vidgan_jax.runtime.errors import UserError
@@ -59,11 +59,11 @@ class Fetched(NamedTuple):
 
 
 def _joined_classes(
-  folders: Sequence[Folder], wanted: Sequence[str], num_classes: int | None, what: str
+  opened: Sequence[folders.Folder], wanted: Sequence[str], num_classes: int | None, what: str
 ) -> tuple[str, ...]:
   """The names of the classes in use, in the order of their labels."""
-  found = tuple(dict.fromkeys(name for folder in folders for name in folder.info.classes))
-  if found and not all(folder.info.classes for folder in folders):
+  found = tuple(dict.fromkeys(name for folder in opened for name in folder.info.classes))
+  if found and not all(folder.info.classes for folder in opened):
     if num_classes != 0:
       raise UserError(f"{what}: some have classes, some have none; num_classes should be 0")
     if not wanted:
@@ -75,6 +75,16 @@ def _joined_classes(
   if num_classes and num_classes != len(names):
     raise UserError(f"{what}: has {len(names)} classes, but num_classes is {num_classes}")
   return names
+
+
+def _check_split_number(folder: folders.Folder, wanted: int | None) -> None:
+  """UserError where a set has the splits of another of UCF-101's lists than is asked for."""
+  made = folder.info.settings.get("split_number", 1)
+  if wanted not in (None, made):
+    raise UserError(
+      f"{folder.directory}: has the splits of lists number {made}, config.data.split_number is "
+      f"{wanted}"
+    )
 
 
 class Prepared(Source):
@@ -94,7 +104,8 @@ class Prepared(Source):
     frames: frames per example.
     resolution: height and width of an example, pixels.
     stride: distance between an example's frames in stored frames; a clip needs frames * stride.
-    split: which split of each.
+    split: which split of each; "all" takes all that each has.
+    split_number: which of UCF-101's lists their splits should be by; None takes any.
     num_classes: expected number of classes; 0 drops the labels, None takes what is found.
     classes: names of the classes in use, in the order of their labels; empty takes all.
     min_frames: stored frames that a clip needs to be used.
@@ -120,6 +131,7 @@ class Prepared(Source):
     resolution: int,
     stride: int = 1,
     split: str = "train",
+    split_number: int | None = None,
     num_classes: int | None = None,
     classes: Sequence[str] = (),
     min_frames: int = 0,
@@ -137,15 +149,22 @@ class Prepared(Source):
     self._report = report
     self._reported: set[int] = set()
     directories = [os.fspath(directory) for directory in directories]
-    make = functools.partial(prepare_command, resolution=resolution, options=prepare)
+    for directory in directories:
+      folders.check_there(directory, resolution, prepare)
+    opened = folders.open_files()
+    known = {}  # a folder that is named twice is opened once
+    for real, directory in {os.path.realpath(path): path for path in directories}.items():
+      known[real] = folders.open_folders(directory, split, self._skip, opened, report)
     self._folders = [
-      Folder(directory, split, make(directory), self._skip, report) for directory in directories
+      folder for directory in directories for folder in known[os.path.realpath(directory)]
     ]
+    for folder in self._folders:
+      _check_split_number(folder, split_number)
     self._what = f"{', '.join(directories)} ({split})"
     names = _joined_classes(self._folders, classes, num_classes, self._what)
     span = window_span(frames, stride)
     self._select(names, max(min_frames, span), min_clips)
-    self._check_pictures(resolution, make(directories[0]))
+    self._check_pictures(resolution, prepare)
     self.frames, self.resolution = frames, resolution
     self.class_names = names if num_classes != 0 else ()
     self.num_classes = len(self.class_names)
@@ -176,6 +195,8 @@ class Prepared(Source):
       rows = np.flatnonzero((label >= 0) & fits)
       short += int(np.count_nonzero((label >= 0) & ~fits))
       frames += int(folder.clips["frames"][rows].sum(dtype=np.int64))
+      if not len(rows) and len(self._folders) > 1:
+        self._report(f"WARNING: {folder.what}: none of its clips is used")
       part = np.empty(len(rows), _CHOSEN)
       part["folder"], part["row"], part["label"] = number, rows, label[rows]
       for name in ("frames", "height", "width"):
@@ -194,14 +215,17 @@ class Prepared(Source):
       more = f" and {len(without) - _SHOWN_CLASSES} more" if len(without) > _SHOWN_CLASSES else ""
       self._report(f"WARNING: classes without a usable clip: {shown}{more}")
 
-  def _check_pictures(self, resolution: int, make: str) -> None:
+  def _check_pictures(self, resolution: int, prepare: str) -> None:
     """UserError where stored pictures are smaller than what is asked for, or absurdly large."""
     height, width = (self._clips[name].astype(np.int64) for name in ("height", "width"))
     small = int(np.argmin(np.minimum(height, width)))
     if min(height[small], width[small]) < resolution:
+      where = self._folders[self._clips["folder"][small]].directory
+      other = folders.beside(where, str(resolution))
       raise UserError(
-        f"{self._what}: has pictures of {height[small]}x{width[small]} pixels, the configuration "
-        f"asks for resolution {resolution}; prepare it again: {make}"
+        f"{where}: has pictures of {height[small]}x{width[small]} pixels, the configuration asks "
+        f"for resolution {resolution}; make another set with: "
+        f"{folders.prepare_command(other, resolution, prepare)}"
       )
     if (height * width).max() > _MAX_PIXELS:
       raise UserError(
@@ -243,10 +267,14 @@ class Prepared(Source):
     view = preprocessing.decide(self._operations[folder], stored, generator)
     opened = self._folders[folder]
     found = opened.read(row, view.frames)
-    fetched = Fetched(found, view, height, width, label if self.num_classes else 0, index)
-    for number, picture in enumerate(found):
+    encoded = [picture for picture, _ in found]
+    fetched = Fetched(encoded, view, height, width, label if self.num_classes else 0, index)
+    for number, (picture, checksum) in enumerate(found):
       try:
         pictures.check(picture, height, width, opened.png)
+        # Most flipped bytes leave a picture that decodes, to something else.
+        if google_crc32c.value(picture) != checksum:
+          raise pictures.PictureError("its checksum differs")
       except pictures.PictureError as error:
         raise self._damaged(fetched, number, error) from error
     return fetched

@@ -12,25 +12,61 @@ from vidgan_jax.data import pictures
 from vidgan_jax.runtime.errors import UserError
 
 _FEATURES = {"frame_rate", "id", "label", "video"}
-_OPEN_FILES = 256  # shards kept open at a time; systems allow a process 1024 files or more
+ALL_SPLITS = "all"
+OPEN_FILES = 128  # shards kept open at a time; some systems allow a process no more than 256 files
 _GAP = 64  # bytes: pictures so close together, on average, are read at once
 _SNIFFED = 100  # clips looked at for a whole picture
 
 
-def prepare_command(directory: str, resolution: int, options: str = "") -> str:
-  """The command that makes a prepared data set; `options` are the experiment's own."""
-  output = shlex.quote(directory or "DIR")
+def prepare_command(
+  directory: str, resolution: int, options: str = "", given: str = "VIDEOS"
+) -> str:
+  """The command that makes a prepared data set.
+
+  Args:
+    directory: where to; "" names none.
+    resolution: of its pictures' smaller side, pixels.
+    options: the experiment's own, of `vidgan_jax.prepare`.
+    given: what it is made of.
+  """
   return (
-    f"python -m vidgan_jax.prepare {options or '--source=SOURCE'} --input=VIDEOS "
-    f"--output={output} --resolution={resolution}"
+    f"python -m vidgan_jax.prepare {options or '--source=SOURCE'} --input={shlex.quote(given)} "
+    f"--output={shlex.quote(directory or 'DIR')} --resolution={resolution}"
   )
 
 
-def no_such_folder(directory: str, make: str) -> str:
-  """The line about a set that is not there; `make` is what `prepare_command` returned for it."""
+def check_there(directory: str, resolution: int, options: str = "") -> None:
+  """Raises UserError, with what to do about it, where a folder holds no finished prepared set."""
+  make = functools.partial(prepare_command, resolution=resolution, options=options)
   if not directory:
-    return f"config.data.directory names no folder; make a set with: {make}"
-  return f"{directory}: no such folder; make it with: {make}"
+    raise UserError(f"config.data.directory names no folder; make a set with: {make('')}")
+  if not os.path.isdir(directory):
+    raise UserError(f"{directory}: no such folder; make it with: {make(directory)}")
+  if os.path.isfile(os.path.join(directory, indices.FILE_NAME)):
+    return
+  if is_begun(directory):
+    raise UserError(f"{directory}: is not prepared to its end; give its prepare command once more")
+  try:
+    empty = not os.listdir(directory)
+  except OSError as error:
+    raise UserError(f"{directory}: not readable ({error.strerror})") from error
+  # Into a folder that is not empty nothing can be prepared.
+  place = {} if empty else {"given": directory}
+  command = make(directory if empty else beside(directory, "prepared"), **place)
+  raise UserError(
+    f"{directory}: is no prepared data set (has no {indices.FILE_NAME}); make one with: {command}"
+  )
+
+
+def is_begun(directory: str) -> bool:
+  """Whether a folder holds a set that was begun, and not finished."""
+  finished = os.path.isfile(os.path.join(directory, indices.FILE_NAME))
+  return not finished and os.path.isdir(os.path.join(directory, indices.UNFINISHED))
+
+
+def beside(directory: str, ending: str) -> str:
+  """The path of a folder beside another one, called as that is and `ending`."""
+  return f"{directory.rstrip(os.sep)}_{ending}"
 
 
 class _Shard:
@@ -51,50 +87,86 @@ class _Shard:
 
   def read(self, offset: int, length: int) -> bytes:
     """Returns `length` bytes from `offset` or all there are; UserError where it cannot."""
-    length = max(0, min(length, self._size - offset))  # before memory is taken for them
+    length = min(length, self._size - offset)  # before memory is taken for them
+    if length <= 0:
+      return b""
     try:
-      return os.pread(self._descriptor, length, offset)
+      data = os.pread(self._descriptor, length, offset)
+      while len(data) < length:  # a system may hand over less than is there
+        more = os.pread(self._descriptor, length - len(data), offset + len(data))
+        if not more:
+          break
+        data += more
+      return data
     except OSError as error:
       # Not damage that may be skipped: the next run might read it, and see other batches.
       raise UserError(f"{self.path}: not readable ({error.strerror})") from error
 
 
+def open_files() -> Callable[[str], _Shard]:
+  """A function that opens shards, and keeps those open that were used last.
+
+  One for all folders of a source: a process may have only so many files open.
+  """
+  return functools.lru_cache(OPEN_FILES)(_Shard)
+
+
 class Folder:
-  """One folder: what it says of itself, its index, and its shards.
+  """One split of one folder: what it says of itself, its index, and its shards.
+
+  Args:
+    directory: the folder.
+    info: what `prepared.json` says.
+    split: which of its splits.
+    tolerant: whether shards may be cut short.
+    opened: see `open_files`.
+    report: receives a line where one is.
 
   Attributes:
+    what: its name, for the user.
+    directory: its path.
     info: what prepared.json says.
     clips: rows of `index.CLIP`.
     png: whether its pictures are PNG, else they are JPEG.
+
+  Raises:
+    UserError: it has no such split, that is empty, or its files are not what it says.
   """
 
   def __init__(
-    self, directory: str, split: str, make: str, tolerant: bool, report: Callable[[str], None]
+    self,
+    directory: str,
+    info: indices.Prepared,
+    split: str,
+    tolerant: bool,
+    opened: Callable[[str], _Shard],
+    report: Callable[[str], None],
   ):
-    if not os.path.isdir(directory):
-      raise UserError(no_such_folder(directory, make))
-    if not os.path.isfile(os.path.join(directory, indices.FILE_NAME)):
+    if split not in info.splits:
+      known = ", ".join(info.splits)
       raise UserError(
-        f"{directory}: is no prepared data set (has no {indices.FILE_NAME}); make one with: {make}"
+        f"{directory}: has no split '{split}', known are: {known}; config.data.split chooses, "
+        f"'{ALL_SPLITS}' takes all of them"
       )
-    self.info = indices.read_prepared(directory)
-    _check_features(directory, bool(self.info.classes))
-    clips, frames = indices.read_index(directory, self.info, split)
+    self.directory, self.info, self.what = directory, info, f"{directory} ({split})"
+    clips, frames = indices.read_index(directory, info, split)
     if not len(clips):
       raise UserError(f"{directory}: its split '{split}' is empty")
-    self.clips, self._frames = np.asarray(clips), np.asarray(frames)
-    self._directory = directory
-    self.shards = self.info.splits[split].shards
+    # The small part is copied: a file that is mapped stays open.
+    self.clips, self._frames = np.array(clips), np.asarray(frames)
+    self.shards = info.splits[split].shards
     for shard in self.shards:
       self._check_shard(shard, tolerant, report)
-    self._open = functools.lru_cache(_OPEN_FILES)(
-      lambda number: _Shard(os.path.join(directory, self.shards[number].file))
-    )
+    self._opened = opened
     self.png = self._holds_png()
+
+  def _path(self, number: int) -> str:
+    """Where a shard is."""
+    return os.path.join(self.directory, self.shards[number].file)
 
   def _check_shard(self, shard: indices.Shard, tolerant: bool, report) -> None:
     """Compares a file's size with what it was."""
-    path = os.path.join(self._directory, shard.file)
+    path = os.path.join(self.directory, shard.file)
     try:
       size = os.stat(path).st_size
     except OSError as error:
@@ -109,23 +181,25 @@ class Folder:
   def _holds_png(self) -> bool:
     """Judges by the first picture that has a beginning."""
     for row in range(min(len(self.clips), _SNIFFED)):
-      picture = self.read(row, range(1))[0]
+      ((picture, _),) = self.read(row, range(1))
       if pictures.is_png(picture) or picture.startswith(b"\xff\xd8"):
         return pictures.is_png(picture)
-    raise UserError(f"{self._directory}: its records hold neither JPEG nor PNG pictures")
+    raise UserError(f"{self.directory}: its records hold neither JPEG nor PNG pictures")
 
   def where(self, row: int) -> str:
     """Words for a clip."""
     clip = self.clips[row]
-    path = os.path.join(self._directory, self.shards[clip["shard"]].file)
-    return f"{path}: clip {row} (byte {clip['record']})"
+    return f"{self._path(clip['shard'])}: clip {row} (byte {clip['record']})"
 
-  def read(self, row: int, frames: range) -> list[bytes]:
+  def read(self, row: int, frames: range) -> list[tuple[bytes, int]]:
     """Reads the encoded frames of a clip, cut short where the file ends.
 
     Args:
       row: of `clips`.
       frames: numbers of its frames, at least one.
+
+    Returns:
+      Each of them with the CRC32C that it should have.
 
     Raises:
       UserError: the file cannot be read.
@@ -135,14 +209,32 @@ class Folder:
     clip = self.clips[row]
     first = int(clip["first"])
     places = self._frames[first + frames.start : first + frames[-1] + 1 : frames.step].tolist()
-    shard = self._open(int(clip["shard"]))
+    shard = self._opened(self._path(int(clip["shard"])))
     begin, end = places[0][0], places[-1][0] + places[-1][1]
-    if end - begin <= sum(length for _, length in places) + _GAP * (len(places) - 1):
+    if end - begin <= sum(length for _, length, _ in places) + _GAP * (len(places) - 1):
       data = shard.read(begin, end - begin)
-      found = [data[offset - begin : offset - begin + length] for offset, length in places]
+      found = [(data[o - begin : o - begin + length], crc) for o, length, crc in places]
     else:
-      found = [shard.read(offset, length) for offset, length in places]
+      found = [(shard.read(offset, length), crc) for offset, length, crc in places]
     return found[::-1] if backwards else found
+
+
+def open_folders(
+  directory: str,
+  split: str,
+  tolerant: bool,
+  opened: Callable[[str], _Shard],
+  report: Callable[[str], None],
+) -> list[Folder]:
+  """Opens a folder that passed `check_there`: the split asked for, or each of all splits.
+
+  Raises:
+    UserError: its files are of another format, hold other features, or see `Folder`.
+  """
+  info = indices.read_prepared(directory)
+  _check_features(directory, bool(info.classes))
+  splits = info.splits if split == ALL_SPLITS else [split]
+  return [Folder(directory, info, name, tolerant, opened, report) for name in splits]
 
 
 def _check_features(directory: str, has_classes: bool) -> None:

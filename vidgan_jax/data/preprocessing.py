@@ -1,8 +1,8 @@
 """What an example shows of its stored clip: small operations that decide, in shapes alone.
 
 An operation takes a `View` and a generator and returns the view it makes of it; none touches a
-pixel. So every random number is drawn before anything is read, and whoever decodes (Pillow in
-`pictures`, tf.data in `tensorflow_pipeline`) carries out the same view.
+pixel. So every random number is drawn before anything is read, and whoever decodes (`pictures`, or
+tf.data in `tensorflow_pipeline`) carries out the same view.
 """
 
 import dataclasses

@@ -83,9 +83,19 @@ class FolderReport:
 
 @dataclasses.dataclass(frozen=True)
 class _StoredClip:
-  """One decoded clip: its cache file, its label and its number of frames."""
+  """One decoded clip.
+
+  Attributes:
+    path: its cache file.
+    name: its video, relative to the folder.
+    size: of its video, bytes.
+    label: 0-based.
+    frames: how many it has.
+  """
 
   path: str
+  name: str
+  size: int
   label: int
   frames: int
 
@@ -194,8 +204,8 @@ class VideoFolder(Source):
     self._horizontal_flip = horizontal_flip
 
   def identity(self) -> str:
-    """See `Source.identity`: the decoded clips' names, lengths and labels, in their order."""
-    clips = [f"{os.path.basename(c.path)} {c.frames} {c.label}" for c in self._clips]
+    """See `Source.identity`: the videos' names, sizes, lengths and labels, wherever they lie."""
+    clips = [f"{c.name} {c.size} {c.frames} {c.label}" for c in self._clips]
     return "\n".join([super().identity(), *clips])
 
   def example(self, index: int, generator: np.random.Generator) -> tuple[np.ndarray, int]:
@@ -331,7 +341,7 @@ def _decode(
     with atomic_file(stored) as temporary, open(temporary, "wb") as file:
       np.save(file, video, allow_pickle=False)
     frames = len(video)
-  return _StoredClip(stored, clip.label, frames)
+  return _StoredClip(stored, clip.path, status.st_size, clip.label, frames)
 
 
 def _stored_frames(path: str, resolution: int) -> int | None:

@@ -30,7 +30,8 @@ def base_config() -> ml_collections.ConfigDict:
   config.data.seed = 0  # moving_shapes: which scenes
   config.data.variety = 1.0  # moving_shapes: 0 has plain dark backgrounds and no occlusion
   config.data.stride = 1  # frames from one to the next
-  config.data.split_number = 1  # video_folder: which official split
+  config.data.split = "train"  # or test, all; of prepared sets any that they have
+  config.data.split_number = 1  # UCF-101: which of the official lists
   config.data.horizontal_flip = False
   config.data.crop = "random"  # random or center
   config.data.cache_directory = ""  # decoded frames; empty is the user's cache folder
@@ -152,6 +153,7 @@ _ADDED = {
   "optimizer.weight_decay": 0.0,
   "model.shared_fakes": False,
   "data.prepare": "",
+  "data.split": "train",
   "data.mixture": (),
   "data.classes": (),
   "data.min_frames": 0,

@@ -14,6 +14,7 @@ import threading
 import time
 
 import av
+import google_crc32c
 import numpy as np
 import pytest
 from PIL import Image
@@ -102,7 +103,8 @@ def test_stored_pictures_are_those_of_the_video(videos, prepare, read_clips):
     assert prepared.classes[label] == name.split("/")[0]
   _, frames = index.read_index(directory, prepared, "train")
   content = (directory / prepared.splits["train"].shards[0].file).read_bytes()
-  for offset, length in frames.tolist():
+  for offset, length, checksum in frames.tolist():
+    assert google_crc32c.value(content[offset : offset + length]) == checksum
     assert content[offset : offset + 8] == b"\x89PNG\r\n\x1a\n"
     assert content[offset + length - 8 : offset + length - 4] == b"IEND"
 
@@ -157,7 +159,7 @@ def test_few_encoded_bytes_wait_for_a_slow_clip(tmp_path, monkeypatch):
     if item == 1:
       released.wait(20)
     encoded.append(item)
-    return shards.EncodedClip(b"0123456789", [], [], (1, 1), 0.0)
+    return shards.EncodedClip(b"0123456789", None, (1, 1), 0.0)
 
   monkeypatch.setattr(shards, "encode_clip", encode)
   writer = shards.Writer(str(tmp_path), str(tmp_path), None, False, workers=4)
@@ -330,6 +332,21 @@ def test_descriptions_of_finished_files_are_read_once(videos, prepare, monkeypat
   monkeypatch.setattr(shards.Writer, "finished", ask)
   prepare("folder", videos, clips_per_shard=4)
   assert len(asked) == 3
+
+
+def test_shards_with_another_index_are_written_again(videos, prepare, monkeypatch, contents):
+  """As an earlier version left them, whose index had fewer fields."""
+  expected = contents(prepare("folder", videos, "whole", clips_per_shard=4)[0])
+  finish = run._finish
+  monkeypatch.setattr(run, "_finish", lambda *arguments: None)
+  directory, _, _ = prepare("folder", videos, clips_per_shard=4)
+  path = directory / ".preparing" / "train-00001.npz"
+  with np.load(path) as archive:
+    parts = dict(archive)
+  np.savez(path, **parts | {"frames": parts["frames"][["offset", "length"]]})
+  monkeypatch.setattr(run, "_finish", finish)
+  prepare("folder", videos, clips_per_shard=4)
+  assert contents(directory) == expected
 
 
 @pytest.mark.parametrize("finished", [True, False])

@@ -1,6 +1,7 @@
 import dataclasses
 import shutil
 
+import google_crc32c
 import numpy as np
 import pytest
 
@@ -95,6 +96,7 @@ def rewrite(directory, change, classes=None):
       frame = frames[int(row["first"]) + place : int(row["first"]) + place + 1]
       frame["offset"] = position + records.HEADER_BYTES + offset
       frame["length"] = len(features["video"][place])
+      frame["crc32c"] = google_crc32c.value(features["video"][place])
     content += records.frame_record(payload)
     position = len(content)
   (directory / old.file).write_bytes(content)
@@ -142,12 +144,19 @@ def test_labels_are_compared_with_the_classes(prepared):
   assert "its label is outside the classes" in faults(prepared)[0]
 
 
-def test_an_index_that_points_elsewhere_is_found(prepared):
+@pytest.mark.parametrize(
+  ("field", "words"),
+  [
+    ("offset", "frame 1 does not lie where the index says"),
+    ("crc32c", "frame 1: its checksum is not that of the index"),
+  ],
+)
+def test_an_index_that_says_otherwise_is_found(prepared, field, words):
   description = index.read_prepared(prepared)
   clips, frames = (np.array(part) for part in index.read_index(prepared, description, "train"))
-  frames["offset"][4] += 1
+  frames[field][4] ^= 1
   checksums = index.write_index(prepared, "train", clips, frames)
   split = dataclasses.replace(description.splits["train"], index=checksums)
   index.write_prepared(prepared, dataclasses.replace(description, splits={"train": split}))
   (found,) = faults(prepared)
-  assert found.endswith("record 1: frame 1 does not lie where the index says")
+  assert found.endswith(f"record 1: {words}")

@@ -18,6 +18,7 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 
+import google_crc32c
 import numpy as np
 
 from vidgan_jax.data import index, records
@@ -75,14 +76,13 @@ class EncodedClip:
 
   Attributes:
     payload: its `tf.train.Example`.
-    offsets, lengths: where each picture lies in the payload, in bytes.
+    frames: index.FRAME [number of frames], `offset` from the payload's beginning.
     size: height and width in pixels.
     frame_rate: stored frames per second, 0 where it is unknown.
   """
 
   payload: bytes
-  offsets: list[int]
-  lengths: list[int]
+  frames: np.ndarray
   size: tuple[int, int]
   frame_rate: float
 
@@ -120,7 +120,10 @@ def encode_clip(item: Input, request: Request, labelled: bool) -> EncodedClip | 
   if labelled:
     features["label"] = [item.label]
   payload, offsets = records.encode_example(features)
-  return EncodedClip(payload, offsets["video"], list(map(len, video)), size, rate)
+  rows = np.empty(len(video), index.FRAME)
+  rows["offset"], rows["length"] = offsets["video"], list(map(len, video))
+  rows["crc32c"] = list(map(google_crc32c.value, video))
+  return EncodedClip(payload, rows, size, rate)
 
 
 class _Turns:
@@ -186,6 +189,8 @@ class Writer:
         shard = index.Shard(plan.file, about["bytes"], about["sha256"])
         skipped = tuple((path, reason) for path, reason in about["skipped"])
         written = Written(shard, archive["clips"], archive["frames"], skipped)
+      if (written.clips.dtype, written.frames.dtype) != (index.CLIP, index.FRAME):
+        return None  # of an earlier version
       size = os.path.getsize(os.path.join(self._output, plan.file))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
       return None
@@ -244,9 +249,8 @@ class Writer:
         content = records.frame_record(clip.payload)
         file.write(content)
         digest.update(content)
-        rows = np.empty(len(clip.offsets), index.FRAME)
-        rows["offset"] = np.array(clip.offsets, np.uint64) + (position + records.HEADER_BYTES)
-        rows["length"] = clip.lengths
+        rows = clip.frames
+        rows["offset"] += np.uint64(position + records.HEADER_BYTES)
         row = (plan.number, position, 0, len(rows), item.label, *clip.size, clip.frame_rate)
         clips.append(row)
         frames.append(rows)

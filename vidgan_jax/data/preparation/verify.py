@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterator
 
+import google_crc32c
 import numpy as np
 from tqdm import tqdm
 
@@ -168,6 +169,8 @@ def _record_faults(features, payload, offset, row, frames, prepared) -> Iterator
       if begin < 0 or payload[begin : begin + length] != content:
         yield f"frame {number} does not lie where the index says"
         frames = None
+      elif google_crc32c.value(content) != frames[number]["crc32c"]:
+        yield f"frame {number}: its checksum is not that of the index"
     try:
       size = pictures.decode(content, size).shape[:2]  # all have the size of the first
     except ValueError as error:

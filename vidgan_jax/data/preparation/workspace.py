@@ -10,7 +10,6 @@ from typing import TextIO
 from vidgan_jax.data import index
 from vidgan_jax.runtime.errors import UserError
 
-_FOLDER = ".preparing"
 _SETTINGS = "settings.json"
 _MEANINGS = {
   "inputs": "the inputs are not those it was begun with (files came, went or changed, or other "
@@ -27,8 +26,8 @@ def check_output(output: str) -> None:
     names = set(os.listdir(output)) if os.path.isdir(output) else set()
   except OSError as error:
     raise UserError(f"{output}: not readable ({error.strerror})") from error
-  if names and names != {_FOLDER} and not is_finished(output):
-    if not os.path.isfile(os.path.join(output, _FOLDER, _SETTINGS)):
+  if names and names != {index.UNFINISHED} and not is_finished(output):
+    if not os.path.isfile(os.path.join(output, index.UNFINISHED, _SETTINGS)):
       raise UserError(f"{output}: is not empty, and no data set that is being prepared")
 
 
@@ -64,7 +63,7 @@ def opened(output: str, settings: dict) -> Iterator[str]:
   """
   check_output(output)
   with _lock(output):
-    folder = os.path.join(output, _FOLDER)
+    folder = os.path.join(output, index.UNFINISHED)
     path = os.path.join(folder, _SETTINGS)
     if os.path.isfile(path):
       check_settings(output, index.read_json(path), settings)
@@ -79,7 +78,7 @@ def _lock(output: str) -> TextIO:
   Raises:
     UserError: it is in use, or cannot be made or locked.
   """
-  path = os.path.join(output, _FOLDER, "lock")
+  path = os.path.join(output, index.UNFINISHED, "lock")
   while True:
     try:
       os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -126,11 +125,11 @@ def move_into_place(staging: str, output: str) -> None:
 
 def remove_left_over(output: str) -> None:
   """Removes what a process left that was stopped behind its last file, unless one is at work."""
-  if os.path.isdir(os.path.join(output, _FOLDER)):
+  if os.path.isdir(os.path.join(output, index.UNFINISHED)):
     with contextlib.suppress(UserError), _lock(output):
       remove(output)
 
 
 def remove(output: str) -> None:
   """Removes what was needed while the set was made; for the process that has it `opened`."""
-  shutil.rmtree(os.path.join(output, _FOLDER), ignore_errors=True)
+  shutil.rmtree(os.path.join(output, index.UNFINISHED), ignore_errors=True)
