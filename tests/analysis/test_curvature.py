@@ -149,6 +149,8 @@ def test_runs_side_by_side(run, looked_at, tmp_path):
     (dict(what=("compare",)), "needs --output"),
     (dict(what=("compare", "hessian")), "stands alone"),
     (dict(what=("compare",), output="out", workdirs=("nowhere",)), "is not there"),
+    (dict(eigenvalues=9), "9 eigenvalues need at least as many products, not 8"),
+    (dict(output="/sys"), "cannot write .*/sys"),
     (dict(products=9), "holds records of products 8, not 9"),
     (dict(workdirs=()), "must name something"),
     (dict(workdirs=("nowhere",)), "no run in nowhere"),

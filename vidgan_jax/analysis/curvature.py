@@ -38,6 +38,13 @@ class Options:
   products: int = 60
   seed: int = 0
 
+  def __post_init__(self):
+    """UserError where fewer products are asked for than eigenvalues: each product gives one."""
+    if self.eigenvalues > self.products:
+      raise UserError(
+        f"{self.eigenvalues} eigenvalues need at least as many products, not {self.products}"
+      )
+
   def settings(self, what: str, config, source) -> dict:
     """All that records of `what` depend on besides the state."""
     found = {
@@ -337,8 +344,10 @@ def analyse(
     check_settings(path, each, settings[each])
   try:
     pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):  # known now, not after minutes of products
+      raise PermissionError("no permission")
   except OSError as error:
-    raise UserError(f"cannot write to {folder}: {error}") from error
+    raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
   batch = fixed_batch(source, options.batch_size, options.seed)
   written = []
   for each, path in paths.items():
