@@ -175,6 +175,15 @@ def test_other_data_is_refused(run, looked_at, tmp_path):
   assert not (tmp_path / "analysis").exists()
 
 
+@pytest.mark.parametrize("text", ["", "{bad", "3"])
+def test_damaged_descriptions_of_data_are_told(run, tmp_path, text):
+  for name in (states.CONFIG, states.CHECKPOINTS):
+    (tmp_path / name).symlink_to(run.workdir / name)
+  (tmp_path / states.DATA).write_text(text)
+  with pytest.raises(UserError, match=r"cannot read .*data\.json"):
+    requests.fulfil(requests.Request([str(tmp_path)], **OPTIONS), report=lambda line: None)
+
+
 @pytest.mark.parametrize(
   "text",
   ["", "{}", '{"settings": {}, "records": [{"step": 1}]}'],
