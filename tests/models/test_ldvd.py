@@ -196,12 +196,19 @@ def test_every_network_fits_the_contract(load_config, file, row):
   assert all(part.shape == () for side in losses for part in side.values())
 
 
+def test_summaries_refuse_unknown_optimizers():
+  with pytest.raises(UserError, match="unknown optimizer 'sgd'; known: adam, rmsprop"):
+    summary.static_bytes({"generator": {"total": 1}}, "sgd")
+
+
 @pytest.mark.parametrize("file", ["tgan", "mocogan", "vgan"])
 def test_they_are_summarised(load_config, file):
   told = summary.summarize(load_config(file))
   ratio = told["iteration"]["none"]["tflop"] / told["iteration"]["as_written"]["tflop"]
   # No fewer products; gradients by padded maps of cells count the taps on their padding.
   assert 1 <= ratio < 1.2 and list(told["activations"]) == ["none"]
+  static, moments = told["static_bytes"], {"tgan": ("rmsprop", 1)}.get(file, ("adam", 2))
+  assert static[moments[0]] == moments[1] * static["parameters"]
 
 
 def test_both_networks_normalise_over_what_they_should(load_config):
