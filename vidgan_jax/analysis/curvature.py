@@ -19,7 +19,7 @@ from vidgan_jax.runtime.progress import ticking
 
 FOLDER = "analysis"  # of a run
 FILES = {"hessian": "hessian.json", "gradients": "gradient_norms.json"}
-_NEEDED = {"hessian": ("eigenvalues", "largest", "smallest"), "gradients": ("layers",)}
+_NEEDED = {"hessian": ("eigenvalues", "residuals", "largest", "smallest"), "gradients": ("layers",)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,8 +220,8 @@ def _draw_spectra(panels, titled: dict[str, list[dict]]) -> None:
         points = [
           (record["step"], value)
           for record in records
-          for value in record["eigenvalues"]
-          if value * sign > 0 and record.get("converged", True) == found
+          for value, residual in zip(record["eigenvalues"], record["residuals"], strict=True)
+          if value * sign > 0 and (residual <= hessian.TOLERANCE * abs(value)) == found
         ]
         if points:
           axes.plot(*zip(*points, strict=True), "o", color=color, markersize=3, mfc=face)
@@ -243,7 +243,8 @@ def _draw_spectra(panels, titled: dict[str, list[dict]]) -> None:
 def plot_spectra(records: list[dict], output) -> None:
   """Draws the leading eigenvalues over training, a panel for each discriminator (Figures 2-4, 6).
 
-  Hollow points have not converged; gray lines are the ends of the spectrum.
+  Hollow points have not converged (their residuals are above `hessian.TOLERANCE` of them); gray
+  lines are the ends of the spectrum.
 
   Args:
     records: of `hessian.json`, at least one.
