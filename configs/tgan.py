@@ -14,6 +14,7 @@ Hardware there: one 12 GB Titan-X; 1000 epochs (about 300,000 iterations of 32 c
 | normal                | Table 3a, row 3   | 8.98  | 10093| 11.0 M            |
 | svc_2xtime            | Table 3a, row 5   | 13.28 | 8798 | 11.0 M            |
 | f_c0, f_c1, f_c2, f_c3| Table 5a: c0..ci  | 12.86, 13.62 (TGAN-F), 13.11, 12.45        |
+| f_c1_sum, f_c1_max    | Figure 5a: how time is pooled; in all others by its mean  |
 | tsm_c0, _c1, _c2      | Table 6a: c0..ci  | 11.76, 12.11, 12.32 (TGAN-TSM)             |
 | f_128                 | Table 9           | 16.85 |      | 15.7 M with G     |
 | f_128_4xtemporal      | Table 9           | 17.72 |      | 26.8 M with G     |

@@ -149,6 +149,8 @@ def test_runs_side_by_side(run, looked_at, tmp_path):
     (dict(what=("compare",)), "needs --output"),
     (dict(what=("compare", "hessian")), "stands alone"),
     (dict(what=("compare",), output="out", workdirs=("nowhere",)), "is not there"),
+    (dict(eigenvalues=9), "9 eigenvalues need at least as many products, not 8"),
+    (dict(output="/sys"), "cannot write .*/sys"),
     (dict(products=9), "holds records of products 8, not 9"),
     (dict(workdirs=()), "must name something"),
     (dict(workdirs=("nowhere",)), "no run in nowhere"),
@@ -171,6 +173,15 @@ def test_other_data_is_refused(run, looked_at, tmp_path):
   with pytest.raises(UserError, match="trained on other data: num_examples 7 there, 40 here"):
     requests.fulfil(requests.Request([str(tmp_path)], **OPTIONS), report=lambda line: None)
   assert not (tmp_path / "analysis").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{bad", "3"])
+def test_damaged_descriptions_of_data_are_told(run, tmp_path, text):
+  for name in (states.CONFIG, states.CHECKPOINTS):
+    (tmp_path / name).symlink_to(run.workdir / name)
+  (tmp_path / states.DATA).write_text(text)
+  with pytest.raises(UserError, match=r"cannot read .*data\.json"):
+    requests.fulfil(requests.Request([str(tmp_path)], **OPTIONS), report=lambda line: None)
 
 
 @pytest.mark.parametrize(

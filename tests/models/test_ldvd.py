@@ -27,6 +27,12 @@ COUNTS = {
   ("mocogan", "f_c3"): (3_249_684, {"video": 1_007_364}),
   ("mocogan", "tsm_c1"): (3_249_684, {"video": 663_296}),
   ("mocogan", "tgan_f"): (3_249_684, {"video": 2_847_745}),
+  # A row of the first layer's kernel, 16 * 512, for each category.
+  ("mocogan", "categorical"): (
+    3_249_684 + 101 * 8192,
+    {"image": 663_296, "video": 14_366_464},
+  ),
+  ("vgan", "ucf101_16"): (15_426_183, {"video": 11_041_474}),
 }
 ROWS = [
   *[("tgan", row) for row in ("svc", "normal", "f_c1", "tsm_c2", "f_128_all", "f_mug_512")],
@@ -190,12 +196,19 @@ def test_every_network_fits_the_contract(load_config, file, row):
   assert all(part.shape == () for side in losses for part in side.values())
 
 
+def test_summaries_refuse_unknown_optimizers():
+  with pytest.raises(UserError, match="unknown optimizer 'sgd'; known: adam, rmsprop"):
+    summary.static_bytes({"generator": {"total": 1}}, "sgd")
+
+
 @pytest.mark.parametrize("file", ["tgan", "mocogan", "vgan"])
 def test_they_are_summarised(load_config, file):
   told = summary.summarize(load_config(file))
   ratio = told["iteration"]["none"]["tflop"] / told["iteration"]["as_written"]["tflop"]
   # No fewer products; gradients by padded maps of cells count the taps on their padding.
   assert 1 <= ratio < 1.2 and list(told["activations"]) == ["none"]
+  static, moments = told["static_bytes"], {"tgan": ("rmsprop", 1)}.get(file, ("adam", 2))
+  assert static[moments[0]] == moments[1] * static["parameters"]
 
 
 def test_both_networks_normalise_over_what_they_should(load_config):
@@ -219,18 +232,69 @@ def test_first_layers_start_as_the_transposed_convolutions_they_stand_for(load_c
   assert np.max(kernel) == pytest.approx((512 * 16) ** -0.5, rel=1e-3)
 
 
+def test_how_they_are_trained(load_config):
+  """Optimizers, batches and orders of the authors' codes."""
+  tgan, mocogan, vgan = (load_config(file) for file in ("tgan", "mocogan", "vgan"))
+  of = lambda config, *names: tuple(config.optimizer[name] for name in names)
+  rates = ("kind", "generator_lr", "discriminator_lr")
+  assert of(tgan, *rates, "rmsprop_decay", "eps") == ("rmsprop", 5e-5, 5e-5, 0.99, 1e-8)
+  for config in (mocogan, vgan):
+    assert of(config, *rates, "beta1", "beta2", "eps") == ("adam", 2e-4, 2e-4, 0.5, 0.999, 1e-8)
+  assert [c.optimizer.weight_decay for c in (tgan, mocogan, vgan)] == [0, 1e-5, 0]
+  assert [c.batch_size for c in (tgan, mocogan, vgan)] == [32, 32, 64]
+  assert [c.data.stride for c in (tgan, mocogan)] == [1, 2]
+  systems = [registry.build(config) for config in (tgan, mocogan, vgan)]
+  assert [gan.constraint_period for gan in systems] == [5, 0, 0]
+  assert [gan.schedule.generator_first for gan in systems] == [True, False, False]
+  assert [gan.schedule.shared_fakes for gan in systems] == [True, False, True]
+  # Their batch norm sees real and generated clips apart.
+  assert not any(gan.joint_scores for gan in systems)
+  assert registry.build(load_config("tgan", "normal")).constraint_period == 0
+
+
+def test_where_weights_start(load_config):
+  """Chainer's and TGAN's own numbers, PyTorch's, VGAN's."""
+  draw = lambda file, row: registry.build(load_config(file, row + ",runlocal")).init
+  tgan, mocogan, vgan = (
+    jax.device_get(jax.jit(draw(file, row))(jax.random.key(0)))
+    for file, row in (("tgan", "svc"), ("mocogan", "base"), ("vgan", "ucf101_16"))
+  )
+  image = tgan["generator"]["params"]
+  assert 0.0099 < np.max(np.abs(image["frame_linear"]["kernel"])) <= 0.01
+  assert 0.0099 < np.max(np.abs(image["layer0"]["kernel"])) <= 0.01
+  critic = tgan["discriminators"]["video"]["params"]
+  assert np.std(critic["c3"]["kernel"]) == pytest.approx((64 * 16) ** -0.5, rel=0.02)
+  gru = mocogan["generator"]["params"]["motion"]
+  assert 0.9 / 10**0.5 < np.max(np.abs(gru["state_bias"])) <= 10**-0.5
+  patches = np.abs(mocogan["discriminators"]["video"]["params"]["c2"]["kernel"])
+  assert np.max(patches) == pytest.approx((64 * 8) ** -0.5, rel=0.01)
+  scene = vgan["generator"]["params"]
+  assert np.std(scene["foreground1"]["kernel"]) == pytest.approx(0.01, rel=0.02)
+  gains = np.concatenate([leaf["gain"] for name, leaf in scene.items() if "norm" in name])
+  assert np.mean(gains) == pytest.approx(1, abs=0.01) and 0.015 < np.std(gains) < 0.025
+
+
 @pytest.mark.parametrize(
   ("file", "row", "changes", "words"),
   [
     ("tgan", "svc", {"num_classes": 3}, "knows no classes"),
     ("tgan", "svc", {"frames": 12}, "draws 16 frames, not 12"),
     ("tgan", "svc", {"resolution": 48}, "must be 4 times a power of two"),
+    ("tgan", "svc", {"generator.temporal_channels": (8, 8, 8)}, "16 frames need 4 widths"),
     ("tgan", "f_c1", {"discriminator.level": 5}, "discriminator.level is 5"),
     ("tgan", "f_c1", {"discriminator.kind": "4d"}, "unknown discriminator.kind '4d'"),
     ("mocogan", "base", {"categories": 3}, "categories 3 must be 0 or the number of classes"),
     ("mocogan", "image_only", {"discriminator.image": False}, "no discriminator"),
     ("mocogan", "base", {"frames": 12}, "needs 13 frames or more: 12"),
     ("mocogan", "f_c3", {"frames": 4}, "needs 5 frames or more: 4"),
+    (
+      "mocogan",
+      "tgan_f",
+      {"frames": 8, "discriminator.tgan.level": 4},
+      "needs 16 frames or more: 8",
+    ),
+    ("mocogan", "base", {"discriminator.image_window": 5}, "image_window is 5, must be even"),
+    ("mocogan", "base", {"infogan": True}, "infogan needs categories"),
     ("mocogan", "categorical", {"frames": 12}, "scores 16 frames, not 12"),
     ("mocogan", "base", {"resolution": 8}, "too small for patches, must be at least 16"),
     ("vgan", "ucf101_16", {"frames": 8}, "draws 16 or 32 frames, not 8"),

@@ -66,6 +66,12 @@ def test_every_config_comes_back_from_its_file(load_config, file):
     assert (built.frames, built.num_classes) == (rebuilt.frames, rebuilt.num_classes), argument
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"model": 3}', '{"model": {}, "data": []}'])
+def test_texts_that_are_no_config_are_refused(text):
+  with pytest.raises(ValueError):
+    configuration.from_json(text)
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_configs_refuse_fields_that_no_code_reads(load_config, file):
   config = load_config(file)

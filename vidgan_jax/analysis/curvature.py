@@ -19,7 +19,7 @@ from vidgan_jax.runtime.progress import ticking
 
 FOLDER = "analysis"  # of a run
 FILES = {"hessian": "hessian.json", "gradients": "gradient_norms.json"}
-_NEEDED = {"hessian": ("eigenvalues", "largest", "smallest"), "gradients": ("layers",)}
+_NEEDED = {"hessian": ("eigenvalues", "residuals", "largest", "smallest"), "gradients": ("layers",)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +37,13 @@ class Options:
   eigenvalues: int = 10
   products: int = 60
   seed: int = 0
+
+  def __post_init__(self):
+    """UserError where fewer products are asked for than eigenvalues: each product gives one."""
+    if self.eigenvalues > self.products:
+      raise UserError(
+        f"{self.eigenvalues} eigenvalues need at least as many products, not {self.products}"
+      )
 
   def settings(self, what: str, config, source) -> dict:
     """All that records of `what` depend on besides the state."""
@@ -213,8 +220,8 @@ def _draw_spectra(panels, titled: dict[str, list[dict]]) -> None:
         points = [
           (record["step"], value)
           for record in records
-          for value in record["eigenvalues"]
-          if value * sign > 0 and record.get("converged", True) == found
+          for value, residual in zip(record["eigenvalues"], record["residuals"], strict=True)
+          if value * sign > 0 and (residual <= hessian.TOLERANCE * abs(value)) == found
         ]
         if points:
           axes.plot(*zip(*points, strict=True), "o", color=color, markersize=3, mfc=face)
@@ -236,7 +243,8 @@ def _draw_spectra(panels, titled: dict[str, list[dict]]) -> None:
 def plot_spectra(records: list[dict], output) -> None:
   """Draws the leading eigenvalues over training, a panel for each discriminator (Figures 2-4, 6).
 
-  Hollow points have not converged; gray lines are the ends of the spectrum.
+  Hollow points have not converged (their residuals are above `hessian.TOLERANCE` of them); gray
+  lines are the ends of the spectrum.
 
   Args:
     records: of `hessian.json`, at least one.
@@ -337,8 +345,10 @@ def analyse(
     check_settings(path, each, settings[each])
   try:
     pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):  # known now, not after minutes of products
+      raise PermissionError("no permission")
   except OSError as error:
-    raise UserError(f"cannot write to {folder}: {error}") from error
+    raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
   batch = fixed_batch(source, options.batch_size, options.seed)
   written = []
   for each, path in paths.items():

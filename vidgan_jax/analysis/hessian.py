@@ -24,6 +24,8 @@ from vidgan_jax.models.contract import Context, Side
 from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.errors import UserError
 
+TOLERANCE = 1e-3  # an eigenvalue has converged where its residual is below this share of it
+
 
 @dataclasses.dataclass(frozen=True)
 class Spectrum:
@@ -61,7 +63,7 @@ def lanczos(
   *,
   count: int = 10,
   iterations: int = 100,
-  tolerance: float = 1e-3,
+  tolerance: float = TOLERANCE,
   seed: int = 0,
   dtype=np.float32,
   stop=None,

@@ -15,7 +15,8 @@ Memory. Between forward and backward pass an update keeps residuals, counted by
 `analysis.residuals` as JAX lists them ("traced", an upper bound) and as a compiler that fuses
 elementwise work keeps them ("fused", which the totals use). What one block holds for a moment
 while it is recomputed, and the compiler's workspace, come on top. Static are parameters, gradients,
-Adam's two moments and the generator's average in float32, as if on one device.
+the optimizer's moments (Adam's two, RMSprop's one) and the generator's average in float32, as if on
+one device.
 """
 
 import functools
@@ -27,13 +28,14 @@ import jax.numpy as jnp
 
 from vidgan_jax.analysis.residuals import gradient_cost
 from vidgan_jax.layers import convolution
-from vidgan_jax.models import registry
+from vidgan_jax.models import contract, registry
 from vidgan_jax.models.contract import Context, Side, VideoGan
 from vidgan_jax.runtime import flops
 from vidgan_jax.runtime.errors import UserError
 
 REMAT_POLICIES = ("none", "conv_outputs", "block_inputs")
 DTYPES = ("bfloat16", "float32")
+_MOMENTS = {"adam": 2, "rmsprop": 1}  # of each parameter
 
 
 @convolution.traced_for("gpu")
@@ -75,7 +77,7 @@ def summarize(
   written = forward_flops(registry.build(config, savings=False), variables)
   executed = forward_flops(gan, variables)
   parameters = count_parameters(variables)
-  static = static_bytes(parameters)
+  static = static_bytes(parameters, config.optimizer.kind)
   rates = lambda work: _rates(work * batch_size, batch_size, tflops)
   iteration, activations = {"as_written": rates(iteration_flops(gan, written))}, {}
   for remat in REMAT_POLICIES if "remat" in config.model else ("none",):
@@ -155,13 +157,22 @@ def count_parameters(variables) -> dict[str, dict[str, int]]:
   return counts
 
 
-def static_bytes(parameters: dict[str, dict[str, int]]) -> dict[str, int]:
-  """Bytes that training holds whatever its batch, given the result of `count_parameters`."""
+def static_bytes(parameters: dict[str, dict[str, int]], optimizer: str) -> dict[str, int]:
+  """Bytes that training holds whatever its batch.
+
+  Args:
+    parameters: from `count_parameters`.
+    optimizer: "adam" or "rmsprop".
+
+  Raises:
+    UserError: on another optimizer.
+  """
+  contract.check("optimizer", optimizer, _MOMENTS)
   everything = 4 * sum(modules["total"] for modules in parameters.values())
   kinds = {
     "parameters": everything,
     "gradients": everything,
-    "adam": 2 * everything,
+    optimizer: _MOMENTS[optimizer] * everything,
     "average": 4 * parameters["generator"]["total"],
   }
   return {**kinds, "total": sum(kinds.values())}

@@ -16,9 +16,9 @@ into `generated_inputs` and joins them to the clip in `views`. SSW-GAN's later s
 low-resolution windows from a frozen earlier stage. TGANv2 delivers several levels as samples, each
 with its own batch size, and R1 through `penalties`. TGAN and its kin set `generator_first`,
 `constrain` (singular value clipping), `joint_scores=False` (batch norm inside discriminators);
-MoCoGAN draws images and clips from separate latents; its categories and VGAN's mask enter through
-`generator_losses`. ProgressiveVGAN fades real and generated clips by `Context.step`, one run per
-resolution.
+MoCoGAN's image discriminator gets a random frame of each clip from `views`; its categories and
+VGAN's mask enter through `generator_losses`. ProgressiveVGAN fades real and generated clips by
+`Context.step`, one run per resolution.
 """
 
 import abc

@@ -57,7 +57,6 @@ def tgan_discriminator() -> ml_collections.ConfigDict:
   discriminator.channels = 64
   discriminator.pooling = "mean"  # sum, max: of what is left of time (LDVD Figure 5a)
   discriminator.noise = 0.0  # before every activation; 0.3 in TGAN's vanilla variant
-  discriminator.initializer = "lecun_normal"  # Chainer's
   return discriminator
 
 
@@ -73,6 +72,7 @@ def tgan() -> ml_collections.ConfigDict:
   generator.image_initializer = "uniform01"
   generator.temporal_initializer = "lecun_normal"
   model.discriminator = tgan_discriminator()
+  model.discriminator.initializer = "lecun_normal"  # Chainer's
   return model
 
 
@@ -95,7 +95,7 @@ def mocogan() -> ml_collections.ConfigDict:
   discriminator.video_window = 4
   discriminator.noise = 0.0  # in front of the layers; 0.1 in its authors' settings for UCF-101
   discriminator.spectral = False  # spectral normalisation of all kernels
-  discriminator.tgan = tgan_discriminator()  # where video is tgan
+  discriminator.tgan = tgan_discriminator()  # where video is tgan; `model.initializer` draws it
   return model
 
 

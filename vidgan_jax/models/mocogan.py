@@ -281,7 +281,10 @@ def _discriminators(model, settings) -> dict:
 def _check_frames(options, frames: int) -> None:
   """UserError where clips are too short, or too long, to be scored."""
   whole = 4 * (options.video_window - 1)  # what four windows without padding take away
-  least = {"patch": whole + 1, "factorised": options.level + 1, "tgan": 4}.get(options.video, 1)
+  # TGAN's 3-D layers, and those that are factorised, halve time.
+  halved = {"3d": 4, "factorised": options.tgan.level}.get(options.tgan.kind, 0)
+  least = {"patch": whole + 1, "factorised": options.level + 1, "tgan": 2**halved}
+  least = least.get(options.video, 1)
   if options.video == "categorical" and frames != whole + options.video_window:
     raise UserError(
       f"the categorical discriminator scores {whole + options.video_window} frames, not {frames}"
@@ -304,6 +307,12 @@ def build(config, savings: bool | None = None) -> MocoGan:
   contract.check("discriminator.video", model.discriminator.video, VIDEO_KINDS)
   if not 0 <= model.discriminator.level <= 4:
     raise UserError(f"discriminator.level is {model.discriminator.level}, must be 0 to 4")
+  for name in ("image_window", "video_window"):
+    window = model.discriminator[name]
+    if window < 2 or window % 2:  # else a layer would not halve height and width
+      raise UserError(f"discriminator.{name} is {window}, must be even")
+  if model.infogan and not (model.categories and model.discriminator.video == "categorical"):
+    raise UserError("infogan needs categories, and discriminator.video categorical")
   if model.categories and model.categories != model.num_classes:
     raise UserError(
       f"categories {model.categories} must be 0 or the number of classes, {model.num_classes}"

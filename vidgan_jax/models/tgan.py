@@ -261,6 +261,11 @@ def build(config, savings: bool | None = None) -> Tgan:
   make = lambda initializer: contract.layer_settings(
     config, savings, spectral=False, initializer=initializer
   )
+  widths = tuple(model.generator.temporal_channels)
+  if len(widths) != _DOUBLINGS:
+    raise UserError(
+      f"generator.temporal_channels {widths}: {model.frames} frames need {_DOUBLINGS} widths"
+    )
   count = halvings(model.resolution)
   if model.generator.image_channels % 2 ** max(1, count):
     raise UserError(
@@ -269,7 +274,7 @@ def build(config, savings: bool | None = None) -> Tgan:
   return Tgan(
     name=model.name,
     generator=Generator(
-      tuple(model.generator.temporal_channels),
+      widths,
       model.generator.image_channels,
       model.resolution,
       model.latent_dim,

@@ -134,8 +134,15 @@ def from_json(text: str) -> ml_collections.ConfigDict:
   """Reads what `to_json` wrote.
 
   Fields that did not exist yet when it was written have the values that change nothing.
+
+  Raises:
+    ValueError: where `text` is no config.
   """
-  config = ml_collections.ConfigDict(json.loads(text))
+  found = json.loads(text)
+  for name in ("data", "ema", "model", "optimizer"):
+    if not isinstance(found, dict) or not isinstance(found.get(name), dict):
+      raise ValueError(f"it holds no config (no {name!r} with fields)")
+  config = ml_collections.ConfigDict(found)
   for name, value in _ADDED.items():
     *path, last = name.split(".")
     part = config

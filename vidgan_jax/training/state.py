@@ -184,6 +184,17 @@ def load(workdir, step: int | None = None, *, mesh=None, report=print):
   return config, gan, restored[0]
 
 
+def _data(workdir) -> dict | None:
+  """What the run in `workdir` knows of its data; None where it knows nothing, as old runs do."""
+  path = pathlib.Path(workdir) / DATA
+  try:
+    return dict(json.loads(path.read_text()))
+  except FileNotFoundError:
+    return None
+  except (OSError, ValueError, TypeError) as error:
+    raise UserError(f"cannot read {path}: {error}") from error
+
+
 def check_data(workdir, description: dict) -> None:
   """UserError where the run in `workdir` was trained on other data than `description` tells of.
 
@@ -191,24 +202,20 @@ def check_data(workdir, description: dict) -> None:
     workdir: folder of a run.
     description: of a source, by its method of this name.
   """
-  path = pathlib.Path(workdir) / DATA
-  if not path.exists():
+  before = _data(workdir)
+  if before is None:
     return
-  before = json.loads(path.read_text())
   for what in ("class_names", "num_examples", "checksum"):
     if before.get(what) != description[what]:
       raise UserError(
         f"{workdir} was trained on other data: {what} {before.get(what)} there, "
-        f"{description[what]} here (remove {path.name} there to continue on the new data)"
+        f"{description[what]} here (remove {DATA} there to continue on the new data)"
       )
 
 
 def class_names(workdir) -> tuple[str, ...]:
   """Names of the classes that the run in `workdir` was trained on, by label."""
-  path = pathlib.Path(workdir) / DATA
-  if not path.exists():
-    return ()
-  return tuple(str(name) for name in json.loads(path.read_text())["class_names"])
+  return tuple(str(name) for name in (_data(workdir) or {}).get("class_names", ()))
 
 
 def frozen_variables(gan, mesh=None, report=print) -> dict:
