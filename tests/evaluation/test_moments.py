@@ -14,7 +14,7 @@ def features():
   return 1e3 + 0.1 * random.standard_normal((500, 7)) @ random.standard_normal((7, 7))
 
 
-def close(moments, features, tolerance=1e-12):
+def check_moments(moments, features, tolerance=1e-12):
   assert moments.count == len(features)
   np.testing.assert_allclose(moments.mean, features.mean(0), rtol=tolerance)
   for ddof in (0, 1):
@@ -23,23 +23,23 @@ def close(moments, features, tolerance=1e-12):
 
 
 def test_any_blocks_in_any_order(features):
-  close(Moments.of(features), features)
+  check_moments(Moments.of(features), features)
   random = np.random.default_rng(0)
   for _ in range(5):
     edges = np.sort(random.choice(np.arange(1, 500), 12, replace=False))
     parts = [Moments.of(block) for block in np.split(features, edges)]
     random.shuffle(parts)
-    close(merge_all(parts), features)
+    check_moments(merge_all(parts), features)
     left, right = merge_all(parts[:5]), merge_all(parts[5:])
-    close(right.merge(left), features)
-  close(Moments.empty(7).merge(Moments.of(features)).merge(Moments.empty(7)), features)
+    check_moments(right.merge(left), features)
+  check_moments(Moments.empty(7).merge(Moments.of(features)).merge(Moments.empty(7)), features)
 
 
 @pytest.mark.parametrize("rows", [1, 64, 10_000])
 def test_streams_lose_nothing(features, rows):
   """The last block is a partial one, and one is empty."""
   blocks = [features[i : i + 48] for i in range(0, 500, 48)]
-  close(Moments.of_blocks(iter([*blocks[:3], features[:0], *blocks[3:]]), rows), features)
+  check_moments(Moments.of_blocks(iter([*blocks[:3], features[:0], *blocks[3:]]), rows), features)
 
 
 def test_between_processes_and_files(features, tmp_path):
