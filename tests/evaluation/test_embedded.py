@@ -4,6 +4,7 @@ import hashlib
 import json
 import pathlib
 import sys
+import tomllib
 
 import jax
 import numpy as np
@@ -37,8 +38,9 @@ def _draw(variety, seed=90_210, frames=FRAMES, resolution=32, count=COUNT):
 def test_weights_come_with_the_package_and_are_small():
   assert embedded.FILE.stat().st_size < 2_000_000
   assert embedded.FILE.is_relative_to(pathlib.Path(sys.modules["vidgan_jax"].__file__).parent)
-  text = (pathlib.Path(__file__).parents[2] / "pyproject.toml").read_text()
-  assert '"vidgan_jax.evaluation.weights" = ["*.npz"]' in text
+  settings = tomllib.loads((pathlib.Path(__file__).parents[2] / "pyproject.toml").read_text())
+  packaged = settings["tool"]["setuptools"]["package-data"]
+  assert "*.npz" in packaged["vidgan_jax.evaluation.weights"]
   opened = extractor.load_extractor("moving_shapes_classifier")
   assert opened.name == opened.about["network"] == "moving_shapes_classifier"
   assert opened.outputs == {"logits": 16, "features": 64} and opened.min_frames == 4
@@ -54,7 +56,7 @@ def test_hash_is_of_the_weights():
   assert opened.weights_hash == digest.hexdigest() == opened.about["weights_hash"]
 
 
-@pytest.mark.parametrize("variety, bar", [(0.0, 0.97), (1.0, 0.85)])
+@pytest.mark.parametrize("variety, bar", [(0.0, 0.99), (1.0, 0.94)])
 def test_accuracy_on_scenes_of_another_seed(classify, variety, bar):
   clips, labels = _draw(variety)
   assert (classify(clips) == labels).mean() >= bar

@@ -153,7 +153,7 @@ def held_out(variables, frames: int, resolution: int, variety: float, count: int
 
 def accuracy_table(variables, count: int) -> str:
   """Accuracy on held-out clips by variety, length and size, then by class at 32x32."""
-  row = lambda name, cells: f"{name:24}" + "".join(f"{cell:>10}" for cell in cells)
+  row = lambda name, cells: f"{name:24}" + "".join(f"{cell:>13}" for cell in cells)
   percent = lambda table: f"{100 * np.trace(table) / table.sum():.1f} %"
   varieties, tables = (0.0, 0.5, 1.0), {}
   lines = [row(f"accuracy, {count} clips each", [f"variety {v:g}" for v in varieties])]
@@ -207,7 +207,7 @@ def main(_) -> None:
 if __name__ == "__main__":
   # Not above: who imports `train` may have flags of these names.
   flags.DEFINE_string("output", None, "The file to write, .npz; it must not exist.")
-  flags.DEFINE_integer("steps", 1200, "Updates.", lower_bound=1)
+  flags.DEFINE_integer("steps", 1000, "Updates.", lower_bound=1)
   flags.DEFINE_integer("batch_size", 64, "Clips per update.", lower_bound=1)
   flags.DEFINE_float("learning_rate", 2e-3, "Adam's, after a warm-up; falls to 0 as a cosine.")
   flags.DEFINE_integer("held_out", 320, "Clips of each row of the table.", lower_bound=16)
