@@ -7,9 +7,9 @@ padding as TensorFlow has it, batch norm without gains and with running moments 
 Products are always taken at the highest precision, for TF32 moves features by 6e-4 and bfloat16 by
 4e-3 relative; nothing is ever computed in less than float32.
 
-Equal to the layers as drawn, to rounding, and faster on CPU: batch norm folded into kernels, one
-product for the three 1x1x1 convolutions that read a block's input, convolutions in two dimensions
-instead of three (`convolve`), maxima along one axis after the other (`max_pool`).
+Equal to the layers as drawn, to rounding, and faster on CPU: batch norm folded into kernels,
+convolutions in two dimensions instead of three (`convolve`), maxima along one axis after the other
+(`max_pool`). One product for all 1x1x1 convolutions that read a block's input gained nothing.
 """
 
 import functools
@@ -90,24 +90,23 @@ class Unit(nn.Module):
 
 
 class Branch(nn.Module):
-  """The units of a branch of a block.
+  """One unit after the other.
 
   Attributes:
     units: name, window and features of each.
-    inputs: channels of the first one's input.
+    plain: see `I3D`.
   """
 
   units: tuple[tuple[str, int, int], ...]
-  inputs: int
+  plain: bool
 
   @nn.compact
-  def __call__(self):
-    """Returns the (kernel, bias) of each unit."""
-    weights, inputs = [], self.inputs
+  def __call__(self, x):
+    """Maps [B, T, H, W, in] to [B, T, H, W, out]."""
     for name, window, features in self.units:
-      weights.append(Unit((window, window, window, inputs, features), name=name)())
-      inputs = features
-    return weights
+      weights = Unit((window, window, window, x.shape[-1], features), name=name)()
+      x = _unit(x, *weights, plain=self.plain)
+    return x
 
 
 class Block(nn.Module):
@@ -133,19 +132,12 @@ class Block(nn.Module):
       (("Conv3d_0a_1x1", 1, reduced_2), (last, 3, features_2)),
       (("Conv3d_0b_1x1", 1, pooled),),
     )
-    (unit_0,), (reduce_1, unit_1), (reduce_2, unit_2), (unit_3,) = (
-      Branch(units, x.shape[-1], name=f"Branch_{number}")() for number, units in enumerate(branches)
-    )
-    readers = (unit_0, reduce_1, reduce_2)
-    if self.plain:
-      x_0, x_1, x_2 = (_unit(x, *weights, plain=True) for weights in readers)
-    else:  # one product instead of three
-      together = (jnp.concatenate(parts, -1) for parts in zip(*readers, strict=True))
-      x_0, x_1, x_2 = jnp.split(_unit(x, *together), [single, single + reduced_1], -1)
-    x_1 = _unit(x_1, *unit_1, plain=self.plain)
-    x_2 = _unit(x_2, *unit_2, plain=self.plain)
-    x_3 = _unit(max_pool(x, (3, 3, 3), (1, 1, 1), self.plain), *unit_3, plain=self.plain)
-    return jnp.concatenate([x_0, x_1, x_2, x_3], -1)
+    seen = [x, x, x, max_pool(x, (3, 3, 3), (1, 1, 1), self.plain)]
+    found = [
+      Branch(units, self.plain, name=f"Branch_{number}")(seen[number])
+      for number, units in enumerate(branches)
+    ]
+    return jnp.concatenate(found, -1)
 
 
 class Logits(nn.Module):
