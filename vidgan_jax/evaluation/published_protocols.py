@@ -28,7 +28,6 @@ MOVING_SHAPES = Protocol(
   real_count=2000,
   generated_count=1000,
   per_class=True,
-  bootstrap=100,
   notes=(
     "numbers of the embedded classifier: no FVD, and comparable with no paper",
     "16 classes bound the Inception Score; a model of the first eight classes stays below 8",
