@@ -114,9 +114,9 @@ def test_a_run_that_continues(train):
 
 
 def test_a_best_state_that_a_crash_took_back_goes(train):
-  workdir = train({2: 40, 4: 5})
+  workdir = train({2: 60, 4: 10})
   assert int(states.load(workdir / "best")[2].step) == 4
-  train({2: 40, 4: 90}, begin=2)
+  train({2: 60, 4: 90}, begin=2)
   assert int(states.load(workdir / "best")[2].step) == 2
 
 

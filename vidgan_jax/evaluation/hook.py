@@ -176,7 +176,7 @@ class EvaluationHook:
       (states.DATA, (moment.workdir / states.DATA).read_text()),
     ):
       _write(folder / name, text)
-    with Checkpoints(folder / states.CHECKPOINTS, report=self._report) as checkpoints:
+    with Checkpoints(folder / states.CHECKPOINTS, 2, self._report) as checkpoints:
       checkpoints.save(moment.step, moment.state, {"seconds": 0.0})
     _write(folder / _MARK, json.dumps(mark, indent=2) + "\n")
 
