@@ -360,7 +360,7 @@ def test_charts_place_points_where_they_belong():
 def test_gathering_from_a_run(tmp_path, analyses):
   assert report.gather(tmp_path) == {}
   folder = tmp_path / "analysis"
-  folder.mkdir()
+  (folder / "neighbours_").mkdir(parents=True)
   (tmp_path / "neighbours_secret.png").write_bytes(png())
   told = {**analyses["neighbours"], "format": 1}
   told["spaces"] = {"pixel": {}, "../secret": {}, "/../../neighbours_secret": {}}

@@ -51,7 +51,7 @@ def _pictures(folder, stem, names) -> dict[str, bytes]:
   found = {}
   for name in names or ():
     path = folder / f"{stem}_{name}.png"
-    if isinstance(name, str) and path.parent == folder and path.name == f"{stem}_{name}.png":
+    if isinstance(name, str) and path.name == f"{stem}_{name}.png":
       try:
         if path.stat().st_size <= 2 * _MAX_JSON:
           found[name] = path.read_bytes()
