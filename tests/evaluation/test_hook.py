@@ -113,6 +113,13 @@ def test_a_run_that_continues(train):
   assert values[0][0] == values[1][0] and values[0][1] != values[1][1]
 
 
+def test_a_best_state_that_a_crash_took_back_goes(train):
+  workdir = train({2: 60, 4: 10})
+  assert int(states.load(workdir / "best")[2].step) == 4
+  train({2: 60, 4: 90}, begin=2)
+  assert int(states.load(workdir / "best")[2].step) == 2
+
+
 def test_told_to_leave_it_gives_up(train):
   workdir = train({2: 0}, leaving=lambda: True)
   assert not (workdir / "evaluation").exists() and not (workdir / "best").exists()

@@ -7,6 +7,7 @@ own, `evaluate --follow`, does not make it wait.
 import json
 import os
 import pathlib
+import shutil
 from collections.abc import Callable
 
 import jax
@@ -132,7 +133,13 @@ class EvaluationHook:
     return self._evaluator.heading(self._reference, about)
 
   def _continue(self, path, moment):
-    """Later scores go, they will come again; those of another folder's name are taken over."""
+    """Later scores and best states go, they will come again; the folder may have been renamed."""
+    best = moment.workdir / BEST
+    later = [step for step in Checkpoints(best / states.CHECKPOINTS).steps() if step > moment.begin]
+    for step in later:
+      shutil.rmtree(best / states.CHECKPOINTS / str(step), ignore_errors=True)
+    if later:
+      (best / _MARK).unlink(missing_ok=True)
     if not path.exists():
       return
     content = results.read(path)
@@ -169,7 +176,7 @@ class EvaluationHook:
       (states.DATA, (moment.workdir / states.DATA).read_text()),
     ):
       _write(folder / name, text)
-    with Checkpoints(folder / states.CHECKPOINTS, report=self._report) as checkpoints:
+    with Checkpoints(folder / states.CHECKPOINTS, 2, self._report) as checkpoints:
       checkpoints.save(moment.step, moment.state, {"seconds": 0.0})
     _write(folder / _MARK, json.dumps(mark, indent=2) + "\n")
 
