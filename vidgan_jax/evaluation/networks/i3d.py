@@ -240,8 +240,7 @@ def _by_time(x, kernel, strides):
   """A sum of convolutions in two dimensions over the places of a window in time."""
   reach = kernel.shape[0] // 2
   total = _convolution(x, kernel[reach], strides)
-  length = x.shape[1]
-  for step in range(1, min(reach, length - 1) + 1):
+  for step in range(1, reach + 1):
     before = _convolution(x[:, :-step], kernel[reach - step], strides)
     after = _convolution(x[:, step:], kernel[reach + step], strides)
     total = total.at[:, step:].add(before).at[:, :-step].add(after)
