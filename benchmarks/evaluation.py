@@ -105,7 +105,7 @@ def main(argv):
     seconds[what] = time.perf_counter() - begin
     return found
 
-  timed("compiling and a batch", lambda: judge.reference(real.first(_BATCH.value)))
+  timed("compiling and a batch", lambda: judge.reference(real.some(_BATCH.value)))
   reference = timed("real features", lambda: judge.reference(real))
   gather = evaluator.features.gather
   spent = []

@@ -36,7 +36,8 @@ class _FirstWindow:
 class RealClips:
   """The real clips of a protocol.
 
-  Clips come in a fixed shuffled order of the videos, the windows of one video side by side.
+  Clips come in a fixed shuffled order of the videos, one window of each; further windows follow
+  once every video has had one, so that the first so many are always of as many videos as can be.
 
   Args:
     source: see `data.sources.Source`.
@@ -50,8 +51,8 @@ class RealClips:
 
   def __init__(self, source, protocol: Protocol, count: int | None = None, seed: int = 0):
     self._source, self._seed = source, seed
-    self._windows, self._first = protocol.windows_per_video, protocol.windows == "first"
-    available = source.num_examples * self._windows
+    self._first = protocol.windows == "first"
+    available = source.num_examples * protocol.windows_per_video
     self.count = available if count is None else count
     if self.count > available:
       raise UserError(
@@ -81,7 +82,7 @@ class RealClips:
     return self._source.description()
 
   def _example(self, ordinal):
-    index = int(self._order[ordinal // self._windows])
+    index = int(self._order[ordinal % len(self._order)])
     if self._first:
       return self._source.example(index, _FirstWindow())
     return self._source.example(index, pipeline.augmentation_generator(self._seed, ordinal))
@@ -141,14 +142,25 @@ class ArrayClips:
       "checkpoint": f"clips {hashlib.sha256(np.ascontiguousarray(clips)).hexdigest()[:12]}"
     }
 
-  def first(self, count: int | None) -> "ArrayClips":
-    """The first so many of them, or all; UserError where there are fewer."""
+  def some(self, count: int | None, seed: int = 0) -> "ArrayClips":
+    """So many of them, drawn at random, since files are often ordered by class; None is all.
+
+    Raises:
+      UserError: where there are fewer.
+    """
     if count is None or count == self.count:
       return self
     if count > self.count:
       raise UserError(f"{self.name} has {self.count} clips, {count} are asked for")
-    labels = self._labels[:count] if self.labelled else None
-    return ArrayClips(self._clips[:count], labels, self.name)
+    return self.shuffled(seed, count)
+
+  def shuffled(self, seed: int = 0, count: int | None = None) -> "ArrayClips":
+    """All of them, or the first so many, in random order."""
+    order = np.random.default_rng(seed).permutation(self.count)[:count]
+    labels = self._labels[order] if self.labelled else None
+    found = ArrayClips(self._clips[order], labels, self.name)
+    found.num_classes, found.class_names = self.num_classes, self.class_names
+    return found
 
   def __call__(self, begin: int, end: int):
     """Clips begin..end-1 and their labels."""

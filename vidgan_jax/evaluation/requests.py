@@ -152,7 +152,7 @@ def _real(request, protocol, shape, report):
     found = clip_sources.read(request.real)
     if count is not None and request.real_count is None:
       count = min(count, found.count) if request.count else count
-    return found.first(count)
+    return found.some(count, request.seed)
   config = _config(request.workdir)
   stride = config.data.stride
   with config.unlocked():
@@ -252,6 +252,9 @@ def _judge_clips(request, protocol, report):
     )
   evaluator = _evaluator(request, protocol, report)
   real, reference = _reference(evaluator, request, protocol, generated.shape, report)
+  needed = (request.count or protocol.generated_count) * protocol.repeats
+  if needed < generated.count or protocol.repeats > 1:  # files may be ordered by class
+    generated = generated.shuffled(request.seed, needed)
   name = pathlib.Path(request.clips).name
   keeper = _Keeper(
     request.output, evaluator, real, reference, {"workdir": str(request.clips), "name": name}
