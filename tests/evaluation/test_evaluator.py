@@ -209,6 +209,8 @@ def test_repeats_are_of_other_clips_and_their_mean_is_told(judged, some_clips):
   ]
   np.testing.assert_allclose(both["values"], halves, rtol=1e-6)
   np.testing.assert_allclose((both["value"], both["std"]), (np.mean(halves), np.std(halves)))
+  # An interval about the first set's value would be beside the mean that is told.
+  assert both["interval"] is None and judged()["is"]["interval"] is not None
 
 
 def test_by_class(judged):
@@ -326,6 +328,11 @@ def test_windows(source, protocol):
   starts = RealClips(long, several)(0, 30)[0][:, 0, 0, 0, 0]
   assert len({*starts.tolist()}) > 5
   np.testing.assert_array_equal(starts, RealClips(long, several)(0, 30)[0][:, 0, 0, 0, 0])
+  # The first five are of five videos: fewer clips than all must not be of fewer videos.
+  pictured = InMemorySource(
+    clips + 20 * np.arange(5, dtype=np.uint8)[:, None, None, None, None], None, None, 4
+  )
+  assert len({*(RealClips(pictured, several, 5)(0, 5)[0][:, 0, 0, 0, 0] // 20).tolist()}) >= 4
   first = RealClips(long, dataclasses.replace(protocol, windows="first"))(0, 5)[0]
   assert not first[:, 0].any()
 
@@ -336,6 +343,56 @@ def test_copies_are_told(judged, some_clips):
   told = "4 of the 30 generated clips are copies of others"
   assert told in judged((clips, labels))["fid"]["warnings"]
   assert told not in judged(some_clips(30, 5))["fid"]["warnings"]
+
+
+def test_what_else_makes_a_number_doubtful_is_told(judged, stand_in, some_clips):
+  metrics = ("fid", "fid_infinity")
+  own = tuple(Measure(metric, "stand_in", "features", (SCALE,)) for metric in metrics)
+  found = judged(some_clips(50, 5), measures=own, generated_count=50)
+  assert any(
+    "the floor is of 30 clips a side, the value of 50" in w for w in found["fid"]["warnings"]
+  )
+  assert not found["fid_infinity"]["warnings"]
+  found = judged(measures=own)
+  assert not any("clips a side" in w for w in found["fid"]["warnings"])
+  assert found["fid_infinity"]["warnings"] == [
+    "30 clips for 10 dimensions: too few to extrapolate from"
+  ]
+  for about, told in (({"verified": None}, True), ({"verified": "by its hash"}, False)):
+    warnings = judged(extractor=stand_in(about=about))["is"]["warnings"]
+    assert any("weights of stand_in are not verified" in w for w in warnings) is told
+
+
+def test_a_trial_is_one_by_any_count(judged, evaluator, source, protocol, some_clips):
+  assert not judged()["fid"]["fields"]["trial"]
+  made = evaluator()
+  reference = made.reference(RealClips(source, protocol, 50))
+  records = made.score(ArrayClips(*some_clips(30, 5)), reference).records
+  told = {r["metric"]: r["fields"]["trial"] for r in records}
+  assert told["fid"] and not told["is"]  # which knows no real clips
+
+
+def test_seeds_are_in_fingerprints(judged, some_clips):
+  """What is drawn, subsets and splits, moves a number of given clips as well."""
+  ten = (Measure("is", "stand_in", "logits", (SCALE,), splits=10),)
+  one = judged(measures=ten)["is"]
+  clips = ArrayClips(*some_clips(30, 5, bias=20))
+  (other,) = judged.evaluator.score(clips, judged.reference, seed=1).records
+  assert one["value"] != other["value"]
+  assert one["fingerprint"] != other["fingerprint"]
+  clips.about = {**clips.about, "seed": 0}
+  (drawn,) = judged.evaluator.score(clips, judged.reference, seed=1).records
+  assert drawn["fields"]["seed"] == 0 and drawn["fields"]["seed_of_draws"] == 1
+
+
+def test_data_drawn_otherwise_is_other_data(protocol):
+  """Though a run knows the embedded set by its number and classes alone."""
+  from vidgan_jax.data.moving_shapes import MovingShapes
+
+  draw = lambda **options: MovingShapes(12, 4, 8, 4, **{"seed": 0, **options})
+  sets = [draw(), draw(seed=1), draw(variety=0.5), draw(split="test")]
+  assert len({source.description()["checksum"] for source in sets}) == 1
+  assert len({RealClips(source, protocol).about["probe"] for source in sets}) == len(sets)
 
 
 def test_other_sizes_than_the_sources_are_told(judged):

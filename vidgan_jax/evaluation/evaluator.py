@@ -270,7 +270,7 @@ class Evaluator:
       bootstrap=self.protocol.bootstrap,
       seed=seed,
     )
-    fields = self._fields(measure, generated, reference, count, len(sets))
+    fields = self._fields(measure, generated, reference, count, len(sets), seed)
     records, per_class = [], []
     for found in scores:
       fields_of_it = {**fields, "metric": found.metric}
@@ -288,7 +288,7 @@ class Evaluator:
           per_class.append({**told, **named, **entry, "fingerprint": records[0]["fingerprint"]})
     return records, per_class
 
-  def _fields(self, measure, generated, reference, count, repeats) -> dict:
+  def _fields(self, measure, generated, reference, count, repeats, seed) -> dict:
     """All that a number is made of."""
     protocol, extractor = self.protocol, self.extractors[measure.network]
     frames, height, width, _ = generated.shape
@@ -304,12 +304,17 @@ class Evaluator:
       "quantisation": protocol.quantisation,
       "count_generated": count,
       "repeats": repeats,
-      "trial": count != protocol.generated_count,
+      "trial": (count, repeats) != (protocol.generated_count, protocol.repeats),
+      "seed": seed,
       **generated.about,
     }
+    if found["seed"] != seed:  # subsets and splits are drawn apart from the clips
+      found["seed_of_draws"] = seed
     if measure.metric in measures.DISTANCES:
       found["reference"] = reference.hashes[(measure.network, measure.preprocess)]
       found["count_real"] = reference.count
+      if protocol.real_count not in (None, reference.count):
+        found["trial"] = True
     return fingerprint.plain(found)
 
   def _record(self, measure, found, fields, generated, reference, count) -> dict:
@@ -332,7 +337,11 @@ class Evaluator:
       "fingerprint": fingerprint.of_column(fields),
       "number": fingerprint.of_number(fields),
       "fields": fields,
-      "warnings": [*found.warnings, *self._unusual(generated.shape[1])],
+      "warnings": [
+        *found.warnings,
+        *self._unusual(generated.shape[1]),
+        *_unverified(self.extractors[measure.network]),
+      ],
     }
 
   def _unusual(self, side: int) -> list[str]:
@@ -365,6 +374,13 @@ class _Described:
 
   def __init__(self, clips, about):
     self.shape, self.about = clips.shape, about
+
+
+def _unverified(extractor) -> list[str]:
+  """A warning where nothing published is known to have these weights."""
+  if extractor.about.get("verified", True):
+    return []
+  return [f"the weights of {extractor.name} are not verified: its published file is not known here"]
 
 
 def _exists(path) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 DIGITS = 12
+_TOLD_FIRST = ("network", "resolution", "frames", "count", "split")  # of differences
 ROWS = ("step", "truncation", "checkpoint")  # what may differ within a column
 
 
@@ -54,7 +55,9 @@ def of_arrays(arrays: Mapping[str, np.ndarray]) -> str:
 def difference(there: Mapping, here: Mapping) -> str | None:
   """Names the first field in which two differ: "field is A there, B here"; None where none."""
   there, here = plain(there), plain(here)
-  for name in sorted({*there, *here}):
+  # What tells a user most comes first: another resolution is other data, too.
+  names = dict.fromkeys((*_TOLD_FIRST, *sorted({*there, *here})))
+  for name in names:
     if there.get(name) != here.get(name):
       return f"{name} is {there.get(name)!r} there, {here.get(name)!r} here"
   return None

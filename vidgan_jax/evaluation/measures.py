@@ -24,6 +24,7 @@ LEVEL = 0.95
 DISTANCES = ("fvd", "fid", "fvd_infinity", "fid_infinity", "kvd", "prdc")
 LABELLED = ("accuracy", "diversity")  # need labels
 _FRECHET = ("fvd", "fid")
+_UNLIMITED = ("fvd_infinity", "fid_infinity")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Score:
   Attributes:
     metric: its name.
     values: of each repeat.
-    interval: (low, high) about the first repeat's value, see `intervals`; None where there is none.
+    interval: (low, high) about the value, see `intervals`; None where there is none, as of several
+      repeats, whose spread is told.
     std: over repeats, or over splits or subsets where there is one repeat; None where neither.
     floor: {"value", "interval", "what"}: what real clips score, or None.
     warnings: lines.
@@ -90,6 +92,14 @@ def _warnings(measure, real, generated) -> tuple[str, ...]:
       found.append(f"{min(counts)} clips span fewer than the {d} dimensions: biased upwards")
     elif min(counts) < 10 * d:
       found.append(f"{min(counts)} clips for {d} dimensions: biased upwards, see the floor")
+    if real is not None and real.features is not None and real.count // 2 < generated.count:
+      found.append(
+        f"the floor is of {real.count // 2} clips a side, the value of {generated.count}: "
+        "fewer clips make it higher"
+      )
+  if measure.metric in _UNLIMITED and min(counts) < 4 * d:
+    # The smallest subsets have fewer than 2 d clips, where the bias is not yet c / N.
+    found.append(f"{min(counts)} clips for {d} dimensions: too few to extrapolate from")
   if measure.metric == "is" and generated.count < 10 * d * measure.splits:
     per_split = generated.count // measure.splits
     found.append(f"{per_split} clips in a split of {d} classes: biased downwards")
@@ -137,7 +147,7 @@ def score(
   if measure.metric == "diversity":
     return [_diversity(real, generated, real_labels, labels)]
   if measure.metric.endswith("_infinity"):
-    return [_unlimited(measure, real, generated, seed)]
+    return [_unlimited(measure, real, generated, seed, warnings)]
   if measure.metric == "kvd":
     return [_kernel(measure, real, generated, seed)]
   if measure.metric == "prdc":
@@ -153,7 +163,7 @@ def _frechet(measure, real, generated, bootstrap, seed, warnings):
   known = _gaussian(real, measure.ddof)  # once, whatever the number of repeats
   values = tuple(gaussian_distance(known, _gaussian(each, measure.ddof)) for each in generated)
   interval, floor = None, None
-  if generated[0].features is not None:
+  if generated[0].features is not None and len(generated) == 1:
     # A reference too large to keep is taken as known without error.
     reference = known if real.features is None else real.features
     interval = _frechet_interval(measure, reference, generated[0].features, bootstrap, seed)
@@ -187,7 +197,9 @@ def _inception(measure, real, generated, bootstrap, seed, warnings):
       "what": f"{len(own)} real clips",
     }
   std = _spread(values) if len(values) > 1 else (found[0][1] if measure.splits > 1 else None)
-  interval = _inception_interval(measure, generated[0].features, bootstrap, seed)
+  interval = None
+  if len(generated) == 1:
+    interval = _inception_interval(measure, generated[0].features, bootstrap, seed)
   return Score(measure.metric, values, interval, std, floor, warnings)
 
 
@@ -206,7 +218,8 @@ def _inception_interval(measure, logits, bootstrap, seed):
 
 def _accuracy(real, generated, real_labels, labels, bootstrap, seed):
   values = tuple(accuracy(g.features, own) for g, own in zip(generated, labels, strict=True))
-  interval = _wilson(values[0], generated[0].count) if bootstrap else None
+  single = bootstrap and len(generated) == 1
+  interval = _wilson(values[0], generated[0].count) if single else None
   floor = None
   if real is not None and real.features is not None:
     value = accuracy(real.features, real_labels)
@@ -256,7 +269,7 @@ def _all_of_prdc(measure, real, generated, seed):
   ]
 
 
-def _unlimited(measure, real, generated, seed):
+def _unlimited(measure, real, generated, seed, warnings):
   """Extrapolations; their deviation is that of the fit, which is too small."""
   needed = [*generated] if real is None else [real, *generated]
   _check_kept(*needed)
@@ -270,7 +283,7 @@ def _unlimited(measure, real, generated, seed):
   found = [fit(real and real.features, each.features) for each in generated]
   values = tuple(each.value for each in found)
   std = _spread(values) if len(values) > 1 else found[0].error
-  return Score(measure.metric, values, None, std)
+  return Score(measure.metric, values, None, std, warnings=warnings)
 
 
 def _diversity(real, generated, real_labels, labels):
