@@ -132,6 +132,19 @@ def test_refusals(train, protocol):
     train({}, best="fvd")
 
 
+def test_the_best_by_what_the_data_cannot_have_is_refused_before_training(
+  train, monkeypatch, protocol
+):
+  with pytest.raises(UserError, match="best is 'accuracy', but the data has no labels"):
+    monkeypatch.setattr(hook.requests, "labels_fit", lambda *arguments: False)
+    train({0: 0}, best="accuracy")
+  measures = (protocols.Measure("diversity", "stand_in", "features"),)
+  other = dataclasses.replace(protocol, measures=measures)
+  monkeypatch.setattr(protocols, "known", lambda: {"tiny": other})
+  with pytest.raises(UserError, match="neither more nor less is better"):
+    train({}, best="diversity")
+
+
 def test_when_it_is_due():
   made = hook.EvaluationHook(
     ml_collections.ConfigDict(

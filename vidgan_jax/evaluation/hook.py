@@ -15,6 +15,7 @@ import jax
 import vidgan_jax.training.state as states
 from vidgan_jax.evaluation import protocols, references, requests, results
 from vidgan_jax.evaluation.evaluator import Evaluator, load_extractors
+from vidgan_jax.evaluation.measures import LABELLED
 from vidgan_jax.evaluation.protocols import HIGHER
 from vidgan_jax.runtime import configuration
 from vidgan_jax.runtime.checkpoints import Checkpoints
@@ -51,6 +52,8 @@ class EvaluationHook:
       raise UserError(
         f"evaluation.best is {self.best!r}; {self.protocol.name} has {', '.join(metrics)}"
       )
+    if self.best == "diversity":
+      raise UserError("evaluation.best is 'diversity', of which neither more nor less is better")
     self._stream, self._report = stream, report
     self._extractors = load(self.protocol)  # now: what is missing is told before training begins
     self._evaluator = self._reference = self._real = None
@@ -123,6 +126,9 @@ class EvaluationHook:
     )
     if reference is None:
       return False
+    labelled = reference.labels is not None and requests.labels_fit(self.protocol, reference)
+    if self.best in LABELLED and not labelled:
+      raise UserError(f"evaluation.best is {self.best!r}, but the data has no labels that it needs")
     self._evaluator, self._reference, self._real = evaluator, reference, real
     self._continue(folder / results.FILE, moment)
     return True
