@@ -87,6 +87,7 @@ def results():
       record("fid", 2.123 / at, truncation=at),
       record("is", 8 - at, digits="cccccccccccc", truncation=at),
     ]
+  spoilt = [record("fid", 7.5, control=name) for name in ("frozen", HOSTILE)]
   few = {"metric": "fid", "seed": 0, "count_generated": 64, "trial": True}
   warned = [f"N < d in {HOSTILE}"]
   records.append(record("fid", 31.625, digits="ffffffffffff", fields=few, warnings=warned))
@@ -105,6 +106,7 @@ def results():
     "records": records,
     "paper": [{"metric": "fid", "value": "31.1 +- .8", "source": f"Table 2 {HOSTILE}"}],
     "per_class": per_class,
+    "controls": spoilt,
     "truncation_curve": [],
   }
 
@@ -191,6 +193,26 @@ def test_hostile_text_is_text(written, page):
   for place in ("li", "td", "th", "p", "code"):
     assert any(shown in words for _, words in page.all(place)), place
   assert "alert" not in "".join(words for _, words in page.all("title")).replace(shown, "")
+
+
+def test_a_value_that_is_none_stays_text(tmp_path):
+  """Not in the last row, whose values are drawn as well; a file may hold anything."""
+  value = HOSTILE.replace("'", "")
+  old = record("kvd", 0.5, 300, interval=None) | {"value": value}
+  records = [old, record("kvd", 0.5)]
+  path = report.write({"records": records}, tmp_path / "report.html")
+  page = Page(path.read_text())
+  assert len(page.all("script")) == 1 and not page.all("img")
+
+
+def test_motion_controls_are_shown_and_unlimited_scores_named(results, page, tmp_path):
+  (table,) = [words for _, words in page.all("table") if "frozen" in words]
+  assert "7.5" in table and HOSTILE.replace("\x1b", "\\x1b") in table
+  assert "the reference itself" in table
+  bare = report.write({"records": [record("fvd_infinity", 3.0)]}, tmp_path / "report.html")
+  text = bare.read_text()
+  assert "has no words for" not in text and "FVD∞" in text and "lower is better" in text
+  assert "Motion controls" not in text
 
 
 def test_every_number_is_shown_in_its_own_column(results, page):

@@ -55,6 +55,7 @@ def write(
     ("training", "Over training", report_scores.over_training(found)),
     ("truncation", "Truncation", report_scores.over_truncation(found)),
     ("classes", "By class", report_scores.by_class(results)),
+    ("controls", "Motion controls", report_scores.controls(results)),
     ("clips", "Clips", _clips(clips_real, clips_generated)),
     ("neighbours", "Nearest neighbours", report_analyses.neighbours(neighbours)),
     ("spectra", "Power spectra", report_analyses.spectra(spectra)),

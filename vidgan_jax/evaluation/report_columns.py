@@ -58,6 +58,21 @@ METRICS = {
     False,
     "The share of real clips that have a generated one nearby: variety.",
   ),
+  "fvd_infinity": (
+    "FVD∞",
+    True,
+    "FVD as it would be with unlimited clips, by a line through the values of fewer and fewer.",
+  ),
+  "fid_infinity": (
+    "FID∞",
+    True,
+    "FID as it would be with unlimited clips, by a line through the values of fewer and fewer.",
+  ),
+  "is_infinity": (
+    "Inception Score∞",
+    False,
+    "The score as it would be with unlimited clips, by a line through the values of fewer clips.",
+  ),
   "diversity": ("Diversity", None, "How much clips of one class differ from each other."),
 }
 

@@ -98,7 +98,7 @@ def _table(found: list[Column]) -> str:
 
 
 def _cell(record) -> str:
-  value = f'<span data-value="{record["value"]!r}">{number(record["value"], 4)}</span>'
+  value = f'<span data-value="{text(repr(record["value"]))}">{number(record["value"], 4)}</span>'
   if record.get("std") is not None:
     value += f" ± {number(record['std'], 2)}"
   return f"{value}<small>{_interval(record)}</small>" if record.get("interval") else value
@@ -236,6 +236,31 @@ def by_class(results) -> str:
   return (
     "<p>The same measures within each class; a class has few clips, so distances are larger than "
     f"over all.</p>{table('Numbers by class', caption, ['Class', *head], lines)}"
+  )
+
+
+def controls(results) -> str:
+  """A table of what real clips score whose motion was spoilt."""
+  found = {}
+  for record in results.get("controls") or ():
+    key = tuple(str(record.get(n) or "") for n in ("metric", "network", "output", "fingerprint"))
+    found.setdefault(key, {})[str(record.get("control", ""))] = record
+  if not found:
+    return ""
+  names = list(dict.fromkeys(name for own in found.values() for name in own))
+  lines = []
+  for (metric, network, output, _), own in found.items():
+    cells = "".join(f"<td>{number(own[n].get('value')) if n in own else '–'}</td>" for n in names)
+    where = f"<small>{text(network)}</small><small>{text(output)}</small>"
+    lines.append(f'<tr><th scope="row">{text(metric_name(metric))}{where}</th>{cells}</tr>')
+  caption = (
+    "They are clips of the reference itself, which holds them unharmed: compare these numbers with "
+    "each other, not with those of generated clips."
+  )
+  return (
+    "<p>Real clips whose frames stand still, come in another order or backwards. A metric that "
+    "scores them like good clips does not see motion.</p>"
+    f"{table('Motion controls', caption, ['Metric', *names], lines)}"
   )
 
 
