@@ -88,11 +88,18 @@ def test_files(tmp_path):
   assert results.existing(tmp_path / "results.json", heading()) is None
   with pytest.raises(UserError, match="holds results of run runs/a, not runs/b"):
     results.existing(paths[0], heading("runs/b"))
+  # The run's own folder, named from elsewhere or renamed since.
+  inside = tmp_path / "renamed" / "evaluation" / "tiny"
+  (path, _) = results.write(inside, content)
+  assert results.existing(path, heading(str(tmp_path / "renamed")))["records"]
+  assert results.existing(paths[0], heading("./runs/b/../a/"))["records"]
   with pytest.raises(UserError, match="holds results of protocol tiny, not large"):
     results.existing(paths[0], heading(protocol="large"))
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"format": 2}', '{"format": 1, "records": 3}'])
+@pytest.mark.parametrize(
+  "text", ["", "[]", '{"format": 2}', '{"format": 1, "records": 3}', "[" * 100_000]
+)
 def test_files_of_something_else_are_one_line(tmp_path, text):
   (tmp_path / "results.json").write_text(text)
   with pytest.raises(UserError) as refusal:

@@ -104,7 +104,7 @@ def load(path, expected: dict) -> tuple[dict[str, Gathered], np.ndarray]:
       own = {name: arrays[f"{output}/{name}"] for name in ("count", "mean", "m2")}
       own["count"] = own["count"].reshape(())  # files hold no scalars
       gathered[output] = Gathered(Moments.from_arrays(own), arrays.get(f"{output}/features"))
-  except (ValueError, KeyError) as error:
+  except (ValueError, KeyError, RecursionError) as error:
     reason = printable(str(error).splitlines()[0]) if str(error) else type(error).__name__
     raise UserError(f"cannot read the reference {path}: {reason}") from error
   for output, found in gathered.items():

@@ -91,11 +91,13 @@ def read(path) -> dict:
     for record in found["records"]:
       for name in ("step", "metric", "value", "fingerprint", "number", "fields", "truncation"):
         record[name]
+      if isinstance(record["value"], bool) or not isinstance(record["value"], int | float):
+        raise TypeError("a value is no number")
     found["run"]["workdir"]
     found["protocol"]["name"]
   except FileNotFoundError as error:
     raise UserError(f"{path} is not there; vidgan_jax.evaluate writes it") from error
-  except (OSError, ValueError, KeyError, TypeError) as error:
+  except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
     raise UserError(f"cannot read {path}: {type(error).__name__} {error}") from error
   return found
 
@@ -110,6 +112,11 @@ def existing(path, heading: Mapping) -> dict | None:
   if not path.exists():
     return None
   before = read(path)
+  here = pathlib.Path(heading["run"]["workdir"]).resolve()
+  if (
+    path.resolve().is_relative_to(here) or pathlib.Path(before["run"]["workdir"]).resolve() == here
+  ):
+    before["run"]["workdir"] = heading["run"]["workdir"]  # named from elsewhere, or renamed
   for what, there, here in (
     ("run", before["run"]["workdir"], heading["run"]["workdir"]),
     ("protocol", before["protocol"]["name"], heading["protocol"]["name"]),
@@ -219,7 +226,8 @@ def control_lines(records: Iterable[Mapping]) -> list[str]:
   for record in records:
     found.setdefault(record["metric"], []).append(f"{record['control']} {number(record['value'])}")
   lines = [f"  {metric:<11} {', '.join(each)}" for metric, each in found.items()]
-  return ["real clips made worse in their motion", *lines] if lines else []
+  head = "real clips of the reference made worse in their motion; compare among themselves alone"
+  return [head, *lines] if lines else []
 
 
 def latex(content: Mapping) -> str:
