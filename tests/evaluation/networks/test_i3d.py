@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
+from vidgan_jax.evaluation import preprocessing
+from vidgan_jax.evaluation.frechet import frechet_distance_of_features
 from vidgan_jax.evaluation.networks import i3d
+from vidgan_jax.evaluation.protocols import get_protocol
 from vidgan_jax.evaluation.weights import tensor_bundle
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.trees import leaf_names
@@ -368,3 +371,40 @@ def test_published_outputs_of_published_weights(name, norm, top):
   logits = jax.jit(i3d.I3D().apply)(variables, np.load(clip, allow_pickle=False))["logits"][0]
   assert abs(np.linalg.norm(logits) - norm) < 1e-3
   np.testing.assert_allclose(np.sort(logits)[::-1][: len(top)], top, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def of_fvd():
+  """A function from clips in [-1, 1], some at a time, to logits by the network of FVD."""
+  checkpoint = brought(
+    "rgb_scratch/model.ckpt.index", "kinetics-i3d's data/checkpoints/rgb_scratch/model.ckpt.*"
+  ).parent
+  variables = i3d.from_tensorflow(tensor_bundle.read(checkpoint))
+  apply = jax.jit(i3d.I3D().apply)
+  return lambda blocks: np.concatenate([apply(variables, clips)["logits"] for clips in blocks])
+
+
+@pytest.mark.parametrize(
+  "count, frames, distance, within", [(16, 15, 131, 0.5), (8, 30, 151.39244, 1e-2)]
+)
+def test_black_clips_against_white_ones_as_published(of_fvd, count, frames, distance, within):
+  """google-research/frechet_video_distance's example.py ("around 131"), and with 8 x 30 frames."""
+  (measure,) = get_protocol("fvd_unterthiner2018").measures
+  both = []
+  for level in (0, 255):
+    clips = np.full((1, frames, 64, 64, 3), level, np.uint8)
+    logits = of_fvd([preprocessing.apply(clips, measure.preprocess)])
+    both.append(np.repeat(logits, count, axis=0))
+  assert abs(frechet_distance_of_features(*both, measure.ddof) - distance) < within
+
+
+def test_seeded_noise_as_published(of_fvd):
+  """fvd-comparison's: 128 clips each of two seeds, left in [0, 1], by TensorFlow 10.13808."""
+
+  def noise(seed):
+    random = np.random.RandomState(seed)
+    for _ in range(64):  # as one draw of all 128
+      yield random.rand(2, 16, 224, 224, 3).astype(np.float32)
+
+  found = frechet_distance_of_features(of_fvd(noise(1)), of_fvd(noise(2)), 1)
+  assert abs(found - 10.13808536529541) < 1e-3
