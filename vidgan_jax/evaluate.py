@@ -4,7 +4,7 @@ r"""Judges the clips of a trained run, or those of a file, by a named protocol.
   python -m vidgan_jax.evaluate --workdir=DIR --protocol=fvd_unterthiner2018 --every_checkpoint
   python -m vidgan_jax.evaluate --workdir=DIR --protocol=dvd_gan_fid_is_k600 \
       --truncations=0.2,0.44,0.7,1 --count=10000
-  python -m vidgan_jax.evaluate --workdir=DIR --protocol=recommended --follow
+  python -m vidgan_jax.evaluate --workdir=DIR --protocol=recommended --follow --patience=120
   python -m vidgan_jax.evaluate --clips=FILE.npz --real=FILE.npz --protocol=recommended --output=DIR
   python -m vidgan_jax.evaluate --list
   python -m vidgan_jax.evaluate --convert=i3d_kinetics400 --source=FILE_OR_FOLDER [--output=FILE]
@@ -35,6 +35,12 @@ _CHECKPOINT = flags.DEFINE_integer("checkpoint", None, "Iteration of the checkpo
 _EVERY = flags.DEFINE_bool("every_checkpoint", False, "Judge all checkpoints that are kept.")
 _FOLLOW = flags.DEFINE_bool(
   "follow", False, "Judge each checkpoint as it is saved, until the run's last iteration."
+)
+_PATIENCE = flags.DEFINE_float(
+  "patience",
+  None,
+  "Of --follow: minutes without a new checkpoint after which it ends; by default it waits on.",
+  lower_bound=0,
 )
 _EMA = flags.DEFINE_bool("ema", True, "Draw from the moving average, or from the live weights.")
 _TRUNCATION = flags.DEFINE_float("truncation", 1.0, "Standard deviation of z.")
@@ -125,6 +131,7 @@ def main(argv):
       checkpoint=_CHECKPOINT.value,
       every_checkpoint=_EVERY.value,
       follow=_FOLLOW.value,
+      patience=_PATIENCE.value,
       use_ema=_EMA.value,
       truncations=_truncations(),
       frames=_FRAMES.value,

@@ -144,6 +144,14 @@ def test_following_ends_with_the_run(ask, run):
   assert any(line.startswith("following ") for line in said)
 
 
+def test_following_ends_where_a_run_has_stopped(ask, run):
+  """A guard stops a run before its last iteration."""
+  (run / "checkpoints" / "4").rmdir()
+  content, _, said = ask(follow=True, patience=0.0005)
+  assert {r["step"] for r in content["records"]} == {2}
+  assert any("the run has stopped" in line for line in said)
+
+
 def test_a_checkpoint_that_went_is_left_out(ask, run):
   load = ask.load
 
@@ -235,6 +243,7 @@ def test_a_reference_file_of_another_resolution(ask, some_clips, tmp_path):
     (dict(workdir="nowhere"), "no run in nowhere"),
     (dict(checkpoint=3), "no checkpoint at iteration 3"),
     (dict(checkpoint=2, follow=True), "one of --checkpoint, --every_checkpoint and --follow"),
+    (dict(patience=1.0), "--patience is for --follow"),
     (dict(truncations=()), "--truncations must name a number"),
     (dict(clips="nothing.npz", output="x"), "nothing.npz: no such file"),
     (dict(clips="nothing.npz"), "--clips needs --output"),

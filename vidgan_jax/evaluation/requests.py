@@ -32,6 +32,7 @@ class Request:
   checkpoint: int | None = None
   every_checkpoint: bool = False
   follow: bool = False
+  patience: float | None = None
   use_ema: bool = True
   truncations: Sequence[float] = (1.0,)
   frames: int | None = None
@@ -128,6 +129,8 @@ def _check(request):
     raise UserError("--clips needs --output")
   if sum((request.checkpoint is not None, request.every_checkpoint, request.follow)) > 1:
     raise UserError("one of --checkpoint, --every_checkpoint and --follow")
+  if request.patience is not None and not request.follow:
+    raise UserError("--patience is for --follow")
   if not request.truncations:
     raise UserError("--truncations must name a number")
   if request.clips and not (request.real or request.workdir):
@@ -300,17 +303,21 @@ def _steps(request, config, report):
   if not request.follow:
     yield request.checkpoint
     return
-  seen, end = set(), int(config.num_iterations)
+  seen, end, last = set(), int(config.num_iterations), time.monotonic()
   while True:
     new = [step for step in known.steps() if step not in seen]
     if not new:
       if end in seen:
+        return
+      if request.patience is not None and time.monotonic() - last > 60 * request.patience:
+        report(f"no new checkpoint within {request.patience:g} minutes: the run has stopped")
         return
       time.sleep(_POLL)
       end = int(_config(request.workdir).num_iterations)  # it may have been prolonged
       continue
     seen.update(new)  # of several that came meanwhile, all: they may be gone by the next look
     yield from new
+    last = time.monotonic()
 
 
 def _judge_run(request, protocol, opener, report):
