@@ -363,6 +363,13 @@ def test_what_else_makes_a_number_doubtful_is_told(judged, stand_in, some_clips)
     assert any("weights of stand_in are not verified" in w for w in warnings) is told
 
 
+def test_lossy_pictures_are_told(evaluator, source, protocol):
+  for png, told in ((True, False), (False, True)):
+    source.sizes = lambda png=png: {(8, 8, png)}
+    found = evaluator().reference(RealClips(source, protocol, 10))
+    assert ("stored as JPEG" in found.description) is told
+
+
 def test_a_trial_is_one_by_any_count(judged, evaluator, source, protocol, some_clips):
   assert not judged()["fid"]["fields"]["trial"]
   made = evaluator()

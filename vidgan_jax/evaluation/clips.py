@@ -65,6 +65,12 @@ class RealClips:
     self._pool = concurrent.futures.ThreadPoolExecutor(min(16, pipeline.usable_cores()))
 
   @property
+  def stored(self) -> str:
+    """A remark on how their pictures are kept; generated ones were never compressed."""
+    sizes = getattr(self._source, "sizes", set)()
+    return "" if all(png for _, _, png in sizes) else ", stored as JPEG"
+
+  @property
   def about(self) -> dict:
     """What tells these clips from others."""
     description = self._source.description()

@@ -172,7 +172,8 @@ class Evaluator:
       hashes,
       tuple(real.shape),
       count,
-      f"{count} clips of {self.protocol.split} data ({about_clips.get('data', 'given clips')})",
+      f"{count} clips of {self.protocol.split} data ({about_clips.get('data', 'given clips')}"
+      f"{getattr(real, 'stored', '')})",
       tuple(getattr(real, "class_names", ())),
     )
 
