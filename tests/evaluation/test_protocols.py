@@ -84,6 +84,74 @@ def test_too_few_frames_are_told_before_weights_are_asked_for():
   check_frames(protocols.get_protocol("moving_shapes"), 4)
 
 
+# All that names of measures and counts are, written down once more: a slip in a published
+# protocol would give a number of something else under its name.
+MEASURES = """
+  moving_shapes            is       moving_shapes_classifier  logits    1 split
+  moving_shapes            fid      moving_shapes_classifier  features  ddof 1
+  moving_shapes            accuracy moving_shapes_classifier  logits
+  moving_shapes            kvd      moving_shapes_classifier  features  all
+  moving_shapes            prdc     moving_shapes_classifier  features
+  moving_shapes            diversity moving_shapes_classifier features
+  recommended              fvd      i3d_kinetics400           logits    ddof 1
+  recommended              kvd      i3d_kinetics400           logits    100 subsets of 1000
+  recommended              prdc     i3d_kinetics400           avgpool
+  recommended              is       i3d_kinetics400           logits    1 split
+  recommended              fvd_infinity i3d_kinetics400       logits    ddof 1
+  fvd_unterthiner2018      fvd      i3d_kinetics400           logits    ddof 1
+  dvd_gan_fid_is_k600      fid      i3d_kinetics600           avgpool   ddof 1
+  dvd_gan_fid_is_k600      is       i3d_kinetics600           logits    10 split
+  tgan_is_c3d              is       c3d_ucf101                logits    1 split
+  tganv2_is_fid_c3d        is       c3d_ucf101                logits    1 split
+  tganv2_is_fid_c3d        fid      c3d_ucf101                fc7       ddof 1
+  ldvd_is_fid_c3d          is       c3d_ucf101                logits    1 split
+  ldvd_is_fid_c3d          fid      c3d_ucf101                fc7       ddof 1
+  du_r2plus1d              is       r2plus1d_kinetics400      logits    1 split
+  du_r2plus1d              fid      r2plus1d_kinetics400      avgpool   ddof 1
+  ssw_gan                  is       i3d_kinetics400           logits    10 split
+  ssw_gan                  fid      i3d_kinetics600           avgpool   ddof 1
+  ssw_gan                  fvd      i3d_kinetics400           logits    ddof 1
+  stylegan_v_fvd2048_16f   fvd      i3d_kinetics400           logits    ddof 0
+"""
+# frames, stride, windows of a video, crop, real and generated clips, repeats, resamplings
+COUNTS = {
+  "moving_shapes": (None, None, 1, "center", 2000, 1000, 1, 40),
+  "recommended": (16, 1, 1, "center", 10_000, 10_000, 1, 40),
+  "fvd_unterthiner2018": (16, 1, 1, "center", 2048, 2048, 1, 40),
+  "dvd_gan_fid_is_k600": (None, 2, 1, "random", None, 50_000, 1, 40),
+  "tgan_is_c3d": (16, None, 1, "center", None, 9984, 4, 0),
+  "tganv2_is_fid_c3d": (16, 1, 10, "random", None, 2048, 10, 0),
+  "ldvd_is_fid_c3d": (16, 1, 10, "center", None, 10_000, 4, 0),
+  "du_r2plus1d": (None, 2, 1, "center", 10_000, 10_000, 1, 40),
+  "ssw_gan": (None, None, 1, "random", 10_000, 10_000, 1, 40),
+  "stylegan_v_fvd2048_16f": (16, 1, 1, "center", 2048, 2048, 1, 40),
+}
+
+
+def _told(measure):
+  told = [measure.metric, measure.network, measure.output]
+  if measure.metric == "is":
+    told.append(f"{measure.splits} split")
+  if measure.metric.startswith(("fid", "fvd")):
+    told.append(f"ddof {measure.ddof}")
+  if measure.metric == "kvd":
+    subsets = f"{measure.subsets} subsets of {measure.subset_size}"
+    told.append(subsets if measure.subsets else "all")
+  return " ".join(told)
+
+
+def test_the_list_of_all_measures_and_counts():
+  lines = [" ".join(line.split()) for line in MEASURES.strip().splitlines()]
+  found = [f"{p.name} {_told(m)}" for p in protocols.known().values() for m in p.measures]
+  assert found == lines
+  for name, counts in COUNTS.items():
+    p = protocols.get_protocol(name)
+    taken = (p.frames, p.stride, p.windows_per_video, p.crop, p.real_count, p.generated_count)
+    assert (*taken, p.repeats, p.bootstrap) == counts, name
+    assert (p.windows, p.flip, p.split) == ("random", False, "train")
+    assert not (p.repeats > 1 and p.bootstrap), "the spread of repeats is told instead"
+
+
 def test_what_the_sources_fix():
   """Numbers of the papers' code, written down once more."""
   get = protocols.get_protocol

@@ -171,6 +171,45 @@ def test_tganv2s_preparation_step_by_step(mean):
     np.testing.assert_allclose(found[0, frame, y, x, channel], expected, atol=1e-2)
 
 
+R2PLUS1D = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))  # torchvision's preset
+
+
+@pytest.mark.parametrize(
+  ("name", "method", "size", "scaled"),
+  [
+    ("fvd_unterthiner2018", "tf1", 224, lambda x, c: 2 * x / 255 - 1),
+    ("recommended", "tf1", 224, lambda x, c: 2 * x / 255 - 1),
+    ("dvd_gan_fid_is_k600", "tf1", 224, lambda x, c: 2 * x / 255 - 1),
+    ("ssw_gan", "tf1", 224, lambda x, c: 2 * x / 255 - 1),
+    ("stylegan_v_fvd2048_16f", "half_pixel", 224, lambda x, c: 2 * x / 255 - 1),
+    ("du_r2plus1d", "half_pixel", 112, lambda x, c: (x / 255 - R2PLUS1D[0][c]) / R2PLUS1D[1][c]),
+  ],
+)
+def test_the_other_preparations_by_definition(name, method, size, scaled):
+  from vidgan_jax.evaluation import protocols
+
+  clip = np.random.default_rng(7).integers(0, 256, (1, 2, 64, 64, 3)).astype(np.uint8)
+  for measure in protocols.get_protocol(name).measures:
+    found = np.asarray(preprocessing.apply(clip, measure.preprocess))
+    assert found.shape == (1, 2, size, size, 3)
+    for y, x, channel in ((5, size - 2, 0), (size // 3, 18, 1), (size - 1, 50, 2)):
+      pixel = sum(
+        a * b * clip[0, 1, p, q, channel]
+        for p, a in taps(method, y, 64, size)
+        for q, b in taps(method, x, 64, size)
+      )
+      np.testing.assert_allclose(found[0, 1, y, x, channel], scaled(pixel, channel), atol=1e-4)
+
+
+def test_ldvd_gans_preparation_is_tgans():
+  from vidgan_jax.evaluation import protocols
+
+  (tgan,) = protocols.get_protocol("tgan_is_c3d").measures
+  assert {m.preprocess for m in protocols.get_protocol("ldvd_is_fid_c3d").measures} == {
+    tgan.preprocess
+  }
+
+
 def test_i3ds_preparation_ends_in_minus_one_to_one():
   from vidgan_jax.evaluation import protocols
 

@@ -131,6 +131,7 @@ TGAN = Protocol(
   frames=16,
   generated_count=9984,
   repeats=4,
+  bootstrap=0,
   resolutions=(64,),
   notes=(
     "9984 clips are the code's 10000 // 48 * 48; four runs of one split, their mean and deviation",
