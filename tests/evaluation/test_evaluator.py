@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from vidgan_jax.evaluation import features, fingerprint, measures
+from vidgan_jax.evaluation import features, fingerprint, measures, report_columns
 from vidgan_jax.evaluation.clips import ArrayClips, RealClips
 from vidgan_jax.evaluation.evaluator import Evaluator
 from vidgan_jax.evaluation.protocols import Measure
@@ -261,9 +261,54 @@ def test_what_a_number_is_made_of(judged):
     assert name in fields
   assert fingerprint.of_column(fields) == record["fingerprint"]
   assert fingerprint.of_column({**fields, "step": 7, "truncation": 0.5}) == record["fingerprint"]
-  for name in ("weights", "reference", "count_generated", "quantisation", "resolution"):
+  assert fingerprint.ROWS == report_columns.ROWS == ("step", "truncation", "checkpoint")
+  for name in ("weights", "reference", "count_generated", "quantisation", "resolution", "ema"):
     assert fingerprint.of_column({**fields, name: "other"}) != record["fingerprint"]
   assert fingerprint.of_number({**fields, "step": 7}) != record["number"]
+
+
+def test_all_that_a_number_is_made_of(judged):
+  common = {
+    "format", "protocol", "metric", "network", "output", "preprocess", "weights", "constants",
+    "frames", "resolution", "quantisation", "count_generated", "repeats", "trial", "seed",
+    "checkpoint",
+  }  # fmt: skip
+  real = {"reference", "count_real"}
+  own = {
+    "fid": real | {"ddof"},
+    "is": {"splits", "eps", "eps_place"},
+    "accuracy": set(),
+    "kvd": real | {"subsets", "subset_size"},
+    "recall": real | {"neighbours"},
+  }
+  found = judged()
+  for metric, fields in own.items():
+    assert {*found[metric]["fields"]} == common | fields, metric
+
+
+def test_every_setting_of_a_measure_is_in_it():
+  changes = {
+    "ddof": ("fid", 0), "splits": ("is", 10), "eps": ("is", 1e-7), "subsets": ("kvd", 100),
+    "eps_place": ("is", "probabilities"), "subset_size": ("kvd", 500),
+    "neighbours": ("prdc", (5, 5)), "network": ("is", "b"), "output": ("is", "b"),
+    "preprocess": ("is", (SCALE,)),
+  }  # fmt: skip
+  assert {*changes, "metric"} == {field.name for field in dataclasses.fields(Measure)}
+  for name, (metric, value) in changes.items():
+    measure = Measure(metric, "a", "a")
+    assert dataclasses.replace(measure, **{name: value}).settings() != measure.settings(), name
+
+
+def test_references_differ_by_how_clips_are_taken(evaluator, source, stand_in):
+  options = dict(windows="first", windows_per_video=2, crop="random", flip=True, split="test")
+  made = [evaluator(**{name: value}) for name, value in options.items()]
+  made += [evaluator(), evaluator(extractor=stand_in(constants={"mean": np.zeros(3)}))]
+  made += [evaluator(extractor=stand_in(constants={"mean": np.ones(3)}))]
+  hashes = set()
+  for each in made:
+    (digest,) = each.reference(RealClips(source, each.protocol, 20)).hashes.values()
+    hashes.add(digest)
+  assert len(hashes) == len(made)
 
 
 def test_other_weights_and_other_data_have_other_fingerprints(judged, stand_in):

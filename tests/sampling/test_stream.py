@@ -40,7 +40,8 @@ def test_seed_and_spread(run, clips):
   found, _ = clips
   assert np.any(np.asarray(Stream(run, 4)(0, 16)[0]) != found)
   narrow = Stream(run, 3, truncation=0.1)
-  assert narrow.about["truncation"] == 0.1 and narrow.about["step"] == run.step
+  told = {"step": run.step, "ema": run.use_ema, "standing_passes": run.standing_passes}
+  assert narrow.about == {**told, "truncation": 0.1, "seed": 3}
   # Clips of one class differ less.
   spread = lambda clips: np.mean(np.abs(clips[:8].astype(float) - clips[8:]))
   assert spread(np.asarray(narrow(0, 16)[0])) < 0.5 * spread(found)
