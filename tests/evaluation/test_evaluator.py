@@ -415,6 +415,13 @@ def test_lossy_pictures_are_told(evaluator, source, protocol):
     assert ("stored as JPEG" in found.description) is told
 
 
+def test_neighbours_of_few_real_clips_leave_out_the_floor(judged):
+  prdc = (Measure("prdc", "stand_in", "features", (SCALE,)),)
+  few, more = judged(measures=prdc, real_count=10), judged(measures=prdc, real_count=12)
+  assert few["density"]["floor"] is None and few["density"]["value"] >= 0
+  assert more["density"]["floor"]["value"] >= 0
+
+
 def test_a_trial_is_one_by_any_count(judged, evaluator, source, protocol, some_clips):
   assert not judged()["fid"]["fields"]["trial"]
   made = evaluator()

@@ -256,14 +256,15 @@ def _all_of_prdc(measure, real, generated, seed):
   _check_kept(real, *generated)
   found = [_prdc(measure, real.features, each.features) for each in generated]
   one, other = (real.features[half] for half in _halves(real, generated[0], seed))
-  floors = _prdc(measure, one, other)
+  enough = len(one) > max(measure.neighbours)  # the numbers themselves may need no more
+  floors = _prdc(measure, one, other) if enough else None
   return [
     Score(
       name,
       tuple(each[name] for each in found),
       None,
       _spread([each[name] for each in found]),
-      {"value": floors[name], "interval": None, "what": _told(len(one))},
+      floors and {"value": floors[name], "interval": None, "what": _told(len(one))},
     )
     for name in found[0]
   ]

@@ -93,7 +93,7 @@ def real_clips(data, protocol, *, frames, resolution, num_classes, stride, seed,
 
 
 def adjusted(protocol, request) -> protocols.Protocol:
-  """The protocol with what a request changes; every change is in the fingerprint."""
+  """The protocol with what a request changes; what moves a number is in the fingerprint."""
   changes = {}
   if request.frames is not None:
     changes["frames"] = request.frames

@@ -193,7 +193,7 @@ def table(content: Mapping) -> list[str]:
         )
   warned = dict.fromkeys(f"{r['metric']}: {w}" for r in records for w in r["warnings"])
   if any(record["fields"].get("trial") for record in records):
-    warned["a trial: not as many generated clips as the protocol asks for"] = None
+    warned["a trial: judged on other numbers of clips than the protocol asks for"] = None
   return lines + [f"  note: {line}" for line in warned]
 
 
