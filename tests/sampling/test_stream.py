@@ -1,5 +1,6 @@
 """A stream of clips: each depends on its number alone."""
 
+import copy
 import types
 
 import jax
@@ -54,3 +55,19 @@ def test_of_a_run_in_training(run, workdir, clips):
   mesh = meshes.make_mesh(jax.devices()[:1])
   moment = types.SimpleNamespace(config=config, gan=gan, state=state, frozen={}, mesh=mesh)
   np.testing.assert_array_equal(np.asarray(of_moment(moment, seed=3)(0, 16)[0]), clips[0])
+
+
+def test_inputs_that_are_drawn_belong_to_the_clip(run):
+  """As a later stage draws the clips of an earlier one."""
+  other = copy.copy(run)
+  other.gan = copy.copy(run.gan)
+
+  def drawn(key, labels, context, frames=None, conditioning=None):
+    return {"label": jax.random.normal(key, (len(labels), run.gan.num_classes))}
+
+  object.__setattr__(other.gan, "sampling_inputs", drawn)  # a frozen description, for this test
+  other._standing = {(run.gan.frames, 1.0): run.variables()}
+  stream = Stream(other, 3)
+  whole, part = (np.asarray(stream(*ends)[0]).astype(int) for ends in ((0, 16), (8, 16)))
+  assert np.max(np.abs(whole[8:] - part)) <= 1
+  assert np.max(np.abs(whole[:8] - part)) > 50

@@ -16,17 +16,21 @@ from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.sampling import generation
 from vidgan_jax.sampling.run import Run
 
+_INPUTS = 1  # folded into a clip's key for what its inputs are drawn from
+
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _draw(gan, frames, mesh, truncation, variables, context, key, index):
   """Clips `index` [N] of the stream of `key`; returns uint8 [N, frames, H, W, 3], int32 [N]."""
 
-  def latents(i):
-    return gan.latents(jax.random.fold_in(key, i), 1, frames, truncation)
+  def latents_and_inputs(i, label):
+    own = jax.random.fold_in(key, i)
+    inputs = gan.sampling_inputs(jax.random.fold_in(own, _INPUTS), label[None], context, frames)
+    return gan.latents(own, 1, frames, truncation), inputs
 
-  drawn = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), jax.vmap(latents)(index))
   labels = index % max(1, gan.num_classes)
-  inputs = gan.sampling_inputs(key, labels, context, frames)
+  drawn, inputs = jax.vmap(latents_and_inputs)(index, labels)
+  drawn, inputs = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), (drawn, inputs))
   split = lambda array: meshes.split_batch(array, mesh)
   drawn, inputs = jax.tree.map(split, (drawn, inputs))
   samples, _ = gan.generate(variables, drawn, inputs, jax.random.key(0), False, frames)
