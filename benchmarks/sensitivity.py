@@ -327,7 +327,7 @@ def expected(clips_symmetric: bool, motion_blind: bool, metric: str, name: str) 
 
 def table(result: dict) -> str:
   """One row for each metric, one column for each corruption; see `LEGEND`."""
-  head = ["metric", "unharmed", "noise", *NAMES]
+  head = ["metric", "unharmed", "1 unit", *NAMES]
   lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
   for metric in METRICS:
     if metric not in result["unharmed"]:
@@ -427,17 +427,13 @@ def main(_) -> None:
   results = []
   for clips, network, extract, motion_blind in cases:
     has_logits = network == "classifier" and clips.symmetric
-    door.report(
-      f"{clips.name}: {len(clips.judged[0])} against {len(clips.reference[0])}, {network}"
-    )
+    door.report(f"{clips.name}, {network}, {len(clips.judged[0])} clips in each half")
     result = ladder(clips, network, extract, has_logits, np.random.default_rng(flags.FLAGS.seed))
     result |= {"set": clips.name, "network": network, "count": len(clips.judged[0])}
     result |= {"symmetric": clips.symmetric, "motion_blind": motion_blind}
     results.append(result)
+    door.report(f"\n{table(result)}\n")
   door.report(LEGEND)
-  for result in results:
-    door.report(f"\n{result['set']}, {result['network']}, {result['count']} clips in each half\n")
-    door.report(table(result))
   door.report(blind_ones(results))
   door.report(f"{time.perf_counter() - begin:.0f} s")
   if flags.FLAGS.plot:
