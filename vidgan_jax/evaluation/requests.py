@@ -124,6 +124,8 @@ def _check(request):
     raise UserError("--workdir (a run) or --clips (a file) is required")
   if request.clips and (request.every_checkpoint or request.follow or request.checkpoint):
     raise UserError("--clips has no checkpoints")
+  if request.clips and tuple(request.truncations) != (1.0,):
+    raise UserError("--clips are drawn already; --truncation is of a run's")
   if request.clips and not request.output:
     raise UserError("--clips needs --output")
   if sum((request.checkpoint is not None, request.every_checkpoint, request.follow)) > 1:
@@ -134,6 +136,15 @@ def _check(request):
     raise UserError(
       "--clips needs --real=FILE.npz, or --workdir of a run whose data it is judged by"
     )
+  for truncation in request.truncations:
+    if not truncation > 0:
+      raise UserError(f"truncation is {truncation:g}; it is a standard deviation, above 0")
+  results.check_writable(request.output or _folder(request))  # before hours of judging
+
+
+def _folder(request) -> pathlib.Path:
+  """Where the results of a run go unless --output says otherwise."""
+  return pathlib.Path(request.workdir) / FOLDER / request.protocol
 
 
 def _config(workdir):
@@ -152,6 +163,11 @@ def _real(request, protocol, shape, report):
     found = clip_sources.read(request.real)
     if count is not None and request.real_count is None:
       count = min(count, found.count) if request.count else count
+      if count > found.count:
+        raise UserError(
+          f"{request.real} has {found.count} clips, protocol {protocol.name} takes {count}; "
+          f"--real_count={found.count} takes these, and the fingerprint says so"
+        )
     return found.first(count)
   config = _config(request.workdir)
   stride = config.data.stride
@@ -310,9 +326,18 @@ def _steps(request, config, report):
     yield from new
 
 
+def _judges_these(protocol, frames) -> str:
+  """How clips of so many frames can be judged, or why they cannot."""
+  try:
+    check_frames(protocol, frames)
+  except UserError as error:
+    return f"{error}; "
+  return f"--frames={frames} judges these, "
+
+
 def _judge_run(request, protocol, opener, report):
   config = _config(request.workdir)
-  folder = request.output or pathlib.Path(request.workdir) / FOLDER / protocol.name
+  folder = request.output or _folder(request)
   evaluator = keeper = reference = None
   shown, files = [], []
   if request.follow:
@@ -336,7 +361,7 @@ def _judge_run(request, protocol, opener, report):
       if frames != run.gan.frames and request.frames is None:
         raise UserError(
           f"protocol {protocol.name} judges clips of {frames} frames, the run makes "
-          f"{run.gan.frames}; --frames={run.gan.frames} judges these, --frames={frames} unrolls it"
+          f"{run.gan.frames}; {_judges_these(protocol, run.gan.frames)}--frames={frames} unrolls it"
         )
       check_frames(protocol, frames)
       side = run.gan.resolution
