@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vidgan_jax.evaluation import clips as clip_sources
 from vidgan_jax.evaluation import evaluator, protocols, published_protocols, requests
 from vidgan_jax.evaluation import report as page
 from vidgan_jax.runtime import configuration
@@ -95,6 +96,18 @@ def test_real_clips_are_looked_at_once(ask, monkeypatch):
   ask()
   _, _, said = ask(seed=0)
   assert any(line.startswith("features of 40 real clips: ") for line in said)
+
+
+def test_a_report_shows_real_clips_of_every_class(ask, monkeypatch, some_clips, tmp_path):
+  shown = []
+  monkeypatch.setattr(page, "write", lambda content, path, real, drawn, **more: shown.append(real))
+  clips, _ = some_clips(60)
+  real = clip_sources.ArrayClips(clips, np.repeat([0, 1, 2], [34, 20, 6]))
+  drawn = clip_sources.ArrayClips(clips, np.arange(60) % 3)
+  content = {"run": {"workdir": str(tmp_path)}}
+  requests.write_report(tmp_path, content, real, drawn, ("a", "b", "c"))
+  assert np.bincount(shown[0].labels).tolist() == [32, 4, 4]
+  assert np.array_equal(shown[0].clips[-4:], clips[54:58])
 
 
 def test_every_checkpoint_and_a_curve(ask):

@@ -19,6 +19,7 @@ from vidgan_jax.runtime.errors import UserError
 
 FOLDER = "evaluation"  # of a run
 _SHOWN = 32  # clips of each side in a report
+_EACH, _LOOKED_AT = 4, 256  # of a class, and real clips among which they are looked for
 _POLL = 5.0  # seconds between looks at a run that is followed
 
 
@@ -248,14 +249,32 @@ def write_report(folder, content, real, generated, class_names=()) -> pathlib.Pa
   """
   from vidgan_jax.evaluation import report as page  # plots and videos: late
 
-  shown = []
-  for clips in (real, generated):
-    count = min(_SHOWN, getattr(clips, "count", _SHOWN))
-    some, labels = clips(0, count)
-    labels = np.asarray(labels) if class_names else None
-    shown.append(page.Clips(np.asarray(some), labels, class_names))
+  drawn, labels = map(np.asarray, generated(0, min(_SHOWN, getattr(generated, "count", _SHOWN))))
+  if class_names:
+    found = _of_classes(real, set(labels.tolist()))
+    shown = [page.Clips(*some, class_names) for some in (found, (drawn, labels))]
+  else:
+    some, _ = real(0, min(_SHOWN, real.count))
+    shown = [page.Clips(np.asarray(one), None, class_names) for one in (some, drawn)]
   workdir = content["run"]["workdir"]
   return page.write(content, pathlib.Path(folder) / "report.html", *shown, **page.gather(workdir))
+
+
+def _of_classes(real, classes: set[int]):
+  """The first real clips and their labels, and then of each class until it has some."""
+  kept, missing = [], dict.fromkeys(classes, _EACH)
+  end = min(_LOOKED_AT, real.count)
+  for begin in range(0, end, _SHOWN):
+    clips, labels = map(np.asarray, real(begin, min(begin + _SHOWN, end)))
+    for clip, label in zip(clips, labels.tolist(), strict=True):
+      if begin == 0 or missing.get(label, 0) > 0:
+        kept.append((clip, label))
+      if label in missing:
+        missing[label] -= 1
+    if all(count <= 0 for count in missing.values()):
+      break
+  clips, labels = zip(*kept, strict=True)
+  return np.stack(clips), np.array(labels)
 
 
 def _judge_clips(request, protocol, report):
