@@ -113,6 +113,9 @@ def test_a_missing_set_is_told_with_the_command_that_makes_it(tmp_path, name):
         config_of(name=name, directory=directory), frames=4, resolution=64, num_classes=2
       )
     assert str(caught.value) == line.format(f"'{directory}'" if directory else "DIR")
+  config = config_of(name=name, directory=__file__)
+  with pytest.raises(UserError, match=r"is a file, not a folder; make a set with: .*=DIR "):
+    build_source(config, frames=4, resolution=64, num_classes=2)
 
 
 CONFIGS = ("dvd_gan", "mocogan", "tgan", "vgan", "weizmann")

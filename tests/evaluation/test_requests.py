@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidgan_jax.evaluation import evaluator, protocols, requests
+from vidgan_jax.evaluation import clips as clip_sources
+from vidgan_jax.evaluation import evaluator, protocols, published_protocols, requests
 from vidgan_jax.evaluation import report as page
 from vidgan_jax.runtime import configuration
 from vidgan_jax.runtime.errors import UserError
@@ -95,6 +96,18 @@ def test_real_clips_are_looked_at_once(ask, monkeypatch):
   ask()
   _, _, said = ask(seed=0)
   assert any(line.startswith("features of 40 real clips: ") for line in said)
+
+
+def test_a_report_shows_real_clips_of_every_class(ask, monkeypatch, some_clips, tmp_path):
+  shown = []
+  monkeypatch.setattr(page, "write", lambda content, path, real, drawn, **more: shown.append(real))
+  clips, _ = some_clips(60)
+  real = clip_sources.ArrayClips(clips, np.repeat([0, 1, 2], [34, 20, 6]))
+  drawn = clip_sources.ArrayClips(clips, np.arange(60) % 3)
+  content = {"run": {"workdir": str(tmp_path)}}
+  requests.write_report(tmp_path, content, real, drawn, ("a", "b", "c"))
+  assert np.bincount(shown[0].labels).tolist() == [32, 4, 4]
+  assert np.array_equal(shown[0].clips[-4:], clips[54:58])
 
 
 def test_every_checkpoint_and_a_curve(ask):
@@ -219,6 +232,26 @@ def test_repeats_of_a_file_are_of_all_its_classes(ask, by_class, protocol):
   assert min(score["values"]) > 0.8 * max(score["values"]) and min(score["values"]) > 1.5
 
 
+def test_too_few_real_clips_say_how_to_take_them(ask, some_clips, protocol, tmp_path):
+  object.__setattr__(protocol, "real_count", 50)
+  clips, labels = some_clips(40)
+  np.savez(tmp_path / "clips.npz", clips=clips, labels=labels)
+  file = str(tmp_path / "clips.npz")
+  with pytest.raises(UserError, match="has 40 clips, protocol tiny takes 50; --real_count=40"):
+    ask(workdir=None, clips=file, real=file, output=str(tmp_path / "out"))
+
+
+def test_a_run_is_the_same_by_another_name_and_where_it_was_moved(ask, run, monkeypatch):
+  ask(checkpoint=2)
+  monkeypatch.chdir(run.parent)
+  content, _, _ = ask(workdir="run", output=str(run / "evaluation" / "tiny"))
+  assert {r["step"] for r in content["records"]} == {2, 4}
+  moved = run.rename(run.parent / "elsewhere")
+  run.symlink_to(moved)  # the stand-in looks for checkpoints there
+  content, _, _ = ask(workdir=str(moved), output=str(moved / "evaluation" / "tiny"))
+  assert content["run"]["workdir"] == str(moved)
+
+
 def test_a_reference_file_of_another_resolution(ask, some_clips, tmp_path):
   clips, labels = some_clips(40)
   for name, shown in (("small", clips), ("large", np.repeat(np.repeat(clips, 2, 2), 2, 3))):
@@ -245,6 +278,10 @@ def test_a_reference_file_of_another_resolution(ask, some_clips, tmp_path):
     (dict(checkpoint=2, follow=True), "one of --checkpoint, --every_checkpoint and --follow"),
     (dict(patience=1.0), "--patience is for --follow"),
     (dict(truncations=()), "--truncations must name a number"),
+    (dict(truncations=(1.0, 0.0)), "truncation is 0; it is a standard deviation"),
+    (dict(clips="nothing.npz", output="x", real="y", truncations=(0.5,)), "are drawn already"),
+    (dict(output=__file__), "cannot write to .*test_requests.py is no folder"),
+    (dict(output=f"{__file__}/out"), "cannot write to .*test_requests.py is no folder"),
     (dict(clips="nothing.npz", output="x"), "nothing.npz: no such file"),
     (dict(clips="nothing.npz"), "--clips needs --output"),
     (dict(real_count=41), "41 real clips are asked for, the train split has 40"),
@@ -263,3 +300,11 @@ def test_a_run_of_other_lengths_than_the_protocols(ask, protocol):
     ask()
   content, _, _ = ask(frames=4)
   assert content["records"][0]["fields"]["frames"] == 4
+
+
+def test_a_length_that_no_network_takes_is_not_suggested(ask, monkeypatch):
+  published = {one.name: one for one in published_protocols.ALL}
+  monkeypatch.setattr(protocols, "known", lambda: published)
+  with pytest.raises(UserError, match=r"run makes 4; i3d_kinetics400 needs .* 9 frames") as told:
+    ask(protocol="recommended")
+  assert "--frames=4" not in str(told.value)

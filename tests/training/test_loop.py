@@ -234,6 +234,13 @@ def test_unwritable_workdir_is_refused(tmp_path, lean_config):
     train(lean_config(), blocked / "run")
 
 
+def test_a_wrong_reader_is_told_before_anything_is_compiled(tmp_path, lean_config):
+  config = lean_config(**{"data.reader": "cpp"})
+  with pytest.raises(UserError, match=r"unknown data\.reader 'cpp'"):
+    loop.Trainer(config, tmp_path / "run", devices=jax.devices()[:1], report=lambda line: None)
+  assert not (tmp_path / "run").exists()
+
+
 def test_other_data_is_refused(tmp_path, lean_config):
   config = lean_config(num_iterations=1)
   source = lambda examples, seed: MovingShapes(examples, 4, 8, 8, seed)

@@ -136,6 +136,10 @@ def read_prepared(directory: str | os.PathLike) -> Prepared:
   """
   path = os.path.join(directory, FILE_NAME)
   if not os.path.isfile(path):
+    if os.path.isdir(os.path.join(directory, UNFINISHED)):
+      raise UserError(
+        f"{os.fspath(directory)}: is not prepared to its end; give its prepare command once more"
+      )
     raise UserError(f"{os.fspath(directory)}: is no prepared data set (has no {FILE_NAME})")
   content = read_json(path)
   try:

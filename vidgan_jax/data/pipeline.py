@@ -118,7 +118,7 @@ class Batches:
     if batch_size % host_count:
       raise UserError(f"a batch of {batch_size} clips does not divide among {host_count} hosts")
     if workers < 0:
-      raise UserError(f"{workers} workers; 0 is one for each core")
+      raise UserError(f"workers is {workers}, must be at least 0 (one for each core)")
     self.source = source
     self.batch_size = batch_size
     self.steps = steps

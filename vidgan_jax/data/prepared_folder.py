@@ -40,6 +40,8 @@ def check_there(directory: str, resolution: int, options: str = "") -> None:
   make = functools.partial(prepare_command, resolution=resolution, options=options)
   if not directory:
     raise UserError(f"config.data.directory names no folder; make a set with: {make('')}")
+  if os.path.exists(directory) and not os.path.isdir(directory):
+    raise UserError(f"{directory}: is a file, not a folder; make a set with: {make('')}")
   if not os.path.isdir(directory):
     raise UserError(f"{directory}: no such folder; make it with: {make(directory)}")
   if os.path.isfile(os.path.join(directory, indices.FILE_NAME)):

@@ -102,7 +102,7 @@ def _prepare(real, generated, k):
     raise UserError(f"k must be at least 1, not {k}")
   if min(len(real), len(generated)) <= k:
     raise UserError(
-      f"the {k}-th nearest neighbours need more than {k} samples, got {len(real)} real and "
+      f"distances to {k} nearest neighbours need more than {k} samples, got {len(real)} real and "
       f"{len(generated)} generated ones"
     )
   center = real.mean(axis=0)  # a far mean would cost the products digits

@@ -91,6 +91,8 @@ def load(path, expected: dict) -> tuple[dict[str, Gathered], np.ndarray]:
     UserError: where it cannot be read, is damaged, or of something else.
   """
   arrays = archives.read(path, max_bytes=_MAX_BYTES)
+  if _ABOUT not in arrays:
+    raise UserError(f"{path}: is no reference, a file of features that --reference wrote")
   try:
     told = json.loads(arrays[_ABOUT].astype(np.uint8).tobytes())
     if not isinstance(told, dict):

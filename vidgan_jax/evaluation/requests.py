@@ -19,6 +19,7 @@ from vidgan_jax.runtime.errors import UserError
 
 FOLDER = "evaluation"  # of a run
 _SHOWN = 32  # clips of each side in a report
+_EACH, _LOOKED_AT = 4, 256  # of a class, and real clips among which they are looked for
 _POLL = 5.0  # seconds between looks at a run that is followed
 
 
@@ -125,6 +126,8 @@ def _check(request):
     raise UserError("--workdir (a run) or --clips (a file) is required")
   if request.clips and (request.every_checkpoint or request.follow or request.checkpoint):
     raise UserError("--clips has no checkpoints")
+  if request.clips and tuple(request.truncations) != (1.0,):
+    raise UserError("--clips are drawn already; --truncation is of a run's")
   if request.clips and not request.output:
     raise UserError("--clips needs --output")
   if sum((request.checkpoint is not None, request.every_checkpoint, request.follow)) > 1:
@@ -137,6 +140,15 @@ def _check(request):
     raise UserError(
       "--clips needs --real=FILE.npz, or --workdir of a run whose data it is judged by"
     )
+  for truncation in request.truncations:
+    if not truncation > 0:
+      raise UserError(f"truncation is {truncation:g}; it is a standard deviation, above 0")
+  results.check_writable(request.output or _folder(request))  # before hours of judging
+
+
+def _folder(request) -> pathlib.Path:
+  """Where the results of a run go unless --output says otherwise."""
+  return pathlib.Path(request.workdir) / FOLDER / request.protocol
 
 
 def _config(workdir):
@@ -155,6 +167,11 @@ def _real(request, protocol, shape, report):
     found = clip_sources.read(request.real)
     if count is not None and request.real_count is None:
       count = min(count, found.count) if request.count else count
+      if count > found.count:
+        raise UserError(
+          f"{request.real} has {found.count} clips, protocol {protocol.name} takes {count}; "
+          f"--real_count={found.count} takes these, and the fingerprint says so"
+        )
     return found.some(count, request.seed)
   config = _config(request.workdir)
   stride = config.data.stride
@@ -235,14 +252,32 @@ def write_report(folder, content, real, generated, class_names=()) -> pathlib.Pa
   """
   from vidgan_jax.evaluation import report as page  # plots and videos: late
 
-  shown = []
-  for clips in (real, generated):
-    count = min(_SHOWN, getattr(clips, "count", _SHOWN))
-    some, labels = clips(0, count)
-    labels = np.asarray(labels) if class_names else None
-    shown.append(page.Clips(np.asarray(some), labels, class_names))
+  drawn, labels = map(np.asarray, generated(0, min(_SHOWN, getattr(generated, "count", _SHOWN))))
+  if class_names:
+    found = _of_classes(real, set(labels.tolist()))
+    shown = [page.Clips(*some, class_names) for some in (found, (drawn, labels))]
+  else:
+    some, _ = real(0, min(_SHOWN, real.count))
+    shown = [page.Clips(np.asarray(one), None, class_names) for one in (some, drawn)]
   workdir = content["run"]["workdir"]
   return page.write(content, pathlib.Path(folder) / "report.html", *shown, **page.gather(workdir))
+
+
+def _of_classes(real, classes: set[int]):
+  """The first real clips and their labels, and then of each class until it has some."""
+  kept, missing = [], dict.fromkeys(classes, _EACH)
+  end = min(_LOOKED_AT, real.count)
+  for begin in range(0, end, _SHOWN):
+    clips, labels = map(np.asarray, real(begin, min(begin + _SHOWN, end)))
+    for clip, label in zip(clips, labels.tolist(), strict=True):
+      if begin == 0 or missing.get(label, 0) > 0:
+        kept.append((clip, label))
+      if label in missing:
+        missing[label] -= 1
+    if all(count <= 0 for count in missing.values()):
+      break
+  clips, labels = zip(*kept, strict=True)
+  return np.stack(clips), np.array(labels)
 
 
 def _judge_clips(request, protocol, report):
@@ -320,9 +355,18 @@ def _steps(request, config, report):
     last = time.monotonic()
 
 
+def _judges_these(protocol, frames) -> str:
+  """How clips of so many frames can be judged, or why they cannot."""
+  try:
+    check_frames(protocol, frames)
+  except UserError as error:
+    return f"{error}; "
+  return f"--frames={frames} judges these, "
+
+
 def _judge_run(request, protocol, opener, report):
   config = _config(request.workdir)
-  folder = request.output or pathlib.Path(request.workdir) / FOLDER / protocol.name
+  folder = request.output or _folder(request)
   evaluator = keeper = reference = None
   shown, files = [], []
   if request.follow:
@@ -346,7 +390,7 @@ def _judge_run(request, protocol, opener, report):
       if frames != run.gan.frames and request.frames is None:
         raise UserError(
           f"protocol {protocol.name} judges clips of {frames} frames, the run makes "
-          f"{run.gan.frames}; --frames={run.gan.frames} judges these, --frames={frames} unrolls it"
+          f"{run.gan.frames}; {_judges_these(protocol, run.gan.frames)}--frames={frames} unrolls it"
         )
       check_frames(protocol, frames)
       side = run.gan.resolution

@@ -102,6 +102,12 @@ def read(path) -> dict:
   return found
 
 
+def _same_run(path: pathlib.Path, there: str, here: str) -> bool:
+  """Whether two names of a run's folder mean one, or the results lie within it (it was moved)."""
+  folder = pathlib.Path(here).resolve()
+  return pathlib.Path(there).resolve() == folder or folder in path.resolve().parents
+
+
 def existing(path, heading: Mapping) -> dict | None:
   """What a file of results holds already, or None.
 
@@ -121,11 +127,23 @@ def existing(path, heading: Mapping) -> dict | None:
     ("run", before["run"]["workdir"], heading["run"]["workdir"]),
     ("protocol", before["protocol"]["name"], heading["protocol"]["name"]),
   ):
-    if there != here:
+    same = there == here or (what == "run" and _same_run(path, there, here))
+    if not same:
       raise UserError(
         f"{path} holds results of {what} {there}, not {here}; choose another --output"
       )
   return before
+
+
+def check_writable(folder) -> None:
+  """UserError where a folder is none, or cannot be made or written; makes nothing."""
+  place = pathlib.Path(folder).absolute()
+  while not place.exists() and place != place.parent:
+    place = place.parent
+  if not place.is_dir():
+    raise UserError(f"cannot write to {folder}: {place} is no folder")
+  if not os.access(place, os.W_OK | os.X_OK):
+    raise UserError(f"cannot write to {folder}: no permission to write in {place}")
 
 
 def _write(path, text):

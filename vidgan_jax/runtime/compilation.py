@@ -34,3 +34,15 @@ def enable_cache(directory: str | None = None) -> pathlib.Path | None:
     "jax_persistent_cache_enable_xla_caches", "xla_gpu_per_fusion_autotune_cache_dir"
   )
   return path
+
+
+def options(device) -> dict | None:
+  """What the compiler is asked for besides its defaults, for programs that run for long.
+
+  On CPU, XLA's older emitter of fused loops: an iteration of DVD-GAN at 64x64x12, ch 16, takes a
+  tenth less (benchmarks/README.md).
+
+  Args:
+    device: one of those that the program is for.
+  """
+  return {"xla_cpu_use_fusion_emitters": False} if device.platform == "cpu" else None

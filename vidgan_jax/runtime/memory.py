@@ -3,12 +3,15 @@
 import ctypes
 import os
 
-# Of mallopt(3), glibc's malloc.h.
+# Of mallopt(3) and madvise(2): glibc's malloc.h, Linux' mman.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
+_HUGE_PAGES = 14
+_HUGE_PAGE = 2 << 20
+_STEP = 2**31 - 4096  # bytes that the heap grows by; addresses alone, pages come when touched
 _SETTINGS = (
   (_MMAP_MAX, 0),  # large blocks come from the heap too, not from mappings that end when freed
   (_TRIM_THRESHOLD, -1),  # the heap does not shrink
-  (_TOP_PAD, 64 << 20),  # and grows in few steps
+  (_TOP_PAD, _STEP),  # and grows in few steps
   (_ARENA_MAX, 1),  # the other heaps, of threads, cannot hold blocks above 64 MB
 )
 
@@ -19,7 +22,8 @@ def keep_freed() -> bool:
   On CPU XLA allocates the buffers of a program anew each time it runs. The C library takes blocks
   of that size from the system and gives them back, so that each run pays for every page again: a
   quarter of a million page faults and a fifth of the processor time per iteration of DVD-GAN at
-  64x64x12, ch 16 (benchmarks/README.md). The process stays as large as it ever was.
+  64x64x12, ch 16 (benchmarks/README.md). The process stays as large as it ever was. The first two
+  GB of the heap are asked for in huge pages, where the system gives them to who asks.
 
   Nothing is changed where the environment already tunes the allocator (MALLOC_*_, GLIBC_TUNABLES),
   or where the C library is not glibc.
@@ -36,4 +40,24 @@ def keep_freed() -> bool:
     mallopt = library.mallopt
   except (AttributeError, OSError, TypeError):
     return False
-  return all([mallopt(name, value) == 1 for name, value in _SETTINGS])
+  done = all([mallopt(name, value) == 1 for name, value in _SETTINGS])
+  if done:
+    _ask_for_huge_pages(library)
+  return done
+
+
+def _ask_for_huge_pages(library) -> None:
+  """Lets the heap grow once, and asks for huge pages in it; a wish, whose refusal is no fault."""
+  library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+  library.free.argtypes = [ctypes.c_void_p]
+  library.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+  library.free(library.malloc(64 << 20))
+  try:
+    with open("/proc/self/maps") as maps:
+      place = next(line.split()[0] for line in maps if line.rstrip().endswith("[heap]"))
+  except (OSError, StopIteration):
+    return
+  begin, end = (int(address, 16) for address in place.split("-"))
+  begin = -(-begin // _HUGE_PAGE) * _HUGE_PAGE
+  if begin < end:
+    library.madvise(begin, end - begin, _HUGE_PAGES)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from vidgan_jax.data.build import build_batches, build_source
 from vidgan_jax.data.pipeline import Prefetcher
 from vidgan_jax.models import registry
-from vidgan_jax.runtime import configuration, precision, processes
+from vidgan_jax.runtime import compilation, configuration, precision, processes
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
@@ -92,7 +92,7 @@ def _compiled(iteration, like, config, mesh, frozen):
   begin = time.perf_counter()
   shardings = (jax.tree.map(lambda a: a.sharding, like), meshes.replicated(mesh))
   program = jax.jit(iteration.__call__, donate_argnums=0, out_shardings=shardings)
-  program = program.lower(like, batch, frozen).compile()
+  program = program.lower(like, batch, frozen).compile(compilation.options(mesh.devices.flat[0]))
   return program, time.perf_counter() - begin
 
 
@@ -190,6 +190,16 @@ class Trainer:
         num_classes=self.gan.num_classes,
         report=report,
       )
+      # Now, and not when the iteration is compiled: a wrong reader is told at once.
+      self._batches = build_batches(
+        config.data,
+        self.source,
+        batch_size=config.batch_size,
+        steps=self.gan.schedule.discriminator_steps,
+        seed=config.seed,
+        part=self.part,
+        report=report,
+      )
     except UserError:
       if made and processes.first():  # for nothing
         with contextlib.suppress(OSError):
@@ -262,17 +272,8 @@ class Trainer:
 
   def _iterate(self, program, state, begin, clock, preemption):
     config, end = self.config, self.config.num_iterations
-    batches = build_batches(
-      config.data,
-      self.source,
-      batch_size=config.batch_size,
-      steps=self.gan.schedule.discriminator_steps,
-      seed=config.seed,
-      part=self.part,
-      report=self.report,
-    )
     # Two batches wait on the devices: they are sent while the iterations before them run.
-    feed = lambda iteration: meshes.put_batch(batches(iteration), self.mesh)
+    feed = lambda iteration: meshes.put_batch(self._batches(iteration), self.mesh)
     bar = tqdm(
       total=end,
       initial=begin,

@@ -505,6 +505,8 @@ def test_a_full_disk_is_told_and_nothing_is_lost(videos, prepare, tmp_path, cont
     ({"name": "../x"}, "must be small letters"),
     ({"resize": "lanczos"}, "unknown resize 'lanczos', known are: bilinear, area"),
     ({"stride": 2, "frame_rate": 5.0}, "only one can be taken"),
+    ({"lists": ("a.csv",)}, "lists are of ucf101 and kinetics, folder takes none"),
+    ({"class_level": 9}, "no clip lies 9 folders deep; class_level is 9"),
     ({"frame_rate": float("nan")}, "frame_rate is nan"),
     ({"quality": 101}, "quality is 101"),
     ({"resolution": 0}, "resolution is 0"),

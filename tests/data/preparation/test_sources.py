@@ -384,6 +384,9 @@ def test_arrays_of_another_kind_are_refused_and_nothing_is_unpickled(tmp_path):
   np.save(path, np.array([{}], object), allow_pickle=True)
   with pytest.raises(UserError, match=r"is no \.npy file that can be read"):
     listed("moving_mnist", path)
+  path.unlink()
+  with pytest.raises(UserError, match=r"mnist_test_seq\.npy: no such file$"):
+    listed("moving_mnist", tmp_path)
 
 
 def test_other_data_of_the_same_size_is_noticed(tmp_path):

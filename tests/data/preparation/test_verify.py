@@ -42,6 +42,9 @@ def test_a_sound_set_has_no_faults(prepared):
 def test_what_is_no_set_is_refused(tmp_path):
   with pytest.raises(UserError, match="is no prepared data set"):
     verify.verify(tmp_path)
+  (tmp_path / ".preparing").mkdir()
+  with pytest.raises(UserError, match="is not prepared to its end; give its prepare command once"):
+    verify.verify(tmp_path)
 
 
 def test_a_changed_byte_is_found_in_its_record(prepared):

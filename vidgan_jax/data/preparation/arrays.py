@@ -23,6 +23,8 @@ def list_moving_mnist(request: Request) -> Listing:
   path = request.input
   if os.path.isdir(path):
     path = os.path.join(path, "mnist_test_seq.npy")
+  if not os.path.exists(path):
+    raise UserError(f"{path}: no such file")
   try:
     clips = np.load(path, mmap_mode="r", allow_pickle=False)
   except (OSError, ValueError) as error:

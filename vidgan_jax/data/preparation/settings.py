@@ -66,6 +66,12 @@ class Request:
       value = getattr(self, field)
       if value is not None and value < 1:
         raise UserError(f"{field} is {value}, must be at least 1")
+    if self.lists and self.source not in ("ucf101", "kinetics"):
+      raise UserError(f"lists are of ucf101 and kinetics, {self.source} takes none")
+    if self.class_level > 1 and self.source not in ("folder", "frames"):
+      raise UserError(
+        f"class_level is of folder and frames; {self.source} knows 0 alone, no classes"
+      )
     if not os.path.exists(self.input):
       raise UserError(f"{self.input}: no such file or folder")
     given, output = os.path.realpath(self.input), os.path.realpath(self.output)

@@ -96,6 +96,8 @@ def _in_folders(request: Request, clips, build, aside: int) -> Listing:
     class_name = inputs.identifier(parts[level - 1]) if 0 < level <= len(parts) else None
     placed.setdefault(split, []).append((path, name, class_name))
   found = sorted({one[2] for ones in placed.values() for one in ones if one[2] is not None})
+  if level > 1 and not found:
+    raise UserError(f"{request.input}: no clip lies {level} folders deep; class_level is {level}")
   classes = inputs.read_class_names(request.classes) if request.classes and level else tuple(found)
   unknown = sorted(set(found) - set(classes))
   if unknown:

@@ -43,7 +43,7 @@ def check_settings(output: str, there: dict, wanted: dict) -> None:
       what = f"{key} is {there.get(key)!r} there and {wanted.get(key)!r} here"
       raise UserError(
         f"{output}: holds a data set prepared in another way ({_MEANINGS.get(key, what)}); "
-        f"another output folder is needed"
+        f"another output folder is needed, or this one removed"
       )
 
 
