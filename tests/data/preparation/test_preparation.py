@@ -204,20 +204,26 @@ def test_the_report_and_the_sheet_show_what_is_there(videos, prepare):
     assert np.asarray(sheet).std() > 30
 
 
-# Prepares in a child that it kills after some seconds, and says how the child ended.
+# Prepares in a child, kills it so many seconds after it has finished so many shards (none: lets it
+# end), and says how the child ended.
 KILLER = """
-import os, signal, sys, time
+import glob, os, signal, sys, time
 from vidgan_jax.data.preparation import run
 from vidgan_jax.data.preparation.settings import Request
 
 for line in sys.stdin:
-  data, output, seconds = line.split()
+  data, output, shards, seconds = line.split()
+  finished = lambda: len(glob.glob(output + "/.preparing/train-*.npz"))
+  before = finished()
   child = os.fork()
   if not child:
     request = Request("folder", data, output, resolution=16, clips_per_shard=2, workers=2)
     run.prepare(request, report=lambda line: None)
     os._exit(0)
-  if float(seconds):
+  if shards != "none":
+    over = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    while finished() < before + int(shards) and os.waitid(os.P_PID, child, over) is None:
+      time.sleep(0.001)
     time.sleep(float(seconds))
     os.kill(child, signal.SIGKILL)  # it is there, alive or not, until it is waited for
   print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
@@ -232,18 +238,16 @@ def test_killed_ten_times_and_resumed_it_comes_to_the_same_bytes(tmp_path, write
     [sys.executable, "-c", KILLER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
   ) as process:
 
-    def code(output, seconds=0.0):
-      process.stdin.write(f"{data} {tmp_path / output} {seconds}\n")
+    def code(output, shards="none", seconds=0.0):
+      process.stdin.write(f"{data} {tmp_path / output} {shards} {seconds}\n")
       process.stdin.flush()
       return int(process.stdout.readline())
 
-    started = time.monotonic()
     assert code("whole") == 0
-    seconds = time.monotonic() - started
-    generator = np.random.default_rng(int(started))
+    generator = np.random.default_rng(int(time.monotonic()))
     codes, finished = [], {}
     while len(codes) < 10 and 0 not in codes:
-      codes.append(code("killed", generator.uniform(0, seconds / 5)))
+      codes.append(code("killed", generator.integers(2), generator.uniform(0, 0.02)))
       shards_there = {path.name: path for path in tmp_path.glob("killed/*tfrecord*")}
       for description in tmp_path.glob("killed/.preparing/train-*.npz"):
         name = index.shard_name("folder", "train", int(description.stem[-5:]), 20)
