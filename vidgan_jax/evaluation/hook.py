@@ -5,8 +5,6 @@ own, `evaluate --follow`, does not make it wait.
 """
 
 import json
-import os
-import pathlib
 import shutil
 from collections.abc import Callable
 
@@ -181,10 +179,10 @@ class EvaluationHook:
       (states.CONFIG, configuration.to_json(moment.config)),
       (states.DATA, (moment.workdir / states.DATA).read_text()),
     ):
-      _write(folder / name, text)
+      results.write_text(folder / name, text)
     with Checkpoints(folder / states.CHECKPOINTS, 2, self._report) as checkpoints:
       checkpoints.save(moment.step, moment.state, {"seconds": 0.0})
-    _write(folder / _MARK, json.dumps(mark, indent=2) + "\n")
+    results.write_text(folder / _MARK, json.dumps(mark, indent=2) + "\n")
 
   def metrics(self, step, metrics) -> None:
     """Looks at no metrics."""
@@ -195,13 +193,3 @@ class EvaluationHook:
   def healthy(self) -> bool:
     """Suspects nothing."""
     return True
-
-
-def _write(path: pathlib.Path, text: str):
-  temporary = path.with_suffix(".tmp")
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(text)
-    os.replace(temporary, path)
-  except OSError as error:
-    raise UserError(f"cannot write {path}: {error}") from error

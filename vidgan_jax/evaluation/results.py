@@ -118,11 +118,6 @@ def existing(path, heading: Mapping) -> dict | None:
   if not path.exists():
     return None
   before = read(path)
-  here = pathlib.Path(heading["run"]["workdir"]).resolve()
-  if (
-    path.resolve().is_relative_to(here) or pathlib.Path(before["run"]["workdir"]).resolve() == here
-  ):
-    before["run"]["workdir"] = heading["run"]["workdir"]  # named from elsewhere, or renamed
   for what, there, here in (
     ("run", before["run"]["workdir"], heading["run"]["workdir"]),
     ("protocol", before["protocol"]["name"], heading["protocol"]["name"]),
@@ -132,6 +127,7 @@ def existing(path, heading: Mapping) -> dict | None:
       raise UserError(
         f"{path} holds results of {what} {there}, not {here}; choose another --output"
       )
+  before["run"]["workdir"] = heading["run"]["workdir"]  # named from elsewhere, or renamed
   return before
 
 
@@ -146,7 +142,8 @@ def check_writable(folder) -> None:
     raise UserError(f"cannot write to {folder}: no permission to write in {place}")
 
 
-def _write(path, text):
+def write_text(path: pathlib.Path, text: str) -> None:
+  """Writes a whole file or none, its folder too; UserError where that fails."""
   temporary = path.with_suffix(".tmp")
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,8 +157,8 @@ def write(folder, content: Mapping) -> list[pathlib.Path]:
   """Writes results.json and results.tex into a folder; returns their paths."""
   folder = pathlib.Path(folder)
   text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-  _write(folder / FILE, text)
-  _write(folder / LATEX, latex(content))
+  write_text(folder / FILE, text)
+  write_text(folder / LATEX, latex(content))
   return [folder / FILE, folder / LATEX]
 
 
