@@ -111,7 +111,7 @@ image-rendering:pixelated}
 .picture{margin:1rem 0}.picture img{margin-top:.6rem}
 .picture .scroll{border:0;margin:.6rem 0 0;border-radius:6px}.picture .scroll img{margin:0;
 min-width:34rem}
-.heads{display:grid;font-size:.8rem;color:var(--soft);min-width:34rem}
+.picture img.large{image-rendering:auto}
 footer{border-top:1px solid var(--line);margin-top:3.5rem;padding-top:1rem;padding-bottom:3rem;
 font-size:.86rem;color:var(--soft)}
 @media (max-width:34rem){main,header,footer{padding-left:.9rem;padding-right:.9rem}
