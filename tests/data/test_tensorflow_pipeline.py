@@ -185,6 +185,7 @@ def test_tensorflow_greets_only_who_wants_to_be_greeted(tf, level):
     "tf = import_tensorflow()\n"
     "list(tf.data.Dataset.range(2).map(lambda x: x + 1).as_numpy_iterator())\n"
     "assert 'TF_ENABLE_ONEDNN_OPTS' not in os.environ\n"
+    f"assert os.environ['TF_CPP_MIN_LOG_LEVEL'] == {level or '2'!r}\n"
     "print('still here', file=sys.stderr)\n"
   )
   names = ("TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS")
