@@ -23,9 +23,9 @@ r"""Looks into a trained run.
   smoothness      how evenly clips change between two latents and between two classes:
                   smoothness.json, .png, smoothness_latent.png, smoothness_class.png
 
-Files go to DIR/analysis, where a run with --config.analysis.every=N puts those of the first two
-while it trains; what they hold is added to. The last four are of one checkpoint, and replaced by
---overwrite alone.
+The numbers that matter most are printed. Files go to DIR/analysis, where a run with
+--config.analysis.every=N puts those of the first two while it trains; what they hold is added to.
+The last four are of one checkpoint, and replaced by --overwrite alone.
 
 Exit codes: 0 done, 2 bad input.
 """

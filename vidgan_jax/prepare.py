@@ -37,7 +37,9 @@ _VERIFY = flags.DEFINE_bool(
 )
 _NAME = flags.DEFINE_string("name", None, "Name of the set; default the source's.")
 _SPLITS = flags.DEFINE_list("split", None, "Splits, by commas; default all that are there.")
-_SPLIT_NUMBER = flags.DEFINE_integer("split_number", 1, "Which of UCF-101's lists.", lower_bound=1)
+_SPLIT_NUMBER = flags.DEFINE_integer(
+  "split_number", None, "Which of UCF-101's lists; default 1.", lower_bound=1
+)
 _LISTS = flags.DEFINE_list(
   "lists", None, "UCF-101: folder of its lists. Kinetics: csv files. Default: those in --input."
 )
@@ -90,6 +92,8 @@ def main(argv):
   for flag in (_SOURCE, _INPUT):
     if not flag.value:
       raise UserError(f"--{flag.name} is required")
+  if _LOSSLESS.value and _QUALITY.present:
+    raise UserError("of --lossless and --quality only one can be taken: PNG has no quality")
   from vidgan_jax.data.preparation import run, settings  # the decoder's libraries load here
 
   run.prepare(

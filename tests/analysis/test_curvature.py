@@ -1,6 +1,7 @@
 """Curvature and gradient norms of a run, from its folder to files and pictures."""
 
 import json
+import re
 import types
 
 import jax
@@ -67,8 +68,12 @@ def test_a_requests_files(run, looked_at):
   folder = run.workdir / "analysis"
   names = [f"{stem}.{kind}" for stem in ("hessian", "gradient_norms") for kind in ("json", "png")]
   assert sorted(path.name for path in folder.iterdir()) == sorted(names)
-  assert looked_at == [f"written: {folder / name}" for name in names]
+  assert looked_at[4:] == [f"written: {folder / name}" for name in names]
   found = json.loads((folder / "hessian.json").read_text())
+  for step, line in enumerate(looked_at[:2], start=1):
+    record = found["records"][step - 1]
+    span = f"from {record['smallest']:.3g} to {record['largest']:.3g}; "
+    assert line.startswith(f"hessian, spatial, iteration {step}: eigenvalues {span}")
   assert [record["step"] for record in found["records"]] == [1, 2]
   gan = hessian.for_analysis(run.config)
   batch = curvature.fixed_batch(run.source, 4, 0)
@@ -81,6 +86,10 @@ def test_a_requests_files(run, looked_at):
     assert record["discriminator"] == "spatial"
     assert record["converged"] == expected.converged
   (_, last) = curvature.read(folder / "gradient_norms.json", "gradients")["records"]
+  whole = np.sqrt(sum(sides["real"] ** 2 for sides in last["layers"].values()))
+  assert looked_at[3].startswith(f"gradients, spatial, iteration 2: norm {whole:.3g} real, ")
+  first = last["layers"]["block0/conv1"]["generated"]
+  assert re.search(rf"; first layer, block0/conv1: \S+ real, {first:.3g} generated$", looked_at[3])
   places = [layer.split("/")[0] for layer in last["layers"]]  # in the network's order
   assert list(dict.fromkeys(places)) == ["block0", "block1", "head"]
   assert last["layers"] == {
@@ -133,7 +142,12 @@ def test_gradients_of_the_two_sides(run, looked_at):
 
 def test_runs_side_by_side(run, looked_at, tmp_path):
   request = requests.Request([str(run.workdir)], what=("compare",), output=str(tmp_path / "out"))
-  assert requests.fulfil(request) == [f"written: {tmp_path / 'out' / 'comparison.png'}"]
+  found = json.loads((run.workdir / "analysis" / "hessian.json").read_text())["records"][-1]
+  largest = max(map(abs, found["eigenvalues"]))
+  assert requests.fulfil(request) == [
+    f"tiny, spatial, iteration 2: largest magnitude among the eigenvalues {largest:.3g}",
+    f"written: {tmp_path / 'out' / 'comparison.png'}",
+  ]
   picture(tmp_path / "out" / "comparison.png")
 
 

@@ -1,6 +1,7 @@
 """From a request to files; a stand-in draws in place of a model, so that nothing compiles."""
 
 import json
+import re
 import types
 
 import jax
@@ -83,7 +84,11 @@ def ask(run, tmp_path):
 def test_a_run_that_copies(ask, run):
   lines, said, folder = ask("neighbours", clips=10, truncation=0.5)
   names = ["neighbours.json", "neighbours_pixel.png", "neighbours_mean.png"]
-  assert lines == [f"written: {folder / name}" for name in names]
+  assert lines[2:] == [f"written: {folder / name}" for name in names]
+  for line, space in zip(lines, ("pixel", "mean"), strict=False):
+    assert line.startswith(
+      f"neighbours, {space}: 0 [0, 0] times as far from training as from held-"
+    )
   assert said == ["looking at neighbours after iteration 30"]
   found = json.loads((folder / "neighbours.json").read_text())
   assert found["labels"] == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
@@ -100,8 +105,10 @@ def test_a_run_that_copies(ask, run):
     assert record["control"]["count"] == 10
     assert 0.5 < record["control"]["median_ratio"] < 2
   picture = np.asarray(Image.open(folder / "neighbours_pixel.png"))
-  assert picture.shape == (8 * 10 - 2, 4 * (4 * 8 + 4) - 4, 3)
-  np.testing.assert_array_equal(picture[:8, :32], picture[:8, 36:68])  # a copy beside its model
+  # Four frames of 8 pixels, 7 times enlarged, and lines of text of 20.
+  assert picture.shape == (20 + 8 * (56 + 20), 4 * 224 + 3 * 9, 3)
+  copy, model = picture[20:76, :224], picture[20:76, 233:457]
+  np.testing.assert_array_equal(copy, model)
   assert run.asked[-1][1:] == (0.5, None, 16)
 
 
@@ -115,7 +122,8 @@ def test_fewer_clips_to_search(ask):
 def test_data_without_a_held_out_split(ask, run, tmp_path, monkeypatch):
   source = build_source(run.config.data, frames=4, resolution=8, num_classes=CLASSES)
   monkeypatch.setattr(looks, "build_source", lambda *a, **k: source)
-  _, said, folder = ask("neighbours", clips=2)
+  lines, said, folder = ask("neighbours", clips=2)
+  assert lines[0].endswith("0 to the nearest training clip (median); no held-out clips to compare")
   assert said[-1].startswith("no distances to held-out clips: the data has no split of its own")
   found = json.loads((folder / "neighbours.json").read_text())
   assert found["searched"]["held_out"] == 0
@@ -124,6 +132,8 @@ def test_data_without_a_held_out_split(ask, run, tmp_path, monkeypatch):
 
 def test_spectra(ask):
   lines, _, folder = ask("power_spectrum", clips=9)
+  told = r"power spectrum, high frequencies against real: frame 1 \S+ dB, frame 4 \S+ dB; 0 dB: .*"
+  assert re.fullmatch(told, lines[0])
   assert lines[-1] == f"written: {folder / 'power_spectrum.png'}"
   found = json.loads((folder / "power_spectrum.json").read_text())
   assert [record["frame"] for record in found["records"]] == [1, 4]
@@ -140,11 +150,14 @@ def test_darkness(ask, tmp_path):
   rows[1] = {"step": 20, "loss": 1.0}
   log = "\n".join(map(json.dumps, rows)) + '\n{"step": 50, "pi'
   (tmp_path / "run" / "log.jsonl").write_text(log)
-  _, _, folder = ask("darkness", clips=8)
+  lines, _, folder = ask("darkness", clips=8)
   found = json.loads((folder / "darkness.json").read_text())
   assert found["training"]["step"] == [10, 30]  # 40 is after the checkpoint
   assert found["training"]["generated"]["dark"] == [0.5, 0.5]
   assert [each["name"] for each in found["generated"]] == list(NAMES)
+  assert re.fullmatch(
+    r"darkness, clips below 0\.05: generated \S+ %, mean pixel 0\.\d\d; real .*", lines[0]
+  )
   assert found["overall"]["generated"]["dark"] == np.mean([e["dark"] for e in found["generated"]])
   assert Image.open(folder / "darkness.png").width > 500
 
@@ -169,7 +182,11 @@ def test_dark_clips_by_class():
 
 def test_smoothness(ask):
   lines, _, folder = ask("smoothness", clips=4)
-  assert [line.rsplit("/", 1)[1] for line in lines] == [
+  assert lines[2] == (
+    "smoothness, class walks, pixel: largest step 11 times the mean one, at worst 11; 1: even, "
+    "11: one jump"
+  )
+  assert [line.rsplit("/", 1)[1] for line in lines[4:]] == [
     "smoothness.json", "smoothness.png", "smoothness_latent.png", "smoothness_class.png",
   ]  # fmt: skip
   found = json.loads((folder / "smoothness.json").read_text())

@@ -93,10 +93,20 @@ def test_ties_and_classes_that_are_missing():
 
 def test_the_picture(rng):
   queries, others = clips_of(rng, 2, 12), clips_of(rng, 3, 12)
-  sheet = neighbours.picture(queries, [[others[0], others[1]], [others[2]]])
-  assert sheet.shape == (12 + 2 + 12, 3 * 24 + 2 * 4, 3)
-  np.testing.assert_array_equal(sheet[:12, :12], queries[0, 0])
-  np.testing.assert_array_equal(sheet[:12, 12:24], queries[0, 1])
-  np.testing.assert_array_equal(sheet[14:, 28:40], others[2, 0])
-  np.testing.assert_array_equal(sheet[:12, 56:68], others[1, 0])
-  assert np.all(sheet[14:, 56:] == 127)
+  found = [[others[0], others[1]], [others[2]]]
+  captions = [["a", "1", "2"], ["an endless name " * 20, "3\n\x1b"]]
+  sheet = neighbours.picture(queries, found, captions)
+  # Two frames of 12 pixels, 9 times enlarged: 216 pixels; lines of text take 20.
+  assert sheet.shape == (20 + 2 * (108 + 20), 3 * 216 + 2 * 9, 3)
+  large = lambda frame: frame.repeat(9, 0).repeat(9, 1)
+  np.testing.assert_array_equal(sheet[20:128, :108], large(queries[0, 0]))
+  np.testing.assert_array_equal(sheet[20:128, 108:216], large(queries[0, 1]))
+  np.testing.assert_array_equal(sheet[148:256, 225:333], large(others[2, 0]))
+  np.testing.assert_array_equal(sheet[20:128, 450:558], large(others[1, 0]))
+  ground = sheet[128, -1]
+  written = lambda rows, left: np.any(sheet[rows, left : left + 216] != ground)
+  for left in (0, 225, 450):
+    assert written(slice(0, 20), left) and written(slice(128, 148), left)
+  assert written(slice(256, 276), 0) and written(slice(256, 276), 225)
+  assert not written(slice(148, 276), 450)  # the second has one neighbour
+  assert np.all(sheet[:, 216:225] == ground)  # nothing is written beside its column

@@ -39,6 +39,20 @@ def test_there_and_back_again(ends):
   assert found["detour"] is None and found["largest_by_ends"] is None
 
 
+@pytest.mark.parametrize(("jump", "top"), [(False, (0.13, 0.2)), (True, (1.0, 1.1))])
+def test_the_plot_is_as_high_as_its_curves(ends, monkeypatch, tmp_path, jump, top):
+  even = np.linspace(*ends, 12)
+  points = np.stack([ends[0]] * 6 + [ends[1]] * 6) if jump else even
+  walks = [smoothness.walk_record(each) for each in (even, points)]
+  told = {"summary": smoothness.summary(walks), "walks": walks}
+  drawn = []
+  monkeypatch.setattr(smoothness.figures, "write_figure", lambda figure, path: drawn.append(figure))
+  records = [{"kind": "latent", "spaces": {"pixel": told}}]
+  smoothness.plot({"steps": 12, "records": records}, tmp_path / "plot.png")
+  low, high = drawn[0].axes[0].get_ylim()
+  assert low == 0 and top[0] <= high <= top[1]
+
+
 def test_nothing_changes(ends):
   still = smoothness.walk_record(np.stack([ends[0]] * 4))
   assert still["jump_ratio"] is still["largest_share"] is None

@@ -1,6 +1,8 @@
 """tf.data gives the bytes that the reader without tensorflow gives."""
 
+import contextlib
 import io
+import os
 import subprocess
 import sys
 import types
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vidgan_jax.data import pictures, tensorflow_pipeline
+from vidgan_jax.data import pictures, tensorflow_import, tensorflow_pipeline
 from vidgan_jax.data.build import build_batches
 from vidgan_jax.data.moving_shapes import MovingShapes
 from vidgan_jax.data.pipeline import Batches, Prefetcher
@@ -173,6 +175,47 @@ def test_without_tensorflow_one_line_says_what_to_install(monkeypatch, tmp_path,
       TensorFlowBatches(open_set(folder), 2, 1, seed=0)
   finally:
     tensorflow_pipeline.import_tensorflow.cache_clear()
+
+
+@pytest.mark.parametrize("level", [None, "0"])
+def test_tensorflow_greets_only_who_wants_to_be_greeted(tf, level):
+  program = (
+    "import os, sys, jax\n"
+    "from vidgan_jax.data.tensorflow_pipeline import import_tensorflow\n"
+    "tf = import_tensorflow()\n"
+    "list(tf.data.Dataset.range(2).map(lambda x: x + 1).as_numpy_iterator())\n"
+    "assert 'TF_ENABLE_ONEDNN_OPTS' not in os.environ\n"
+    f"assert os.environ['TF_CPP_MIN_LOG_LEVEL'] == {level or '2'!r}\n"
+    "print('still here', file=sys.stderr)\n"
+  )
+  names = ("TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS")
+  environment = {name: value for name, value in os.environ.items() if name not in names}
+  environment |= {} if level is None else {"TF_CPP_MIN_LOG_LEVEL": level}
+  done = subprocess.run(
+    [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120
+  )
+  assert done.returncode == 0, done.stderr
+  if level is None:
+    assert done.stderr == "still here\n"
+  else:
+    assert len(done.stderr.splitlines()) > 3
+
+
+@pytest.mark.parametrize(("fails", "kept"), [(False, b"mine\n"), (True, None)])
+def test_what_is_no_greeting_is_kept(monkeypatch, capfd, fails, kept):
+  """All of it where the import fails."""
+  said = (
+    b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
+    b"I0000 00:00:1795774141.028589   19852 port.cc:153] oneDNN custom operations are on.\n"
+    b"mine\n"
+    b"2024-01-01 10:00:00.123456: E external/xla/cuda_fft.cc:485] Unable to register cuFFT\n"
+  )
+  monkeypatch.setenv(tensorflow_import.LEVEL, "1")  # as jax leaves it
+  with contextlib.suppress(ImportError), tensorflow_import.quietly():
+    os.write(2, said)
+    if fails:
+      raise ImportError
+  assert capfd.readouterr().err.encode() == (kept or said)
 
 
 def test_a_process_that_leaves_in_the_middle_ends(tf, folder):

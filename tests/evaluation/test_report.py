@@ -26,7 +26,7 @@ from vidgan_jax.evaluation import (
 from vidgan_jax.runtime import video_files
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\x1b[31m&amp;"
-VOID = {"meta", "link", "img", "br"}
+VOID = {"meta", "link", "img", "br", "wbr"}
 NETWORK = "moving_shapes_classifier"
 
 
@@ -222,7 +222,7 @@ def test_every_number_is_shown_in_its_own_column(results, page):
       value = float(attributes["data-value"])
       shown[value] = shown.get(value, 0) + 1
   assert shown == {value: 1 for value in {r["value"] for r in results["records"]}}
-  (table,) = re.findall(r"<table>(?:(?!</table>).)*All numbers.*?</table>", page.source, re.S)
+  (table,) = re.findall(r"<table[^>]*>(?:(?!</table>).)*All numbers.*?</table>", page.source, re.S)
   rows = Page(table)
   heads = [a["data-fingerprint"] for a, _ in rows.all("th") if "data-fingerprint" in a]
   assert heads == ["0123456789ab", "cccccccccccc", "ffffffffffff"]
@@ -398,34 +398,115 @@ def test_gathering_from_a_run(tmp_path, analyses):
   assert "<img" not in report_analyses.neighbours(told)
 
 
-def test_what_a_browser_says(written, tmp_path):
-  """No message on its console, every video and picture loads, nothing is wider than a phone."""
+@pytest.fixture
+def ask_browser(tmp_path):
+  """A function (page, JavaScript expression, width) that returns (what it is worth, stderr)."""
   browser = shutil.which("chromium") or shutil.which("chromium-browser")
   if browser is None:
     pytest.skip("needs chromium: apt-get install chromium")
-  probe = tmp_path / "probe.html"
-  text = written.read_text()
-  # The page's own policy forbids the script that asks, so that it is let in beside the page's own.
-  script = (
-    "addEventListener('load',()=>setTimeout(()=>{const v=[...document.querySelectorAll('video')],"
-    "i=[...document.images];document.body.dataset.told=JSON.stringify({videos:v.map(x=>"
-    "[x.readyState,x.videoWidth,x.error&&x.error.code]),images:i.map(x=>x.naturalWidth),"
+
+  def ask(path, expression, width):
+    # The page's own policy forbids the script that asks: it is let in beside the page's own.
+    script = (
+      "addEventListener('load',()=>setTimeout(()=>{"
+      f"document.body.dataset.told=JSON.stringify({expression})}},1500))"
+    )
+    allowed = path.read_text().replace(
+      "script-src '", "script-src 'unsafe-hashes' 'nonce-probe' '", 1
+    )
+    probe = tmp_path / "probe.html"
+    probe.write_text(allowed.replace("</body>", f'<script nonce="probe">{script}</script></body>'))
+    command = [
+      browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+      "--enable-logging=stderr", f"--window-size={width},900", "--virtual-time-budget=8000",
+      f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", probe.as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(Page(done.stdout).all("body")[0][0]["data-told"]), done.stderr
+
+  return ask
+
+
+def test_what_a_browser_says(written, ask_browser):
+  """No message on its console, every video and picture loads, nothing is wider than a phone."""
+  told, said = ask_browser(
+    written,
+    "{videos:[...document.querySelectorAll('video')].map(x=>"
+    "[x.readyState,x.videoWidth,x.error&&x.error.code]),"
+    "images:[...document.images].map(x=>x.naturalWidth),"
     "wide:document.documentElement.scrollWidth,window:innerWidth,"
-    "dialogs:!!document.querySelector('main script')})},1500))"
+    "dialogs:!!document.querySelector('main script')}",
+    width=500,
   )
-  allowed = text.replace("script-src '", "script-src 'unsafe-hashes' 'nonce-probe' '", 1)
-  probe.write_text(allowed.replace("</body>", f'<script nonce="probe">{script}</script></body>'))
-  command = [
-    browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-    "--enable-logging=stderr", "--window-size=500,900", "--virtual-time-budget=8000",
-    f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", probe.as_uri(),
-  ]  # fmt: skip
-  done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-  assert done.returncode == 0, done.stderr
-  messages = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+  messages = [line for line in said.splitlines() if "CONSOLE" in line]
   assert not messages, messages
-  told = json.loads(Page(done.stdout).all("body")[0][0]["data-told"])
   assert [ready >= 2 and width and not error for ready, width, error in told["videos"]]
   assert all(ready >= 2 and not error for ready, _, error in told["videos"]), told
   assert len(told["videos"]) == 2 and all(told["images"]) and told["images"]
   assert told["wide"] <= told["window"], told
+
+
+METRICS = (
+  "is",
+  "fid",
+  "accuracy",
+  "kvd",
+  "precision",
+  "recall",
+  "density",
+  "coverage",
+  "diversity",
+)
+
+
+@pytest.mark.parametrize(("columns", "fits"), [(9, True), (15, False)])
+def test_nine_columns_fit_a_desktop_and_more_are_scrolled_beside_the_first(
+  ask_browser, tmp_path, columns, fits
+):
+  records = [
+    record(metric, 0.05678, digits=f"{place:012d}")
+    for place, metric in enumerate((METRICS + METRICS)[:columns])
+  ]
+  path = report.write({"records": records}, tmp_path / "report.html")
+  told, _ = ask_browser(
+    path,
+    "(()=>{const t=document.querySelector('.numbers'),b=t.parentNode,"
+    "h=t.querySelector('tbody th');b.scrollLeft=300;"
+    "return {wide:b.scrollWidth,room:b.clientWidth,at:b.scrollLeft,"
+    "first:h.getBoundingClientRect().left-b.getBoundingClientRect().left}})()",
+    width=1280,
+  )
+  assert (told["wide"] <= told["room"]) == fits, told
+  assert (told["at"] == 0) == fits
+  assert 0 <= told["first"] <= 2  # the border
+
+
+def test_each_metric_says_which_numbers_are_good(tmp_path):
+  records = [record(m, 0.5, digits=f"{i:012d}") for i, m in enumerate((*METRICS, "unheard_of"))]
+  page = Page(report.write({"records": records}, tmp_path / "report.html").read_text())
+  ways = [words for attributes, words in page.all("span") if attributes.get("class") == "way"]
+  assert ways == [
+    "↑ higher is better", "↓ lower is better", "↑ higher is better", "↓ lower is better",
+    *["↑ higher is better"] * 4, "≈ nearer to real is better", "",
+  ]  # fmt: skip
+  heads = [words for a, words in page.all("th") if "data-fingerprint" in a]
+  assert heads[1].startswith("FID\xa0↓") and heads[8].startswith("Diversity\xa0≈")
+
+
+def test_what_is_to_be_said_of_all_numbers_is_said_once(tmp_path):
+  trial = {"trial": True}
+  records = [
+    record("fid", 1.0, fields=trial, warnings=["few"]),
+    record("is", 1.0, digits="c" * 12, fields=trial),
+  ]
+  page = Page(report.write({"records": records}, tmp_path / "report.html").read_text())
+  assert page.source.count("other numbers of clips") == 1
+  (said,) = [words for a, words in page.all("section") if a.get("class") == "warnings"]
+  assert "all numbers: judged on other numbers of clips" in said and "FID: few" in said
+  assert [words for a, words in page.all("p") if a.get("class") == "warned"] == ["⚠ few"]
+
+
+def test_bars_of_classes_are_shares_of_the_largest(page):
+  bars = [(a["style"], words) for a, words in page.all("td") if a.get("class") == "share"]
+  assert bars == [("--share:1.000", "3.50"), ("--share:0.714", "2.50")]  # by name

@@ -73,7 +73,8 @@ def plot(found: dict, path) -> None:
     found: content of `darkness.json`.
     path: the PNG to write.
   """
-  figure, (means, dark, classes) = figures.new_figure(3)
+  height = max(4.4, 0.26 * min(len(found["generated"]), _MANY))
+  figure, (means, dark, classes) = figures.new_figure(3, height=height)
   over = found["training"]
   for side, style in (("real", ":"), ("generated", "-")):
     for channel in CHANNELS:
@@ -82,12 +83,16 @@ def plot(found: dict, path) -> None:
       means.plot(over["step"], over[side][channel], style, color=color, label=label, linewidth=1)
     color = figures.REAL if side == "real" else figures.GENERATED
     dark.plot(over["step"], over[side]["dark"], style, color=color, label=side, linewidth=1.2)
-  means.set_title("mean pixel over training", fontsize=10)
-  dark.set_title(f"share of dark clips (mean below {found['dark_level']:g})", fontsize=10)
+  means.set_title("mean pixel over training", fontsize=figures.TITLE)
+  title = f"share of dark clips (mean below {found['dark_level']:g})"
+  dark.set_title(title, fontsize=figures.TITLE)
   dark.set_ylim(-0.03, 1.03)
   for axes in (means, dark):
-    axes.set_xlabel("iteration")
-    axes.legend(fontsize=7)
+    axes.set_xlabel("iteration", fontsize=figures.TEXT)
+  low, high = means.get_ylim()
+  means.set_ylim(low, high + 0.3 * (high - low))  # room for the legend
+  means.legend(fontsize=figures.SMALL, ncols=2, loc="upper right")
+  dark.legend(fontsize=figures.SMALL)
   _draw_classes(classes, found)
   figures.write_figure(figure, path)
 
@@ -104,9 +109,9 @@ def _draw_classes(axes, found) -> None:
     axes.plot(x, y, "o", color=figures.REAL, markersize=5, label="real")
   axes.axvline(found["dark_level"], color="0.5", linewidth=0.8, linestyle="--")
   names = [f"{e['name'][:24]} ({e['dark']:.0%} dark)".replace("$", r"\$") for e in drawn]
-  axes.set_yticks(list(places), names, fontsize=7)
+  axes.set_yticks(list(places), names, fontsize=figures.SMALL)
   axes.set_xlim(0, 1)
   axes.invert_yaxis()
   more = f", the {_MANY} darkest classes" if len(found["generated"]) > _MANY else ""
-  axes.set_title(f"mean pixel at iteration {found['step']}{more}", fontsize=10)
-  axes.legend(fontsize=7, loc="lower right")
+  axes.set_title(f"mean pixel at iteration {found['step']}{more}", fontsize=figures.TITLE)
+  axes.legend(fontsize=figures.SMALL, loc="lower right")

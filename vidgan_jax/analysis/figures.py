@@ -8,6 +8,7 @@ import pathlib
 from vidgan_jax.runtime.video_files import atomic_file
 
 REAL, GENERATED = "#2563a8", "#c2410c"  # colours that all plots and the report share
+TITLE, TEXT, SMALL = 12, 11, 10  # points of text that can be read where a plot fills a screen
 
 
 def write_json(path: str | os.PathLike, content: dict) -> pathlib.Path:
@@ -33,11 +34,17 @@ def _finite(value):
   return value
 
 
-def new_figure(columns: int, *, rows: int = 1, share_y: bool = False):
-  """A figure of rows x columns panels; returns (figure, panels [rows * columns])."""
+def new_figure(columns: int, *, rows: int = 1, share_y: bool = False, height: float = 3.9):
+  """A figure of rows x columns panels; returns (figure, panels [rows * columns]).
+
+  Args:
+    columns, rows: of panels.
+    share_y: whether all have one vertical axis.
+    height: of a row in inches; panels are 5.2 inches wide.
+  """
   from matplotlib.figure import Figure  # takes a second to import, and only plots need it
 
-  figure = Figure(figsize=(5.2 * columns, 3.9 * rows), layout="constrained")
+  figure = Figure(figsize=(5.2 * columns, height * rows), layout="constrained")
   return figure, figure.subplots(rows, columns, squeeze=False, sharey=share_y).ravel()
 
 
@@ -49,5 +56,5 @@ def write_figure(figure, path: str | os.PathLike) -> pathlib.Path:
   """
   path = pathlib.Path(path)
   with atomic_file(path) as temporary:
-    figure.savefig(temporary, format="png", dpi=90)
+    figure.savefig(temporary, format="png", dpi=110)
   return path

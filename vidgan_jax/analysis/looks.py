@@ -15,7 +15,14 @@ import numpy as np
 from tqdm import tqdm
 
 import vidgan_jax.training.state as states
-from vidgan_jax.analysis import darkness, figures, neighbours, power_spectrum, smoothness
+from vidgan_jax.analysis import (
+  darkness,
+  figures,
+  headlines,
+  neighbours,
+  power_spectrum,
+  smoothness,
+)
 from vidgan_jax.data.build import build_source
 from vidgan_jax.data.pipeline import epoch_order, usable_cores
 from vidgan_jax.runtime import streams, video_files
@@ -27,6 +34,7 @@ _PATIENCE = 2  # seconds without a progress bar
 _SHOWN = 8  # generated clips in a picture
 _NEAREST = 3  # neighbours of each
 _STEPS = 12  # of a walk
+Found = tuple[dict, list[pathlib.Path]]  # what a look's JSON holds, and the files it wrote
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +154,7 @@ class Look:
     return tqdm(items, desc=what, unit="block", leave=False, delay=_PATIENCE, disable=None)
 
 
-def find_neighbours(look: Look, folder) -> list[pathlib.Path]:
+def find_neighbours(look: Look, folder) -> Found:
   """Writes `neighbours.json` and a picture for each space; see `neighbours`."""
   train = look.source()
   clips, labels = look.draw_all(look.count("neighbours"))
@@ -187,11 +195,15 @@ def find_neighbours(look: Look, folder) -> list[pathlib.Path]:
     if closest:
       shown = [[look.example(train, order[p])[0] for p, _ in lists[q]] for q in closest]
       path = folder / f"neighbours_{space}.png"
-      _write_picture(path, neighbours.picture(clips[closest], shown))
+      captions = [
+        [look.name(labels[q]), *(f"distance {distance:#.3g}" for _, distance in lists[q])]
+        for q in closest
+      ]
+      _write_picture(path, neighbours.picture(clips[closest], shown, captions))
       record |= {"picture": path.name, "shown": closest}
       written.append(path)
     told["spaces"][space] = record
-  return [figures.write_json(folder / "neighbours.json", told), *written]
+  return told, [figures.write_json(folder / "neighbours.json", told), *written]
 
 
 def _write_picture(path, image) -> None:
@@ -215,7 +227,7 @@ def _held_out(look: Look, train):
   return found
 
 
-def look_at_spectra(look: Look, folder) -> list[pathlib.Path]:
+def look_at_spectra(look: Look, folder) -> Found:
   """Writes `power_spectrum.json` and `.png`; see `power_spectrum`."""
   source = look.source()
   count = min(look.count("power_spectrum"), source.num_examples)
@@ -235,7 +247,7 @@ def look_at_spectra(look: Look, folder) -> list[pathlib.Path]:
   return _with_plot(folder / "power_spectrum", told, power_spectrum.plot)
 
 
-def look_for_darkness(look: Look, folder) -> list[pathlib.Path]:
+def look_for_darkness(look: Look, folder) -> Found:
   """Writes `darkness.json` and `.png`; see `darkness`."""
   source, count = look.source(), look.count("darkness")
   level = float(look.run.config.guard.dark_level)
@@ -267,7 +279,7 @@ def _log(look: Look) -> list[dict]:
   return records
 
 
-def look_at_smoothness(look: Look, folder) -> list[pathlib.Path]:
+def look_at_smoothness(look: Look, folder) -> Found:
   """Writes `smoothness.json`, `.png` and a strip of frames for each kind of walk."""
   count, gan = look.count("smoothness"), look.run.gan
   key = streams.key(look.request.seed, streams.SAMPLING)
@@ -296,13 +308,14 @@ def look_at_smoothness(look: Look, folder) -> list[pathlib.Path]:
     )
     written.append(path)
   told = look.about("smoothness") | {"steps": _STEPS, "records": records}
-  return [*_with_plot(folder / "smoothness", told, smoothness.plot), *written]
+  _, files = _with_plot(folder / "smoothness", told, smoothness.plot)
+  return told, [*files, *written]
 
 
-def _with_plot(stem: pathlib.Path, told: dict, plot) -> list[pathlib.Path]:
+def _with_plot(stem: pathlib.Path, told: dict, plot) -> Found:
   path = figures.write_json(stem.with_suffix(".json"), told)
   plot(told, path.with_suffix(".png"))
-  return [path, path.with_suffix(".png")]
+  return told, [path, path.with_suffix(".png")]
 
 
 LOOKS = {
@@ -313,8 +326,8 @@ LOOKS = {
 }
 
 
-def fulfil(request, what: list[str], tools: Tools, report) -> list[pathlib.Path]:
-  """Looks and writes; returns the files.
+def fulfil(request, what: list[str], tools: Tools, report) -> list[str]:
+  """Looks and writes; returns lines with the numbers that matter most, and where the files are.
 
   Args:
     request: see `requests.Request`.
@@ -333,8 +346,9 @@ def fulfil(request, what: list[str], tools: Tools, report) -> list[pathlib.Path]
     if path.exists() and not request.overwrite:
       raise UserError(f"{path} is there already; --overwrite replaces it, --output goes elsewhere")
   look = Look(request, tools, report)
-  written = []
+  lines = []
   for each in what:
     report(f"looking at {each.replace('_', ' ')} after iteration {look.run.step}")
-    written += LOOKS[each](look, folder)
-  return written
+    told, written = LOOKS[each](look, folder)
+    lines += [*headlines.LOOKS[each](told), *(f"written: {path}" for path in written)]
+  return lines

@@ -15,8 +15,14 @@ bytes sum without rounding: the distance of an exact copy is 0.
 from collections.abc import Callable, Iterable
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from vidgan_jax.runtime.text import printable
 
 _BLOCK_BYTES = 64 * 2**20  # of one side's float64 numbers at a time
+_TILE = 200  # pixels in width that a clip's frames take at least, so that words fit below them
+_GROUND, _INK = 24, 235
+_TITLES = ("generated", "nearest", "2nd nearest", "3rd nearest")
 
 
 def distances(a: np.ndarray, b: np.ndarray, block_bytes: int = _BLOCK_BYTES) -> np.ndarray:
@@ -149,27 +155,50 @@ def held_out_ratio(to_train: np.ndarray, to_held_out: np.ndarray, seed: int = 0)
   }
 
 
-def picture(queries: np.ndarray, found: list[list[np.ndarray]], frames: int = 4) -> np.ndarray:
+def picture(
+  queries: np.ndarray,
+  found: list[list[np.ndarray]],
+  captions: list[list[str]],
+  frames: int = 4,
+) -> np.ndarray:
   """One picture: a row per generated clip, its frames, and after a gap those of each neighbour.
+
+  Small clips are enlarged by a whole number. Columns have titles, and each clip a caption below it.
 
   Args:
     queries: uint8 [N, T, H, W, 3].
     found: for each of them its neighbours, uint8 [T, H, W, 3], nearest first; rows may be short.
+    captions: for each of them that of the generated clip, then those of its neighbours.
     frames: of each clip, evenly spaced, that are shown.
 
   Returns:
     uint8 [height, width, 3].
   """
-  number, length, height, width, _ = queries.shape
+  length, height, width = queries.shape[1:4]
   shown = np.unique(np.linspace(0, length - 1, min(frames, length)).round().astype(int))
-  gap, between = max(4, width // 6), 2
+  scale = -(-_TILE // (len(shown) * width))
+  tile, height = len(shown) * width * scale, height * scale
+  size = max(13, tile // 18)  # of text, pixels
+  line, gap = size * 8 // 5, max(6, tile // 24)
   columns = 1 + max(map(len, found))
-  tile = len(shown) * width
-  size = (number * (height + between) - between, columns * (tile + gap) - gap, 3)
-  sheet = np.full(size, 127, np.uint8)
-  for row, (query, others) in enumerate(zip(queries, found, strict=True)):
-    for column, clip in enumerate([query, *others]):
-      top, left = row * (height + between), column * (tile + gap)
-      strip = np.concatenate(list(clip[shown]), axis=1)
-      sheet[top : top + height, left : left + tile] = strip
-  return sheet
+  below = height + line
+  sheet = Image.new(
+    "RGB", (columns * (tile + gap) - gap, line + len(queries) * below), (_GROUND,) * 3
+  )
+  pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size)
+
+  def write(words, left, top):
+    words = printable(words)
+    while pen.textlength(words, font) > tile:
+      words = words[:-2] + "…" if len(words) > 1 else ""
+    pen.text((left, top + line / 2), words, fill=(_INK,) * 3, font=font, anchor="lm")
+
+  for column in range(columns):
+    write(_TITLES[column] if column < len(_TITLES) else f"{column}th", column * (tile + gap), 0)
+  for row, (query, others, told) in enumerate(zip(queries, found, captions, strict=True)):
+    for column, (clip, words) in enumerate(zip([query, *others], told, strict=True)):
+      left, top = column * (tile + gap), line + row * below
+      strip = np.concatenate(list(clip[shown]), axis=1).repeat(scale, 0).repeat(scale, 1)
+      sheet.paste(Image.fromarray(strip), (left, top))
+      write(words, left, top + height)
+  return np.asarray(sheet)

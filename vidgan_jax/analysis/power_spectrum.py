@@ -138,10 +138,10 @@ def plot(found: dict, path) -> None:
       axes.fill_between(frequency, low, high, color=color, alpha=0.2, linewidth=0)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.set_xlabel("frequency, cycles per pixel")
+    axes.set_xlabel("frequency, cycles per pixel", fontsize=figures.TEXT)
     difference = record["high_frequency_db"]
     told = "" if difference is None else f": {difference:+.1f} dB at high frequencies"
-    axes.set_title(f"frame {record['frame']}{told}", fontsize=10)
-  panels[0].set_ylabel("power (luma)")
-  panels[0].legend(fontsize=8)
+    axes.set_title(f"frame {record['frame']}{told}", fontsize=figures.TITLE)
+  panels[0].set_ylabel("power (luma)", fontsize=figures.TEXT)
+  panels[0].legend(fontsize=figures.SMALL)
   figures.write_figure(figure, path)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax
 
 import vidgan_jax.training.state as states
-from vidgan_jax.analysis import curvature, hessian, looks
+from vidgan_jax.analysis import curvature, headlines, hessian, looks
 from vidgan_jax.data.build import build_source
 from vidgan_jax.models import contract
 from vidgan_jax.runtime.checkpoints import Checkpoints
@@ -40,7 +40,7 @@ class Request:
 
 
 def fulfil(request: Request, report=print, tools: looks.Tools | None = None) -> list[str]:
-  """Looks and writes; returns lines that say where the files are.
+  """Looks and writes; returns lines with the numbers that matter most, and where the files are.
 
   Args:
     request: what is asked for.
@@ -65,9 +65,9 @@ def fulfil(request: Request, report=print, tools: looks.Tools | None = None) -> 
   drawn = [what for what in request.what if what in looks.LOOKS]
   others = [what for what in request.what if what in curvature.FILES]
   try:
-    files = looks.fulfil(request, drawn, tools, report) if drawn else []
-    lines = _look(dataclasses.replace(request, what=others), report) if others else []
-    return [*(f"written: {path}" for path in files), *lines]
+    lines = looks.fulfil(request, drawn, tools, report) if drawn else []
+    lines += _look(dataclasses.replace(request, what=others), report) if others else []
+    return lines
   except jax.errors.JaxRuntimeError as error:
     if "RESOURCE_EXHAUSTED" not in str(error):
       raise
@@ -85,7 +85,7 @@ def _look(request, report):
     known = Checkpoints(pathlib.Path(workdir) / states.CHECKPOINTS, report=report).steps()
     steps = [None, *reversed(known[:-1])]
   gan = source = frozen = None
-  files = []
+  files, looked_at = [], set()
   for step in steps:
     try:
       config, _, state = states.load(workdir, step, report=report)
@@ -107,7 +107,13 @@ def _look(request, report):
     files = curvature.analyse(
       gan, config, state, source, folder, names, options, what=request.what, frozen=frozen
     )
-  return [f"written: {path}" for path in files]
+    looked_at |= {(int(state.step), name) for name in names}
+  lines = []
+  for what in request.what:
+    records = curvature.read(folder / curvature.FILES[what], what)["records"]
+    own = [record for record in records if (record["step"], record["discriminator"]) in looked_at]
+    lines += headlines.CURVATURE[what](own)
+  return [*lines, *(f"written: {path}" for path in files)]
 
 
 def _options(request, config) -> curvature.Options:
@@ -166,4 +172,4 @@ def _compare(request) -> list[str]:
   except OSError as error:
     raise UserError(f"cannot use {folder} as output: {error}") from error
   curvature.plot_comparison(runs, folder / "comparison.png")
-  return [f"written: {folder / 'comparison.png'}"]
+  return [*headlines.comparison(runs), f"written: {folder / 'comparison.png'}"]

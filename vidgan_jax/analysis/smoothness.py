@@ -76,6 +76,8 @@ def plot(found: dict, path) -> None:
     (r["kind"], space, r["spaces"][space]) for r in found["records"] for space in r["spaces"]
   ]
   figure, axes = figures.new_figure(len(panels), share_y=True)
+  even = 1 / (found["steps"] - 1)
+  largest = max((r["largest_share"] or 0 for _, _, t in panels for r in t["walks"]), default=0)
   for panel, (kind, space, told) in zip(axes, panels, strict=True):
     for walk in told["walks"]:
       length = sum(walk["steps"])
@@ -83,13 +85,13 @@ def plot(found: dict, path) -> None:
         shares = np.asarray(walk["steps"]) / length
         places = np.arange(1, len(shares) + 1)
         panel.plot(places, shares, ".-", color=figures.GENERATED, alpha=0.45, linewidth=1)
-    even = 1 / (found["steps"] - 1)
     panel.axhline(even, color=figures.REAL, linestyle="--", linewidth=1, label="even steps")
     ratio = told["summary"]["median_jump_ratio"]
     told_ratio = "nothing changes" if ratio is None else f"largest step {ratio:.2f} times the mean"
-    panel.set_title(f"{kind} walks, {space}: {told_ratio}", fontsize=10)
-    panel.set_xlabel("step")
-    panel.set_ylim(0, 1.03)
-    panel.legend(fontsize=8)
-  axes[0].set_ylabel("share of the path")
+    panel.set_title(f"{kind} walks, {space}:\n{told_ratio}", fontsize=figures.TITLE)
+    panel.set_xlabel("step", fontsize=figures.TEXT)
+    # From 0, so that uneven steps look as uneven as they are; a jump may take all of the path.
+    panel.set_ylim(0, 1.08 * max(largest, 1.5 * even))
+    panel.legend(fontsize=figures.SMALL)
+  axes[0].set_ylabel("share of the path", fontsize=figures.TEXT)
   figures.write_figure(figure, path)

@@ -5,7 +5,6 @@ cheap; tensorflow's threads decode, cut and batch.
 """
 
 import functools
-import os
 import weakref
 from collections.abc import Callable
 
@@ -15,20 +14,21 @@ from vidgan_jax.data import pictures
 from vidgan_jax.data.pipeline import Batches, augmentation_generator
 from vidgan_jax.data.prepared import DamagedClip
 from vidgan_jax.data.preprocessing import Resize, View
+from vidgan_jax.data.tensorflow_import import quietly
 from vidgan_jax.runtime.errors import UserError
 
 
 @functools.cache
 def import_tensorflow():
   """Imports tensorflow, which must not take a GPU's memory from jax."""
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # it greets at length
-  try:
-    import tensorflow as tf
-  except ImportError as error:
-    raise UserError(
-      "config.data.reader=tensorflow needs tensorflow: pip install -r requirements-data.txt"
-    ) from error
-  tf.config.set_visible_devices([], "GPU")
+  with quietly():
+    try:
+      import tensorflow as tf
+    except ImportError as error:
+      raise UserError(
+        "config.data.reader=tensorflow needs tensorflow: pip install -r requirements-data.txt"
+      ) from error
+    tf.config.set_visible_devices([], "GPU")
   return tf
 
 

@@ -138,13 +138,16 @@ def _lead(results, found) -> str:
 
 def _warnings(found: list[Column]) -> str:
   told = {}
-  for column in found:
+  for place, column in enumerate(found):
     for record in column.records:
       for warning in report_scores.record_warnings(record):
-        told.setdefault(warning, {})[column.name] = None
+        told.setdefault(warning, {})[place] = column.name
   if not told:
     return ""
-  items = "".join(f"<li>{text(', '.join(names))}: {text(w)}</li>" for w, names in told.items())
+  whose = lambda names: (
+    "all numbers" if len(names) == len(found) > 1 else ", ".join(dict.fromkeys(names.values()))
+  )
+  items = "".join(f"<li>{text(whose(names))}: {text(w)}</li>" for w, names in told.items())
   return (
     f'<section class="warnings" aria-labelledby="warnings"><h2 id="warnings">'
     f"Read these numbers with care</h2><ul>{items}</ul></section>"

@@ -8,6 +8,7 @@ from vidgan_jax.evaluation import report_media
 from vidgan_jax.evaluation.report_charts import Series, figure, number, table, text
 
 _MAX_JSON = 32_000_000
+_LARGE = 800  # pixels; pictures as wide as that are not enlarged, and may be scaled smoothly
 _FILES = {
   "neighbours": "neighbours.json",
   "spectra": "power_spectrum.json",
@@ -60,15 +61,16 @@ def _pictures(folder, stem, names) -> dict[str, bytes]:
   return found
 
 
-def _picture(content: bytes | None, title: str, note: str, alt: str, heads: str = "") -> str:
+def _picture(content: bytes | None, title: str, note: str, alt: str) -> str:
   drawn = report_media.picture(content) if content else None
   if drawn is None:
     return ""
   uri, (width, height) = drawn
+  kind = "" if width < _LARGE else ' class="large"'
   return (
     f'<figure class="picture"><figcaption><strong>{text(title)}</strong><span>{text(note)}</span>'
     f'</figcaption><div class="scroll" tabindex="0" role="region" aria-label="{text(title)}">'
-    f'{heads}<img src="{uri}" width="{width}" height="{height}" alt="{text(alt)}"></div></figure>'
+    f'<img{kind} src="{uri}" width="{width}" height="{height}" alt="{text(alt)}"></div></figure>'
   )
 
 
@@ -86,16 +88,13 @@ def neighbours(found: Mapping | None) -> str:
   for space, record in (found.get("spaces") or {}).items():
     for name, key in (("generated", "held_out"), ("real, held out", "control")):
       lines += _ratio_row(space, name, record.get(key))
-    nearest = max((len(each) for each in record.get("nearest") or ()), default=0)
-    names = ["generated", "nearest", "second", "third", "fourth", "fifth"][: nearest + 1]
-    heads = "".join(f"<span>{name}</span>" for name in names)
     classes = [str((found.get("names") or {})[i]) for i in record.get("shown") or ()]
     pictures += _picture(
       (found.get("pictures") or {}).get(space),
       f"Nearest by {space} distance",
-      f"rows: {', '.join(classes)}" if classes else "",
+      "A row: a generated clip and, to its right, the nearest first, training clips"
+      + (f". From the top: {', '.join(classes)}" if classes else ""),
       f"Each row: frames of a generated clip, then of the nearest training clips, by {space}",
-      f'<div class="heads" style="grid-template-columns:repeat({len(names)},1fr)">{heads}</div>',
     )
   caption = (
     "Distance to the nearest training clip over the distance to the nearest of equally many "

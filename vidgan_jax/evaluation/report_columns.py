@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 ROWS = ("step", "truncation", "checkpoint")  # what may differ within a column
 
-# {metric: (name, lower is better, what it means)}
+# {metric: (name, lower is better or None for nearer to real clips' is, what it means)}
 METRICS = {
   "fvd": (
     "FVD",
@@ -75,6 +75,11 @@ METRICS = {
   ),
   "diversity": ("Diversity", None, "How much clips of one class differ from each other."),
 }
+_DIRECTIONS = {
+  True: ("↓", "lower is better"),
+  False: ("↑", "higher is better"),
+  None: ("≈", "nearer to real is better"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,11 +103,6 @@ class Column:
   def name(self) -> str:
     """Of the metric, for reading."""
     return metric_name(self.metric)
-
-  @property
-  def lower_is_better(self) -> bool | None:
-    """None where it is not known."""
-    return METRICS.get(self.metric, ("", None))[1]
 
   @property
   def meaning(self) -> str:
@@ -133,6 +133,11 @@ class Column:
 def metric_name(metric: str) -> str:
   """Of a metric, for reading."""
   return METRICS[metric][0] if metric in METRICS else str(metric).replace("_", " ")
+
+
+def direction(metric: str) -> tuple[str, str]:
+  """A sign and words that say which numbers of a metric are good; empty where it is not known."""
+  return _DIRECTIONS[METRICS[metric][1]] if metric in METRICS else ("", "")
 
 
 def truncation(record: Mapping) -> float:

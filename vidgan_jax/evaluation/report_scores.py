@@ -4,7 +4,14 @@ import json
 from collections.abc import Mapping
 
 from vidgan_jax.evaluation.report_charts import Series, figure, number, range_bar, table, text
-from vidgan_jax.evaluation.report_columns import Column, cell, metric_name, rows, truncation
+from vidgan_jax.evaluation.report_columns import (
+  Column,
+  cell,
+  direction,
+  metric_name,
+  rows,
+  truncation,
+)
 
 _TRIAL = "judged on other numbers of clips than the protocol asks for"
 
@@ -15,6 +22,12 @@ def record_warnings(record) -> list[str]:
   return told + ([_TRIAL] if (record.get("fields") or {}).get("trial") else [])
 
 
+def shared_warnings(found: list[Column]) -> list[str]:
+  """What is to be said of the last numbers of all columns, and so only once."""
+  told = [record_warnings(column.main) for column in found]
+  return [warning for warning in told[0] if all(warning in own for own in told)] if told else []
+
+
 def _paper(results, metric) -> list[Mapping]:
   return [row for row in results.get("paper") or () if row.get("metric") == metric]
 
@@ -23,7 +36,8 @@ def numbers(results, found: list[Column]) -> str:
   """Cards of the last numbers, the table of all, and the paper's own."""
   if not found:
     return ""
-  cards = "".join(_card(results, column) for column in found)
+  shared = shared_warnings(found)
+  cards = "".join(_card(results, column, shared) for column in found)
   return (
     "<p>The last iteration's numbers. Bars show value and interval on a scale from 0; the dashed "
     "mark is the floor, what real clips reach against each other.</p>"
@@ -36,9 +50,9 @@ def _interval(record) -> str:
   return f"{number(interval[0])} to {number(interval[1])}" if interval else ""
 
 
-def _card(results, column: Column) -> str:
+def _card(results, column: Column, shared: list[str]) -> str:
   record, floor = column.main, column.main.get("floor") or {}
-  way = {True: "↓ lower is better", False: "↑ higher is better", None: ""}[column.lower_is_better]
+  way = " ".join(direction(column.metric)).strip()
   spread = record.get("std")
   deviation = f" <small>± {number(spread, 2)}</small>" if spread is not None else ""
   lines = []
@@ -59,7 +73,8 @@ def _card(results, column: Column) -> str:
     lines.append(("paper, as printed", str(row.get("value", ""))))
   listed = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in lines)
   what = f'<p class="meaning">Floor: {text(floor["what"])}.</p>' if floor.get("what") else ""
-  warned = "".join(f'<p class="warned">⚠ {text(w)}</p>' for w in record_warnings(record))
+  own = [warning for warning in record_warnings(record) if warning not in shared]
+  warned = "".join(f'<p class="warned">⚠ {text(warning)}</p>' for warning in own)
   bar = range_bar(record["value"], record.get("interval"), floor.get("value"))
   digits = text(column.fingerprint)
   return (
@@ -75,8 +90,8 @@ def _card(results, column: Column) -> str:
 def _table(found: list[Column]) -> str:
   truncated = any(truncation(record) != 1 for column in found for record in column.records)
   heads = [
-    f'<th scope="col" data-fingerprint="{text(c.fingerprint)}">{text(c.name)}'
-    f"<small>{text(c.network)}</small><small>{text(c.output)}</small>"
+    f'<th scope="col" data-fingerprint="{text(c.fingerprint)}">{_head(c.metric)}'
+    f"<small>{_breakable(c.network)}</small><small>{_breakable(c.output)}</small>"
     f"<small><code>{text(c.fingerprint)}</code></small></th>"
     for c in found
   ]
@@ -94,7 +109,18 @@ def _table(found: list[Column]) -> str:
     "All numbers, the interval below each. Each column has one fingerprint: what stands in it may "
     "be compared, across columns it may not."
   )
-  return table("All numbers", caption, ["Iteration", *heads], body)
+  return table("All numbers", caption, ["Iteration", *heads], body, "numbers")
+
+
+def _head(metric: str) -> str:
+  """A metric's name, and a sign for which of its numbers are good."""
+  sign, words = direction(metric)
+  return f'{text(metric_name(metric))}&nbsp;<span title="{words}">{sign}</span>'
+
+
+def _breakable(words: str) -> str:
+  """A name that may go on in another line after each of its underscores."""
+  return text(words).replace("_", "_<wbr>")
 
 
 def _cell(record) -> str:
@@ -218,24 +244,21 @@ def by_class(results) -> str:
   largest = {
     h: max((abs(e["value"]) for k, e in found.items() if k[1:] == h), default=0) or 1 for h in heads
   }
-  head = [
-    f'<th scope="col">{text(metric_name(m))}<small><code>{text(f)}</code></small></th>'
-    for m, f in heads
-  ]
+  head = [f'<th scope="col">{_head(m)}<small><code>{text(f)}</code></small></th>' for m, f in heads]
   lines = []
   for label, name in sorted(names.items(), key=lambda item: str(item[1])):
     cells = ""
     for h in heads:
       entry = found.get((label, *h))
       share = 0 if entry is None else abs(entry["value"]) / largest[h]
-      shade = f"linear-gradient(to left,var(--chip) {100 * share:.0f}%,transparent 0)"
-      shade = f' style="background:{shade}"'
-      cells += f"<td{shade if share else ''}>{number(entry['value']) if entry else '–'}</td>"
+      bar = f' class="share" style="--share:{share:.3f}"' if share else ""
+      cells += f"<td{bar}>{number(entry['value']) if entry else '–'}</td>"
     lines.append(f'<tr><th scope="row">{text(name)}</th>{cells}</tr>')
   caption = f"Iteration {last:,}, truncation {nearest:g}."
   return (
     "<p>The same measures within each class; a class has few clips, so distances are larger than "
-    f"over all.</p>{table('Numbers by class', caption, ['Class', *head], lines)}"
+    "over all. Bars: each number by the largest of its column.</p>"
+    f"{table('Numbers by class', caption, ['Class', *head], lines)}"
   )
 
 

@@ -6,10 +6,11 @@ import hashlib
 CSS = """
 :root{color-scheme:light dark;--paper:#faf9f6;--card:#fff;--ink:#1d2127;--soft:#5a626d;
 --line:#dfdcd4;--generated:#c2410c;--real:#2563a8;--red:#b91c1c;--green:#15803d;--blue:#1d4ed8;
---warn:#8a4b00;--warnpaper:#fff4dc;--warnline:#e8c98a;--chip:#f0eee8}
+--warn:#8a4b00;--warnpaper:#fff4dc;--warnline:#e8c98a;--chip:#f0eee8;--shade:#0004}
 @media (prefers-color-scheme:dark){:root{--paper:#14171b;--card:#1c2026;--ink:#e8e6e1;
 --soft:#a3abb6;--line:#343a43;--generated:#fb923c;--real:#6cb0f5;--red:#f87171;--green:#4ade80;
---blue:#93b4ff;--warn:#ffd591;--warnpaper:#33280f;--warnline:#6b5220;--chip:#2a3038}}
+--blue:#93b4ff;--warn:#ffd591;--warnpaper:#33280f;--warnline:#6b5220;--chip:#2a3038;
+--shade:#000c}}
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%;scroll-behavior:smooth}
 body{margin:0;background:var(--paper);color:var(--ink);
@@ -54,13 +55,20 @@ font-variant-numeric:tabular-nums}
 padding:.8rem 1.1rem;margin:1.4rem 0 0;color:var(--warn)}
 .warnings h2{margin:0;font-size:1rem}.warnings ul{margin:.3rem 0 0;padding-left:1.2rem}
 .warned{color:var(--warn);font-size:.84rem;margin:0}
-.scroll{overflow-x:auto;border:1px solid var(--line);border-radius:12px;background:var(--card);
-margin:.9rem 0}
+.scroll{overflow-x:auto;border:1px solid var(--line);border-radius:12px;margin:.9rem 0;
+background:linear-gradient(to right,var(--card) 50%,transparent) left/3rem 100% no-repeat local,
+linear-gradient(to left,var(--card) 50%,transparent) right/3rem 100% no-repeat local,
+linear-gradient(to right,var(--shade),transparent) left/1.1rem 100% no-repeat,
+linear-gradient(to left,var(--shade),transparent) right/1.1rem 100% no-repeat var(--card)}
+.scroll::-webkit-scrollbar{height:.6rem}
+.scroll::-webkit-scrollbar-thumb{background:var(--soft);border-radius:.3rem;
+border:.15rem solid var(--card)}
 table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;padding:.7rem .9rem .2rem;font-size:.86rem}
 caption span{position:sticky;left:.9rem;display:inline-block;
 max-width:min(60rem,calc(100vw - 4rem))}
-tbody th,thead th:first-child{position:sticky;left:0;background:var(--card)}
+tbody th,thead th:first-child{position:sticky;left:0;background:var(--card);
+box-shadow:inset -1px 0 var(--line)}
 th,td{padding:.5rem .9rem;text-align:right;vertical-align:top;white-space:nowrap;
 border-top:1px solid var(--line)}
 thead th{border-top:0;font-weight:600}
@@ -68,6 +76,10 @@ thead small{display:block;font-weight:400;font-size:.76rem}
 th:first-child,td.left,th.left{text-align:left}
 tbody th{font-weight:500}
 th small,td small{display:block;font-size:.78rem}
+.numbers th,.numbers td{padding:.5rem .55rem}
+.numbers thead th,.numbers td small{white-space:normal}.numbers code{white-space:nowrap}
+td.share{background:linear-gradient(var(--chip) 0 0) right .45rem center/
+calc(var(--share)*(100% - 1.6rem)) calc(100% - .45rem) no-repeat}
 td.wide{white-space:normal;text-align:left;min-width:14rem}
 details{margin:.6rem 0}summary{cursor:pointer}
 .fields td{white-space:normal;overflow-wrap:anywhere;text-align:left}
@@ -111,7 +123,7 @@ image-rendering:pixelated}
 .picture{margin:1rem 0}.picture img{margin-top:.6rem}
 .picture .scroll{border:0;margin:.6rem 0 0;border-radius:6px}.picture .scroll img{margin:0;
 min-width:34rem}
-.heads{display:grid;font-size:.8rem;color:var(--soft);min-width:34rem}
+.picture img.large{image-rendering:auto}
 footer{border-top:1px solid var(--line);margin-top:3.5rem;padding-top:1rem;padding-bottom:3rem;
 font-size:.86rem;color:var(--soft)}
 @media (max-width:34rem){main,header,footer{padding-left:.9rem;padding-right:.9rem}

@@ -214,7 +214,7 @@ def table(content: Mapping) -> list[str]:
 
 def _better(metric: str) -> str:
   if metric == "diversity":
-    return "the nearer the better"
+    return "nearer to real is better"
   return "higher is better" if metric in HIGHER else "lower is better"
 
 

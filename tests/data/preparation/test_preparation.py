@@ -462,7 +462,58 @@ def test_a_set_without_usable_clips_is_refused_with_a_reason(tmp_path, prepare):
   ) as e:
     prepare("folder", tmp_path / "data")
   assert str(e.value).isprintable()
-  assert not (tmp_path / "out" / "prepared.json").exists()
+  assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("others", [(), ("mine.txt",)])
+def test_nothing_stays_of_a_set_with_an_empty_split(tmp_path, write_clip, prepare, others):
+  """So that the next try, with a request that can be met, is not refused."""
+  for number, split in enumerate(("train", "train", "val")):
+    write_clip(
+      tmp_path / "data" / split / "a" / f"{number}.mp4", height=16 if split == "val" else 32
+    )
+  given = dict(quality=None, clips_per_shard=1)
+  (tmp_path / "out").mkdir()
+
+  def spoilt(request, listing, folder, report, write=run._write_shards):
+    for name in others:
+      (tmp_path / "out" / name).write_text("mine")
+    return write(request, listing, folder, report)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(run, "_write_shards", spoilt)
+    for output in ("out", "new"):
+      with pytest.raises(UserError, match=r"split 'val' is empty: .* smaller than the crop of 24"):
+        prepare("folder", tmp_path / "data", output, crop=24, **given)
+  assert not (tmp_path / "new").exists()
+  assert sorted(path.name for path in (tmp_path / "out").iterdir()) == list(others)
+  for path in (tmp_path / "out").iterdir():
+    path.unlink()
+  _, prepared, _ = prepare("folder", tmp_path / "data", crop=16, **given)
+  assert prepared.splits["train"].clips == 2 and prepared.splits["val"].clips == 1
+
+
+@pytest.mark.parametrize(
+  ("settings", "told"),
+  [
+    ({"resolution": 40}, "2 of 3 clips, whose smaller side had 16 to 32 pixels instead of 40"),
+    ({"resolution": 24}, "1 of 3 clips, whose smaller side had 16 pixels instead of 24"),
+    (
+      {"resolution": 24, "crop": 16},
+      "3 of 3 clips, whose smaller side had 16 pixels instead of 24",
+    ),
+    ({"resolution": 16}, None),
+    ({}, None),
+  ],
+)
+def test_clips_that_are_made_larger_are_told_once(tmp_path, write_clip, prepare, settings, told):
+  for number, side in enumerate((16, 32, 48)):
+    write_clip(tmp_path / "data" / f"{number}.mp4", height=side, width=64, seed=number)
+  directory, _, lines = prepare("folder", tmp_path / "data", clips_per_shard=1, **settings)
+  expected = [] if told is None else [f"made larger: {told}"]
+  assert [line for line in lines if "larger" in line] == expected
+  report = (directory / "report.txt").read_text().splitlines()
+  assert [line for line in report if "larger" in line] == expected
 
 
 @pytest.mark.parametrize(
@@ -510,6 +561,9 @@ def test_a_full_disk_is_told_and_nothing_is_lost(videos, prepare, tmp_path, cont
     ({"resize": "lanczos"}, "unknown resize 'lanczos', known are: bilinear, area"),
     ({"stride": 2, "frame_rate": 5.0}, "only one can be taken"),
     ({"lists": ("a.csv",)}, "lists are of ucf101 and kinetics, folder takes none"),
+    ({"split_number": 2}, "split_number is of ucf101's lists, folder has no such numbers"),
+    ({"split_number": 1}, "split_number is of ucf101's lists"),
+    ({"source": "ucf101", "split_number": 0}, "split_number is 0, must be at least 1"),
     ({"class_level": 9}, "no clip lies 9 folders deep; class_level is 9"),
     ({"frame_rate": float("nan")}, "frame_rate is nan"),
     ({"quality": 101}, "quality is 101"),

@@ -12,6 +12,7 @@ from vidgan_jax.data.preparation import inputs
 from vidgan_jax.data.preparation.inputs import Input, Listing, Unusable
 from vidgan_jax.data.preparation.pictures import ArrayFrame
 from vidgan_jax.data.preparation.settings import Request
+from vidgan_jax.data.tensorflow_import import quietly
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.video_files import VideoError
 
@@ -211,14 +212,15 @@ def _first_line(error: Exception) -> str:
 
 
 def _open_builder(directory: str):
-  try:
-    import tensorflow
-    import tensorflow_datasets
-  except ImportError as error:
-    raise UserError(
-      f"source tfds needs TensorFlow Datasets: pip install -r requirements-data.txt ({error})"
-    ) from error
-  tensorflow.config.set_visible_devices([], "GPU")
+  with quietly():
+    try:
+      import tensorflow
+      import tensorflow_datasets
+    except ImportError as error:
+      raise UserError(
+        f"source tfds needs TensorFlow Datasets: pip install -r requirements-data.txt ({error})"
+      ) from error
+    tensorflow.config.set_visible_devices([], "GPU")
   try:
     return tensorflow_datasets.builder_from_directory(directory), tensorflow_datasets
   except Exception as error:  # it raises what its files make Python raise

@@ -140,6 +140,15 @@ class Geometry:
     _check_size(size)
     return RESIZES[self.resize](image, size)
 
+  def enlarged_from(self, size: tuple[int, int]) -> int | None:
+    """Pixels of the smaller side that are made more; None where a picture is not made larger.
+
+    Args:
+      size: (height, width) at which its pixels are square.
+    """
+    side = min(size) if self.crop is None else self.crop
+    return None if self.resolution is None or side >= self.resolution else side
+
 
 def _check_size(size: tuple[int, int]) -> None:
   """Raises ValueError where a picture of this size would take too much memory."""

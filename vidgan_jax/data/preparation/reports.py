@@ -3,6 +3,7 @@
 import collections
 import os
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -27,6 +28,7 @@ def write_reports(
   indices: dict[str, tuple[np.ndarray, np.ndarray]],
   skipped: dict[str, list[tuple[str, str]]],
   aside: int,
+  enlarged: Sequence[int] = (),
 ) -> list[str]:
   """Writes report.txt, skipped.txt and contact_sheet.png; the same set has the same files.
 
@@ -37,6 +39,7 @@ def write_reports(
     indices: index.CLIP [N] and index.FRAME [M] by split.
     skipped: (path, reason) of the inputs that could not be used, by split.
     aside: number of files that are no clips by their names.
+    enlarged: pixels of the smaller side of each clip that was made larger.
 
   Returns:
     Lines for the user.
@@ -45,7 +48,7 @@ def write_reports(
     UserError: a file cannot be written.
   """
   clips = {split: pair[0] for split, pair in indices.items()}
-  lines = _summary(prepared, clips, skipped, aside)
+  lines = _summary(prepared, clips, skipped, aside) + _enlarged(prepared, enlarged)
   histogram = _histogram(prepared, clips)
   told = [
     printable(f"{split}: {path}: {reason}")
@@ -81,6 +84,19 @@ def _summary(prepared: index.Prepared, clips, skipped, aside: int) -> list[str]:
   if aside:
     lines.append(f"left aside: {aside} files that are no clips by their names")
   return lines
+
+
+def _enlarged(prepared: index.Prepared, sides: Sequence[int]) -> list[str]:
+  """A line about clips that were made larger, which adds pixels and nothing to see."""
+  if not sides:
+    return []
+  total = sum(part.clips for part in prepared.splits.values())
+  low, high = min(sides), max(sides)
+  span = f"{low}" if low == high else f"{low} to {high}"
+  return [
+    f"made larger: {len(sides)} of {total} clips, whose smaller side had {span} pixels instead of "
+    f"{prepared.settings['resolution']}"
+  ]
 
 
 def _histogram(prepared: index.Prepared, clips: dict[str, np.ndarray]) -> list[str]:

@@ -54,7 +54,7 @@ def prepare(request: Request, report: Callable[[str], None] = print) -> index.Pr
 
   Raises:
     UserError: on bad input, where the output holds something else, or where it cannot be written;
-      what is finished stays.
+      what is finished stays, but nothing does of a set with an empty split, which never will be.
   """
   if request.source not in SOURCES:
     raise UserError(f"unknown source '{request.source}', known are: {', '.join(SOURCES)}")
@@ -66,12 +66,19 @@ def prepare(request: Request, report: Callable[[str], None] = print) -> index.Pr
     raise UserError(f"{error.filename}: not readable ({error.strerror})") from error
   settings = {**request.settings(), "splits": list(listing.splits), "inputs": listing.digest()}
   if not workspace.is_finished(request.output):
-    versions = _versions()
+    versions, existed = _versions(), os.path.isdir(request.output)
     identity = {"name": request.set_name, **settings, "versions": versions}
     with workspace.opened(request.output, identity) as folder:
       if not workspace.is_finished(request.output):
         written = _write_shards(request, listing, folder, report)
-        return _finish(request, listing, settings, versions, written, folder, report)
+        skipped = _skipped(listing, written)
+        try:
+          _check_not_empty(written, skipped)
+        except UserError:
+          made = [one.shard.file for ones in written.values() for one in ones]
+          workspace.discard(request.output, made, existed)
+          raise
+        return _finish(request, listing, settings, versions, written, skipped, folder, report)
   prepared = index.read_prepared(request.output)
   there = {"name": prepared.name, **prepared.settings}
   workspace.check_settings(request.output, there, {"name": request.set_name, **settings})
@@ -152,16 +159,36 @@ def _write_shards(request, listing, folder, report) -> dict[str, list[shards.Wri
   return by_split
 
 
-def _finish(request, listing, settings, versions, written, folder, report) -> index.Prepared:
-  """Writes all but the shards, moves it into place, and tells what is there."""
-  staging = os.path.join(folder, "staging")
-  shutil.rmtree(staging, ignore_errors=True)
+def _skipped(listing, written) -> dict[str, list[tuple[str, str]]]:
+  """(path, reason) of all that cannot be used, by split."""
   skipped = {
     split: [(one.path, one.reason) for one in ones] for split, ones in listing.unusable.items()
   }
   for split, ones in written.items():
     skipped[split] += sorted(pair for one in ones for pair in one.skipped)
-  splits, indices = _write_indices(staging, written, skipped)
+  return skipped
+
+
+def _check_not_empty(written: dict[str, list[shards.Written]], skipped) -> None:
+  """Raises UserError where a split has no clips."""
+  for split, ones in written.items():
+    if not any(len(one.clips) for one in ones):
+      path, reason = skipped[split][0]
+      raise UserError(
+        f"split '{split}' is empty: none of {len(skipped[split])} clips can be used, such as "
+        f"{printable(path)}: {reason}"
+      )
+
+
+def _finish(request, listing, settings, versions, written, skipped, folder, report):
+  """Writes all but the shards, moves it into place, and tells what is there.
+
+  Returns:
+    What prepared.json says.
+  """
+  staging = os.path.join(folder, "staging")
+  shutil.rmtree(staging, ignore_errors=True)
+  splits, indices = _write_indices(staging, written)
   prepared = index.Prepared(
     name=request.set_name,
     classes=listing.classes,
@@ -178,7 +205,10 @@ def _finish(request, listing, settings, versions, written, folder, report) -> in
     {split: [(len(one.clips), one.shard.bytes) for one in ones] for split, ones in written.items()},
     f"{prepared.name}, prepared by vidgan_jax {versions['vidgan_jax']}",
   )
-  lines = reports.write_reports(staging, request.output, prepared, indices, skipped, listing.aside)
+  enlarged = [side for ones in written.values() for one in ones for side in one.enlarged]
+  lines = reports.write_reports(
+    staging, request.output, prepared, indices, skipped, listing.aside, enlarged
+  )
   index.write_prepared(staging, prepared)
   workspace.move_into_place(staging, request.output)
   workspace.remove(request.output)
@@ -188,21 +218,11 @@ def _finish(request, listing, settings, versions, written, folder, report) -> in
   return prepared
 
 
-def _write_indices(staging: str, written: dict[str, list[shards.Written]], skipped):
-  """Writes the index of each split; returns index.Split and the index's two arrays by split.
-
-  Raises:
-    UserError: a split has no clips.
-  """
+def _write_indices(staging: str, written: dict[str, list[shards.Written]]):
+  """Writes the index of each split; returns index.Split and the index's two arrays by split."""
   splits, indices = {}, {}
   for split, ones in written.items():
     clips, frames = indices[split] = shards.join(ones)
-    if not len(clips):
-      path, reason = skipped[split][0]
-      raise UserError(
-        f"split '{split}' is empty: none of {len(skipped[split])} clips can be used, such as "
-        f"{printable(path)}: {reason}"
-      )
     checksums = index.write_index(staging, split, clips, frames)
     files = tuple(one.shard for one in ones)
     splits[split] = index.Split(len(clips), len(frames), files, checksums)

@@ -18,7 +18,7 @@ class Request:
     output: folder of the prepared set.
     name: of the set; None is the source's.
     splits: which splits; empty is all that are there.
-    split_number: which of UCF-101's lists.
+    split_number: which of UCF-101's lists; None is the first.
     lists: UCF-101's folder of lists, or Kinetics' csv files; empty looks in the input.
     classes: file that names a class per line, in label order; None takes those that are found.
     class_level: which folder on a clip's path is its class, 1 for the topmost; 0 drops the classes
@@ -36,7 +36,7 @@ class Request:
   output: str
   name: str | None = None
   splits: tuple[str, ...] = ()
-  split_number: int = 1
+  split_number: int | None = None
   lists: tuple[str, ...] = ()
   classes: str | None = None
   class_level: int = 1
@@ -62,12 +62,15 @@ class Request:
       raise UserError(f"frame_rate is {self.frame_rate}, must be above 0 and at most 1000")
     if self.quality is not None and not 1 <= self.quality <= 100:
       raise UserError(f"quality is {self.quality}, must be in 1..100")
-    for field in ("resolution", "crop", "stride", "clips_per_shard", "limit", "workers"):
+    positive = ("split_number", "resolution", "crop", "stride", "clips_per_shard", "limit")
+    for field in (*positive, "workers"):
       value = getattr(self, field)
       if value is not None and value < 1:
         raise UserError(f"{field} is {value}, must be at least 1")
     if self.lists and self.source not in ("ucf101", "kinetics"):
       raise UserError(f"lists are of ucf101 and kinetics, {self.source} takes none")
+    if self.split_number is not None and self.source != "ucf101":
+      raise UserError(f"split_number is of ucf101's lists, {self.source} has no such numbers")
     if self.class_level > 1 and self.source not in ("folder", "frames"):
       raise UserError(
         f"class_level is of folder and frames; {self.source} knows 0 alone, no classes"
@@ -84,6 +87,11 @@ class Request:
     return self.source if self.name is None else self.name
 
   @property
+  def list_number(self) -> int:
+    """Which of UCF-101's lists; 1, too, of sources that have none."""
+    return 1 if self.split_number is None else self.split_number
+
+  @property
   def geometry(self) -> pictures.Geometry:
     """How pictures are resized."""
     return pictures.Geometry(self.resolution, self.resize, self.crop)
@@ -92,7 +100,7 @@ class Request:
     """All that decides the bytes, but for the inputs and the versions of the programs."""
     return {
       "source": self.source,
-      "split_number": self.split_number,
+      "split_number": self.list_number,
       "class_level": self.class_level,
       "resolution": self.resolution,
       "resize": self.resize,

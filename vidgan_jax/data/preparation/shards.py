@@ -51,12 +51,14 @@ class Written:
     clips: index.CLIP [number of clips], whose `first` is not set before `join`.
     frames: index.FRAME [number of frames].
     skipped: (path, reason) of the inputs that could not be used.
+    enlarged: `EncodedClip.enlarged_from` of the clips that were made larger.
   """
 
   shard: index.Shard
   clips: np.ndarray
   frames: np.ndarray
   skipped: tuple[tuple[str, str], ...]
+  enlarged: tuple[int, ...] = ()
 
 
 def plan(name: str, splits: dict[str, list[Input]], clips_per_shard: int) -> list[Plan]:
@@ -79,12 +81,14 @@ class EncodedClip:
     frames: index.FRAME [number of frames], `offset` from the payload's beginning.
     size: height and width in pixels.
     frame_rate: stored frames per second, 0 where it is unknown.
+    enlarged_from: see `pictures.Geometry.enlarged_from`.
   """
 
   payload: bytes
   frames: np.ndarray
   size: tuple[int, int]
   frame_rate: float
+  enlarged_from: int | None = None
 
 
 def encode_clip(item: Input, request: Request, labelled: bool) -> EncodedClip | str:
@@ -94,13 +98,19 @@ def encode_clip(item: Input, request: Request, labelled: bool) -> EncodedClip | 
     The clip, or the reason why it cannot be used.
   """
   selection = pictures.Selection(request.stride, request.frame_rate)
-  video, size, rate, total = [], None, 0.0, 0
+  video, size, rate, total, small = [], None, 0.0, 0, None
+
+  def resize(image, square_size):
+    nonlocal small
+    small = request.geometry.enlarged_from(square_size)
+    return request.geometry(image, square_size)
+
   try:
     for frame in item.frames():
       rate = selection.rate(frame.frame_rate)
       if not selection.keeps(frame):
         continue
-      image = frame.picture(request.geometry)
+      image = frame.picture(resize)
       size = image.shape[:2]
       video.append(pictures.encode(image, request.quality))
       total += len(video[-1])
@@ -123,7 +133,7 @@ def encode_clip(item: Input, request: Request, labelled: bool) -> EncodedClip | 
   rows = np.empty(len(video), index.FRAME)
   rows["offset"], rows["length"] = offsets["video"], list(map(len, video))
   rows["crc32c"] = list(map(google_crc32c.value, video))
-  return EncodedClip(payload, rows, size, rate)
+  return EncodedClip(payload, rows, size, rate, small)
 
 
 class _Turns:
@@ -188,7 +198,8 @@ class Writer:
         about = json.loads(bytes(archive["about"]))
         shard = index.Shard(plan.file, about["bytes"], about["sha256"])
         skipped = tuple((path, reason) for path, reason in about["skipped"])
-        written = Written(shard, archive["clips"], archive["frames"], skipped)
+        enlarged = tuple(about["enlarged"])
+        written = Written(shard, archive["clips"], archive["frames"], skipped, enlarged)
       if (written.clips.dtype, written.frames.dtype) != (index.CLIP, index.FRAME):
         return None  # of an earlier version
       size = os.path.getsize(os.path.join(self._output, plan.file))
@@ -237,7 +248,7 @@ class Writer:
 
   def _write_shard(self, plan: Plan, path: str, encoded: Iterator) -> Iterator[str | None]:
     temporary = os.path.join(self._workspace, plan.file)
-    clips, frames, skipped = [], [], []
+    clips, frames, skipped, enlarged = [], [], [], []
     digest, position = hashlib.sha256(), 0
     with open(temporary, "wb") as file:
       for item in plan.inputs:
@@ -254,22 +265,23 @@ class Writer:
         row = (plan.number, position, 0, len(rows), item.label, *clip.size, clip.frame_rate)
         clips.append(row)
         frames.append(rows)
+        enlarged += [clip.enlarged_from] if clip.enlarged_from is not None else []
         position += len(content)
         yield None
       file.flush()
       os.fsync(file.fileno())
     os.replace(temporary, path)
-    self._describe(plan, clips, frames, skipped, position, digest.hexdigest())
+    about = {"bytes": position, "sha256": digest.hexdigest()}
+    self._describe(plan, clips, frames, {**about, "skipped": skipped, "enlarged": enlarged})
 
-  def _describe(self, plan: Plan, clips, frames, skipped, size: int, sha256: str) -> None:
+  def _describe(self, plan: Plan, clips, frames, about: dict) -> None:
     """Writes what the index and the report need of a shard, which makes it finished."""
-    about = json.dumps({"bytes": size, "sha256": sha256, "skipped": skipped}).encode()
     content = io.BytesIO()
     np.savez(
       content,
       clips=np.array(clips, index.CLIP),
       frames=np.concatenate([np.empty(0, index.FRAME), *frames]),
-      about=np.frombuffer(about, np.uint8),
+      about=np.frombuffer(json.dumps(about).encode(), np.uint8),
     )
     temporary = os.path.join(self._workspace, "description")
     with open(temporary, "wb") as file:

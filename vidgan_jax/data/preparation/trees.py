@@ -35,7 +35,7 @@ def list_ucf101(request: Request) -> Listing:
   for split in request.splits or ("train", "test"):
     if split not in ("train", "test"):
       raise UserError(f"{request.source} has the splits train and test, not '{split}'")
-    listing = split_lists.list_folder(request.input, split, request.split_number, lists)
+    listing = split_lists.list_folder(request.input, split, request.list_number, lists)
     splits[split] = []
     for clip in listing.clips:
       # The class is spelled in different ways on disk.

@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TextIO
 
 from vidgan_jax.data import index
@@ -121,6 +121,23 @@ def move_into_place(staging: str, output: str) -> None:
       os.replace(os.path.join(staging, path), os.path.join(output, path))
   except OSError as error:
     raise UserError(f"{output}: cannot be written ({error.strerror})") from error
+
+
+def discard(output: str, files: Iterable[str], existed: bool) -> None:
+  """Removes all of a set that cannot be finished; for the process that has it `opened`.
+
+  Args:
+    output: the set's folder.
+    files: what was moved into it, by name.
+    existed: whether the folder was there before; an empty one is left then.
+  """
+  for name in files:
+    with contextlib.suppress(OSError):
+      os.remove(os.path.join(output, name))
+  remove(output)
+  if not existed:
+    with contextlib.suppress(OSError):  # it holds what is not ours
+      os.rmdir(output)
 
 
 def remove_left_over(output: str) -> None:
