@@ -133,10 +133,12 @@ def test_a_trial_says_so(ask):
 def test_controls(ask):
   content, lines, _ = ask(controls=True)
   found = {(r["control"], r["metric"]): r["value"] for r in content["controls"]}
-  assert {control for control, _ in found} == {"frozen", "shuffled", "reversed"}
-  # Real clips of 30 against 40 that hold them; the stand-in sees the order of frames.
-  assert found["frozen", "fid"] > 0 and found["shuffled", "fid"] > 0
-  assert any(line.startswith("real clips of the reference made worse") for line in lines)
+  assert {control for control, _ in found} == {"unharmed", "frozen", "shuffled", "reversed"}
+  # Half of the 40 real clips against the other; the stand-in sees the order of frames.
+  floors = {r["metric"]: r["floor"] for r in content["records"]}
+  assert found["unharmed", "fid"] == pytest.approx(floors["fid"]["value"], rel=1e-5)
+  assert found["shuffled", "fid"] > 1.1 * found["unharmed", "fid"]
+  assert "real clips made worse in their motion, against 20 other real clips" in lines
   assert all(record["step"] is not None for record in content["records"])
   assert ask()[0]["controls"] == content["controls"]
 

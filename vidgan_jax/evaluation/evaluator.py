@@ -15,33 +15,11 @@ import numpy as np
 from vidgan_jax.evaluation import features, fingerprint, measures, references
 from vidgan_jax.evaluation.extractor import NETWORKS, PACKAGED, load_extractor
 from vidgan_jax.evaluation.protocols import Protocol
+from vidgan_jax.evaluation.references import Reference
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.errors import UserError
 
 FORMAT = 1
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Reference:
-  """The real side.
-
-  Attributes:
-    gathered: {(network, operations): {output: `features.Gathered`}}.
-    labels: int of each clip, or None where the data has no classes.
-    hashes: {(network, operations): twelve digits of all it was made from}.
-    shape: (T, H, W, 3) of its clips.
-    count: clips.
-    description: for reading.
-    class_names: of its data.
-  """
-
-  gathered: Mapping
-  labels: np.ndarray | None
-  hashes: Mapping
-  shape: tuple
-  count: int
-  description: str
-  class_names: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,6 +166,7 @@ class Evaluator:
     repeats: int | None = None,
     description: str = "generated clips",
     leaving: Callable[[], bool] = lambda: False,
+    floor: bool = True,
   ) -> Scores | None:
     """Scores generated clips.
 
@@ -201,6 +180,7 @@ class Evaluator:
       repeats: sets of clips; None is the protocol's.
       description: of the progress bar.
       leaving: asked between batches whether to give up.
+      floor: see `measures.score`.
 
     Returns:
       `Scores`, or None where it was given up.
@@ -233,7 +213,9 @@ class Evaluator:
       if measure.metric in measures.LABELLED and not labelled:
         self._report(f"{measure.metric} is left out: the clips have no labels of known classes")
         continue
-      new, classes = self._measure(measure, generated, reference, sets, count, labelled, seed)
+      new, classes = self._measure(
+        measure, generated, reference, sets, count, labelled, seed, floor
+      )
       records += new
       per_class += classes
     return Scores(records, per_class)
@@ -258,7 +240,7 @@ class Evaluator:
     if count < splits:
       raise UserError(f"{count} clips are too few for {splits} splits of the Inception Score")
 
-  def _measure(self, measure, generated, reference, sets, count, labelled, seed):
+  def _measure(self, measure, generated, reference, sets, count, labelled, seed, floor):
     key = (measure.network, measure.preprocess)
     own = [gathered[key][measure.output] for gathered, _ in sets]
     real = reference and reference.gathered[key][measure.output]
@@ -270,6 +252,7 @@ class Evaluator:
       labels=[labels for _, labels in sets],
       bootstrap=self.protocol.bootstrap,
       seed=seed,
+      floor=floor,
     )
     fields = self._fields(measure, generated, reference, count, len(sets), seed)
     records, per_class = [], []

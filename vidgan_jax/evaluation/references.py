@@ -1,17 +1,19 @@
-"""Features of real clips, kept in files between evaluations.
+"""Features of real clips, and the files in which they are kept between evaluations.
 
 A file is an `.npz` without pickled objects: for each output moments and, where they were kept,
 features; the labels; and `__about__`, JSON bytes of all that they were made from. A file of other
 clips or another network is refused, naming the first difference.
 """
 
+import dataclasses
 import json
 import os
 import pathlib
+from collections.abc import Mapping
 
 import numpy as np
 
-from vidgan_jax.evaluation import fingerprint
+from vidgan_jax.evaluation import fingerprint, intervals
 from vidgan_jax.evaluation.features import Gathered
 from vidgan_jax.evaluation.moments import Moments
 from vidgan_jax.evaluation.weights import archives
@@ -21,6 +23,59 @@ from vidgan_jax.runtime.text import printable
 _ABOUT, _LABELS = "__about__", "labels"
 _FORMAT = 1
 _MAX_BYTES = 2**34  # of a file that is read
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reference:
+  """The real side.
+
+  Attributes:
+    gathered: {(network, operations): {output: `features.Gathered`}}.
+    labels: int of each clip, or None where the data has no classes.
+    hashes: {(network, operations): twelve digits of all it was made from}.
+    shape: (T, H, W, 3) of its clips.
+    count: clips.
+    description: for reading.
+    class_names: of its data.
+  """
+
+  gathered: Mapping
+  labels: np.ndarray | None
+  hashes: Mapping
+  shape: tuple
+  count: int
+  description: str
+  class_names: tuple[str, ...] = ()
+
+  def halves(self, count: int, seed: int = 0):
+    """The two disjoint sets of its clips that a floor at `count` generated clips is of.
+
+    Args:
+      count: generated clips; each set has as many, or half of all clips where these are fewer.
+      seed: of the draw, that of the floor.
+
+    Returns:
+      (a `Reference` of the first set, numbers int64 [count] of the clips of the second).
+
+    Raises:
+      UserError: where features were too many to keep, or clips are too few.
+    """
+    kept = {
+      way: {o: found.features for o, found in own.items()} for way, own in self.gathered.items()
+    }
+    if any(features is None for own in kept.values() for features in own.values()):
+      raise UserError("the features of so many real clips are too large to keep")
+    one, other = intervals.disjoint_halves(self.count, min(count, self.count // 2), seed)
+    some = lambda features: Gathered(Moments.of(features[one]), features[one])
+    part = {"first_of_halves": [len(one), seed]}
+    return dataclasses.replace(
+      self,
+      gathered={way: {o: some(f) for o, f in own.items()} for way, own in kept.items()},
+      labels=None if self.labels is None else self.labels[one],
+      hashes={way: fingerprint.digest({"of": h, **part}) for way, h in self.hashes.items()},
+      count=len(one),
+      description=f"{len(one)} of {self.description}",
+    ), other
 
 
 def default_folder() -> pathlib.Path:

@@ -11,7 +11,7 @@ import numpy as np
 import vidgan_jax.training.state as states
 from vidgan_jax.data.build import build_source
 from vidgan_jax.evaluation import clips as clip_sources
-from vidgan_jax.evaluation import controls, protocols, references, results
+from vidgan_jax.evaluation import motion_controls, protocols, references, results
 from vidgan_jax.evaluation.evaluator import Evaluator, check_frames, load_extractors
 from vidgan_jax.runtime import configuration
 from vidgan_jax.runtime.checkpoints import Checkpoints
@@ -312,19 +312,12 @@ def _judge_clips(request, protocol, report):
 
 def _controls(request, evaluator, real, reference) -> list[dict]:
   """Scores of real clips whose motion was spoilt, where they are asked for."""
-  found = []
-  for name in controls.MOTIONS if request.controls else ():
-    scores = evaluator.score(
-      clip_sources.Controlled(real, name, request.seed),
-      reference,
-      count=min(request.count or evaluator.protocol.generated_count, real.count),
-      labelled=labels_fit(evaluator.protocol, reference),
-      seed=request.seed,
-      repeats=1,
-      description=f"{name} real clips",
-    )
-    found += [{**record, "control": name} for record in scores.records]
-  return found
+  if not request.controls:
+    return []
+  labelled = labels_fit(evaluator.protocol, reference)
+  return motion_controls.score(
+    evaluator, real, reference, count=request.count, labelled=labelled, seed=request.seed
+  )
 
 
 def _steps(request, config, report):

@@ -48,7 +48,8 @@ def merge(before: Mapping | None, heading: Mapping, records, per_class, controls
     before: what the file held, or None.
     heading: see `Evaluator.heading`; the newest is kept.
     records, per_class: see `Scores`.
-    controls: records of real clips made worse, with "control"; they take the place of all before.
+    controls: records of real clips made worse, see `motion_controls.score`; they take the place of
+      all before.
 
   Returns:
     the content; see `read` for its fields.
@@ -237,12 +238,18 @@ def _tex(text: str) -> str:
 
 def control_lines(records: Iterable[Mapping]) -> list[str]:
   """What real clips score that were frozen, shuffled and reversed: a line for each metric."""
-  found = {}
+  found, against = {}, {}
   for record in records:
     found.setdefault(record["metric"], []).append(f"{record['control']} {number(record['value'])}")
+    against[judged_against(record)] = None
   lines = [f"  {metric:<11} {', '.join(each)}" for metric, each in found.items()]
-  head = "real clips of the reference made worse in their motion; compare among themselves alone"
+  head = f"real clips made worse in their motion, against {'; '.join(against)}"
   return [head, *lines] if lines else []
+
+
+def judged_against(record: Mapping) -> str:
+  """What a record of a control was judged against; those of older files do not tell it."""
+  return str(record.get("against") or "the reference, which holds the same clips unharmed")
 
 
 def latex(content: Mapping) -> str:
