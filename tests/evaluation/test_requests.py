@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from vidgan_jax.evaluation import clips as clip_sources
-from vidgan_jax.evaluation import evaluator, protocols, published_protocols, requests
+from vidgan_jax.evaluation import (
+  evaluator,
+  protocols,
+  published_protocols,
+  references,
+  requests,
+)
 from vidgan_jax.evaluation import report as page
 from vidgan_jax.runtime import configuration
 from vidgan_jax.runtime.errors import UserError
@@ -96,6 +102,26 @@ def test_real_clips_are_looked_at_once(ask, monkeypatch):
   ask()
   _, _, said = ask(seed=0)
   assert any(line.startswith("features of 40 real clips: ") for line in said)
+
+
+def test_features_that_other_code_made_are_made_anew_but_not_over_a_file_that_was_named(
+  ask, monkeypatch, tmp_path
+):
+  first, _, _ = ask()
+  named = str(tmp_path / "named.npz")
+  ask(reference=named)
+  monkeypatch.setattr(references.code, "digest", lambda modules: "0ther")
+  again, _, said = ask()
+  (line,) = (line for line in said if "other code" in line)
+  assert line.endswith("was made by other code of stand_in than this; it is made anew")
+  assert not any(line.startswith("features of 40 real clips: ") for line in said)
+  # Written over the old one; and no column of its own, for the number is the same.
+  _, _, said = ask()
+  assert any(line.startswith("features of 40 real clips: ") for line in said)
+  prints = lambda content: {r["fingerprint"] for r in content["records"]}
+  assert prints(again) == prints(first)
+  with pytest.raises(UserError, match=r"named.npz was made by .*; remove it, and it is made anew"):
+    ask(reference=named)
 
 
 def test_a_report_shows_real_clips_of_every_class(ask, monkeypatch, some_clips, tmp_path):

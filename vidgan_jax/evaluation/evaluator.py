@@ -113,21 +113,19 @@ class Evaluator:
     count, about_clips = real.count, real.about
     if count < 2:
       raise UserError(f"{count} real clip(s); at least 2 are needed")
-    known = _Described(real, about_clips)
-    gathered, labels, hashes, missing, places = {}, None, {}, [], {}
+    gathered, labels, hashes, missing = {}, None, {}, {}
     for way in self.ways:
-      told = references.about(way, self.protocol, known, count)
+      told = references.about(way, self.protocol, real.shape, about_clips, count)
       hashes[way.key] = fingerprint.digest(told)
-      place = file or (folder and references.path_for(folder, self.protocol.name, told))
-      places[way.key] = (place, told)
-      if place is not None and _exists(place):
-        gathered[way.key], labels = references.load(place, told)
-        self._report(f"features of {count} real clips: {place}")
+      place = references.Place.of(way, self.protocol, told, file, folder)
+      known = place.load(self._report)
+      if known is None:
+        missing[way] = place
       else:
-        missing.append(way)
+        gathered[way.key], labels = known
     if missing:
       found = features.gather(
-        missing,
+        [*missing],
         real,
         0,
         count,
@@ -139,11 +137,9 @@ class Evaluator:
       if found is None:
         return None
       new, labels = found
-      for way in missing:
+      for way, place in missing.items():
         gathered[way.key] = new[way.key]
-        place, told = places[way.key]
-        if place is not None:
-          references.save(place, new[way.key], labels, told)
+        place.save(new[way.key], labels)
     return Reference(
       gathered,
       labels if getattr(real, "num_classes", 0) else None,
@@ -353,24 +349,11 @@ class Evaluator:
     }
 
 
-class _Described:
-  """Clips whose description, which looks at some of them, is made once."""
-
-  def __init__(self, clips, about):
-    self.shape, self.about = clips.shape, about
-
-
 def _unverified(extractor) -> list[str]:
   """A warning where nothing published is known to have these weights."""
   if extractor.about.get("verified", True):
     return []
   return [f"the weights of {extractor.name} are not verified: its published file is not known here"]
-
-
-def _exists(path) -> bool:
-  import os
-
-  return os.path.lexists(path)
 
 
 def _listed(interval):
