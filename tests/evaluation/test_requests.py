@@ -10,6 +10,7 @@ import pytest
 from vidgan_jax.evaluation import clips as clip_sources
 from vidgan_jax.evaluation import (
   evaluator,
+  keeper,
   protocols,
   published_protocols,
   references,
@@ -131,7 +132,7 @@ def test_a_report_shows_real_clips_of_every_class(ask, monkeypatch, some_clips, 
   real = clip_sources.ArrayClips(clips, np.repeat([0, 1, 2], [34, 20, 6]))
   drawn = clip_sources.ArrayClips(clips, np.arange(60) % 3)
   content = {"run": {"workdir": str(tmp_path)}}
-  requests.write_report(tmp_path, content, real, drawn, ("a", "b", "c"))
+  keeper.write_report(tmp_path, content, real, keeper.first_clips(drawn), ("a", "b", "c"))
   assert np.bincount(shown[0].labels).tolist() == [32, 4, 4]
   assert np.array_equal(shown[0].clips[-4:], clips[54:58])
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import jax
 
 import vidgan_jax.training.state as states
-from vidgan_jax.evaluation import protocols, references, requests, results
+from vidgan_jax.evaluation import keeper, protocols, references, requests, results
 from vidgan_jax.evaluation.evaluator import Evaluator, load_extractors
 from vidgan_jax.evaluation.measures import LABELLED
 from vidgan_jax.evaluation.protocols import HIGHER
@@ -54,7 +54,7 @@ class EvaluationHook:
       raise UserError("evaluation.best is 'diversity', of which neither more nor less is better")
     self._stream, self._report = stream, report
     self._extractors = load(self.protocol)  # now: what is missing is told before training begins
-    self._evaluator = self._reference = self._real = None
+    self._evaluator = self._reference = self._kept = None
 
   def due(self, step, last) -> bool:
     """At every `every`-th iteration and at the last, but not before the first.
@@ -86,12 +86,8 @@ class EvaluationHook:
     )
     if scores is None:
       return  # told to leave
-    heading = self._heading(moment)
-    before = results.existing(folder / results.FILE, heading)
-    content = results.merge(before, heading, scores.records, scores.per_class)
-    results.write(folder, content)
-    names = self._reference.class_names
-    requests.write_report(folder, content, self._real, generated, names)
+    shown = keeper.first_clips(generated)
+    content, _ = self._kept.add(self._heading(moment), scores, shown)
     values = {f"evaluation/{record['metric']}": record["value"] for record in scores.records}
     moment.log.summary(moment.step, values)
     if self.best:
@@ -127,8 +123,10 @@ class EvaluationHook:
     labelled = reference.labels is not None and requests.labels_fit(self.protocol, reference)
     if self.best in LABELLED and not labelled:
       raise UserError(f"evaluation.best is {self.best!r}, but the data has no labels that it needs")
-    self._evaluator, self._reference, self._real = evaluator, reference, real
-    self._continue(folder / results.FILE, moment)
+    self._evaluator, self._reference = evaluator, reference
+    self._kept = keeper.Keeper(folder, real, reference.class_names, self._report)
+    self._forget_best_after(moment.begin, moment.workdir / BEST)
+    self._kept.drop_after(moment.begin, self._heading(moment))
     return True
 
   def _heading(self, moment):
@@ -136,30 +134,25 @@ class EvaluationHook:
     about = {"workdir": str(workdir), "name": workdir.resolve().name}
     return self._evaluator.heading(self._reference, about)
 
-  def _continue(self, path, moment):
-    """Later scores and best states go, they will come again; the folder may have been renamed."""
-    best = moment.workdir / BEST
-    later = [step for step in Checkpoints(best / states.CHECKPOINTS).steps() if step > moment.begin]
-    for step in later:
-      shutil.rmtree(best / states.CHECKPOINTS / str(step), ignore_errors=True)
+  def _forget_best_after(self, step, best):
+    """Best states of later iterations go: they will come again, and may be others."""
+    later = [each for each in Checkpoints(best / states.CHECKPOINTS).steps() if each > step]
+    for each in later:
+      shutil.rmtree(best / states.CHECKPOINTS / str(each), ignore_errors=True)
     if later:
       (best / _MARK).unlink(missing_ok=True)
-    if not path.exists():
-      return
-    content = results.read(path)
-    content["run"] = self._heading(moment)["run"]
-    for name in ("records", "per_class"):
-      content[name] = [each for each in content[name] if each["step"] <= moment.begin]
-    content["truncation_curve"] = results.truncation_curve(content["records"])
-    results.write(path.parent, content)
 
   def _known(self, folder, step) -> bool:
     path = folder / results.FILE
     return path.exists() and any(r["step"] == step for r in results.read(path)["records"])
 
   def _keep_best(self, moment, record, records):
-    """Copies the state where no earlier score of the same fingerprint is as good."""
+    """Copies the state where no earlier score of the same fingerprint is as good.
+
+    Of iterations whose state could have been kept, that is: others may be judged beside.
+    """
     sign = 1 if self.best in HIGHER else -1
+    kept = Checkpoints(moment.workdir / BEST / states.CHECKPOINTS).steps()
     others = [
       sign * r["value"]
       for r in records
@@ -167,6 +160,7 @@ class EvaluationHook:
       and r["fingerprint"] == record["fingerprint"]
       and r["truncation"] == record["truncation"]
       and r["step"] < record["step"]
+      and (r["step"] in kept or self._judges(r["step"], False))
     ]
     if others and max(others) >= sign * record["value"]:
       return

@@ -3,13 +3,16 @@
 Numbers whose fingerprints differ never share a column.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from vidgan_jax.evaluation.protocols import HIGHER
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.video_files import atomic_file
 
 FILE, LATEX = "results.json", "results.tex"
 _LISTS = ("records", "paper", "per_class", "truncation_curve")
@@ -143,15 +146,32 @@ def check_writable(folder) -> None:
     raise UserError(f"cannot write to {folder}: no permission to write in {place}")
 
 
+@contextlib.contextmanager
+def locked(folder) -> Iterator[None]:
+  """Keeps other processes that ask from a folder of results, which is made; waits for its turn.
+
+  Where the file system has no locks, nobody waits. The lock ends with the process that holds it.
+
+  Raises:
+    UserError: where the folder cannot be made.
+  """
+  try:
+    os.makedirs(folder, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+  except OSError as error:
+    raise UserError(f"cannot write to {folder}: {error}") from error
+  try:
+    with contextlib.suppress(OSError):
+      fcntl.flock(descriptor, fcntl.LOCK_EX)
+    yield
+  finally:
+    os.close(descriptor)
+
+
 def write_text(path: pathlib.Path, text: str) -> None:
   """Writes a whole file or none, its folder too; UserError where that fails."""
-  temporary = path.with_suffix(".tmp")
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(text)
-    os.replace(temporary, path)
-  except OSError as error:
-    raise UserError(f"cannot write {path}: {error}") from error
+  with atomic_file(path) as temporary:
+    pathlib.Path(temporary).write_text(text)
 
 
 def write(folder, content: Mapping) -> list[pathlib.Path]:
