@@ -73,7 +73,18 @@ def train(parts, protocol, stand_in, monkeypatch, tmp_path):
         mesh = meshes.make_mesh(jax.devices()[:1])
         made.before_save(
           hooks.Moment(
-            step, now, {}, gan, config, mesh, workdir, log, begin, step == 5, leaving=leaving
+            step,
+            now,
+            {},
+            gan,
+            config,
+            mesh,
+            workdir,
+            log,
+            begin,
+            step == 5,
+            leaving=leaving,
+            shared=now,
           )
         )
     return workdir

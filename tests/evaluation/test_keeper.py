@@ -84,6 +84,7 @@ def test_whoever_finds_scores_of_another_says_so(keep):
   assert said == [f"another process has written scores to {keep.path} as well: all are kept"]
   assert steps(keep.path) == [2, 3, 4, 6]
   one.add(HEADING, scores(8), shown)
+  keep(said.append)[0].add(HEADING, scores(10), shown)  # what was there before it began is no news
   assert len(said) == 1
 
 

@@ -17,6 +17,7 @@ from vidgan_jax.evaluation.extractor import NETWORKS, PACKAGED, load_extractor
 from vidgan_jax.evaluation.protocols import Protocol
 from vidgan_jax.evaluation.references import Reference
 from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.errors import UserError
 
 FORMAT = 1
@@ -56,6 +57,9 @@ def check_frames(protocol: Protocol, frames: int) -> None:
 
 class Evaluator:
   """Judges clips by a protocol.
+
+  Where the devices of its mesh are several processes', all have to call it alike: all run the
+  networks, and the first alone has the kept features of real clips and computes scores.
 
   Args:
     protocol: see `protocols.get_protocol`.
@@ -118,10 +122,10 @@ class Evaluator:
       told = references.about(way, self.protocol, real.shape, about_clips, count)
       hashes[way.key] = fingerprint.digest(told)
       place = references.Place.of(way, self.protocol, told, file, folder)
-      known = place.load(self._report)
-      if known is None:
+      known = place.load(self._report) if processes.first() else None
+      if processes.from_first(known is None):
         missing[way] = place
-      else:
+      elif known:
         gathered[way.key], labels = known
     if missing:
       found = features.gather(
@@ -139,7 +143,8 @@ class Evaluator:
       new, labels = found
       for way, place in missing.items():
         gathered[way.key] = new[way.key]
-        place.save(new[way.key], labels)
+        if processes.first():
+          place.save(new[way.key], labels)
     return Reference(
       gathered,
       labels if getattr(real, "num_classes", 0) else None,
@@ -179,7 +184,7 @@ class Evaluator:
       floor: see `measures.score`.
 
     Returns:
-      `Scores`, or None where it was given up.
+      `Scores`, of several processes empty ones in all but the first, or None where it was given up.
 
     Raises:
       UserError: where clips and reference differ in shape, or are too few.
@@ -202,6 +207,8 @@ class Evaluator:
       if found is None:
         return None
       sets.append(found)
+    if not processes.first():
+      return Scores([], [])
     if reference is None or reference.labels is None:
       labelled = False
     records, per_class = [], []

@@ -9,6 +9,7 @@ import pathlib
 import numpy as np
 
 from vidgan_jax.evaluation import results
+from vidgan_jax.runtime import processes
 
 _SHOWN = 32  # clips of each side in a report
 _EACH, _LOOKED_AT = 4, 256  # of a class, and real clips among which they are looked for
@@ -78,10 +79,16 @@ def _numbers(content) -> set[str]:
   return {record["number"] for record in content["records"]}
 
 
-def first_clips(generated):
-  """Clips of those that are judged, to be shown: uint8 [N, T, H, W, 3] and labels, of NumPy."""
+def first_clips(generated, mesh=None):
+  """Clips of those that are judged, to be shown: uint8 [N, T, H, W, 3] and labels, of NumPy.
+
+  Args:
+    generated: see `evaluation.clips`.
+    mesh: the devices that they lie on, where these are several processes', which all call this.
+  """
   count = min(_SHOWN, getattr(generated, "count", _SHOWN))
-  return tuple(map(np.asarray, generated(0, count)))
+  found = generated(0, count)
+  return tuple(map(np.asarray, found if mesh is None else processes.local(found, mesh)))
 
 
 def write_report(folder, content, real, shown, class_names=()) -> pathlib.Path:
