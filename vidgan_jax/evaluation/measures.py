@@ -152,7 +152,7 @@ def score(
   if measure.metric.endswith("_infinity"):
     return [_unlimited(measure, real, generated, seed, warnings)]
   if measure.metric == "kvd":
-    return [_kernel(measure, real, generated, seed, floor)]
+    return [_kernel(measure, real, generated, bootstrap, seed, floor)]
   if measure.metric == "prdc":
     return _all_of_prdc(measure, real, generated, seed, floor)
   raise ValueError(f"unknown metric {measure.metric!r}")
@@ -244,7 +244,7 @@ def _wilson(fraction: float, count: int) -> tuple[float, float]:
   return (low if fraction > 0 else 0.0, high if fraction < 1 else 1.0)
 
 
-def _kernel(measure, real, generated, seed, with_floor):
+def _kernel(measure, real, generated, bootstrap, seed, with_floor):
   _check_kept(real, *generated)
   most = real.count // 2 if with_floor else real.count  # of one size with the floor's subsets
   size = min(measure.subset_size, most, generated[0].count)
@@ -254,8 +254,20 @@ def _kernel(measure, real, generated, seed, with_floor):
   floor = None
   if with_floor:
     one, other = (real.features[half] for half in _halves(real, generated[0], seed))
-    floor = {"value": compute(one, other)[0], "interval": None, "what": _told(len(one))}
-  return Score("kvd", values, None, _spread(values) if len(values) > 1 else found[0][1], floor)
+    interval = _kernel_interval(measure, one, other, bootstrap, seed)
+    floor = {"value": compute(one, other)[0], "interval": interval, "what": _told(len(one))}
+  std, interval = _spread(values), None
+  if len(generated) == 1:
+    std = found[0][1]
+    interval = _kernel_interval(measure, real.features, generated[0].features, bootstrap, seed)
+  return Score("kvd", values, interval, std, floor)
+
+
+def _kernel_interval(measure, one, other, bootstrap, seed):
+  """Of all clips at once alone: of subsets the deviation is told."""
+  if bootstrap < 2 or measure.subsets is not None or min(len(one), len(other)) < 4:
+    return None
+  return intervals.kernel_interval(one, other, LEVEL, bootstrap, seed)
 
 
 def _all_of_prdc(measure, real, generated, seed, with_floor):
