@@ -412,6 +412,8 @@ def test_what_else_makes_a_number_doubtful_is_told(judged, stand_in, some_clips)
   assert not found["fid_infinity"]["warnings"]
   found = judged(measures=own)
   assert not any("clips a side" in w for w in found["fid"]["warnings"])
+  few = judged(measures=own[:1], real_count=7)["fid"]
+  assert few["floor"] is None and not any("the floor is of" in w for w in few["warnings"])
   assert found["fid_infinity"]["warnings"] == [
     "30 clips for 10 dimensions: too few to extrapolate from"
   ]

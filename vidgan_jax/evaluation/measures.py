@@ -20,6 +20,7 @@ from vidgan_jax.evaluation.protocols import Measure
 from vidgan_jax.runtime.errors import UserError
 
 LEVEL = 0.95
+_LEAST_FOR_FLOOR = 8  # real clips, for a Frechet distance of halves
 # Between real and generated clips:
 DISTANCES = ("fvd", "fid", "fvd_infinity", "fid_infinity", "kvd", "prdc")
 LABELLED = ("accuracy", "diversity")  # need labels
@@ -93,7 +94,7 @@ def _warnings(measure, real, generated, floor) -> tuple[str, ...]:
     elif min(counts) < 10 * d:
       found.append(f"{min(counts)} clips for {d} dimensions: biased upwards, see the floor")
     kept = floor and real is not None and real.features is not None
-    if kept and real.count // 2 < generated.count:
+    if kept and _LEAST_FOR_FLOOR <= real.count < 2 * generated.count:
       found.append(
         f"the floor is of {real.count // 2} clips a side, the value of {generated.count}: "
         "fewer clips make it higher"
@@ -170,7 +171,7 @@ def _frechet(measure, real, generated, bootstrap, seed, warnings, with_floor):
     # A reference too large to keep is taken as known without error.
     reference = known if real.features is None else real.features
     interval = _frechet_interval(measure, reference, generated[0].features, bootstrap, seed)
-  if with_floor and real.features is not None and real.count >= 8:
+  if with_floor and real.features is not None and real.count >= _LEAST_FOR_FLOOR:
     one, other = (real.features[half] for half in _halves(real, generated[0], seed))
     floor = {
       "value": frechet_distance_of_features(one, other, measure.ddof),

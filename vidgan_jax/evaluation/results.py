@@ -225,7 +225,7 @@ def table(content: Mapping) -> list[str]:
       if cells[row][column]:
         floor = f"   real clips {floors[column]}" if floors[column] else ""
         lines.append(
-          f"  {metric:<{width}} {cells[row][column]:<28}{floor:<34} {_better(metric)} ({digits})"
+          f"  {metric:<{width}} {cells[row][column]:<28}{floor:<37} {_better(metric)} ({digits})"
         )
   warned = dict.fromkeys(f"{r['metric']}: {w}" for r in records for w in r["warnings"])
   if any(record["fields"].get("trial") for record in records):
