@@ -408,11 +408,20 @@ def in_two_processes(*arguments):
   )
 
 
-def test_two_processes_train_one_run_and_leave_together(trained, flags, tmp_path):
-  """One folder, one log, one checkpoint of parts; a signal to the launcher reaches both."""
+def test_two_processes_train_one_run_and_leave_together(trained, flags, tmp_path, monkeypatch):
+  """One folder, one log, one checkpoint of parts; a signal to the launcher reaches both.
+
+  And scores: the networks run in both, the best state is kept by both.
+  """
   run = tmp_path / "run"
+  monkeypatch.setenv("VIDGAN_JAX_REFERENCES", str(tmp_path / "kept"))
+  scores = dict(every=4, protocol="moving_shapes", best="is", count=16, real_count=24)
   process = in_two_processes(
-    *flags, f"--workdir={run}", "--config.num_iterations=1000", "--config.sharding=zero1"
+    *flags,
+    f"--workdir={run}",
+    "--config.num_iterations=1000",
+    "--config.sharding=zero1",
+    *(f"--config.evaluation.{name}={value}" for name, value in scores.items()),
   )
   end = time.monotonic() + 500
   while process.poll() is None and len(read_log(run / "log.jsonl")) < 6:
@@ -431,6 +440,8 @@ def test_two_processes_train_one_run_and_leave_together(trained, flags, tmp_path
   for name in ("loss/discriminator", "sigma_max/generator", "pixel/real_red"):
     assert records[0][name] == pytest.approx(alone[name], rel=1e-4)
   assert (run / "samples" / "00000004.png").exists()
+  assert (run / "evaluation" / "moving_shapes" / "report.html").exists()
+  assert int(states.load(run / "best")[2].step) == 4
 
 
 def test_two_processes_are_refused_in_one_line(tmp_path):

@@ -66,7 +66,9 @@ _REFERENCE = flags.DEFINE_string(
   "reference", None, "File of the real clips' features: refused if of others, written if absent."
 )
 _CONTROLS = flags.DEFINE_bool(
-  "controls", False, "Score real clips too whose frames are frozen, shuffled, reversed."
+  "controls",
+  False,
+  "Score real clips too, unharmed and frozen, shuffled, reversed, against others.",
 )
 _CONVERT = flags.DEFINE_string("convert", None, "Name of a network whose weights to convert.")
 _MEAN = flags.DEFINE_string("mean", None, "With --convert=c3d_ucf101: the .npz of its mean clip.")

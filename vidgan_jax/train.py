@@ -44,6 +44,8 @@ def main(argv):
   from vidgan_jax.training import loop
   from vidgan_jax.training.curves import CurvesHook
 
+  # Before any hook: opening a network of the evaluation's looks at the devices.
+  processes.start(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
   extra = [PreviewHook(config.sample_every), CurvesHook(config.sample_every)]
   if config.get("analysis") and config.analysis.every:
     from vidgan_jax.analysis.curvature import CurvatureHook
@@ -54,7 +56,6 @@ def main(argv):
     from vidgan_jax.sampling import stream
 
     extra.append(EvaluationHook(config.evaluation, stream.of_moment, door.report))
-  processes.start(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
   compilation.enable_cache(_CACHE.value)
   if jax.default_backend() == "cpu":
     memory.keep_freed()

@@ -88,6 +88,18 @@ def test_scores_by_hand(judged, stand_in, some_clips, source, protocol):
   assert "30 real clips" in found["fid"]["floor"]["what"]
 
 
+def test_kernel_distances_have_intervals_but_of_subsets(judged):
+  found = judged()["kvd"]
+  for one in (found, found["floor"]):
+    low, high = one["interval"]
+    assert low < one["value"] < high
+  some = judged(measures=(Measure("kvd", "stand_in", "features", (SCALE,), 0, subsets=5),))["kvd"]
+  assert some["interval"] is None and some["floor"]["interval"] is None and some["std"] > 0
+  several = judged(repeats=2)["kvd"]
+  assert several["interval"] is None and several["std"] > 0
+  assert judged(bootstrap=0)["kvd"]["interval"] is None
+
+
 def test_the_floor_is_of_disjoint_clips(judged, protocol):
   """Clips against themselves would be at no distance."""
   found = judged()
@@ -400,6 +412,8 @@ def test_what_else_makes_a_number_doubtful_is_told(judged, stand_in, some_clips)
   assert not found["fid_infinity"]["warnings"]
   found = judged(measures=own)
   assert not any("clips a side" in w for w in found["fid"]["warnings"])
+  few = judged(measures=own[:1], real_count=7)["fid"]
+  assert few["floor"] is None and not any("the floor is of" in w for w in few["warnings"])
   assert found["fid_infinity"]["warnings"] == [
     "30 clips for 10 dimensions: too few to extrapolate from"
   ]

@@ -58,6 +58,7 @@ def test_weights_come_back(tmp_path, tiny, arrays):
   assert (found.outputs, found.min_frames, found.input_size) == ({"logits": 2}, 4, (8, 8))
   np.testing.assert_array_equal(found.constants["mean"], mean)
   assert (found.about["origin"], found.about["parameters"]) == ("here", 8)
+  assert found.modules == (Tiny.__module__,)
 
 
 def test_constants_may_be_missing(tmp_path, tiny, arrays):

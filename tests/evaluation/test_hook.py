@@ -73,7 +73,18 @@ def train(parts, protocol, stand_in, monkeypatch, tmp_path):
         mesh = meshes.make_mesh(jax.devices()[:1])
         made.before_save(
           hooks.Moment(
-            step, now, {}, gan, config, mesh, workdir, log, begin, step == 5, leaving=leaving
+            step,
+            now,
+            {},
+            gan,
+            config,
+            mesh,
+            workdir,
+            log,
+            begin,
+            step == 5,
+            leaving=leaving,
+            shared=now,
           )
         )
     return workdir
@@ -118,6 +129,19 @@ def test_a_best_state_that_a_crash_took_back_goes(train):
   assert int(states.load(workdir / "best")[2].step) == 4
   train({2: 60, 4: 90}, begin=2)
   assert int(states.load(workdir / "best")[2].step) == 2
+
+
+def test_a_better_score_of_a_state_that_was_not_kept_is_in_nobodys_way(train):
+  """`evaluate --follow` beside the run judges each checkpoint, at other iterations too."""
+  workdir = train({2: 60})
+  path = workdir / "evaluation" / "tiny" / "results.json"
+  content = results.read(path)
+  (own,) = (r for r in content["records"] if r["metric"] == "fid")
+  beside = {**own, "step": 3, "number": "beside", "value": 0.0}
+  results.write(path.parent, {**content, "records": [*content["records"], beside]})
+  train({4: 10}, begin=3)
+  assert [r["step"] for r in read(workdir)["records"] if r["metric"] == "fid"] == [2, 3, 4]
+  assert int(states.load(workdir / "best")[2].step) == 4
 
 
 def test_told_to_leave_it_gives_up(train):

@@ -6,6 +6,7 @@ import pytest
 from vidgan_jax.evaluation import intervals, resampling
 from vidgan_jax.evaluation.frechet import Gaussian, frechet_distance_of_features
 from vidgan_jax.evaluation.inception_score import Epsilon, inception_score
+from vidgan_jax.evaluation.kernel_distance import kernel_distance
 from vidgan_jax.runtime.errors import UserError
 
 TRIALS = 80
@@ -27,6 +28,23 @@ def check(halvings, truth):
   assert 0.8 < deviation / values.std() < 1.5
   limit = np.mean([h.limit for h in halvings])
   assert abs(limit - truth) < 4 * values.std() / np.sqrt(TRIALS)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5])
+def test_kernel_distances_hold_the_mean_of_other_draws(shift):
+  random, halvings = np.random.default_rng(3), []
+  for trial in range(TRIALS):
+    x, y = random.normal(size=(120, 4)), random.normal(size=(60, 4)) + shift
+    halvings.append(intervals.halve_kernel(x, y, 20, seed=trial))
+  values = np.array([h.value for h in halvings])
+  assert coverage(halvings, values.mean(), "value") >= LEAST
+  deviation = np.mean([h.deviation for h in halvings])
+  assert 0.8 < deviation / values.std() < (1.5 if shift else 1.8)
+  np.testing.assert_allclose(values[-1], kernel_distance(x, y)[0])
+  low, high = intervals.kernel_interval(x, y, 0.9, 20, seed=trial)
+  assert (low, high) == halvings[-1].interval(0.9) and low < values[-1] < high
+  if not shift:
+    assert min(h.interval()[0] for h in halvings) < 0  # as the distance itself may be
 
 
 @pytest.mark.parametrize(

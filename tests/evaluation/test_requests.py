@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from vidgan_jax.evaluation import clips as clip_sources
-from vidgan_jax.evaluation import evaluator, protocols, published_protocols, requests
+from vidgan_jax.evaluation import (
+  evaluator,
+  keeper,
+  protocols,
+  published_protocols,
+  references,
+  requests,
+)
 from vidgan_jax.evaluation import report as page
 from vidgan_jax.runtime import configuration
 from vidgan_jax.runtime.errors import UserError
@@ -98,6 +105,26 @@ def test_real_clips_are_looked_at_once(ask, monkeypatch):
   assert any(line.startswith("features of 40 real clips: ") for line in said)
 
 
+def test_features_that_other_code_made_are_made_anew_but_not_over_a_file_that_was_named(
+  ask, monkeypatch, tmp_path
+):
+  first, _, _ = ask()
+  named = str(tmp_path / "named.npz")
+  ask(reference=named)
+  monkeypatch.setattr(references.code, "digest", lambda modules: "0ther")
+  again, _, said = ask()
+  (line,) = (line for line in said if "other code" in line)
+  assert line.endswith("was made by other code of stand_in than this; it is made anew")
+  assert not any(line.startswith("features of 40 real clips: ") for line in said)
+  # Written over the old one; and no column of its own, for the number is the same.
+  _, _, said = ask()
+  assert any(line.startswith("features of 40 real clips: ") for line in said)
+  prints = lambda content: {r["fingerprint"] for r in content["records"]}
+  assert prints(again) == prints(first)
+  with pytest.raises(UserError, match=r"named.npz was made by .*; remove it, and it is made anew"):
+    ask(reference=named)
+
+
 def test_a_report_shows_real_clips_of_every_class(ask, monkeypatch, some_clips, tmp_path):
   shown = []
   monkeypatch.setattr(page, "write", lambda content, path, real, drawn, **more: shown.append(real))
@@ -105,7 +132,7 @@ def test_a_report_shows_real_clips_of_every_class(ask, monkeypatch, some_clips, 
   real = clip_sources.ArrayClips(clips, np.repeat([0, 1, 2], [34, 20, 6]))
   drawn = clip_sources.ArrayClips(clips, np.arange(60) % 3)
   content = {"run": {"workdir": str(tmp_path)}}
-  requests.write_report(tmp_path, content, real, drawn, ("a", "b", "c"))
+  keeper.write_report(tmp_path, content, real, keeper.first_clips(drawn), ("a", "b", "c"))
   assert np.bincount(shown[0].labels).tolist() == [32, 4, 4]
   assert np.array_equal(shown[0].clips[-4:], clips[54:58])
 
@@ -133,10 +160,12 @@ def test_a_trial_says_so(ask):
 def test_controls(ask):
   content, lines, _ = ask(controls=True)
   found = {(r["control"], r["metric"]): r["value"] for r in content["controls"]}
-  assert {control for control, _ in found} == {"frozen", "shuffled", "reversed"}
-  # Real clips of 30 against 40 that hold them; the stand-in sees the order of frames.
-  assert found["frozen", "fid"] > 0 and found["shuffled", "fid"] > 0
-  assert any(line.startswith("real clips of the reference made worse") for line in lines)
+  assert {control for control, _ in found} == {"unharmed", "frozen", "shuffled", "reversed"}
+  # Half of the 40 real clips against the other; the stand-in sees the order of frames.
+  floors = {r["metric"]: r["floor"] for r in content["records"]}
+  assert found["unharmed", "fid"] == pytest.approx(floors["fid"]["value"], rel=1e-5)
+  assert found["shuffled", "fid"] > 1.1 * found["unharmed", "fid"]
+  assert "real clips made worse in their motion, against 20 other real clips" in lines
   assert all(record["step"] is not None for record in content["records"])
   assert ask()[0]["controls"] == content["controls"]
 

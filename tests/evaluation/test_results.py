@@ -114,13 +114,13 @@ def kept(tmp_path):
   about = {"network": "stand_in", "outputs": ["features"], "resolution": [8, 8], "count": 9}
   gathered = {"features": Gathered(Moments.of(features), features)}
   path = tmp_path / "deep" / "reference.npz"
-  references.save(path, gathered, np.arange(9) % 3, about)
+  references.save(path, gathered, np.arange(9) % 3, about, "c0de")
   return path, about, features
 
 
 def test_references_come_back(kept):
   path, about, features = kept
-  gathered, labels = references.load(path, about)
+  gathered, labels = references.load(path, about, "c0de")
   np.testing.assert_array_equal(gathered["features"].features, features)
   np.testing.assert_array_equal(gathered["features"].moments.m2, Moments.of(features).m2)
   np.testing.assert_array_equal(labels, np.arange(9) % 3)
@@ -137,7 +137,19 @@ def test_references_come_back(kept):
 def test_references_of_something_else_are_refused(kept, change, words):
   path, about, _ = kept
   with pytest.raises(UserError, match=words):
-    references.load(path, {**about, **change})
+    references.load(path, {**about, **change}, "c0de")
+
+
+def test_references_that_other_code_made_are_refused(kept):
+  path, about, _ = kept
+  words = "reference.npz was made by other code of stand_in than this"
+  with pytest.raises(references.OtherCode, match=words):
+    references.load(path, about, "0ther")
+  with np.load(path) as old:  # a file of before this was written down
+    arrays = {**old, "__about__": np.frombuffer(json.dumps(about).encode(), np.uint8)}
+  np.savez(path, **arrays)
+  with pytest.raises(references.OtherCode, match=words):
+    references.load(path, about, "c0de")
 
 
 def test_damaged_references_are_refused(kept, tmp_path):
@@ -145,14 +157,14 @@ def test_damaged_references_are_refused(kept, tmp_path):
   data = path.read_bytes()
   path.write_bytes(data[: len(data) // 2])
   with pytest.raises(UserError, match=r"reference.npz: no readable .npz"):
-    references.load(path, about)
+    references.load(path, about, "c0de")
   gathered = {"features": Gathered(Moments.of(features[:5]), features[:5])}
-  references.save(path, gathered, np.arange(9), about)
+  references.save(path, gathered, np.arange(9), about, "c0de")
   with pytest.raises(UserError, match="damaged"):
-    references.load(path, about)
+    references.load(path, about, "c0de")
   np.savez(path, __about__=np.array([{"a": 1}], object))
   with pytest.raises(UserError, match="holds object, which is not read"):
-    references.load(path, about)
+    references.load(path, about, "c0de")
   np.savez(path, __about__=np.frombuffer(b"[]", np.uint8))
   with pytest.raises(UserError, match="cannot read the reference"):
-    references.load(path, about)
+    references.load(path, about, "c0de")

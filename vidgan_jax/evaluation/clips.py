@@ -12,7 +12,6 @@ import os
 import numpy as np
 
 from vidgan_jax.data import pipeline, sources
-from vidgan_jax.evaluation import controls
 from vidgan_jax.evaluation.protocols import Protocol
 from vidgan_jax.evaluation.weights import archives
 from vidgan_jax.runtime.errors import UserError
@@ -95,33 +94,12 @@ class RealClips:
 
   def __call__(self, begin: int, end: int):
     """Clips begin..end-1 and their labels; see the module."""
-    found = list(self._pool.map(self._example, range(begin, end)))
+    return self.take(range(begin, end))
+
+  def take(self, numbers):
+    """The clips of these numbers, uint8 [N, T, H, W, 3], and their labels int32 [N]."""
+    found = list(self._pool.map(self._example, map(int, numbers)))
     return np.stack([clip for clip, _ in found]), np.array([label for _, label in found], np.int32)
-
-
-class Controlled:
-  """Real clips made worse in a known way, to see what a metric sees: see `controls`.
-
-  Args:
-    real: `RealClips` or `ArrayClips`.
-    name: of MOTIONS in `controls`.
-    seed: of what is drawn.
-  """
-
-  def __init__(self, real, name: str, seed: int = 0):
-    self._real, self._seed = real, seed
-    self._change = {
-      "frozen": controls.frozen,
-      "shuffled": controls.shuffled,
-      "reversed": controls.reversed_,
-    }[name]
-    self.count, self.shape = real.count, real.shape
-    self.about = {"checkpoint": f"{name} real clips"}
-
-  def __call__(self, begin: int, end: int):
-    """Clips begin..end-1, changed, and their labels."""
-    found, labels = self._real(begin, end)
-    return self._change(found, self._seed, begin), labels
 
 
 class ArrayClips:
@@ -171,6 +149,10 @@ class ArrayClips:
   def __call__(self, begin: int, end: int):
     """Clips begin..end-1 and their labels."""
     return self._clips[begin:end], self._labels[begin:end]
+
+  def take(self, numbers):
+    """The clips of these numbers and their labels."""
+    return self._clips[numbers], self._labels[numbers]
 
 
 def check_clips(clips, what: str) -> None:

@@ -15,33 +15,12 @@ import numpy as np
 from vidgan_jax.evaluation import features, fingerprint, measures, references
 from vidgan_jax.evaluation.extractor import NETWORKS, PACKAGED, load_extractor
 from vidgan_jax.evaluation.protocols import Protocol
+from vidgan_jax.evaluation.references import Reference
 from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.errors import UserError
 
 FORMAT = 1
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Reference:
-  """The real side.
-
-  Attributes:
-    gathered: {(network, operations): {output: `features.Gathered`}}.
-    labels: int of each clip, or None where the data has no classes.
-    hashes: {(network, operations): twelve digits of all it was made from}.
-    shape: (T, H, W, 3) of its clips.
-    count: clips.
-    description: for reading.
-    class_names: of its data.
-  """
-
-  gathered: Mapping
-  labels: np.ndarray | None
-  hashes: Mapping
-  shape: tuple
-  count: int
-  description: str
-  class_names: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +57,9 @@ def check_frames(protocol: Protocol, frames: int) -> None:
 
 class Evaluator:
   """Judges clips by a protocol.
+
+  Where the devices of its mesh are several processes', all have to call it alike: all run the
+  networks, and the first alone has the kept features of real clips and computes scores.
 
   Args:
     protocol: see `protocols.get_protocol`.
@@ -135,21 +117,19 @@ class Evaluator:
     count, about_clips = real.count, real.about
     if count < 2:
       raise UserError(f"{count} real clip(s); at least 2 are needed")
-    known = _Described(real, about_clips)
-    gathered, labels, hashes, missing, places = {}, None, {}, [], {}
+    gathered, labels, hashes, missing = {}, None, {}, {}
     for way in self.ways:
-      told = references.about(way, self.protocol, known, count)
+      told = references.about(way, self.protocol, real.shape, about_clips, count)
       hashes[way.key] = fingerprint.digest(told)
-      place = file or (folder and references.path_for(folder, self.protocol.name, told))
-      places[way.key] = (place, told)
-      if place is not None and _exists(place):
-        gathered[way.key], labels = references.load(place, told)
-        self._report(f"features of {count} real clips: {place}")
-      else:
-        missing.append(way)
+      place = references.Place.of(way, self.protocol, told, file, folder)
+      known = place.load(self._report) if processes.first() else None
+      if processes.from_first(known is None):
+        missing[way] = place
+      elif known:
+        gathered[way.key], labels = known
     if missing:
       found = features.gather(
-        missing,
+        [*missing],
         real,
         0,
         count,
@@ -161,11 +141,10 @@ class Evaluator:
       if found is None:
         return None
       new, labels = found
-      for way in missing:
+      for way, place in missing.items():
         gathered[way.key] = new[way.key]
-        place, told = places[way.key]
-        if place is not None:
-          references.save(place, new[way.key], labels, told)
+        if processes.first():
+          place.save(new[way.key], labels)
     return Reference(
       gathered,
       labels if getattr(real, "num_classes", 0) else None,
@@ -188,6 +167,7 @@ class Evaluator:
     repeats: int | None = None,
     description: str = "generated clips",
     leaving: Callable[[], bool] = lambda: False,
+    floor: bool = True,
   ) -> Scores | None:
     """Scores generated clips.
 
@@ -201,9 +181,10 @@ class Evaluator:
       repeats: sets of clips; None is the protocol's.
       description: of the progress bar.
       leaving: asked between batches whether to give up.
+      floor: see `measures.score`.
 
     Returns:
-      `Scores`, or None where it was given up.
+      `Scores`, of several processes empty ones in all but the first, or None where it was given up.
 
     Raises:
       UserError: where clips and reference differ in shape, or are too few.
@@ -226,6 +207,8 @@ class Evaluator:
       if found is None:
         return None
       sets.append(found)
+    if not processes.first():
+      return Scores([], [])
     if reference is None or reference.labels is None:
       labelled = False
     records, per_class = [], []
@@ -233,7 +216,9 @@ class Evaluator:
       if measure.metric in measures.LABELLED and not labelled:
         self._report(f"{measure.metric} is left out: the clips have no labels of known classes")
         continue
-      new, classes = self._measure(measure, generated, reference, sets, count, labelled, seed)
+      new, classes = self._measure(
+        measure, generated, reference, sets, count, labelled, seed, floor
+      )
       records += new
       per_class += classes
     return Scores(records, per_class)
@@ -258,7 +243,7 @@ class Evaluator:
     if count < splits:
       raise UserError(f"{count} clips are too few for {splits} splits of the Inception Score")
 
-  def _measure(self, measure, generated, reference, sets, count, labelled, seed):
+  def _measure(self, measure, generated, reference, sets, count, labelled, seed, floor):
     key = (measure.network, measure.preprocess)
     own = [gathered[key][measure.output] for gathered, _ in sets]
     real = reference and reference.gathered[key][measure.output]
@@ -270,6 +255,7 @@ class Evaluator:
       labels=[labels for _, labels in sets],
       bootstrap=self.protocol.bootstrap,
       seed=seed,
+      floor=floor,
     )
     fields = self._fields(measure, generated, reference, count, len(sets), seed)
     records, per_class = [], []
@@ -370,24 +356,11 @@ class Evaluator:
     }
 
 
-class _Described:
-  """Clips whose description, which looks at some of them, is made once."""
-
-  def __init__(self, clips, about):
-    self.shape, self.about = clips.shape, about
-
-
 def _unverified(extractor) -> list[str]:
   """A warning where nothing published is known to have these weights."""
   if extractor.about.get("verified", True):
     return []
   return [f"the weights of {extractor.name} are not verified: its published file is not known here"]
-
-
-def _exists(path) -> bool:
-  import os
-
-  return os.path.lexists(path)
 
 
 def _listed(interval):

@@ -42,6 +42,7 @@ class Extractor:
       jitted, with products at the highest precision.
     constants: what preprocessing needs besides, C3D's "mean" clip [16, 128, 171, 3].
     about: where the weights are from, as their file tells.
+    modules: names of those whose code it is, see `code.digest`.
   """
 
   name: str
@@ -53,6 +54,7 @@ class Extractor:
   apply: Callable[[Any, jax.Array], dict[str, jax.Array]]
   constants: Mapping[str, np.ndarray]
   about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  modules: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,6 +196,7 @@ def load_extractor(name: str, path: str | os.PathLike | None = None) -> Extracto
     apply=lambda variables, clips: module.apply(variables, clips),
     constants=kept,
     about=about,
+    modules=(type(module).__module__,),
   )
 
 

@@ -1,10 +1,12 @@
 """Features of clips: preprocessing and network in one program, split over the devices.
 
 The last batch is filled up to the size that was compiled, and what was filled in is never counted;
-so nothing depends on the batch size, and every clip enters once.
+so nothing depends on the batch size, and every clip enters once. Where the devices are several
+processes', each reads its own part of real clips, and all get the features of all.
 """
 
 import collections
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 
@@ -16,6 +18,7 @@ from vidgan_jax.data.pipeline import Prefetcher
 from vidgan_jax.evaluation import preprocessing
 from vidgan_jax.evaluation.moments import Moments
 from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.errors import UserError
 
 KEPT_BYTES = 2**30  # features of one output that are kept; of more, moments alone
@@ -64,7 +67,7 @@ class Way:
     for name in preprocessing.needs(operations):
       if name not in extractor.constants:
         raise UserError(f"{extractor.name} lacks its {name} file, which this protocol subtracts")
-    self._variables = jax.device_put(extractor.variables, meshes.replicated(mesh))
+    self._variables = meshes.replicate(extractor.variables, mesh)
 
     def features(variables, clips):
       clips = meshes.split_batch(clips, mesh)
@@ -122,24 +125,29 @@ class _Keeper:
 
 def _batches(clips, begin: int, end: int, size: int, mesh):
   """Yields (clips uint8 [size, ...] on the devices, labels [n], n), n of them asked for."""
-  sharding = meshes.batch_sharding(mesh)
+  place, parts = meshes.part_of_batch(mesh)
+  own = size // parts
 
   def batch(number):
     first = begin + number * size
-    last = min(first + size, end)
+    count = min(size, end - first)
     if not hasattr(clips, "count"):  # without an end: the batch is drawn whole
-      found, labels = clips(first, first + size)
-      return found, np.asarray(labels)[: last - first], last - first
-    found, labels = clips(first, last)
-    if last - first < size:
-      fill = np.repeat(found[-1:], size - (last - first), axis=0)
-      found = np.concatenate([found, fill])
-    return jax.device_put(found, sharding), labels, last - first
+      return *clips(first, first + size), count
+    low = first + min(place * own, count - 1)
+    high = max(low + 1, first + min((place + 1) * own, count))
+    found = [np.asarray(each) for each in clips(low, high)]
+    filled = [np.concatenate([a, np.repeat(a[-1:], own - len(a), axis=0)]) for a in found]
+    return *meshes.put_batch(filled, mesh, axis=0), count
 
-  count = -(-(end - begin) // size)
-  with Prefetcher(batch, depth=_AHEAD, stop=count) as stream:
-    for _, found in stream:
-      yield found
+  numbers = range(-(-(end - begin) // size))
+  drawn_together = parts > 1 and not hasattr(clips, "count")
+  with contextlib.ExitStack() as stack:
+    # What several processes compute together they must begin in one order: not in another thread.
+    stream = enumerate(map(batch, numbers))
+    if not drawn_together:
+      stream = stack.enter_context(Prefetcher(batch, depth=_AHEAD, stop=len(numbers)))
+    for _, (found, labels, count) in stream:
+      yield found, np.asarray(processes.local(labels, mesh))[:count], count
 
 
 def gather(
@@ -184,11 +192,13 @@ def gather(
     way.key: {o: _Keeper(end - begin, way.extractor.outputs[o], keep_bytes) for o in way.outputs}
     for way in ways
   }
+  # Of several processes one program at a time: see `processes.local`.
+  ahead = _AHEAD if jax.process_count() == 1 else 0
   labels, waiting = [], collections.deque()
 
   def settle():
     found, count = waiting.popleft()
-    for key, outputs in jax.device_get(found).items():
+    for key, outputs in jax.device_get(processes.local(found, mesh)).items():
       for output, features in outputs.items():
         keepers[key][output].add(features[:count])
 
@@ -198,7 +208,7 @@ def gather(
     unit="clip",
     leave=False,
     delay=_PATIENCE,
-    disable=None,
+    disable=None if processes.first() else True,
     dynamic_ncols=True,
   )
   with bar:
@@ -207,7 +217,7 @@ def gather(
         return None
       waiting.append(({way.key: way(batch) for way in ways}, count))
       labels.append(np.asarray(own))
-      if len(waiting) > _AHEAD:
+      if len(waiting) > ahead:
         settle()
       bar.update(count)
     while waiting:

@@ -1,21 +1,20 @@
 """Scores of a run while it trains, and the best of its states kept.
 
 The same `Evaluator` as behind the evaluate door. Training waits while it looks; a process of its
-own, `evaluate --follow`, does not make it wait.
+own, `evaluate --follow`, does not make it wait. Where several processes train, all draw clips, run
+the networks and save the best state together; the first computes scores and writes them.
 """
 
 import json
 import shutil
 from collections.abc import Callable
 
-import jax
-
 import vidgan_jax.training.state as states
-from vidgan_jax.evaluation import protocols, references, requests, results
+from vidgan_jax.evaluation import keeper, protocols, references, requests, results
 from vidgan_jax.evaluation.evaluator import Evaluator, load_extractors
 from vidgan_jax.evaluation.measures import LABELLED
 from vidgan_jax.evaluation.protocols import HIGHER
-from vidgan_jax.runtime import configuration
+from vidgan_jax.runtime import configuration, processes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
 
@@ -40,6 +39,8 @@ class EvaluationHook:
     UserError: on an unknown protocol, or a metric it has not.
   """
 
+  together = True
+
   def __init__(self, settings, stream: Callable, report=print, load=load_extractors):
     self.every, self.best = settings.every, settings.best
     self.count, self.real_count = settings.count or None, settings.real_count or None
@@ -52,9 +53,10 @@ class EvaluationHook:
       )
     if self.best == "diversity":
       raise UserError("evaluation.best is 'diversity', of which neither more nor less is better")
-    self._stream, self._report = stream, report
+    self._stream = stream
+    self._report = lambda line: report(line) if processes.first() else None
     self._extractors = load(self.protocol)  # now: what is missing is told before training begins
-    self._evaluator = self._reference = self._real = None
+    self._evaluator = self._reference = self._kept = None
 
   def due(self, step, last) -> bool:
     """At every `every`-th iteration and at the last, but not before the first.
@@ -74,7 +76,7 @@ class EvaluationHook:
       return
     if not self._judges(moment.step, moment.last):
       return
-    if moment.step == moment.begin and self._known(folder, moment.step):
+    if moment.step == moment.begin and processes.from_first(self._known(folder, moment.step)):
       return  # where a run continues
     generated = self._stream(moment, seed=0)
     scores = self._evaluator.score(
@@ -86,17 +88,18 @@ class EvaluationHook:
     )
     if scores is None:
       return  # told to leave
-    heading = self._heading(moment)
-    before = results.existing(folder / results.FILE, heading)
-    content = results.merge(before, heading, scores.records, scores.per_class)
-    results.write(folder, content)
-    names = self._reference.class_names
-    requests.write_report(folder, content, self._real, generated, names)
+    shown = keeper.first_clips(generated, moment.mesh)
+    best = self._write(moment, scores, shown) if processes.first() else None
+    if processes.from_first(best is not None):
+      self._keep_best(moment, best)
+
+  def _write(self, moment, scores, shown):
+    """Writes scores; returns the record that makes this state the best, or None."""
+    content, _ = self._kept.add(self._heading(moment), scores, shown)
     values = {f"evaluation/{record['metric']}": record["value"] for record in scores.records}
     moment.log.summary(moment.step, values)
-    if self.best:
-      (record,) = (r for r in scores.records if r["metric"] == self.best)
-      self._keep_best(moment, record, content["records"])
+    found = [r for r in scores.records if r["metric"] == self.best]
+    return found[0] if found and self._is_best(moment, found[0], content["records"]) else None
 
   def _open(self, moment, folder) -> bool:
     """Readies networks, real clips and files; False where it was told to leave."""
@@ -127,8 +130,12 @@ class EvaluationHook:
     labelled = reference.labels is not None and requests.labels_fit(self.protocol, reference)
     if self.best in LABELLED and not labelled:
       raise UserError(f"evaluation.best is {self.best!r}, but the data has no labels that it needs")
-    self._evaluator, self._reference, self._real = evaluator, reference, real
-    self._continue(folder / results.FILE, moment)
+    self._evaluator, self._reference = evaluator, reference
+    self._kept = keeper.Keeper(folder, real, reference.class_names, self._report)
+    if processes.first():
+      self._forget_best_after(moment.begin, moment.workdir / BEST)
+      self._kept.drop_after(moment.begin, self._heading(moment))
+    processes.meet("earlier scores read")
     return True
 
   def _heading(self, moment):
@@ -136,30 +143,25 @@ class EvaluationHook:
     about = {"workdir": str(workdir), "name": workdir.resolve().name}
     return self._evaluator.heading(self._reference, about)
 
-  def _continue(self, path, moment):
-    """Later scores and best states go, they will come again; the folder may have been renamed."""
-    best = moment.workdir / BEST
-    later = [step for step in Checkpoints(best / states.CHECKPOINTS).steps() if step > moment.begin]
-    for step in later:
-      shutil.rmtree(best / states.CHECKPOINTS / str(step), ignore_errors=True)
+  def _forget_best_after(self, step, best):
+    """Best states of later iterations go: they will come again, and may be others."""
+    later = [each for each in Checkpoints(best / states.CHECKPOINTS).steps() if each > step]
+    for each in later:
+      shutil.rmtree(best / states.CHECKPOINTS / str(each), ignore_errors=True)
     if later:
       (best / _MARK).unlink(missing_ok=True)
-    if not path.exists():
-      return
-    content = results.read(path)
-    content["run"] = self._heading(moment)["run"]
-    for name in ("records", "per_class"):
-      content[name] = [each for each in content[name] if each["step"] <= moment.begin]
-    content["truncation_curve"] = results.truncation_curve(content["records"])
-    results.write(path.parent, content)
 
   def _known(self, folder, step) -> bool:
     path = folder / results.FILE
     return path.exists() and any(r["step"] == step for r in results.read(path)["records"])
 
-  def _keep_best(self, moment, record, records):
-    """Copies the state where no earlier score of the same fingerprint is as good."""
+  def _is_best(self, moment, record, records) -> bool:
+    """Whether no earlier score of the same fingerprint is as good.
+
+    Of iterations whose state could have been kept, that is: others may be judged beside.
+    """
     sign = 1 if self.best in HIGHER else -1
+    kept = Checkpoints(moment.workdir / BEST / states.CHECKPOINTS).steps()
     others = [
       sign * r["value"]
       for r in records
@@ -167,22 +169,29 @@ class EvaluationHook:
       and r["fingerprint"] == record["fingerprint"]
       and r["truncation"] == record["truncation"]
       and r["step"] < record["step"]
+      and (r["step"] in kept or self._judges(r["step"], False))
     ]
-    if others and max(others) >= sign * record["value"]:
-      return
-    if jax.process_count() > 1:
-      self._report("WARNING: of several processes, the best state is not kept: only its score")
-      return
+    return not others or max(others) < sign * record["value"]
+
+  def _keep_best(self, moment, record):
+    """Saves the state in a run's folder of its own; all processes together, each its part.
+
+    Args:
+      moment: see `training.hooks.Moment`.
+      record: of the score, in the first process; None in others.
+    """
     folder = moment.workdir / BEST
-    mark = {name: record[name] for name in ("step", "metric", "value", "fingerprint")}
-    for name, text in (
-      (states.CONFIG, configuration.to_json(moment.config)),
-      (states.DATA, (moment.workdir / states.DATA).read_text()),
-    ):
-      results.write_text(folder / name, text)
+    if processes.first():
+      for name, text in (
+        (states.CONFIG, configuration.to_json(moment.config)),
+        (states.DATA, (moment.workdir / states.DATA).read_text()),
+      ):
+        results.write_text(folder / name, text)
     with Checkpoints(folder / states.CHECKPOINTS, 2, self._report) as checkpoints:
-      checkpoints.save(moment.step, moment.state, {"seconds": 0.0})
-    results.write_text(folder / _MARK, json.dumps(mark, indent=2) + "\n")
+      checkpoints.save(moment.step, moment.shared, {"seconds": 0.0})
+    if processes.first():
+      mark = {name: record[name] for name in ("step", "metric", "value", "fingerprint")}
+      results.write_text(folder / _MARK, json.dumps(mark, indent=2) + "\n")
 
   def metrics(self, step, metrics) -> None:
     """Looks at no metrics."""

@@ -20,6 +20,7 @@ from vidgan_jax.evaluation.protocols import Measure
 from vidgan_jax.runtime.errors import UserError
 
 LEVEL = 0.95
+_LEAST_FOR_FLOOR = 8  # real clips, for a Frechet distance of halves
 # Between real and generated clips:
 DISTANCES = ("fvd", "fid", "fvd_infinity", "fid_infinity", "kvd", "prdc")
 LABELLED = ("accuracy", "diversity")  # need labels
@@ -84,7 +85,7 @@ def _told(count: int) -> str:
   return f"two disjoint sets of {count} real clips"
 
 
-def _warnings(measure, real, generated) -> tuple[str, ...]:
+def _warnings(measure, real, generated, floor) -> tuple[str, ...]:
   found, d = [], generated.moments.mean.size
   counts = [generated.count] + ([real.count] if real is not None else [])
   if measure.metric in _FRECHET:
@@ -92,7 +93,8 @@ def _warnings(measure, real, generated) -> tuple[str, ...]:
       found.append(f"{min(counts)} clips span fewer than the {d} dimensions: biased upwards")
     elif min(counts) < 10 * d:
       found.append(f"{min(counts)} clips for {d} dimensions: biased upwards, see the floor")
-    if real is not None and real.features is not None and real.count // 2 < generated.count:
+    kept = floor and real is not None and real.features is not None
+    if kept and _LEAST_FOR_FLOOR <= real.count < 2 * generated.count:
       found.append(
         f"the floor is of {real.count // 2} clips a side, the value of {generated.count}: "
         "fewer clips make it higher"
@@ -119,6 +121,7 @@ def score(
   labels: Sequence = (),
   bootstrap: int = 0,
   seed: int = 0,
+  floor: bool = True,
 ) -> list[Score]:
   """Computes a measure.
 
@@ -130,6 +133,7 @@ def score(
     labels: int [M] of the generated clips, for each repeat, for "accuracy".
     bootstrap: resamplings behind an interval; 0 computes none.
     seed: of what is drawn.
+    floor: whether to tell what real clips score; False where `real` is half of them already.
 
   Returns:
     scores: one, but four for "prdc".
@@ -137,21 +141,21 @@ def score(
   Raises:
     UserError: where features are needed that were too many to keep, or samples are too few.
   """
-  warnings = _warnings(measure, real, generated[0])
+  warnings = _warnings(measure, real, generated[0], floor)
   if measure.metric in _FRECHET:
-    return [_frechet(measure, real, generated, bootstrap, seed, warnings)]
+    return [_frechet(measure, real, generated, bootstrap, seed, warnings, floor)]
   if measure.metric == "is":
-    return [_inception(measure, real, generated, bootstrap, seed, warnings)]
+    return [_inception(measure, real if floor else None, generated, bootstrap, seed, warnings)]
   if measure.metric == "accuracy":
-    return [_accuracy(real, generated, real_labels, labels, bootstrap, seed)]
+    return [_accuracy(real if floor else None, generated, real_labels, labels, bootstrap, seed)]
   if measure.metric == "diversity":
-    return [_diversity(real, generated, real_labels, labels)]
+    return [_diversity(real if floor else None, generated, real_labels, labels)]
   if measure.metric.endswith("_infinity"):
     return [_unlimited(measure, real, generated, seed, warnings)]
   if measure.metric == "kvd":
-    return [_kernel(measure, real, generated, seed)]
+    return [_kernel(measure, real, generated, bootstrap, seed, floor)]
   if measure.metric == "prdc":
-    return _all_of_prdc(measure, real, generated, seed)
+    return _all_of_prdc(measure, real, generated, seed, floor)
   raise ValueError(f"unknown metric {measure.metric!r}")
 
 
@@ -159,7 +163,7 @@ def _spread(values) -> float | None:
   return float(np.std(values)) if len(values) > 1 else None  # ddof 0, as TGAN's code
 
 
-def _frechet(measure, real, generated, bootstrap, seed, warnings):
+def _frechet(measure, real, generated, bootstrap, seed, warnings, with_floor):
   known = _gaussian(real, measure.ddof)  # once, whatever the number of repeats
   values = tuple(gaussian_distance(known, _gaussian(each, measure.ddof)) for each in generated)
   interval, floor = None, None
@@ -167,7 +171,7 @@ def _frechet(measure, real, generated, bootstrap, seed, warnings):
     # A reference too large to keep is taken as known without error.
     reference = known if real.features is None else real.features
     interval = _frechet_interval(measure, reference, generated[0].features, bootstrap, seed)
-  if real.features is not None and real.count >= 8:
+  if with_floor and real.features is not None and real.count >= _LEAST_FOR_FLOOR:
     one, other = (real.features[half] for half in _halves(real, generated[0], seed))
     floor = {
       "value": frechet_distance_of_features(one, other, measure.ddof),
@@ -241,23 +245,38 @@ def _wilson(fraction: float, count: int) -> tuple[float, float]:
   return (low if fraction > 0 else 0.0, high if fraction < 1 else 1.0)
 
 
-def _kernel(measure, real, generated, seed):
+def _kernel(measure, real, generated, bootstrap, seed, with_floor):
   _check_kept(real, *generated)
-  size = min(measure.subset_size, real.count // 2, generated[0].count)
+  most = real.count // 2 if with_floor else real.count  # of one size with the floor's subsets
+  size = min(measure.subset_size, most, generated[0].count)
   compute = lambda x, y: kernel_distance(x, y, subsets=measure.subsets, subset_size=size, seed=seed)
   found = [compute(real.features, each.features) for each in generated]
   values = tuple(mean for mean, _ in found)
-  one, other = (real.features[half] for half in _halves(real, generated[0], seed))
-  floor = {"value": compute(one, other)[0], "interval": None, "what": _told(len(one))}
-  return Score("kvd", values, None, _spread(values) if len(values) > 1 else found[0][1], floor)
+  floor = None
+  if with_floor:
+    one, other = (real.features[half] for half in _halves(real, generated[0], seed))
+    interval = _kernel_interval(measure, one, other, bootstrap, seed)
+    floor = {"value": compute(one, other)[0], "interval": interval, "what": _told(len(one))}
+  std, interval = _spread(values), None
+  if len(generated) == 1:
+    std = found[0][1]
+    interval = _kernel_interval(measure, real.features, generated[0].features, bootstrap, seed)
+  return Score("kvd", values, interval, std, floor)
 
 
-def _all_of_prdc(measure, real, generated, seed):
+def _kernel_interval(measure, one, other, bootstrap, seed):
+  """Of all clips at once alone: of subsets the deviation is told."""
+  if bootstrap < 2 or measure.subsets is not None or min(len(one), len(other)) < 4:
+    return None
+  return intervals.kernel_interval(one, other, LEVEL, bootstrap, seed)
+
+
+def _all_of_prdc(measure, real, generated, seed, with_floor):
   _check_kept(real, *generated)
   found = [_prdc(measure, real.features, each.features) for each in generated]
   one, other = (real.features[half] for half in _halves(real, generated[0], seed))
   enough = len(one) > max(measure.neighbours)  # the numbers themselves may need no more
-  floors = _prdc(measure, one, other) if enough else None
+  floors = _prdc(measure, one, other) if with_floor and enough else None
   return [
     Score(
       name,

@@ -1,17 +1,20 @@
-"""Features of real clips, kept in files between evaluations.
+"""Features of real clips, and the files in which they are kept between evaluations.
 
 A file is an `.npz` without pickled objects: for each output moments and, where they were kept,
 features; the labels; and `__about__`, JSON bytes of all that they were made from. A file of other
-clips or another network is refused, naming the first difference.
+clips or another network is refused, naming the first difference; so is one that other code made.
+That code is no part of a number's fingerprint: most changes of it move no number.
 """
 
+import dataclasses
 import json
 import os
 import pathlib
+from collections.abc import Mapping
 
 import numpy as np
 
-from vidgan_jax.evaluation import fingerprint
+from vidgan_jax.evaluation import code, fingerprint, intervals
 from vidgan_jax.evaluation.features import Gathered
 from vidgan_jax.evaluation.moments import Moments
 from vidgan_jax.evaluation.weights import archives
@@ -19,8 +22,62 @@ from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import printable
 
 _ABOUT, _LABELS = "__about__", "labels"
+_CODE = "code"  # in a file's description alone
 _FORMAT = 1
 _MAX_BYTES = 2**34  # of a file that is read
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reference:
+  """The real side.
+
+  Attributes:
+    gathered: {(network, operations): {output: `features.Gathered`}}.
+    labels: int of each clip, or None where the data has no classes.
+    hashes: {(network, operations): twelve digits of all it was made from}.
+    shape: (T, H, W, 3) of its clips.
+    count: clips.
+    description: for reading.
+    class_names: of its data.
+  """
+
+  gathered: Mapping
+  labels: np.ndarray | None
+  hashes: Mapping
+  shape: tuple
+  count: int
+  description: str
+  class_names: tuple[str, ...] = ()
+
+  def halves(self, count: int, seed: int = 0):
+    """The two disjoint sets of its clips that a floor at `count` generated clips is of.
+
+    Args:
+      count: generated clips; each set has as many, or half of all clips where these are fewer.
+      seed: of the draw, that of the floor.
+
+    Returns:
+      (a `Reference` of the first set, numbers int64 [count] of the clips of the second).
+
+    Raises:
+      UserError: where features were too many to keep, or clips are too few.
+    """
+    kept = {
+      way: {o: found.features for o, found in own.items()} for way, own in self.gathered.items()
+    }
+    if any(features is None for own in kept.values() for features in own.values()):
+      raise UserError("the features of so many real clips are too large to keep")
+    one, other = intervals.disjoint_halves(self.count, min(count, self.count // 2), seed)
+    some = lambda features: Gathered(Moments.of(features[one]), features[one])
+    part = {"first_of_halves": [len(one), seed]}
+    return dataclasses.replace(
+      self,
+      gathered={way: {o: some(f) for o, f in own.items()} for way, own in kept.items()},
+      labels=None if self.labels is None else self.labels[one],
+      hashes={way: fingerprint.digest({"of": h, **part}) for way, h in self.hashes.items()},
+      count=len(one),
+      description=f"{len(one)} of {self.description}",
+    ), other
 
 
 def default_folder() -> pathlib.Path:
@@ -32,17 +89,18 @@ def default_folder() -> pathlib.Path:
   return pathlib.Path(home) / "vidgan_jax" / "references"
 
 
-def about(way, protocol, clips, count: int) -> dict:
+def about(way, protocol, shape, about_clips: Mapping, count: int) -> dict:
   """All that features of real clips depend on, as plain values.
 
   Args:
     way: see `features.Way`.
     protocol: see `protocols.Protocol`.
-    clips: see `evaluation.clips`; its `about` tells of the data.
+    shape: (T, H, W, 3) of the clips.
+    about_clips: their `about`, see `evaluation.clips`, which tells of the data.
     count: clips.
   """
   constants = {name: way.extractor.constants[name] for name in sorted(way.extractor.constants)}
-  frames, height, width, _ = clips.shape
+  frames, height, width, _ = shape
   return fingerprint.plain(
     {
       "format": _FORMAT,
@@ -55,13 +113,28 @@ def about(way, protocol, clips, count: int) -> dict:
       "resolution": [height, width],
       "count": count,
       **protocol.taking(),
-      **clips.about,
+      **about_clips,
     }
   )
 
 
-def save(path, gathered: dict[str, Gathered], labels, about_it: dict) -> None:
-  """Writes a file whole or not at all; UserError where that fails."""
+class OtherCode(UserError):
+  """Features that other code made of the same clips with the same weights."""
+
+
+def save(path, gathered: dict[str, Gathered], labels, about_it: dict, made_by: str) -> None:
+  """Writes a file whole or not at all.
+
+  Args:
+    path: of the file.
+    gathered: by output.
+    labels: int [N].
+    about_it: see `about`.
+    made_by: see `code.digest`.
+
+  Raises:
+    UserError: where it cannot be written.
+  """
   path = pathlib.Path(path)
   arrays = {_LABELS: np.asarray(labels, np.int32)}
   for output, found in gathered.items():
@@ -69,7 +142,8 @@ def save(path, gathered: dict[str, Gathered], labels, about_it: dict) -> None:
       arrays[f"{output}/{name}"] = array
     if found.features is not None:
       arrays[f"{output}/features"] = found.features
-  arrays[_ABOUT] = np.frombuffer(json.dumps(about_it, sort_keys=True).encode(), np.uint8)
+  told = {**about_it, _CODE: made_by}
+  arrays[_ABOUT] = np.frombuffer(json.dumps(told, sort_keys=True).encode(), np.uint8)
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -77,17 +151,19 @@ def save(path, gathered: dict[str, Gathered], labels, about_it: dict) -> None:
   archives.write(path, arrays)
 
 
-def load(path, expected: dict) -> tuple[dict[str, Gathered], np.ndarray]:
+def load(path, expected: dict, made_by: str) -> tuple[dict[str, Gathered], np.ndarray]:
   """Reads a file.
 
   Args:
     path: of the file.
     expected: what it must be of; see `about`.
+    made_by: of the code that would make it now.
 
   Returns:
     ({output: `Gathered`}, labels).
 
   Raises:
+    OtherCode: where other code made it; files of before this was written down do not tell.
     UserError: where it cannot be read, is damaged, or of something else.
   """
   arrays = archives.read(path, max_bytes=_MAX_BYTES)
@@ -97,9 +173,13 @@ def load(path, expected: dict) -> tuple[dict[str, Gathered], np.ndarray]:
     told = json.loads(arrays[_ABOUT].astype(np.uint8).tobytes())
     if not isinstance(told, dict):
       raise ValueError("its description is none")
+    there = told.pop(_CODE, None)
     different = fingerprint.difference(told, expected)
     if different:
       raise UserError(f"the reference {path} is of something else: {different}")
+    if there != made_by:
+      network = printable(str(expected.get("network")))
+      raise OtherCode(f"the reference {path} was made by other code of {network} than this")
     labels = arrays[_LABELS]
     gathered = {}
     for output in told["outputs"]:
@@ -122,3 +202,46 @@ def path_for(folder, protocol_name: str, about_it: dict) -> pathlib.Path:
   """Where a reference is kept: its name tells protocol and network, and a digest all else."""
   name = f"{protocol_name}-{about_it['network']}-{fingerprint.digest(about_it)}.npz"
   return pathlib.Path(folder) / name
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+  """Where features of a way's real clips are kept, if anywhere.
+
+  Attributes:
+    path: of the file, or None.
+    named: the user named this file: what does not fit is refused, not replaced.
+    about: see the function of this name.
+    made_by: see `code.digest`.
+  """
+
+  path: pathlib.Path | None
+  named: bool
+  about: Mapping
+  made_by: str
+
+  @classmethod
+  def of(cls, way, protocol, about_it: Mapping, file=None, folder=None) -> "Place":
+    """A file that was named, else one in a folder, else none."""
+    path = file or (folder and path_for(folder, protocol.name, about_it)) or None
+    made_by = code.digest(way.extractor.modules)
+    return cls(path and pathlib.Path(path), file is not None, about_it, made_by)
+
+  def load(self, report):
+    """({output: `Gathered`}, labels), or None where they are to be made; see `load`."""
+    if self.path is None or not os.path.lexists(self.path):
+      return None
+    try:
+      found = load(self.path, self.about, self.made_by)
+    except OtherCode as error:
+      if self.named:
+        raise UserError(f"{error}; remove it, and it is made anew") from error
+      report(f"{error}; it is made anew")
+      return None
+    report(f"features of {self.about['count']} real clips: {self.path}")
+    return found
+
+  def save(self, gathered: dict[str, Gathered], labels) -> None:
+    """Keeps them where there is a place."""
+    if self.path is not None:
+      save(self.path, gathered, labels, self.about, self.made_by)

@@ -12,6 +12,7 @@ from vidgan_jax.evaluation.report_columns import (
   rows,
   truncation,
 )
+from vidgan_jax.evaluation.results import judged_against
 
 _TRIAL = "judged on other numbers of clips than the protocol asks for"
 
@@ -276,9 +277,11 @@ def controls(results) -> str:
     cells = "".join(f"<td>{number(own[n].get('value')) if n in own else '–'}</td>" for n in names)
     where = f"<small>{text(network)}</small><small>{text(output)}</small>"
     lines.append(f'<tr><th scope="row">{text(metric_name(metric))}{where}</th>{cells}</tr>')
+  against = dict.fromkeys(text(judged_against(record)) for record in results["controls"])
   caption = (
-    "They are clips of the reference itself, which holds them unharmed: compare these numbers with "
-    "each other, not with those of generated clips."
+    f"Judged against {'; '.join(against)}. Compare what is worse by motion alone with the score "
+    "unharmed; where the reference holds the same clips, compare these numbers with each other "
+    "alone: generated clips cannot score as well."
   )
   return (
     "<p>Real clips whose frames stand still, come in another order or backwards. A metric that "

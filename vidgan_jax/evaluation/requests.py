@@ -6,20 +6,17 @@ import time
 from collections.abc import Callable, Sequence
 
 import jax
-import numpy as np
 
 import vidgan_jax.training.state as states
 from vidgan_jax.data.build import build_source
 from vidgan_jax.evaluation import clips as clip_sources
-from vidgan_jax.evaluation import controls, protocols, references, results
+from vidgan_jax.evaluation import keeper, motion_controls, protocols, references, results
 from vidgan_jax.evaluation.evaluator import Evaluator, check_frames, load_extractors
 from vidgan_jax.runtime import configuration
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
 
 FOLDER = "evaluation"  # of a run
-_SHOWN = 32  # clips of each side in a report
-_EACH, _LOOKED_AT = 4, 256  # of a class, and real clips among which they are looked for
 _POLL = 5.0  # seconds between looks at a run that is followed
 
 
@@ -218,68 +215,6 @@ def labels_fit(protocol, reference) -> bool:
   return bool(names) and names == CLASS_NAMES[: len(names)]
 
 
-class _Keeper:
-  """Adds scores to the files of a folder."""
-
-  def __init__(self, folder, evaluator, real, reference, run):
-    self.folder, self._evaluator, self._reference = pathlib.Path(folder), evaluator, reference
-    self._run, self._real = run, real
-    results.existing(self.folder / results.FILE, self._heading())
-
-  def _heading(self):
-    return self._evaluator.heading(self._reference, self._run)
-
-  def add(self, scores, generated, controls=()):
-    heading = self._heading()
-    before = results.existing(self.folder / results.FILE, heading)
-    content = results.merge(before, heading, scores.records, scores.per_class, controls)
-    files = results.write(self.folder, content)
-    page = write_report(self.folder, content, self._real, generated, self._reference.class_names)
-    return [*files, page]
-
-
-def write_report(folder, content, real, generated, class_names=()) -> pathlib.Path:
-  """Writes the HTML page beside the other files, with some clips and what analyses have left.
-
-  Args:
-    folder: of the results.
-    content: of results.json.
-    real, generated: clips, see `evaluation.clips`; the first of each are shown.
-    class_names: by label.
-
-  Returns:
-    the file.
-  """
-  from vidgan_jax.evaluation import report as page  # plots and videos: late
-
-  drawn, labels = map(np.asarray, generated(0, min(_SHOWN, getattr(generated, "count", _SHOWN))))
-  if class_names:
-    found = _of_classes(real, set(labels.tolist()))
-    shown = [page.Clips(*some, class_names) for some in (found, (drawn, labels))]
-  else:
-    some, _ = real(0, min(_SHOWN, real.count))
-    shown = [page.Clips(np.asarray(one), None, class_names) for one in (some, drawn)]
-  workdir = content["run"]["workdir"]
-  return page.write(content, pathlib.Path(folder) / "report.html", *shown, **page.gather(workdir))
-
-
-def _of_classes(real, classes: set[int]):
-  """The first real clips and their labels, and then of each class until it has some."""
-  kept, missing = [], dict.fromkeys(classes, _EACH)
-  end = min(_LOOKED_AT, real.count)
-  for begin in range(0, end, _SHOWN):
-    clips, labels = map(np.asarray, real(begin, min(begin + _SHOWN, end)))
-    for clip, label in zip(clips, labels.tolist(), strict=True):
-      if begin == 0 or missing.get(label, 0) > 0:
-        kept.append((clip, label))
-      if label in missing:
-        missing[label] -= 1
-    if all(count <= 0 for count in missing.values()):
-      break
-  clips, labels = zip(*kept, strict=True)
-  return np.stack(clips), np.array(labels)
-
-
 def _judge_clips(request, protocol, report):
   generated = clip_sources.read(request.clips)
   check_frames(protocol, generated.shape[0])
@@ -293,10 +228,9 @@ def _judge_clips(request, protocol, report):
   needed = (request.count or protocol.generated_count) * protocol.repeats
   if needed < generated.count or protocol.repeats > 1:  # files may be ordered by class
     generated = generated.shuffled(request.seed, needed)
-  name = pathlib.Path(request.clips).name
-  keeper = _Keeper(
-    request.output, evaluator, real, reference, {"workdir": str(request.clips), "name": name}
-  )
+  about = {"workdir": str(request.clips), "name": pathlib.Path(request.clips).name}
+  kept = keeper.Keeper(request.output, real, reference.class_names, report)
+  kept.check(evaluator.heading(reference, about))
   scores = evaluator.score(
     generated,
     reference,
@@ -305,26 +239,20 @@ def _judge_clips(request, protocol, report):
     seed=request.seed,
   )
   spoilt = _controls(request, evaluator, real, reference)
-  files = keeper.add(scores, generated, spoilt)
+  heading, shown = evaluator.heading(reference, about), keeper.first_clips(generated)
+  _, files = kept.add(heading, scores, shown, spoilt)
   lines = results.table({"records": scores.records}) + results.control_lines(spoilt)
   return lines + [f"written: {path}" for path in files]
 
 
 def _controls(request, evaluator, real, reference) -> list[dict]:
   """Scores of real clips whose motion was spoilt, where they are asked for."""
-  found = []
-  for name in controls.MOTIONS if request.controls else ():
-    scores = evaluator.score(
-      clip_sources.Controlled(real, name, request.seed),
-      reference,
-      count=min(request.count or evaluator.protocol.generated_count, real.count),
-      labelled=labels_fit(evaluator.protocol, reference),
-      seed=request.seed,
-      repeats=1,
-      description=f"{name} real clips",
-    )
-    found += [{**record, "control": name} for record in scores.records]
-  return found
+  if not request.controls:
+    return []
+  labelled = labels_fit(evaluator.protocol, reference)
+  return motion_controls.score(
+    evaluator, real, reference, count=request.count, labelled=labelled, seed=request.seed
+  )
 
 
 def _steps(request, config, report):
@@ -367,7 +295,7 @@ def _judges_these(protocol, frames) -> str:
 def _judge_run(request, protocol, opener, report):
   config = _config(request.workdir)
   folder = request.output or _folder(request)
-  evaluator = keeper = reference = None
+  evaluator = kept = reference = None
   shown, files = [], []
   if request.follow:
     report(f"following {request.workdir} to iteration {config.num_iterations}; Ctrl-C leaves it")
@@ -400,7 +328,8 @@ def _judge_run(request, protocol, opener, report):
         "workdir": str(request.workdir),
         "name": pathlib.Path(request.workdir).resolve().name,
       }
-      keeper = _Keeper(folder, evaluator, real, reference, about)
+      kept = keeper.Keeper(folder, real, reference.class_names, report)
+      kept.check(evaluator.heading(reference, about))
       spoilt = _controls(request, evaluator, real, reference)
     for truncation in request.truncations:
       report(f"judging iteration {run.step} by {protocol.name}, truncation {truncation:g}")
@@ -414,7 +343,8 @@ def _judge_run(request, protocol, opener, report):
         labelled=labels_fit(protocol, reference),
         seed=request.seed,
       )
-      files = keeper.add(scores, stream, spoilt)
+      heading, drawn = evaluator.heading(reference, about), keeper.first_clips(stream)
+      _, files = kept.add(heading, scores, drawn, spoilt)
       lines = results.table({"records": scores.records})
       if request.follow:
         for line in lines:

@@ -3,13 +3,16 @@
 Numbers whose fingerprints differ never share a column.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from vidgan_jax.evaluation.protocols import HIGHER
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.video_files import atomic_file
 
 FILE, LATEX = "results.json", "results.tex"
 _LISTS = ("records", "paper", "per_class", "truncation_curve")
@@ -48,7 +51,8 @@ def merge(before: Mapping | None, heading: Mapping, records, per_class, controls
     before: what the file held, or None.
     heading: see `Evaluator.heading`; the newest is kept.
     records, per_class: see `Scores`.
-    controls: records of real clips made worse, with "control"; they take the place of all before.
+    controls: records of real clips made worse, see `motion_controls.score`; they take the place of
+      all before.
 
   Returns:
     the content; see `read` for its fields.
@@ -142,15 +146,32 @@ def check_writable(folder) -> None:
     raise UserError(f"cannot write to {folder}: no permission to write in {place}")
 
 
+@contextlib.contextmanager
+def locked(folder) -> Iterator[None]:
+  """Keeps other processes that ask from a folder of results, which is made; waits for its turn.
+
+  Where the file system has no locks, nobody waits. The lock ends with the process that holds it.
+
+  Raises:
+    UserError: where the folder cannot be made.
+  """
+  try:
+    os.makedirs(folder, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+  except OSError as error:
+    raise UserError(f"cannot write to {folder}: {error}") from error
+  try:
+    with contextlib.suppress(OSError):
+      fcntl.flock(descriptor, fcntl.LOCK_EX)
+    yield
+  finally:
+    os.close(descriptor)
+
+
 def write_text(path: pathlib.Path, text: str) -> None:
   """Writes a whole file or none, its folder too; UserError where that fails."""
-  temporary = path.with_suffix(".tmp")
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(text)
-    os.replace(temporary, path)
-  except OSError as error:
-    raise UserError(f"cannot write {path}: {error}") from error
+  with atomic_file(path) as temporary:
+    pathlib.Path(temporary).write_text(text)
 
 
 def write(folder, content: Mapping) -> list[pathlib.Path]:
@@ -204,7 +225,7 @@ def table(content: Mapping) -> list[str]:
       if cells[row][column]:
         floor = f"   real clips {floors[column]}" if floors[column] else ""
         lines.append(
-          f"  {metric:<{width}} {cells[row][column]:<28}{floor:<34} {_better(metric)} ({digits})"
+          f"  {metric:<{width}} {cells[row][column]:<28}{floor:<37} {_better(metric)} ({digits})"
         )
   warned = dict.fromkeys(f"{r['metric']}: {w}" for r in records for w in r["warnings"])
   if any(record["fields"].get("trial") for record in records):
@@ -237,12 +258,18 @@ def _tex(text: str) -> str:
 
 def control_lines(records: Iterable[Mapping]) -> list[str]:
   """What real clips score that were frozen, shuffled and reversed: a line for each metric."""
-  found = {}
+  found, against = {}, {}
   for record in records:
     found.setdefault(record["metric"], []).append(f"{record['control']} {number(record['value'])}")
+    against[judged_against(record)] = None
   lines = [f"  {metric:<11} {', '.join(each)}" for metric, each in found.items()]
-  head = "real clips of the reference made worse in their motion; compare among themselves alone"
+  head = f"real clips made worse in their motion, against {'; '.join(against)}"
   return [head, *lines] if lines else []
+
+
+def judged_against(record: Mapping) -> str:
+  """What a record of a control was judged against; those of older files do not tell it."""
+  return str(record.get("against") or "the reference, which holds the same clips unharmed")
 
 
 def latex(content: Mapping) -> str:

@@ -20,6 +20,22 @@ def replicated(mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec())
 
 
+def replicate(tree, mesh):
+  """Puts arrays on every device; of several processes, each has the same ones and no other's."""
+  whole = replicated(mesh)
+  if jax.process_count() == 1:
+    return jax.device_put(tree, whole)
+
+  def put(array):
+    if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+      words, kind = put(jax.random.key_data(array)), jax.random.key_impl(array)
+      return jax.random.wrap_key_data(words, impl=kind)
+    array = np.asarray(array)
+    return jax.make_array_from_callback(array.shape, whole, lambda index: array[index])
+
+  return jax.tree.map(put, tree)
+
+
 def batch_sharding(mesh, axis: int = 0) -> NamedSharding:
   """Array axis `axis` split over the devices."""
   return NamedSharding(mesh, PartitionSpec(*[None] * axis, DATA))

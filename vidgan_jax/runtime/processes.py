@@ -59,6 +59,13 @@ def all_agree(value: bool) -> bool:
   return bool(np.all(multihost_utils.process_allgather(np.asarray(value))))
 
 
+def from_first(value: bool) -> bool:
+  """What `value` is in the first process, in every one; a meeting."""
+  if jax.process_count() == 1:
+    return value
+  return bool(multihost_utils.broadcast_one_to_all(np.asarray(value)))
+
+
 def told_to_leave(step: int) -> bool:
   """Whether all processes should leave now, some of them having been told to (SIGTERM).
 
@@ -76,13 +83,15 @@ def local(tree, mesh):
     return tree
   whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
-  def copy(array):
-    if not array.is_fully_replicated:
-      array = jax.jit(_same, out_shardings=whole)(array)  # compiled once for each shape
-    return array.addressable_data(0)
+  leaves, structure = jax.tree.flatten(tree)
+  parts = {i: leaf for i, leaf in enumerate(leaves) if not leaf.is_fully_replicated}
+  if parts:
+    # One program, waited for: with one for each array, hundreds at a time, the threads of a CPU
+    # were all taken by those that waited for another process, and none was left to go on.
+    parts = jax.block_until_ready(jax.jit(_same, out_shardings=whole)(parts))
+  found = [parts.get(i, leaf).addressable_data(0) for i, leaf in enumerate(leaves)]
+  return structure.unflatten(found)
 
-  return jax.tree.map(copy, tree)
 
-
-def _same(array):
-  return array
+def _same(tree):
+  return tree

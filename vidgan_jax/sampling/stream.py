@@ -7,7 +7,6 @@ or the devices they are drawn with. Clips stay on the devices, for whatever look
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vidgan_jax.runtime import mesh as meshes
@@ -59,9 +58,9 @@ class Stream:
       raise UserError(f"seed {seed} is outside 0..{2**32 - 1}")
     variables = run.variables(frames, truncation)  # standing statistics
     self._mesh = mesh or meshes.make_mesh(jax.devices()[:1])
-    whole = meshes.replicated(self._mesh)
-    self._variables, self._context = jax.device_put((variables, run.context), whole)
-    self._key = jax.device_put(streams.key(seed, streams.SAMPLING), whole)
+    put = lambda tree: meshes.replicate(tree, self._mesh)
+    self._variables, self._context = put((variables, run.context))
+    self._key = put(streams.key(seed, streams.SAMPLING))
     self._gan, self._truncation = run.gan, float(truncation)
     self._frames = frames or run.gan.frames
     self.about = {
@@ -82,10 +81,9 @@ class Stream:
     """Clips begin..end-1: uint8 [end - begin, T, H, W, 3] on the devices, and labels int32.
 
     Classes come in turn. Each length is compiled once; the devices share clips whose number is a
-    multiple of theirs.
+    multiple of theirs. Where they are several processes', all have to ask for the same clips.
     """
-    index = jnp.asarray(np.arange(begin, end, dtype=np.int32))
-    index = jax.device_put(index, meshes.replicated(self._mesh))
+    index = meshes.replicate(np.arange(begin, end, dtype=np.int32), self._mesh)
     return _draw(
       self._gan,
       self._frames,

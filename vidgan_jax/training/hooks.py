@@ -5,7 +5,8 @@ At every iteration the loop first calls `before_save`, with a `Moment`, of the h
 later, in `metrics`.
 
 Where several processes train, every process calls all but `before_save`, which the first alone
-calls; so `due` and `healthy` must follow from the iteration and the metrics, which all share.
+calls, but of hooks that are `together`; so `due` and `healthy` must follow from the iteration and
+the metrics, which all share.
 """
 
 import dataclasses
@@ -26,10 +27,12 @@ class Moment:
     state: the state after them; valid during the call only, since it is donated to the next one.
     frozen: variables of frozen earlier stages.
     gan, config, workdir, log, source: of the run; `source` is its data.
-    mesh: the devices that `state` lies on: those of the run, or of several processes the first's.
+    mesh: the devices of the run; of several processes the first one's own first, where `state` lies
+      whole, but for hooks that are `together`, whose `state` is a copy on each one's own first.
     begin: iterations done when this process began to train.
     last: the run ends here.
     leaving: whether a signal has asked to save and leave: what takes long should look now and then.
+    shared: the state as it lies on the devices of the run, for what all processes do with it.
   """
 
   step: int
@@ -44,10 +47,17 @@ class Moment:
   last: bool = False
   source: Any = None
   leaving: Callable[[], bool] = lambda: False
+  shared: Any = None
 
 
 class Hook:
-  """A hook that does nothing; subclasses do something."""
+  """A hook that does nothing; subclasses do something.
+
+  Attributes:
+    together: whether every process calls `before_save`, where several train.
+  """
+
+  together = False
 
   def due(self, step: int, last: bool) -> bool:
     """Whether to call `before_save` after `step` iterations; `last` where the run ends there."""

@@ -1,6 +1,7 @@
 """The training loop: look at the old state, save, take the next batch, step."""
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -319,26 +320,30 @@ class Trainer:
     due = [hook for hook in self.hooks if hook.due(step, last)]
     if not due:
       return
-    several = jax.process_count() > 1
-    state, frozen = processes.local((state, self.frozen), self.mesh)
-    if not processes.first():
-      return
+    own, frozen = processes.local((state, self.frozen), self.mesh)
     moment = hooks.Moment(
       step,
-      state,
+      own,
       frozen,
       self.gan,
       self.config,
-      meshes.make_mesh(jax.local_devices()[:1]) if several else self.mesh,
+      self.mesh,
       self.workdir,
       self.log,
       begin,
       last,
       self.source,
       leaving,
+      state,
     )
+    alone = moment
+    if jax.process_count() > 1:
+      alone = dataclasses.replace(moment, mesh=meshes.make_mesh(jax.local_devices()[:1]))
     for hook in due:
-      hook.before_save(moment)
+      if getattr(hook, "together", False):
+        hook.before_save(moment)
+      elif processes.first():
+        hook.before_save(alone)
 
   def _settle(self, clock, bar):
     """Looks at the metrics of the iteration before the one just begun."""

@@ -69,7 +69,7 @@ def test_tf_hub_s_module_becomes_the_network_of_fvd(tmp_path, deepmind, module, 
   assert len(variables) == 230
   for name, array in deepmind.items():
     np.testing.assert_array_equal(variables[i3d.path_of(name)].ravel(), array.ravel())
-  with pytest.raises(UserError, match=r"a\.npz exists; nothing is overwritten"):
+  with pytest.raises(UserError, match=r"a\.npz exists; nothing is overwritten without --ov"):
     convert_quietly("i3d_kinetics400", module, path)
   before = path.stat().st_mtime_ns
   convert_quietly("i3d_kinetics400", module, path, overwrite=True)
@@ -338,6 +338,7 @@ def test_wrong_requests_are_told(tmp_path, write_torch, monkeypatch):
     ("files of weights are .npz", "i3d_kinetics400", small, {"output": tmp_path / "x.pt"}),
     ("has no mean clip", "i3d_kinetics400", small, {"mean": tmp_path / "a.npz"}),
     ("holds no *.index", "i3d_kinetics400", tmp_path, {}),
+    ("is a folder; r2plus1d_kinetics400 is made of one", "r2plus1d_kinetics400", tmp_path, {}),
     ("Chainer's .npz", "c3d_ucf101", small, {}),
     ("torchvision's .pth", "r2plus1d_kinetics400", tmp_path / "a.npz", {}),
     ("TensorFlow or files of PyTorch", "i3d_kinetics400", tmp_path / "a.npz", {}),

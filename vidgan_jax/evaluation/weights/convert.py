@@ -76,7 +76,7 @@ def convert(
   if output.suffix != ".npz":
     raise UserError(f"--output={output}: files of weights are .npz")
   if output.exists() and not overwrite:
-    raise UserError(f"{output} exists; nothing is overwritten")
+    raise UserError(f"{output} exists; nothing is overwritten without --overwrite")
   if mean is not None and network != _C3D:
     raise UserError(f"{network} has no mean clip; only {_C3D} has")
   form = _form(source)
@@ -92,6 +92,9 @@ def convert(
       _C3D: (_c3d, "npz", "Chainer's .npz"),
       _R2PLUS1D: (_r2plus1d, "torch", "torchvision's .pth"),
     }[network]
+    checkpoints = [*source.glob("*.index"), *source.glob("variables/*.index")]
+    if source.is_dir() and not checkpoints:
+      raise UserError(f"{source} is a folder; {network} is made of one file, {kind}")
     if form != wanted:
       file = file or known.identify(source)
       named = file.title if file else "a file of another kind"

@@ -1,0 +1,162 @@
+"""Several processes judge a run together as one does alone, and keep its best state.
+
+The file is also the program that each of the processes runs.
+"""
+
+import functools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from absl import app, flags
+
+from vidgan_jax.evaluation import hook, protocols, results
+from vidgan_jax.evaluation import report as page
+from vidgan_jax.evaluation.extractor import Extractor
+from vidgan_jax.models import registry
+from vidgan_jax.runtime import configuration, processes
+from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.sampling import stream
+from vidgan_jax.training import hooks, optimizers
+from vidgan_jax.training import state as states
+from vidgan_jax.training.logs import Log, Reader
+
+ROOT = pathlib.Path(__file__).parents[2]
+COUNT, STEPS = 22, (2, 4, 6)  # 22 clips in batches of 8: the last is filled up
+
+
+def _apply(variables, clips):
+  flat = clips.reshape(clips.shape[0], -1)
+  features = jnp.tanh(jnp.matmul(flat, variables["in"], precision="highest"))
+  return {"features": features, "logits": 3 * features[:, :3]}
+
+
+def _extractor(frames, side):
+  size = frames * side * side * 3
+  weights = np.random.default_rng(0).normal(size=(size, 6)).astype(np.float32)
+  variables = {"in": weights / np.sqrt(size)}
+  return Extractor("stand_in", "hash", {"features": 6, "logits": 3}, 2, None, variables, _apply, {})
+
+
+def _protocol():
+  scale = (("scale", 2 / 255, -1.0),)
+  kinds = {"is": "logits", "fid": "features", "kvd": "features"}
+  measures = tuple(protocols.Measure(m, "stand_in", o, scale) for m, o in kinds.items())
+  return protocols.Protocol("tiny", "a test", measures, real_count=37, generated_count=COUNT)
+
+
+def judge(config, workdir, devices):
+  """Calls the hook as the loop would, with the states of `STEPS`."""
+  mesh, gan = meshes.make_mesh(devices), registry.build(config)
+  transforms = optimizers.build(config, gan.discriminators)
+  like = states.abstract(gan, transforms, config.seed, mesh, "zero1")
+  places = jax.tree.map(lambda a: a.sharding, like)
+  create = jax.jit(functools.partial(states.create, gan, transforms), out_shardings=places)
+  settings = ml_collections.ConfigDict(
+    {"every": 2, "protocol": "tiny", "count": 0, "real_count": 0, "best": "fid"}
+  )
+  extractors = {"stand_in": _extractor(gan.frames, gan.resolution)}
+  made = hook.EvaluationHook(settings, stream.of_moment, print, lambda protocol: extractors)
+  with (Log if processes.first() else Reader)(workdir, 0) as log:
+    for step in (0, *STEPS):
+      state = create(step)  # another seed, another generator
+      state = state.replace(step=meshes.replicate(np.int32(step), mesh))
+      own = processes.local(state, mesh)
+      moment = hooks.Moment(step, own, {}, gan, config, mesh, workdir, log, shared=state)
+      if made.due(step, False):
+        made.before_save(moment)
+
+
+def prepare(patch, folder, number):
+  """What is not of the run: the protocol, no pages, where features are kept."""
+  patch(protocols, "known", lambda: {"tiny": _protocol()})
+  patch(page, "write", lambda content, path, *clips, **more: path)
+  os.environ["VIDGAN_JAX_REFERENCES"] = str(folder / f"references{number}")
+
+
+def workdir_of(folder, name):
+  workdir = folder / name
+  workdir.mkdir(exist_ok=True)
+  (workdir / states.DATA).write_text(json.dumps({"class_names": []}))
+  return workdir
+
+
+def in_two(folder):
+  """Judges in two processes of two devices each; returns what the first said."""
+  flag = "device_count"
+  others = [f for f in os.environ["XLA_FLAGS"].split() if flag not in f]
+  done = subprocess.run(
+    [
+      ROOT / "launch" / "local_multiprocess.sh",
+      "2",
+      sys.executable,
+      __file__,
+      f"--folder={folder}",
+    ],
+    env={
+      **os.environ,
+      "PYTHONPATH": str(ROOT),
+      "XLA_FLAGS": " ".join([*others, f"--xla_force_host_platform_{flag}=2"]),
+    },
+    capture_output=True,
+    text=True,
+    timeout=400,
+  )
+  assert done.returncode == 0, done.stderr
+  return done.stdout
+
+
+def test_two_processes_judge_as_one_and_keep_the_best_state(lean_config, tmp_path, monkeypatch):
+  config = lean_config()
+  (tmp_path / "config.json").write_text(configuration.to_json(config))
+  alone, two = (workdir_of(tmp_path, name) for name in ("one", "two"))
+  monkeypatch.setenv("VIDGAN_JAX_REFERENCES", "")
+  prepare(monkeypatch.setattr, tmp_path, 1)
+  judge(config, alone, jax.devices()[:1])
+  said = in_two(tmp_path)
+  one, both = (
+    results.read(w / "evaluation" / "tiny" / "results.json")["records"] for w in (alone, two)
+  )
+  assert [r["step"] for r in both if r["metric"] == "fid"] == [*STEPS]
+  for a, b in zip(one, both, strict=True):
+    assert (a["metric"], a["step"], a["fingerprint"]) == (b["metric"], b["step"], b["fingerprint"])
+    # Pixels are rounded: where two are in the middle, they may go either way.
+    np.testing.assert_allclose(b["value"], a["value"], rtol=1e-3, err_msg=a["metric"])
+    np.testing.assert_allclose(b["floor"]["value"], a["floor"]["value"], rtol=1e-5)
+  marks = [json.loads((w / "best" / "best.json").read_text()) for w in (alone, two)]
+  assert marks[0]["step"] == marks[1]["step"]
+  kept = states.load(two / "best")[2]
+  assert int(kept.step) == marks[1]["step"]
+  expected = states.load(alone / "best")[2]
+  for a, b in zip(
+    jax.tree.leaves(expected.generator), jax.tree.leaves(kept.generator), strict=True
+  ):
+    np.testing.assert_allclose(a, b, rtol=1e-6)
+  # The second process had kept features, the first had none: the first one decides, and writes.
+  assert len(list((tmp_path / "references0").glob("*.npz"))) == 1
+  assert "features of 37 real clips: " not in said
+
+
+def main(argv):
+  """What each process of `in_two` does."""
+  del argv
+  given, folder = flags.FLAGS, pathlib.Path(flags.FLAGS.folder)
+  processes.start(given.coordinator, given.num_processes, given.process_id)
+  prepare(setattr, folder, jax.process_index())
+  judge(
+    configuration.from_json((folder / "config.json").read_text()), folder / "two", jax.devices()
+  )
+
+
+if __name__ == "__main__":
+  flags.DEFINE_string("folder", None, "Of the config, and of the run.")
+  flags.DEFINE_string("coordinator", None, "")
+  flags.DEFINE_integer("num_processes", None, "")
+  flags.DEFINE_integer("process_id", None, "")
+  app.run(main)
