@@ -11,7 +11,7 @@ import jax
 import pytest
 
 from vidgan_jax.analysis import summary
-from vidgan_jax.layers import convolution
+from vidgan_jax.layers import cpu_convolution
 from vidgan_jax.models import registry
 from vidgan_jax.runtime import flops
 from vidgan_jax.runtime.errors import UserError
@@ -130,7 +130,7 @@ def test_training_does_the_work_of_the_estimate(row_one, of_row_one):
   config = row_one.copy_and_resolve_references().unlock()
   config.model.remat = "block_inputs"
   expected = of_row_one["iteration"]["block_inputs"]["tflop"] * 1e12 / row_one.batch_size
-  with convolution.traced_for("gpu"):
+  with cpu_convolution.traced_for("gpu"):
     work = counted(config, registry.build(config))
   assert work == pytest.approx(expected, rel=0.01)
 

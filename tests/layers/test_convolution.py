@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidgan_jax.layers import convolution
+from vidgan_jax.layers import cpu_convolution
 from vidgan_jax.layers.convolution import (
   Conv,
   Dense,
@@ -29,8 +29,8 @@ ALWAYS = {"few pixels": 0, "many pixels": 0}
 @pytest.fixture(params=["cpu", "gpu"])
 def device(request, monkeypatch):
   """The forms that are chosen on a CPU, and those for GPU and TPU."""
-  monkeypatch.setattr(convolution, "_WORTH_PRODUCTS", ALWAYS)
-  with convolution.traced_for(request.param):
+  monkeypatch.setattr(cpu_convolution, "_WORTH_IT", ALWAYS)
+  with cpu_convolution.traced_for(request.param):
     yield request.param
 
 
@@ -154,11 +154,14 @@ def test_pooling_savings_are_exact(device, x64, normal, assert_close, window, po
     ((2, 2, 2), (1, 3, 3, 3, 4), 4, "VALID"),
   ],
 )
-def test_products_are_the_convolution(
-  x64, normal, assert_close, monkeypatch, window, shape, features, padding
+@pytest.mark.parametrize("few_channels", [64, 0])
+def test_forms_for_cpu_are_the_convolution(
+  x64, normal, assert_close, monkeypatch, window, shape, features, padding, few_channels
 ):
   """With its gradient, and the gradient of a gradient's norm (as R1 takes it)."""
-  monkeypatch.setattr(convolution, "_WORTH_PRODUCTS", ALWAYS)
+  monkeypatch.setattr(cpu_convolution, "_WORTH_IT", ALWAYS)
+  for limit in ("_NARROW", "_SHALLOW"):
+    monkeypatch.setattr(cpu_convolution, limit, few_channels)
   x, kernel = normal(shape), normal((*window, shape[-1], features), 1)
 
   def everything(savings):
@@ -192,7 +195,7 @@ def test_products_are_the_convolution(
 )
 def test_forward_over_reverse(x64, normal, assert_close, monkeypatch, form, window, shape):
   """Of products too, which outside `forward_mode` have reverse mode alone."""
-  monkeypatch.setattr(convolution, "_WORTH_PRODUCTS", ALWAYS)
+  monkeypatch.setattr(cpu_convolution, "_WORTH_IT", ALWAYS)
   arguments = normal(shape), normal((*window, shape[-1], 4), 1)
   ways = normal(shape, 2), normal((*window, shape[-1], 4), 3)
 
@@ -200,7 +203,7 @@ def test_forward_over_reverse(x64, normal, assert_close, monkeypatch, form, wind
     scalar = lambda x, kernel: jnp.sum(jnp.sin(form(x, kernel, savings=savings)))
     return jax.jit(lambda: jax.jvp(jax.grad(scalar, argnums=(0, 1)), arguments, ways))()
 
-  with convolution.forward_mode():
+  with cpu_convolution.forward_mode():
     assert_close(product(True), product(False))
   with pytest.raises(TypeError, match="forward-mode"):
     product(True)
@@ -235,7 +238,7 @@ def test_savings_multiply_less_and_never_dilate(device, normal):
 
 
 def test_products_on_several_devices(x64, normal, assert_close, monkeypatch):
-  monkeypatch.setattr(convolution, "_WORTH_PRODUCTS", ALWAYS)
+  monkeypatch.setattr(cpu_convolution, "_WORTH_IT", ALWAYS)
   mesh = meshes.make_mesh()
   kernels = {name: normal((3, 3, 3, 3), seed) for seed, name in enumerate(("wide", "pooled", "up"))}
   kernels["deep"] = normal((3, 3, 3, 3, 4), 7)

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from vidgan_jax.layers import convolution
+from vidgan_jax.layers import cpu_convolution
 from vidgan_jax.models import registry
 from vidgan_jax.models.contract import Context, Side
 
@@ -53,9 +53,9 @@ def plain(found):
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 def test_savings_are_exact(found, plain, monkeypatch, device, assert_close):
-  """In the forms for a CPU, whatever a convolution's size, and in those for GPU and TPU."""
-  monkeypatch.setattr(convolution, "_WORTH_PRODUCTS", {"few pixels": 0, "many pixels": 0})
-  with convolution.traced_for(device):
+  """In the forms for a CPU, whatever a cpu_convolution's size, and in those for GPU and TPU."""
+  monkeypatch.setattr(cpu_convolution, "_WORTH_IT", {"few pixels": 0, "many pixels": 0})
+  with cpu_convolution.traced_for(device):
     outputs, gradients = found(True)
   assert_close(outputs, plain[0], 1e-11)
   largest = max(np.max(np.abs(leaf)) for leaf in jax.tree.leaves(plain[1]))

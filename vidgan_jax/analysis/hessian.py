@@ -18,7 +18,7 @@ import numpy as np
 from flax import struct
 from jax.flatten_util import ravel_pytree
 
-from vidgan_jax.layers import convolution, normalization, spectral_norm
+from vidgan_jax.layers import cpu_convolution, normalization, spectral_norm
 from vidgan_jax.models import contract, registry
 from vidgan_jax.models.contract import Context, Side
 from vidgan_jax.runtime import streams
@@ -235,7 +235,7 @@ def discriminator_loss(gan, name: str, seed: int, held: Held, params, of_generat
       is `params`. Penalties are the part of `params`.
   """
   key = functools.partial(_key, seed)
-  with convolution.forward_mode():
+  with cpu_convolution.forward_mode():
     return _discriminator_loss(gan, name, key, held, params, of_generated)
 
 

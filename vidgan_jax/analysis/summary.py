@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 
 from vidgan_jax.analysis.residuals import gradient_cost
-from vidgan_jax.layers import convolution
+from vidgan_jax.layers import cpu_convolution
 from vidgan_jax.models import contract, registry
 from vidgan_jax.models.contract import Context, Side, VideoGan
 from vidgan_jax.runtime import flops
@@ -38,7 +38,7 @@ DTYPES = ("bfloat16", "float32")
 _MOMENTS = {"adam": 2, "rmsprop": 1}  # of each parameter
 
 
-@convolution.traced_for("gpu")
+@cpu_convolution.traced_for("gpu")
 def summarize(
   config, *, batch_size: int | None = None, dtype: str = "bfloat16", tflops: float = 790.0
 ) -> dict:

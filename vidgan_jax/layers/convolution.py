@@ -9,12 +9,9 @@ pooling is one 4x4 (4x4x4) convolution with stride 2 (36 -> 16 per output, 216 -
 convolution commutes with both. Kernels are folded in the parameters' type. No form needs a
 transposed or dilated convolution, whose gradients are slow in XLA.
 
-On CPU there is one more: XLA takes the gradient by a kernel as a convolution with a window as large
-as the map, at an eighth to a half of the speed of the matrix products that it is a sum of.
+On CPU there are more, see `cpu_convolution`.
 """
 
-import contextlib
-import contextvars
 import functools
 import itertools
 import math
@@ -25,15 +22,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 
-from vidgan_jax.layers import spectral_norm
+from vidgan_jax.layers import cpu_convolution, spectral_norm
+from vidgan_jax.layers.cpu_convolution import convolution, seen_by_taps
 from vidgan_jax.layers.settings import LayerSettings, kernel_initializer
 
-_SPATIAL = "DHW"
 _FEW_CHANNELS = 4
-# Measured on two CPU cores: on so few pixels a convolution is at a tenth of a product's speed; in
-# smaller ones (multiply-adds) the products' gain is lost on what they take to compile.
-_FEW_PIXELS = 16
-_WORTH_PRODUCTS = {"few pixels": 2**22, "many pixels": 2**27}
 
 
 def convolve(x, kernel, *, strides=1, padding="SAME", savings: bool = False, precision=None):
@@ -56,127 +49,13 @@ def convolve(x, kernel, *, strides=1, padding="SAME", savings: bool = False, pre
   lead, spatial = x.shape[: x.ndim - rank - 1], x.shape[-rank - 1 : -1]
   folded, kernel = x.reshape(math.prod(lead), *x.shape[len(lead) :]), kernel.astype(x.dtype)
   strides = (strides,) * rank if isinstance(strides, int) else tuple(strides)
-  if savings and set(strides) == {1} and _worth_products(folded, kernel):
+  if savings and set(strides) == {1} and cpu_convolution.worth_it(folded, kernel):
     if isinstance(padding, str):
       padding = jax.lax.padtype_to_pads(spatial, kernel.shape[:rank], strides, padding)
-    products = _products if _forward_mode.get() else _by_products
-    out = products(folded, kernel, tuple(map(tuple, padding)), precision)
+    out = cpu_convolution.convolution_on_cpu(folded, kernel, padding, precision)
   else:
-    out = _convolution(folded, kernel, strides, padding, precision)
+    out = convolution(folded, kernel, strides, padding, precision)
   return out.reshape(*lead, *out.shape[1:])
-
-
-_traced_for = contextvars.ContextVar("traced_for", default=None)
-
-
-@contextlib.contextmanager
-def traced_for(platform: str):
-  """Inside, convolutions take the forms for `platform`, "cpu" or "gpu", whatever is here.
-
-  For counting the work of a program that will run elsewhere.
-  """
-  token = _traced_for.set(platform)
-  try:
-    yield
-  finally:
-    _traced_for.reset(token)
-
-
-_forward_mode = contextvars.ContextVar("forward_mode", default=False)
-
-
-@contextlib.contextmanager
-def forward_mode():
-  """Inside, all convolutions have derivatives of either mode and any order, as products too."""
-  token = _forward_mode.set(True)
-  try:
-    yield
-  finally:
-    _forward_mode.reset(token)
-
-
-def _on_cpu() -> bool:
-  """Whether what is traced now is meant for a CPU."""
-  return (_traced_for.get() or jax.default_backend()) == "cpu"
-
-
-def _worth_products(x, kernel) -> bool:
-  """Whether a convolution of x [N, *spatial, in] is faster with products in place of it."""
-  kind = "few pixels" if math.prod(x.shape[1:-1]) <= _FEW_PIXELS else "many pixels"
-  work = math.prod(x.shape[:-1]) * kernel.size
-  return _on_cpu() and work >= _WORTH_PRODUCTS[kind]
-
-
-def _convolution(x, kernel, strides, padding, precision):
-  axes = _SPATIAL[-(kernel.ndim - 2) :]
-  layout = (f"N{axes}C", f"{axes}IO", f"N{axes}C")
-  return jax.lax.conv_general_dilated(
-    x, kernel, strides, padding, dimension_numbers=layout, precision=precision
-  )
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _by_products(x, kernel, padding, precision):
-  """A convolution of x [N, *spatial, in] as matrix products where they are the faster form."""
-  rank = kernel.ndim - 2
-  if rank == 3 or math.prod(x.shape[1:-1]) <= _FEW_PIXELS:
-    return _products(x, kernel, padding, precision)
-  return _convolution(x, kernel, (1,) * rank, padding, precision)
-
-
-def _products(x, kernel, padding, precision):
-  """A convolution of x [N, *spatial, in] as matrix products."""
-  shifts = _shifts(x, kernel.shape[:-2], padding)
-  taps = kernel.reshape(-1, *kernel.shape[-2:])
-  if math.prod(x.shape[1:-1]) <= _FEW_PIXELS:
-    flat = taps.reshape(-1, taps.shape[-1])
-    return _product(jnp.concatenate(shifts, axis=-1), flat, precision).astype(x.dtype)
-  total = sum(_product(s, tap, precision) for s, tap in zip(shifts, taps, strict=True))
-  return total.astype(x.dtype)
-
-
-def _by_products_backward(padding, precision, residuals, cotangent):
-  x, kernel = residuals
-  *window, inputs, outputs = kernel.shape
-  back = tuple(
-    (size - 1 - low, size - 1 - high) for size, (low, high) in zip(window, padding, strict=True)
-  )
-  mirrored = jnp.flip(kernel, tuple(range(len(window)))).swapaxes(-1, -2)
-  by_x = _by_products(cotangent, mirrored, back, precision)
-  flat = lambda a: a.reshape(-1, a.shape[-1])
-  product = lambda a, b: _product(flat(a).T, flat(b), precision)
-  if outputs < inputs:  # the narrower of the two is shifted
-    shifts = reversed(_shifts(cotangent, window, back))
-    by_kernel = product(x, jnp.concatenate([*shifts], axis=-1))
-    by_kernel = jnp.moveaxis(by_kernel.reshape(inputs, *window, outputs), 0, -2)
-  else:
-    by_kernel = jnp.stack([product(shift, cotangent) for shift in _shifts(x, window, padding)])
-  return by_x, by_kernel.reshape(kernel.shape).astype(kernel.dtype)
-
-
-_by_products.defvjp(
-  lambda x, kernel, padding, precision: (
-    _by_products(x, kernel, padding, precision),
-    (x, kernel),
-  ),
-  _by_products_backward,
-)
-
-
-def _product(a, b, precision):
-  """A matrix product summed, and left, in float32 at least."""
-  wide = jnp.promote_types(jnp.float32, a.dtype)
-  return jnp.dot(a, b, precision=precision, preferred_element_type=wide)
-
-
-def _shifts(x, window, padding):
-  """What each tap of a window sees of x [N, *spatial, C]: one [N, *spatial', C] for each."""
-  padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-  sizes = [n - w + 1 for n, w in zip(padded.shape[1:-1], window, strict=True)]
-  return [
-    padded[(slice(None), *[slice(o, o + n) for o, n in zip(offset, sizes, strict=True)])]
-    for offset in itertools.product(*map(range, window))
-  ]
 
 
 def upsample_nearest(x):
@@ -258,9 +137,18 @@ def same_convolution(x, kernel, *, savings: bool, precision=None):
     return convolve(x, kernel, savings=savings, precision=precision)
   lead = x.shape[: x.ndim - rank - 1]
   folded = x.reshape(math.prod(lead), *x.shape[len(lead) :])
-  patches = jnp.concatenate(_shifts(folded, kernel.shape[:-2], ((1, 1),) * rank), axis=-1)
+  patches = jnp.concatenate(seen_by_taps(folded, kernel.shape[:-2], ((1, 1),) * rank), axis=-1)
   flat = kernel.reshape(-1, kernel.shape[-1]).astype(x.dtype)
-  return jnp.dot(patches, flat, precision=precision).reshape(*x.shape[:-1], -1)
+  return by_rows(patches, flat, precision).reshape(*x.shape[:-1], -1)
+
+
+def by_rows(x, matrix, precision=None):
+  """The product of x [..., in] and a matrix [in, out], over a single axis of rows.
+
+  The gradient by the matrix of a product with several copies its operands into another order first.
+  """
+  out = jnp.dot(x.reshape(-1, x.shape[-1]), matrix, precision=precision)
+  return out.reshape(*x.shape[:-1], matrix.shape[-1])
 
 
 def pooled_convolution(x, kernel, pool: Sequence[int], *, savings: bool, precision=None):
@@ -290,17 +178,17 @@ def pooled_convolution(x, kernel, pool: Sequence[int], *, savings: bool, precisi
   padding = tuple(padding)
   lead = x.shape[: x.ndim - rank - 1]
   folded = x.reshape(math.prod(lead), *x.shape[len(lead) :])
-  if rank == 3 or _forward_mode.get():
+  if rank == 3 or cpu_convolution.in_forward_mode():
     # The gradient of a strided convolution is slow on CPU (in 3-D 20 times) and in 3-D treacherous
     # on GPU: every 2x2x2 cell becomes channels instead, and the window shrinks with it.
     cell_x, cell_kernel = _cells(factors, padding)
     out = convolve(
       cell_x(folded), cell_kernel(kernel), padding="VALID", savings=True, precision=precision
     )
-  elif _worth_products(folded, kernel):
+  elif cpu_convolution.worth_it(folded, kernel):
     out = _strided(folded, kernel.astype(x.dtype), factors, padding, precision)
   else:
-    out = _convolution(folded, kernel.astype(x.dtype), factors, padding, precision)
+    out = convolution(folded, kernel.astype(x.dtype), factors, padding, precision)
   return out.reshape(*lead, *out.shape[1:])
 
 
@@ -319,13 +207,13 @@ def _cells(factors, padding):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _strided(x, kernel, factors, padding, precision):
   """A strided convolution forward, one of cells backward."""
-  return _convolution(x, kernel, factors, padding, precision)
+  return convolution(x, kernel, factors, padding, precision)
 
 
 def _strided_backward(factors, padding, precision, residuals, cotangent):
   cells = _cells(factors, padding)
   arrays = tuple(cell(array) for cell, array in zip(cells, residuals, strict=True))
-  gradients = _by_products_backward(((0, 0),) * len(factors), precision, arrays, cotangent)
+  gradients = cpu_convolution.gradients(((0, 0),) * len(factors), precision, arrays, cotangent)
   # Not `jax.vjp` of the whole: the forward pass that it traces would count as work.
   return tuple(
     jax.linear_transpose(cell, array)(gradient)[0]
@@ -421,9 +309,7 @@ class Dense(nn.Module):
     settings = self.settings
     shape = (x.shape[-1], self.features)
     kernel, bias = declare(self, shape, settings, self.use_bias, transposed=self.transposed)
-    out = jnp.dot(
-      x.astype(settings.dtype), kernel.astype(settings.dtype), precision=settings.precision
-    )
+    out = by_rows(x.astype(settings.dtype), kernel.astype(settings.dtype), settings.precision)
     return out if bias is None else out + bias.astype(out.dtype)
 
 

@@ -22,7 +22,7 @@ def keep_freed() -> bool:
   On CPU XLA allocates the buffers of a program anew each time it runs. The C library takes blocks
   of that size from the system and gives them back, so that each run pays for every page again: a
   quarter of a million page faults and a fifth of the processor time per iteration of DVD-GAN at
-  64x64x12, ch 16 (benchmarks/README.md). The process stays as large as it ever was. The first two
+  64x64x12, ch 16 (benchmarks/README.md). The process stays as large as it ever was. The first four
   GB of the heap are asked for in huge pages, where the system gives them to who asks.
 
   Nothing is changed where the environment already tunes the allocator (MALLOC_*_, GLIBC_TUNABLES),
@@ -51,7 +51,11 @@ def _ask_for_huge_pages(library) -> None:
   library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
   library.free.argtypes = [ctypes.c_void_p]
   library.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-  library.free(library.malloc(64 << 20))
+  for size in (_STEP, 64 << 20):  # the heap grows by as much and a step; less where that is refused
+    block = library.malloc(size)
+    library.free(block)
+    if block:
+      break
   try:
     with open("/proc/self/maps") as maps:
       place = next(line.split()[0] for line in maps if line.rstrip().endswith("[heap]"))
