@@ -12,7 +12,7 @@ the pooled 1024, are there as well. Weights are random: time does not depend on 
   torch_channels_last  the twin with channels last
 
 The twin, which needs requirements-bench.txt and runs on the CPU alone, has TensorFlow's padding,
-the same weights, and batch norm folded into its kernels as ours has. Before anything is timed a
+the same weights, and batch norm folded into its kernels. Before anything is timed a
 process of its own checks that all variants give the same features to 1e-4. Every round then runs
 every variant in a fresh process; a process' number is the median of its calls after warm-up, a
 variant's the median of its rounds, with their range. Ratios are of clips per second, of the same
@@ -87,10 +87,15 @@ def _ours(plain):
   import jax.numpy as jnp
 
   from vidgan_jax.evaluation.networks import i3d
+  from vidgan_jax.runtime import compilation, memory
 
+  memory.keep_freed_on_cpu()
   module = i3d.I3D(plain=plain)
   variables = jax.device_put(_variables())
-  apply = jax.jit(lambda v, clips: module.apply(v, clips.astype(jnp.float32) / 127.5 - 1))
+  apply = jax.jit(
+    lambda v, clips: module.apply(v, clips.astype(jnp.float32) / 127.5 - 1),
+    compiler_options=None if plain else compilation.feature_options(jax.devices()[0]),
+  )
   return lambda clips: jax.device_get(apply(variables, clips))
 
 

@@ -121,9 +121,10 @@ def main(argv):
     return
   protocols.get_protocol(_PROTOCOL.value)  # a slip of the pen is told before JAX loads
   from vidgan_jax.evaluation import requests
-  from vidgan_jax.runtime import compilation
+  from vidgan_jax.runtime import compilation, memory
   from vidgan_jax.sampling import run, stream
 
+  memory.keep_freed_on_cpu()
   compilation.enable_cache(_CACHE.value)
   lines = requests.fulfil(
     requests.Request(

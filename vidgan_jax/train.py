@@ -44,6 +44,7 @@ def main(argv):
   from vidgan_jax.training import loop
   from vidgan_jax.training.curves import CurvesHook
 
+  memory.keep_freed_on_cpu()
   # Before any hook: opening a network of the evaluation's looks at the devices.
   processes.start(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
   extra = [PreviewHook(config.sample_every), CurvesHook(config.sample_every)]
@@ -57,8 +58,6 @@ def main(argv):
 
     extra.append(EvaluationHook(config.evaluation, stream.of_moment, door.report))
   compilation.enable_cache(_CACHE.value)
-  if jax.default_backend() == "cpu":
-    memory.keep_freed()
   trainer = loop.Trainer(
     config,
     workdir,

@@ -42,6 +42,40 @@ def test_freed_memory_is_not_faulted_in_again():
   assert after < before / 20
 
 
+_ON_CPU = """
+import ctypes, tempfile
+from vidgan_jax.runtime import memory
+
+done = memory.keep_freed_on_cpu()
+import jax
+import jax.numpy as jnp
+jax.block_until_ready(jax.jit(lambda x: jnp.sort(x @ x))(jnp.ones((512, 512))))
+library = ctypes.CDLL(None)
+library.fopen.restype = ctypes.c_void_p
+library.malloc_info.argtypes = [ctypes.c_int, ctypes.c_void_p]
+library.fclose.argtypes = [ctypes.c_void_p]
+with tempfile.NamedTemporaryFile() as found:
+  stream = library.fopen(found.name.encode(), b"w")
+  library.malloc_info(0, stream)
+  library.fclose(stream)
+  print(done, found.read().count(b"<heap nr="))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="tunes glibc's allocator alone")
+def test_no_thread_of_jax_has_a_heap_of_its_own():
+  """Since JAX is started after it, and it starts none."""
+  environment = {n: v for n, v in os.environ.items() if "MALLOC" not in n and "GLIBC" not in n}
+  run = lambda platforms: subprocess.run(
+    [sys.executable, "-c", _ON_CPU],
+    env={**environment, "JAX_PLATFORMS": platforms},
+    capture_output=True,
+    text=True,
+  ).stdout.split()
+  assert run("cpu") == ["True", "1"]
+  assert run("tpu,cpu")[:1] in ([], ["False"])  # none at hand: JAX says so, after it
+
+
 def test_the_environment_has_the_first_word():
   assert not _run(MALLOC_TRIM_THRESHOLD_="1000000")[0]
   assert not _run(GLIBC_TUNABLES="glibc.malloc.hugetlb=1")[0]

@@ -17,8 +17,8 @@ from tqdm import tqdm
 from vidgan_jax.data.pipeline import Prefetcher
 from vidgan_jax.evaluation import preprocessing
 from vidgan_jax.evaluation.moments import Moments
+from vidgan_jax.runtime import compilation, processes
 from vidgan_jax.runtime import mesh as meshes
-from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.errors import UserError
 
 KEPT_BYTES = 2**30  # features of one output that are kept; of more, moments alone
@@ -75,7 +75,8 @@ class Way:
       found = extractor.apply(variables, prepared)
       return {name: found[name].astype(np.float32) for name in self.outputs}
 
-    self._program = jax.jit(features)
+    options = compilation.feature_options(mesh.devices.flat[0])
+    self._program = jax.jit(features, compiler_options=options)
 
   @property
   def key(self) -> tuple:

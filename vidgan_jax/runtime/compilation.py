@@ -36,6 +36,21 @@ def enable_cache(directory: str | None = None) -> pathlib.Path | None:
   return path
 
 
+def feature_options(device) -> dict | None:
+  """As `options`, for networks that see many clips once.
+
+  On CPU, XLA's convolutions instead of those of the library that it calls by default, which shares
+  one out among cores by its map's width and channels alone: narrow maps go through one core.
+
+  Args:
+    device: one of those that the program is for.
+  """
+  kinds = ("INDIVIDUAL_DOT", "REDUCE")  # what is left to the library
+  kinds = ",".join(f"LIBRARY_FUSION_TYPE_{kind}" for kind in kinds)
+  name = "xla_cpu_experimental_ynn_fusion_type"
+  return {name: kinds} if device.platform == "cpu" else None
+
+
 def options(device) -> dict | None:
   """What the compiler is asked for besides its defaults, for programs that run for long.
 

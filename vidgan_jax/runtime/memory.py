@@ -1,6 +1,8 @@
 """Memory that XLA frees on a CPU, kept for its next run of a program."""
 
 import ctypes
+import importlib.metadata
+import importlib.util
 import os
 
 # Of mallopt(3) and madvise(2): glibc's malloc.h, Linux' mman.h.
@@ -14,6 +16,26 @@ _SETTINGS = (
   (_TOP_PAD, _STEP),  # and grows in few steps
   (_ARENA_MAX, 1),  # the other heaps, of threads, cannot hold blocks above 64 MB
 )
+
+
+def keep_freed_on_cpu() -> bool:
+  """`keep_freed` where the CPU is all that JAX can take; to be called before JAX's first use.
+
+  Once JAX's threads have allocated anything, each keeps a heap of its own, which goes back to the
+  system whenever it is empty. So this does not ask JAX for its devices, which would start them.
+
+  Returns:
+    whether it was done.
+  """
+  import jax
+
+  asked = jax.config.jax_platforms
+  if asked:
+    alone = asked == "cpu"
+  else:
+    others = [importlib.util.find_spec(name) for name in ("libtpu", "jax_plugins")]
+    alone = not any(others) and not importlib.metadata.entry_points(group="jax_plugins")
+  return alone and keep_freed()
 
 
 def keep_freed() -> bool:

@@ -7,7 +7,7 @@ padding as TensorFlow has it, batch norm without gains and with running moments 
 Products are always taken at the highest precision, for TF32 moves features by 6e-4 and bfloat16 by
 4e-3 relative; nothing is ever computed in less than float32.
 
-Equal to the layers as drawn, to rounding, and faster on CPU: batch norm folded into kernels,
+Equal to the layers as drawn, to rounding, and faster on CPU: batch norm as a scale and a bias,
 convolutions in two dimensions instead of three (`convolve`), maxima along one axis after the other
 (`max_pool`). One product for all 1x1x1 convolutions that read a block's input gained nothing.
 """
@@ -69,7 +69,7 @@ def check_size(shape: tuple[int, ...], size: tuple[int, int] = INPUT_SIZE) -> No
 
 
 class Unit(nn.Module):
-  """Declares a convolution without bias and the batch norm behind it, and folds the two.
+  """Declares a convolution without bias and the batch norm behind it.
 
   Attributes:
     shape: of the kernel, [T, H, W, in, out].
@@ -79,14 +79,18 @@ class Unit(nn.Module):
 
   @nn.compact
   def __call__(self):
-    """Returns the kernel of `shape` and the bias [out] that the unit amounts to, before ReLU."""
+    """The kernel of `shape`, and the scale and bias [out] that batch norm amounts to behind it.
+
+    They are not folded into the kernel: to scale a network's kernels takes longer than the outputs
+    of a few clips, whose bias and ReLU are an operation anyway.
+    """
     moment = lambda name, fill: self.variable(
       "batch_stats", name, lambda: jnp.full(self.shape[-1:], fill, jnp.float32)
     )
     kernel = self.param("kernel", nn.initializers.he_normal(), self.shape, jnp.float32)
     beta = self.param("beta", nn.initializers.zeros, self.shape[-1:], jnp.float32)
     scale = jax.lax.rsqrt(moment("variance", 1).value + EPSILON)
-    return kernel * scale, beta - moment("mean", 0).value * scale
+    return kernel, scale, beta - moment("mean", 0).value * scale
 
 
 class Branch(nn.Module):
@@ -204,9 +208,9 @@ class I3D(nn.Module):
     return {"logits": jnp.mean(logits, 1), "avgpool": jnp.mean(x, 1)}
 
 
-def _unit(x, kernel, bias, strides=(1, 1, 1), *, plain: bool = False):
-  """Convolution, bias and ReLU."""
-  return jax.nn.relu(convolve(x, kernel, strides, plain) + bias)
+def _unit(x, kernel, scale, bias, strides=(1, 1, 1), *, plain: bool = False):
+  """Convolution, batch norm and ReLU."""
+  return jax.nn.relu(convolve(x, kernel, strides, plain) * scale + bias)
 
 
 def convolve(x, kernel, strides: tuple[int, int, int] = (1, 1, 1), plain: bool = False):
