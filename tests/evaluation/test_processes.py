@@ -46,7 +46,7 @@ def _extractor(frames, side):
 
 def _protocol():
   scale = (("scale", 2 / 255, -1.0),)
-  kinds = {"is": "logits", "fid": "features", "kvd": "features"}
+  kinds = {"is": "logits", "fid": "features", "kvd": "features", "accuracy": "logits"}
   measures = tuple(protocols.Measure(m, "stand_in", o, scale) for m, o in kinds.items())
   return protocols.Protocol("tiny", "a test", measures, real_count=37, generated_count=COUNT)
 
@@ -59,7 +59,7 @@ def judge(config, workdir, devices):
   places = jax.tree.map(lambda a: a.sharding, like)
   create = jax.jit(functools.partial(states.create, gan, transforms), out_shardings=places)
   settings = ml_collections.ConfigDict(
-    {"every": 2, "protocol": "tiny", "count": 0, "real_count": 0, "best": "fid"}
+    {"every": 2, "protocol": "tiny", "count": 0, "real_count": 0, "best": "accuracy"}
   )
   extractors = {"stand_in": _extractor(gan.frames, gan.resolution)}
   made = hook.EvaluationHook(settings, stream.of_moment, print, lambda protocol: extractors)
@@ -120,6 +120,7 @@ def test_two_processes_judge_as_one_and_keep_the_best_state(lean_config, tmp_pat
   prepare(monkeypatch.setattr, tmp_path, 1)
   judge(config, alone, jax.devices()[:1])
   said = in_two(tmp_path)
+  in_two(tmp_path)  # again, where the first alone has kept features and labels of the real clips
   one, both = (
     results.read(w / "evaluation" / "tiny" / "results.json")["records"] for w in (alone, two)
   )

@@ -53,7 +53,7 @@ def plain(found):
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 def test_savings_are_exact(found, plain, monkeypatch, device, assert_close):
-  """In the forms for a CPU, whatever a cpu_convolution's size, and in those for GPU and TPU."""
+  """In the forms for a CPU, whatever a convolution's size, and in those for GPU and TPU."""
   monkeypatch.setattr(cpu_convolution, "_WORTH_IT", {"few pixels": 0, "many pixels": 0})
   with cpu_convolution.traced_for(device):
     outputs, gradients = found(True)

@@ -1,9 +1,13 @@
+import importlib.metadata
+import importlib.util
 import os
 import platform
 import subprocess
 import sys
 
 import pytest
+
+from vidgan_jax.runtime import memory
 
 # Faults of the same allocations before and after, and whether the function said it did something.
 _PROGRAM = """
@@ -47,6 +51,7 @@ import ctypes, tempfile
 from vidgan_jax.runtime import memory
 
 done = memory.keep_freed_on_cpu()
+print(done, flush=True)
 import jax
 import jax.numpy as jnp
 jax.block_until_ready(jax.jit(lambda x: jnp.sort(x @ x))(jnp.ones((512, 512))))
@@ -58,7 +63,7 @@ with tempfile.NamedTemporaryFile() as found:
   stream = library.fopen(found.name.encode(), b"w")
   library.malloc_info(0, stream)
   library.fclose(stream)
-  print(done, found.read().count(b"<heap nr="))
+  print(found.read().count(b"<heap nr="))
 """
 
 
@@ -73,7 +78,25 @@ def test_no_thread_of_jax_has_a_heap_of_its_own():
     text=True,
   ).stdout.split()
   assert run("cpu") == ["True", "1"]
-  assert run("tpu,cpu")[:1] in ([], ["False"])  # none at hand: JAX says so, after it
+  assert run("cpu,cuda")[0] == "True"  # before JAX refuses a device that is not there
+  assert run("tpu,cpu")[0] == "False"
+
+
+def test_plugins_are_other_devices(monkeypatch):
+  for name in ("PJRT_NAMES_AND_LIBRARY_PATHS", "TPU_LIBRARY_PATH"):
+    monkeypatch.delenv(name, raising=False)
+  monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+  monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: ())
+  assert not memory._plugins()
+  for module, name, found in [
+    (importlib.util, "find_spec", lambda name: name == "libtpu" or None),
+    (importlib.metadata, "entry_points", lambda group: (group,)),
+  ]:
+    with monkeypatch.context() as more:
+      more.setattr(module, name, found)
+      assert memory._plugins()
+  monkeypatch.setenv("TPU_LIBRARY_PATH", "/lib/libtpu.so")
+  assert memory._plugins()
 
 
 def test_the_environment_has_the_first_word():

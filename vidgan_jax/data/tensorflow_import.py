@@ -16,8 +16,10 @@ _OF_JAX = "1"  # what importing jax sets where nothing is: taken for nothing
 _QUIET = "2"  # errors alone
 _GREETING = re.compile(
   rb"WARNING: All log messages before absl::InitializeLog"
-  rb"|[IWE]\d{4} \d\d"  # as absl writes them
-  rb"|\d{4}-\d\d-\d\d [\d:.]+: [IWE] "  # as tensorflow did before
+  rb"|[IW]\d{4} \d\d"  # as absl writes them
+  rb"|\d{4}-\d\d-\d\d [\d:.]+: [IW] "  # as tensorflow did before
+  rb"|.*: E.* (cuFFT|cuDNN|cuBLAS|computation placer)"  # registered twice, says every build
+  rb"|E\d{4} .*(cuFFT|cuDNN|cuBLAS|computation placer|failed call to cuInit)"
 )
 
 

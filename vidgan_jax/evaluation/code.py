@@ -41,7 +41,7 @@ def _source(name: str) -> str:
   spec = importlib.util.find_spec(name)
   if spec is None or spec.origin is None:
     raise ModuleNotFoundError(f"no source of {name}")
-  return pathlib.Path(spec.origin).read_text()  # line ends become one kind
+  return pathlib.Path(spec.origin).read_text(encoding="utf-8")  # line ends become one kind
 
 
 @functools.cache

@@ -76,7 +76,9 @@ class EvaluationHook:
       return
     if not self._judges(moment.step, moment.last):
       return
-    if moment.step == moment.begin and processes.from_first(self._known(folder, moment.step)):
+    if moment.step == moment.begin and processes.from_first(
+      processes.first() and self._known(folder, moment.step)
+    ):
       return  # where a run continues
     generated = self._stream(moment, seed=0)
     scores = self._evaluator.score(
@@ -127,11 +129,14 @@ class EvaluationHook:
     )
     if reference is None:
       return False
-    labelled = reference.labels is not None and requests.labels_fit(self.protocol, reference)
+    # The first process alone has labels where features were kept from an earlier start.
+    labelled = processes.from_first(reference.labels is not None)
+    labelled = labelled and requests.labels_fit(self.protocol, reference)
     if self.best in LABELLED and not labelled:
       raise UserError(f"evaluation.best is {self.best!r}, but the data has no labels that it needs")
     self._evaluator, self._reference = evaluator, reference
     self._kept = keeper.Keeper(folder, real, reference.class_names, self._report)
+    self._kept.check(self._heading(moment))  # in all processes, so that all refuse
     if processes.first():
       self._forget_best_after(moment.begin, moment.workdir / BEST)
       self._kept.drop_after(moment.begin, self._heading(moment))

@@ -6,6 +6,8 @@ the reference judged against all of it would find themselves there, and score be
 generator can: that is done only where there are too few clips to halve, and said.
 """
 
+import numpy as np
+
 from vidgan_jax.evaluation import controls
 
 UNHARMED = "unharmed"
@@ -54,8 +56,9 @@ def score(evaluator, real, reference, *, count=None, labelled=True, seed: int = 
     UserError: see `Evaluator.score`.
   """
   count = count or evaluator.protocol.generated_count
-  if _enough(evaluator.protocol, reference):
-    against, numbers = reference.halves(count, seed)
+  halves = reference.halves(count, seed) if _enough(evaluator.protocol, reference) else None
+  if halves and _of_one_class(evaluator.protocol, reference, *halves):
+    against, numbers = halves
     names, told = (UNHARMED, *controls.MOTIONS), f"{against.count} other real clips"
   else:
     against, numbers = reference, range(min(count, real.count))
@@ -74,6 +77,13 @@ def score(evaluator, real, reference, *, count=None, labelled=True, seed: int = 
     )
     records += [{**record, "control": name, "against": told} for record in found.records]
   return records
+
+
+def _of_one_class(protocol, reference, first, numbers) -> bool:
+  """Whether both halves have two clips of one class, if a protocol asks how much these differ."""
+  if reference.labels is None or all(m.metric != "diversity" for m in protocol.measures):
+    return True
+  return all(np.bincount(some).max() > 1 for some in (first.labels, reference.labels[numbers]))
 
 
 def _enough(protocol, reference) -> bool:

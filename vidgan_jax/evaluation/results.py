@@ -14,7 +14,7 @@ from vidgan_jax.evaluation.protocols import HIGHER
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.video_files import atomic_file
 
-FILE, LATEX = "results.json", "results.tex"
+FILE, LATEX, LOCK = "results.json", "results.tex", ".lock"
 _LISTS = ("records", "paper", "per_class", "truncation_curve")
 
 
@@ -150,14 +150,15 @@ def check_writable(folder) -> None:
 def locked(folder) -> Iterator[None]:
   """Keeps other processes that ask from a folder of results, which is made; waits for its turn.
 
-  Where the file system has no locks, nobody waits. The lock ends with the process that holds it.
+  Where the file system has no locks, nobody waits. The lock, on a file in the folder, ends with the
+  process that holds it.
 
   Raises:
     UserError: where the folder cannot be made.
   """
   try:
     os.makedirs(folder, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(os.path.join(folder, LOCK), os.O_RDWR | os.O_CREAT, 0o666)
   except OSError as error:
     raise UserError(f"cannot write to {folder}: {error}") from error
   try:

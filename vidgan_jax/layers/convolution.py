@@ -37,9 +37,9 @@ def convolve(x, kernel, *, strides=1, padding="SAME", savings: bool = False, pre
     kernel: cast to the type of `x`.
     strides: one number or one per window axis.
     padding: "SAME", "VALID" or explicit (low, high) pairs.
-    savings: on CPU, a large convolution takes its kernel's gradient by matrix products, and is one
-      itself in 3-D and on few pixels; it then has a forward-mode derivative within `forward_mode`
-      alone. No difference elsewhere, nor with strides.
+    savings: on CPU, a large convolution without strides takes a faster form, see `cpu_convolution`;
+      it then has a forward-mode derivative within `cpu_convolution.forward_mode` alone. No
+      difference elsewhere.
     precision: see `jax.lax.Precision`.
 
   Returns:

@@ -1,9 +1,12 @@
 """Compiled programs are kept between processes."""
 
+import functools
 import os
 import pathlib
 
 import jax
+
+_KIND = "LIBRARY_FUSION_TYPE_"  # XLA's DebugOptions
 
 
 def enable_cache(directory: str | None = None) -> pathlib.Path | None:
@@ -45,10 +48,10 @@ def feature_options(device) -> dict | None:
   Args:
     device: one of those that the program is for.
   """
+  if device.platform != "cpu":
+    return None
   kinds = ("INDIVIDUAL_DOT", "REDUCE")  # what is left to the library
-  kinds = ",".join(f"LIBRARY_FUSION_TYPE_{kind}" for kind in kinds)
-  name = "xla_cpu_experimental_ynn_fusion_type"
-  return {name: kinds} if device.platform == "cpu" else None
+  return _known("xla_cpu_experimental_ynn_fusion_type", ",".join(f"{_KIND}{k}" for k in kinds))
 
 
 def options(device) -> dict | None:
@@ -60,4 +63,14 @@ def options(device) -> dict | None:
   Args:
     device: one of those that the program is for.
   """
-  return {"xla_cpu_use_fusion_emitters": False} if device.platform == "cpu" else None
+  return _known("xla_cpu_use_fusion_emitters", False) if device.platform == "cpu" else None
+
+
+@functools.cache
+def _known(name: str, value) -> dict | None:
+  """The option, or None where this JAX does not know it: it would refuse to compile."""
+  try:
+    jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
+  except jax.errors.JaxRuntimeError:
+    return None
+  return {name: value}

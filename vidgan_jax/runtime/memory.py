@@ -22,20 +22,23 @@ def keep_freed_on_cpu() -> bool:
   """`keep_freed` where the CPU is all that JAX can take; to be called before JAX's first use.
 
   Once JAX's threads have allocated anything, each keeps a heap of its own, which goes back to the
-  system whenever it is empty. So this does not ask JAX for its devices, which would start them.
+  system whenever it is empty. So this does not ask JAX for its devices, which would start them: an
+  installed plugin counts as a device, unless JAX_PLATFORMS says that the CPU comes first.
 
   Returns:
     whether it was done.
   """
   import jax
 
-  asked = jax.config.jax_platforms
-  if asked:
-    alone = asked == "cpu"
-  else:
-    others = [importlib.util.find_spec(name) for name in ("libtpu", "jax_plugins")]
-    alone = not any(others) and not importlib.metadata.entry_points(group="jax_plugins")
-  return alone and keep_freed()
+  asked = jax.config.jax_platforms or jax.config.jax_platform_name
+  return (asked.split(",")[0] == "cpu" if asked else not _plugins()) and keep_freed()
+
+
+def _plugins() -> bool:
+  """Whether anything is installed, or named, that brings JAX another device than the CPU."""
+  named = any(os.environ.get(n) for n in ("PJRT_NAMES_AND_LIBRARY_PATHS", "TPU_LIBRARY_PATH"))
+  found = any(importlib.util.find_spec(name) for name in ("libtpu", "jax_plugins"))
+  return named or found or bool(importlib.metadata.entry_points(group="jax_plugins"))
 
 
 def keep_freed() -> bool:

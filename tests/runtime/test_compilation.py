@@ -1,0 +1,36 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vidgan_jax.runtime import compilation
+
+
+@pytest.mark.parametrize("options", [compilation.options, compilation.feature_options])
+def test_options_change_no_result(options):
+  """Convolution, product and reductions in float32 against NumPy in float64."""
+  random = np.random.default_rng(0)
+  x, kernel, matrix = (
+    random.standard_normal(shape) for shape in ((4, 12, 20, 24), (3, 3, 24, 40), (40, 32))
+  )
+  padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+  windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))
+  out = np.maximum(np.einsum("nhwcab,abcd->nhwd", windows, kernel), 0) @ matrix
+  expected = np.tanh(out).mean((1, 2)), out.max((0, 1, 2)), (out**2).sum((0, 1, 2))
+
+  def network(x, kernel, matrix):
+    layout = ("NHWC", "HWIO", "NHWC")
+    x = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
+    x = jax.nn.relu(x) @ matrix
+    return jnp.tanh(x).mean((1, 2)), x.max((0, 1, 2)), (x**2).sum((0, 1, 2))
+
+  chosen = options(jax.devices("cpu")[0])
+  assert chosen
+  arguments = [a.astype(np.float32) for a in (x, kernel, matrix)]
+  found = jax.jit(network, compiler_options=chosen)(*arguments)
+  for value, truth in zip(found, expected, strict=True):
+    np.testing.assert_allclose(value, truth, rtol=2e-5, atol=2e-5 * np.abs(truth).max())
+
+
+def test_options_that_jax_does_not_know_are_left_out():
+  assert compilation._known("xla_cpu_use_no_such_thing", False) is None
