@@ -1,6 +1,7 @@
-"""What the benchmarks refuse before they measure."""
+"""What the benchmarks refuse before they measure, and what they keep where something fails."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -8,6 +9,14 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / "benchmarks" / "accelerator.sh"
+
+# Answers like a benchmark; those named in FAILING fail after they have printed something.
+PYTHON = """#!/bin/sh
+name=$(basename "$1" .py)
+echo "new $name"
+case " $FAILING " in *" $name "*) exit 2 ;; esac
+"""
 
 
 def program(name, *arguments):
@@ -68,3 +77,55 @@ def test_what_cannot_be_appended_is_printed(settings, tmp_path, capsys):
     settings.append(str(tmp_path), "some", {"seconds": 1.5})
   told = json.loads(capsys.readouterr().out)
   assert (told["benchmark"], told["seconds"]) == ("some", 1.5)
+
+
+@pytest.fixture
+def script(tmp_path):
+  """A function that runs accelerator.sh with a stand-in for Python."""
+  (tmp_path / "bin").mkdir()
+  stand_in = tmp_path / "bin" / "python"
+  stand_in.write_text(PYTHON)
+  stand_in.chmod(0o755)
+
+  def run(*arguments, failing="", **variables):
+    path = f"{stand_in.parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "FAILING": failing, **variables}
+    command = ["bash", SCRIPT, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+  return run
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_the_script_tells_how_it_is_used(script, option):
+  result = script(option)
+  assert (result.returncode, result.stderr) == (0, "")
+  assert all(word in result.stdout for word in ("[FOLDER]", "ROWS", "EXTRA"))
+
+
+def test_the_script_refuses_before_it_measures(script, tmp_path):
+  (tmp_path / "file").write_text("")
+  (tmp_path / "taken" / "results.jsonl").mkdir(parents=True)
+  assert_refused(script("a", "b"), "one FOLDER", "2")
+  assert_refused(script("--rows=thesis"), "unknown option --rows=thesis")
+  assert_refused(script(tmp_path / "file"), "cannot make the folder", "file")
+  assert_refused(script(tmp_path / "file" / "below"), "cannot make the folder", "below")
+  assert_refused(script(tmp_path / "taken"), "cannot write", "results.jsonl")
+
+
+def test_a_program_that_fails_leaves_the_former_table(script, tmp_path):
+  folder = tmp_path / "tables"
+  folder.mkdir()
+  for name in ("sampling", "training"):
+    (folder / f"{name}.txt").write_text(f"old {name}\n")
+  result = script(folder, failing="training", EXTRA="--runlocal")
+  assert result.returncode == 1, result
+  tables = {path.name: path.read_text() for path in folder.iterdir()}
+  assert tables == {
+    "sampling.txt": "new sampling\n",
+    "training.txt": "old training\n",
+    "training.failed.txt": "new training\n",
+  }
+  assert script(folder).returncode == 0
+  names = ("sampling", "training", "convolutions", "discriminators", "evaluation")
+  assert {path.name for path in folder.iterdir()} == {f"{name}.txt" for name in names}
