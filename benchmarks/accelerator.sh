@@ -1,21 +1,51 @@
 #!/usr/bin/env bash
 # All benchmarks of an accelerator, in the Python that is found first; needs neither tensorflow nor
-# PyTorch.
-#   benchmarks/accelerator.sh [FOLDER]     tables and results.jsonl go there, by default benchmarks/
-# ROWS, e.g. ROWS=thesis, chooses the rows of training.py; EXTRA, e.g. --runlocal, is handed to both
-# programs that take configs, and leaves the others out.
+# PyTorch. A table takes the place of a former one only where its program succeeded; what one that
+# failed has printed lies beside it as NAME.failed.txt.
 set -uo pipefail
-mkdir -p "${1:-.}"
-FOLDER="$(realpath "${1:-$(dirname "${BASH_SOURCE[0]}")}")"
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+usage() {
+  cat <<'END'
+usage: [ROWS=thesis] [EXTRA=--runlocal] benchmarks/accelerator.sh [FOLDER]
+
+  FOLDER  where tables, NAME.txt, and results.jsonl go; by default benchmarks/
+  ROWS    of training.py, by commas; by default thesis,paper
+  EXTRA   one flag or several, handed to both programs that take configs (sampling.py and
+          training.py); the others are left out
+
+Exit codes: 0 done, 1 a program failed, 2 bad input.
+END
+}
+
+refuse() {
+  echo "error: $*" >&2
+  exit 2
+}
+
+case "${1:-}" in
+  -h | --help) usage; exit 0 ;;
+  -*) refuse "unknown option $1: see --help" ;;
+esac
+[ $# -le 1 ] || refuse "one FOLDER at most, not $#: see --help"
+FOLDER="${1:-$(dirname "${BASH_SOURCE[0]}")}"
+mkdir -p "$FOLDER" 2>/dev/null || refuse "cannot make the folder $FOLDER"
+FOLDER="$(realpath "$FOLDER")"
+RESULTS="$FOLDER/results.jsonl"
+{ [ -w "$FOLDER" ] && [ -x "$FOLDER" ]; } || refuse "cannot write into $FOLDER"
+[ ! -e "$RESULTS" ] || { [ -f "$RESULTS" ] && [ -w "$RESULTS" ]; } || refuse "cannot write $RESULTS"
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 export XLA_PYTHON_CLIENT_MEM_FRACTION="${XLA_PYTHON_CLIENT_MEM_FRACTION:-.92}"
 CODE=0
 
 run() {
+  local table="$FOLDER/$1.txt" unfinished="$FOLDER/$1.failed.txt"
   echo "== $*"
   # shellcheck disable=SC2086
-  python "benchmarks/$1.py" "${@:2}" --results="$FOLDER/results.jsonl" ${EXTRA:-} |
-    tee "$FOLDER/$1.txt" || CODE=1
+  if python "benchmarks/$1.py" "${@:2}" --results="$RESULTS" ${EXTRA:-} | tee "$unfinished"; then
+    mv -f "$unfinished" "$table" || CODE=1
+  else
+    CODE=1
+  fi
 }
 run sampling
 run training --rows="${ROWS:-thesis,paper}"

@@ -52,6 +52,7 @@ _CALLS = flags.DEFINE_integer("calls", 20, "Timed.", lower_bound=1)
 _TFLOPS = flags.DEFINE_float("tflops", 790.0, "Peak of the device; default an H200's bfloat16.")
 _BANDWIDTH = flags.DEFINE_float("bandwidth", 4.3, "TB/s of its memory; default an H200's.")
 _ONLY = flags.DEFINE_string("only", "", "Layers whose name holds this.")
+settings.above_zero("tflops", "bandwidth")
 _RESULTS = settings.define_results()
 
 
@@ -156,9 +157,9 @@ def main(argv):
       )
   told = {"device": jax.devices()[0].device_kind, "clips": _CLIPS.value, "dtype": _DTYPE.value}
   told |= {"channels": _CHANNELS.value, "tflops": _TFLOPS.value, "bandwidth": _BANDWIDTH.value}
-  settings.append(_RESULTS.value, "convolutions", {**told, "layers": found})
   door.report(", ".join(f"{name} {value}" for name, value in told.items()))
   settings.show(table)
+  settings.append(_RESULTS.value, "convolutions", {**told, "layers": found})
 
 
 if __name__ == "__main__":

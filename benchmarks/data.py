@@ -220,7 +220,6 @@ def _train() -> dict:
 
 def _stall() -> None:
   result = _fresh("stall")
-  settings.append(flags.FLAGS.results, "data_stall", result)
   steps, waits = result["step_seconds"], result["input_seconds"]
   each = [100 * wait / step for wait, step in zip(waits, steps, strict=True)]
   table = ["iterations s/iteration waiting_ms most_ms waiting_% most_%".split()]
@@ -235,6 +234,7 @@ def _stall() -> None:
     ]
   )
   settings.show(table)
+  settings.append(flags.FLAGS.results, "data_stall", result)
 
 
 def _row(case: str, variant: str, results: dict) -> list[str]:

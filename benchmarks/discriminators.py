@@ -125,9 +125,9 @@ def main(argv):
     "savings": _SAVINGS.value,
   }
   found = {name: {"forward": s[0], "both": s[1]} for name, s in seconds.items()}
-  settings.append(_RESULTS.value, "discriminators", {**told, "seconds": found})
   door.report(", ".join(f"{name} {value}" for name, value in told.items()))
   settings.show(table)
+  settings.append(_RESULTS.value, "discriminators", {**told, "seconds": found})
 
 
 if __name__ == "__main__":

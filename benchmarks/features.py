@@ -282,12 +282,12 @@ def main(argv):
   told = {"device": device, "clips": _CLIPS.value, "calls": _CALLS.value, "rounds": _ROUNDS.value}
   found = {"seconds_of_rounds": rounds, "processor_seconds_per_clip": processor}
   found |= {"ratios": ratios, "differences": differences}
-  settings.append(_RESULTS.value, "features", {**told, **found})
   door.report(f"\n{settings.cpu_name()}, {settings.cores()} cores; device {device}")
   settings.show(table)
   for name, values in ratios.items():
     span = f"{min(values):.2f} to {max(values):.2f}"
     door.report(f"{name:<36}{statistics.median(values):>6.2f}   rounds {span}")
+  settings.append(_RESULTS.value, "features", {**told, **found})
 
 
 if __name__ == "__main__":

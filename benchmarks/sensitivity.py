@@ -436,10 +436,10 @@ def main(_) -> None:
   door.report(LEGEND)
   door.report(blind_ones(results))
   door.report(f"{time.perf_counter() - begin:.0f} s")
+  settings.append(flags.FLAGS.results, "sensitivity", {"results": results})
   if flags.FLAGS.plot:
     draw_plot(results, flags.FLAGS.plot)
     door.report(f"plot: {flags.FLAGS.plot}")
-  settings.append(flags.FLAGS.results, "sensitivity", {"results": results})
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@ import datetime
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import pathlib
 import platform
 import subprocess
 import sys
+import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
@@ -19,6 +21,8 @@ from absl import flags  # noqa: E402
 from configs import dvd_gan  # noqa: E402
 from vidgan_jax.runtime import configuration, door  # noqa: E402
 from vidgan_jax.runtime.errors import UserError  # noqa: E402
+
+flags.disclaim_key_flags()  # --help of a benchmark lists those defined here for it
 
 _PACKAGES = "jax jaxlib flax optax numpy pillow simplejpeg tensorflow torch".split()
 
@@ -42,10 +46,32 @@ def get_config(channels: int = 16, precision: str = "float32", savings: bool = T
 
 
 def define_results():
-  """Defines the flag --results."""
-  return flags.DEFINE_string(
+  """Defines the flag --results; a file that cannot be written is refused with the flags."""
+  flag = flags.DEFINE_string(
     "results", str(ROOT / "benchmarks" / "results.jsonl"), "File a line is appended to."
   )
+  flags.register_validator("results", _writable)
+  return flag
+
+
+def _writable(path: str) -> bool:
+  """True; a flag's error where nothing can be appended to `path`, which is left as it is."""
+  try:
+    if pathlib.Path(path).exists():
+      open(path, "a").close()
+    else:
+      tempfile.TemporaryFile(dir=pathlib.Path(path).parent).close()
+  except OSError as error:
+    raise flags.ValidationError(f"cannot be written: {error.strerror or error}") from error
+  return True
+
+
+def above_zero(*names: str) -> None:
+  """Refuses values of these flags that are no number above 0; None is left to the program."""
+  for name in names:
+    flags.register_validator(
+      name, lambda value: value is None or 0 < value < math.inf, "must be a number above 0"
+    )
 
 
 def config_hash(config) -> str:
@@ -109,7 +135,9 @@ def in_fresh_process(program: str, worker: str, environment=None, flags_of=None)
 
 
 def append(path: str, benchmark: str, result: dict) -> None:
-  """Appends a line of JSON with the date, the machine and the versions; UserError where it cannot.
+  """Appends a line of JSON with the date, the machine and the versions.
+
+  Where it cannot, it prints the line, so that nothing is lost, and raises UserError.
 
   Args:
     path: file of lines.
@@ -124,10 +152,12 @@ def append(path: str, benchmark: str, result: dict) -> None:
     "versions": versions(),
     **result,
   }
+  line = json.dumps(record)
   try:
     with open(path, "a") as file:
-      file.write(json.dumps(record) + "\n")
+      file.write(line + "\n")
   except OSError as error:
+    door.report(line)
     raise UserError(f"cannot write {path}: {error}") from error
 
 
@@ -144,7 +174,7 @@ def show(table: list[list[str]]) -> None:
 def run_all(program: str, names: list[str], line, columns: str) -> None:
   """Measures one case after the other in fresh processes, and shows the table.
 
-  A case that fails does not take the table of the others with it.
+  A case that fails, or whose line cannot be appended, does not take the table with it.
 
   Args:
     program: a benchmark's file, which also names the benchmark.
@@ -159,12 +189,12 @@ def run_all(program: str, names: list[str], line, columns: str) -> None:
   for name in names:
     try:
       result = in_fresh_process(program, name)
+      table.append(line(result))
+      append(flags.FLAGS.results, pathlib.Path(program).stem, result)
     except UserError as error:
       door.report(str(error))
       failed.append(name)
       continue
-    append(flags.FLAGS.results, pathlib.Path(program).stem, result)
-    table.append(line(result))
     door.report(f"{name} on {result['device']}: done")
   show(table)
   if failed:

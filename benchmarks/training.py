@@ -51,6 +51,7 @@ _SHARED = flags.DEFINE_bool("shared_fakes", False, "See config.model.shared_fake
 _SHARDING = flags.DEFINE_string("sharding", "replicated", "See config.sharding.")
 _RUNLOCAL = flags.DEFINE_bool("runlocal", False, "The rows' runlocal sizes.")
 _TFLOPS = flags.DEFINE_float("tflops", None, "Peak of one device, TFLOP/s.")
+settings.above_zero("tflops")
 settings.define_results()
 _WORKER = flags.DEFINE_string("worker", None, "Measure this row in this process, print JSON.")
 

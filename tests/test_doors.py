@@ -181,7 +181,7 @@ def test_the_same_seed_gives_the_same_bytes(trained, door, tmp_path):
   [
     (["--config=configs/quickstart.py:no_such"], ["'no_such'", "known: quickstart"]),
     (["--config.batch_size=12"], ["batch_size 12 is not divisible", "devices, 8"]),
-    (["--config.batch_size=0"], ["batch_size 0"]),
+    (["--config.batch_size=0"], ["batch_size 0 must be at least 1"]),
     (["--config.num_iterations=0"], ["num_iterations is 0"]),
     (["--config.model.resolution=48"], ["48x48"]),
     (["--config.model.generator.channels=6"], ["model.generator.channels: 4 there, 6 here"]),

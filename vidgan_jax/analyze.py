@@ -90,7 +90,7 @@ def main(argv):
   from vidgan_jax.sampling import interpolation
   from vidgan_jax.sampling import run as runs
 
-  compilation.enable_cache(_CACHE.value)
+  compilation.enable_cache(_CACHE.value, door.report)
   tools = Tools(
     open_run=runs.load,
     walks={"latent": interpolation.latent_walk, "class": interpolation.class_walk},

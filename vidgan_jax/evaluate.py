@@ -125,7 +125,7 @@ def main(argv):
   from vidgan_jax.sampling import run, stream
 
   memory.keep_freed_on_cpu()
-  compilation.enable_cache(_CACHE.value)
+  compilation.enable_cache(_CACHE.value, door.report)
   lines = requests.fulfil(
     requests.Request(
       protocol=_PROTOCOL.value,

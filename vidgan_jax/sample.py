@@ -49,7 +49,7 @@ def main(argv):
   from vidgan_jax.runtime import compilation  # JAX loads here
   from vidgan_jax.sampling import requests
 
-  compilation.enable_cache(_CACHE.value)
+  compilation.enable_cache(_CACHE.value, door.report)
   lines = requests.fulfil(
     requests.Request(
       workdir=_WORKDIR.value,

@@ -15,6 +15,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from vidgan_jax.runtime import door
+from vidgan_jax.runtime.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, FILE.py:ARGUMENT.")
 _TFLOPS = flags.DEFINE_float(
@@ -34,6 +35,8 @@ flags.mark_flag_as_required("config")
 def main(argv):
   """Counts and prints."""
   del argv
+  if _JSON.value and _DEVICES.value:
+    raise UserError("--json and --devices exclude each other: arrays are listed as text alone")
   import json
 
   import jax  # late, so that --help and bad flags are quick
@@ -44,7 +47,7 @@ def main(argv):
   # Shapes need no accelerator: one that is busy is left alone.
   jax.config.update("jax_platforms", "cpu")
   if _DEVICES.value:
-    for line in state.placement(_CONFIG.value, _DEVICES.value):
+    for line in state.placement(_CONFIG.value, _DEVICES.value, _BATCH.value):
       door.report(line)
     return
   result = summary.summarize(

@@ -57,7 +57,7 @@ def main(argv):
     from vidgan_jax.sampling import stream
 
     extra.append(EvaluationHook(config.evaluation, stream.of_moment, door.report))
-  compilation.enable_cache(_CACHE.value)
+  compilation.enable_cache(_CACHE.value, door.report)
   trainer = loop.Trainer(
     config,
     workdir,

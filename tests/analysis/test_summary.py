@@ -204,7 +204,7 @@ def test_table_and_json(of_row_one):
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    (dict(batch_size=0), "batch size 0"),
+    (dict(batch_size=0), "batch_size 0 must be at least 1"),
     (dict(tflops=0.0), "tflops 0.0"),
     (dict(tflops=float("nan")), "tflops nan"),
     (dict(dtype="float16"), "unknown dtype 'float16'; known: bfloat16, float32"),
@@ -213,6 +213,21 @@ def test_table_and_json(of_row_one):
 def test_bad_options_are_refused(small, options, message):
   with pytest.raises(UserError, match=message):
     summary.summarize(small, **options)
+
+
+@pytest.mark.parametrize(
+  ("field", "value", "message"),
+  [
+    ("microbatch", -1, "microbatch -1 must be at least 0"),
+    ("microbatch", 3, "batch_size 2 is not divisible by microbatch 3"),
+    ("sharding", "zero9", "unknown sharding 'zero9'; known: replicated"),
+  ],
+)
+def test_what_training_refuses_is_refused(small, field, value, message):
+  config = small.copy_and_resolve_references().unlock()
+  config.update_from_flattened_dict({field: value})
+  with pytest.raises(UserError, match=message):
+    summary.summarize(config, batch_size=2)
 
 
 @pytest.mark.parametrize(

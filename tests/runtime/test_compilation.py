@@ -34,3 +34,21 @@ def test_options_change_no_result(options):
 
 def test_options_that_jax_does_not_know_are_left_out():
   assert compilation._known("xla_cpu_use_no_such_thing", False) is None
+
+
+@pytest.mark.parametrize("by", ["argument", "variable"])
+def test_a_named_cache_that_cannot_be_used_is_told(tmp_path, monkeypatch, by):
+  (tmp_path / "file").write_text("")
+  place, lines = str(tmp_path / "file" / "cache"), []
+  monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", place)
+  before = jax.config.jax_compilation_cache_dir
+  assert compilation.enable_cache(place if by == "argument" else None, lines.append) is None
+  assert lines == [f"no compiled programs are kept: {place}: Not a directory"]
+  assert jax.config.jax_compilation_cache_dir == before
+
+
+def test_the_default_cache_that_cannot_be_used_is_not(tmp_path, monkeypatch):
+  (tmp_path / "file").write_text("")
+  monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+  assert compilation.enable_cache(None, pytest.fail) is None

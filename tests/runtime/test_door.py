@@ -92,6 +92,7 @@ def assert_refused(result, *words):
     ([CONFIG, "--config.model.no_such=1"], ["no_such", "--config.model.no_such=1"]),
     ([CONFIG, "--config.seed.no_such=1"], ["--config.seed.no_such=1"]),
     ([CONFIG, "more"], ["'more'"]),
+    ([CONFIG, "--json", "--devices=2"], ["--json", "--devices"]),
   ],
 )
 def test_bad_flags_are_one_line(forbid, arguments, words):
@@ -101,6 +102,11 @@ def test_bad_flags_are_one_line(forbid, arguments, words):
 
 def test_bad_config_found_while_counting_is_one_line():
   assert_refused(summarize(CONFIG, "--config.model.resolution=48"), "48", "known")
+
+
+def test_devices_that_training_would_refuse_are_one_line():
+  result = summarize(CONFIG, "--devices=7", "--batch_size=512")
+  assert_refused(result, "batch_size 512 is not divisible by the number of devices, 7")
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,12 @@ def test_batch_must_divide_among_the_devices():
     meshes.check_batch(12, meshes.make_mesh())
 
 
+@pytest.mark.parametrize("batch_size", [0, -8])
+def test_there_must_be_a_batch(batch_size):
+  with pytest.raises(UserError, match=f"batch_size {batch_size} must be at least 1"):
+    meshes.check_batch(batch_size, meshes.make_mesh())
+
+
 def test_processes_feed_the_batch_in_the_order_of_their_devices():
   on = lambda *owners: types.SimpleNamespace(
     devices=np.array([types.SimpleNamespace(process_index=p) for p in owners])
@@ -224,7 +230,7 @@ def test_processes_feed_the_batch_in_the_order_of_their_devices():
   [
     (5, "batch_size 16 is not divisible by microbatch 5"),
     (4, "microbatch 4 is not divisible by the number of devices, 8"),
-    (-8, "batch_size 16 is not divisible by microbatch -8"),
+    (-8, "microbatch -8 must be at least 0"),
   ],
 )
 def test_microbatches_must_divide(microbatch, words):

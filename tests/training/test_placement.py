@@ -18,7 +18,7 @@ PINNED = {
 def test_zero1_on_eight_devices(load_config):
   config = load_config("dvd_gan", "kinetics600_64x12")
   config.unlock().sharding = "zero1"
-  *lines, last = state.placement(config, 8)
+  total, *lines = state.placement(config, 8)
   found = {line.rsplit(" (", 1)[0].removesuffix(" whole"): line for line in lines}
   for name, spec in PINNED.items():
     assert found[PREFIX + name] == f"{PREFIX}{name} {spec}"
@@ -26,4 +26,4 @@ def test_zero1_on_eight_devices(load_config):
   assert sum("block1/conv2/kernel" in line and "'data'" in line for line in moments) == 2
   assert all("batch_stats" not in line or line.endswith("whole") for line in lines)
   # 499.4 M parameters and two moments of each, 182.3 M of the average, 4 bytes each.
-  assert last == "state of 6,724.4 MB, 843.1 MB on each of 8 (zero1)"
+  assert total == "state of 6,724.4 MB, 843.1 MB on each of 8 (zero1)"

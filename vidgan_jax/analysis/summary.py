@@ -30,7 +30,8 @@ from vidgan_jax.analysis.residuals import gradient_cost
 from vidgan_jax.layers import cpu_convolution
 from vidgan_jax.models import contract, registry
 from vidgan_jax.models.contract import Context, Side, VideoGan
-from vidgan_jax.runtime import flops
+from vidgan_jax.runtime import flops, sharding
+from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.errors import UserError
 
 REMAT_POLICIES = ("none", "conv_outputs", "block_inputs")
@@ -45,7 +46,8 @@ def summarize(
   """Counts what training `config` costs.
 
   Args:
-    config: the whole config; read are its batch size and what `registry.build` reads.
+    config: the whole config; read are its batch size, what `registry.build` reads, and, to refuse
+      what training would, its micro-batches and sharding.
     batch_size: clips per update in place of config.batch_size.
     dtype: type of activations in the memory estimate, see `DTYPES`.
     tflops: what the machine does, in TFLOP/s, for the time floor.
@@ -62,12 +64,12 @@ def summarize(
       and what these depend on.
 
   Raises:
-    UserError: on a config that cannot be built, a batch size or speed that is not positive, or an
-      unknown dtype.
+    UserError: on a config that cannot be built or trained, a batch size or speed that is not
+      positive, or an unknown dtype.
   """
   batch_size = config.batch_size if batch_size is None else batch_size
-  if batch_size < 1:
-    raise UserError(f"batch size {batch_size} must be at least 1")
+  meshes.check_division(batch_size, 1, config.microbatch)
+  sharding.check(config.sharding)
   if not 0 < tflops < math.inf:
     raise UserError(f"tflops {tflops} must be a number above 0")
   if dtype not in DTYPES:

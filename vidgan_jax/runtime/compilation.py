@@ -6,22 +6,27 @@ import pathlib
 
 import jax
 
+from vidgan_jax.runtime import processes
+
 _KIND = "LIBRARY_FUSION_TYPE_"  # XLA's DebugOptions
 
 
-def enable_cache(directory: str | None = None) -> pathlib.Path | None:
+def enable_cache(directory: str | None = None, report=print) -> pathlib.Path | None:
   """Keeps compiled programs on disk, so that a second start of the same program is quick.
 
   Args:
     directory: the place; None takes JAX_COMPILATION_CACHE_DIR, else vidgan_jax/jax in
       XDG_CACHE_HOME or ~/.cache; "" turns the cache off.
+    report: called with a line where a place that was named cannot be written; the one of last
+      resort is left out without a word.
 
   Returns:
     the directory, or None where there is no cache (turned off, or no place to write).
   """
   if directory is None:
     directory = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-  if directory is None:
+  named = directory is not None
+  if not named:
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     directory = os.path.join(home, "vidgan_jax", "jax")
   if not directory:
@@ -29,14 +34,23 @@ def enable_cache(directory: str | None = None) -> pathlib.Path | None:
   path = pathlib.Path(directory)
   try:
     path.mkdir(parents=True, exist_ok=True)
-  except OSError:
-    return None  # a cache is a convenience: no place for it is no fault
+  except OSError as error:  # a cache is a convenience: no place for it is no fault
+    _tell_unusable(path, error.strerror or str(error), named, report)
+    return None
+  if not os.access(path, os.W_OK | os.X_OK):  # what lies there is read all the same
+    _tell_unusable(path, "cannot be written", named, report)
   jax.config.update("jax_compilation_cache_dir", str(path))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
   jax.config.update(
     "jax_persistent_cache_enable_xla_caches", "xla_gpu_per_fusion_autotune_cache_dir"
   )
   return path
+
+
+def _tell_unusable(path, reason: str, named: bool, report) -> None:
+  """Says, in the first process alone, that a named place keeps no compiled programs."""
+  if named and processes.first():
+    report(f"no compiled programs are kept: {path}: {reason}")
 
 
 def feature_options(device) -> dict | None:

@@ -122,10 +122,18 @@ def mean_over_devices(tree):
 
 def check_batch(batch_size: int, mesh, microbatch: int = 0) -> None:
   """UserError where a batch, or its micro-batches, cannot be split evenly over the mesh."""
-  devices = mesh.devices.size
-  if batch_size < 1 or batch_size % devices:
+  check_division(batch_size, mesh.devices.size, microbatch)
+
+
+def check_division(batch_size: int, devices: int, microbatch: int = 0) -> None:
+  """UserError where a batch, or its micro-batches, cannot be split evenly over so many devices."""
+  if batch_size < 1:
+    raise UserError(f"batch_size {batch_size} must be at least 1")
+  if microbatch < 0:
+    raise UserError(f"microbatch {microbatch} must be at least 0 (the whole batch at once)")
+  if batch_size % devices:
     raise UserError(f"batch_size {batch_size} is not divisible by the number of devices, {devices}")
-  if microbatch and (microbatch < 1 or batch_size % microbatch):
+  if microbatch and batch_size % microbatch:
     raise UserError(f"batch_size {batch_size} is not divisible by microbatch {microbatch}")
   if microbatch % devices:
     raise UserError(f"microbatch {microbatch} is not divisible by the number of devices, {devices}")

@@ -44,6 +44,12 @@ def specification(shape: tuple[int, ...], how: str, devices: int) -> PartitionSp
   return PartitionSpec()
 
 
+def check(rules: str) -> None:
+  """UserError where no rules have that name."""
+  if rules not in RULES:
+    raise UserError(f"unknown sharding {rules!r}; known: {', '.join(RULES)}")
+
+
 def specifications(tree, devices: int, rules: str, prefix: str = ""):
   """How each leaf of `tree` (arrays or shapes) lies on `devices` under the rules of that name.
 
@@ -59,8 +65,7 @@ def specifications(tree, devices: int, rules: str, prefix: str = ""):
   Raises:
     UserError: on unknown rules.
   """
-  if rules not in RULES:
-    raise UserError(f"unknown sharding {rules!r}; known: {', '.join(RULES)}")
+  check(rules)
 
   def place(path, leaf):
     name = prefix + trees.path_name(path)

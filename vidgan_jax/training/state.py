@@ -113,16 +113,28 @@ def generator_variables(state: TrainState, *, use_ema: bool = True, eps: float =
   return {"params": weights, normalization.COLLECTION: source.batch_stats}
 
 
-def placement(config, devices: int) -> list[str]:
-  """One line for each array of the state of `config`: name, type, shape, and how it would lie.
+def placement(config, devices: int, batch_size: int | None = None) -> list[str]:
+  """How the state of `config` would lie on so many devices. Nothing is computed.
 
-  The last line tells what all of them take in all and on each of `devices`. Nothing is computed.
+  Args:
+    config: the whole config.
+    devices: how many.
+    batch_size: clips per update in place of config.batch_size.
+
+  Returns:
+    a line that tells what all arrays take in all and on each device, then one for each array: name,
+    type, shape, and how it would lie.
+
+  Raises:
+    UserError: on what training on these devices would refuse.
   """
+  batch_size = config.batch_size if batch_size is None else batch_size
+  meshes.check_division(batch_size, devices, config.microbatch)
   gan = registry.build(config)
   optimizers = transforms.build(config, gan.discriminators)
   shapes = jax.eval_shape(functools.partial(create, gan, optimizers, config.seed))
   lines = sharding.describe(shapes, devices, config.sharding)
-  return [*lines, _size(shapes, devices, config.sharding)]
+  return [_size(shapes, devices, config.sharding), *lines]
 
 
 def _size(shapes, devices, rules):

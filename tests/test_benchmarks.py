@@ -1,0 +1,131 @@
+"""What the benchmarks refuse before they measure, and what they keep where something fails."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / "benchmarks" / "accelerator.sh"
+
+# Answers like a benchmark; those named in FAILING fail after they have printed something.
+PYTHON = """#!/bin/sh
+name=$(basename "$1" .py)
+echo "new $name"
+case " $FAILING " in *" $name "*) exit 2 ;; esac
+"""
+
+
+def program(name, *arguments):
+  """Runs a benchmark."""
+  command = [sys.executable, ROOT / "benchmarks" / f"{name}.py", *arguments]
+  return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+
+def assert_refused(result, *words):
+  """One line on stderr with the words in it, nothing on stdout, exit code 2."""
+  assert (result.returncode, result.stdout) == (2, ""), result
+  (line,) = result.stderr.splitlines()
+  assert line.startswith("error: ") and all(word in line for word in words), line
+
+
+@pytest.fixture(scope="module")
+def settings():
+  """benchmarks/settings.py."""
+  sys.path.insert(0, str(ROOT / "benchmarks"))
+  try:
+    import settings
+
+    yield settings
+  finally:
+    sys.path.remove(str(ROOT / "benchmarks"))
+
+
+@pytest.mark.parametrize("name", ["training", "convolutions"])
+def test_results_that_cannot_be_written_are_refused_at_the_start(tmp_path, name):
+  path = tmp_path / "no_such_folder" / "results.jsonl"
+  assert_refused(program(name, f"--results={path}"), "--results", "No such file or directory")
+
+
+def test_a_folder_takes_no_results(tmp_path):
+  assert_refused(program("discriminators", f"--results={tmp_path}"), "--results", "Is a directory")
+
+
+@pytest.mark.parametrize("name", ["training", "convolutions"])
+@pytest.mark.parametrize("value", ["0", "-1", "nan"])
+def test_a_peak_is_a_number_above_zero(tmp_path, name, value):
+  result = program(name, f"--tflops={value}", f"--results={tmp_path}/results.jsonl")
+  assert_refused(result, "--tflops", "must be a number above 0")
+
+
+def test_help_lists_the_shared_flag():
+  assert "--results (default " in program("convolutions", "--help").stdout
+
+
+def test_looking_at_the_results_leaves_them_as_they_are(settings, tmp_path):
+  path = tmp_path / "results.jsonl"
+  assert settings._writable(str(path)) and not list(tmp_path.iterdir())
+  path.write_text("{}\n")
+  assert settings._writable(str(path)) and path.read_text() == "{}\n"
+
+
+def test_what_cannot_be_appended_is_printed(settings, tmp_path, capsys):
+  with pytest.raises(settings.UserError, match="cannot write"):
+    settings.append(str(tmp_path), "some", {"seconds": 1.5})
+  told = json.loads(capsys.readouterr().out)
+  assert (told["benchmark"], told["seconds"]) == ("some", 1.5)
+
+
+@pytest.fixture
+def script(tmp_path):
+  """A function that runs accelerator.sh with a stand-in for Python."""
+  (tmp_path / "bin").mkdir()
+  stand_in = tmp_path / "bin" / "python"
+  stand_in.write_text(PYTHON)
+  stand_in.chmod(0o755)
+
+  def run(*arguments, failing="", **variables):
+    path = f"{stand_in.parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "FAILING": failing, **variables}
+    command = ["bash", SCRIPT, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+  return run
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_the_script_tells_how_it_is_used(script, option):
+  result = script(option)
+  assert (result.returncode, result.stderr) == (0, "")
+  assert all(word in result.stdout for word in ("[FOLDER]", "ROWS", "EXTRA"))
+
+
+def test_the_script_refuses_before_it_measures(script, tmp_path):
+  (tmp_path / "file").write_text("")
+  (tmp_path / "taken" / "results.jsonl").mkdir(parents=True)
+  assert_refused(script("a", "b"), "one FOLDER", "2")
+  assert_refused(script("--rows=thesis"), "unknown option --rows=thesis")
+  assert_refused(script(tmp_path / "file"), "cannot make the folder", "file")
+  assert_refused(script(tmp_path / "file" / "below"), "cannot make the folder", "below")
+  assert_refused(script(tmp_path / "taken"), "cannot write", "results.jsonl")
+
+
+def test_a_program_that_fails_leaves_the_former_table(script, tmp_path):
+  folder = tmp_path / "tables"
+  folder.mkdir()
+  for name in ("sampling", "training"):
+    (folder / f"{name}.txt").write_text(f"old {name}\n")
+  result = script(folder, failing="training", EXTRA="--runlocal")
+  assert result.returncode == 1, result
+  tables = {path.name: path.read_text() for path in folder.iterdir()}
+  assert tables == {
+    "sampling.txt": "new sampling\n",
+    "training.txt": "old training\n",
+    "training.failed.txt": "new training\n",
+  }
+  assert script(folder).returncode == 0
+  names = ("sampling", "training", "convolutions", "discriminators", "evaluation")
+  assert {path.name for path in folder.iterdir()} == {f"{name}.txt" for name in names}
