@@ -1,6 +1,7 @@
 import importlib.metadata
 import importlib.util
 import os
+import pathlib
 import platform
 import subprocess
 import sys
@@ -80,6 +81,39 @@ def test_no_thread_of_jax_has_a_heap_of_its_own():
   assert run("cpu") == ["True", "1"]
   assert run("cpu,cuda")[0] == "True"  # before JAX refuses a device that is not there
   assert run("tpu,cpu")[0] == "False"
+
+
+_DOOR = """
+import sys
+from absl import app
+from jax._src import xla_bridge
+from vidgan_jax import {door}
+from vidgan_jax.runtime import memory
+
+def told():
+  print("JAX has started:", xla_bridge.backends_are_initialized())
+  sys.exit(0)
+
+memory.keep_freed_on_cpu = told
+app.run({door}.main)
+"""
+
+
+@pytest.mark.parametrize(
+  ("door", "flags"),
+  [
+    ("train", ["--config=configs/quickstart.py:runlocal", "--workdir={0}"]),
+    ("evaluate", ["--workdir={0}", "--protocol=moving_shapes"]),
+  ],
+)
+def test_doors_keep_memory_before_jax_starts(tmp_path, door, flags):
+  done = subprocess.run(
+    [sys.executable, "-c", _DOOR.format(door=door), *(f.format(tmp_path / "w") for f in flags)],
+    cwd=pathlib.Path(__file__).parents[2],
+    capture_output=True,
+    text=True,
+  )
+  assert done.stdout == "JAX has started: False\n", done.stderr
 
 
 def test_plugins_are_other_devices(monkeypatch):

@@ -266,12 +266,12 @@ def _by_time(x, kernel, strides):
   return total
 
 
-def _places(x, axis: int, window: int, stride: int, fill: float):
-  """What each place of a "SAME" window on `axis` sees of x; outside of x is `fill`."""
+def _places(x, axis: int, window: int, stride: int):
+  """What each place of a "SAME" window on `axis` sees of x; outside of x is -inf."""
   ((low, high),) = jax.lax.padtype_to_pads((x.shape[axis],), (window,), (stride,), "SAME")
   widths = [(0, 0)] * x.ndim
   widths[axis] = (low, high)
-  padded = jnp.pad(x, widths, constant_values=fill)
+  padded = jnp.pad(x, widths, constant_values=-jnp.inf)
   count = -(-x.shape[axis] // stride)
   last = lambda place: place + (count - 1) * stride + 1
   return [jax.lax.slice_in_dim(padded, place, last(place), stride, axis) for place in range(window)]
@@ -303,7 +303,7 @@ def max_pool(x, window: tuple[int, int, int], strides: tuple[int, int, int], pla
     return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, ones(window), ones(strides), "SAME")
   for axis, (size, stride) in enumerate(zip(window, strides, strict=True), start=1):
     if size > 1:
-      x = functools.reduce(jnp.maximum, _places(x, axis, size, stride, -jnp.inf))
+      x = functools.reduce(jnp.maximum, _places(x, axis, size, stride))
   return x
 
 
