@@ -30,7 +30,8 @@ def keep_freed_on_cpu() -> bool:
   """
   import jax
 
-  asked = jax.config.jax_platforms or jax.config.jax_platform_name
+  # `jax_platform_name`, deprecated, is not an attribute of every JAX version's config.
+  asked = jax.config.jax_platforms or os.environ.get("JAX_PLATFORM_NAME")
   return (asked.split(",")[0] == "cpu" if asked else not _plugins()) and keep_freed()
 
 
