@@ -5,7 +5,9 @@ r"""Trains a video GAN, or continues a run where it stopped.
 
 DIR receives config.json, log.jsonl, tensorboard/, samples/, curves.png and checkpoints/. The same
 command continues from the newest checkpoint, to the bit on CPU. SIGTERM and Ctrl-C save and leave
-(SIGTERM alone where several processes train together).
+(SIGTERM alone where several processes train together). So do SIGHUP, which a closing terminal
+sends unless the command begins with nohup, and SIGUSR1, SIGUSR2 and SIGXCPU, with which schedulers
+warn of a time limit.
 
 Exit codes: 0 done or stopped by a signal, 2 bad input, 3 stopped by a guard (non-finite losses,
 clips gone dark).

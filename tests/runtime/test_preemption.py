@@ -59,7 +59,7 @@ def finish(process):
 @pytest.fixture
 def untouched():
   """Checks that handlers and wake-up descriptor are afterwards what they were."""
-  numbers = (signal.SIGTERM, signal.SIGINT)
+  numbers = (signal.SIGTERM, signal.SIGINT, *OTHERS)
   before = [signal.getsignal(number) for number in numbers]
   threads = threading.active_count()
   yield
@@ -71,14 +71,48 @@ def untouched():
   assert threading.active_count() == threads
 
 
+OTHERS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+
+
 @pytest.mark.usefixtures("untouched")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, *OTHERS])
 def test_a_signal_is_noted_and_nothing_else(number):
   with Preemption() as preemption:
     assert not preemption.requested
     os.kill(os.getpid(), number)
     assert preemption.requested
     os.kill(os.getpid(), signal.SIGTERM)  # a scheduler may say it twice
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("number", OTHERS)
+def test_a_signal_that_is_ignored_or_handled_stays_so(number):
+  """As nohup ignores SIGHUP, and a program that embeds this one handles SIGUSR1."""
+  seen = []
+  for handler in (signal.SIG_IGN, lambda *_: seen.append(number)):
+    old = signal.signal(number, handler)
+    try:
+      with Preemption() as preemption:
+        os.kill(os.getpid(), number)
+        time.sleep(0.05)
+        assert not preemption.requested
+    finally:
+      signal.signal(number, old)
+  assert seen == [number]
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("number", OTHERS)
+def test_of_several_processes_a_signal_is_passed_on_as_sigterm(number):
+  seen = []
+  old = signal.signal(signal.SIGTERM, lambda *_: seen.append("terminate"))
+  try:
+    with Preemption(watch=False) as preemption:
+      os.kill(os.getpid(), number)
+    assert seen == ["terminate"]
+    assert not preemption.requested
+  finally:
+    signal.signal(signal.SIGTERM, old)
 
 
 @pytest.mark.usefixtures("untouched")
@@ -132,7 +166,7 @@ def test_other_threads_leave_signals_alone():
   assert handlers == [before]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize(
   "block", ["time.sleep(600)", "hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"]
 )
