@@ -1,7 +1,6 @@
 import functools
 
 import jax
-import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -215,7 +214,7 @@ def convolutions(program):
   for equation in program.eqns:
     if equation.primitive.name == "conv_general_dilated":
       found.append(equation.params)
-    for inner in jax.extend.core.jaxprs_in_params(equation.params):
+    for inner in flops.inner_jaxprs(equation):
       found += convolutions(inner)
   return found
 

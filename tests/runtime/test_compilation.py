@@ -25,7 +25,8 @@ def test_options_change_no_result(options):
     return jnp.tanh(x).mean((1, 2)), x.max((0, 1, 2)), (x**2).sum((0, 1, 2))
 
   chosen = options(jax.devices("cpu")[0])
-  assert chosen
+  if not chosen:
+    pytest.skip("this version of JAX knows none of these options")
   arguments = [a.astype(np.float32) for a in (x, kernel, matrix)]
   found = jax.jit(network, compiler_options=chosen)(*arguments)
   for value, truth in zip(found, expected, strict=True):

@@ -136,7 +136,7 @@ def _results(equation, operands):
   """The values that one equation makes of its operands."""
   name = equation.primitive.name
   if name in _CALLS:
-    (inner,) = core.jaxprs_in_params(equation.params)
+    (inner,) = flops.inner_jaxprs(equation)
     known = dict(zip(inner.invars, operands, strict=True))
     known |= {variable: _Value(_bytes(variable), data=False) for variable in inner.constvars}
     _record(inner.eqns, known)

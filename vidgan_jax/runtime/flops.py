@@ -10,7 +10,6 @@ import re
 
 import jax
 import numpy as np
-from jax.extend import core
 
 # Dense half-precision peaks in FLOP/s of one JAX device; `peak_flops` names the sources.
 _PEAKS = (
@@ -58,6 +57,18 @@ def count_jaxpr(jaxpr, *, padding: bool = True) -> int:
   return sum(_equation(equation, padding) for equation in jaxpr.eqns)
 
 
+def inner_jaxprs(equation) -> list:
+  """The functions inside one equation (`jax.extend.core.Jaxpr`): bodies of loops, branches, calls.
+
+  `jax.extend.core.jaxprs_in_params` does the same, in some versions of JAX.
+  """
+  values = []
+  for value in equation.params.values():
+    values += value if isinstance(value, (list, tuple)) else [value]
+  # Where JAX closes a function over its constants, the function itself is inside.
+  return [getattr(value, "jaxpr", value) for value in values if hasattr(value, "eqns")]
+
+
 def peak_flops(device=None) -> float | None:
   """Dense half-precision FLOP/s of one JAX device, to measure utilisation against.
 
@@ -90,7 +101,7 @@ def _equation(equation, padding) -> int:
     return 2 * equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
   if name in _REFUSED:
     raise ValueError(f"cannot count the FLOPs of {name}")
-  inner = [count_jaxpr(jaxpr, padding=padding) for jaxpr in core.jaxprs_in_params(params)]
+  inner = [count_jaxpr(jaxpr, padding=padding) for jaxpr in inner_jaxprs(equation)]
   if name == "scan":
     return params["length"] * sum(inner)
   if name == "cond":

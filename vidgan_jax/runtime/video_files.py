@@ -29,6 +29,8 @@ _EXACT_COLORS = (
   | Interpolation.FULL_CHR_H_INT
   | Interpolation.BITEXACT
 )
+# Titles in old files are not always UTF-8, and nobody reads them here; PyAV 19 takes any bytes.
+_METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 _PADDING_VALUE = 127
 
 
@@ -139,8 +141,7 @@ def decode_video(path: str | os.PathLike) -> Iterator[DecodedFrame]:
   if not os.path.isfile(path):
     raise VideoError(path, "no such file")
   try:
-    # Titles in old files are not always UTF-8, and nobody reads them here.
-    with av.open(path, metadata_errors="replace") as container:
+    with av.open(path, **_METADATA) as container:
       stream = container.streams.best("video")
       if stream is None:
         raise VideoError(path, "holds no video stream")

@@ -17,6 +17,7 @@ from vidgan_jax.evaluation.frechet import frechet_distance_of_features
 from vidgan_jax.evaluation.networks import i3d
 from vidgan_jax.evaluation.protocols import get_protocol
 from vidgan_jax.evaluation.weights import tensor_bundle
+from vidgan_jax.runtime import flops
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.trees import leaf_names
 
@@ -246,7 +247,7 @@ PRODUCTS = ("dot_general", "conv_general_dilated")
 def equations(jaxpr):
   for equation in jaxpr.eqns:
     yield equation
-    for inner in jax.core.jaxprs_in_params(equation.params):
+    for inner in flops.inner_jaxprs(equation):
       yield from equations(inner)
 
 
