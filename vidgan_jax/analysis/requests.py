@@ -10,6 +10,7 @@ import vidgan_jax.training.state as states
 from vidgan_jax.analysis import curvature, headlines, hessian, looks
 from vidgan_jax.data.build import build_source
 from vidgan_jax.models import contract
+from vidgan_jax.runtime import paths
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
 
@@ -37,6 +38,12 @@ class Request:
   search: int = 10_000
   held_out: str | None = None
   overwrite: bool = False
+
+  def __post_init__(self):
+    """Expands `~` in paths; UserError where one is no local path."""
+    workdirs = paths.all_local(self.workdirs, "--workdir")
+    object.__setattr__(self, "workdirs", workdirs)
+    paths.localize(self, "output", "data_directory", "held_out")
 
 
 def fulfil(request: Request, report=print, tools: looks.Tools | None = None) -> list[str]:

@@ -1,5 +1,6 @@
 """From the `data` part of a configuration to a source, and to the batches of it."""
 
+import copy
 import os
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from vidgan_jax.data import sources
 from vidgan_jax.data.moving_shapes import MovingShapes
 from vidgan_jax.data.pipeline import Batches
+from vidgan_jax.runtime import paths
 from vidgan_jax.runtime.errors import UserError
 
 
@@ -45,7 +47,17 @@ def build_source(
   if num_classes < 0:
     raise UserError(f"num_classes={num_classes} is negative; 0 means unlabelled")
   split = split or config.split
+  config = _with_local_paths(config)
   return SOURCES[config.name](config, frames, resolution, num_classes, split, report)
+
+
+def _with_local_paths(config):
+  """A copy of the configuration with `~` expanded; UserError where a path is no local one."""
+  config = copy.deepcopy(config)
+  for field in ("directory", "cache_directory"):
+    setattr(config, field, paths.local(getattr(config, field), f"config.data.{field}"))
+  config.mixture = tuple(paths.all_local(config.mixture, "config.data.mixture"))
+  return config
 
 
 def build_batches(

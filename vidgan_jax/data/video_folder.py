@@ -17,6 +17,7 @@ import numpy as np
 from vidgan_jax.data import split_lists
 from vidgan_jax.data.sources import Source, random_window, window_span
 from vidgan_jax.data.split_lists import ListedClip
+from vidgan_jax.runtime import paths
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import printable
 from vidgan_jax.runtime.video_files import DEFAULT_MAX_BYTES, VideoError, atomic_file, read_video
@@ -277,8 +278,10 @@ def _list_skipped(
 
 def _default_cache(directory: str, resolution: int) -> str:
   """A folder for this data at this resolution, shared by its splits: they store the same frames."""
-  base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-  return os.path.join(base, "vidgan_jax", _hash(os.path.realpath(directory), resolution))
+  cache = paths.cache(_hash(os.path.realpath(directory), resolution))
+  if cache is None:
+    raise UserError("no home folder for decoded frames: config.data.cache_directory names another")
+  return cache
 
 
 def _hash(*parts: object) -> str:

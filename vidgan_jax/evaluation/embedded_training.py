@@ -21,7 +21,7 @@ from absl import flags
 
 from vidgan_jax.data import moving_shapes as data
 from vidgan_jax.data import pipeline
-from vidgan_jax.runtime import door
+from vidgan_jax.runtime import door, paths
 from vidgan_jax.runtime.errors import UserError
 
 SEED = 761_234_057
@@ -176,7 +176,7 @@ def main(_) -> None:
   from vidgan_jax.evaluation import embedded
 
   options = flags.FLAGS
-  output = pathlib.Path(options.output)
+  output = pathlib.Path(paths.local(options.output, "--output"))
   if output.suffix != ".npz":
     raise UserError(f"--output={output} should end with .npz")
   if output.exists():

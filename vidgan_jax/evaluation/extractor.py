@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from vidgan_jax.evaluation.weights import archives
+from vidgan_jax.runtime import paths
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import printable
 
@@ -157,7 +158,7 @@ def load_extractor(name: str, path: str | os.PathLike | None = None) -> Extracto
     embedded = importlib.import_module("vidgan_jax.evaluation.embedded")
     return embedded.open_embedded(*([] if path is None else [path]))
   network = find(name)
-  path = default_path(name) if path is None else pathlib.Path(path)
+  path = default_path(name) if path is None else pathlib.Path(paths.local(path, "--weights"))
   if not path.is_file():
     raise UserError(
       f"no weights of {name} ({network.what}): {path} is missing. Bring {network.bring}, and run "
@@ -210,8 +211,9 @@ def find(name: str) -> Network:
 
 def default_path(name: str) -> pathlib.Path:
   """Where a network's weights are looked for: in $VIDGAN_JAX_WEIGHTS or the user's cache."""
-  folder = os.environ.get("VIDGAN_JAX_WEIGHTS") or "~/.cache/vidgan_jax/weights"
-  return pathlib.Path(folder).expanduser() / f"{name}.npz"
+  given = os.environ.get("VIDGAN_JAX_WEIGHTS")
+  folder = paths.local(given or "~/.cache/vidgan_jax/weights", "VIDGAN_JAX_WEIGHTS")
+  return pathlib.Path(folder) / f"{name}.npz"
 
 
 def variable_shapes(parts: Parts) -> dict[str, tuple[int, ...]]:

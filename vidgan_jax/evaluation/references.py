@@ -18,6 +18,7 @@ from vidgan_jax.evaluation import code, fingerprint, intervals
 from vidgan_jax.evaluation.features import Gathered
 from vidgan_jax.evaluation.moments import Moments
 from vidgan_jax.evaluation.weights import archives
+from vidgan_jax.runtime import paths
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import printable
 
@@ -80,13 +81,13 @@ class Reference:
     ), other
 
 
-def default_folder() -> pathlib.Path:
-  """$VIDGAN_JAX_REFERENCES, or vidgan_jax/references in the user's cache folder."""
+def default_folder() -> pathlib.Path | None:
+  """$VIDGAN_JAX_REFERENCES, or vidgan_jax/references in the user's cache; None without a home."""
   given = os.environ.get("VIDGAN_JAX_REFERENCES")
   if given:
-    return pathlib.Path(given)
-  home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-  return pathlib.Path(home) / "vidgan_jax" / "references"
+    return pathlib.Path(paths.local(given, "VIDGAN_JAX_REFERENCES"))
+  folder = paths.cache("references")
+  return pathlib.Path(folder) if folder else None
 
 
 def about(way, protocol, shape, about_clips: Mapping, count: int) -> dict:

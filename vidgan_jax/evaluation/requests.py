@@ -12,7 +12,7 @@ from vidgan_jax.data.build import build_source
 from vidgan_jax.evaluation import clips as clip_sources
 from vidgan_jax.evaluation import keeper, motion_controls, protocols, references, results
 from vidgan_jax.evaluation.evaluator import Evaluator, check_frames, load_extractors
-from vidgan_jax.runtime import configuration
+from vidgan_jax.runtime import configuration, paths
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
 
@@ -46,6 +46,11 @@ class Request:
   real: str | None = None
   reference: str | None = None
   controls: bool = False
+
+  def __post_init__(self):
+    """Expands `~` in paths; UserError where one is no local path."""
+    folders = ("workdir", "output", "data_directory", "weights")
+    paths.localize(self, *folders, "clips", "real", "reference")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pathlib
 
 import jax
 
-from vidgan_jax.runtime import processes
+from vidgan_jax.runtime import paths, processes
 
 _KIND = "LIBRARY_FUSION_TYPE_"  # XLA's DebugOptions
 
@@ -22,13 +22,15 @@ def enable_cache(directory: str | None = None, report=print) -> pathlib.Path | N
 
   Returns:
     the directory, or None where there is no cache (turned off, or no place to write).
+
+  Raises:
+    UserError: the directory is no local path; see `paths.local`.
   """
+  what = "--compilation_cache"
   if directory is None:
-    directory = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    directory, what = os.environ.get("JAX_COMPILATION_CACHE_DIR"), "JAX_COMPILATION_CACHE_DIR"
   named = directory is not None
-  if not named:
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    directory = os.path.join(home, "vidgan_jax", "jax")
+  directory = paths.local(directory, what) if named else paths.cache("jax")
   if not directory:
     return None
   path = pathlib.Path(directory)

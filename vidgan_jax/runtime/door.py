@@ -20,6 +20,7 @@ import traceback
 from absl import app, flags
 from tqdm import tqdm
 
+from vidgan_jax.runtime import paths
 from vidgan_jax.runtime.errors import Stopped, UserError
 from vidgan_jax.runtime.text import printable
 
@@ -88,6 +89,7 @@ def _parse(argv):
   if any(option in _HELP for option in options):
     print(_help(argv[0]))
     sys.exit(0)
+  argv = [_with_local_config(option) for option in argv]
   try:
     rest = flags.FLAGS(argv)
     for flag in flags.FLAGS.get_key_flags_for_module(argv[0]):
@@ -112,6 +114,14 @@ def _parse(argv):
   if rest[1:]:
     raise UserError(f"unexpected argument {rest[1]!r}: everything is a flag, --name=value")
   return rest
+
+
+def _with_local_config(option: str) -> str:
+  """Expands `~` in --config=FILE.py:ARGUMENT, which no shell does; UserError on an address."""
+  flag, equals, path = option.partition("=")
+  if flag.lstrip("-") != "config" or not equals:
+    return option
+  return f"{flag}={paths.local(path, '--config')}"
 
 
 def _refusal(error) -> str:

@@ -7,7 +7,7 @@ import math
 import jax
 import numpy as np
 
-from vidgan_jax.runtime import streams
+from vidgan_jax.runtime import paths, streams
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.sampling import files, generation, interpolation
 from vidgan_jax.sampling import run as runs
@@ -34,6 +34,10 @@ class Request:
   standing_passes: int = 16
   batch_size: int = 16
   frame_rate: float = 8.0
+
+  def __post_init__(self):
+    """Expands `~` in paths; UserError where one is no local path."""
+    paths.localize(self, "workdir", "output")
 
 
 def fulfil(request: Request, report=print) -> list[str]:

@@ -5,7 +5,7 @@ import numpy as np
 
 import vidgan_jax.training.state as states
 from vidgan_jax.models.contract import Context
-from vidgan_jax.runtime import streams
+from vidgan_jax.runtime import paths, streams
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.sampling import generation
 
@@ -152,6 +152,7 @@ def load(workdir, *, step=None, use_ema: bool = True, standing_passes: int = 16,
   Raises:
     UserError: where there is no run or no such checkpoint.
   """
+  workdir = paths.local(workdir, "the folder of the run")
   config, gan, state = states.load(workdir, step, report=report)
   return Run(
     config,

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from vidgan_jax.data.build import build_batches, build_source
 from vidgan_jax.data.pipeline import Prefetcher
 from vidgan_jax.models import registry
-from vidgan_jax.runtime import compilation, configuration, precision, processes
+from vidgan_jax.runtime import compilation, configuration, paths, precision, processes
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
@@ -33,7 +33,7 @@ def prepare_workdir(workdir, config) -> pathlib.Path:
     UserError: where the folder cannot be written, or holds checkpoints of another config (names the
       first field that differs).
   """
-  workdir = pathlib.Path(workdir)
+  workdir = pathlib.Path(paths.local(workdir, "--workdir"))
   path = workdir / states.CONFIG
   try:
     workdir.mkdir(parents=True, exist_ok=True)
@@ -169,6 +169,7 @@ class Trainer:
     source=None,
     devices=None,
   ):
+    workdir = paths.local(workdir, "--workdir")
     self.config = config
     self.report = report = report if processes.first() else lambda line: None
     self.mesh = meshes.make_mesh(devices)

@@ -12,7 +12,7 @@ from flax import struct
 
 from vidgan_jax.layers import normalization, spectral_norm
 from vidgan_jax.models import registry
-from vidgan_jax.runtime import configuration, sharding, streams
+from vidgan_jax.runtime import configuration, paths, sharding, streams
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
@@ -181,6 +181,7 @@ def load(workdir, step: int | None = None, *, mesh=None, report=print):
   Raises:
     UserError: where there is no run or no such checkpoint.
   """
+  workdir = paths.local(workdir, "the folder of the run")
   path = pathlib.Path(workdir) / CONFIG
   try:
     config = configuration.from_json(path.read_text())
@@ -198,7 +199,7 @@ def load(workdir, step: int | None = None, *, mesh=None, report=print):
 
 def _data(workdir) -> dict | None:
   """What the run in `workdir` knows of its data; None where it knows nothing, as old runs do."""
-  path = pathlib.Path(workdir) / DATA
+  path = pathlib.Path(paths.local(workdir, "the folder of the run")) / DATA
   try:
     return dict(json.loads(path.read_text()))
   except FileNotFoundError:

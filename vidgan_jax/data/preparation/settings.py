@@ -5,6 +5,7 @@ import os
 
 from vidgan_jax.data import index
 from vidgan_jax.data.preparation import pictures
+from vidgan_jax.runtime import paths
 from vidgan_jax.runtime.errors import UserError
 
 
@@ -49,6 +50,10 @@ class Request:
   clips_per_shard: int = 128
   limit: int | None = None
   workers: int | None = None
+
+  def __post_init__(self):
+    """Expands `~` in paths; UserError where one is no local path."""
+    paths.localize(self, "input", "output", "lists", "classes")
 
   def check(self) -> None:
     """Raises UserError where the request contradicts itself or its folders do."""

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from vidgan_jax.data import index, pipeline, records
 from vidgan_jax.data.preparation import pictures
+from vidgan_jax.runtime import paths
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import printable
 
@@ -36,6 +37,7 @@ def verify(directory: str, report: Callable[[str], None] = print) -> None:
   Raises:
     UserError: this is no prepared set, or there are faults; the message says how many.
   """
+  directory = paths.local(directory, "--output")
   prepared = index.read_prepared(directory)
   faults = 0
   for fault in _faults(directory, prepared):

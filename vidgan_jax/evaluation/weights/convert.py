@@ -17,6 +17,7 @@ import numpy as np
 from vidgan_jax.evaluation import extractor
 from vidgan_jax.evaluation.networks import c3d, i3d, r2plus1d
 from vidgan_jax.evaluation.weights import archives, i3d_for_torch, known, tensor_bundle, torch_files
+from vidgan_jax.runtime import paths
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import printable
 
@@ -71,8 +72,10 @@ def convert(
   if network == extractor.PACKAGED:
     raise UserError(f"the weights of {network} come with the package; there is nothing to convert")
   what = extractor.find(network)
-  source = pathlib.Path(source)
-  output = pathlib.Path(output) if output is not None else extractor.default_path(network)
+  source = pathlib.Path(paths.local(source, "--source"))
+  output = None if output is None else pathlib.Path(paths.local(output, "--output"))
+  mean = None if mean is None else paths.local(mean, "--mean")
+  output = output if output is not None else extractor.default_path(network)
   if output.suffix != ".npz":
     raise UserError(f"--output={output}: files of weights are .npz")
   if output.exists() and not overwrite:
