@@ -205,7 +205,7 @@ def _train() -> dict:
     config.guard.dark_patience = 0
   with tempfile.TemporaryDirectory() as workdir:
     Trainer(config, os.path.join(workdir, "run"), report=lambda line: None).run()
-    lines = pathlib.Path(workdir, "run", "log.jsonl").read_text().splitlines()
+    lines = pathlib.Path(workdir, "run", "log.jsonl").read_text(encoding="utf-8").splitlines()
   log = [json.loads(line) for line in lines][_WARM_UP:]
   steps, waits = ([one[f"time/{name}_seconds"] for one in log] for name in ("step", "input"))
   return {

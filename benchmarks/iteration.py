@@ -119,7 +119,7 @@ def _twin(config, compiled):
 def _forget_peak():
   """Lets the peak of memory begin anew, where the system can."""
   try:
-    pathlib.Path("/proc/self/clear_refs").write_text("5")
+    pathlib.Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
   except OSError:
     return
 
@@ -127,7 +127,7 @@ def _forget_peak():
 def _peak_bytes():
   """Largest resident size since `_forget_peak`, or of the whole process where there is no /proc."""
   try:
-    status = pathlib.Path("/proc/self/status").read_text()
+    status = pathlib.Path("/proc/self/status").read_text(encoding="utf-8")
     return 1024 * next(int(s.split()[1]) for s in status.splitlines() if s.startswith("VmHWM"))
   except (OSError, StopIteration):
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

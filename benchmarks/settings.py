@@ -58,7 +58,7 @@ def _writable(path: str) -> bool:
   """True; a flag's error where nothing can be appended to `path`, which is left as it is."""
   try:
     if pathlib.Path(path).exists():
-      open(path, "a").close()
+      open(path, "a", encoding="utf-8").close()
     else:
       tempfile.TemporaryFile(dir=pathlib.Path(path).parent).close()
   except OSError as error:
@@ -87,7 +87,7 @@ def cores() -> int:
 def cpu_name() -> str:
   """What the processor calls itself."""
   try:
-    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
   except (OSError, StopIteration):
     return platform.processor() or platform.machine()
@@ -154,7 +154,7 @@ def append(path: str, benchmark: str, result: dict) -> None:
   }
   line = json.dumps(record)
   try:
-    with open(path, "a") as file:
+    with open(path, "a", encoding="utf-8") as file:
       file.write(line + "\n")
   except OSError as error:
     door.report(line)

@@ -12,7 +12,7 @@ FOLDER="${FOLDER:-$PROJECT/runs/quickstart}"
 
 python -m vidgan_jax.train --config="$PROJECT/configs/quickstart.py" --workdir="$FOLDER"
 # Stopped by a signal, training saves and succeeds as well; only the last checkpoint tells the end.
-END="$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["num_iterations"])' \
+END="$(python -c 'import json, sys; print(json.load(open(sys.argv[1], encoding="utf-8"))["num_iterations"])' \
   "$FOLDER/config.json")"
 if [ ! -d "$FOLDER/checkpoints/$END" ]; then
   echo "training stopped before its end, nothing was sampled; the same command continues"

@@ -112,7 +112,7 @@ _MAKE = {"hessian": spectrum_record, "gradients": gradient_record}
 def read(path, what: str = "hessian") -> dict:
   """Reads {"settings": {...}, "records": [...]}; UserError where `path` does not hold that."""
   try:
-    found = json.loads(pathlib.Path(path).read_text())
+    found = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     settings, records = dict(found["settings"]), list(found["records"])
     for record, key in itertools.product(records, ("step", "discriminator", *_NEEDED[what])):
       record[key]
@@ -140,7 +140,9 @@ def _write(path, settings, records) -> None:
   temporary = path.with_suffix(".tmp")
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(json.dumps({"settings": settings, "records": records}, indent=1) + "\n")
+    temporary.write_text(
+      json.dumps({"settings": settings, "records": records}, indent=1) + "\n", encoding="utf-8"
+    )
     os.replace(temporary, path)
   except OSError as error:
     raise UserError(f"cannot write {path}: {error}") from error

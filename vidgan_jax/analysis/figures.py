@@ -19,7 +19,9 @@ def write_json(path: str | os.PathLike, content: dict) -> pathlib.Path:
   """
   path = pathlib.Path(path)
   with atomic_file(path) as temporary:
-    pathlib.Path(temporary).write_text(json.dumps(_finite(content), indent=1) + "\n")
+    pathlib.Path(temporary).write_text(
+      json.dumps(_finite(content), indent=1) + "\n", encoding="utf-8"
+    )
   return path
 
 

@@ -270,7 +270,9 @@ def _log(look: Look) -> list[dict]:
   """Records of the run's log up to the checkpoint; a line torn by a crash ends them."""
   path = pathlib.Path(look.workdir) / "log.jsonl"
   records = []
-  for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+  for line in (
+    path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ()
+  ):
     try:
       record = json.loads(line)
       records += [record] if record["step"] <= look.run.step else []

@@ -189,7 +189,7 @@ class EvaluationHook:
     if processes.first():
       for name, text in (
         (states.CONFIG, configuration.to_json(moment.config)),
-        (states.DATA, (moment.workdir / states.DATA).read_text()),
+        (states.DATA, (moment.workdir / states.DATA).read_text(encoding="utf-8")),
       ):
         results.write_text(folder / name, text)
     with Checkpoints(folder / states.CHECKPOINTS, 2, self._report) as checkpoints:

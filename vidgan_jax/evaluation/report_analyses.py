@@ -42,7 +42,9 @@ def gather(workdir) -> dict[str, Mapping]:
 
 def _read(path):
   try:
-    return json.loads(path.read_text()) if path.stat().st_size <= _MAX_JSON else None
+    return (
+      json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size <= _MAX_JSON else None
+    )
   except (OSError, ValueError, RecursionError):
     return None
 

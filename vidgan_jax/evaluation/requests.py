@@ -156,7 +156,7 @@ def _folder(request) -> pathlib.Path:
 def _config(workdir):
   path = pathlib.Path(workdir) / states.CONFIG
   try:
-    return configuration.from_json(path.read_text())
+    return configuration.from_json(path.read_text(encoding="utf-8"))
   except (OSError, ValueError) as error:
     reason = getattr(error, "strerror", None) or error
     raise UserError(f"no run in {workdir}: {path.name}: {reason}") from error

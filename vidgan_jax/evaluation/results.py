@@ -87,7 +87,7 @@ def read(path) -> dict:
     UserError: where it is not there, or is no such file.
   """
   try:
-    found = json.loads(pathlib.Path(path).read_text())
+    found = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     if found["format"] != 1:
       raise UserError(f"{path} has format {found['format']}, known is 1")
     for name in _LISTS:
@@ -172,7 +172,7 @@ def locked(folder) -> Iterator[None]:
 def write_text(path: pathlib.Path, text: str) -> None:
   """Writes a whole file or none, its folder too; UserError where that fails."""
   with atomic_file(path) as temporary:
-    pathlib.Path(temporary).write_text(text)
+    pathlib.Path(temporary).write_text(text, encoding="utf-8")
 
 
 def write(folder, content: Mapping) -> list[pathlib.Path]:

@@ -37,6 +37,10 @@ def run(main, argv: list[str] | None = None) -> None:
   """
   # jax says at INFO, which absl shows, which of the accelerators it knows are not here.
   logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
+  # A terminal or log file without UTF-8 shows what it cannot print as \xe9.
+  for stream in (sys.stdout, sys.stderr):
+    if hasattr(stream, "reconfigure"):
+      stream.reconfigure(errors="backslashreplace")
   try:
     app.run(main, sys.argv if argv is None else argv, flags_parser=_parse)
   except UserError as error:

@@ -83,7 +83,7 @@ def _ask_for_huge_pages(library) -> None:
     if block:
       break
   try:
-    with open("/proc/self/maps") as maps:
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
       place = next(line.split()[0] for line in maps if line.rstrip().endswith("[heap]"))
   except (OSError, StopIteration):
     return

@@ -19,7 +19,7 @@ def read_log(path) -> list[dict]:
   if not path.exists():
     return []
   records = []
-  for line in path.read_text().splitlines():
+  for line in path.read_text(encoding="utf-8").splitlines():
     try:
       records.append(json.loads(line))
     except ValueError:
@@ -67,10 +67,10 @@ class Log:
     if any(record["step"] > step for record in records) or self._torn(len(records)):
       kept = [json.dumps(record) + "\n" for record in records if record["step"] <= step]
       temporary = self.path.with_suffix(".tmp")
-      temporary.write_text("".join(kept))
+      temporary.write_text("".join(kept), encoding="utf-8")
       os.replace(temporary, self.path)
     self.records = [record for record in records if record["step"] <= step]
-    self._file = open(self.path, "a")
+    self._file = open(self.path, "a", encoding="utf-8")
     # Events are written here and now: the library's writing thread ends silently on a full disk.
     (workdir / "tensorboard").mkdir(exist_ok=True)
     prefix = str(workdir / "tensorboard" / "events")

@@ -40,7 +40,9 @@ def prepare_workdir(workdir, config) -> pathlib.Path:
     if not os.access(workdir, os.W_OK | os.X_OK):
       raise PermissionError(f"no permission to write in {workdir}")
     if path.exists() and Checkpoints(workdir / states.CHECKPOINTS).steps():
-      difference = configuration.first_difference(configuration.from_json(path.read_text()), config)
+      difference = configuration.first_difference(
+        configuration.from_json(path.read_text(encoding="utf-8")), config
+      )
       if difference:
         raise UserError(f"{workdir} holds a run of another config: {difference}")
   except (OSError, ValueError) as error:
@@ -52,7 +54,7 @@ def _write(path: pathlib.Path, text: str) -> None:
   """Writes a whole file or none; UserError where that fails."""
   temporary = path.with_suffix(".tmp")
   try:
-    temporary.write_text(text)
+    temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
   except OSError as error:
     raise UserError(f"cannot use {path.parent} as workdir: {error}") from error

@@ -184,7 +184,7 @@ def load(workdir, step: int | None = None, *, mesh=None, report=print):
   workdir = paths.local(workdir, "the folder of the run")
   path = pathlib.Path(workdir) / CONFIG
   try:
-    config = configuration.from_json(path.read_text())
+    config = configuration.from_json(path.read_text(encoding="utf-8"))
   except (OSError, ValueError) as error:
     reason = getattr(error, "strerror", None) or error
     raise UserError(f"no run in {workdir}: {CONFIG}: {reason}") from error
@@ -201,7 +201,7 @@ def _data(workdir) -> dict | None:
   """What the run in `workdir` knows of its data; None where it knows nothing, as old runs do."""
   path = pathlib.Path(paths.local(workdir, "the folder of the run")) / DATA
   try:
-    return dict(json.loads(path.read_text()))
+    return dict(json.loads(path.read_text(encoding="utf-8")))
   except FileNotFoundError:
     return None
   except (OSError, ValueError, TypeError) as error:

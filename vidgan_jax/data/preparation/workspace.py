@@ -82,7 +82,7 @@ def _lock(output: str) -> TextIO:
   while True:
     try:
       os.makedirs(os.path.dirname(path), exist_ok=True)
-      lock = open(path, "w")
+      lock = open(path, "w", encoding="utf-8")
     except OSError as error:
       raise UserError(f"{output}: cannot be written ({error.strerror})") from error
     try:

@@ -166,7 +166,9 @@ class Likeness:
 @functools.cache
 def i3d_checksums() -> dict[str, dict[str, int]]:
   """Masked CRC32C by checkpoint and by variable, without "RGB/inception_i3d/"."""
-  lines = [line for line in _TABLE.read_text().splitlines() if not line.startswith("#")]
+  lines = [
+    line for line in _TABLE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")
+  ]
   table = {checkpoint: {} for checkpoint in I3D_CHECKPOINTS}
   for line in lines:
     name, *crcs = line.split()
