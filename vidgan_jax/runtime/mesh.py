@@ -10,9 +10,16 @@ DATA = "data"
 
 
 def make_mesh(devices=None) -> jax.sharding.Mesh:
-  """A mesh with one axis, "data", over all devices."""
+  """A mesh with one axis, "data", over `devices` (default: all), ordered by (process, id).
+
+  In this order the devices of a process are adjacent, so each process feeds one contiguous slice of
+  the batch (`part_of_batch`). `jax.make_mesh` orders TPUs along their torus instead, which scatters
+  the devices of a host on every v4, v5e, v5p and v6e slice of several hosts. With one axis the
+  order does not change the collectives: XLA maps each onto the torus by itself.
+  """
   devices = jax.devices() if devices is None else devices
-  return jax.make_mesh((len(devices),), (DATA,), axis_types=(AxisType.Auto,), devices=devices)
+  ordered = sorted(devices, key=lambda device: (device.process_index, device.id))
+  return jax.sharding.Mesh(np.asarray(ordered), (DATA,), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh) -> NamedSharding:
@@ -140,16 +147,21 @@ def check_division(batch_size: int, devices: int, microbatch: int = 0) -> None:
 
 
 def part_of_batch(mesh) -> tuple[int, int]:
-  """Which slice of a batch this process feeds, as (index, how many there are).
+  """Which slice of a batch this process feeds, as (index, number of slices).
 
   Raises:
-    UserError: where processes have different numbers of devices, or theirs are scattered.
+    UserError: where processes have different numbers of devices on the mesh.
+    ValueError: where the devices of a process are not adjacent on the mesh; those of `make_mesh`
+      are.
   """
   processes = [device.process_index for device in mesh.devices.flat]
   order = list(dict.fromkeys(processes))
-  own = len(processes) // len(order)
-  if processes != [process for process in order for _ in range(own)]:
-    raise UserError("every process needs as many devices as the others, side by side on the mesh")
+  counts = {process: processes.count(process) for process in order}
+  if len(set(counts.values())) > 1:
+    told = ", ".join(f"process {process} has {count}" for process, count in counts.items())
+    raise UserError(f"every process needs the same number of devices, but {told}")
+  if processes != [process for process in order for _ in range(counts[process])]:
+    raise ValueError("the devices of a process are not adjacent on the mesh: use make_mesh")
   return order.index(jax.process_index()), len(order)
 
 

@@ -65,6 +65,17 @@ def _use(network: Network, eps: float, spread=lambda weights: weights) -> _Use:
   return _Use(weights, lambda g: pullback(g)[0], spectral, sigmas, network.batch_stats)
 
 
+def _after(use: _Use, metrics: dict) -> tuple[_Use, dict]:
+  """Makes whatever uses the weights next wait for the update that `metrics` come from.
+
+  Nothing else orders the passes of one generator through an iteration. XLA then runs them side by
+  side and holds the saved activations of the generator's update beneath both discriminator updates:
+  135.9 instead of 108.2 GiB for DVD-GAN at batch 512 with `block_inputs` on one H100, as compiled.
+  """
+  weights, metrics = jax.lax.optimization_barrier((use.weights, metrics))
+  return dataclasses.replace(use, weights=weights), metrics
+
+
 def _interleave(real, generated):
   """Two batches as one of twice the size, example by example.
 
@@ -155,6 +166,7 @@ class Iteration:
         drawn = self._draw(use, state, real, frozen, microstep, differentiable=True)
         shared = drawn.side
       state, result = self._update_discriminators(state, use, real, frozen, microstep, shared)
+      use, result = _after(use, result)
       collected.append(result)
       shared = None
     if not schedule.generator_first:
