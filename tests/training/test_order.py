@@ -1,0 +1,36 @@
+"""The generator's passes of one iteration wait for the updates before them."""
+
+import jax
+import pytest
+from jax.extend import core
+
+from vidgan_jax.training import step
+
+
+def _sources(jaxpr, output) -> set:
+  """The inputs of a jaxpr that reach `output`; an equation's every input reaches all outputs."""
+  wanted = {output}
+  for equation in reversed(jaxpr.eqns):
+    if wanted & set(equation.outvars):
+      wanted |= {v for v in equation.invars if not isinstance(v, core.Literal)}
+  return {number for number, v in enumerate(jaxpr.invars) if v in wanted}
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_the_generators_update_draws_after_the_discriminators_updates(
+  lean_config, game, monkeypatch, waits
+):
+  """Its clips do not depend on real clips, but where an update of them is waited for."""
+  if not waits:  # the test sees what it is about
+    monkeypatch.setattr(step, "_after", lambda use, metrics: (use, metrics))
+  played = game(lean_config())
+  closed, shapes = jax.make_jaxpr(played.iteration.__call__, return_shape=True)(
+    played.state, played.batch
+  )
+  paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(shapes)]
+  drawn = closed.jaxpr.outvars[paths.index("[1]['pixel/generated_red']")]
+  given = [
+    jax.tree_util.keystr(path)
+    for path, _ in jax.tree_util.tree_leaves_with_path((played.state, played.batch))
+  ]
+  assert (given.index("[1]['clip']") in _sources(closed.jaxpr, drawn)) == waits
