@@ -11,6 +11,7 @@ whoever read stdout has left, as `head` does.
 Anything else is a fault of this program, or of the code in a config file, and shows its traceback.
 """
 
+import contextlib
 import logging
 import os
 import re
@@ -24,6 +25,14 @@ from vidgan_jax.runtime import paths
 from vidgan_jax.runtime.errors import Stopped, UserError
 from vidgan_jax.runtime.text import printable
 
+# Settings of JAX that somebody's environment may hold for other programs, and their defaults.
+# With others a run would draw other random numbers than where it began, or stop at an addition.
+_JAX_DEFAULTS = {
+  "JAX_DEFAULT_PRNG_IMPL": "threefry2x32",
+  "JAX_NUMPY_DTYPE_PROMOTION": "standard",
+  "JAX_NUMPY_RANK_PROMOTION": "allow",
+  "JAX_THREEFRY_PARTITIONABLE": "1",
+}
 _HELP = ("-h", "-help", "--help", "-helpshort", "--helpshort")
 _REQUIRED = "must have a value other than None"  # absl's words
 
@@ -35,6 +44,8 @@ def run(main, argv: list[str] | None = None) -> None:
     main: called with the program's name alone in a list; its result is the exit code, None is 0.
     argv: the command line, by default sys.argv.
   """
+  _open_standard_streams()
+  _use_jax_defaults()
   # jax says at INFO, which absl shows, which of the accelerators it knows are not here.
   logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
   # A terminal or log file without UTF-8 shows what it cannot print as \xe9.
@@ -51,8 +62,7 @@ def run(main, argv: list[str] | None = None) -> None:
     print("interrupted", file=sys.stderr)
     _exit(130)
   except BrokenPipeError:
-    # Python writes what is left of stdout once more when it exits.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _silence_stdout()
     _exit(141)
   except Exception:
     if not _among_others():
@@ -62,9 +72,55 @@ def run(main, argv: list[str] | None = None) -> None:
 
 
 def report(line: str) -> None:
-  """Prints a line for the user on stdout at once, above a progress bar where one is shown."""
-  tqdm.write(line)
-  sys.stdout.flush()
+  """Prints a line for the user on stdout at once, above a progress bar where one is shown.
+
+  Where stdout cannot be written any more, because its terminal has closed or its disk is full, the
+  program goes on without it: hours of training are worth more than the line.
+
+  Raises:
+    BrokenPipeError: whoever read stdout has left.
+  """
+  try:
+    tqdm.write(line)
+    sys.stdout.flush()
+  except BrokenPipeError:
+    raise
+  except OSError as error:
+    _silence_stdout()
+    with contextlib.suppress(OSError):
+      reason = error.strerror or error
+      print(f"WARNING: stdout: {reason}; nothing more is written to it", file=sys.stderr)
+
+
+def _silence_stdout():
+  """Sends stdout to nowhere: Python writes what is left of it once more when it exits."""
+  os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _open_standard_streams():
+  """Opens stdin, stdout and stderr to nowhere where whoever started this process closed them.
+
+  The next files to be opened would have their numbers, and so receive what libraries print.
+  """
+  for number in range(3):
+    try:
+      os.fstat(number)
+    except OSError:
+      os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
+  for name in ("stdout", "stderr"):
+    if getattr(sys, name) is None:
+      setattr(sys, name, open(os.devnull, "w"))  # open as long as the process is
+
+
+def _use_jax_defaults():
+  """Leaves settings of JAX in the environment aside that would change what a run computes."""
+  for name, default in _JAX_DEFAULTS.items():
+    given = os.environ.get(name)
+    if given is None:
+      continue
+    os.environ[name] = default
+    if given.lower() not in (default, "true" if default == "1" else default):
+      print(f"WARNING: {name}={printable(given)} is not used here, but {default}", file=sys.stderr)
 
 
 def _fail(error, code):

@@ -39,3 +39,17 @@ def policy(name: str) -> Precision:
     raise UserError("precision float64 needs JAX_ENABLE_X64=1")
   dtype = jnp.float64 if name == "float64" else jnp.float32
   return Precision(name, dtype, dtype, jax.lax.Precision.HIGHEST)
+
+
+def check_width(name: str) -> None:
+  """Raises UserError where JAX computes in 64 bits and the policy `name` does not.
+
+  JAX would draw random numbers in 64 bits then, so that a run would go on with other numbers than
+  it began with.
+  """
+  if jax.config.jax_enable_x64 and name != "float64":
+    raise UserError(
+      f"JAX computes in 64 bits (JAX_ENABLE_X64 or jax_enable_x64), config.precision is {name}: "
+      "the random numbers would be others than in 32 bits; set JAX_ENABLE_X64=0, or in a program "
+      "of your own call this within jax.enable_x64(False)"
+    )

@@ -20,7 +20,8 @@ def ticking(description: str, every: float = 1.0):
     every: seconds between two drawings.
   """
   if not sys.stderr.isatty():
-    print(f"{description} ...", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # its terminal has closed, or its disk is full
+      print(f"{description} ...", file=sys.stderr, flush=True)
     yield
     return
   ended = threading.Event()

@@ -29,5 +29,7 @@ def key(seed: int, stream: str, step=0, microstep=0):
     step: integer, traced or not.
     microstep: number of the update within the iteration.
   """
-  base = jax.random.fold_in(jax.random.key(seed), zlib.crc32(stream.encode()))
+  # The generator is named, for a program that embeds this one may prefer another.
+  base = jax.random.key(seed, impl="threefry2x32")
+  base = jax.random.fold_in(base, zlib.crc32(stream.encode()))
   return jax.random.fold_in(jax.random.fold_in(base, step), microstep)

@@ -178,6 +178,7 @@ class Trainer:
     meshes.check_batch(config.batch_size, self.mesh, config.microbatch)
     self.part = meshes.part_of_batch(self.mesh)
     _check_numbers(config)
+    precision.check_width(config.precision)
     self.gan = registry.build(config)
     self.transforms = optimizers.build(config, self.gan.discriminators)
     self.like = states.abstract(self.gan, self.transforms, config.seed, self.mesh, config.sharding)

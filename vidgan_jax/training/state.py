@@ -12,7 +12,7 @@ from flax import struct
 
 from vidgan_jax.layers import normalization, spectral_norm
 from vidgan_jax.models import registry
-from vidgan_jax.runtime import configuration, paths, sharding, streams
+from vidgan_jax.runtime import configuration, paths, precision, sharding, streams
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
@@ -189,6 +189,7 @@ def load(workdir, step: int | None = None, *, mesh=None, report=print):
     reason = getattr(error, "strerror", None) or error
     raise UserError(f"no run in {workdir}: {CONFIG}: {reason}") from error
   gan = registry.build(config)
+  precision.check_width(config.precision)
   mesh = mesh or meshes.make_mesh(jax.devices()[:1])
   like = abstract(gan, transforms.build(config, gan.discriminators), config.seed, mesh)
   restored = Checkpoints(path.parent / CHECKPOINTS, report=report).restore(like, step)
