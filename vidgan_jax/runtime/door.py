@@ -109,7 +109,7 @@ def _open_standard_streams():
       os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
   for name in ("stdout", "stderr"):
     if getattr(sys, name) is None:
-      setattr(sys, name, open(os.devnull, "w"))  # open as long as the process is
+      setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # never closed
 
 
 def _use_jax_defaults():
