@@ -4,8 +4,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from vidgan_jax.data import sources
 from vidgan_jax.data.sources import InMemorySource, load_npz
+from vidgan_jax.runtime import npz
 from vidgan_jax.runtime.errors import UserError
 
 
@@ -107,11 +107,11 @@ def write_member(path, header, data):
 
 
 def test_a_forged_size_is_refused_before_memory_is_taken(tmp_path, monkeypatch):
-  monkeypatch.setattr(sources, "_read_array", lambda *_: pytest.fail("memory was taken"))
+  monkeypatch.setattr(npz, "_filled", lambda *_: pytest.fail("memory was taken"))
   path = tmp_path / "a.npz"
   for shape in ((2**40, 10, 4, 4, 3), (2**62, 2**62, 4, 4, 3)):
     write_member(path, {"descr": "|u1", "fortran_order": False, "shape": shape}, b"x" * 99)
-    with pytest.raises(UserError, match="the limit is"):
+    with pytest.raises(UserError, match=r"the limit is|is impossible"):
       load_npz(path, frames=2)
   header = {"descr": "|u1", "fortran_order": False, "shape": (3, 10, 4, 4, 3)}
   write_member(path, header, b"x" * 99)

@@ -12,7 +12,7 @@ import pytest
 
 from vidgan_jax.data import moving_shapes as data
 from vidgan_jax.evaluation import embedded, embedded_training, extractor
-from vidgan_jax.evaluation.weights import archives
+from vidgan_jax.runtime import npz
 from vidgan_jax.runtime.errors import UserError
 
 FRAMES, COUNT = 6, 192  # as the quickstart's clips; twelve of each class
@@ -121,7 +121,7 @@ def test_bad_files_of_weights_are_refused(tmp_path):
     embedded.open_embedded(path)
   whole = embedded.FILE.read_bytes()
   path.write_bytes(whole[:-2000])
-  with pytest.raises(UserError, match="no readable"):
+  with pytest.raises(UserError, match="not a readable"):
     embedded.open_embedded(path)
   about = {"format": 1, "network": "i3d_kinetics400"}
   np.savez(path, __about__=np.frombuffer(json.dumps(about).encode(), np.uint8))
@@ -137,8 +137,8 @@ def test_bad_files_of_weights_are_refused(tmp_path):
   with pytest.raises(UserError, match="params/logits/bias is missing"):
     embedded.open_embedded(path)
   embedded.save(path, variables, {})
-  arrays = archives.read(path)
+  arrays = npz.read(path)
   arrays["params/logits/bias"][3] += 1e-6
-  archives.write(path, arrays)
+  npz.write(path, arrays)
   with pytest.raises(UserError, match="another hash"):
     embedded.open_embedded(path)

@@ -156,15 +156,15 @@ def test_damaged_references_are_refused(kept, tmp_path):
   path, about, features = kept
   data = path.read_bytes()
   path.write_bytes(data[: len(data) // 2])
-  with pytest.raises(UserError, match=r"reference.npz: no readable .npz"):
+  with pytest.raises(UserError, match=r"reference\.npz: not a readable \.npz"):
     references.load(path, about, "c0de")
   gathered = {"features": Gathered(Moments.of(features[:5]), features[:5])}
   references.save(path, gathered, np.arange(9), about, "c0de")
   with pytest.raises(UserError, match="damaged"):
     references.load(path, about, "c0de")
   np.savez(path, __about__=np.array([{"a": 1}], object))
-  with pytest.raises(UserError, match="holds object, which is not read"):
+  with pytest.raises(UserError, match="holds pickled objects"):
     references.load(path, about, "c0de")
   np.savez(path, __about__=np.frombuffer(b"[]", np.uint8))
-  with pytest.raises(UserError, match="cannot read the reference"):
+  with pytest.raises(UserError, match=r"reference\.npz: malformed"):
     references.load(path, about, "c0de")

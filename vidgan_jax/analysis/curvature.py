@@ -13,13 +13,18 @@ import pathlib
 
 from vidgan_jax.analysis import gradients, hessian
 from vidgan_jax.data.pipeline import Batches
-from vidgan_jax.runtime import configuration
+from vidgan_jax.runtime import configuration, json_files
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.progress import ticking
 
 FOLDER = "analysis"  # of a run
 FILES = {"hessian": "hessian.json", "gradients": "gradient_norms.json"}
-_NEEDED = {"hessian": ("eigenvalues", "residuals", "largest", "smallest"), "gradients": ("layers",)}
+_RECORD = {"step": range(0, 2**63), "discriminator": str}
+_FORMS = {
+  "hessian": _RECORD
+  | {"eigenvalues": [float], "residuals": [float], "largest": float, "smallest": float},
+  "gradients": _RECORD | {"layers": {str: {"real": float, "generated": float}}},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,15 +117,13 @@ _MAKE = {"hessian": spectrum_record, "gradients": gradient_record}
 def read(path, what: str = "hessian") -> dict:
   """Reads {"settings": {...}, "records": [...]}; UserError where `path` does not hold that."""
   try:
-    found = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-    settings, records = dict(found["settings"]), list(found["records"])
-    for record, key in itertools.product(records, ("step", "discriminator", *_NEEDED[what])):
-      record[key]
+    found = json_files.read(path, {"settings": dict, "records": [_FORMS[what]]})
   except FileNotFoundError as error:
     raise UserError(f"{path} is not there; vidgan_jax.analyze --what={what} writes it") from error
-  except (OSError, ValueError, KeyError, TypeError) as error:
-    raise UserError(f"cannot read {path}: {type(error).__name__} {error}") from error
-  return {"settings": settings, "records": records}
+  for record in found["records"] if what == "hessian" else ():
+    if len(record["eigenvalues"]) != len(record["residuals"]):
+      raise UserError(f"{path}: malformed (a record has other eigenvalues than residuals)")
+  return found
 
 
 def check_settings(path, what: str, settings: dict) -> None:
@@ -272,7 +275,7 @@ def plot_comparison(runs: dict[str, list[dict]], output) -> None:
   }
   figure, (axes, *panels) = _panels(len(titled) + 1)
   for title, records in titled.items():
-    leading = [max(map(abs, record["eigenvalues"])) for record in records]
+    leading = [max(map(abs, record["eigenvalues"]), default=math.nan) for record in records]
     axes.plot([r["step"] for r in records], leading, ".-", linewidth=1, label=title)
   axes.set_yscale("log")
   axes.set_xlabel("iteration")

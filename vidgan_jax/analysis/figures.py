@@ -5,7 +5,7 @@ import math
 import os
 import pathlib
 
-from vidgan_jax.runtime.video_files import atomic_file
+from vidgan_jax.runtime.atomic_files import atomic_file
 
 REAL, GENERATED = "#2563a8", "#c2410c"  # colours that all plots and the report share
 TITLE, TEXT, SMALL = 12, 11, 10  # points of text that can be read where a plot fills a screen

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from vidgan_jax.data import records
+from vidgan_jax.runtime import json_files, npz
+from vidgan_jax.runtime.atomic_files import atomic_file
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.video_files import atomic_file
+from vidgan_jax.runtime.text import printable
 
 FORMAT = 1
 FILE_NAME = "prepared.json"
@@ -36,7 +38,23 @@ CLIP = np.dtype(
 )
 FRAME = np.dtype([("offset", "<u8"), ("length", "<u4"), ("crc32c", "<u4")])
 
-_MAX_JSON_BYTES = 64 * 2**20
+_COUNT = range(0, 2**63)
+_SPLIT_FORM = {
+  "clips": _COUNT,
+  "frames": _COUNT,
+  "shards": [{"file": str, "bytes": int, "sha256": str}],
+  "index": {"clips": str, "frames": str},
+}
+_FORM = {
+  "name": str,
+  "classes": [str],
+  "settings": dict,
+  "versions": {str: str},
+  "splits": {str: _SPLIT_FORM},
+  "skipped": _COUNT,
+  "files?": {str: str},
+}
+_CHECKSUM = "checksum"  # of prepared.json's other members
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +87,8 @@ class Prepared:
     versions: of the programs that wrote them.
     splits: by name.
     skipped: number of inputs that could not be used.
+    files: SHA-256 of the other small files (reports, TensorFlow Datasets' own) by name; empty in
+      sets of an earlier version.
   """
 
   name: str
@@ -77,6 +97,7 @@ class Prepared:
   versions: dict[str, str]
   splits: dict[str, Split]
   skipped: int
+  files: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def shard_name(name: str, split: str, number: int, total: int) -> str:
@@ -99,23 +120,16 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
   write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def read_json(path: str | os.PathLike) -> Any:
-  """Reads a JSON file of at most 64 MiB.
+def read_json(path: str | os.PathLike, form: Any = None) -> Any:
+  """Reads a JSON file of at most 64 MiB; see `json_files` for its form.
 
   Raises:
-    UserError: the file is missing, too large or no JSON.
+    UserError: the file is missing, too large, no JSON or of another form.
   """
-  path = os.fspath(path)
   try:
-    with open(path, encoding="utf-8") as file:
-      text = file.read(_MAX_JSON_BYTES + 1)
-    if len(text) > _MAX_JSON_BYTES:
-      raise UserError(f"{path}: larger than {_MAX_JSON_BYTES} bytes")
-    return json.loads(text)
-  except OSError as error:
-    raise UserError(f"{path}: not readable ({error.strerror})") from error
-  except (ValueError, RecursionError) as error:  # no UTF-8, or no JSON
-    raise UserError(f"{path}: is no JSON ({error})") from error
+    return json_files.read(path, form)
+  except FileNotFoundError as error:
+    raise UserError(f"{os.fspath(path)}: not readable ({error.strerror})") from error
 
 
 def write_prepared(directory: str | os.PathLike, prepared: Prepared) -> None:
@@ -125,7 +139,23 @@ def write_prepared(directory: str | os.PathLike, prepared: Prepared) -> None:
     UserError: the file cannot be written.
   """
   content = {"format": FORMAT, **dataclasses.asdict(prepared)}
-  write_json(os.path.join(directory, FILE_NAME), content)
+  write_json(os.path.join(directory, FILE_NAME), {**content, _CHECKSUM: _checksum(content)})
+
+
+def _checksum(content: dict[str, Any]) -> str:
+  """SHA-256 of an object's members, in whatever order and form they are written."""
+  text = json.dumps({n: v for n, v in content.items() if n != _CHECKSUM}, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_as_written(directory: str | os.PathLike) -> bool | None:
+  """Whether `prepared.json` has the checksum that was written into it; None where it has none.
+
+  Raises:
+    UserError: it cannot be read.
+  """
+  content = read_json(os.path.join(directory, FILE_NAME), {_CHECKSUM + "?": str})
+  return content[_CHECKSUM] == _checksum(content) if _CHECKSUM in content else None
 
 
 def read_prepared(directory: str | os.PathLike) -> Prepared:
@@ -141,10 +171,11 @@ def read_prepared(directory: str | os.PathLike) -> Prepared:
         f"{os.fspath(directory)}: is not prepared to its end; give its prepare command once more"
       )
     raise UserError(f"{os.fspath(directory)}: is no prepared data set (has no {FILE_NAME})")
-  content = read_json(path)
+  content = read_json(path, {"format": int})
+  if content["format"] != FORMAT:
+    raise UserError(f"{path}: format {content['format']}, this version reads {FORMAT}")
+  json_files.check(content, _FORM, path)
   try:
-    if content["format"] != FORMAT:
-      raise UserError(f"{path}: format {content['format']!r}, this version reads {FORMAT}")
     name = _checked_name(content["name"])
     splits = {
       _checked_name(split): _parse_split(name, split, part)
@@ -152,42 +183,34 @@ def read_prepared(directory: str | os.PathLike) -> Prepared:
     }
     if not splits:
       raise ValueError("names no splits")
-    return Prepared(
-      name=name,
-      classes=tuple(map(_text, content["classes"])),
-      settings=dict(content["settings"]),
-      versions=dict(content["versions"]),
-      splits=splits,
-      skipped=int(content["skipped"]),
-    )
-  except (KeyError, TypeError, ValueError, AttributeError) as error:
-    raise UserError(f"{path}: malformed ({type(error).__name__}: {error})") from error
+  except ValueError as error:
+    raise UserError(f"{path}: malformed ({error})") from error
+  return Prepared(
+    name=name,
+    classes=tuple(content["classes"]),
+    settings=content["settings"],
+    versions=content["versions"],
+    splits=splits,
+    skipped=content["skipped"],
+    files=content.get("files", {}),
+  )
 
 
 def _parse_split(name: str, split: str, part: dict) -> Split:
-  shards = tuple(
-    Shard(_text(shard["file"]), int(shard["bytes"]), _text(shard["sha256"]))
-    for shard in part["shards"]
-  )
-  if any(not 0 <= shard.bytes < 2**63 for shard in shards):
+  shards = tuple(Shard(s["file"], s["bytes"], s["sha256"]) for s in part["shards"])
+  if any(shard.bytes < 0 for shard in shards):
     raise ValueError(f"a shard of split '{split}' has an impossible size")
   # Other names could lead out of the folder.
   for number, shard in enumerate(shards):
     if shard.file != shard_name(name, split, number, len(shards)):
       raise ValueError(f"shard {number} of split '{split}' has an unexpected name")
-  checksums = {kind: _text(part["index"][kind]) for kind in ("clips", "frames")}
-  return Split(int(part["clips"]), int(part["frames"]), shards, checksums)
+  checksums = {kind: part["index"][kind] for kind in ("clips", "frames")}
+  return Split(part["clips"], part["frames"], shards, checksums)
 
 
-def _text(value: Any) -> str:
-  if not isinstance(value, str):
-    raise TypeError(f"expected text, not {value!r}")
-  return value
-
-
-def _checked_name(value: Any) -> str:
-  if not NAME.fullmatch(_text(value)):
-    raise ValueError(f"the name {value!r} is not of the form {NAME.pattern}")
+def _checked_name(value: str) -> str:
+  if not NAME.fullmatch(value):
+    raise ValueError(f"the name {printable(value)!r} is not of the form {NAME.pattern}")
   return value
 
 
@@ -261,10 +284,7 @@ def read_index(
     path = index_path(directory, split, kind)
     if file_sha256(path) != part.index[kind]:
       raise UserError(f"{path}: is not the index that {FILE_NAME} knows (its checksum differs)")
-    try:
-      array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-      raise UserError(f"{path}: is no index ({error})") from error
+    array = npz.map_npy(path, structured=True)
     if array.dtype != dtype or array.shape != (rows,):
       raise UserError(
         f"{path}: holds {array.dtype} {list(array.shape)}, expected {dtype} [{rows}]; a set of an "

@@ -242,11 +242,8 @@ def open_folders(
 def _check_features(directory: str, has_classes: bool) -> None:
   """UserError where features.json tells of other features than docs/data_format.md does."""
   path = os.path.join(directory, "features.json")
-  content = indices.read_json(path)
-  try:
-    found = set(content["featuresDict"]["features"])
-  except (KeyError, TypeError) as error:
-    raise UserError(f"{path}: names no features") from error
+  content = indices.read_json(path, {"featuresDict": {"features": dict}})
+  found = set(content["featuresDict"]["features"])
   expected = _FEATURES if has_classes else _FEATURES - {"label"}
   if found != expected:
     raise UserError(

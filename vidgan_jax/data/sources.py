@@ -2,14 +2,15 @@
 
 import abc
 import os
-import zipfile
 import zlib
 
 import numpy as np
 
+from vidgan_jax.runtime import npz
 from vidgan_jax.runtime.errors import UserError
 
 DEFAULT_MAX_BYTES = 16 * 2**30
+MAX_CLASSES = 100_000  # more are no classes: a slip, or damage, in the labels
 
 
 class Source(abc.ABC):
@@ -115,18 +116,20 @@ def check_labels(labels: np.ndarray, num_classes: int, what: str) -> None:
 
   Args:
     labels: int [N].
-    num_classes: number of classes, at least 1.
+    num_classes: number of classes, at least 1; no more than MAX_CLASSES count.
     what: the file or folder the labels came from, for the message.
 
   Raises:
     UserError: some label is outside the range; the message names the first one.
   """
-  outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
+  bound = min(num_classes, MAX_CLASSES)
+  outside = np.flatnonzero((labels < 0) | (labels >= bound))
   if outside.size:
     first = int(outside[0])
+    asked = "" if num_classes >= MAX_CLASSES else f" (num_classes={num_classes})"
     raise UserError(
       f"{what}: label {int(labels[first])} of clip {first} is outside the range "
-      f"0..{num_classes - 1} (num_classes={num_classes})"
+      f"0..{bound - 1}{asked}"
     )
 
 
@@ -164,7 +167,8 @@ class InMemorySource(Source):
       labels = np.asarray(labels)
       check_labels_header(labels.shape, labels.dtype, len(clips), what)
       if class_names is None:
-        class_names = tuple(str(label) for label in range(max(int(labels.max()), 0) + 1))
+        check_labels(labels, MAX_CLASSES, what)
+        class_names = tuple(str(label) for label in range(int(labels.max()) + 1))
       check_labels(labels, len(class_names), what)
     self.num_examples = len(clips)
     self.num_classes = len(class_names)
@@ -257,82 +261,31 @@ def load_npz(
   path = os.fspath(path)
   if not os.path.isfile(path):
     raise UserError(f"{path}: no such file")
-  try:
-    with zipfile.ZipFile(path) as archive:
-      shape, dtype = _read_header(archive, "clips.npy", max_bytes, path)
-      check_clips_header(shape, dtype, frames, stride, path)
-      if resolution is not None and shape[2] != resolution:
-        raise UserError(
-          f"{path}: clips are {shape[2]}x{shape[3]} pixels, the configuration asks for "
-          f"resolution {resolution}"
-        )
-      labels = _read_labels(archive, shape[0], num_classes, max_bytes, path)
-      clips = _read_array(archive, "clips.npy")
-  except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-    raise UserError(f"{path}: not a readable .npz file ({_one_line(error)})") from error
-  class_names = None if num_classes is None else tuple(str(i) for i in range(num_classes))
+  if num_classes is not None and not 0 <= num_classes <= MAX_CLASSES:
+    raise UserError(f"num_classes={num_classes} is outside the range 0..{MAX_CLASSES}")
+  with npz.open_npz(path, max_bytes) as archive:
+    header = archive.header("clips")
+    check_clips_header(header.shape, header.dtype, frames, stride, path)
+    count, _, height, width, _ = header.shape
+    if resolution is not None and height != resolution:
+      raise UserError(
+        f"{path}: clips are {height}x{width} pixels, the configuration asks for "
+        f"resolution {resolution}"
+      )
+    labels = _read_labels(archive, count, num_classes)  # before the far larger clips
+    clips = archive.read("clips")
+  class_names = tuple(map(str, range(num_classes))) if num_classes else None
   return InMemorySource(clips, labels, class_names, frames, stride, horizontal_flip, what=path)
 
 
-def _read_labels(
-  archive: zipfile.ZipFile, clips: int, num_classes: int | None, max_bytes: int, path: str
-) -> np.ndarray | None:
-  """Reads and checks `labels` before the far larger clips; None where they are not wanted."""
-  if num_classes == 0 or (num_classes is None and "labels.npy" not in archive.namelist()):
+def _read_labels(archive: npz.Archive, clips: int, num_classes: int | None) -> np.ndarray | None:
+  """Reads and checks `labels`; None where they are not wanted."""
+  if num_classes == 0 or (num_classes is None and "labels" not in archive):
     return None
-  if "labels.npy" not in archive.namelist():
-    raise UserError(f"{path}: has no array 'labels', but num_classes is {num_classes}")
-  shape, dtype = _read_header(archive, "labels.npy", max_bytes, path)
-  check_labels_header(shape, dtype, clips, path)
-  labels = _read_array(archive, "labels.npy")
-  if num_classes is not None:
-    check_labels(labels, num_classes, path)
+  if "labels" not in archive:
+    raise UserError(f"{archive.path}: has no array 'labels', but num_classes is {num_classes}")
+  header = archive.header("labels")
+  check_labels_header(header.shape, header.dtype, clips, archive.path)
+  labels = archive.read("labels")
+  check_labels(labels, MAX_CLASSES if num_classes is None else num_classes, archive.path)
   return labels
-
-
-def _read_header(
-  archive: zipfile.ZipFile, member: str, max_bytes: int, path: str
-) -> tuple[tuple[int, ...], np.dtype]:
-  """Returns shape and dtype of one array of the archive after checking its size."""
-  name = member.removesuffix(".npy")
-  if member not in archive.namelist():
-    raise UserError(f"{path}: has no array '{name}'")
-  with archive.open(member) as stream:
-    version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-      shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-    elif version == (2, 0):
-      shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
-    else:
-      raise UserError(f"{path}: array '{name}' has .npy version {version}, known are 1.0 and 2.0")
-    header_bytes = stream.tell()
-  if dtype.hasobject:
-    raise UserError(f"{path}: array '{name}' holds pickled objects, which are never loaded")
-  array_bytes = dtype.itemsize
-  for size in shape:  # Python integers: a forged shape must not overflow
-    array_bytes *= size
-  if array_bytes > max_bytes:
-    raise UserError(
-      f"{path}: array '{name}' needs {array_bytes} bytes of memory, the limit is {max_bytes}"
-    )
-  stored_bytes = archive.getinfo(member).file_size - header_bytes
-  if stored_bytes != array_bytes:
-    raise UserError(
-      f"{path}: array '{name}' of shape {list(shape)} needs {array_bytes} bytes, "
-      f"the file stores {stored_bytes}"
-    )
-  return shape, dtype
-
-
-def _read_array(archive: zipfile.ZipFile, member: str) -> np.ndarray:
-  """Reads one array whose header was checked; the stream's checksum is verified by zipfile."""
-  with archive.open(member) as stream:
-    array = np.lib.format.read_array(stream, allow_pickle=False)
-    stream.read(1)  # reach the end, where zipfile compares the checksum
-  return array
-
-
-def _one_line(error: BaseException) -> str:
-  """The first line of an error's message, or its type where there is none."""
-  lines = str(error).splitlines()
-  return lines[0] if lines else type(error).__name__

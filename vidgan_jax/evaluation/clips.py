@@ -13,7 +13,7 @@ import numpy as np
 
 from vidgan_jax.data import pipeline, sources
 from vidgan_jax.evaluation.protocols import Protocol
-from vidgan_jax.evaluation.weights import archives
+from vidgan_jax.runtime import npz
 from vidgan_jax.runtime.errors import UserError
 
 _PROBES = 8  # examples whose bytes stand for all of a source's, to know a cached reference again
@@ -111,7 +111,8 @@ class ArrayClips:
     name: where they are from.
 
   Raises:
-    UserError: on other types and shapes, or clips whose range is not 0..255.
+    UserError: on other types and shapes, labels outside 0..MAX_CLASSES - 1, or clips whose range is
+      not 0..255.
   """
 
   def __init__(self, clips: np.ndarray, labels=None, name: str = "clips"):
@@ -119,7 +120,11 @@ class ArrayClips:
     self._clips, self.name = clips, name
     self.count, self.shape = len(clips), clips.shape[1:]
     self.labelled = labels is not None
-    self._labels = np.zeros(len(clips), np.int32) if labels is None else np.asarray(labels)
+    if self.labelled:
+      labels = np.asarray(labels)
+      sources.check_labels_header(labels.shape, labels.dtype, len(clips), name)
+      sources.check_labels(labels, sources.MAX_CLASSES, name)
+    self._labels = labels if self.labelled else np.zeros(len(clips), np.int32)
     self.num_classes = int(self._labels.max()) + 1 if self.labelled else 0
     self.class_names = tuple(str(label) for label in range(self.num_classes))
     self.about = {
@@ -155,6 +160,14 @@ class ArrayClips:
     return self._clips[numbers], self._labels[numbers]
 
 
+def check_clips_header(shape, dtype, what: str) -> None:
+  """UserError unless clips are uint8 [N, T, H, W, 3] by their shape and type alone."""
+  if dtype != np.uint8 and np.issubdtype(dtype, np.number):
+    raise UserError(f"{what}: clips must be uint8 in 0..255, found {dtype} {list(shape)}")
+  if dtype != np.uint8 or len(shape) != 5 or shape[-1] != 3 or 0 in shape:
+    raise UserError(f"{what}: expected uint8 clips [N, T, H, W, 3], found {dtype} {list(shape)}")
+
+
 def check_clips(clips, what: str) -> None:
   """UserError unless `clips` are uint8 [N, T, H, W, 3] whose values are those of pictures."""
   if clips.dtype != np.uint8 and np.issubdtype(clips.dtype, np.number) and clips.size:
@@ -162,10 +175,7 @@ def check_clips(clips, what: str) -> None:
     raise UserError(
       f"{what}: clips must be uint8 in 0..255, found {clips.dtype} in {low:.4g}..{high:.4g}"
     )
-  if clips.dtype != np.uint8 or clips.ndim != 5 or clips.shape[-1] != 3 or not clips.size:
-    raise UserError(
-      f"{what}: expected uint8 clips [N, T, H, W, 3], found {clips.dtype} {list(clips.shape)}"
-    )
+  check_clips_header(clips.shape, clips.dtype, what)
   if clips.max() <= 1:
     raise UserError(f"{what}: no pixel is above 1; clips must be in 0..255, not in 0..1")
 
@@ -179,13 +189,12 @@ def read(path) -> ArrayClips:
   path = os.fspath(path)
   if not os.path.isfile(path):
     raise UserError(f"{path}: no such file")
-  limit = sources.DEFAULT_MAX_BYTES
-  found = {}
-  for name in ("labels", "clips"):  # others in the file are left alone
-    found |= archives.read(path, only=name, max_bytes=limit)
-  if "clips" not in found:
-    raise UserError(f"{path}: has no array 'clips'")
-  clips, labels = found["clips"], found.get("labels")
-  if labels is not None:
-    sources.check_labels_header(labels.shape, labels.dtype, len(clips), path)
-  return ArrayClips(clips, labels, path)
+  with npz.open_npz(path, sources.DEFAULT_MAX_BYTES) as archive:  # other arrays are left alone
+    header, labels = archive.header("clips"), None
+    check_clips_header(header.shape, header.dtype, path)
+    if "labels" in archive:
+      of_labels = archive.header("labels")
+      sources.check_labels_header(of_labels.shape, of_labels.dtype, header.shape[0], path)
+      labels = archive.read("labels")
+      sources.check_labels(labels, sources.MAX_CLASSES, path)
+    return ArrayClips(archive.read("clips"), labels, path)

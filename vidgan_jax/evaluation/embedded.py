@@ -13,7 +13,7 @@ import numpy as np
 
 from vidgan_jax.evaluation import extractor
 from vidgan_jax.evaluation.networks import moving_shapes as network
-from vidgan_jax.evaluation.weights import archives
+from vidgan_jax.runtime import npz
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import printable
 
@@ -51,7 +51,7 @@ def save(path: str | os.PathLike, variables: Mapping[str, Any], training: Mappin
     "weights_hash": digest,
   }
   text = np.frombuffer(json.dumps(about, sort_keys=True).encode(), np.uint8)
-  archives.write(path, {**arrays, _ABOUT: text})
+  npz.write(path, {**arrays, _ABOUT: text})
   return digest
 
 
@@ -71,7 +71,7 @@ def open_embedded(path: str | os.PathLike = FILE) -> extractor.Extractor:
   if about["network"] != network.NAME:
     raise UserError(f"{path} holds {printable(about['network'])[:80]}, not {network.NAME}")
   shapes = _shapes()
-  arrays = archives.read(path, {**shapes, _ABOUT: None}, _MAX_BYTES)
+  arrays = npz.read(path, {**shapes, _ABOUT: None}, _MAX_BYTES)
   del arrays[_ABOUT]
   for name in shapes:
     if name not in arrays or arrays[name].dtype != np.float32:

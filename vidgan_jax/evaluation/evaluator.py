@@ -144,7 +144,7 @@ class Evaluator:
       for way, place in missing.items():
         gathered[way.key] = new[way.key]
         if processes.first():
-          place.save(new[way.key], labels)
+          place.save(new[way.key], labels, self._report)
     return Reference(
       gathered,
       labels if getattr(real, "num_classes", 0) else None,

@@ -17,14 +17,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from vidgan_jax.evaluation.weights import archives
-from vidgan_jax.runtime import paths
+from vidgan_jax.runtime import json_files, npz, paths
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import printable
 
 FORMAT = 1
 _ABOUT, _CONSTANTS = "__about__", "constants/"
 _MAX_ABOUT_BYTES = 2**16
+_ABOUT_FORM = {"format": range(FORMAT, FORMAT + 1), "network": str, "weights_hash?": str}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -174,7 +174,7 @@ def load_extractor(name: str, path: str | os.PathLike | None = None) -> Extracto
     what = f" ({other.what})" if other else ""
     found = printable(about["network"])[:80]
     raise UserError(f"{path} holds {found}{what}, not {name} ({network.what})")
-  arrays = archives.read(path, {**shapes, **constants, _ABOUT: None})
+  arrays = npz.read(path, {**shapes, **constants, _ABOUT: None})
   del arrays[_ABOUT]
   for key, array in arrays.items():
     if array.dtype != np.float32:
@@ -253,7 +253,7 @@ def save(
   about["parameters"] = sum(a.size for path, a in arrays.items() if path.startswith("params/"))
   text = np.frombuffer(json.dumps(about, sort_keys=True).encode(), np.uint8)
   kept = {f"{_CONSTANTS}{key}": array for key, array in constants.items()}
-  archives.write(path, {**arrays, **kept, _ABOUT: text})
+  npz.write(path, {**arrays, **kept, _ABOUT: text})
   return digest
 
 
@@ -276,12 +276,10 @@ def _check(name: str, arrays, shapes) -> None:
 
 def read_about(path: str | os.PathLike) -> dict[str, Any]:
   """What a file of weights tells of itself; UserError where it is none of ours."""
-  found = archives.read(path, only=_ABOUT, max_bytes=_MAX_ABOUT_BYTES)
+  found = npz.read(path, only=_ABOUT, max_bytes=_MAX_ABOUT_BYTES)
   try:
-    about = json.loads(found[_ABOUT].astype(np.uint8).tobytes())
-    if about["format"] != FORMAT or not isinstance(about["network"], str):
-      raise ValueError
-  except (KeyError, TypeError, ValueError, RecursionError):
+    about = json_files.parse(found[_ABOUT].tobytes(), str(path), _ABOUT_FORM)
+  except (KeyError, json_files.JsonError):
     raise UserError(
       f"{path} is no file of weights as --convert makes them; convert what you have first"
     ) from None

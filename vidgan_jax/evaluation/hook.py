@@ -173,7 +173,7 @@ class EvaluationHook:
       if r["metric"] == self.best
       and r["fingerprint"] == record["fingerprint"]
       and r["truncation"] == record["truncation"]
-      and r["step"] < record["step"]
+      and (r["step"] or 0) < record["step"]
       and (r["step"] in kept or self._judges(r["step"], False))
     ]
     return not others or max(others) < sign * record["value"]

@@ -70,7 +70,7 @@ class Keeper:
       content = results.read(path)
       content["run"] = heading["run"]  # the folder may have been renamed
       for name in ("records", "per_class"):
-        content[name] = [each for each in content[name] if each["step"] <= step]
+        content[name] = [each for each in content[name] if (each["step"] or 0) <= step]
       content["truncation_curve"] = results.truncation_curve(content["records"])
       results.write(self.folder, content)
 

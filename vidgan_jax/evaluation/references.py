@@ -14,15 +14,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from vidgan_jax.evaluation import code, fingerprint, intervals
+from vidgan_jax.data import sources
+from vidgan_jax.evaluation import code, fingerprint, intervals, results
 from vidgan_jax.evaluation.features import Gathered
 from vidgan_jax.evaluation.moments import Moments
-from vidgan_jax.evaluation.weights import archives
-from vidgan_jax.runtime import paths
+from vidgan_jax.runtime import json_files, npz, paths
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import printable
 
 _ABOUT, _LABELS = "__about__", "labels"
+_MOMENTS = ("count", "mean", "m2")
 _CODE = "code"  # in a file's description alone
 _FORMAT = 1
 _MAX_BYTES = 2**34  # of a file that is read
@@ -149,7 +150,7 @@ def save(path, gathered: dict[str, Gathered], labels, about_it: dict, made_by: s
     path.parent.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise UserError(f"cannot write the reference {path}: {error}") from error
-  archives.write(path, arrays)
+  npz.write(path, arrays)
 
 
 def load(path, expected: dict, made_by: str) -> tuple[dict[str, Gathered], np.ndarray]:
@@ -167,36 +168,45 @@ def load(path, expected: dict, made_by: str) -> tuple[dict[str, Gathered], np.nd
     OtherCode: where other code made it; files of before this was written down do not tell.
     UserError: where it cannot be read, is damaged, or of something else.
   """
-  arrays = archives.read(path, max_bytes=_MAX_BYTES)
+  arrays = npz.read(path, max_bytes=_MAX_BYTES)
   if _ABOUT not in arrays:
     raise UserError(f"{path}: is no reference, a file of features that --reference wrote")
-  try:
-    told = json.loads(arrays[_ABOUT].astype(np.uint8).tobytes())
-    if not isinstance(told, dict):
-      raise ValueError("its description is none")
-    there = told.pop(_CODE, None)
-    different = fingerprint.difference(told, expected)
-    if different:
-      raise UserError(f"the reference {path} is of something else: {different}")
-    if there != made_by:
-      network = printable(str(expected.get("network")))
-      raise OtherCode(f"the reference {path} was made by other code of {network} than this")
-    labels = arrays[_LABELS]
-    gathered = {}
-    for output in told["outputs"]:
-      own = {name: arrays[f"{output}/{name}"] for name in ("count", "mean", "m2")}
+  told = json_files.parse(arrays[_ABOUT].tobytes(), str(path), dict)
+  there = told.pop(_CODE, None)
+  different = fingerprint.difference(told, expected)
+  if different:
+    raise UserError(f"the reference {path} is of something else: {different}")
+  if there != made_by:
+    network = printable(str(expected.get("network")))
+    raise OtherCode(f"the reference {path} was made by other code of {network} than this")
+  count, gathered = expected["count"], {}
+  damaged = f"the reference {path} is damaged:"
+  labels = arrays.get(_LABELS)
+  if labels is None or labels.shape != (count,) or labels.dtype.kind not in "iu":
+    raise UserError(f"{damaged} its labels are not {count} integers")
+  sources.check_labels(labels, sources.MAX_CLASSES, str(path))
+  for output in expected["outputs"]:
+    own = {n: arrays[f"{output}/{n}"] for n in _MOMENTS if f"{output}/{n}" in arrays}
+    if own.get("count", np.empty(0)).size == 1:
       own["count"] = own["count"].reshape(())  # files hold no scalars
-      gathered[output] = Gathered(Moments.from_arrays(own), arrays.get(f"{output}/features"))
-  except (ValueError, KeyError, RecursionError) as error:
-    reason = printable(str(error).splitlines()[0]) if str(error) else type(error).__name__
-    raise UserError(f"cannot read the reference {path}: {reason}") from error
-  for output, found in gathered.items():
-    shapes = {found.count, len(labels)} | (
-      set() if found.features is None else {len(found.features)}
-    )
-    if shapes != {expected["count"]}:
-      raise UserError(f"the reference {path} is damaged: {output} is of {sorted(shapes)} clips")
+    try:
+      moments = Moments.from_arrays(own)
+    except UserError as error:
+      raise UserError(f"{damaged} {output}: {error}") from error
+    features = arrays.get(f"{output}/features")
+    if moments.count != count:
+      raise UserError(f"{damaged} {output} is of {moments.count} clips, not {count}")
+    if features is not None:
+      features = _checked_features(features, (count, len(moments.mean)), f"{damaged} {output}")
+    gathered[output] = Gathered(moments, features)
   return gathered, labels
+
+
+def _checked_features(features, shape: tuple[int, int], what: str) -> np.ndarray:
+  """Features as they were kept; UserError where they are others than their moments."""
+  if features.shape != shape or features.dtype.kind != "f" or not np.isfinite(features).all():
+    raise UserError(f"{what}: its features are not {list(shape)} finite numbers")
+  return features
 
 
 def path_for(folder, protocol_name: str, about_it: dict) -> pathlib.Path:
@@ -229,20 +239,36 @@ class Place:
     return cls(path and pathlib.Path(path), file is not None, about_it, made_by)
 
   def load(self, report):
-    """({output: `Gathered`}, labels), or None where they are to be made; see `load`."""
-    if self.path is None or not os.path.lexists(self.path):
+    """({output: `Gathered`}, labels), or None where they are to be made; see `load`.
+
+    Raises:
+      UserError: the file that was named is damaged, of something else, or cannot be written later.
+    """
+    if self.path is None:
+      return None
+    if not os.path.lexists(self.path):
+      if self.named:
+        results.check_writable(self.path.parent)  # before hours of computing
       return None
     try:
       found = load(self.path, self.about, self.made_by)
-    except OtherCode as error:
+    except UserError as error:
       if self.named:
-        raise UserError(f"{error}; remove it, and it is made anew") from error
+        remedy = "; remove it, and it is made anew" if isinstance(error, OtherCode) else ""
+        raise UserError(f"{error}{remedy}") from error
       report(f"{error}; it is made anew")
       return None
     report(f"features of {self.about['count']} real clips: {self.path}")
     return found
 
-  def save(self, gathered: dict[str, Gathered], labels) -> None:
-    """Keeps them where there is a place."""
-    if self.path is not None:
+  def save(self, gathered: dict[str, Gathered], labels, report) -> None:
+    """Keeps them where there is a place; where that fails, a warning says so."""
+    if self.path is None:
+      return
+    try:
       save(self.path, gathered, labels, self.about, self.made_by)
+    except UserError as error:
+      report(
+        f"WARNING: {error}; the real clips' features are not kept, and the next evaluation "
+        "computes them again ($VIDGAN_JAX_REFERENCES names another folder)"
+      )

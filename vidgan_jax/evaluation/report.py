@@ -13,7 +13,7 @@ from vidgan_jax.evaluation import report_analyses, report_media, report_scores, 
 from vidgan_jax.evaluation.report_charts import number, text
 from vidgan_jax.evaluation.report_columns import Column, columns
 from vidgan_jax.evaluation.report_media import Clips
-from vidgan_jax.runtime.video_files import atomic_file
+from vidgan_jax.runtime.atomic_files import atomic_file
 
 __all__ = ["Clips", "gather", "latex_row", "write"]
 

@@ -1,11 +1,13 @@
 """The parts of a report that come from `vidgan_jax.analyze`, and how they are read from a run."""
 
-import json
+import functools
 import pathlib
 from collections.abc import Mapping
 
 from vidgan_jax.evaluation import report_media
 from vidgan_jax.evaluation.report_charts import Series, figure, number, table, text
+from vidgan_jax.runtime import json_files
+from vidgan_jax.runtime.errors import UserError
 
 _MAX_JSON = 32_000_000
 _LARGE = 800  # pixels; pictures as wide as that are not enlarged, and may be scaled smoothly
@@ -14,6 +16,13 @@ _FILES = {
   "spectra": "power_spectrum.json",
   "curves": "darkness.json",
   "smoothness": "smoothness.json",
+}
+_FORMAT = {"format": range(1, 2)}
+_FORMS = {
+  "neighbours": _FORMAT | {"spaces": {str: dict}},
+  "spectra": _FORMAT | {"records": [dict], "frequency": [float]},
+  "curves": _FORMAT | {"training": dict},
+  "smoothness": _FORMAT | {"records": [{"kind": str, "spaces": {str: dict}}], "steps": int},
 }
 
 
@@ -28,25 +37,34 @@ def gather(workdir) -> dict[str, Mapping]:
   folder = pathlib.Path(workdir) / "analysis"
   found = {}
   for argument, name in _FILES.items():
-    content = _read(folder / name)
-    if not isinstance(content, dict) or content.get("format") != 1:
+    try:
+      content = json_files.read(folder / name, _FORMS[argument], _MAX_JSON)
+    except (FileNotFoundError, UserError):
       continue
     if argument == "neighbours":
-      content["pictures"] = _pictures(folder, "neighbours", content.get("spaces"))
+      content["pictures"] = _pictures(folder, "neighbours", content["spaces"])
     if argument == "smoothness":
-      kinds = [record.get("kind") for record in content.get("records") or ()]
+      kinds = [record["kind"] for record in content["records"]]
       content["pictures"] = _pictures(folder, "smoothness", kinds)
     found[argument] = content
   return found
 
 
-def _read(path):
-  try:
-    return (
-      json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size <= _MAX_JSON else None
-    )
-  except (OSError, ValueError, RecursionError):
-    return None
+def _left_out_if_damaged(section):
+  """A section that says, where an analysis' file holds other things than it should, that it does.
+
+  Such files have the right form at the top; what is within them is many numbers in many lists.
+  """
+
+  @functools.wraps(section)
+  def shown(found):
+    try:
+      return section(found)
+    except Exception as error:
+      reason = text(f"{type(error).__name__}: {error}"[:200])
+      return f"<p>Left out: the file of this analysis is damaged ({reason}).</p>"
+
+  return shown
 
 
 def _pictures(folder, stem, names) -> dict[str, bytes]:
@@ -76,6 +94,7 @@ def _picture(content: bytes | None, title: str, note: str, alt: str) -> str:
   )
 
 
+@_left_out_if_damaged
 def neighbours(found: Mapping | None) -> str:
   """The section of nearest neighbours; "" where nothing is known."""
   if not found:
@@ -118,6 +137,7 @@ def _ratio_row(space, name, told) -> list[str]:
   ]
 
 
+@_left_out_if_damaged
 def spectra(found: Mapping | None) -> str:
   """The section of power spectra; "" where nothing is known."""
   if not found:
@@ -153,6 +173,7 @@ def spectra(found: Mapping | None) -> str:
   )
 
 
+@_left_out_if_damaged
 def darkness(found: Mapping | None) -> str:
   """The section of dark clips; "" where nothing is known."""
   if not found:
@@ -190,6 +211,7 @@ def darkness(found: Mapping | None) -> str:
   )
 
 
+@_left_out_if_damaged
 def walks(found: Mapping | None) -> str:
   """The section of interpolations; "" where nothing is known."""
   if not found:

@@ -12,7 +12,7 @@ from vidgan_jax.data.build import build_source
 from vidgan_jax.evaluation import clips as clip_sources
 from vidgan_jax.evaluation import keeper, motion_controls, protocols, references, results
 from vidgan_jax.evaluation.evaluator import Evaluator, check_frames, load_extractors
-from vidgan_jax.runtime import configuration, paths
+from vidgan_jax.runtime import paths
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
 
@@ -153,15 +153,6 @@ def _folder(request) -> pathlib.Path:
   return pathlib.Path(request.workdir) / FOLDER / request.protocol
 
 
-def _config(workdir):
-  path = pathlib.Path(workdir) / states.CONFIG
-  try:
-    return configuration.from_json(path.read_text(encoding="utf-8"))
-  except (OSError, ValueError) as error:
-    reason = getattr(error, "strerror", None) or error
-    raise UserError(f"no run in {workdir}: {path.name}: {reason}") from error
-
-
 def _real(request, protocol, shape, report):
   """The real clips for generated ones of `shape` (T, H, W, 3)."""
   count = request.real_count or protocol.real_count
@@ -175,7 +166,7 @@ def _real(request, protocol, shape, report):
           f"--real_count={found.count} takes these, and the fingerprint says so"
         )
     return found.some(count, request.seed)
-  config = _config(request.workdir)
+  config = states.read_config(request.workdir)
   stride = config.data.stride
   with config.unlocked():
     if request.data_directory is not None:
@@ -281,7 +272,7 @@ def _steps(request, config, report):
         report(f"no new checkpoint within {request.patience:g} minutes: the run has stopped")
         return
       time.sleep(_POLL)
-      end = int(_config(request.workdir).num_iterations)  # it may have been prolonged
+      end = int(states.read_config(request.workdir).num_iterations)  # it may have been prolonged
       continue
     seen.update(new)  # of several that came meanwhile, all: they may be gone by the next look
     yield from new
@@ -298,7 +289,7 @@ def _judges_these(protocol, frames) -> str:
 
 
 def _judge_run(request, protocol, opener, report):
-  config = _config(request.workdir)
+  config = states.read_config(request.workdir)
   folder = request.output or _folder(request)
   evaluator = kept = reference = None
   shown, files = [], []

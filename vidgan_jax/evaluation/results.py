@@ -11,11 +11,56 @@ import pathlib
 from collections.abc import Iterable, Iterator, Mapping
 
 from vidgan_jax.evaluation.protocols import HIGHER
+from vidgan_jax.runtime import json_files
+from vidgan_jax.runtime.atomic_files import atomic_file
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.video_files import atomic_file
 
 FILE, LATEX, LOCK = "results.json", "results.tex", ".lock"
 _LISTS = ("records", "paper", "per_class", "truncation_curve")
+
+_STEP = range(0, 2**63)
+_NUMBER = (None, float)
+_INTERVAL = (None, [float, float])
+_RECORD = {
+  "step": (None, _STEP),
+  "metric": str,
+  "network?": str,
+  "output?": str,
+  "value": float,
+  "std": _NUMBER,
+  "interval": _INTERVAL,
+  "level?": _NUMBER,
+  "count_real?": (None, _STEP),
+  "count_generated?": (None, _STEP),
+  "truncation": _NUMBER,
+  "ema?": (None, bool),
+  "floor?": (None, {"value": _NUMBER, "interval?": _INTERVAL, "what?": str}),
+  "fingerprint": str,
+  "number": str,
+  "fields": {"checkpoint?": (None, str), "trial?": bool},
+  "warnings?": [str],
+}
+_OF_CLASS = {
+  "step": (None, _STEP),
+  "truncation": _NUMBER,
+  "metric": str,
+  "class": _STEP,
+  "name?": str,
+  "value?": _NUMBER,
+  "fingerprint": str,
+}
+_FORM = {
+  "created?": str,
+  "versions?": {str: str},
+  "run": {"workdir": str, "name": str},
+  "protocol": {"name": str, "source?": (None, str), "notes?": (None, [str])},
+  "reference?": (None, {"description?": str, "count?": _STEP}),
+  "records": [_RECORD],
+  "paper": [{"metric?": str, "value?": (str, float), "source?": str}],
+  "per_class": [_OF_CLASS],
+  "truncation_curve": list,
+  "controls?": [{"metric": str, "control": str, "value": _NUMBER}],
+}
 
 
 def _row(record) -> tuple:
@@ -39,7 +84,7 @@ def truncation_curve(records: Iterable[Mapping]) -> list[dict]:
     seen.setdefault(own(record), set()).add(record["truncation"])
   keep = ("step", "truncation", "metric", "network", "output", "value", "interval", "fingerprint")
   found = [
-    {name: record[name] for name in keep} for record in records if len(seen[own(record)]) > 1
+    {name: record.get(name) for name in keep} for record in records if len(seen[own(record)]) > 1
   ]
   return sorted(found, key=lambda p: (p["metric"], p["fingerprint"], p["step"], p["truncation"]))
 
@@ -87,22 +132,14 @@ def read(path) -> dict:
     UserError: where it is not there, or is no such file.
   """
   try:
-    found = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    found = json_files.read(path, {"format": int})
     if found["format"] != 1:
       raise UserError(f"{path} has format {found['format']}, known is 1")
-    for name in _LISTS:
-      found[name] = list(found[name])
-    for record in found["records"]:
-      for name in ("step", "metric", "value", "fingerprint", "number", "fields", "truncation"):
-        record[name]
-      if isinstance(record["value"], bool) or not isinstance(record["value"], int | float):
-        raise TypeError("a value is no number")
-    found["run"]["workdir"]
-    found["protocol"]["name"]
+    json_files.check(found, _FORM, str(path))
   except FileNotFoundError as error:
     raise UserError(f"{path} is not there; vidgan_jax.evaluate writes it") from error
-  except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-    raise UserError(f"cannot read {path}: {type(error).__name__} {error}") from error
+  except json_files.JsonError as error:
+    raise UserError(f"{error}; moved elsewhere, a new file is begun") from error
   return found
 
 

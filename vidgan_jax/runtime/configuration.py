@@ -5,6 +5,7 @@ import zlib
 
 import ml_collections
 
+from vidgan_jax.runtime import json_files
 from vidgan_jax.runtime.errors import UserError
 
 
@@ -138,7 +139,7 @@ def from_json(text: str) -> ml_collections.ConfigDict:
   Raises:
     ValueError: where `text` is no config.
   """
-  found = json.loads(text)
+  found = json_files.parse(text, "config.json")
   for name in ("data", "ema", "model", "optimizer"):
     if not isinstance(found, dict) or not isinstance(found.get(name), dict):
       raise ValueError(f"it holds no config (no {name!r} with fields)")

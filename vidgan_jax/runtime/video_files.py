@@ -4,12 +4,10 @@ The reader refuses damaged files instead of concealing the damage as video playe
 give the same bytes for the same input and write under a temporary name that is renamed at the end.
 """
 
-import contextlib
 import dataclasses
 import fractions
 import io
 import os
-import threading
 from collections.abc import Callable, Iterator
 
 import av
@@ -17,6 +15,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from PIL import Image
 
+from vidgan_jax.runtime.atomic_files import atomic_file
 from vidgan_jax.runtime.errors import UserError
 
 DEFAULT_MAX_BYTES = 4 * 2**30
@@ -259,30 +258,6 @@ def _reason(error: BaseException) -> str:
   """A short text of an error without the file's path, which the caller names."""
   text = getattr(error, "strerror", None) or str(error) or type(error).__name__
   return text.splitlines()[0]
-
-
-@contextlib.contextmanager
-def atomic_file(path: str | os.PathLike) -> Iterator[str]:
-  """Gives a temporary name in the folder of `path` that becomes `path` when the block ends well.
-
-  The folder is created if need be. When the block raises, the temporary file is removed and `path`
-  stays as it was.
-
-  Raises:
-    UserError: the folder or the file cannot be written.
-  """
-  path = os.path.abspath(os.fspath(path))
-  folder, name = os.path.split(path)
-  temporary = os.path.join(folder, f".{name}.{os.getpid()}.{threading.get_ident()}.tmp")
-  try:
-    os.makedirs(folder, exist_ok=True)
-    yield temporary
-    os.replace(temporary, path)
-  except OSError as error:
-    raise UserError(f"{path}: cannot be written ({_reason(error)})") from error
-  finally:
-    with contextlib.suppress(OSError):
-      os.remove(temporary)
 
 
 def write_mp4(path: str | os.PathLike, clip: np.ndarray, frame_rate: float, scale: int = 1) -> None:

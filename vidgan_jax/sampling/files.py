@@ -11,6 +11,7 @@ import shutil
 import numpy as np
 
 from vidgan_jax.runtime import video_files
+from vidgan_jax.runtime.atomic_files import atomic_file
 from vidgan_jax.runtime.errors import UserError
 
 _NAMES = ("grid.mp4", "grid.gif", "contact_sheet.png", "samples.npz", "clips")
@@ -103,7 +104,7 @@ def _remove_leftover(partial):
   """Empties the folder that a killed process left; UserError where it is another one."""
   for path in partial.rglob("*"):
     *folders, name = path.relative_to(partial).parts
-    # As `video_files.atomic_file` calls what it has not finished.
+    # As `atomic_file` calls what it has not finished.
     name = re.sub(r"^\.(.+)\.\d+\.\d+\.tmp$", r"\1", name)
     known = _CLIP.fullmatch(name) if folders == ["clips"] else not folders and name in _NAMES
     is_folder = not folders and name == "clips"
@@ -181,7 +182,7 @@ def write_samples(folder, clips, labels, class_names, *, columns: int, frame_rat
     if np.ndim(labels) == 1 and len(class_names):
       name += "_" + _word(class_names[int(labels[index])])
     video_files.write_mp4(folder / "clips" / f"{name}.mp4", clip, frame_rate, scale=scale)
-  with video_files.atomic_file(folder / "samples.npz") as temporary, open(temporary, "wb") as file:
+  with atomic_file(folder / "samples.npz") as temporary, open(temporary, "wb") as file:
     np.savez_compressed(file, clips=clips, labels=labels)
 
 

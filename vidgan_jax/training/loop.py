@@ -40,9 +40,7 @@ def prepare_workdir(workdir, config) -> pathlib.Path:
     if not os.access(workdir, os.W_OK | os.X_OK):
       raise PermissionError(f"no permission to write in {workdir}")
     if path.exists() and Checkpoints(workdir / states.CHECKPOINTS).steps():
-      difference = configuration.first_difference(
-        configuration.from_json(path.read_text(encoding="utf-8")), config
-      )
+      difference = configuration.first_difference(states.read_config(workdir), config)
       if difference:
         raise UserError(f"{workdir} holds a run of another config: {difference}")
   except (OSError, ValueError) as error:

@@ -1,8 +1,9 @@
 """The state of a run: one frozen pytree, no keys, no host objects."""
 
+import contextlib
 import functools
-import json
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from flax import struct
 
 from vidgan_jax.layers import normalization, spectral_norm
 from vidgan_jax.models import registry
-from vidgan_jax.runtime import configuration, paths, precision, sharding, streams
+from vidgan_jax.runtime import configuration, json_files, paths, precision, sharding, streams
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
@@ -166,6 +167,32 @@ def abstract(gan, optimizers, seed: int, mesh, rules: str = "replicated") -> Tra
   )
 
 
+def read_config(workdir):
+  """The config of the run in `workdir`.
+
+  Raises:
+    UserError: there is none, or it is damaged.
+  """
+  path = pathlib.Path(workdir) / CONFIG
+  try:
+    return configuration.from_json(path.read_bytes())
+  except (OSError, ValueError) as error:
+    reason = getattr(error, "strerror", None) or error
+    raise UserError(f"no run in {workdir}: {CONFIG}: {reason}") from error
+
+
+@contextlib.contextmanager
+def _describing(workdir) -> Iterator[None]:
+  """Turns what a damaged config makes constructors raise into one line that names its file."""
+  try:
+    yield
+  except UserError:
+    raise
+  except Exception as error:
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    raise UserError(f"no run in {workdir}: {CONFIG} describes no model ({reason})") from error
+
+
 def load(workdir, step: int | None = None, *, mesh=None, report=print):
   """Opens the run in `workdir` at its newest sound checkpoint, or at `step`.
 
@@ -182,17 +209,13 @@ def load(workdir, step: int | None = None, *, mesh=None, report=print):
     UserError: where there is no run or no such checkpoint.
   """
   workdir = paths.local(workdir, "the folder of the run")
-  path = pathlib.Path(workdir) / CONFIG
-  try:
-    config = configuration.from_json(path.read_text(encoding="utf-8"))
-  except (OSError, ValueError) as error:
-    reason = getattr(error, "strerror", None) or error
-    raise UserError(f"no run in {workdir}: {CONFIG}: {reason}") from error
-  gan = registry.build(config)
-  precision.check_width(config.precision)
+  config = read_config(workdir)
   mesh = mesh or meshes.make_mesh(jax.devices()[:1])
-  like = abstract(gan, transforms.build(config, gan.discriminators), config.seed, mesh)
-  restored = Checkpoints(path.parent / CHECKPOINTS, report=report).restore(like, step)
+  with _describing(workdir):
+    gan = registry.build(config)
+    precision.check_width(config.precision)
+    like = abstract(gan, transforms.build(config, gan.discriminators), config.seed, mesh)
+  restored = Checkpoints(pathlib.Path(workdir) / CHECKPOINTS, report=report).restore(like, step)
   if restored is None:
     raise UserError(f"the run in {workdir} has no checkpoint yet")
   return config, gan, restored[0]
@@ -202,11 +225,12 @@ def _data(workdir) -> dict | None:
   """What the run in `workdir` knows of its data; None where it knows nothing, as old runs do."""
   path = pathlib.Path(paths.local(workdir, "the folder of the run")) / DATA
   try:
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    return json_files.read(path, _DATA_FORM)
   except FileNotFoundError:
     return None
-  except (OSError, ValueError, TypeError) as error:
-    raise UserError(f"cannot read {path}: {error}") from error
+
+
+_DATA_FORM = {"num_examples?": int, "class_names?": [str], "checksum?": str}
 
 
 def check_data(workdir, description: dict) -> None:
@@ -229,7 +253,7 @@ def check_data(workdir, description: dict) -> None:
 
 def class_names(workdir) -> tuple[str, ...]:
   """Names of the classes that the run in `workdir` was trained on, by label."""
-  return tuple(str(name) for name in (_data(workdir) or {}).get("class_names", ()))
+  return tuple((_data(workdir) or {}).get("class_names", ()))
 
 
 def frozen_variables(gan, mesh=None, report=print) -> dict:

@@ -13,6 +13,7 @@ from vidgan_jax.data.preparation.inputs import Input, Listing, Unusable
 from vidgan_jax.data.preparation.pictures import ArrayFrame
 from vidgan_jax.data.preparation.settings import Request
 from vidgan_jax.data.tensorflow_import import quietly
+from vidgan_jax.runtime import npz
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.video_files import VideoError
 
@@ -26,11 +27,8 @@ def list_moving_mnist(request: Request) -> Listing:
     path = os.path.join(path, "mnist_test_seq.npy")
   if not os.path.exists(path):
     raise UserError(f"{path}: no such file")
-  try:
-    clips = np.load(path, mmap_mode="r", allow_pickle=False)
-  except (OSError, ValueError) as error:
-    raise UserError(f"{path}: is no .npy file that can be read ({error})") from error
-  if not isinstance(clips, np.ndarray) or clips.dtype != np.uint8 or clips.ndim != 4:
+  clips = npz.map_npy(path)
+  if clips.dtype != np.uint8 or clips.ndim != 4:
     raise UserError(f"{path}: is not uint8 [frames, clips, height, width]")
   if 0 in clips.shape:
     raise UserError(f"{path}: is empty, {list(clips.shape)}")

@@ -1,5 +1,6 @@
 """One preparation, from its request to a finished set."""
 
+import dataclasses
 import os
 import shutil
 import time
@@ -209,6 +210,9 @@ def _finish(request, listing, settings, versions, written, skipped, folder, repo
   lines = reports.write_reports(
     staging, request.output, prepared, indices, skipped, listing.aside, enlarged
   )
+  names = sorted(entry.name for entry in os.scandir(staging) if entry.is_file())
+  files = {name: index.file_sha256(os.path.join(staging, name)) for name in names}
+  prepared = dataclasses.replace(prepared, files=files)
   index.write_prepared(staging, prepared)
   workspace.move_into_place(staging, request.output)
   workspace.remove(request.output)

@@ -15,7 +15,6 @@ import io
 import json
 import os
 import threading
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 
 import google_crc32c
@@ -25,9 +24,12 @@ from vidgan_jax.data import index, records
 from vidgan_jax.data.preparation import pictures
 from vidgan_jax.data.preparation.inputs import Input
 from vidgan_jax.data.preparation.settings import Request
+from vidgan_jax.runtime import json_files, npz
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.video_files import VideoError
 
+_COUNT = range(0, 2**63)
+_ABOUT = {"bytes": _COUNT, "sha256": str, "skipped": [[str]], "enlarged": [_COUNT]}
 _MAX_CLIP_BYTES = 2**30  # of encoded pictures
 _MAX_WAITING_BYTES = 2**30  # of encoded clips that wait for those before them
 
@@ -194,17 +196,19 @@ class Writer:
   def finished(self, plan: Plan) -> Written | None:
     """A shard that is finished; None where it has to be written."""
     try:
-      with np.load(self._description(plan), allow_pickle=False) as archive:
-        about = json.loads(bytes(archive["about"]))
-        shard = index.Shard(plan.file, about["bytes"], about["sha256"])
-        skipped = tuple((path, reason) for path, reason in about["skipped"])
-        enlarged = tuple(about["enlarged"])
-        written = Written(shard, archive["clips"], archive["frames"], skipped, enlarged)
-      if (written.clips.dtype, written.frames.dtype) != (index.CLIP, index.FRAME):
-        return None  # of an earlier version
+      with npz.open_npz(self._description(plan)) as archive:
+        about = json_files.parse(archive.read("about").tobytes(), archive.path, _ABOUT)
+        clips, frames = (archive.read(name, structured=True) for name in ("clips", "frames"))
       size = os.path.getsize(os.path.join(self._output, plan.file))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, UserError):  # not there, or damaged
       return None
+    if (clips.dtype, frames.dtype) != (index.CLIP, index.FRAME) or clips.ndim != 1:
+      return None  # of an earlier version
+    if any(len(pair) != 2 for pair in about["skipped"]):
+      return None
+    shard = index.Shard(plan.file, about["bytes"], about["sha256"])
+    skipped = tuple((path, reason) for path, reason in about["skipped"])
+    written = Written(shard, clips, frames, skipped, tuple(about["enlarged"]))
     return written if size == shard.bytes else None
 
   def write(self, plans: list[Plan]) -> Iterator[str | None]:

@@ -3,6 +3,7 @@
 import collections
 import concurrent.futures
 import dataclasses
+import itertools
 import os
 from collections.abc import Callable, Iterator
 
@@ -17,6 +18,8 @@ from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import printable
 
 _FEATURES = {"frame_rate", "id", "label", "video"}
+_FEATURES_FORM = {"featuresDict": {"features": dict}}
+_INFO_FORM = {"splits": [{"name": str, "shardLengths": [str]}]}  # protobuf's JSON: int64 as text
 
 
 @dataclasses.dataclass
@@ -40,7 +43,7 @@ def verify(directory: str, report: Callable[[str], None] = print) -> None:
   directory = paths.local(directory, "--output")
   prepared = index.read_prepared(directory)
   faults = 0
-  for fault in _faults(directory, prepared):
+  for fault in itertools.chain(_text_faults(directory, prepared), _faults(directory, prepared)):
     report(printable(fault))
     faults += 1
   if faults:
@@ -49,25 +52,40 @@ def verify(directory: str, report: Callable[[str], None] = print) -> None:
   clips, frames, files = (
     sum(counts) for counts in zip(*((p.clips, p.frames, len(p.shards)) for p in parts), strict=True)
   )
+  if not prepared.files:
+    report(f"{directory}: has no checksums of its small files, for an earlier version made it")
   report(f"{directory}: {clips} clips, {frames} frames in {files} files, no faults")
+
+
+def _text_faults(directory: str, prepared: index.Prepared) -> Iterator[str]:
+  """Yields the faults of the small files: prepared.json, reports, TensorFlow Datasets' own."""
+  if index.is_as_written(directory) is False:
+    yield f"{directory}/{index.FILE_NAME}: is not as it was written (its checksum differs)"
+  for name, checksum in prepared.files.items():
+    path = os.path.join(directory, name)
+    if name != os.path.basename(name):
+      yield f"{directory}/{index.FILE_NAME}: names a file outside the set, {name}"
+    elif not os.path.isfile(path):
+      yield f"{path}: is not there"
+    elif index.file_sha256(path) != checksum:
+      yield f"{path}: is not the file that was written (its checksum differs)"
 
 
 def _faults(directory: str, prepared: index.Prepared) -> Iterator[str]:
   """Yields the faults of a set."""
   shard_lengths = {}
   try:
-    index.read_json(os.path.join(directory, "features.json"))
-    info = index.read_json(os.path.join(directory, "dataset_info.json"))
-    shard_lengths = {part["name"]: list(map(int, part["shardLengths"])) for part in info["splits"]}
+    index.read_json(os.path.join(directory, "features.json"), _FEATURES_FORM)
+    info = index.read_json(os.path.join(directory, "dataset_info.json"), _INFO_FORM)
+    shard_lengths = {part["name"]: part["shardLengths"] for part in info["splits"]}
   except UserError as error:
     yield str(error)
-  except (KeyError, TypeError, ValueError) as error:
-    yield f"{directory}/dataset_info.json: malformed ({type(error).__name__}: {error})"
   times = collections.Counter()
   for split, part in prepared.splits.items():
     try:
       clips, frames = index.read_index(directory, prepared, split)
-      lengths = np.bincount(clips["shard"], minlength=len(part.shards)).tolist()
+      lengths = np.bincount(clips["shard"], minlength=len(part.shards))
+      lengths = [str(length) for length in lengths]
       if shard_lengths and lengths != shard_lengths.get(split):
         yield f"{directory}/dataset_info.json: counts other clips of split '{split}' than the index"
     except UserError as error:

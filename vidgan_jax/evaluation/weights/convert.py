@@ -16,8 +16,8 @@ import numpy as np
 
 from vidgan_jax.evaluation import extractor
 from vidgan_jax.evaluation.networks import c3d, i3d, r2plus1d
-from vidgan_jax.evaluation.weights import archives, i3d_for_torch, known, tensor_bundle, torch_files
-from vidgan_jax.runtime import paths
+from vidgan_jax.evaluation.weights import i3d_for_torch, known, tensor_bundle, torch_files
+from vidgan_jax.runtime import npz, paths
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import printable
 
@@ -193,7 +193,7 @@ def _i3d(network: str, source, form: str) -> _Converted:
 def _c3d(source) -> dict[str, np.ndarray]:
   """C3D of Chainer's npz."""
   arrays = {}
-  for name, array in archives.read(source).items():
+  for name, array in npz.read(source).items():
     try:
       path, axes = c3d.from_chainer(name)
     except KeyError:
@@ -234,7 +234,7 @@ def read_mean(path: str | os.PathLike) -> np.ndarray:
   Raises:
     UserError: it holds no such array.
   """
-  arrays = archives.read(path, only="mean")
+  arrays = npz.read(path, only="mean")
   if "mean" not in arrays:
     raise UserError(f"{path} has no array 'mean'")
   mean = arrays["mean"]

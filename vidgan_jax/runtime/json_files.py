@@ -1,0 +1,221 @@
+"""JSON from outside: read strictly, and compared with the types that its reader needs.
+
+A form describes a value:
+
+  str, bool, int, float, dict, list   a value of this type; int may be float, but bool is no number;
+                                      no number is beyond 1e100, no integer beyond 2**63
+  None                                null
+  range(0, 9)                         an integer within it
+  (form, form)                        any one of them
+  [form]                              a list whose items have the form
+  [form, form]                        a list of exactly these items
+  {"name": form, "other?": form}      an object with these members; "other" may be absent, and
+                                      members that are not named may be anything
+  {str: form}                         an object whose members, of any names, have the form
+"""
+
+import collections
+import json
+import math
+import os
+from typing import Any
+
+from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.text import printable
+
+MAX_BYTES = 64 * 2**20
+MAX_DEPTH = 100  # of lists and objects within each other
+_LARGEST, _LARGEST_FLOAT = 2**63, 1e100
+_NAMES = {
+  str: "text",
+  bool: "true or false",
+  int: "an integer",
+  float: "a number",
+  dict: "an object",
+  list: "a list",
+  None: "null",
+}
+
+
+class JsonError(UserError, ValueError):
+  """A file, or bytes, that hold no JSON or other JSON than their reader needs."""
+
+
+def parse(content: bytes | str, what: str, form: Any = None) -> Any:
+  """Reads JSON.
+
+  Args:
+    content: UTF-8 bytes (a byte order mark is passed over), or text.
+    what: the file it came from, for the message.
+    form: what it must be, see the module; None takes any.
+
+  Raises:
+    JsonError: it is no UTF-8 or no JSON; a number is not finite (NaN, Infinity, 1e400) or too long
+      to be read, a name stands twice in an object, it is nested deeper than MAX_DEPTH; or it has
+      another form.
+  """
+  try:
+    text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
+    found = json.loads(
+      text, object_pairs_hook=_object, parse_constant=_no_number, parse_float=_finite
+    )
+    _check_depth(found)
+  except RecursionError as error:
+    raise JsonError(f"{what}: is no JSON (nested too deeply)") from error
+  except ValueError as error:  # no UTF-8, no JSON, or an integer of thousands of digits
+    reason = str(error).splitlines()[0]
+    raise JsonError(f"{what}: is no JSON ({printable(reason)[:200]})") from error
+  if form is not None:
+    check(found, form, what)
+  return found
+
+
+def read(path: str | os.PathLike, form: Any = None, max_bytes: int = MAX_BYTES) -> Any:
+  """Reads a JSON file; see `parse`.
+
+  Args:
+    path: the file.
+    form: see the module; None takes any.
+    max_bytes: larger files are refused.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    JsonError: see `parse`.
+    UserError: the file cannot be read, or is too large.
+  """
+  path = os.fspath(path)
+  try:
+    with open(path, "rb") as file:
+      content = file.read(max_bytes + 1)
+  except FileNotFoundError:
+    raise
+  except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+    reason = getattr(error, "strerror", None) or error
+    raise UserError(f"{path}: not readable ({reason})") from error
+  if len(content) > max_bytes:
+    raise UserError(f"{path}: larger than {max_bytes} bytes")
+  return parse(content, path, form)
+
+
+def check(value: Any, form: Any, what: str, where: str = "") -> None:
+  """Compares a value with a form, see the module.
+
+  Args:
+    value: from `parse`.
+    form: what it must be.
+    what: the file it came from, for the message.
+    where: the value's place in it, for the message.
+
+  Raises:
+    JsonError: it has another form; the message names the first place that differs.
+  """
+  if isinstance(form, tuple):
+    if not any(_has(value, each) for each in form):
+      _refuse(value, form, what, where)
+  elif isinstance(form, list):
+    if not isinstance(value, list):
+      _refuse(value, list, what, where)
+    if len(form) > 1 and len(value) != len(form):
+      raise JsonError(f"{what}: malformed ({where} has {len(value)} items, expected {len(form)})")
+    for number, item in enumerate(value):
+      check(item, form[number if len(form) > 1 else 0], what, f"{where}[{number}]")
+  elif isinstance(form, dict):
+    if not isinstance(value, dict):
+      _refuse(value, dict, what, where)
+    for name, each in form.items():
+      if name is str:
+        for key, item in value.items():
+          check(item, each, what, _joined(where, key))
+        continue
+      key = name.removesuffix("?")
+      if key in value:
+        check(value[key], each, what, _joined(where, key))
+      elif key == name:
+        raise JsonError(f"{what}: malformed ({_joined(where, key)} is missing)")
+  elif not _is(value, form):
+    _refuse(value, form, what, where)
+
+
+def fits(value: Any, form: Any) -> bool:
+  """Whether a value has a form, see the module."""
+  return _has(value, form)
+
+
+def _has(value, form) -> bool:
+  try:
+    check(value, form, "")
+  except JsonError:
+    return False
+  return True
+
+
+def _is(value, form) -> bool:
+  """Whether a value is of a type, or within a range."""
+  if form is None:
+    return value is None
+  if isinstance(value, bool):
+    return form is bool
+  if isinstance(form, range):
+    return isinstance(value, int) and value in form
+  if form is int:
+    return isinstance(value, int) and -_LARGEST <= value < _LARGEST
+  if form is float:
+    return isinstance(value, int | float) and -_LARGEST_FLOAT <= value <= _LARGEST_FLOAT
+  return isinstance(value, form)
+
+
+def _refuse(value, form, what: str, where: str):
+  """Raises the JsonError that says what was there and what is needed."""
+  shown = printable(repr(value))
+  shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+  raise JsonError(f"{what}: malformed ({where or 'it'} is {shown}, expected {_words(form)})")
+
+
+def _words(form) -> str:
+  """A form for reading."""
+  if isinstance(form, tuple):
+    return " or ".join(dict.fromkeys(_words(each) for each in form))
+  if isinstance(form, range):
+    return f"an integer in {form.start}..{form.stop - 1}"
+  if isinstance(form, dict | list):
+    return _NAMES[type(form)]
+  return _NAMES[form]
+
+
+def _joined(where: str, key: str) -> str:
+  shown = printable(str(key))[:60]
+  return f"{where}.{shown}" if where else shown
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict:
+  found = dict(pairs)
+  if len(found) < len(pairs):
+    counts = collections.Counter(name for name, _ in pairs)
+    raise ValueError(f"the name {counts.most_common(1)[0][0]!r} stands twice in an object")
+  return found
+
+
+def _no_number(name: str):
+  raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+  value = float(text)
+  if not math.isfinite(value):
+    raise ValueError(f"the number {text[:20]} is too large")
+  return value
+
+
+def _check_depth(value) -> None:
+  """RecursionError where a value is nested deeper than MAX_DEPTH: writers would recurse as deep."""
+  level = [value]
+  for _ in range(MAX_DEPTH):
+    level = [
+      item
+      for each in level
+      if isinstance(each, dict | list)
+      for item in (each.values() if isinstance(each, dict) else each)
+    ]
+    if not level:
+      return
+  raise RecursionError
