@@ -382,7 +382,7 @@ def test_arrays_of_another_kind_are_refused_and_nothing_is_unpickled(tmp_path):
     with pytest.raises(UserError, match=r"is not uint8 \[frames, clips|is empty"):
       listed("moving_mnist", tmp_path)
   np.save(path, np.array([{}], object), allow_pickle=True)
-  with pytest.raises(UserError, match=r"is no \.npy file that can be read"):
+  with pytest.raises(UserError, match=r"not a readable \.npy file"):
     listed("moving_mnist", path)
   path.unlink()
   with pytest.raises(UserError, match=r"mnist_test_seq\.npy: no such file$"):
