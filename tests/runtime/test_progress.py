@@ -7,7 +7,7 @@ import time
 import pytest
 
 from vidgan_jax.runtime import door
-from vidgan_jax.runtime.progress import ticking
+from vidgan_jax.runtime.progress import Lines, ticking
 
 
 class Terminal(io.StringIO):
@@ -67,3 +67,17 @@ def test_elsewhere_one_line_at_the_beginning(capsys):
   with pytest.raises(ZeroDivisionError), ticking("compiling"):
     raise ZeroDivisionError
   assert capsys.readouterr().err == "compiling ...\n"
+
+
+def test_lines_in_place_of_a_bar_are_few(monkeypatch):
+  clock = [50.0]
+  monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+  told = []
+  lines = Lines(told.append, 100, every=60.0)
+  for done in range(1, 101):
+    lines.tell(done, 2.0, f"D {done}.000")
+    clock[0] += 2.0
+  assert told == [
+    f"iteration {done} of 100: D {done}.000, 2 s each, about {left} left"
+    for done, left in ((1, "03:18"), (31, "02:18"), (61, "01:18"), (91, "00:18"))
+  ]

@@ -131,6 +131,7 @@ def test_sigterm_saves_leaves_and_resumes_exactly(tmp_path, long_config, uninter
   output, _ = process.communicate(timeout=60)
   assert process.returncode == 0 and time.monotonic() - begin < 30, output
   assert "stopped by a signal: saved at iteration" in output
+  assert "it/s" not in output and output.count("iteration 1 of 24: D ") == 1  # no bar in a file
   step = states.load(tmp_path / "run")[2].step
   assert 7 <= int(step) < 24 and int(step) % 5  # not one it would have saved anyway, or luck
   process = start(tmp_path, long_config)

@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import threading
+import time
 
 from tqdm import tqdm
 
@@ -41,3 +42,36 @@ def ticking(description: str, every: float = 1.0):
     ended.set()
     thread.join()
     bar.close()
+
+
+class Lines:
+  """Tells how far a loop is where no progress bar is shown: a line a minute, the first at once.
+
+  A bar would be drawn ten times a second, and each drawing stays in a log file.
+
+  Args:
+    report: receives the lines.
+    total: number of iterations.
+    every: seconds between two lines.
+  """
+
+  def __init__(self, report, total: int, every: float = 60.0):
+    self._report, self._total, self._every = report, total, every
+    self._last = None
+
+  def tell(self, done: int, seconds: float, state: str) -> None:
+    """Reports unless it did so a short while ago.
+
+    Args:
+      done: iterations so far.
+      seconds: that one takes.
+      state: what else is worth a look, such as losses.
+    """
+    now = time.monotonic()
+    if self._last is not None and now - self._last < self._every:
+      return
+    self._last = now
+    left = tqdm.format_interval((self._total - done) * seconds)
+    self._report(
+      f"iteration {done} of {self._total}: {state}, {seconds:.3g} s each, about {left} left"
+    )

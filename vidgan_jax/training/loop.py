@@ -19,7 +19,7 @@ from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.preemption import Preemption
-from vidgan_jax.runtime.progress import ticking
+from vidgan_jax.runtime.progress import Lines, ticking
 from vidgan_jax.training import hooks, optimizers
 from vidgan_jax.training import state as states
 from vidgan_jax.training.logs import Log, Reader
@@ -283,8 +283,9 @@ class Trainer:
       unit="it",
       desc="training",
       dynamic_ncols=True,
-      disable=not processes.first(),
+      disable=None if processes.first() else True,  # None: where stderr is no terminal
     )
+    self._lines = Lines(self.report, end)
     with bar, Prefetcher(feed, begin, depth=2) as stream:
       for step in range(begin, end + 1):
         leave = preemption.requested or processes.told_to_leave(step)
@@ -369,9 +370,10 @@ class Trainer:
         values["time/model_flop_utilisation"] = self._flops / seconds / self._peak
     self.log.scalars(step, values)
     hooks.check_finite(step, finite, values)  # after the record that tells what happened
-    bar.set_postfix_str(
-      f"D {values['loss/discriminator']:.3f} G {values['loss/generator']:.3f}", refresh=False
-    )
+    losses = f"D {values['loss/discriminator']:.3f} G {values['loss/generator']:.3f}"
+    bar.set_postfix_str(losses, refresh=False)
+    if bar.disable:
+      self._lines.tell(step, seconds, losses)
     for hook in self.hooks:
       hook.metrics(step, values)
 
