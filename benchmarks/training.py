@@ -21,6 +21,10 @@ the program executes / s / peak: less by its exact savings, more by what it rema
 (`vidgan_jax.runtime.flops`). Peak GB is what the device's allocator held at most; XLA GB what the
 compiler asked for: arguments and temporary buffers.
 
+--compile_only compiles the rows and leaves the times out. Several such processes may compile side
+by side into one JAX_COMPILATION_CACHE_DIR; measured one after the other, the rows then start at
+once.
+
 Every row appends one line of JSON to --results.
 
 Exit codes: 0 done, 2 bad input or a row that failed.
@@ -50,6 +54,9 @@ _SAVINGS = flags.DEFINE_bool("savings", True, "The layers' exact savings.")
 _SHARED = flags.DEFINE_bool("shared_fakes", False, "See config.model.shared_fakes.")
 _SHARDING = flags.DEFINE_string("sharding", "replicated", "See config.sharding.")
 _RUNLOCAL = flags.DEFINE_bool("runlocal", False, "The rows' runlocal sizes.")
+_COMPILE_ONLY = flags.DEFINE_bool(
+  "compile_only", False, "Compile, do not run: fills JAX_COMPILATION_CACHE_DIR and shows memory."
+)
 _TFLOPS = flags.DEFINE_float("tflops", None, "Peak of one device, TFLOP/s.")
 settings.above_zero("tflops")
 settings.define_results()
@@ -72,10 +79,40 @@ def get_config(row: str):
   return config
 
 
+def _seconds(program, gan, transforms, config, like, mesh) -> list[float]:
+  """Seconds of each timed iteration of a compiled program; none with --compile_only."""
+  import jax
+  import numpy as np
+
+  from vidgan_jax.runtime import mesh as meshes
+  from vidgan_jax.training import loop
+
+  current = loop._initialised(gan, transforms, config, like)
+  if _COMPILE_ONLY.value:
+    return []
+  random = np.random.default_rng(0)
+  shape = (gan.schedule.discriminator_steps, config.batch_size)
+  size = (*shape, gan.frames, gan.resolution, gan.resolution, 3)
+  batch = {
+    "clip": random.integers(0, 256, size, dtype=np.uint8),
+    "label": random.integers(0, max(1, gan.num_classes), shape, dtype=np.int32),
+  }
+  batch = meshes.put_batch(batch, mesh)
+  seconds = []
+  for _ in range(_WARM_UP.value + _ITERATIONS.value):
+    begin = time.perf_counter()
+    current, metrics = program(current, batch, {})
+    finite = float(metrics["finite"])
+    jax.block_until_ready(current)
+    seconds.append(time.perf_counter() - begin)
+    if finite != 1:
+      raise UserError("the row has losses that are not finite")
+  return seconds[_WARM_UP.value :]
+
+
 def _measure(row) -> dict:
   """Times one row in this process."""
   import jax
-  import numpy as np
 
   from vidgan_jax.analysis import summary
   from vidgan_jax.models import registry
@@ -93,24 +130,7 @@ def _measure(row) -> dict:
   program, compile_seconds = loop._compiled(
     Iteration(gan, transforms, config, mesh), like, config, mesh, {}
   )
-  current = loop._initialised(gan, transforms, config, like)
-  random = np.random.default_rng(0)
-  shape = (gan.schedule.discriminator_steps, config.batch_size)
-  size = (*shape, gan.frames, gan.resolution, gan.resolution, 3)
-  batch = {
-    "clip": random.integers(0, 256, size, dtype=np.uint8),
-    "label": random.integers(0, max(1, gan.num_classes), shape, dtype=np.int32),
-  }
-  batch = meshes.put_batch(batch, mesh)
-  seconds = []
-  for _ in range(_WARM_UP.value + _ITERATIONS.value):
-    begin = time.perf_counter()
-    current, metrics = program(current, batch, {})
-    finite = float(metrics["finite"])
-    jax.block_until_ready(current)
-    seconds.append(time.perf_counter() - begin)
-    if finite != 1:
-      raise UserError(f"{row} has losses that are not finite")
+  seconds = _seconds(program, gan, transforms, config, like, mesh)
   device = jax.devices()[0]
   policy = precision.policy(config.precision).name
   peak = _TFLOPS.value * 1e12 if _TFLOPS.value else flops.peak_flops(device)
@@ -126,7 +146,7 @@ def _measure(row) -> dict:
     "shared_fakes": config.model.shared_fakes,
     "config_hash": settings.config_hash(config),
     "device": f"{jax.device_count()} x {device.device_kind}",
-    "seconds": seconds[_WARM_UP.value :],
+    "seconds": seconds,
     "compile_seconds": compile_seconds,
     "as_written_flops": told["iteration"]["as_written"]["tflop"] * 1e12,
     "executed_flops": told["iteration"][config.model.remat]["tflop"] * 1e12,
@@ -140,9 +160,10 @@ _COLUMNS = "row batch remat precision s/iteration range videos/s MFU HFU GB XLA_
 
 
 def _line(result) -> list[str]:
-  seconds = statistics.median(result["seconds"])
+  timed = result["seconds"]  # none where the row is only compiled
+  seconds = statistics.median(timed) if timed else None
   rate = lambda work: (
-    f"{work / seconds / result['peak_flops']:.1%}" if result["peak_flops"] else "-"
+    f"{work / seconds / result['peak_flops']:.1%}" if timed and result["peak_flops"] else "-"
   )
   size = lambda bytes: f"{bytes / 1e9:.1f}" if bytes else "-"
   batch = str(result["batch_size"])
@@ -151,9 +172,9 @@ def _line(result) -> list[str]:
     f"{batch}/{result['microbatch']}" if result["microbatch"] else batch,
     result["remat"],
     result["precision"],
-    f"{seconds:.3f}",
-    f"{min(result['seconds']):.3f}-{max(result['seconds']):.3f}",
-    f"{result['batch_size'] / seconds:.2f}",
+    f"{seconds:.3f}" if timed else "-",
+    f"{min(timed):.3f}-{max(timed):.3f}" if timed else "-",
+    f"{result['batch_size'] / seconds:.2f}" if timed else "-",
     rate(result["as_written_flops"]),
     rate(result["executed_flops"]),
     size(result["peak_bytes"]),
