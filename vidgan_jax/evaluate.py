@@ -46,6 +46,15 @@ _EMA = flags.DEFINE_bool("ema", True, "Draw from the moving average, or from the
 _TRUNCATION = flags.DEFINE_float("truncation", 1.0, "Standard deviation of z.")
 _TRUNCATIONS = flags.DEFINE_list("truncations", None, "Several, by commas: a curve.")
 _FRAMES = flags.DEFINE_integer("frames", None, "Instead of the protocol's.", lower_bound=1)
+_STRIDE = flags.DEFINE_integer(
+  "stride",
+  None,
+  "Between the frames of real clips, instead of the protocol's; a run is trained at data.stride.",
+  lower_bound=1,
+)
+_SPLIT = flags.DEFINE_string(
+  "split", None, "Of the data that real clips are of, instead of the protocol's: train, test, ..."
+)
 _COUNT = flags.DEFINE_integer("count", None, "Generated clips, for a trial.", lower_bound=2)
 _REAL_COUNT = flags.DEFINE_integer("real_count", None, "Real clips, for a trial.", lower_bound=2)
 _SEED = flags.DEFINE_integer(
@@ -138,6 +147,8 @@ def main(argv):
       use_ema=_EMA.value,
       truncations=_truncations(),
       frames=_FRAMES.value,
+      stride=_STRIDE.value,
+      split=_SPLIT.value,
       count=_COUNT.value,
       real_count=_REAL_COUNT.value,
       seed=_SEED.value,

@@ -11,6 +11,7 @@ import pytest
 from vidgan_jax.evaluation import features, fingerprint, measures, report_columns
 from vidgan_jax.evaluation.clips import ArrayClips, RealClips
 from vidgan_jax.evaluation.evaluator import Evaluator
+from vidgan_jax.evaluation.kernel_distance import kernel_distance
 from vidgan_jax.evaluation.protocols import Measure
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.errors import UserError
@@ -98,6 +99,53 @@ def test_kernel_distances_have_intervals_but_of_subsets(judged):
   several = judged(repeats=2)["kvd"]
   assert several["interval"] is None and several["std"] > 0
   assert judged(bootstrap=0)["kvd"]["interval"] is None
+
+
+def test_kernel_distances_know_classes_and_how_many_real_clips_there_are(
+  judged, stand_in, some_clips, source, protocol
+):
+  """60 of 70 real clips of three classes, 30 generated ones, ten of each class."""
+  clips, labels = some_clips(30, 5, bias=20)
+  real, real_labels = RealClips(source, protocol, 60)(0, 60)
+  sets = [features_by_hand(stand_in, each)[1] for each in (real, clips)]
+  own = dict(labels=(real_labels, labels), populations=(70, None))
+  expected, _ = kernel_distance(*sets, estimator="classes", **own)
+  found = judged((clips, labels))["kvd"]
+  np.testing.assert_allclose(found["value"], expected, rtol=1e-4)
+  assert found["fields"]["estimator"] == "classes"
+  published = Measure("kvd", "stand_in", "features", (SCALE,), estimator="unbiased")
+  other = judged((clips, labels), measures=(published,))["kvd"]
+  expected, _ = kernel_distance(*sets, estimator="unbiased")
+  np.testing.assert_allclose(other["value"], expected, rtol=1e-4)
+  assert abs(other["value"] - found["value"]) > 1e-3 * abs(found["value"])
+  assert other["fingerprint"] != found["fingerprint"]
+  # Labels of a draw, here of 12, 10 and 8 clips, are taken to be independent.
+  labels = np.repeat([0, 1, 2], [12, 10, 8])
+  own = dict(labels=(real_labels, labels), populations=(70, np.inf))
+  expected, _ = kernel_distance(*sets, estimator="classes", **own)
+  np.testing.assert_allclose(judged((clips, labels))["kvd"]["value"], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+  ("asked", "real_count", "generated", "used"),
+  [(25, 60, 30, 25), (40, 60, 30, 30), (40, 40, 30, 20), (1000, 70, 50, 35)],
+)
+def test_subsets_of_kernel_distances_tell_their_size(
+  judged, some_clips, stand_in, source, protocol, asked, real_count, generated, used
+):
+  """No larger than the generated set, nor than half of the real one, for the floor's sake."""
+  options = dict(subsets=3, subset_size=asked, estimator="unbiased")
+  measure = Measure("kvd", "stand_in", "features", (SCALE,), **options)
+  clips = some_clips(generated, 5, bias=20)
+  counts = dict(real_count=real_count, generated_count=generated)
+  found = judged(clips, measures=(measure,), **counts)["kvd"]
+  assert found["fields"]["subset_size_used"] == used and found["fields"]["subset_size"] == asked
+  told = f"3 subsets of {used} clips: the protocol asks for subsets of {asked}"
+  assert (told in found["warnings"]) == (used < asked)
+  real = RealClips(source, protocol, real_count)(0, real_count)[0]
+  sets = [features_by_hand(stand_in, each)[1] for each in (real, clips[0])]
+  expected, _ = kernel_distance(*sets, subsets=3, subset_size=used, estimator="unbiased")
+  np.testing.assert_allclose(found["value"], expected, rtol=1e-3)
 
 
 def test_the_floor_is_of_disjoint_clips(judged, protocol):
@@ -229,7 +277,7 @@ def test_by_class(judged):
   judged()
   entries = judged.scores.per_class
   assert {(e["metric"], e["name"]) for e in entries} == {
-    (metric, name) for metric in ("fid", "accuracy") for name in "abc"
+    (metric, name) for metric in ("fid", "accuracy", "is") for name in "abc"
   }
   assert all(e["count_generated"] == 10 for e in entries)
 
@@ -285,12 +333,12 @@ def test_all_that_a_number_is_made_of(judged):
     "frames", "resolution", "quantisation", "count_generated", "repeats", "trial", "seed",
     "checkpoint",
   }  # fmt: skip
-  real = {"reference", "count_real"}
+  real = {"reference", "count_real", "stride", "split"}
   own = {
     "fid": real | {"ddof"},
     "is": {"splits", "eps", "eps_place"},
     "accuracy": set(),
-    "kvd": real | {"subsets", "subset_size"},
+    "kvd": real | {"subsets", "subset_size", "estimator"},
     "recall": real | {"neighbours"},
   }
   found = judged()
@@ -302,7 +350,8 @@ def test_every_setting_of_a_measure_is_in_it():
   changes = {
     "ddof": ("fid", 0), "splits": ("is", 10), "eps": ("is", 1e-7), "subsets": ("kvd", 100),
     "eps_place": ("is", "probabilities"), "subset_size": ("kvd", 500),
-    "neighbours": ("prdc", (5, 5)), "network": ("is", "b"), "output": ("is", "b"),
+    "estimator": ("kvd", "unbiased"), "neighbours": ("prdc", (5, 5)),
+    "network": ("is", "b"), "output": ("is", "b"),
     "preprocess": ("is", (SCALE,)),
   }  # fmt: skip
   assert {*changes, "metric"} == {field.name for field in dataclasses.fields(Measure)}

@@ -67,6 +67,50 @@ def test_the_largest_subset_is_everything():
   assert fit.values[-1] == pytest.approx(inception_score(3 * y, eps=1e-2)[0])
 
 
+TRIALS = 60
+# Of 60 intervals at 95 % fewer than 51 hold once in 1000 times; 2.8 times too narrow, 30 do.
+LEAST = 0.85
+
+
+def check_errors(fits):
+  """Errors are as large as the deviation of other draws, at most half as much more."""
+  values, errors = np.array([f.value for f in fits]), np.array([f.error for f in fits])
+  assert np.mean(np.abs(values - values.mean()) <= 1.96 * errors) >= LEAST
+  assert 0.75 < np.sqrt(np.mean(errors**2)) / values.std() < 1.6
+
+
+@pytest.mark.parametrize(
+  ("shift", "both", "fixed"),
+  [(0.3, True, False), (0.0, True, False), (0.3, False, False), (0.3, False, True)],
+)
+def test_errors_of_distances_are_those_of_other_draws(shift, both, fixed):
+  random, fits = np.random.default_rng(6), []
+  exact = Gaussian(10**9, np.zeros(6), np.eye(6))
+  for seed in range(TRIALS):
+    x, y = random.standard_normal((200, 6)), random.standard_normal((160, 6)) + shift
+    fits.append(frechet_infinity(exact if fixed else x, y, 8, seed=seed, both=both))
+  check_errors(fits)
+  again = frechet_infinity(exact if fixed else x, y, 8, seed=seed, both=both, halvings=0)
+  assert again.error is None and again.value == fits[-1].value
+
+
+def test_errors_of_scores_are_those_of_other_draws():
+  random, fits = np.random.default_rng(7), []
+  for seed in range(TRIALS):
+    logits = 4 * random.standard_normal((200, 10))
+    fits.append(inception_score_infinity(logits, 8, seed=seed))
+  check_errors(fits)
+  again = inception_score_infinity(logits, 8, seed=seed, halvings=0)
+  assert again.error is None and again.value == fits[-1].value
+
+
+def test_few_samples_have_no_error():
+  x = np.random.default_rng(8).standard_normal((7, 2))
+  assert frechet_infinity(x, x + 1, both=True).error is None
+  assert inception_score_infinity(x).error is None
+  assert frechet_infinity(np.r_[x, x], np.r_[x, x] + 1).error is not None
+
+
 def test_scores():
   random = np.random.default_rng(4)
   draw = lambda n: 4 * random.standard_normal((n, 30))

@@ -40,11 +40,27 @@ def test_kernel_distances_hold_the_mean_of_other_draws(shift):
   assert coverage(halvings, values.mean(), "value") >= LEAST
   deviation = np.mean([h.deviation for h in halvings])
   assert 0.8 < deviation / values.std() < (1.5 if shift else 1.8)
-  np.testing.assert_allclose(values[-1], kernel_distance(x, y)[0])
+  np.testing.assert_allclose(values[-1], kernel_distance(x, y, estimator="unbiased")[0])
   low, high = intervals.kernel_interval(x, y, 0.9, 20, seed=trial)
   assert (low, high) == halvings[-1].interval(0.9) and low < values[-1] < high
   if not shift:
     assert min(h.interval()[0] for h in halvings) < 0  # as the distance itself may be
+
+
+def test_kernel_distances_of_classes_in_equal_numbers():
+  """Halves of such sets have them too: else their own counts would be most of the deviation."""
+  random, halvings = np.random.default_rng(4), []
+  centers, labels = random.normal(0, 3, (4, 6)), np.arange(60) % 4
+  for trial in range(TRIALS):
+    x, y = centers[labels] + random.normal(size=(2, 60, 6))
+    halvings.append(intervals.halve_kernel(x, y, 20, seed=trial, labels=(labels, labels)))
+  values = np.array([h.value for h in halvings])
+  assert abs(values.mean()) < 4 * values.std() / np.sqrt(TRIALS)
+  assert coverage(halvings, 0.0, "value") >= LEAST
+  assert 0.8 < np.mean([h.deviation for h in halvings]) / values.std() < 2
+  drawn = intervals.halve_kernel(x, y, 20, labels=(labels, labels), populations=(np.inf, np.inf))
+  assert drawn.deviation > 2 * halvings[-1].deviation
+  assert drawn.value == kernel_distance(x, y, estimator="unbiased")[0]
 
 
 @pytest.mark.parametrize(

@@ -43,16 +43,32 @@ class RealClips:
     protocol: which windows and how many of them.
     count: clips; None is all.
     seed: of order and windows.
+    stride: between their frames, where the source has it; it is set there already.
+    trained_stride: that of the run they are compared with.
+
+  Attributes:
+    population: clips that there are, of which these are a random part.
+    split: of the data.
 
   Raises:
     UserError: where the source has fewer clips than asked for.
   """
 
-  def __init__(self, source, protocol: Protocol, count: int | None = None, seed: int = 0):
+  def __init__(
+    self,
+    source,
+    protocol: Protocol,
+    count: int | None = None,
+    seed: int = 0,
+    *,
+    stride: int | None = None,
+    trained_stride: int | None = None,
+  ):
     self._source, self._seed = source, seed
+    self.stride, self.trained_stride, self.split = stride, trained_stride, protocol.split
     self._first = protocol.windows == "first"
     available = source.num_examples * protocol.windows_per_video
-    self.count = available if count is None else count
+    self.count, self.population = available if count is None else count, available
     if self.count > available:
       raise UserError(
         f"{self.count} real clips are asked for, the {protocol.split} split has {available}; "
@@ -80,6 +96,7 @@ class RealClips:
       "num_examples": description["num_examples"],
       "probe": hashlib.sha256(b"".join(a.tobytes() for a in probes)).hexdigest()[:12],
       "seed": self._seed,
+      **({} if self.stride is None else {"stride": self.stride}),
     }
 
   def description(self) -> dict:
@@ -102,6 +119,21 @@ class RealClips:
     return np.stack([clip for clip, _ in found]), np.array([label for _, label in found], np.int32)
 
 
+def other_stride(real) -> list[str]:
+  """A warning where real clips' frames are not as far apart as those the run was trained on.
+
+  Args:
+    real: clips or a `Reference`, with `stride` and `trained_stride`; or None.
+  """
+  own, trained = (getattr(real, name, None) for name in ("stride", "trained_stride"))
+  if None in (own, trained) or own == trained:
+    return []
+  return [
+    f"real clips are at stride {own}, the run was trained at stride {trained}: real motion is "
+    f"{own / trained:.3g} times as fast as in training; --stride={trained} takes them as trained"
+  ]
+
+
 class ArrayClips:
   """Clips that lie in memory.
 
@@ -119,6 +151,7 @@ class ArrayClips:
     check_clips(clips, name)
     self._clips, self.name = clips, name
     self.count, self.shape = len(clips), clips.shape[1:]
+    self.population = self.count  # of which `shuffled` takes a random part
     self.labelled = labels is not None
     if self.labelled:
       labels = np.asarray(labels)
@@ -149,6 +182,7 @@ class ArrayClips:
     labels = self._labels[order] if self.labelled else None
     found = ArrayClips(self._clips[order], labels, self.name)
     found.num_classes, found.class_names = self.num_classes, self.class_names
+    found.population = self.population
     return found
 
   def __call__(self, begin: int, end: int):

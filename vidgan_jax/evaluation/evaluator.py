@@ -12,7 +12,14 @@ from collections.abc import Callable, Mapping
 import jax
 import numpy as np
 
-from vidgan_jax.evaluation import features, fingerprint, measures, references
+from vidgan_jax.evaluation import (
+  clips,
+  features,
+  fingerprint,
+  measures,
+  measures_by_class,
+  references,
+)
 from vidgan_jax.evaluation.extractor import NETWORKS, PACKAGED, load_extractor
 from vidgan_jax.evaluation.protocols import Protocol
 from vidgan_jax.evaluation.references import Reference
@@ -21,6 +28,7 @@ from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.errors import UserError
 
 FORMAT = 1
+_OF_REAL = ("population", "stride", "trained_stride", "split")  # what a reference tells of clips
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,6 +162,7 @@ class Evaluator:
       f"{count} clips of {self.protocol.split} data ({about_clips.get('data', 'given clips')}"
       f"{getattr(real, 'stored', '')})",
       tuple(getattr(real, "class_names", ())),
+      **{name: getattr(real, name, None) for name in _OF_REAL},
     )
 
   def score(
@@ -256,16 +265,17 @@ class Evaluator:
       bootstrap=self.protocol.bootstrap,
       seed=seed,
       floor=floor,
+      population=reference and reference.population,
     )
     fields = self._fields(measure, generated, reference, count, len(sets), seed)
     records, per_class = [], []
     for found in scores:
-      fields_of_it = {**fields, "metric": found.metric}
+      fields_of_it = {**fields, "metric": found.metric, **found.used}
       records.append(self._record(measure, found, fields_of_it, generated, reference, count))
     if self.protocol.per_class and labelled:
       first, labels = own[0], sets[0][1]
       if first.features is not None:
-        found = measures.by_class(measure, real, reference.labels, first, labels)
+        found = measures_by_class.by_class(measure, real, reference.labels, first, labels)
         step = generated.about.get("step")
         names = reference.class_names
         for label, entry in found.items():
@@ -300,6 +310,7 @@ class Evaluator:
     if measure.metric in measures.DISTANCES:
       found["reference"] = reference.hashes[(measure.network, measure.preprocess)]
       found["count_real"] = reference.count
+      found["stride"], found["split"] = reference.stride, reference.split
       if protocol.real_count not in (None, reference.count):
         found["trial"] = True
     return fingerprint.plain(found)
@@ -327,6 +338,7 @@ class Evaluator:
       "warnings": [
         *found.warnings,
         *self._unusual(generated.shape[1]),
+        *clips.other_stride(reference),
         *_unverified(self.extractors[measure.network]),
       ],
     }

@@ -2,12 +2,18 @@
 
 The bias of a Frechet distance and of an inception score is c / N and c depends on the model, so
 that no count is fair to all. Values of subsets of rising size are fitted by a + b / N; a is given.
+
+Subsets share samples, so the scatter about the line says little of how far another draw of as many
+samples would lie. The error comes from complementary halves of the samples instead, each fitted by
+a line of its own: (one half - the other) / 2, see `intervals`.
 """
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
+from vidgan_jax.evaluation import resampling
 from vidgan_jax.evaluation.frechet import Gaussian, gaussian_distance
 from vidgan_jax.evaluation.inception_score import Epsilon, ScoreSums, terms_of
 from vidgan_jax.evaluation.moments import as_features, as_pair
@@ -21,15 +27,16 @@ class Extrapolation:
   Attributes:
     value: where it meets 1 / N = 0.
     slope: the bias times N.
-    error: standard error of the value by the scatter about the line; subsets share samples, so
-      it is too small. 0 for two points.
+    error: standard error of the value. Of `extrapolate` it is by the scatter about the line, right
+      for independent values, 0 for two points. Of samples it is by halves, see the module; None
+      where it was not asked for, or the samples are fewer than 8.
     counts: int64 [points].
     values: float64 [points].
   """
 
   value: float
   slope: float
-  error: float
+  error: float | None
   counts: np.ndarray
   values: np.ndarray
 
@@ -82,6 +89,32 @@ def subset_counts(total: int, points: int = 15, smallest: int | None = None) -> 
   return np.linspace(smallest, total, points).astype(np.int64)
 
 
+def _subsets(random, order, counts) -> Iterator[np.ndarray]:
+  """For each count the numbers of so many samples of `order`, drawn anew without replacement."""
+  for count in counts:
+    yield random.permutation(order)[:count]
+
+
+def _halves(random, totals, halvings) -> Iterator[list[np.ndarray]]:
+  """For each of 2 `halvings` halves the numbers of its samples, of each set of so many samples."""
+  for _ in range(halvings):
+    weights = [resampling.half_weights(random, total) for total in totals]
+    for half in zip(*weights, strict=True):
+      yield [np.flatnonzero(own) for own in half]
+
+
+def _error(values, counts) -> float:
+  """From values [2 halvings, points] of complementary halves at `counts` [points]."""
+  limits = np.array([extrapolate(own, counts).value for own in values]).reshape(-1, 2)
+  return float(np.sqrt(np.mean((limits[:, 0] - limits[:, 1]) ** 2)) / 2)
+
+
+def _weights(numbers, total) -> np.ndarray:
+  found = np.zeros(total, np.int64)
+  found[numbers] = 1
+  return found
+
+
 def frechet_infinity(
   x,
   y,
@@ -91,6 +124,7 @@ def frechet_infinity(
   ddof: int = 1,
   *,
   both: bool = False,
+  halvings: int = 8,
 ) -> Extrapolation:
   """Frechet distance at unlimited samples.
 
@@ -105,6 +139,7 @@ def frechet_infinity(
     both: False takes subsets of the generated samples only, as published: the bias by the count of
       real ones stays, and where there are few the value is too large. True takes subsets of both,
       of equal count (at most that of the smaller set), and removes both biases.
+    halvings: splittings into halves behind the error; 0 computes none.
 
   Returns:
     `Extrapolation`.
@@ -130,7 +165,31 @@ def frechet_infinity(
     if both:
       reference = Gaussian.of_features(x[random.permutation(len(x))[:count]], ddof)
     values.append(gaussian_distance(reference, some))
-  return extrapolate(values, counts)
+  fit = extrapolate(values, counts)
+  error = _frechet_error(x, y, points, smallest, random, ddof, both, halvings)
+  return dataclasses.replace(fit, error=error)
+
+
+def _frechet_error(x, y, points, smallest, random, ddof, both, halvings):
+  fixed = isinstance(x, Gaussian)
+  totals = (len(y),) if fixed else (len(x), len(y))
+  if not halvings or min(totals) < 8:
+    return None
+  total = (min(totals) if both else len(y)) // 2
+  counts = subset_counts(total, points, max(smallest // 2, 2))
+
+  def pairs():
+    for half in _halves(random, totals, halvings):
+      of_y = _subsets(random, half[-1], counts)
+      if both:
+        of_x = _subsets(random, half[0], counts)
+      else:
+        of_x = (half[0] for _ in counts)
+      for one, other in zip(of_x, of_y, strict=True):
+        yield None if fixed else _weights(one, len(x)), _weights(other, len(y))
+
+  values = resampling.weighted_frechet(x, y, pairs(), ddof)
+  return _error(values.reshape(-1, points), counts)
 
 
 def inception_score_infinity(
@@ -141,12 +200,13 @@ def inception_score_infinity(
   *,
   kind: str = "logits",
   epsilon: Epsilon | None = None,
+  halvings: int = 8,
 ) -> Extrapolation:
   """Inception score (one split) at unlimited samples.
 
   Args:
     logits: [N, C], see `inception_score.probabilities_of`.
-    points, smallest, seed: as `frechet_infinity`, smallest None is a tenth.
+    points, smallest, seed, halvings: as `frechet_infinity`, smallest None is a tenth.
     kind, epsilon: see `inception_score.ScoreSums`.
 
   Returns:
@@ -160,9 +220,18 @@ def inception_score_infinity(
   if smallest is None:
     smallest = max(len(p) // 10, 2)
   random = np.random.default_rng(seed)
-  counts, values = subset_counts(len(p), points, smallest), []
-  for count in counts:
-    some = random.permutation(len(p))[:count]
-    sums = ScoreSums(int(count), p[some].sum(axis=0), float(terms[some].sum()), epsilon)
-    values.append(sums.score())
-  return extrapolate(values, counts)
+
+  def values(order, counts):
+    found = []
+    for some in _subsets(random, order, counts):
+      sums = ScoreSums(len(some), p[some].sum(axis=0), float(terms[some].sum()), epsilon)
+      found.append(sums.score())
+    return found
+
+  counts = subset_counts(len(p), points, smallest)
+  fit, error = extrapolate(values(np.arange(len(p)), counts), counts), None
+  if halvings and len(p) >= 8:
+    counts = subset_counts(len(p) // 2, points, max(smallest // 2, 2))
+    halves = _halves(random, (len(p),), halvings)
+    error = _error([values(own, counts) for (own,) in halves], counts)
+  return dataclasses.replace(fit, error=error)

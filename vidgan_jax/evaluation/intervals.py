@@ -30,7 +30,7 @@ from vidgan_jax.evaluation import resampling
 from vidgan_jax.evaluation.frechet import Gaussian, frechet_distance_of_features, gaussian_distance
 from vidgan_jax.evaluation.inception_score import Epsilon, inception_score
 from vidgan_jax.evaluation.kernel_distance import kernel_distance
-from vidgan_jax.evaluation.moments import as_features, as_pair
+from vidgan_jax.evaluation.moments import as_features, as_labels, as_pair
 from vidgan_jax.runtime.errors import UserError
 
 ABOUT = ("value", "limit")
@@ -233,7 +233,9 @@ def halve_score(
   return Halving.of(value, halves)
 
 
-def halve_kernel(x, y, samples: int = 200, seed: int = 0) -> Halving:
+def halve_kernel(
+  x, y, samples: int = 200, seed: int = 0, labels=(None, None), populations=(None, None)
+) -> Halving:
   """Bias, which is near 0, and deviation of a kernel distance of all samples.
 
   Args:
@@ -241,6 +243,8 @@ def halve_kernel(x, y, samples: int = 200, seed: int = 0) -> Halving:
     y: generated features [M, d], M at least 4.
     samples: distances of halves to compute; each costs a quarter of the distance itself.
     seed: of the draws.
+    labels, populations: of `kernel_distance`'s estimator "classes", which is "unbiased" without
+      labels. A set whose counts of classes are fixed is halved class by class.
 
   Returns:
     `Halving`. Near 0 the deviation is up to 1.4 times too large: the distance's own falls as 1 / N
@@ -251,17 +255,29 @@ def halve_kernel(x, y, samples: int = 200, seed: int = 0) -> Halving:
   """
   _check(samples, 0.5)
   x, y = as_pair(x, y, least=4)
+  fixed = [
+    as_labels(own, len(a)) if own is not None and population in (None, len(a)) else None
+    for a, own, population in zip((x, y), labels, populations, strict=True)
+  ]
   random = np.random.default_rng(seed)
   halves = []
   for _ in range(samples // 2):
-    pairs = zip(*(resampling.half_weights(random, len(a)) for a in (x, y)), strict=True)
-    halves += [kernel_distance(x[one > 0], y[other > 0])[0] for one, other in pairs]
-  return Halving.of(kernel_distance(x, y)[0], halves)
+    halves_x = resampling.half_weights(random, len(x), fixed[0]) > 0
+    halves_y = resampling.half_weights(random, len(y), fixed[1]) > 0
+    for one, other in zip(halves_x, halves_y, strict=True):
+      own = [
+        each if each is None else each[some] for each, some in zip(fixed, (one, other), strict=True)
+      ]
+      halves.append(kernel_distance(x[one], y[other], estimator="classes", labels=own)[0])
+  options = dict(estimator="classes", labels=labels, populations=populations)
+  return Halving.of(kernel_distance(x, y, **options)[0], halves)
 
 
-def kernel_interval(x, y, level: float = 0.95, samples: int = 200, seed: int = 0):
+def kernel_interval(
+  x, y, level=0.95, samples: int = 200, seed: int = 0, labels=(None, None), populations=(None, None)
+):
   """Interval about a kernel distance, which may be negative; arguments as `halve_kernel`."""
-  return halve_kernel(x, y, samples, seed).interval(level)
+  return halve_kernel(x, y, samples, seed, labels, populations).interval(level)
 
 
 def frechet_interval(

@@ -1,15 +1,31 @@
 """Kernel distances: KVD and KID, squared maximum mean discrepancy (Gretton et al. 2012).
 
-The polynomial kernel of Binkowski et al. (2018), k(x, y) = (x.y / d + 1)^3. The unbiased estimate
-leaves out every sample's kernel with itself, so its mean is the true value at any count, and it may
-be negative where the two sets agree; that is as it should be.
+The polynomial kernel of Binkowski et al. (2018), k(x, y) = (x.y / d + 1)^3. With X, Y the mean
+kernels of two different samples of one set, and B the mean kernel between the sets, the distance is
+X + Y - 2 B, by one of four estimators:
+
+  unbiased  as published, and as the code of KID has it: B over all pairs. Its mean is the true
+            value, at any count, where samples are independent. Where the classes of a set come in
+            equal numbers, two different samples are of one class less often than a sample of X and
+            one of Y are: the value is then too small, by (S - X) / N for each set of N samples,
+            where S is the mean kernel of two different samples of one class.
+  classes   adds (S - X) / N and (S - Y) / M, and so needs labels.
+  paired    leaves the pairs (x[i], y[i]) out of B: the U-statistic of Gretton et al., lemma 6, and
+            its counterpart for sets of unequal counts. It needs no labels, but samples of equal
+            place must be of equal class, or independent.
+  biased    keeps kernels of samples with themselves: too large by the order of 1 / N.
+
+All but "biased" may be negative where the two sets agree; that is as it should be.
 """
+
+import math
 
 import numpy as np
 
-from vidgan_jax.evaluation.moments import as_pair
+from vidgan_jax.evaluation.moments import as_labels, as_pair
 from vidgan_jax.runtime.errors import UserError
 
+ESTIMATORS = ("paired", "classes", "unbiased", "biased")
 _ROWS = 1024  # a block of kernels takes _ROWS^2 float64 numbers, 8 MiB
 
 
@@ -26,16 +42,56 @@ def _sum(x, y, kernel, same):
   return total
 
 
-def _distance(x, y, kernel, unbiased):
+def _within(x, kernel, biased=False):
+  """Mean kernel of two samples of x, different ones unless `biased`."""
+  total = _sum(x, x, kernel, True)
+  if biased:
+    return (total + kernel(np.einsum("nd,nd->n", x, x)).sum()) / len(x) ** 2
+  return total / (len(x) * (len(x) - 1))
+
+
+def _between(x, y, kernel):
+  return _sum(x, y, kernel, False) / (len(x) * len(y))
+
+
+def _plain(x, y, kernel, biased=False):
+  """The distance as published."""
+  within = _within(x, kernel, biased) + _within(y, kernel, biased)
+  return float(within - 2.0 * _between(x, y, kernel))
+
+
+def _of_pairs(x, y, kernel) -> float:
+  """What "paired" adds to the published estimate."""
   n, m = len(x), len(y)
-  within = [(_sum(a, a, kernel, True), a) for a in (x, y)]
-  if unbiased:
-    parts = [total / (len(a) * (len(a) - 1)) for total, a in within]
-  else:
-    parts = [
-      (total + kernel(np.einsum("nd,nd->n", a, a)).sum()) / len(a) ** 2 for total, a in within
-    ]
-  return float(parts[0] + parts[1] - 2.0 * _sum(x, y, kernel, False) / (n * m))
+  count = min(n, m)
+  pairs = kernel(np.einsum("nd,nd->n", x[:count], y[:count])).mean()
+  return (pairs - _between(x, y, kernel)) * (1 / (n - 1) + 1 / (m - 1))
+
+
+def _of_classes(x, labels, population, kernel) -> float:
+  """What "classes" adds for one set; 0 where no class has two samples."""
+  if labels is None or not math.isfinite(population):
+    return 0.0
+  total, count = 0.0, 0
+  for label in np.unique(labels):
+    own = x[labels == label]
+    if len(own) > 1:
+      total += len(own) * _within(own, kernel)
+      count += len(own)
+  return (total / count - _within(x, kernel)) / population if count else 0.0
+
+
+def fixed_among(labels) -> float:
+  """Samples among which the counts of classes are fixed: all, where these differ by 1 at most.
+
+  Args:
+    labels: integers [N].
+
+  Returns:
+    N, or infinity: where counts differ by more, each label is taken to be drawn by itself.
+  """
+  _, counts = np.unique(labels, return_counts=True)
+  return float(len(labels)) if counts.max() - counts.min() <= 1 else math.inf
 
 
 def kernel_distance(
@@ -48,7 +104,9 @@ def kernel_distance(
   *,
   gamma: float | None = None,
   coefficient: float = 1.0,
-  unbiased: bool = True,
+  estimator: str = "paired",
+  labels=(None, None),
+  populations=(None, None),
 ) -> tuple[float, float | None]:
   """Squared maximum mean discrepancy with k(a, b) = (gamma a.b + coefficient)^degree.
 
@@ -61,27 +119,42 @@ def kernel_distance(
     seed: of the draw.
     gamma: None is 1 / d.
     coefficient: see above.
-    unbiased: False keeps kernels of samples with themselves, the V-statistic: the value is then
-      biased upwards by an amount of the order of 1 / N (JEDi has it so, with degree 2,
-      coefficient 0 and a factor 100).
+    estimator: one of ESTIMATORS, see the module. Of subsets, "paired" takes samples of the same
+      places from both sets; what "classes" adds to the mean is that of all samples. JEDi is
+      "biased", with degree 2, coefficient 0 and a factor 100.
+    labels: of "classes": integers [N] and [M]; None for a set whose samples are independent.
+    populations: of "classes", for each set: the samples, of which the set is a random part, among
+      which the counts of classes are fixed. None is the set itself; infinity is a set whose labels
+      are independent.
 
   Returns:
     (value, None), or (mean over subsets, standard deviation over them with divisor `subsets`).
     Subsets share samples: this deviation is no error of the mean.
 
   Raises:
-    UserError: subsets larger than a set, or see `moments.as_pair`.
+    UserError: subsets larger than a set, an unknown estimator, or see `moments.as_pair`.
   """
   x, y = as_pair(x, y, least=2)
   if degree < 1:
     raise UserError(f"the kernel's degree must be at least 1, not {degree}")
+  if estimator not in ESTIMATORS:
+    raise UserError(f"unknown estimator {estimator!r}; known: {', '.join(ESTIMATORS)}")
   gamma = 1.0 / x.shape[1] if gamma is None else gamma
 
   def kernel(products):
     return (gamma * products + coefficient) ** degree
 
+  def estimate(x, y):
+    pairs = _of_pairs(x, y, kernel) if estimator == "paired" else 0.0
+    return _plain(x, y, kernel, estimator == "biased") + pairs
+
+  added = 0.0
+  if estimator == "classes":
+    for each, own, population in zip((x, y), labels, populations, strict=True):
+      own = None if own is None else as_labels(own, len(each))
+      added += _of_classes(each, own, len(each) if population is None else population, kernel)
   if subsets is None:
-    return _distance(x, y, kernel, unbiased), None
+    return estimate(x, y) + added, None
   if subsets < 1:
     raise UserError(f"subsets must be at least 1, not {subsets}")
   if not 2 <= subset_size <= min(len(x), len(y)):
@@ -92,7 +165,9 @@ def kernel_distance(
   random = np.random.default_rng(seed)
   values = []
   for _ in range(subsets):
-    some_x = x[random.choice(len(x), subset_size, replace=False)]
-    some_y = y[random.choice(len(y), subset_size, replace=False)]
-    values.append(_distance(some_x, some_y, kernel, unbiased))
-  return float(np.mean(values)), float(np.std(values))
+    if estimator == "paired":
+      one = other = random.choice(min(len(x), len(y)), subset_size, replace=False)
+    else:
+      one, other = (random.choice(len(a), subset_size, replace=False) for a in (x, y))
+    values.append(estimate(x[one], y[other]))
+  return float(np.mean(values)) + added, float(np.std(values))

@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -10,21 +11,21 @@ from vidgan_jax.evaluation import diversity, extrapolation, intervals, manifold
 from vidgan_jax.evaluation.features import Gathered
 from vidgan_jax.evaluation.frechet import (
   Gaussian,
-  frechet_by_class,
   frechet_distance_of_features,
   gaussian_distance,
 )
 from vidgan_jax.evaluation.inception_score import Epsilon, inception_score
-from vidgan_jax.evaluation.kernel_distance import kernel_distance
+from vidgan_jax.evaluation.kernel_distance import fixed_among, kernel_distance
 from vidgan_jax.evaluation.protocols import Measure
 from vidgan_jax.runtime.errors import UserError
 
 LEVEL = 0.95
+_QUANTILE = statistics.NormalDist().inv_cdf((1 + LEVEL) / 2)
 _LEAST_FOR_FLOOR = 8  # real clips, for a Frechet distance of halves
 # Between real and generated clips:
 DISTANCES = ("fvd", "fid", "fvd_infinity", "fid_infinity", "kvd", "prdc")
 LABELLED = ("accuracy", "diversity")  # need labels
-_FRECHET = ("fvd", "fid")
+FRECHET = ("fvd", "fid")
 _UNLIMITED = ("fvd_infinity", "fid_infinity")
 
 
@@ -35,11 +36,12 @@ class Score:
   Attributes:
     metric: its name.
     values: of each repeat.
-    interval: (low, high) about the value, see `intervals`; None where there is none, as of several
-      repeats, whose spread is told.
-    std: over repeats, or over splits or subsets where there is one repeat; None where neither.
+    interval: (low, high) about the value, see `intervals`; None where `has_interval` says so.
+    std: over repeats, or over splits or subsets where there is one repeat, or the standard error of
+      a value of unlimited clips; None where neither.
     floor: {"value", "interval", "what"}: what real clips score, or None.
     warnings: lines.
+    used: what the number depends on besides the measure's settings, for its fingerprint.
   """
 
   metric: str
@@ -48,11 +50,25 @@ class Score:
   std: float | None = None
   floor: dict | None = None
   warnings: tuple[str, ...] = ()
+  used: Mapping = dataclasses.field(default_factory=dict)
 
   @property
   def value(self) -> float:
     """Their mean."""
     return float(np.mean(self.values))
+
+
+def has_interval(measure: Measure, repeats: int, bootstrap: int) -> bool:
+  """Whether numbers of a measure have an interval: about the value at this count of clips.
+
+  Several repeats, splits and subsets have their deviation instead. Precision, recall, density,
+  coverage and diversity have none: what counts neighbours is not to be resampled.
+  """
+  if repeats > 1 or not bootstrap or measure.metric in ("prdc", "diversity"):
+    return False
+  if measure.metric == "is":
+    return measure.splits == 1
+  return measure.metric != "kvd" or measure.subsets is None
 
 
 def _gaussian(gathered: Gathered, ddof: int) -> Gaussian:
@@ -88,7 +104,7 @@ def _told(count: int) -> str:
 def _warnings(measure, real, generated, floor) -> tuple[str, ...]:
   found, d = [], generated.moments.mean.size
   counts = [generated.count] + ([real.count] if real is not None else [])
-  if measure.metric in _FRECHET:
+  if measure.metric in FRECHET:
     if min(counts) <= d:
       found.append(f"{min(counts)} clips span fewer than the {d} dimensions: biased upwards")
     elif min(counts) < 10 * d:
@@ -105,7 +121,7 @@ def _warnings(measure, real, generated, floor) -> tuple[str, ...]:
   if measure.metric == "is" and generated.count < 10 * d * measure.splits:
     per_split = generated.count // measure.splits
     found.append(f"{per_split} clips in a split of {d} classes: biased downwards")
-  if measure.metric in (*_FRECHET, "is") and generated.features is not None:
+  if measure.metric in (*FRECHET, "is") and generated.features is not None:
     copies = generated.count - len({row.tobytes() for row in generated.features})
     if copies:
       found.append(f"{copies} of the {generated.count} generated clips are copies of others")
@@ -122,6 +138,7 @@ def score(
   bootstrap: int = 0,
   seed: int = 0,
   floor: bool = True,
+  population: int | None = None,
 ) -> list[Score]:
   """Computes a measure.
 
@@ -129,11 +146,13 @@ def score(
     measure: of a protocol.
     real: the real clips' output, or None where the measure needs none.
     generated: that of the generated clips, one for each repeat.
-    real_labels: int [N] of the real clips, for "accuracy".
-    labels: int [M] of the generated clips, for each repeat, for "accuracy".
+    real_labels: int [N] of the real clips, for "accuracy", "diversity" and "kvd", or None.
+    labels: int [M] of the generated clips, for each repeat, likewise.
     bootstrap: resamplings behind an interval; 0 computes none.
     seed: of what is drawn.
     floor: whether to tell what real clips score; False where `real` is half of them already.
+    population: real clips that there are, of which `real` are a random part; None where their
+      labels are independent. See `kernel_distance`.
 
   Returns:
     scores: one, but four for "prdc".
@@ -142,7 +161,7 @@ def score(
     UserError: where features are needed that were too many to keep, or samples are too few.
   """
   warnings = _warnings(measure, real, generated[0], floor)
-  if measure.metric in _FRECHET:
+  if measure.metric in FRECHET:
     return [_frechet(measure, real, generated, bootstrap, seed, warnings, floor)]
   if measure.metric == "is":
     return [_inception(measure, real if floor else None, generated, bootstrap, seed, warnings)]
@@ -151,9 +170,10 @@ def score(
   if measure.metric == "diversity":
     return [_diversity(real if floor else None, generated, real_labels, labels)]
   if measure.metric.endswith("_infinity"):
-    return [_unlimited(measure, real, generated, seed, warnings)]
+    return [_unlimited(measure, real, generated, bootstrap, seed, warnings)]
   if measure.metric == "kvd":
-    return [_kernel(measure, real, generated, bootstrap, seed, floor)]
+    sides = (real_labels, math.inf if population is None else population), labels
+    return [_kernel(measure, real, generated, *sides, bootstrap, seed, floor)]
   if measure.metric == "prdc":
     return _all_of_prdc(measure, real, generated, seed, floor)
   raise ValueError(f"unknown metric {measure.metric!r}")
@@ -237,7 +257,7 @@ def _accuracy(real, generated, real_labels, labels, bootstrap, seed):
 
 def _wilson(fraction: float, count: int) -> tuple[float, float]:
   """Wilson's interval of a fraction: right near 0 and 1, where a bootstrap is not."""
-  z = 1.959963984540054  # of LEVEL
+  z = _QUANTILE
   middle = fraction + z * z / (2 * count)
   reach = z * math.sqrt(fraction * (1 - fraction) / count + z * z / (4 * count * count))
   scale = 1 + z * z / count
@@ -245,30 +265,51 @@ def _wilson(fraction: float, count: int) -> tuple[float, float]:
   return (low if fraction > 0 else 0.0, high if fraction < 1 else 1.0)
 
 
-def _kernel(measure, real, generated, bootstrap, seed, with_floor):
+def _kernel(measure, real, generated, real_side, labels, bootstrap, seed, with_floor):
   _check_kept(real, *generated)
   most = real.count // 2 if with_floor else real.count  # of one size with the floor's subsets
   size = min(measure.subset_size, most, generated[0].count)
-  compute = lambda x, y: kernel_distance(x, y, subsets=measure.subsets, subset_size=size, seed=seed)
-  found = [compute(real.features, each.features) for each in generated]
+  options = dict(subsets=measure.subsets, subset_size=size, seed=seed)
+  sides = [_sides(measure, *real_side, own) for own in labels or [None] * len(generated)]
+  found = [
+    kernel_distance(real.features, each.features, estimator=measure.estimator, **options, **side)
+    for each, side in zip(generated, sides, strict=True)
+  ]
   values = tuple(mean for mean, _ in found)
   floor = None
   if with_floor:
+    # Of halves drawn at random the published estimate is 0 on average, whatever their classes.
     one, other = (real.features[half] for half in _halves(real, generated[0], seed))
     interval = _kernel_interval(measure, one, other, bootstrap, seed)
-    floor = {"value": compute(one, other)[0], "interval": interval, "what": _told(len(one))}
+    value, _ = kernel_distance(one, other, estimator="unbiased", **options)
+    floor = {"value": value, "interval": interval, "what": _told(len(one))}
   std, interval = _spread(values), None
   if len(generated) == 1:
     std = found[0][1]
-    interval = _kernel_interval(measure, real.features, generated[0].features, bootstrap, seed)
-  return Score("kvd", values, interval, std, floor)
+    both = real.features, generated[0].features
+    interval = _kernel_interval(measure, *both, bootstrap, seed, **sides[0])
+  warnings, used = (), {}
+  if measure.subsets is not None:
+    used["subset_size_used"] = size
+    if size < measure.subset_size:
+      asked = f"the protocol asks for subsets of {measure.subset_size}"
+      warnings = (f"{measure.subsets} subsets of {size} clips: {asked}",)
+  return Score("kvd", values, interval, std, floor, warnings, used)
 
 
-def _kernel_interval(measure, one, other, bootstrap, seed):
+def _sides(measure, real_labels, population, labels) -> dict:
+  """What `kernel_distance` needs to know of both sets for the estimator "classes"."""
+  if measure.estimator != "classes":
+    return {}
+  drawn = None if labels is None else fixed_among(labels)
+  return {"labels": (real_labels, labels), "populations": (population, drawn)}
+
+
+def _kernel_interval(measure, one, other, bootstrap, seed, **sides):
   """Of all clips at once alone: of subsets the deviation is told."""
   if bootstrap < 2 or measure.subsets is not None or min(len(one), len(other)) < 4:
     return None
-  return intervals.kernel_interval(one, other, LEVEL, bootstrap, seed)
+  return intervals.kernel_interval(one, other, LEVEL, bootstrap, seed, **sides)
 
 
 def _all_of_prdc(measure, real, generated, seed, with_floor):
@@ -289,21 +330,26 @@ def _all_of_prdc(measure, real, generated, seed, with_floor):
   ]
 
 
-def _unlimited(measure, real, generated, seed, warnings):
-  """Extrapolations; their deviation is that of the fit, which is too small."""
+def _unlimited(measure, real, generated, bootstrap, seed, warnings):
+  """Extrapolations; of one set of clips with their standard error."""
   needed = [*generated] if real is None else [real, *generated]
   _check_kept(*needed)
+
+  single = has_interval(measure, len(generated), bootstrap)
+  options = {"seed": seed} if single else {"seed": seed, "halvings": 0}
 
   def fit(x, y):
     if measure.metric.startswith("is"):
       epsilon = Epsilon(measure.eps, measure.eps_place)
-      return extrapolation.inception_score_infinity(y, seed=seed, epsilon=epsilon)
-    return extrapolation.frechet_infinity(x, y, seed=seed, ddof=measure.ddof, both=True)
+      return extrapolation.inception_score_infinity(y, epsilon=epsilon, **options)
+    return extrapolation.frechet_infinity(x, y, ddof=measure.ddof, both=True, **options)
 
   found = [fit(real and real.features, each.features) for each in generated]
   values = tuple(each.value for each in found)
-  std = _spread(values) if len(values) > 1 else found[0].error
-  return Score(measure.metric, values, None, std, warnings=warnings)
+  std, interval = _spread(values) if len(values) > 1 else found[0].error, None
+  if single and std is not None:
+    interval = (values[0] - _QUANTILE * std, values[0] + _QUANTILE * std)
+  return Score(measure.metric, values, interval, std, warnings=warnings)
 
 
 def _diversity(real, generated, real_labels, labels):
@@ -336,39 +382,3 @@ def _check_kept(*gathered):
     raise UserError(
       "the features of so many clips are too large to keep; --real_count=N takes fewer"
     )
-
-
-def by_class(measure: Measure, real, real_labels, generated, labels) -> dict[int, dict]:
-  """A measure within each class that both sets have twice: {class: {"value", counts}}.
-
-  Args:
-    measure: a Frechet distance, "accuracy" or "diversity"; others have no entry.
-    real, generated: `Gathered` with features.
-    real_labels, labels: int of each clip.
-  """
-  counts = {
-    int(label): (int(np.sum(real_labels == label)), int(np.sum(labels == label)))
-    for label in np.unique(labels)
-  }
-  values = {}
-  if measure.metric in _FRECHET and real.features is not None:
-    classes = [label for label, both in counts.items() if min(both) >= 2]
-    values = frechet_by_class(
-      real.features, real_labels, generated.features, labels, measure.ddof, classes
-    )
-  elif measure.metric == "diversity":
-    values = {
-      label: diversity.mean_distance(generated.features[labels == label])
-      for label, both in counts.items()
-      if both[1] > 1
-    }
-  elif measure.metric == "accuracy":
-    values = {label: accuracy(generated.features[labels == label], label) for label in counts}
-  return {
-    label: {
-      "value": float(value),
-      "count_real": counts[label][0],
-      "count_generated": counts[label][1],
-    }
-    for label, value in values.items()
-  }

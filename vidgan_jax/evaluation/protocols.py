@@ -29,7 +29,10 @@ class Measure:
     eps: added to the probabilities of the Inception Score against ln 0; 0 is the score itself.
     eps_place: "logs" or "probabilities", see `inception_score.Epsilon`.
     subsets: of the kernel distance, each of `subset_size` clips; None takes all clips at once.
-    subset_size: see `subsets`.
+    subset_size: see `subsets`; of fewer clips they are smaller, which the number's field
+      `subset_size_used` says.
+    estimator: of the kernel distance: "unbiased", as published (KID, KVD), or "classes", which is
+      0 on average for equal sets whose classes come in equal numbers too; see `kernel_distance`.
     neighbours: k of precision and recall, k of density and coverage.
   """
 
@@ -43,6 +46,7 @@ class Measure:
   eps_place: str = "logs"
   subsets: int | None = None
   subset_size: int = 1000
+  estimator: str = "classes"
   neighbours: tuple[int, int] = (3, 5)
 
   def settings(self) -> dict:
@@ -59,6 +63,7 @@ class Measure:
       found |= {"splits": self.splits, "eps": self.eps, "eps_place": self.eps_place}
     if self.metric == "kvd":
       found |= {"subsets": self.subsets, "subset_size": self.subset_size}
+      found["estimator"] = self.estimator
     if self.metric == "prdc":
       found["neighbours"] = self.neighbours
     return found

@@ -41,6 +41,9 @@ class Reference:
     count: clips.
     description: for reading.
     class_names: of its data.
+    population: clips that there are, of which these are a random part; None where their labels are
+      independent, as those of `halves` are of each other.
+    stride, trained_stride, split: see `clips.RealClips`; None where they are not known.
   """
 
   gathered: Mapping
@@ -50,6 +53,10 @@ class Reference:
   count: int
   description: str
   class_names: tuple[str, ...] = ()
+  population: int | None = None
+  stride: int | None = None
+  trained_stride: int | None = None
+  split: str | None = None
 
   def halves(self, count: int, seed: int = 0):
     """The two disjoint sets of its clips that a floor at `count` generated clips is of.
@@ -79,6 +86,7 @@ class Reference:
       hashes={way: fingerprint.digest({"of": h, **part}) for way, h in self.hashes.items()},
       count=len(one),
       description=f"{len(one)} of {self.description}",
+      population=None,
     ), other
 
 
@@ -173,6 +181,8 @@ def load(path, expected: dict, made_by: str) -> tuple[dict[str, Gathered], np.nd
     raise UserError(f"{path}: is no reference, a file of features that --reference wrote")
   told = json_files.parse(arrays[_ABOUT].tobytes(), str(path), dict)
   there = told.pop(_CODE, None)
+  if "stride" in expected:  # older files do not tell it, but the bytes of some clips: "probe"
+    told.setdefault("stride", expected["stride"])
   different = fingerprint.difference(told, expected)
   if different:
     raise UserError(f"the reference {path} is of something else: {different}")
@@ -235,6 +245,10 @@ class Place:
   def of(cls, way, protocol, about_it: Mapping, file=None, folder=None) -> "Place":
     """A file that was named, else one in a folder, else none."""
     path = file or (folder and path_for(folder, protocol.name, about_it)) or None
+    if path and not file and not os.path.lexists(path):
+      untold = {name: value for name, value in about_it.items() if name != "stride"}
+      older = path_for(folder, protocol.name, untold)
+      path = older if os.path.lexists(older) else path
     made_by = code.digest(way.extractor.modules)
     return cls(path and pathlib.Path(path), file is not None, about_it, made_by)
 

@@ -34,6 +34,8 @@ class Request:
   use_ema: bool = True
   truncations: Sequence[float] = (1.0,)
   frames: int | None = None
+  stride: int | None = None
+  split: str | None = None
   count: int | None = None
   real_count: int | None = None
   seed: int = 0
@@ -81,8 +83,9 @@ def real_clips(data, protocol, *, frames, resolution, num_classes, stride, seed,
   Raises:
     UserError: where the data is not there or does not fit.
   """
+  trained = data.stride
   with data.unlocked():
-    data.stride = stride or data.stride
+    data.stride = stride or trained
     data.crop, data.horizontal_flip, data.temporal_reversal = protocol.crop, protocol.flip, False
   source = build_source(
     data,
@@ -92,17 +95,27 @@ def real_clips(data, protocol, *, frames, resolution, num_classes, stride, seed,
     split=protocol.split,
     report=report,
   )
-  return clip_sources.RealClips(source, protocol, count, seed)
+  drawn = data.name == "moving_shapes"  # not stored: there are no frames to leave out
+  found = clip_sources.RealClips(
+    source,
+    protocol,
+    count,
+    seed,
+    stride=None if drawn else data.stride,
+    trained_stride=None if drawn else trained,
+  )
+  for line in clip_sources.other_stride(found):
+    report(f"note: {line}")
+  return found
 
 
 def adjusted(protocol, request) -> protocols.Protocol:
   """The protocol with what a request changes; what moves a number is in the fingerprint."""
-  changes = {}
-  if request.frames is not None:
-    changes["frames"] = request.frames
-  if request.bootstrap is not None:
-    changes["bootstrap"] = request.bootstrap
-  return dataclasses.replace(protocol, **changes)
+  names = ("frames", "stride", "split", "bootstrap")
+  changes = {name: getattr(request, name) for name in names}
+  return dataclasses.replace(
+    protocol, **{name: value for name, value in changes.items() if value is not None}
+  )
 
 
 def fulfil(request: Request, opener: Opener, report=print) -> list[str]:
@@ -142,6 +155,8 @@ def _check(request):
     raise UserError(
       "--clips needs --real=FILE.npz, or --workdir of a run whose data it is judged by"
     )
+  if request.real and (request.stride, request.split) != (None, None):
+    raise UserError("--stride and --split are of a run's data; --real holds clips as they are")
   for truncation in request.truncations:
     if not truncation > 0:
       raise UserError(f"truncation is {truncation:g}; it is a standard deviation, above 0")
@@ -168,6 +183,7 @@ def _real(request, protocol, shape, report):
     return found.some(count, request.seed)
   config = states.read_config(request.workdir)
   stride = config.data.stride
+  _check_data(request, config.data.name)
   with config.unlocked():
     if request.data_directory is not None:
       config.data.directory = request.data_directory
@@ -187,6 +203,16 @@ def _real(request, protocol, shape, report):
   if protocol.split == "train" and as_trained:
     states.check_data(request.workdir, found.description())
   return found
+
+
+def _check_data(request, name):
+  """UserError where the run's data cannot have the stride or the split that is asked for."""
+  if request.stride is not None and name == "moving_shapes":
+    raise UserError("--stride is of stored videos; moving_shapes draws each frame")
+  if request.split is not None and name == "npz":
+    raise UserError(
+      "--split: the data is one .npz, which has no splits; --real=FILE.npz takes another file"
+    )
 
 
 def _evaluator(request, protocol, report):

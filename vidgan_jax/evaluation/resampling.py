@@ -19,12 +19,23 @@ def bootstrap_weights(random: np.random.Generator, count: int) -> np.ndarray:
   return np.bincount(random.integers(count, size=count), minlength=count)
 
 
-def half_weights(random: np.random.Generator, count: int) -> np.ndarray:
-  """Two random disjoint halves, int64 [2, count]; of an odd count one sample is in neither."""
+def half_weights(random: np.random.Generator, count: int, labels=None) -> np.ndarray:
+  """Two random disjoint halves, int64 [2, count]; of an odd count one sample is in neither.
+
+  Args:
+    random: of the draw.
+    count: samples.
+    labels: integers [count]: the halves' counts of each class then differ by 1 at most.
+  """
   order, half = random.permutation(count), count // 2
   weights = np.zeros((2, count), np.int64)
-  weights[0, order[:half]] = 1
-  weights[1, order[half : 2 * half]] = 1
+  if labels is None:
+    parts = order[:half], order[half : 2 * half]
+  else:
+    order = order[np.argsort(labels[order], kind="stable")]
+    parts = order[: 2 * half : 2], order[1 : 2 * half : 2]
+  weights[0, parts[0]] = 1
+  weights[1, parts[1]] = 1
   return weights
 
 
