@@ -1,7 +1,9 @@
+import gc
 import io
 import os
 import pathlib
 import shutil
+import tempfile
 
 import numpy as np
 import pytest
@@ -275,17 +277,40 @@ def test_a_folder_that_was_moved_is_the_same_and_changed_files_are_not(tmp_path)
 def test_damaged_cache_files_are_made_again(tmp_path):
   write_clip(tmp_path / "data" / "1.mp4")
   cache = tmp_path / "cache"
-  source = open_folder(tmp_path / "data", cache)
+  open_folder(tmp_path / "data", cache)
   (stored,) = cache.iterdir()  # nothing temporary is left behind
   whole = stored.read_bytes()
   other = io.BytesIO()
   np.save(other, np.zeros((9, 8, 8, 3), np.float32))
-  for content in (b"", whole[:-5], b"x" * len(whole), other.getvalue()):
+  old = io.BytesIO()  # of a version that wrote no checksums
+  np.save(old, np.zeros((6, 8, 8, 3), np.uint8))
+  bit = bytearray(whole)
+  bit[20] ^= 1  # in the header
+  for content in (b"", whole[:-5], b"x" * len(whole), other.getvalue(), old.getvalue(), bytes(bit)):
     stored.write_bytes(content)
     assert open_folder(tmp_path / "data", cache).report.frames == 6
     assert stored.read_bytes() == whole
+
+
+def test_clips_whose_cache_file_is_damaged_later_are_decoded_again(tmp_path):
+  write_clip(tmp_path / "data" / "1.mp4")
+  lines = []
+  source = open_folder(tmp_path / "data", tmp_path / "cache", report=lines.append)
+  expected, _ = source.example(0, np.random.default_rng(0))
+  (stored,) = (tmp_path / "cache").iterdir()
+  whole = stored.read_bytes()
+  lines.clear()
+  for place in (20, 128 + 2 * 8 * 12 * 3 + 5, len(whole) - 1, None):
+    if place is None:
+      stored.unlink()
+    else:
+      stored.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+    np.testing.assert_array_equal(source.example(0, np.random.default_rng(0))[0], expected)
+    assert stored.read_bytes() == whole
+  assert len(lines) == 1 and "decoded again" in lines[0]
   stored.unlink()
-  with pytest.raises(UserError, match="cannot be read any more"):
+  (tmp_path / "data" / "1.mp4").unlink()
+  with pytest.raises(UserError, match=r"1\.mp4"):
     source.example(0, np.random.default_rng(0))
 
 
@@ -297,11 +322,21 @@ def test_the_default_cache_is_in_the_users_cache_folder(tmp_path, monkeypatch):
   assert {os.path.dirname(folder) for folder in folders} == {str(tmp_path / "xdg" / "vidgan_jax")}
 
 
-def test_an_unwritable_cache_is_refused(tmp_path):
+def test_an_unwritable_cache_is_told_and_another_folder_taken(tmp_path, monkeypatch):
   write_clip(tmp_path / "data" / "1.mp4")
   (tmp_path / "file").write_text("")
-  with pytest.raises(UserError, match="the cache cannot be written"):
-    open_folder(tmp_path / "data", tmp_path / "file" / "cache")
+  monkeypatch.setenv("TMPDIR", str(tmp_path / "elsewhere"))
+  monkeypatch.setattr(tempfile, "tempdir", None)
+  (tmp_path / "elsewhere").mkdir()
+  lines = []
+  source = open_folder(tmp_path / "data", tmp_path / "file" / "cache", report=lines.append)
+  assert source.example(0, np.random.default_rng(0))[0].shape[0] == source.frames
+  (warning,) = [line for line in lines if line.startswith("WARNING")]
+  assert str(tmp_path / "file") in warning and "\n" not in warning
+  assert len(list((tmp_path / "elsewhere").iterdir())) == 1
+  del source
+  gc.collect()
+  assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_bad_clips_are_skipped_until_too_few_are_left(tmp_path):

@@ -14,13 +14,15 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from vidgan_jax.data import split_lists
+from vidgan_jax.data import frame_cache, split_lists
+from vidgan_jax.data.frame_cache import FrameCache
 from vidgan_jax.data.sources import Source, random_window, window_span
 from vidgan_jax.data.split_lists import ListedClip
 from vidgan_jax.runtime import paths
+from vidgan_jax.runtime.atomic_files import atomic_file
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import printable
-from vidgan_jax.runtime.video_files import DEFAULT_MAX_BYTES, VideoError, atomic_file, read_video
+from vidgan_jax.runtime.video_files import DEFAULT_MAX_BYTES, VideoError, read_video
 
 SPLITS = ("train", "test", "all")
 CROPS = ("random", "center")
@@ -163,10 +165,12 @@ class VideoFolder(Source):
       raise UserError(f"resolution {resolution} is not positive")
     listing = split_lists.list_folder(directory, split, split_number)
     _check_num_classes(directory, num_classes, len(listing.class_names))
-    cache = os.fspath(cache_directory or _default_cache(directory, resolution))
+    folder = os.fspath(cache_directory) if cache_directory else None
+    self._cache = FrameCache(folder or _default_cache(directory, resolution), report)
+    self._directory, self._max_bytes = directory, max_bytes_per_clip
     clips, skipped = [], []
     for listed, stored in _decode_all(
-      directory, listing.clips, resolution, cache, max_bytes_per_clip, report
+      directory, listing.clips, resolution, self._cache, max_bytes_per_clip, report
     ):
       if isinstance(stored, str):
         skipped.append((listed.path, stored))
@@ -182,9 +186,11 @@ class VideoFolder(Source):
       missing=listing.missing,
       frames=sum(clip.frames for clip in clips),
       aside=listing.aside,
-      cache=cache,
+      cache=self._cache.current,
       cache_bytes=sum(os.path.getsize(clip.path) for clip in clips),
-      skipped_list=_list_skipped(directory, split, split_number, cache, skipped, report),
+      skipped_list=_list_skipped(
+        directory, split, split_number, self._cache.current, skipped, report
+      ),
       without_clips=tuple(name for label, name in enumerate(names) if label not in labels),
     )
     for line in f"{directory} ({split}): {self.report.summary()}".splitlines():
@@ -203,6 +209,7 @@ class VideoFolder(Source):
     self._stride = stride
     self._random_crop = crop == "random"
     self._horizontal_flip = horizontal_flip
+    self._report, self._damaged = report, set()
 
   def identity(self) -> str:
     """See `Source.identity`: the videos' names, sizes, lengths and labels, wherever they lie."""
@@ -213,25 +220,39 @@ class VideoFolder(Source):
     """See `Source.example`; draws the window first, then the crop, then the flip.
 
     Raises:
-      UserError: the cached frames have gone.
+      UserError: the cached frames are damaged or gone, and the video cannot be decoded any more.
     """
     self.check_index(index)
     clip = self._clips[index]
-    # Opened for each example: one mapping per clip would exceed the system's limit on large sets.
-    try:
-      stored = np.load(clip.path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-      raise UserError(f"{clip.path}: the decoded clip cannot be read any more") from error
-    window = stored[random_window(generator, clip.frames, self.frames, self._stride)]
+    chosen = random_window(generator, clip.frames, self.frames, self._stride)
+    stored = self._read(clip, range(clip.frames)[chosen])
     top, left = (side - self.resolution for side in stored.shape[1:3])  # one of them is 0
     if self._random_crop:
       top, left = int(generator.integers(top + 1)), int(generator.integers(left + 1))
     else:
       top, left = top // 2, left // 2
-    window = window[:, top : top + self.resolution, left : left + self.resolution]
+    window = stored[:, top : top + self.resolution, left : left + self.resolution]
     if self._horizontal_flip and generator.random() < 0.5:
       window = window[:, :, ::-1]
     return np.array(window), clip.label if self.num_classes else 0
+
+  def _read(self, clip: _StoredClip, frames: range) -> np.ndarray:
+    """Frames of a clip, uint8 [T, H, W, 3]; it is decoded again where its file is damaged."""
+    name, reason = os.path.basename(clip.path), ""
+    for path in self._cache.places(name):
+      try:
+        return frame_cache.read(path, frames)
+      except frame_cache.Damaged as error:
+        reason = str(error)
+    path = os.path.join(self._directory, clip.name)
+    video, _ = read_video(path, short_side=self.resolution, max_bytes=self._max_bytes)
+    if len(video) != clip.frames:
+      raise UserError(f"{path}: has {len(video)} frames by now, it had {clip.frames}")
+    if clip not in self._damaged:
+      self._damaged.add(clip)
+      self._report(f"WARNING: {reason}; the video is decoded again")
+    self._cache.keep(name, video)
+    return video[frames.start : frames.stop : frames.step]
 
 
 def _check_num_classes(directory: str, expected: int | None, found: int) -> None:
@@ -261,6 +282,8 @@ def _list_skipped(
   # Several folders and splits may share a cache.
   name = f"skipped_{split}{split_number}_{_hash(os.path.realpath(directory))[:8]}.txt"
   path = os.path.join(cache, name)
+  if not cache:
+    return ""
   if not skipped:
     with contextlib.suppress(OSError):
       os.remove(path)  # of an earlier time, with files that are sound by now
@@ -276,12 +299,9 @@ def _list_skipped(
   return path
 
 
-def _default_cache(directory: str, resolution: int) -> str:
+def _default_cache(directory: str, resolution: int) -> str | None:
   """A folder for this data at this resolution, shared by its splits: they store the same frames."""
-  cache = paths.cache(_hash(os.path.realpath(directory), resolution))
-  if cache is None:
-    raise UserError("no home folder for decoded frames: config.data.cache_directory names another")
-  return cache
+  return paths.cache(_hash(os.path.realpath(directory), resolution))
 
 
 def _hash(*parts: object) -> str:
@@ -295,15 +315,11 @@ def _decode_all(
   directory: str,
   listed: tuple[ListedClip, ...],
   resolution: int,
-  cache: str,
+  cache: FrameCache,
   max_bytes: int,
   report: Callable[[str], None],
 ) -> Iterator[tuple[ListedClip, _StoredClip | str]]:
   """Yields each listed clip with its decoded form, or with the reason why it has none."""
-  try:
-    os.makedirs(cache, exist_ok=True)
-  except OSError as error:
-    raise UserError(f"{cache}: the cache cannot be written ({error.strerror})") from error
   started = told = time.monotonic()
   # Threads suffice: decoder, resizing and disk work outside of Python's lock.
   with concurrent.futures.ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
@@ -323,7 +339,7 @@ def _decode_all(
 
 
 def _decode(
-  directory: str, clip: ListedClip, resolution: int, cache: str, max_bytes: int
+  directory: str, clip: ListedClip, resolution: int, cache: FrameCache, max_bytes: int
 ) -> _StoredClip | str:
   """Finds a clip in the cache or decodes it into the cache; returns the reason if it cannot."""
   path = os.path.join(directory, clip.path)
@@ -334,24 +350,24 @@ def _decode(
   key = _hash(
     _DECODER_VERSION, resolution, os.path.realpath(path), status.st_size, status.st_mtime_ns
   )
-  stored = os.path.join(cache, f"{key}.npy")
-  frames = _stored_frames(stored, resolution)
-  if frames is None:
+  name = f"{key}.npy"
+  for stored in cache.places(name):
+    frames = _stored_frames(stored, resolution)
+    if frames is not None:
+      break
+  else:
     try:
       video, _ = read_video(path, short_side=resolution, max_bytes=max_bytes)
     except VideoError as error:
       return error.reason
-    with atomic_file(stored) as temporary, open(temporary, "wb") as file:
-      np.save(file, video, allow_pickle=False)
-    frames = len(video)
+    stored, frames = cache.keep(name, video), len(video)
   return _StoredClip(stored, clip.path, status.st_size, clip.label, frames)
 
 
 def _stored_frames(path: str, resolution: int) -> int | None:
   """Number of frames of a cache file, or None if it is not there or not what it should be."""
   try:
-    stored = np.load(path, mmap_mode="r", allow_pickle=False)
-  except (OSError, ValueError, EOFError):
+    frames, height, width, _ = frame_cache.shape(path)
+  except frame_cache.Damaged:
     return None
-  fits = stored.dtype == np.uint8 and stored.ndim == 4 and stored.shape[-1] == 3
-  return len(stored) if fits and min(stored.shape[1:3]) == resolution else None
+  return frames if min(height, width) == resolution else None
