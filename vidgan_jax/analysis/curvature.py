@@ -14,6 +14,7 @@ import pathlib
 from vidgan_jax.analysis import gradients, hessian
 from vidgan_jax.data.pipeline import Batches
 from vidgan_jax.runtime import configuration, json_files
+from vidgan_jax.runtime.drawing import plain_style
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.progress import ticking
 
@@ -245,6 +246,7 @@ def _draw_spectra(panels, titled: dict[str, list[dict]]) -> None:
   panels[0].set_ylabel("eigenvalues of the loss's Hessian")
 
 
+@plain_style
 def plot_spectra(records: list[dict], output) -> None:
   """Draws the leading eigenvalues over training, a panel for each discriminator (Figures 2-4, 6).
 
@@ -261,6 +263,7 @@ def plot_spectra(records: list[dict], output) -> None:
   _save(figure, output)
 
 
+@plain_style
 def plot_comparison(runs: dict[str, list[dict]], output) -> None:
   """Draws the eigenvalues of several runs' discriminators on one scale, and the leading ones.
 
@@ -287,6 +290,7 @@ def plot_comparison(runs: dict[str, list[dict]], output) -> None:
   _save(figure, output)
 
 
+@plain_style
 def plot_gradients(records: list[dict], output) -> None:
   """Draws gradient norms by layer for real and for generated clips (Figure 1).
 

@@ -8,6 +8,7 @@ of generated clips; what one checkpoint draws is looked at here class by class.
 import numpy as np
 
 from vidgan_jax.analysis import figures
+from vidgan_jax.runtime.drawing import plain_style
 
 SIDES = ("real", "generated")
 CHANNELS = ("red", "green", "blue")
@@ -66,6 +67,7 @@ def overall(classes: list[dict]) -> dict:
   }
 
 
+@plain_style
 def plot(found: dict, path) -> None:
   """Draws mean pixels and dark shares over training (Figures 4.4 and 4.5) and by class.
 

@@ -13,6 +13,7 @@ cycle per pixel, is kept; what lies in the corners beyond it is left out, as the
 import numpy as np
 
 from vidgan_jax.analysis import figures
+from vidgan_jax.runtime.drawing import plain_style
 from vidgan_jax.runtime.errors import UserError
 
 FRAMES = (1, 10, 25, 50)  # the paper's, counted from 1
@@ -121,6 +122,7 @@ def compare(real: np.ndarray, generated: np.ndarray, frames: list[int]) -> list[
   return records
 
 
+@plain_style
 def plot(found: dict, path) -> None:
   """Draws mean +- standard deviation over the sets, a panel for each frame, on log scales.
 

@@ -9,6 +9,7 @@ far the largest stands out. Distances are root mean square differences, as in `n
 import numpy as np
 
 from vidgan_jax.analysis import figures, neighbours
+from vidgan_jax.runtime.drawing import plain_style
 
 
 def walk_record(points: np.ndarray) -> dict:
@@ -65,6 +66,7 @@ def strip(clips: np.ndarray) -> np.ndarray:
   return clips[:, :, 0]
 
 
+@plain_style
 def plot(found: dict, path) -> None:
   """Draws each step's share of its path, a panel for each kind of walk and space.
 

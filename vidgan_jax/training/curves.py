@@ -3,6 +3,7 @@
 import os
 import pathlib
 
+from vidgan_jax.runtime.drawing import plain_style
 from vidgan_jax.training.hooks import Hook
 from vidgan_jax.training.logs import read_log
 
@@ -16,6 +17,7 @@ _PANELS = (
 )
 
 
+@plain_style
 def plot(log_path, output) -> None:
   """Draws losses, scores, gradient norms, pixel means, sigmas and speed over iterations.
 

@@ -1,0 +1,58 @@
+"""Plots come out the same whatever the user's matplotlibrc says."""
+
+import ast
+import json
+import pathlib
+
+import matplotlib
+import pytest
+
+from vidgan_jax.runtime.drawing import plain_style
+from vidgan_jax.training import curves
+
+PACKAGE = pathlib.Path(__file__).resolve().parents[2] / "vidgan_jax"
+MAKERS = ("new_figure", "_panels")  # these make figures for functions that draw
+STYLE = {"text.usetex": True, "font.family": ["no such font"], "savefig.transparent": True}
+
+
+def _called(function) -> set[str]:
+  calls = [node.func for node in ast.walk(function) if isinstance(node, ast.Call)]
+  return {getattr(call, "attr", getattr(call, "id", "")) for call in calls}
+
+
+def _drawing_functions():
+  for path in sorted(PACKAGE.rglob("*.py")):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+      if isinstance(node, ast.FunctionDef) and node.name not in MAKERS:
+        if _called(node) & {"Figure", *MAKERS}:
+          decorators = {getattr(one, "id", "") for one in node.decorator_list}
+          yield pytest.param(decorators, id=f"{path.stem}.{node.name}")
+
+
+DRAWING = list(_drawing_functions())
+
+
+def test_the_functions_that_draw_are_found():
+  assert {"curves.plot", "darkness.plot", "curvature.plot_spectra"} <= {one.id for one in DRAWING}
+
+
+@pytest.mark.parametrize("decorators", DRAWING)
+def test_whatever_draws_has_the_plain_style(decorators):
+  assert "plain_style" in decorators
+
+
+def test_curves_are_the_same_under_any_style(tmp_path):
+  records = [{"step": step, "loss/generator": step * 0.5} for step in (1, 2, 3)]
+  log = tmp_path / "log.jsonl"
+  log.write_text("".join(json.dumps(record) + "\n" for record in records))
+  curves.plot(log, tmp_path / "plain.png")
+  with matplotlib.rc_context(STYLE):
+    curves.plot(log, tmp_path / "styled.png")
+    assert matplotlib.rcParams["text.usetex"]  # theirs, still
+  assert (tmp_path / "plain.png").read_bytes() == (tmp_path / "styled.png").read_bytes()
+
+
+def test_results_and_faults_pass_through():
+  assert plain_style(lambda a, b: a - b)(5, b=3) == 2
+  with pytest.raises(ZeroDivisionError):
+    plain_style(lambda: 1 / 0)()
