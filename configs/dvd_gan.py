@@ -30,88 +30,89 @@ for any device): 5.7 s at 790 TFLOP/s.
 import ml_collections
 
 from vidgan_jax.models import dvd_gan_config
-from vidgan_jax.runtime import configuration
+from vidgan_jax.runtime import configuration, schema
 
+_NARROW = {"model.generator.channels": 64}
+_LONG = {**_NARROW, "model.frames": 48, "model.generator.rnn": "standard"}
+_SHORT = {"num_iterations": 100_000}  # Figure 7's
 _ROWS = {
-  "kinetics600_64x12": dict(),
-  "kinetics600_64x48": dict(frames=48, channels=64, rnn="standard"),
-  "kinetics600_128x12": dict(resolution=128, channels=64),
-  "kinetics600_128x48": dict(resolution=128, frames=48, channels=64, rnn="standard"),
-  "kinetics600_256x12": dict(resolution=256, channels=64),
-  "ucf101_128x16": dict(resolution=128, frames=16, channels=64, num_classes=101, stride=1),
+  "kinetics600_64x12": {},
+  "kinetics600_64x48": _LONG,
+  "kinetics600_128x12": {**_NARROW, "model.resolution": 128},
+  "kinetics600_128x48": {**_LONG, "model.resolution": 128},
+  "kinetics600_256x12": {**_NARROW, "model.resolution": 256},
+  "ucf101_128x16": {
+    **_NARROW,
+    "model.resolution": 128,
+    "model.frames": 16,
+    "model.num_classes": 101,
+    "data.prepare": "--source=ucf101",
+    "data.stride": 1,
+  },
   # Section 4.3 and Figure 7: phi of the temporal, k of the spatial discriminator; 100k iterations.
-  "kinetics600_phi_identity": dict(downsampling="identity", iterations=100_000),
-  "kinetics600_phi_pool2": dict(downsampling="pool2", iterations=100_000),
-  "kinetics600_phi_pool4": dict(downsampling="pool4", iterations=100_000),
-  "kinetics600_phi_half_crop": dict(downsampling="half_crop", iterations=100_000),
-  "kinetics600_k_1": dict(sampled_frames=1, iterations=100_000),
-  "kinetics600_k_2": dict(sampled_frames=2, iterations=100_000),
-  "kinetics600_k_8": dict(sampled_frames=8, iterations=100_000),
-  "kinetics600_k_10": dict(sampled_frames=10, iterations=100_000),
+  **{
+    f"kinetics600_phi_{phi}": {**_SHORT, "model.discriminator.downsampling": phi}
+    for phi in ("identity", "pool2", "pool4", "half_crop")
+  },
+  **{
+    f"kinetics600_k_{k}": {**_SHORT, "model.discriminator.sampled_frames": k} for k in (1, 2, 8, 10)
+  },
   # The paper's second version, as SSW-GAN cites it: a ConvGRU per resolution, D at 5e-4.
-  "kinetics600_64x12_stacked": dict(variant="stacked_rnn", rnn="standard", discriminator_lr=5e-4),
-  "thesis_kinetics400": dict(thesis="text"),
-  "thesis_kinetics400_code": dict(thesis="code"),
+  "kinetics600_64x12_stacked": {
+    "model.generator.variant": "stacked_rnn",
+    "model.generator.rnn": "standard",
+    "optimizer.discriminator_lr": 5e-4,
+  },
 }
 
-
-def _thesis(config, source):
-  """Du's thesis: tables 3.1-3.3 and 4.1; "code" is its author's final script where it differs."""
-  model, generator, discriminator = (
-    config.model,
-    config.model.generator,
-    config.model.discriminator,
-  )
-  config.data.prepare += " --resize=area"
-  config.batch_size = 108
-  config.num_iterations = 110_000
-  config.optimizer.generator_lr = 5e-4  # the reverse of the paper's, on purpose
-  config.optimizer.discriminator_lr = 1e-4
-  config.ema.start = 20_000 if source == "text" else 1000
-  model.num_classes = 400
-  model.latent_dim = model.embedding_dim = 128
-  model.initializer = "normal02"
-  model.aggregation = "mean_after"
-  generator.channels = discriminator.channels = 64
-  generator.doubled = False
-  generator.final_multiplier = 1
-  generator.rnn = "standard"
-  generator.attention_before = "last_upsampling"
-  generator.attention_order = "thw"  # its Figure 3.1
-  discriminator.temporal_multipliers = (1, 2, 4, 8)
-  discriminator.temporal_min_size = 4
-  if source == "code":
-    generator.rnn_activation = "tanh"
-    generator.rnn_spectral = generator.linear_spectral = False
-    generator.condition = "class"
-    generator.statistics = "shared"
-    generator.attention_order = "wht"
-    discriminator.plain_3d = True
-    config.data.crop = "center"
+# Du's thesis: tables 3.1-3.3 and 4.1 ...
+_THESIS = {
+  "data.prepare": "--source=kinetics --resize=area",
+  "batch_size": 108,
+  "num_iterations": 110_000,
+  "optimizer.generator_lr": 5e-4,  # the reverse of the paper's, on purpose
+  "optimizer.discriminator_lr": 1e-4,
+  "ema.start": 20_000,
+  "model.num_classes": 400,
+  "model.latent_dim": 128,
+  "model.embedding_dim": 128,
+  "model.initializer": "normal02",
+  "model.aggregation": "mean_after",
+  "model.generator.channels": 64,
+  "model.generator.doubled": False,
+  "model.generator.final_multiplier": 1,
+  "model.generator.rnn": "standard",
+  "model.generator.attention_before": "last_upsampling",
+  "model.generator.attention_order": "thw",  # its Figure 3.1
+  "model.discriminator.channels": 64,
+  "model.discriminator.temporal_multipliers": (1, 2, 4, 8),
+  "model.discriminator.temporal_min_size": 4,
+}
+_ROWS |= {
+  "thesis_kinetics400": _THESIS,
+  # ... and its author's final script, where it differs.
+  "thesis_kinetics400_code": {
+    **_THESIS,
+    "ema.start": 1000,
+    "data.crop": "center",
+    "model.generator.rnn_activation": "tanh",
+    "model.generator.rnn_spectral": False,
+    "model.generator.linear_spectral": False,
+    "model.generator.condition": "class",
+    "model.generator.statistics": "shared",
+    "model.generator.attention_order": "wht",
+    "model.discriminator.plain_3d": True,
+  },
+}
 
 
 def get_config(argument: str = "") -> ml_collections.ConfigDict:
   """Returns the experiment `argument` names; UserError lists the known ones."""
   name, runlocal = configuration.parse_argument(argument, _ROWS)
-  row = dict(_ROWS[name])
   config = configuration.base_config()
   config.model = dvd_gan_config.default()
-  model = config.model
-  config.data.name = "video_folder"
-  config.data.prepare = "--source=ucf101" if name.startswith("ucf101") else "--source=kinetics"
-  config.data.stride = row.get("stride", 2)
-  config.num_iterations = row.get("iterations", 300_000)
-  config.optimizer.discriminator_lr = row.get("discriminator_lr", 2e-4)
-  model.resolution = row.get("resolution", 64)
-  model.frames = row.get("frames", 12)
-  model.num_classes = row.get("num_classes", 600)
-  model.generator.channels = row.get("channels", 128)
-  model.generator.rnn = row.get("rnn", "multiplicative")
-  model.generator.variant = row.get("variant", "single_rnn")
-  model.discriminator.downsampling = row.get("downsampling", "pool2")
-  model.discriminator.sampled_frames = row.get("sampled_frames", 8)
-  if "thesis" in row:
-    _thesis(config, row["thesis"])
+  common = {"data.name": "video_folder", "data.prepare": "--source=kinetics", "data.stride": 2}
+  schema.set_fields(config, common | _ROWS[name])
   if runlocal:
     run_local(config)
   return config.lock()
@@ -120,7 +121,14 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
 def run_local(config) -> None:
   """Shrinks widths, batch and cadences in place; depth, resolution and frames stay."""
   configuration.run_local(config)
-  config.ema.start = 1
-  config.model.num_classes = min(config.model.num_classes, 8)
-  config.model.latent_dim = config.model.embedding_dim = 8
-  config.model.generator.channels = config.model.discriminator.channels = 4
+  schema.set_fields(
+    config,
+    {
+      "ema.start": 1,
+      "model.num_classes": min(config.model.num_classes, 8),
+      "model.latent_dim": 8,
+      "model.embedding_dim": 8,
+      "model.generator.channels": 4,
+      "model.discriminator.channels": 4,
+    },
+  )

@@ -31,58 +31,69 @@ Hardware there: one 12 GB Titan-X; 100,000 iterations of 32 clips.
 import ml_collections
 
 from vidgan_jax.models import ldvd_config
-from vidgan_jax.runtime import configuration
+from vidgan_jax.runtime import configuration, schema
 
+_D = "model.discriminator."
+_VIDEO_ONLY = {f"{_D}image": False}
+_IMAGE_ONLY = {f"{_D}video": "none"}
+_DOUBLE = {"model.generator.channels": 128, f"{_D}channels": 128}
+_F = {**_VIDEO_ONLY, f"{_D}video": "factorised", f"{_D}level": 2}
+_SIZES = (64, 128, 256, 512)
+_MUG = {"data.prepare": "--source=folder"}
+_SMALL = {"model.generator.channels": 16, f"{_D}channels": 16}
 _ROWS = {
-  "base": dict(),
-  "no_subsampling": dict(stride=1),
-  "video_only": dict(image=False),
-  "image_only": dict(video="none"),
-  "double": dict(double=True),
-  "double_video_only": dict(double=True, image=False),
-  "video_only_k2": dict(image=False, video_window=2),
-  "image_only_k8": dict(video="none", image_window=8),
-  **{f"f_c{i}": dict(image=False, video="factorised", level=i + 1) for i in range(4)},
-  "f_sn": dict(image=False, video="factorised", level=2, spectral=True),
-  **{f"tsm_c{i}": dict(image=False, video="tsm", level=i + 1) for i in range(3)},
-  "tgan_f": dict(image=False, video="tgan"),
-  "categorical": dict(video="categorical", noise=0.1, categories=101),
-  **{f"mug_{size}": dict(resolution=size) for size in (64, 128, 256, 512)},
-  **{
-    f"mug_f_{size}": dict(image=False, video="factorised", level=2, resolution=size)
-    for size in (64, 128, 256, 512)
+  "base": {},
+  "no_subsampling": {"data.stride": 1},
+  "video_only": _VIDEO_ONLY,
+  "image_only": _IMAGE_ONLY,
+  "double": _DOUBLE,
+  "double_video_only": {**_DOUBLE, **_VIDEO_ONLY},
+  "video_only_k2": {**_VIDEO_ONLY, f"{_D}video_window": 2},
+  "image_only_k8": {**_IMAGE_ONLY, f"{_D}image_window": 8},
+  **{f"f_c{i}": {**_F, f"{_D}level": i + 1} for i in range(4)},
+  "f_sn": {**_F, f"{_D}spectral": True},
+  **{f"tsm_c{i}": {**_F, f"{_D}video": "tsm", f"{_D}level": i + 1} for i in range(3)},
+  "tgan_f": {**_VIDEO_ONLY, f"{_D}video": "tgan"},
+  "categorical": {
+    "model.num_classes": 101,
+    "model.categories": 101,
+    "model.infogan": True,
+    f"{_D}video": "categorical",
+    f"{_D}noise": 0.1,
   },
+  **{f"mug_{size}": {**_MUG, "model.resolution": size} for size in _SIZES},
+  **{f"mug_f_{size}": {**_MUG, **_F, "model.resolution": size} for size in _SIZES},
   # A quarter of the channels, twice the rate, on the embedded set.
-  "shapes": dict(shapes=400),
-  "shapes_f": dict(shapes=400, image=False, video="factorised", level=2),
+  "shapes": _SMALL,
+  "shapes_f": {**_SMALL, **_F},
 }
 
 
 def get_config(argument: str = "") -> ml_collections.ConfigDict:
   """Returns the experiment `argument` names; UserError lists the known ones."""
   name, runlocal = configuration.parse_argument(argument, _ROWS)
-  row = _ROWS[name]
-  model = ldvd_config.mocogan()
-  config = ldvd_config.experiment(model, batch_size=32, num_iterations=100_000, rate=2e-4)
-  if "mug" in name:
-    config.data.prepare = "--source=folder"
-  config.data.stride = row.get("stride", 2)
-  config.optimizer.weight_decay = 1e-5
-  model.resolution = row.get("resolution", 64)
-  model.num_classes = model.categories = row.get("categories", 0)
-  model.infogan = bool(model.categories)
-  for switch in ("image", "video", "level", "noise", "spectral", "image_window", "video_window"):
-    model.discriminator[switch] = row.get(switch, model.discriminator[switch])
-  model.discriminator.tgan.kind, model.discriminator.tgan.level = "factorised", 2  # TGAN-F
-  if row.get("double"):
-    model.generator.channels = model.discriminator.channels = 128
-  if row.get("shapes"):
-    ldvd_config.on_moving_shapes(config, row["shapes"])
-    config.optimizer.generator_lr = config.optimizer.discriminator_lr = 4e-4
-    model.generator.channels = model.discriminator.channels = 16
+  shapes = name.startswith("shapes")
+  config = ldvd_config.experiment(
+    ldvd_config.mocogan(), batch_size=32, num_iterations=100_000, rate=4e-4 if shapes else 2e-4
+  )
+  common = {
+    "data.stride": 2,
+    "optimizer.weight_decay": 1e-5,
+    f"{_D}tgan.kind": "factorised",  # TGAN-F
+    f"{_D}tgan.level": 2,
+  }
+  schema.set_fields(config, common | _ROWS[name])
+  if shapes:
+    ldvd_config.on_moving_shapes(config, 400)
   if runlocal:
     configuration.run_local(config)
-    model.num_classes = model.categories = min(model.categories, 8)
-    model.generator.channels = model.discriminator.channels = 4
-    model.discriminator.tgan.channels = 4
+    classes = min(config.model.categories, 8)
+    small = {
+      "model.num_classes": classes,
+      "model.categories": classes,
+      "model.generator.channels": 4,
+      f"{_D}channels": 4,
+      f"{_D}tgan.channels": 4,
+    }
+    schema.set_fields(config, small)
   return config.lock()

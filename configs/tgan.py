@@ -28,66 +28,62 @@ Hardware there: one 12 GB Titan-X; 1000 epochs (about 300,000 iterations of 32 c
 import ml_collections
 
 from vidgan_jax.models import ldvd_config
-from vidgan_jax.runtime import configuration
+from vidgan_jax.runtime import configuration, schema
 
-_F = dict(kind="factorised", level=2)
+_D = "model.discriminator."
+_IMAGE = "model.generator.image_channels"  # 512
+_TEMPORAL = "model.generator.temporal_channels"
+_WIDE = {_TEMPORAL: (2048, 1024, 512, 512)}  # four times the paper's first
+_F = {f"{_D}kind": "factorised", f"{_D}level": 2}
+_F_128 = {**_F, "model.resolution": 128}
+_TSM = {f"{_D}kind": "tsm"}
+_MUG = {"data.prepare": "--source=folder"}
+# A quarter of the channels, twenty times the rate, on the embedded set.
+_SHAPES = {_TEMPORAL: (128, 64, 32, 32), _IMAGE: 128, f"{_D}channels": 16}
 _ROWS = {
-  "svc": dict(),
-  "normal": dict(loss="vanilla", clipping_period=0, noise=0.3),
-  "svc_2xtime": dict(stride=2),
-  **{f"f_c{i}": dict(kind="factorised", level=i + 1) for i in range(4)},
-  **{f"tsm_c{i}": dict(kind="tsm", level=i + 1) for i in range(3)},
+  "svc": {},
+  "normal": {"model.loss": "vanilla", "model.clipping_period": 0, f"{_D}noise": 0.3},
+  "svc_2xtime": {"data.stride": 2},
+  **{f"f_c{i}": {**_F, f"{_D}level": i + 1} for i in range(4)},
+  **{f"tsm_c{i}": {**_TSM, f"{_D}level": i + 1} for i in range(3)},
   # Figure 5a: how what is left of time is pooled before the last layer.
-  "f_c1_sum": dict(_F, pooling="sum"),
-  "f_c1_max": dict(_F, pooling="max"),
-  "f_128": dict(_F, resolution=128),
-  "f_128_4xtemporal": dict(_F, resolution=128, temporal=4),
-  "f_128_2ximage": dict(_F, resolution=128, image=2),
-  "f_128_2xtime": dict(_F, resolution=128, stride=2),
+  "f_c1_sum": {**_F, f"{_D}pooling": "sum"},
+  "f_c1_max": {**_F, f"{_D}pooling": "max"},
+  "f_128": _F_128,
+  "f_128_4xtemporal": {**_F_128, **_WIDE},
+  "f_128_2ximage": {**_F_128, _IMAGE: 1024},
+  "f_128_2xtime": {**_F_128, "data.stride": 2},
   # The 70 M of Table 9 need a discriminator of twice the channels too.
-  "f_128_all": dict(_F, resolution=128, temporal=4, image=2, stride=2, channels=128),
-  "svc_mug_64": dict(),
-  "f_mug_64": dict(_F),
-  "f_mug_128": dict(_F, resolution=128),
+  "f_128_all": {**_F_128, **_WIDE, _IMAGE: 1024, "data.stride": 2, f"{_D}channels": 128},
+  "svc_mug_64": _MUG,
+  "f_mug_64": {**_MUG, **_F},
+  "f_mug_128": {**_MUG, **_F_128},
   # Widths above 128x128 are not in the paper: wide enough that the last map has 16 channels.
-  "f_mug_256": dict(_F, resolution=256, image=2),
-  "f_mug_512": dict(_F, resolution=512, image=4, channels=32),
-  # A quarter of the channels, twenty times the rate, on the embedded set.
-  "shapes": dict(shapes=720),
-  "shapes_f": dict(_F, shapes=720),
-  "shapes_tsm": dict(shapes=720, kind="tsm", level=3),
+  "f_mug_256": {**_MUG, **_F, "model.resolution": 256, _IMAGE: 1024},
+  "f_mug_512": {**_MUG, **_F, "model.resolution": 512, _IMAGE: 2048, f"{_D}channels": 32},
+  "shapes": _SHAPES,
+  "shapes_f": {**_SHAPES, **_F},
+  "shapes_tsm": {**_SHAPES, **_TSM, f"{_D}level": 3},
 }
 
 
 def get_config(argument: str = "") -> ml_collections.ConfigDict:
   """Returns the experiment `argument` names; UserError lists the known ones."""
   name, runlocal = configuration.parse_argument(argument, _ROWS)
-  row = _ROWS[name]
-  model = ldvd_config.tgan()
-  config = ldvd_config.experiment(model, batch_size=32, num_iterations=300_000, rate=5e-5)
-  if "mug" in name:
-    config.data.prepare = "--source=folder"
-  config.data.stride = row.get("stride", 1)
-  config.optimizer.kind = "rmsprop"
-  model.resolution = row.get("resolution", 64)
-  model.loss = row.get("loss", "wasserstein")
-  model.clipping_period = row.get("clipping_period", 5)
-  model.generator.temporal_channels = tuple(
-    row.get("temporal", 1) * width for width in model.generator.temporal_channels
+  shapes = name.startswith("shapes")
+  config = ldvd_config.experiment(
+    ldvd_config.tgan(), batch_size=32, num_iterations=300_000, rate=1e-3 if shapes else 5e-5
   )
-  model.generator.image_channels *= row.get("image", 1)
-  for switch in ("kind", "level", "pooling", "noise", "channels"):
-    model.discriminator[switch] = row.get(switch, model.discriminator[switch])
-  if row.get("shapes"):
-    ldvd_config.on_moving_shapes(config, row["shapes"])
-    config.optimizer.generator_lr = config.optimizer.discriminator_lr = 1e-3
-    model.generator.temporal_channels = (128, 64, 32, 32)
-    model.generator.image_channels = 128
-    model.discriminator.channels = 16
+  schema.set_fields(config, {"optimizer.kind": "rmsprop"} | _ROWS[name])
+  if shapes:
+    ldvd_config.on_moving_shapes(config, 720)
   if runlocal:
     configuration.run_local(config)
-    model.latent_dim = 8
-    model.generator.temporal_channels = (16, 8, 8, 8)
-    model.generator.image_channels = 2 ** (model.resolution // 4).bit_length()
-    model.discriminator.channels = 4
+    small = {
+      "model.latent_dim": 8,
+      _TEMPORAL: (16, 8, 8, 8),
+      _IMAGE: 2 ** (config.model.resolution // 4).bit_length(),
+      f"{_D}channels": 4,
+    }
+    schema.set_fields(config, small)
   return config.lock()

@@ -15,20 +15,24 @@ moving shapes. Not reproduced with this code yet.
 import ml_collections
 
 from vidgan_jax.models import ldvd_config
-from vidgan_jax.runtime import configuration
+from vidgan_jax.runtime import configuration, schema
 
-_ROWS = {"ucf101_16": dict(frames=16), "ucf101_32": dict(frames=32)}
+_ROWS = {"ucf101_16": {"model.frames": 16}, "ucf101_32": {"model.frames": 32}}
+_RUNLOCAL = {
+  "model.latent_dim": 8,
+  "model.generator.channels": 32,
+  "model.discriminator.channels": 4,
+}
 
 
 def get_config(argument: str = "") -> ml_collections.ConfigDict:
   """Returns the experiment `argument` names; UserError lists the known ones."""
   name, runlocal = configuration.parse_argument(argument, _ROWS)
-  model = ldvd_config.vgan()
-  config = ldvd_config.experiment(model, batch_size=64, num_iterations=100_000, rate=2e-4)
-  model.frames = _ROWS[name]["frames"]
+  config = ldvd_config.experiment(
+    ldvd_config.vgan(), batch_size=64, num_iterations=100_000, rate=2e-4
+  )
+  schema.set_fields(config, _ROWS[name])
   if runlocal:
     configuration.run_local(config)
-    model.latent_dim = 8
-    model.generator.channels = 32
-    model.discriminator.channels = 4
+    schema.set_fields(config, _RUNLOCAL)
   return config.lock()

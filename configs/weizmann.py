@@ -12,37 +12,47 @@ everything runs on real video, not enough for good samples.
 import ml_collections
 
 from vidgan_jax.models import dvd_gan_config
-from vidgan_jax.runtime import configuration
+from vidgan_jax.runtime import configuration, schema
+
+_FIELDS = {
+  "model.num_classes": 6,
+  "model.latent_dim": 32,
+  "model.embedding_dim": 32,
+  "model.generator.channels": 8,
+  "model.generator.doubled": False,
+  # As in the quickstart: what lets a small model learn something in a few hundred iterations.
+  "model.generator.rnn": "standard",
+  "model.generator.statistics": "shared",
+  "model.discriminator_steps": 1,
+  "model.aggregation": "mean_after",
+  "model.discriminator.channels": 8,
+  "model.discriminator.sampled_frames": 4,
+  "data.name": "video_folder",
+  "data.prepare": "--source=ucf101",
+  "data.stride": 2,
+  "batch_size": 4,
+  "num_iterations": 300,
+  "log_every": 1,
+  "checkpoint_every": 50,
+  "sample_every": 100,
+  "optimizer.generator_lr": 5e-4,
+  "optimizer.discriminator_lr": 1e-3,
+  "ema.decay": 0.98,
+  "ema.start": 50,
+}
+_RUNLOCAL = {
+  "data.name": "moving_shapes",
+  "data.stride": 1,
+  "num_iterations": 3,
+  "checkpoint_every": 2,
+  "sample_every": 3,
+}
 
 
 def get_config(argument: str = "") -> ml_collections.ConfigDict:
   """Returns the config; `runlocal` shortens it to seconds."""
   _, runlocal = configuration.parse_argument(argument, ["weizmann"])
   config = configuration.base_config()
-  config.model = model = dvd_gan_config.default()
-  model.num_classes = 6
-  model.latent_dim = model.embedding_dim = 32
-  model.generator.channels = model.discriminator.channels = 8
-  model.generator.doubled = False
-  # As in the quickstart: what lets a small model learn something in a few hundred iterations.
-  model.generator.rnn = "standard"
-  model.generator.statistics = "shared"
-  model.discriminator_steps = 1
-  model.aggregation = "mean_after"
-  model.discriminator.sampled_frames = 4
-  config.data.name = "video_folder"
-  config.data.prepare = "--source=ucf101"
-  config.data.stride = 2
-  config.batch_size = 4
-  config.num_iterations = 3 if runlocal else 300
-  config.log_every = 1
-  config.checkpoint_every = 2 if runlocal else 50
-  config.sample_every = 3 if runlocal else 100
-  config.optimizer.generator_lr = 5e-4
-  config.optimizer.discriminator_lr = 1e-3
-  config.ema.decay = 0.98
-  config.ema.start = 50
-  if runlocal:
-    config.data.name = "moving_shapes"
-    config.data.stride = 1
+  config.model = dvd_gan_config.default()
+  schema.set_fields(config, _FIELDS | (_RUNLOCAL if runlocal else {}))
   return config.lock()

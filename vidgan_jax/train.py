@@ -41,11 +41,13 @@ def main(argv):
   import jax  # here, so that --help and bad flags are quick
 
   from vidgan_jax.analysis import summary
+  from vidgan_jax.models import switches
   from vidgan_jax.runtime import compilation, flops, memory, processes
   from vidgan_jax.sampling.preview import PreviewHook
   from vidgan_jax.training import loop
   from vidgan_jax.training.curves import CurvesHook
 
+  switches.check(config)
   memory.keep_freed_on_cpu()
   # Before any hook: opening a network of the evaluation's looks at the devices.
   processes.start(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)

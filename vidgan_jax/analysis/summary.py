@@ -28,9 +28,9 @@ import jax.numpy as jnp
 
 from vidgan_jax.analysis.residuals import gradient_cost
 from vidgan_jax.layers import cpu_convolution
-from vidgan_jax.models import contract, registry
+from vidgan_jax.models import contract, registry, switches
 from vidgan_jax.models.contract import Context, Side, VideoGan
-from vidgan_jax.runtime import flops, sharding
+from vidgan_jax.runtime import flops
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.errors import UserError
 
@@ -68,8 +68,8 @@ def summarize(
       positive, or an unknown dtype.
   """
   batch_size = config.batch_size if batch_size is None else batch_size
+  switches.check(config)
   meshes.check_division(batch_size, 1, config.microbatch)
-  sharding.check(config.sharding)
   if not 0 < tflops < math.inf:
     raise UserError(f"tflops {tflops} must be a number above 0")
   if dtype not in DTYPES:

@@ -16,12 +16,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vidgan_jax.layers import attention, recurrent, temporal
-from vidgan_jax.layers import settings as layer_settings
+from vidgan_jax.layers import temporal
 from vidgan_jax.layers.attention import SelfAttention, SeparableAttention
 from vidgan_jax.layers.convolution import Conv, Dense, Embed
 from vidgan_jax.layers.heads import ProjectionHead
-from vidgan_jax.layers.normalization import STATISTICS, BatchNorm
+from vidgan_jax.layers.normalization import BatchNorm
 from vidgan_jax.layers.recurrent import ConvGRU
 from vidgan_jax.layers.residual import PlainBlock3D, discriminator_block, generator_block
 from vidgan_jax.layers.settings import LayerSettings, rematerialised
@@ -43,8 +42,6 @@ DISCRIMINATOR_MULTIPLIERS = {
   128: (1, 2, 4, 8, 16, 16),
   256: (1, 2, 4, 8, 8, 16, 16),
 }
-CONDITIONS = ("z_class", "class", "z")
-ATTENTION_PLACES = ("last_block", "last_pair", "last_upsampling", "none")
 
 
 def multipliers(table, resolution: int, given) -> tuple[int, ...]:
@@ -300,31 +297,6 @@ class DvdGan(contract.VideoGan):
     return parts
 
 
-def _check_switches(model):
-  """Refuses unknown values of the config's switches in one line each."""
-  generator, discriminator = model.generator, model.discriminator
-  contract.check("variant", generator.variant, ("single_rnn", "stacked_rnn"))
-  contract.check("initializer", model.initializer, layer_settings.INITIALIZERS)
-  contract.check("remat", model.remat, layer_settings.REMAT)
-  contract.check("rnn", generator.rnn, recurrent.KINDS)
-  contract.check("rnn_activation", generator.rnn_activation, tuple(recurrent.ACTIVATIONS))
-  contract.check("attention_order", generator.attention_order, attention.ORDERS)
-  contract.check("attention_style", generator.attention_style, attention.STYLES)
-  contract.check("condition", generator.condition, CONDITIONS)
-  contract.check("statistics", generator.statistics, STATISTICS)
-  contract.check("attention_before", generator.attention_before, ATTENTION_PLACES)
-  contract.check("time_into", discriminator.time_into, ("batch", "channel"))
-  contract.check("downsampling", discriminator.downsampling, temporal.DOWNSAMPLINGS)
-  contract.check("aggregation", model.aggregation, losses.AGGREGATIONS)
-  contract.check("generated_labels", model.generated_labels, ("uniform", "batch"))
-  contract.check("pixel_loss.form", model.pixel_loss.form, losses.PIXEL_FORMS)
-  if not 0 <= discriminator.sampled_frames <= model.frames:
-    raise UserError(
-      f"the spatial discriminator samples {discriminator.sampled_frames} frames of clips of "
-      f"{model.frames}"
-    )
-
-
 def build(config, savings: bool | None = None) -> DvdGan:
   """Builds the system of `config` (see `configs/dvd_gan.py`).
 
@@ -333,10 +305,14 @@ def build(config, savings: bool | None = None) -> DvdGan:
     savings: overrides `config.model.savings`; False is the network as the paper writes it.
 
   Raises:
-    UserError: on unknown switches or a resolution the width lists do not know.
+    UserError: on sizes that do not fit each other.
   """
   model = config.model
-  _check_switches(model)
+  if model.discriminator.sampled_frames > model.frames:
+    raise UserError(
+      f"the spatial discriminator samples {model.discriminator.sampled_frames} frames of clips of "
+      f"{model.frames}"
+    )
   settings = contract.layer_settings(
     config, savings, initializer=model.initializer, remat=model.remat
   )

@@ -1,58 +1,137 @@
-"""The switches of DVD-GAN, each at its default; `configs/` sets them per experiment."""
+"""The switches of DVD-GAN; `configs/` sets them per experiment."""
+
+import itertools
 
 import ml_collections
+
+from vidgan_jax.runtime import schema
+from vidgan_jax.runtime.base_switches import model_switches
+from vidgan_jax.runtime.schema import boolean, choice, integer, integers, number
+
+_WIDTH = {"least": 1, "most": 8192}  # channels
+_MULTIPLIERS = {"least": 1, "most": 1024}
+_LATENT = {"least": 1, "most": 65_536}
+
+_SYSTEM = {
+  "latent_dim": integer(120, "Size of the latent vector z.", **_LATENT),
+  "embedding_dim": integer(120, "Size of the generator's class embedding.", **_LATENT),
+  "initializer": choice(
+    "orthogonal",
+    ("orthogonal", "normal02", "normal01", "lecun_normal", "uniform01", "fan_in_uniform"),
+    "How kernels are drawn.",
+  ),
+  "spectral_eps": number(
+    1e-8, "Lower bound of norms in spectral normalisation.", least=1e-20, most=1
+  ),
+  "discriminator_steps": integer(
+    2, "Discriminator updates for each generator update.", least=1, most=1000
+  ),
+  "aggregation": choice(
+    "sum_before",
+    ("sum_before", "mean_after", "concat_mean"),
+    "How scores become a hinge loss: summed before it, mean after it (thesis), or the mean of all "
+    "(SSW-GAN).",
+  ),
+  "generated_labels": choice(
+    "uniform", ("uniform", "batch"), "Labels of generated clips: drawn, or those of the real clips."
+  ),
+}
+
+_PIXEL_LOSS = {
+  "weight": number(
+    0.0, "Weight of the thesis' average pixel loss (4.5); 0 is none.", least=0, most=1_000_000
+  ),
+  "start": integer(
+    0, "First iteration of the average pixel loss.", least=0, most=schema.LARGEST_STEP
+  ),
+  "form": choice(
+    "channel_means", ("channel_means", "pixels"), "What is averaged in the pixel loss."
+  ),
+}
+
+_GENERATOR = {
+  "variant": choice(
+    "single_rnn",
+    ("single_rnn", "stacked_rnn"),
+    "One ConvGRU at 4x4, or one in front of each resolution's blocks.",
+  ),
+  "channels": integer(128, "ch; the paper has 64 above 64x64 or for 48 frames.", **_WIDTH),
+  "multipliers": integers(
+    (), "Width at 4x4 and after each block, in ch; empty is the paper's.", **_MULTIPLIERS
+  ),
+  "doubled": boolean(True, "Two residual blocks per stage."),
+  "final_multiplier": integer(
+    0, "Width in ch of a further block at full resolution; 0 is none.", least=0, most=1024
+  ),
+  "condition": choice(
+    "z_class", ("z_class", "class", "z"), "What conditional batch normalisation sees."
+  ),
+  "statistics": choice(
+    "per_step",
+    ("per_step", "shared"),
+    "Statistics of batch normalisation: of each time step, or of all together.",
+  ),
+  "rnn": choice(
+    "multiplicative",
+    ("multiplicative", "standard"),
+    "Form of the ConvGRU; the paper has standard for 48 frames.",
+  ),
+  "rnn_activation": choice("relu", ("relu", "tanh"), "Activation of the ConvGRU's candidate."),
+  "rnn_spectral": boolean(True, "Spectral normalisation of the ConvGRU."),
+  "linear_spectral": boolean(True, "Spectral normalisation of the first linear layer."),
+  "full_attention": boolean(True, "Attention over all positions and frames at 4x4."),
+  "attention_before": choice(
+    "last_block",
+    ("last_block", "last_pair", "last_upsampling", "none"),
+    "Block in front of which separable attention stands.",
+  ),
+  "attention_order": choice(
+    "hwt",
+    tuple("".join(order) for order in itertools.permutations("thw")),
+    "Axes of separable attention: the text has hwt, the pseudo-code thw, the thesis' code wht.",
+  ),
+  "attention_style": choice(
+    "sagan", ("sagan", "bare"), "Form of attention: SAGAN's, or the pseudo-code's."
+  ),
+}
+
+_DISCRIMINATOR = {
+  "channels": integer(128, "ch of both discriminators.", **_WIDTH),
+  "multipliers": integers((), "Widths of the blocks, in ch; empty is the paper's.", **_MULTIPLIERS),
+  "sampled_frames": integer(
+    8, "k, frames that the spatial discriminator sees; 0 leaves it out.", least=0, most=4096
+  ),
+  "temporal": boolean(True, "Whether there is a temporal discriminator."),
+  "downsampling": choice(
+    "pool2",
+    ("identity", "pool2", "pool4", "half_crop"),
+    "phi, what shrinks clips for the temporal discriminator.",
+  ),
+  "temporal_multipliers": integers(
+    (), "Widths of the temporal discriminator, in ch; empty is the spatial one's.", **_MULTIPLIERS
+  ),
+  "temporal_min_size": integer(
+    1, "The temporal discriminator halves no map below this size.", least=1, most=1024
+  ),
+  "pool_time": boolean(True, "3-D blocks halve time too."),
+  "plain_3d": boolean(False, "Plain 3-D convolutions instead of 3-D residual blocks."),
+  "time_into": choice(
+    "batch", ("batch", "channel"), "Axis that time goes into after the 3-D blocks."
+  ),
+  "attention_resolution": integer(
+    0, "Size of the map with self-attention; 64 is BigGAN's, 0 none.", least=0, most=1024
+  ),
+}
+
+SWITCHES = {
+  **model_switches("dvd_gan", num_classes=600, remat="none"),
+  **_SYSTEM,
+  **schema.within("pixel_loss", _PIXEL_LOSS),
+  **schema.within("generator", _GENERATOR),
+  **schema.within("discriminator", _DISCRIMINATOR),
+}
 
 
 def default() -> ml_collections.ConfigDict:
   """DVD-GAN's first version at 64x64x12 with every switch at its default."""
-  model = ml_collections.ConfigDict()
-  model.name = "dvd_gan"
-  model.resolution = 64
-  model.frames = 12
-  model.num_classes = 600  # 0: unconditional, no labels anywhere
-  model.latent_dim = 120
-  model.embedding_dim = 120
-  model.initializer = "orthogonal"  # or normal02
-  model.spectral_eps = 1e-8
-  model.discriminator_steps = 2
-  model.shared_fakes = False  # the generator moves on the discriminators' last clips: a pass less
-  model.aggregation = "sum_before"  # mean_after (thesis), concat_mean (SSW-GAN)
-  model.generated_labels = "uniform"  # or batch: those of the real clips
-  model.savings = True  # algebraically equal, cheaper forms of the layers
-  model.remat = "none"  # conv_outputs, block_inputs: less memory, more work
-
-  model.pixel_loss = ml_collections.ConfigDict()  # thesis 4.5
-  model.pixel_loss.weight = 0.0
-  model.pixel_loss.start = 0
-  model.pixel_loss.form = "channel_means"  # or pixels
-
-  generator = model.generator = ml_collections.ConfigDict()
-  generator.variant = "single_rnn"  # or stacked_rnn
-  generator.channels = 128  # ch; 64 above 64x64 or for 48 frames
-  generator.multipliers = ()  # empty: by resolution
-  generator.doubled = True  # two blocks per stage
-  generator.final_multiplier = 0  # a further block at full resolution; 0: none
-  generator.condition = "z_class"  # what conditional batch norm sees: z_class, class, z
-  generator.statistics = "per_step"  # of batch norm; or shared over time
-  generator.rnn = "multiplicative"  # standard for 48 frames
-  generator.rnn_activation = "relu"  # or tanh
-  generator.rnn_spectral = True
-  generator.linear_spectral = True
-  generator.full_attention = True  # over all positions and frames at 4x4
-  generator.attention_before = "last_block"  # last_pair, last_upsampling, none
-  generator.attention_order = "hwt"  # any order: text hwt, pseudo-code thw, thesis' code wht
-  generator.attention_style = "sagan"  # or bare: the pseudo-code's
-
-  discriminator = model.discriminator = ml_collections.ConfigDict()
-  discriminator.channels = 128
-  discriminator.multipliers = ()  # empty: by resolution
-  discriminator.sampled_frames = 8  # k; 0: no spatial discriminator
-  discriminator.temporal = True  # False: no temporal discriminator
-  discriminator.downsampling = "pool2"  # phi: identity, pool2, pool4, half_crop
-  discriminator.temporal_multipliers = ()  # empty: as the spatial one
-  discriminator.temporal_min_size = 1  # stop halving at this size
-  discriminator.pool_time = True  # 3-D blocks halve time
-  discriminator.plain_3d = False  # plain convolutions in place of 3-D residual blocks
-  discriminator.time_into = "batch"  # or channel
-  discriminator.attention_resolution = 0  # 64: as BigGAN's discriminator at 128
-  return model
+  return schema.defaults(SWITCHES)

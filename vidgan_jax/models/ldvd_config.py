@@ -2,21 +2,30 @@
 
 import ml_collections
 
-from vidgan_jax.runtime import configuration
+from vidgan_jax.runtime import configuration, schema
+from vidgan_jax.runtime.base_switches import model_switches
+from vidgan_jax.runtime.schema import boolean, choice, integer, integers, number
 
 
 def experiment(model, *, batch_size: int, num_iterations: int, rate: float):
   """A config of clips from a folder around `model`; the generator itself is sampled."""
   config = configuration.base_config()
-  config.batch_size = batch_size
-  config.num_iterations = num_iterations
-  config.data.name = "video_folder"
-  config.data.prepare = "--source=ucf101 --crop=240"
-  config.data.crop = "center"
-  config.optimizer.generator_lr = config.optimizer.discriminator_lr = rate
-  config.optimizer.beta1 = 0.5
-  config.ema.decay, config.ema.start = 0.0, 0
   config.model = model
+  schema.set_fields(
+    config,
+    {
+      "batch_size": batch_size,
+      "num_iterations": num_iterations,
+      "data.name": "video_folder",
+      "data.prepare": "--source=ucf101 --crop=240",
+      "data.crop": "center",
+      "optimizer.generator_lr": rate,
+      "optimizer.discriminator_lr": rate,
+      "optimizer.beta1": 0.5,
+      "ema.decay": 0.0,
+      "ema.start": 0,
+    },
+  )
   return config
 
 
@@ -25,88 +34,150 @@ def on_moving_shapes(config, iterations: int) -> None:
 
   64x64 and 16 frames stay; the set is the embedded one with plain grounds and without classes.
   """
-  config.batch_size = 8
-  config.num_iterations = iterations
-  config.data.name = "moving_shapes"
-  config.data.variety = 0.0
-  config.data.stride = 1
-  config.log_every = 10
-  config.checkpoint_every = iterations // 4
-  config.sample_every = iterations // 4
-  config.analysis.every = iterations // 8
-  config.analysis.batch_size = 8
-  config.analysis.products = 30
+  schema.set_fields(
+    config,
+    {
+      "batch_size": 8,
+      "num_iterations": iterations,
+      "data.name": "moving_shapes",
+      "data.variety": 0.0,
+      "data.stride": 1,
+      "log_every": 10,
+      "checkpoint_every": iterations // 4,
+      "sample_every": iterations // 4,
+      "analysis.every": iterations // 8,
+      "analysis.batch_size": 8,
+      "analysis.products": 30,
+    },
+  )
 
 
-def _common(name: str) -> ml_collections.ConfigDict:
-  model = ml_collections.ConfigDict()
-  model.name = name
-  model.resolution = 64
-  model.frames = 16
-  model.num_classes = 0
-  model.savings = True  # algebraically equal, cheaper forms of the layers
-  model.shared_fakes = name != "mocogan"  # both sides of an iteration see the same clips
-  return model
+_WIDTH = {"least": 1, "most": 8192}  # channels
+_LATENT = {"least": 1, "most": 65_536}
+_INITIALIZERS = (
+  "orthogonal",
+  "normal02",
+  "normal01",
+  "lecun_normal",
+  "uniform01",
+  "fan_in_uniform",
+)
+_LEVEL = {"least": 0, "most": 4}
 
 
-def tgan_discriminator() -> ml_collections.ConfigDict:
-  """TGAN's discriminator."""
-  discriminator = ml_collections.ConfigDict()
-  discriminator.kind = "3d"  # factorised (LDVD 4.1), tsm (4.2)
-  discriminator.level = 0  # layers that are factorised, or followed by a shift; the others are 2-D
-  discriminator.channels = 64
-  discriminator.pooling = "mean"  # sum, max: of what is left of time (LDVD Figure 5a)
-  discriminator.noise = 0.0  # before every activation; 0.3 in TGAN's vanilla variant
-  return discriminator
+def _initializer(default: str, of: str) -> schema.Switch:
+  return choice(default, _INITIALIZERS, f"How {of} are drawn.")
+
+
+def _common(name: str, **defaults) -> dict[str, schema.Switch]:
+  return model_switches(name, **{"resolution": 64, "frames": 16, "shared_fakes": True, **defaults})
+
+
+_TGAN_DISCRIMINATOR = {
+  "kind": choice(
+    "3d",
+    ("3d", "factorised", "tsm"),
+    "Convolutions: 3-D, factorised (LDVD 4.1), or 2-D with temporal shifts (4.2).",
+  ),
+  "level": integer(
+    0, "First layers that are factorised, or followed by a shift; the others are 2-D.", **_LEVEL
+  ),
+  "channels": integer(64, "Channels of the first layer.", **_WIDTH),
+  "pooling": choice(
+    "mean", ("mean", "sum", "max"), "How what is left of time is pooled (LDVD Figure 5a)."
+  ),
+  "noise": number(
+    0.0,
+    "Standard deviation of noise before every activation; 0.3 in TGAN's vanilla variant.",
+    least=0,
+    most=100,
+  ),
+}
+
+TGAN = {
+  **_common("tgan"),
+  "latent_dim": integer(100, "Size of the latent vector of a clip.", **_LATENT),
+  "loss": choice("wasserstein", ("wasserstein", "vanilla"), "Wasserstein, or cross entropy."),
+  "clipping_period": integer(
+    5,
+    "Iterations between clippings of singular values; 0 never clips.",
+    least=0,
+    most=schema.LARGEST_STEP,
+  ),
+  "generator.temporal_channels": integers(
+    (512, 256, 128, 128), "Widths of the temporal generator, one for each doubling.", **_WIDTH
+  ),
+  "generator.image_channels": integer(
+    512, "Width of the image generator at 4x4.", least=2, most=65_536
+  ),
+  "generator.image_initializer": _initializer("uniform01", "kernels of the image generator"),
+  "generator.temporal_initializer": _initializer(
+    "lecun_normal", "kernels of the temporal generator"
+  ),
+  **schema.within("discriminator", _TGAN_DISCRIMINATOR),
+  "discriminator.initializer": _initializer(  # Chainer's
+    "lecun_normal", "kernels of the discriminator"
+  ),
+}
+
+_MOCOGAN_DISCRIMINATOR = {
+  "image": boolean(True, "Whether there is a discriminator of single frames."),
+  "video": choice(
+    "patch",
+    ("patch", "categorical", "factorised", "tsm", "tgan", "none"),
+    "The discriminator of clips.",
+  ),
+  "level": integer(
+    0, "factorised, tsm: first layers that are factorised, or followed by a shift.", **_LEVEL
+  ),
+  "channels": integer(64, "Channels of the first layer.", **_WIDTH),
+  "image_window": integer(4, "Window of the image discriminator, even.", least=2, most=64),
+  "video_window": integer(4, "Window of the video discriminator, even.", least=2, most=64),
+  "noise": number(
+    0.0,
+    "Standard deviation of noise in front of the layers; 0.1 in its authors' UCF-101 settings.",
+    least=0,
+    most=100,
+  ),
+  "spectral": boolean(False, "Spectral normalisation of all kernels."),
+  **schema.within("tgan", _TGAN_DISCRIMINATOR),  # where video is tgan
+}
+
+MOCOGAN = {
+  **_common("mocogan", shared_fakes=False),
+  "content_dim": integer(50, "Size of the content vector.", **_LATENT),
+  "motion_dim": integer(10, "Size of the motion vectors.", **_LATENT),
+  "categories": integer(
+    0, "Categories of the generator: 0, or the number of classes.", least=0, most=1_000_000
+  ),
+  "infogan": boolean(False, "The generator's loss on categories."),
+  "initializer": _initializer("fan_in_uniform", "kernels"),  # PyTorch's
+  "generator.channels": integer(64, "Width at half of the full resolution.", **_WIDTH),
+  **schema.within("discriminator", _MOCOGAN_DISCRIMINATOR),
+}
+
+VGAN = {
+  **_common("vgan"),
+  "latent_dim": integer(100, "Size of the latent vector z.", **_LATENT),
+  "mask_weight": number(
+    0.1, "Weight of the mask's mean in the generator's loss.", least=0, most=1_000_000
+  ),
+  "initializer": _initializer("normal01", "kernels"),
+  "generator.channels": integer(512, "Width at 4x4; three times halved.", least=8, most=8192),
+  "discriminator.channels": integer(64, "Channels of the first layer.", **_WIDTH),
+}
 
 
 def tgan() -> ml_collections.ConfigDict:
   """TGAN with singular value clipping at 64x64, 16 frames."""
-  model = _common("tgan")
-  model.latent_dim = 100
-  model.loss = "wasserstein"  # or vanilla
-  model.clipping_period = 5  # iterations between clippings of singular values; 0: never
-  generator = model.generator = ml_collections.ConfigDict()
-  generator.temporal_channels = (512, 256, 128, 128)
-  generator.image_channels = 512
-  generator.image_initializer = "uniform01"
-  generator.temporal_initializer = "lecun_normal"
-  model.discriminator = tgan_discriminator()
-  model.discriminator.initializer = "lecun_normal"  # Chainer's
-  return model
+  return schema.defaults(TGAN)
 
 
 def mocogan() -> ml_collections.ConfigDict:
   """MoCoGAN without categories at 64x64, 16 frames, with the discriminators of LDVD's Table 1."""
-  model = _common("mocogan")
-  model.content_dim = 50
-  model.motion_dim = 10
-  model.categories = 0  # or the number of classes
-  model.infogan = False  # the generator's term on categories
-  model.initializer = "fan_in_uniform"  # PyTorch's
-  model.generator = ml_collections.ConfigDict()
-  model.generator.channels = 64
-  discriminator = model.discriminator = ml_collections.ConfigDict()
-  discriminator.image = True
-  discriminator.video = "patch"  # categorical, factorised, tsm, tgan, none
-  discriminator.level = 0  # factorised, tsm: as TGAN's
-  discriminator.channels = 64
-  discriminator.image_window = 4
-  discriminator.video_window = 4
-  discriminator.noise = 0.0  # in front of the layers; 0.1 in its authors' settings for UCF-101
-  discriminator.spectral = False  # spectral normalisation of all kernels
-  discriminator.tgan = tgan_discriminator()  # where video is tgan; `model.initializer` draws it
-  return model
+  return schema.defaults(MOCOGAN)
 
 
 def vgan() -> ml_collections.ConfigDict:
   """VGAN at 64x64, 16 frames."""
-  model = _common("vgan")
-  model.latent_dim = 100
-  model.mask_weight = 0.1
-  model.initializer = "normal01"
-  model.generator = ml_collections.ConfigDict()
-  model.generator.channels = 512
-  model.discriminator = ml_collections.ConfigDict()
-  model.discriminator.channels = 64
-  return model
+  return schema.defaults(VGAN)

@@ -22,7 +22,6 @@ from vidgan_jax.objectives import losses
 from vidgan_jax.runtime.errors import UserError
 
 SLOPE = 0.2
-VIDEO_KINDS = ("patch", "categorical", "factorised", "tsm", "tgan", "none")
 
 
 class GatedRecurrentUnit(nn.Module):
@@ -301,15 +300,12 @@ def build(config, savings: bool | None = None) -> MocoGan:
     savings: overrides `config.model.savings`; False is the network as the paper writes it.
 
   Raises:
-    UserError: on unknown switches or sizes that do not fit.
+    UserError: on sizes that do not fit.
   """
   model = config.model
-  contract.check("discriminator.video", model.discriminator.video, VIDEO_KINDS)
-  if not 0 <= model.discriminator.level <= 4:
-    raise UserError(f"discriminator.level is {model.discriminator.level}, must be 0 to 4")
   for name in ("image_window", "video_window"):
     window = model.discriminator[name]
-    if window < 2 or window % 2:  # else a layer would not halve height and width
+    if window % 2:  # else a layer would not halve height and width
       raise UserError(f"discriminator.{name} is {window}, must be even")
   if model.infogan and not (model.categories and model.discriminator.video == "categorical"):
     raise UserError("infogan needs categories, and discriminator.video categorical")

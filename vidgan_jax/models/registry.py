@@ -1,8 +1,7 @@
 """Names of the systems and how to build them."""
 
-from vidgan_jax.models import dvd_gan, mocogan, tgan, vgan
+from vidgan_jax.models import dvd_gan, mocogan, switches, tgan, vgan
 from vidgan_jax.models.contract import VideoGan
-from vidgan_jax.runtime.errors import UserError
 
 _BUILDERS = {
   "dvd_gan": dvd_gan.build,
@@ -20,9 +19,7 @@ def build(config, savings: bool | None = None) -> VideoGan:
     savings: overrides `config.model.savings`.
 
   Raises:
-    UserError: on an unknown name or switch.
+    UserError: on an unknown name, or a switch of the model that cannot be.
   """
-  name = config.model.name
-  if name not in _BUILDERS:
-    raise UserError(f"unknown model {name!r}; known: {', '.join(sorted(_BUILDERS))}")
-  return _BUILDERS[name](config, savings)
+  switches.check_model(config.model)
+  return _BUILDERS[config.model.name](config, savings)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from vidgan_jax.data.build import build_batches, build_source
 from vidgan_jax.data.pipeline import Prefetcher
-from vidgan_jax.models import registry
+from vidgan_jax.models import registry, switches
 from vidgan_jax.runtime import compilation, configuration, paths, precision, processes
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.checkpoints import Checkpoints
@@ -56,22 +56,6 @@ def _write(path: pathlib.Path, text: str) -> None:
     os.replace(temporary, path)
   except OSError as error:
     raise UserError(f"cannot use {path.parent} as workdir: {error}") from error
-
-
-def _check_numbers(config) -> None:
-  """UserError on lengths and cadences that mean nothing."""
-  for name in ("num_iterations", "log_every", "checkpoint_every"):
-    if config[name] < 1:
-      raise UserError(f"{name} is {config[name]}, must be at least 1")
-  if config.sample_every < 0:
-    raise UserError(f"sample_every is {config.sample_every}, must be at least 0 (never)")
-  for name in ("every", "count", "real_count"):
-    if config.get("evaluation", {}).get(name, 0) < 0:
-      raise UserError(f"evaluation.{name} is {config.evaluation[name]}, must be at least 0")
-  for name, value in config.get("analysis", {}).items():
-    least = 0 if name == "every" else 1
-    if value < least:
-      raise UserError(f"analysis.{name} is {value}, must be at least {least}")
 
 
 def _initialised(gan, transforms, config, like):
@@ -172,10 +156,10 @@ class Trainer:
     workdir = paths.local(workdir, "--workdir")
     self.config = config
     self.report = report = report if processes.first() else lambda line: None
+    switches.check(config)
     self.mesh = meshes.make_mesh(devices)
     meshes.check_batch(config.batch_size, self.mesh, config.microbatch)
     self.part = meshes.part_of_batch(self.mesh)
-    _check_numbers(config)
     precision.check_width(config.precision)
     self.gan = registry.build(config)
     self.transforms = optimizers.build(config, self.gan.discriminators)

@@ -12,7 +12,7 @@ import optax
 from flax import struct
 
 from vidgan_jax.layers import normalization, spectral_norm
-from vidgan_jax.models import registry
+from vidgan_jax.models import registry, switches
 from vidgan_jax.runtime import configuration, json_files, paths, precision, sharding, streams
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.checkpoints import Checkpoints
@@ -130,6 +130,7 @@ def placement(config, devices: int, batch_size: int | None = None) -> list[str]:
     UserError: on what training on these devices would refuse.
   """
   batch_size = config.batch_size if batch_size is None else batch_size
+  switches.check(config)
   meshes.check_division(batch_size, devices, config.microbatch)
   gan = registry.build(config)
   optimizers = transforms.build(config, gan.discriminators)
@@ -168,15 +169,17 @@ def abstract(gan, optimizers, seed: int, mesh, rules: str = "replicated") -> Tra
 
 
 def read_config(workdir):
-  """The config of the run in `workdir`.
+  """The config of the run in `workdir`, checked field by field (`models.switches`).
 
   Raises:
     UserError: there is none, or it is damaged.
   """
   path = pathlib.Path(workdir) / CONFIG
   try:
-    return configuration.from_json(path.read_bytes())
-  except (OSError, ValueError) as error:
+    config = configuration.from_json(path.read_bytes())
+    switches.check(config)
+    return config
+  except (OSError, ValueError, UserError) as error:
     reason = getattr(error, "strerror", None) or error
     raise UserError(f"no run in {workdir}: {CONFIG}: {reason}") from error
 
