@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from vidgan_jax.data import index, records
+from vidgan_jax.runtime import schema
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -105,7 +106,7 @@ def tiny_config(load_config):
       config.model.generator.multipliers = (2, 1)
       config.model.discriminator.multipliers = (1, 2)
       config.model.discriminator.sampled_frames = 2
-      config.update_from_flattened_dict(changes)
+      schema.set_fields(config, changes)
     return config
 
   return build

@@ -13,7 +13,7 @@ import pytest
 from vidgan_jax.analysis import summary
 from vidgan_jax.layers import cpu_convolution
 from vidgan_jax.models import registry
-from vidgan_jax.runtime import flops
+from vidgan_jax.runtime import flops, schema
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.training import optimizers, state
 from vidgan_jax.training.step import Iteration
@@ -50,7 +50,7 @@ def of_row_one(row_one):
 def test_flops_of_the_papers_rows(load_config, row):
   changes, *networks, iteration = ROWS[row]
   config = load_config("dvd_gan", row.split()[0]).unlock()
-  config.update_from_flattened_dict(changes)
+  schema.set_fields(config, changes)
   gan = registry.build(config, savings=False)
   forward = summary.forward_flops(gan, summary.abstract_variables(gan))
   assert list(forward) == ["generator", "spatial", "temporal"]
@@ -218,14 +218,14 @@ def test_bad_options_are_refused(small, options, message):
 @pytest.mark.parametrize(
   ("field", "value", "message"),
   [
-    ("microbatch", -1, "microbatch -1 must be at least 0"),
+    ("microbatch", -1, "config.microbatch is -1, must be an integer from 0"),
     ("microbatch", 3, "batch_size 2 is not divisible by microbatch 3"),
-    ("sharding", "zero9", "unknown sharding 'zero9'; known: replicated"),
+    ("sharding", "zero9", "config.sharding is 'zero9', must be one of replicated, zero1"),
   ],
 )
 def test_what_training_refuses_is_refused(small, field, value, message):
   config = small.copy_and_resolve_references().unlock()
-  config.update_from_flattened_dict({field: value})
+  schema.set_fields(config, {field: value})
   with pytest.raises(UserError, match=message):
     summary.summarize(config, batch_size=2)
 
@@ -236,6 +236,6 @@ def test_what_training_refuses_is_refused(small, field, value, message):
 )
 def test_bad_configs_are_refused(small, field, value):
   config = small.copy_and_resolve_references().unlock()
-  config.update_from_flattened_dict({field: value})
-  with pytest.raises(UserError, match="known"):
+  schema.set_fields(config, {field: value})
+  with pytest.raises(UserError, match=r"must be one of|known"):
     summary.summarize(config)

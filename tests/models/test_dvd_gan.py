@@ -12,6 +12,7 @@ from vidgan_jax.layers.convolution import Conv
 from vidgan_jax.layers.residual import DiscriminatorBlock
 from vidgan_jax.models import registry
 from vidgan_jax.models.contract import Context, Side
+from vidgan_jax.runtime import schema
 from vidgan_jax.runtime.errors import UserError
 
 # Parameters of generator, spatial and temporal discriminator. A change here is a change of model.
@@ -269,7 +270,7 @@ def tiny(load_config):
     small |= {"generator.channels": 2, "discriminator.channels": 2}
     small |= {"discriminator.sampled_frames": 2}
     changes = {name.replace("__", "."): value for name, value in changes.items()}
-    config.model.update_from_flattened_dict(small | changes)
+    schema.set_fields(config.model, small | changes)
     return config
 
   return config

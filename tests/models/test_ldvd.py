@@ -7,6 +7,7 @@ import pytest
 
 from vidgan_jax.analysis import summary
 from vidgan_jax.models import contract, registry
+from vidgan_jax.runtime import schema
 from vidgan_jax.runtime.errors import UserError
 
 # Parameters: of the generator, and of the discriminators.
@@ -282,7 +283,12 @@ def test_where_weights_start(load_config):
     ("tgan", "svc", {"resolution": 48}, "must be 4 times a power of two"),
     ("tgan", "svc", {"generator.temporal_channels": (8, 8, 8)}, "16 frames need 4 widths"),
     ("tgan", "f_c1", {"discriminator.level": 5}, "discriminator.level is 5"),
-    ("tgan", "f_c1", {"discriminator.kind": "4d"}, "unknown discriminator.kind '4d'"),
+    (
+      "tgan",
+      "f_c1",
+      {"discriminator.kind": "4d"},
+      "config.model.discriminator.kind is '4d', must be one of 3d, factorised, tsm",
+    ),
     ("mocogan", "base", {"categories": 3}, "categories 3 must be 0 or the number of classes"),
     ("mocogan", "image_only", {"discriminator.image": False}, "no discriminator"),
     ("mocogan", "base", {"frames": 12}, "needs 13 frames or more: 12"),
@@ -305,6 +311,6 @@ def test_refusals(load_config, file, row, changes, words):
   config = load_config(file, row)
   with config.unlocked():
     for name, value in changes.items():
-      config.update_from_flattened_dict({f"model.{name}": value})
+      schema.set_fields(config.model, {name: value})
   with pytest.raises(UserError, match=words):
     registry.build(config)

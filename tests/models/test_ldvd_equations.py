@@ -7,7 +7,7 @@ import pytest
 
 from vidgan_jax.models import registry
 from vidgan_jax.models.contract import Context, Side
-from vidgan_jax.runtime import streams
+from vidgan_jax.runtime import schema, streams
 
 KEY = jax.random.key(0)  # of no consequence
 
@@ -72,7 +72,7 @@ def small(load_config, randomized, x64):
     config = load_config(file, row + ",runlocal")
     with config.unlocked():
       config.precision = "float64"
-      config.model.update_from_flattened_dict({"resolution": 16, **changes})
+      schema.set_fields(config.model, {"resolution": 16, **changes})
     gan = registry.build(config)
     shapes = jax.eval_shape(lambda: gan.init(jax.random.key(0)))
     return gan, randomized(shapes)

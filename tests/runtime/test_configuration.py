@@ -8,7 +8,7 @@ import ml_collections
 import pytest
 
 from vidgan_jax.models import registry
-from vidgan_jax.runtime import configuration
+from vidgan_jax.runtime import configuration, schema
 from vidgan_jax.runtime.errors import UserError
 
 FILES = sorted(path.stem for path in (pathlib.Path(__file__).parents[2] / "configs").glob("*.py"))
@@ -89,7 +89,7 @@ def changed(config, **fields):
   """A copy of `config` with other values of flattened fields."""
   copy = ml_collections.ConfigDict(config).copy_and_resolve_references()
   with copy.unlocked():
-    copy.update_from_flattened_dict({k.replace("__", "."): v for k, v in fields.items()})
+    schema.set_fields(copy, {k.replace("__", "."): v for k, v in fields.items()})
   return copy
 
 

@@ -13,7 +13,7 @@ import pytest
 from absl import app, flags
 
 from vidgan_jax.models import registry
-from vidgan_jax.runtime import configuration, processes, sharding
+from vidgan_jax.runtime import configuration, processes, schema, sharding
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.training import optimizers
@@ -113,7 +113,7 @@ def settings(tiny_config, lean_config, load_config):
       return (lean_config if lean else tiny_config)(**changes)
     config = load_config("tgan", f"{tgan},runlocal")
     with config.unlocked():
-      config.update_from_flattened_dict({"model.resolution": 8, **changes})
+      schema.set_fields(config, {"model.resolution": 8, **changes})
     return config
 
   return build

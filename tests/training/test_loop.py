@@ -237,7 +237,9 @@ def test_unwritable_workdir_is_refused(tmp_path, lean_config):
 
 def test_a_wrong_reader_is_told_before_anything_is_compiled(tmp_path, lean_config):
   config = lean_config(**{"data.reader": "cpp"})
-  with pytest.raises(UserError, match=r"unknown data\.reader 'cpp'"):
+  with pytest.raises(
+    UserError, match=r"config\.data\.reader is 'cpp', must be one of python, tens"
+  ):
     loop.Trainer(config, tmp_path / "run", devices=jax.devices()[:1], report=lambda line: None)
   assert not (tmp_path / "run").exists()
 
@@ -258,7 +260,7 @@ def test_other_data_is_refused(tmp_path, lean_config):
   "name", ["num_iterations", "log_every", "checkpoint_every", "analysis.batch_size"]
 )
 def test_lengths_and_cadences_of_nothing_are_refused(tmp_path, lean_config, name):
-  with pytest.raises(UserError, match=f"{name} is 0, must be at least 1"):
+  with pytest.raises(UserError, match=f"config.{name} is 0, must be an integer from 1"):
     train(lean_config(**{name: 0}), tmp_path / "run")
   assert not (tmp_path / "run").exists()
 
