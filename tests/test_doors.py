@@ -12,7 +12,7 @@ import types
 import numpy as np
 import pytest
 
-from vidgan_jax.runtime import configuration
+from vidgan_jax.runtime import schema
 from vidgan_jax.training import state as states
 from vidgan_jax.training.logs import read_log
 
@@ -77,10 +77,10 @@ def door(tmp_path_factory):
 def flags(lean_config, load_config):
   """The flags that turn the quickstart's config into the tiny one, for eight devices."""
   tiny = lean_config(batch_size=8, sample_every=4)
-  whole = configuration._flatten(load_config("quickstart", "runlocal"))
+  whole = schema.flatten(load_config("quickstart", "runlocal"))
   return [CONFIG] + [
     f"--config.{name}={tuple(value) if isinstance(value, list) else value}"
-    for name, value in configuration._flatten(tiny).items()
+    for name, value in schema.flatten(tiny).items()
     if whole[name] != value
   ]
 

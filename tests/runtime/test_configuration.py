@@ -7,7 +7,7 @@ import re
 import ml_collections
 import pytest
 
-from vidgan_jax.models import registry
+from vidgan_jax.models import registry, switches
 from vidgan_jax.runtime import configuration, schema
 from vidgan_jax.runtime.errors import UserError
 
@@ -64,6 +64,23 @@ def test_every_config_comes_back_from_its_file(load_config, file):
     assert built.generator == rebuilt.generator, argument
     assert built.discriminators == rebuilt.discriminators, argument
     assert (built.frames, built.num_classes) == (rebuilt.frames, rebuilt.num_classes), argument
+
+
+def test_configs_are_those_that_runs_were_trained_with(load_config):
+  """Of every row, fields and identity are those of configs.json, so that old runs go on."""
+  golden = json.loads((pathlib.Path(__file__).parent / "configs.json").read_text())
+  assert {file for file in golden} <= set(FILES)
+  for file, part in golden.items():
+    for argument, row in part["rows"].items():
+      config = load_config(file, argument)
+      expected = {**part["fields"], **row}
+      assert configuration.identity(config) == expected.pop("identity"), (file, argument)
+      flat = schema.flatten(json.loads(configuration.to_json(config)))
+      found = {path: flat.get(path) for path in expected}
+      assert repr(found) == repr(expected), (file, argument)  # 1 is not 1.0 and not True
+      later = set(flat) - set(expected)
+      declared = switches.of(config.model.name)
+      assert all(declared[path].absent is not schema.REQUIRED for path in later), later
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"model": 3}', '{"model": {}, "data": []}'])
