@@ -45,6 +45,7 @@ def main(argv):
   from vidgan_jax.runtime import compilation, flops, memory, processes
   from vidgan_jax.sampling.preview import PreviewHook
   from vidgan_jax.training import loop
+  from vidgan_jax.training import workdir as workdirs
   from vidgan_jax.training.curves import CurvesHook
 
   switches.check(config)
@@ -71,7 +72,7 @@ def main(argv):
     report=door.report,
   )
   trainer.run()
-  for line in loop.whereabouts(trainer.workdir):
+  for line in workdirs.whereabouts(trainer.workdir):
     trainer.report(line)
 
 

@@ -10,7 +10,7 @@ import pytest
 from flax import struct
 
 from vidgan_jax.runtime import mesh as meshes
-from vidgan_jax.runtime import sharding
+from vidgan_jax.runtime import processes, sharding
 from vidgan_jax.runtime.checkpoints import Checkpoints, checksums
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.trees import leaf_names
@@ -182,3 +182,122 @@ def test_full_disk_is_one_line_and_leaves_the_last_checkpoint(saved):
 
 def test_leaves_are_named_by_their_path():
   assert leaf_names(small(0)) == ["step", "params/bias", "params/kernel"]
+
+
+@pytest.mark.parametrize(
+  "name", ["two [1]", "a*b", "a?b", "[!a]", "a\\b", "a%20b {}#|:", "é\nü", "-x", "x" * 250]
+)
+def test_any_name_of_a_folder_saves_and_reads(tmp_path, name):
+  folder = tmp_path / name / "checkpoints"
+  (tmp_path / "axb" / "checkpoints" / "2").mkdir(parents=True)  # what a*b and a?b match too
+  with Checkpoints(folder) as checkpoints:
+    checkpoints.save(2, small(2), {"seconds": 2.0})
+    checkpoints.read_back(2, small(2))
+    checkpoints.save(4, small(4), {"seconds": 4.0})
+  again = Checkpoints(folder, report=pytest.fail)
+  assert again.steps() == [2, 4]
+  assert same(again.restore(like(small(0)))[0], small(4))
+  again.close()
+  assert {path.name for path in tmp_path.iterdir()} == {name, "axb"}
+
+
+def test_names_that_are_no_text_are_for_checkpoints_too(tmp_path):
+  with Checkpoints(tmp_path / "\udce9") as checkpoints:
+    checkpoints.save(2, small(2), {})
+  assert same(Checkpoints(tmp_path / "\udce9").restore(like(small(0)))[0], small(2))
+
+
+def test_an_odd_folder_is_named_by_its_own_name_where_saving_fails(tmp_path, monkeypatch):
+  checkpoints = Checkpoints(tmp_path / "[1]")
+  (tmp_path / "[1]").mkdir()
+  (tmp_path / "[1]" / "2.x").mkdir()
+
+  def fail(*arguments, **options):
+    raise OSError(28, "No space left on device", str(checkpoints._path(True) / "2"))
+
+  monkeypatch.setattr(type(checkpoints._open(True)), "save", fail)
+  with pytest.raises(UserError, match=r"\[1\]: \[Errno 28\] No space left on device: '.*\[1\]/2'"):
+    checkpoints.save(2, small(2), {})
+
+
+@pytest.mark.parametrize("damage", ["nothing", "numbers", "shapes", "gone"])
+def test_the_first_checkpoint_is_read_back(tmp_path, damage):
+  checkpoints = Checkpoints(tmp_path)
+  checkpoints.save(2, small(2), {})
+  checkpoints.wait()
+  other, words = small(2), "cannot be read back"
+  if damage == "numbers":
+    data = max((p for p in (tmp_path / "2").rglob("d/*")), key=lambda p: p.stat().st_size)
+    numbers = bytearray(data.read_bytes())
+    numbers[len(numbers) // 2] ^= 1
+    data.write_bytes(bytes(numbers))
+  elif damage == "shapes":
+    other = small(2, size=20)
+  elif damage == "gone":
+    for path in (tmp_path / "2").rglob("manifest.ocdbt"):
+      path.unlink()
+  if damage == "nothing":
+    checkpoints.read_back(2, other)
+  else:
+    with pytest.raises(UserError, match=words) as caught:
+      checkpoints.read_back(2, other)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_failed_save_is_told_of_its_own_iteration(saved, monkeypatch):
+  """And not of the next one, at which it is noticed."""
+  checkpoints = Checkpoints(saved)
+  checkpoints.save(8, small(8), {})
+  checkpoints.wait()
+  manager = type(checkpoints._manager)
+
+  def fail(self):
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(manager, "wait_until_finished", fail)
+  with pytest.raises(UserError, match="could not save the checkpoint at iteration 8"):
+    checkpoints.save(10, small(10), {})
+  monkeypatch.undo()
+  checkpoints.close()
+
+
+def test_a_checkpoint_that_its_run_removes_meanwhile_is_not_called_damaged(saved, monkeypatch):
+  checkpoints = Checkpoints(saved, report=pytest.fail)
+  compare = Checkpoints._compare
+
+  def remove_first(self, *arguments):
+    if (saved / "6").exists():
+      (saved / "6").rename(saved.parent / "6")
+    return compare(self, *arguments)
+
+  monkeypatch.setattr(Checkpoints, "_compare", remove_first)
+  assert same(checkpoints.restore(like(small(0)))[0], small(4))
+
+
+def test_files_with_other_names_are_no_checkpoints(saved):
+  for name in ("²", "007", "8.damaged", "-2", "10.orbax-checkpoint-tmp"):
+    (saved / name).mkdir()
+  assert Checkpoints(saved).steps() == [2, 4, 6]
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_only_some_processes_could_not_read_is_not_damaged(saved, monkeypatch, alone):
+  """Of two processes, of which only the first is here; the other fails at iteration 6."""
+  others = iter([True, False] + 2 * [False, True])  # fails? succeeds?
+  monkeypatch.setattr(
+    processes, "where", lambda v: [i for i, each in enumerate((v, next(others))) if each]
+  )
+  if not alone:
+    for path in (saved / "6").rglob("manifest.ocdbt"):
+      path.write_bytes(b"")
+  said = []
+  checkpoints = Checkpoints(saved, report=said.append)
+  if alone:
+    with pytest.raises(
+      UserError, match=r"process 1 could not read its part .* nothing was changed"
+    ):
+      checkpoints.restore(like(small(0)))
+    assert said == [] and checkpoints.steps() == [2, 4, 6]
+  else:
+    assert same(checkpoints.restore(like(small(0)))[0], small(4))
+    assert "6 is damaged" in said[0]

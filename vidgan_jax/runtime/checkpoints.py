@@ -6,18 +6,31 @@ a damaged checkpoint is known as such and the one before it is taken.
 """
 
 import logging
+import os
 import pathlib
+import re
 import shutil
+import weakref
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
 from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.trees import leaf_names
 
-logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every file at INFO and WARNING
+# Orbax reports every file at INFO and WARNING, and what it then raises, with each thread's
+# traceback, at ERROR.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
+
+# Orbax takes the first four for patterns of several files, TensorStore the backslash for a slash,
+# and neither takes bytes that are no text.
+_ODD = re.compile(r"[*?\[\]\\\ud800-\udfff]")
+_DESCRIPTORS = pathlib.Path("/proc/self/fd")
+_BLOCK = 1 << 24  # numbers whose checksum is taken at a time, on the host
+_NAME = re.compile(r"0|[1-9][0-9]*")
 
 
 def _checksum(array):
@@ -46,6 +59,18 @@ def checksums(tree) -> list[int]:
   return [int(v) for v in jax.device_get(jax.jit(_all_checksums, out_shardings=whole)(leaves))]
 
 
+def _checksum_on_host(array: np.ndarray) -> int:
+  """`_checksum` of an array of NumPy."""
+  array = np.ascontiguousarray(array)
+  kind = None if array.dtype == np.bool_ else np.uint32 if array.dtype.itemsize >= 4 else np.uint16
+  bits, total = (array if kind is None else array.view(kind)).ravel(), 0
+  for begin in range(0, bits.size, _BLOCK):
+    block = bits[begin : begin + _BLOCK].astype(np.uint32)
+    weights = 2 * np.arange(begin, begin + block.size, dtype=np.uint32) + np.uint32(1)
+    total += int(np.sum(block * weights, dtype=np.uint32))
+  return total % 2**32
+
+
 def _first_line(error: BaseException) -> str:
   text = str(error).strip().splitlines()
   return (text[0] if text else type(error).__name__)[:200]
@@ -66,11 +91,28 @@ class Checkpoints:
     self._report = report
     self._manager = None
     self._last_saved = None
+    self._alias = None  # a descriptor of the directory, see `_path`
+
+  def _path(self, create: bool) -> pathlib.Path:
+    """The directory by a name that Orbax and TensorStore take as it is."""
+    if not _ODD.search(str(self.directory)):
+      return self.directory
+    if self._alias is None:
+      if not _DESCRIPTORS.is_dir():
+        raise UserError(
+          f"checkpoints cannot lie in {str(self.directory)!r} on this system; a path without "
+          "* ? [ ] and backslashes is needed"
+        )
+      if create:
+        self.directory.mkdir(parents=True, exist_ok=True)
+      self._alias = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+      self._let_go = weakref.finalize(self, os.close, self._alias)
+    return _DESCRIPTORS / str(self._alias)
 
   def _open(self, create: bool):
     if self._manager is None:
       self._manager = ocp.CheckpointManager(
-        self.directory,
+        self._path(create),
         item_handlers={
           "state": ocp.StandardCheckpointHandler(),
           "extra": ocp.JsonCheckpointHandler(),
@@ -88,7 +130,7 @@ class Checkpoints:
     """Steps of the complete checkpoints, oldest first."""
     if not self.directory.is_dir():
       return []
-    return sorted(int(p.name) for p in self.directory.iterdir() if p.name.isdigit())
+    return sorted(int(p.name) for p in self.directory.iterdir() if _NAME.fullmatch(p.name))
 
   def save(self, step: int, state, timers: dict) -> None:
     """Begins to write the state after `step` iterations; returns before it is on disk.
@@ -98,17 +140,58 @@ class Checkpoints:
     """
     if step in self.steps():
       return
+    self.wait()  # what fails there is the save before
+    self._last_saved = step
     try:
-      manager = self._open(create=True)
-      manager.wait_until_finished()
       extra = {"step": step, "timers": timers, "checksums": checksums(state)}
-      manager.save(
+      self._open(create=True).save(
         step,
         args=ocp.args.Composite(state=ocp.args.StandardSave(state), extra=ocp.args.JsonSave(extra)),
       )
-      self._last_saved = step
     except Exception as error:
       raise self._failed(step, error) from error
+
+  def read_back(self, step: int, state) -> None:
+    """Waits for a checkpoint and compares what can be read of it with the state it was made of.
+
+    It is read into the host's memory, whole, for the devices' may not hold a second state.
+
+    Args:
+      step: of the checkpoint.
+      state: as it was saved, or its shapes.
+
+    Raises:
+      UserError: where saving it failed, or it does not hold names, shapes and numbers of the state.
+    """
+    self.wait()
+    fault = None
+    try:
+      manager = self._open(create=False)
+      self._compare(manager.item_metadata(step).state.tree, state)
+      nothing = lambda a: np.broadcast_to(np.zeros((), a.dtype), a.shape)
+      restored = manager.restore(
+        step,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardRestore(jax.tree.map(nothing, state)),
+          extra=ocp.args.JsonRestore(),
+        ),
+      )
+      for name, old, leaf in zip(
+        leaf_names(state),
+        restored.extra["checksums"],
+        jax.tree.leaves(restored.state),
+        strict=True,
+      ):
+        if old != _checksum_on_host(leaf):
+          raise ValueError(f"the checksum of {name} does not fit")
+    except Exception as error:
+      fault = error
+    if processes.where(fault is not None):
+      reason = self._reason(fault) if fault else "another process could not read it"
+      raise UserError(
+        f"the checkpoint at iteration {step} in {self.directory} was written but cannot be read "
+        f"back ({reason}); training stops, for it could not be continued"
+      ) from fault
 
   def check(self) -> None:
     """Raises UserError where a save begun earlier has failed."""
@@ -134,8 +217,13 @@ class Checkpoints:
     kept = f"the checkpoint at iteration {good[-1]} is untouched" if good else "there is none yet"
     return UserError(
       f"could not save the checkpoint at iteration {step} in {self.directory}: "
-      f"{_first_line(error)}; {kept}"
+      f"{self._reason(error)}; {kept}"
     )
+
+  def _reason(self, error) -> str:
+    """What an error says, by the directory's own name."""
+    text = _first_line(error)
+    return text.replace(str(self._path(False)), str(self.directory)) if self._alias else text
 
   def restore(self, like, step: int | None = None):
     """Restores the newest sound checkpoint.
@@ -167,15 +255,18 @@ class Checkpoints:
       except (PermissionError, MemoryError) as error:  # says nothing about the checkpoint
         raise UserError(
           f"cannot read the checkpoint at iteration {candidate} in {self.directory}: "
-          f"{_first_line(error)}"
+          f"{self._reason(error)}"
         ) from error
       except Exception as error:
         if "RESOURCE_EXHAUSTED" in str(error):
           raise UserError(
-            f"no memory for the checkpoint at iteration {candidate}: {_first_line(error)}"
+            f"no memory for the checkpoint at iteration {candidate}: {self._reason(error)}"
           ) from error
+        if step is None and candidate not in self.steps():
+          # The run that saves here has removed it meanwhile, and has newer ones.
+          return self.restore(like)
         self._report(
-          f"WARNING: the checkpoint at iteration {candidate} is damaged ({_first_line(error)})"
+          f"WARNING: the checkpoint at iteration {candidate} is damaged ({self._reason(error)})"
         )
       if step is None and candidate != steps[0]:
         earlier = steps[steps.index(candidate) - 1]
@@ -193,9 +284,17 @@ class Checkpoints:
       )
     except Exception as error:
       fault = error
-    # Each process reads its own part: what one cannot read, none of them has.
-    if not processes.all_agree(fault is None):
-      raise fault or ValueError("another process could not read its part")
+    failed, others = processes.where(fault is not None), processes.where(fault is None)
+    if failed and others:
+      # Damage would be seen by all: names and shapes are read by each.
+      reason = f": {self._reason(fault)}" if fault else ""
+      raise UserError(
+        f"process {failed[0]} could not read its part of the checkpoint at iteration {step} in "
+        f"{self.directory}, which other processes could{reason}; nothing was changed. Where a file "
+        f"is damaged, rename {step} there, and the run continues from the checkpoint before"
+      ) from fault
+    if fault:
+      raise fault
     state, extra = restored.state, restored.extra
     for name, old, new in zip(leaf_names(state), extra["checksums"], checksums(state), strict=True):
       if old != new:

@@ -1,10 +1,20 @@
 """Several processes that train one model together, each with devices of its own."""
 
+import contextlib
+import os
+import pathlib
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
 from vidgan_jax.runtime.errors import UserError
+
+_SECONDS_TO_APPEAR = 20.0  # a file of another machine, on a shared file system
 
 
 def start(coordinator: str | None, count: int | None, index: int | None) -> None:
@@ -52,11 +62,64 @@ def meet(name: str) -> None:
     multihost_utils.sync_global_devices(name)
 
 
-def all_agree(value: bool) -> bool:
-  """Whether `value` is true in every process; a meeting."""
+def where(value: bool) -> list[int]:
+  """The processes in which `value` is true; a meeting."""
   if jax.process_count() == 1:
-    return value
-  return bool(np.all(multihost_utils.process_allgather(np.asarray(value))))
+    return [0] if value else []
+  return np.flatnonzero(multihost_utils.process_allgather(np.asarray(value))).tolist()
+
+
+def in_first(action: Callable[[], Any]) -> Any:
+  """Runs `action` in the first process alone; returns its result there, None in others; a meeting.
+
+  Raises:
+    UserError: in every process, where it did in the first.
+  """
+  result, fault = None, None
+  if first():
+    try:
+      result = action()
+    except UserError as error:
+      fault = error
+  if from_first(fault is not None):
+    raise fault or UserError("process 0 was refused, and says why")
+  return result
+
+
+def share_a_folder(folder: str | os.PathLike, what: str) -> None:
+  """UserError unless `folder` is one and the same in every process; a meeting.
+
+  The first process writes a file into it, which is made if need be, and all look for it there.
+
+  Args:
+    folder: by its path in this process.
+    what: names it in the message.
+  """
+  if jax.process_count() == 1:
+    return
+  token = multihost_utils.broadcast_one_to_all(np.frombuffer(uuid.uuid4().bytes, np.uint8))
+  path = pathlib.Path(folder) / f".shared_{np.asarray(token, np.uint8).tobytes().hex()}"
+
+  def write():
+    try:
+      path.parent.mkdir(parents=True, exist_ok=True)
+      path.touch()
+    except OSError as error:
+      raise UserError(f"cannot use {folder} as {what}: {error}") from error
+
+  in_first(write)
+  end = time.monotonic() + _SECONDS_TO_APPEAR
+  while not path.exists() and time.monotonic() < end:
+    time.sleep(0.1)
+  missing = where(not path.exists())
+  if first():
+    with contextlib.suppress(OSError):
+      path.unlink()
+  if missing:
+    raise UserError(
+      f"the {what} {folder} of process {missing[0]} is not the folder that process 0 writes "
+      f"to; all processes need one {what}, on a file system that they share"
+    )
 
 
 def from_first(value: bool) -> bool:

@@ -3,8 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import json
-import os
 import pathlib
 import time
 
@@ -14,7 +12,7 @@ from tqdm import tqdm
 from vidgan_jax.data.build import build_batches, build_source
 from vidgan_jax.data.pipeline import Prefetcher
 from vidgan_jax.models import registry, switches
-from vidgan_jax.runtime import compilation, configuration, paths, precision, processes
+from vidgan_jax.runtime import compilation, paths, precision, processes
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
@@ -22,40 +20,9 @@ from vidgan_jax.runtime.preemption import Preemption
 from vidgan_jax.runtime.progress import Lines, ticking
 from vidgan_jax.training import hooks, optimizers
 from vidgan_jax.training import state as states
+from vidgan_jax.training import workdir as workdirs
 from vidgan_jax.training.logs import Log, Reader
 from vidgan_jax.training.step import Iteration
-
-
-def prepare_workdir(workdir, config) -> pathlib.Path:
-  """Makes the run's folder, or checks the run that lies there; writes nothing into it.
-
-  Raises:
-    UserError: where the folder cannot be written, or holds checkpoints of another config (names the
-      first field that differs).
-  """
-  workdir = pathlib.Path(paths.local(workdir, "--workdir"))
-  path = workdir / states.CONFIG
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    if not os.access(workdir, os.W_OK | os.X_OK):
-      raise PermissionError(f"no permission to write in {workdir}")
-    if path.exists() and Checkpoints(workdir / states.CHECKPOINTS).steps():
-      difference = configuration.first_difference(states.read_config(workdir), config)
-      if difference:
-        raise UserError(f"{workdir} holds a run of another config: {difference}")
-  except (OSError, ValueError) as error:
-    raise UserError(f"cannot use {workdir} as workdir: {error}") from error
-  return workdir
-
-
-def _write(path: pathlib.Path, text: str) -> None:
-  """Writes a whole file or none; UserError where that fails."""
-  temporary = path.with_suffix(".tmp")
-  try:
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-  except OSError as error:
-    raise UserError(f"cannot use {path.parent} as workdir: {error}") from error
 
 
 def _initialised(gan, transforms, config, like):
@@ -165,7 +132,7 @@ class Trainer:
     self.transforms = optimizers.build(config, self.gan.discriminators)
     self.like = states.abstract(self.gan, self.transforms, config.seed, self.mesh, config.sharding)
     made = not pathlib.Path(workdir).exists()
-    self.workdir = prepare_workdir(workdir, config)
+    self.workdir = workdirs.make(workdir, config)
     self.checkpoints = Checkpoints(
       self.workdir / states.CHECKPOINTS, config.checkpoints_kept, report=report
     )
@@ -192,20 +159,17 @@ class Trainer:
         with contextlib.suppress(OSError):
           self.workdir.rmdir()
       raise
-    description = self.source.description()
+    self._description = self.source.description()
     if self.checkpoints.steps():
-      states.check_data(self.workdir, description)
+      states.check_data(self.workdir, self._description)
     self.frozen = states.frozen_variables(self.gan, self.mesh, report)
-    # Only now: where the data is refused, no run is left behind that a corrected command meets.
-    if processes.first():
-      _write(self.workdir / states.CONFIG, configuration.to_json(config))
-      _write(self.workdir / states.DATA, json.dumps(description, indent=2) + "\n")
     guard = config.guard
     self.hooks = [*extra_hooks, hooks.DarkGuard(guard.dark_fraction, guard.dark_patience)]
     self._flops = flops_per_clip and flops_per_clip * config.batch_size
     self._peak = peak_flops and peak_flops * self.mesh.devices.size
     self.log = None
     self._pending = None
+    self._read_back = False  # whether a checkpoint that this process saved was compared
     self._once = {}  # for the next record alone
 
   def run(self):
@@ -215,7 +179,9 @@ class Trainer:
       UserError: on bad input or where a checkpoint cannot be written.
       Stopped: where a guard ends the run.
     """
-    with Preemption(self.report, watch=jax.process_count() == 1) as preemption:
+    watch = jax.process_count() == 1
+    opened = workdirs.opened(self.workdir, self.config, self._description, self.report)
+    with opened, Preemption(self.report, watch=watch) as preemption:
       with preemption.nothing_to_lose():
         restored = self.checkpoints.restore(self.like)
         if restored is None:
@@ -284,6 +250,9 @@ class Trainer:
         healthy = leave or step == end or all(hook.healthy() for hook in self.hooks)
         if step > begin and due and healthy:
           self.checkpoints.save(step, state, {"seconds": clock.total})
+          if not (self._read_back or leave):  # no run goes on that could not be continued
+            self.checkpoints.read_back(step, state)
+            self._read_back = True
         self.checkpoints.check()
         if leave or step == end:
           break
@@ -360,21 +329,3 @@ class Trainer:
       self._lines.tell(step, seconds, losses)
     for hook in self.hooks:
       hook.metrics(step, values)
-
-
-def whereabouts(workdir) -> list[str]:
-  """Lines that say where a run's results are."""
-  found = []
-  for name, what in (
-    ("samples", "samples drawn while training"),
-    ("curves.png", "curves"),
-    ("analysis", "curvature of the discriminators"),
-    ("evaluation", "scores"),
-    ("best", "the best state, a run of its own"),
-    ("log.jsonl", "log"),
-    ("tensorboard", "TensorBoard"),
-    (states.CHECKPOINTS, "checkpoints"),
-  ):
-    if (pathlib.Path(workdir) / name).exists():
-      found.append(f"{what}: {pathlib.Path(workdir) / name}")
-  return found
