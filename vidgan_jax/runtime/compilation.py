@@ -6,7 +6,7 @@ import pathlib
 
 import jax
 
-from vidgan_jax.runtime import paths, processes
+from vidgan_jax.runtime import cache_dirs, paths, processes
 
 _KIND = "LIBRARY_FUSION_TYPE_"  # XLA's DebugOptions
 
@@ -15,44 +15,38 @@ def enable_cache(directory: str | None = None, report=print) -> pathlib.Path | N
   """Keeps compiled programs on disk, so that a second start of the same program is quick.
 
   Args:
-    directory: the place; None takes JAX_COMPILATION_CACHE_DIR, else vidgan_jax/jax in
-      XDG_CACHE_HOME or ~/.cache; "" turns the cache off.
-    report: called with a line where a place that was named cannot be written; the one of last
-      resort is left out without a word.
+    directory: the folder; None takes JAX_COMPILATION_CACHE_DIR, else jax in the user's cache
+      folder (`cache_dirs`); "" turns the cache off.
+    report: called with a line, in the first process, where the folder cannot be written.
 
   Returns:
-    the directory, or None where there is no cache (turned off, or no place to write).
+    the directory, or None where there is no cache (turned off, or no folder to write).
 
   Raises:
     UserError: the directory is no local path; see `paths.local`.
   """
-  what = "--compilation_cache"
+  what, lost = "--compilation_cache", "no compiled programs are kept"
   if directory is None:
     directory, what = os.environ.get("JAX_COMPILATION_CACHE_DIR"), "JAX_COMPILATION_CACHE_DIR"
-  named = directory is not None
-  directory = paths.local(directory, what) if named else paths.cache("jax")
-  if not directory:
+  if directory == "":
     return None
-  path = pathlib.Path(directory)
-  try:
-    path.mkdir(parents=True, exist_ok=True)
-  except OSError as error:  # a cache is a convenience: no place for it is no fault
-    _tell_unusable(path, error.strerror or str(error), named, report)
+  tell = report if processes.first() else lambda line: None
+  if directory is None:
+    directory = cache_dirs.usable("jax", lost=lost, report=tell)
+  else:
+    directory = paths.local(directory, what)
+    reason = cache_dirs.unwritable(directory)
+    if reason:
+      tell(f"WARNING: {lost}: {reason}")
+  if directory is None or not os.path.isdir(directory):
     return None
-  if not os.access(path, os.W_OK | os.X_OK):  # what lies there is read all the same
-    _tell_unusable(path, "cannot be written", named, report)
-  jax.config.update("jax_compilation_cache_dir", str(path))
+  # Where a named folder may not be written, what lies there is read all the same.
+  jax.config.update("jax_compilation_cache_dir", directory)
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
   jax.config.update(
     "jax_persistent_cache_enable_xla_caches", "xla_gpu_per_fusion_autotune_cache_dir"
   )
-  return path
-
-
-def _tell_unusable(path, reason: str, named: bool, report) -> None:
-  """Says, in the first process alone, that a named place keeps no compiled programs."""
-  if named and processes.first():
-    report(f"no compiled programs are kept: {path}: {reason}")
+  return pathlib.Path(directory)
 
 
 def feature_options(device) -> dict | None:
