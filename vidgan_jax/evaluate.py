@@ -12,10 +12,11 @@ r"""Judges the clips of a trained run, or those of a file, by a named protocol.
 A protocol fixes networks, resizing, frames, counts and statistics; --list tells them. Scores go to
 DIR/evaluation/PROTOCOL: results.json (added to what is there), results.tex, report.html. Each has a
 fingerprint of all that it depends on; only numbers of one fingerprint compare. Features of the real
-clips are kept in $VIDGAN_JAX_REFERENCES (default: vidgan_jax/references in ~/.cache).
+clips are kept in $VIDGAN_JAX_REFERENCES (default: vidgan_jax/references in the user's cache folder,
+$XDG_CACHE_HOME or ~/.cache).
 
 --convert makes a file of weights of one that is published, after verifying it, where --weights or
-the default, $VIDGAN_JAX_WEIGHTS (vidgan_jax/weights in ~/.cache), has it found.
+the default, $VIDGAN_JAX_WEIGHTS (vidgan_jax/weights in that folder), has it found.
 
 Exit codes: 0 done, 2 bad input.
 """

@@ -205,7 +205,7 @@ def _save(figure, output) -> None:
 
 
 def _panels(count, share=False):
-  from vidgan_jax.runtime.plots import Figure  # takes a second to import, and only plots need it
+  from matplotlib.figure import Figure  # takes a second to import, and only plots need it
 
   figure = Figure(figsize=(6 * count, 4.2), layout="constrained")
   return figure, figure.subplots(1, count, squeeze=False, sharey=share)[0]

@@ -44,7 +44,7 @@ def new_figure(columns: int, *, rows: int = 1, share_y: bool = False, height: fl
     share_y: whether all have one vertical axis.
     height: of a row in inches; panels are 5.2 inches wide.
   """
-  from vidgan_jax.runtime.plots import Figure  # takes a second to import, and only plots need it
+  from matplotlib.figure import Figure  # takes a second to import, and only plots need it
 
   figure = Figure(figsize=(5.2 * columns, height * rows), layout="constrained")
   return figure, figure.subplots(rows, columns, squeeze=False, sharey=share_y).ravel()

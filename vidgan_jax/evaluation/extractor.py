@@ -212,7 +212,9 @@ def find(name: str) -> Network:
 def default_path(name: str) -> pathlib.Path:
   """Where a network's weights are looked for: in $VIDGAN_JAX_WEIGHTS or the user's cache."""
   given = os.environ.get("VIDGAN_JAX_WEIGHTS")
-  folder = paths.local(given or "~/.cache/vidgan_jax/weights", "VIDGAN_JAX_WEIGHTS")
+  folder = paths.local(given, "VIDGAN_JAX_WEIGHTS") if given else paths.cache("weights")
+  if folder is None:
+    raise UserError("no home folder for weights of networks: set VIDGAN_JAX_WEIGHTS to a folder")
   return pathlib.Path(folder) / f"{name}.npz"
 
 

@@ -25,7 +25,7 @@ def plot(log_path, output) -> None:
     log_path: a run's `log.jsonl`.
     output: the PNG to write; nothing is written where the log is empty.
   """
-  from vidgan_jax.runtime.plots import Figure  # takes a second to import, and only plots need it
+  from matplotlib.figure import Figure  # takes a second to import, and only plots need it
 
   records = read_log(log_path)
   if not records:
