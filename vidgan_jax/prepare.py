@@ -52,6 +52,12 @@ _CLASS_LEVEL = flags.DEFINE_integer(
   "folder, frames: which folder on a clip's path is its class, 1 the topmost. 0: no classes.",
   lower_bound=0,
 )
+_SPLIT_FOLDERS = flags.DEFINE_string(
+  "split_folders",
+  "auto",
+  "folder, frames: which folders are splits. auto: those named like train, val and test, where all "
+  "beside them are; none: none; FOLDER=SPLIT,...: these.",
+)
 _RESOLUTION = flags.DEFINE_integer(
   "resolution", None, "Pixels of the smaller side; default as it is.", lower_bound=1
 )
@@ -107,6 +113,7 @@ def main(argv):
       lists=tuple(_LISTS.value or ()),
       classes=_CLASSES.value,
       class_level=_CLASS_LEVEL.value,
+      split_folders=_SPLIT_FOLDERS.value,
       resolution=_RESOLUTION.value,
       resize=_RESIZE.value,
       crop=_CROP.value,

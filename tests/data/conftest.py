@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -25,3 +27,21 @@ def textured():
     return (clip + generator.integers(20, size=clip.shape)).astype(np.uint8)
 
   return make
+
+
+@pytest.fixture
+def unreadable(monkeypatch):
+  """A function that makes a folder unreadable, for the superuser too."""
+  hidden, scandir, listdir = set(), os.scandir, os.listdir
+
+  def refusing(read):
+    def call(path="."):
+      if os.path.abspath(path) in hidden:
+        raise PermissionError(13, "Permission denied", os.fspath(path))
+      return read(path)
+
+    return call
+
+  monkeypatch.setattr(os, "scandir", refusing(scandir))
+  monkeypatch.setattr(os, "listdir", refusing(listdir))
+  return lambda path: hidden.add(os.path.abspath(path))

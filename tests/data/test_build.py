@@ -22,6 +22,7 @@ def config_of(**changes):
     variety=1.0,
     stride=1,
     split="train",
+    split_folders="auto",
     split_number=1,
     horizontal_flip=False,
     crop="random",

@@ -200,6 +200,108 @@ def test_without_lists_classes_are_the_folders_in_order(tmp_path):
       open_folder(root, tmp_path / "cache", num_classes=expected)
 
 
+@pytest.mark.parametrize(
+  "names",
+  [("train", "test"), ("Training", "TEST"), ("sky_train", "sky_test"), ("train_set", "test_set")],
+)
+@pytest.mark.parametrize("order", ["split/class", "class/split", "split"])
+def test_folders_named_like_splits_are_splits(tmp_path, names, order):
+  """Else test clips are trained on."""
+  root, lines = tmp_path / "data", []
+  for split, frames in zip(names, (6, 5), strict=True):
+    for name in "ab":
+      parts = {"split/class": (split, name), "class/split": (name, split), "split": (split,)}
+      write_clip(root.joinpath(*parts[order], f"{name}.mp4"), frames=frames)
+  for split, frames in (("train", 6), ("test", 5)):
+    source = open_folder(root, tmp_path / "cache", split=split, report=lines.append)
+    assert source.report.frames == 2 * frames
+    assert source.class_names == (() if order == "split" else ("a", "b"))
+    assert labels_of(source) == ([0, 0] if order == "split" else [0, 1])
+  assert open_folder(root, tmp_path / "cache", split="all").num_examples == 4
+  told = [line for line in lines if "folders taken for splits" in line]
+  assert len(told) == 2 and all(f"{name} is" in told[0] for name in names)
+  assert "config.data.split_folders=none" in told[0]
+  with pytest.raises(UserError, match="has no split 'val', known are: test, train"):
+    open_folder(root, tmp_path / "cache", split="val")
+
+
+def test_users_say_which_folders_are_splits(tmp_path):
+  root = tmp_path / "data"
+  for name in ("bus", "train", "test"):
+    write_clip(root / name / "1.mp4")
+  with pytest.raises(
+    UserError, match=r"'bus' lies beside 'test'.*config\.data\.split_folders=none"
+  ):
+    open_folder(root, tmp_path / "cache")
+  none = open_folder(root, tmp_path / "cache", split_folders="none")
+  assert none.class_names == ("bus", "test", "train")
+  some = open_folder(root, tmp_path / "cache", split_folders="bus=train,test=test")
+  assert some.num_examples == 1 and some.num_classes == 0
+  assert some.report.skipped == (("train/1.mp4", "lies in no folder that is a split"),)
+
+
+def test_deeper_folders_belong_to_the_class_above_them(tmp_path):
+  root = tmp_path / "data"
+  for name in ("a/0.mp4", "b/part1/0.mp4", "b/part2/deep/0.mp4", "loose.mp4"):
+    write_clip(root / name)
+  source = open_folder(root, tmp_path / "cache")
+  assert source.class_names == ("a", "b") and labels_of(source) == [0, 1, 1]
+  assert source.report.skipped == (("loose.mp4", "lies in no class folder"),)
+  assert "2 clips lie deeper in their class folders, such as b/part1/0.mp4" in source.report.remarks
+  assert open_folder(root, tmp_path / "cache", num_classes=0).num_examples == 4
+
+
+def test_folders_that_give_nothing_are_told(tmp_path, unreadable):
+  root = tmp_path / "data"
+  for name in ("a/0.mp4", "secret/0.mp4", ".git/0.mp4", "__MACOSX/a/0.mp4", "a/._0.mp4"):
+    write_clip(root / name)
+  (root / "empty" / "inside").mkdir(parents=True)
+  (root / "Thumbs.db").write_bytes(b"")
+  (root / "a" / "loop").symlink_to(root)
+  unreadable(root / "secret")
+  source = open_folder(root, tmp_path / "cache")
+  assert source.class_names == ("a",) and source.num_examples == 1 and source.report.aside == 0
+  assert source.report.remarks == (
+    "WARNING: folders that cannot be read are left out: secret (Permission denied)",
+    "links to folders that are read already: a/loop",
+    "folders without a video: empty",
+  )
+
+
+def test_unreadable_folders_of_lists_are_told(tmp_path, unreadable):
+  root = folder_with_lists(tmp_path / "data", ["Alpha/a.mp4 1", "Beta/b.mp4 2"])
+  for name in ("Alpha/a.mp4", "Beta/b.mp4"):
+    write_clip(root / name)
+  unreadable(root / "Beta")
+  source = open_folder(root, tmp_path / "cache")
+  assert source.num_examples == 1 and source.report.missing == ("Beta/b.mp4",)
+  assert "Beta (Permission denied)" in source.report.remarks[0]
+
+
+def test_one_class_may_be_spelled_in_two_forms_of_unicode(tmp_path):
+  """macOS stores accents apart from their letters."""
+  root = tmp_path / "data"
+  write_clip(root / "train" / "caf\u00e9" / "0.mp4")
+  write_clip(root / "test" / "cafe\u0301" / "0.mp4")
+  write_clip(root / "test" / "b" / "0.mp4")
+  for split, labels in (("train", [1]), ("test", [0, 1])):
+    source = open_folder(root, tmp_path / "cache", split=split)
+    assert labels_of(source) == labels and source.num_classes == 2
+    assert source.class_names[0] == "b" and source.class_names[1].startswith("caf")
+
+
+def test_a_copy_with_names_in_another_form_is_the_same_data(tmp_path):
+  for number, name in enumerate(("caf\u00e9", "cafe\u0301")):
+    write_clip(tmp_path / str(number) / name / f"{name}.mp4")
+  one, other = (open_folder(tmp_path / str(n), tmp_path / "cache").description() for n in (0, 1))
+  assert one["checksum"] == other["checksum"]
+
+
+def test_names_in_no_encoding_have_a_checksum(tmp_path):
+  write_clip(tmp_path / "data" / "b\udcff" / "1.mp4")
+  assert open_folder(tmp_path / "data", tmp_path / "cache").description()["checksum"]
+
+
 def test_a_flat_folder_is_unlabelled(tmp_path):
   write_clip(tmp_path / "data" / "1.mp4")
   source = open_folder(tmp_path / "data", tmp_path / "cache")
@@ -432,7 +534,10 @@ def test_bad_arguments_are_refused(tmp_path):
     ("nowhere", {}, "no such folder"),
     ("empty", {}, "holds no video files"),
     ("data", {"crop": "middle"}, "unknown crop 'middle', known are: random, center"),
-    ("data", {"split": "val"}, "unknown split 'val'"),
+    ("data", {"split": "dev"}, "unknown split 'dev', known are: train, val, test, all"),
+    ("data", {"split": "val"}, "so there is no val split"),
+    ("data", {"split_folders": "train"}, "split_folders is 'train'; it must be auto, none, or"),
+    ("data", {"split_folders": "a=train"}, "names 'a', and no clip lies in such a folder"),
     ("data", {"stride": 0}, "stride"),
   ):
     with pytest.raises(UserError, match=words):

@@ -104,19 +104,21 @@ def build_batches(
 def _refuse(config, fields: dict[str, Any], instead: str) -> None:
   """UserError where one of {field: the value that asks for nothing} asks for something."""
   for field, nothing in fields.items():
-    value = getattr(config, field)
+    value = getattr(config, field, nothing)
     value = tuple(value) if isinstance(nothing, tuple) else value
     if value != nothing:
       raise UserError(f"config.data.{field}={value!r}: data.name={config.name} cannot; {instead}")
 
 
 # What only prepared sets can do.
+_BY_FOLDERS = {"split_folders": "auto"}  # what only folders of videos can do
 _OF_PREPARED = {"mixture": (), "classes": (), "min_frames": 0, "temporal_reversal": False}
 
 
 def _moving_shapes(config, frames, resolution, num_classes, split, report) -> sources.Source:
   instead = "prepared sets can (config.data.name=prepared)"
   _refuse(config, {**_OF_PREPARED, "horizontal_flip": False}, instead)
+  _refuse(config, _BY_FOLDERS, "folders of videos can (config.data.name=video_folder)")
   if config.directory:
     report(f"{config.directory} is not read: config.data.name is moving_shapes, which needs none")
   return MovingShapes(
@@ -133,6 +135,7 @@ def _moving_shapes(config, frames, resolution, num_classes, split, report) -> so
 def _npz(config, frames, resolution, num_classes, split, report) -> sources.Source:
   del split  # one file is one split: the configuration names another file for another split
   _refuse(config, _OF_PREPARED, "prepared sets can (config.data.name=prepared)")
+  _refuse(config, _BY_FOLDERS, "folders of videos can (config.data.name=video_folder)")
   source = sources.load_npz(
     config.directory,
     frames=frames,
@@ -149,6 +152,7 @@ def _prepared(config, frames, resolution, num_classes, split, report) -> sources
   # Imported here so that the synthetic and in-memory sources need no video library.
   from vidgan_jax.data.prepared import Prepared
 
+  _refuse(config, _BY_FOLDERS, "vidgan_jax.prepare takes --split_folders instead")
   return Prepared(
     [config.directory, *config.mixture],
     frames=frames,
@@ -193,6 +197,7 @@ def _video_folder(config, frames, resolution, num_classes, split, report) -> sou
     resolution=resolution,
     stride=config.stride,
     split=split,
+    split_folders=getattr(config, "split_folders", "auto"),
     split_number=config.split_number,
     num_classes=num_classes,
     crop=config.crop,

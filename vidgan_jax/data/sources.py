@@ -8,6 +8,7 @@ import numpy as np
 
 from vidgan_jax.runtime import npz
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.text import composed
 
 DEFAULT_MAX_BYTES = 16 * 2**30
 MAX_CLASSES = 100_000  # more are no classes: a slip, or damage, in the labels
@@ -68,7 +69,9 @@ class Source(abc.ABC):
 
   def description(self) -> dict:
     """What a run keeps of its data to know it again: number, classes, and a checksum."""
-    checksum = f"{zlib.crc32(self.identity().encode()):08x}"
+    # A copy of the data may have its names in another of Unicode's forms, or in no encoding.
+    text = composed(self.identity())
+    checksum = f"{zlib.crc32(text.encode(errors='backslashreplace')):08x}"
     return {
       "num_examples": self.num_examples,
       "class_names": list(self.class_names),

@@ -5,10 +5,11 @@ Text in lists is not trusted: no path leaves the folder, and every label is chec
 
 import dataclasses
 import os
-import unicodedata
 from collections.abc import Iterator
 
+from vidgan_jax.data import folder_tree, split_folders
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.text import composed, file_text, folded, printable
 
 LISTS_FOLDER = "ucfTrainTestlist"
 VIDEO_ENDINGS = (
@@ -47,24 +48,37 @@ class Listing:
     class_names: names in label order, empty for a folder without classes.
     missing: paths that are in the lists but not on disk.
     aside: number of files whose names are not those of videos (without lists only).
+    unplaced: (path, reason) of videos that are in no class folder, or in no split's.
+    remarks: lines for the user about folders: which are splits, which cannot be read, which give
+      no clips.
   """
 
   clips: tuple[ListedClip, ...]
   class_names: tuple[str, ...]
   missing: tuple[str, ...] = ()
   aside: int = 0
+  unplaced: tuple[tuple[str, str], ...] = ()
+  remarks: tuple[str, ...] = ()
 
 
 def list_folder(
-  directory: str, split: str, split_number: int = 1, lists: str | None = None
+  directory: str,
+  split: str,
+  split_number: int = 1,
+  lists: str | None = None,
+  *,
+  by_folders: str = split_folders.AUTO,
+  labelled: bool = True,
 ) -> Listing:
   """Lists the videos of a split.
 
   Args:
     directory: the folder; see `video_folder.VideoFolder` for the layouts.
-    split: "train", "test" or "all".
+    split: "train", "val", "test" or "all".
     split_number: which of the lists, 1 for trainlist01.txt.
     lists: folder of UCF-101's lists; None takes the one in the folder, if there is one.
+    by_folders: without lists, which folders are splits; see `split_folders.parse`.
+    labelled: without lists, whether videos in no class folder are of no use.
 
   Returns:
     The videos found, with 0-based labels.
@@ -78,40 +92,67 @@ def list_folder(
   try:
     inside = os.path.join(directory, LISTS_FOLDER)
     if lists is not None or os.path.isdir(inside):
+      if by_folders != split_folders.AUTO:
+        raise UserError(
+          f"{directory}: has lists of its splits; split_folders is for folders without"
+        )
       return _from_lists(directory, lists or inside, split, split_number)
-    return _from_folders(directory, split)
+    return _from_folders(directory, split, by_folders, labelled)
   except OSError as error:
     raise UserError(f"{error.filename}: not readable ({error.strerror})") from error
 
 
-def _from_folders(directory: str, split: str) -> Listing:
-  """Takes sub-folders with videos as classes, or the folder's own videos without labels."""
-  if split == "test":
-    raise UserError(f"{directory}: has no {LISTS_FOLDER} folder, so there is no test split")
-  class_names, clips, aside = [], [], 0
-  for name in sorted(_names(directory, folders=True)):
-    files = sorted(_names(os.path.join(directory, name), folders=False))
-    videos = [file for file in files if is_video(file)]
-    aside += len(files) - len(videos)
-    if videos:
-      label = len(class_names)
-      class_names.append(name)
-      clips += [ListedClip(os.path.join(name, file), label) for file in videos]
-  files = sorted(_names(directory, folders=False))
-  if not class_names:
-    clips = [ListedClip(file, 0) for file in files if is_video(file)]
-    aside += len(files) - len(clips)
-  else:
-    aside += len(files)
-  if not clips:
-    raise UserError(f"{directory}: holds no video files ({', '.join(VIDEO_ENDINGS)})")
-  return Listing(tuple(clips), tuple(class_names), aside=aside)
-
-
-def _names(directory: str, folders: bool) -> list[str]:
-  """Names of the folders or of the files directly in a folder, without hidden ones."""
-  with os.scandir(directory) as entries:
-    return [e.name for e in entries if e.is_dir() == folders and not e.name.startswith(".")]
+def _from_folders(directory: str, split: str, by_folders: str, labelled: bool) -> Listing:
+  """Takes the topmost folders that are no splits as classes, or all videos without labels."""
+  tree = folder_tree.read_tree(directory)
+  names = [(folder, os.path.join(folder, file)) for folder, files in tree.folders for file in files]
+  videos = [(path, folder) for folder, path in names if is_video(path)]
+  remarks = tree.remarks([path for path, _ in videos], "video")
+  if not videos:
+    found = "; ".join(remarks)
+    raise UserError(
+      f"{directory}: holds no video files ({', '.join(VIDEO_ENDINGS)}){found and f' ({found})'}"
+    )
+  places, line = split_folders.place(directory, videos, by_folders, "config.data.split_folders")
+  if line is None and split not in ("train", "all"):
+    raise UserError(
+      f"{directory}: has no {LISTS_FOLDER} folder and no folders named like splits, so there is no "
+      f"{split} split"
+    )
+  known = sorted({place.split for place in places if place.split})
+  in_split = known if split == "all" else (split,)
+  if not any(place.split in in_split for place in places):
+    raise UserError(
+      f"{directory}: has no split '{split}', known are: {', '.join(known) or 'none'} ({line})"
+    )
+  # Classes are those of all splits, so that a label means the same in each.
+  spelled = {}
+  for place in places:
+    if place.folders and place.split:
+      spelled.setdefault(composed(file_text(place.folders[0])), place.folders[0])
+  class_names = sorted(map(file_text, spelled.values()))
+  labels = {composed(name): label for label, name in enumerate(class_names)}
+  clips, unplaced, deep = [], [], []
+  for (path, _), place in zip(videos, places, strict=True):
+    if place.split is None:
+      unplaced.append((path, "lies in no folder that is a split"))
+    elif place.split in in_split and place.folders:
+      clips.append(ListedClip(path, labels[composed(file_text(place.folders[0]))]))
+      deep += [path] if len(place.folders) > 1 else []
+    elif place.split in in_split and not (labelled and class_names):
+      clips.append(ListedClip(path, 0))
+    elif place.split in in_split:
+      unplaced.append((path, "lies in no class folder"))
+  if deep:
+    example = printable(file_text(deep[0]))
+    remarks.append(f"{len(deep)} clips lie deeper in their class folders, such as {example}")
+  return Listing(
+    tuple(clips),
+    tuple(class_names),
+    aside=len(names) - len(videos),
+    unplaced=tuple(unplaced),
+    remarks=tuple([line] if line else []) + tuple(remarks),
+  )
 
 
 def is_video(name: str) -> bool:
@@ -123,6 +164,8 @@ def _from_lists(directory: str, folder: str, split: str, split_number: int) -> L
   """Reads UCF-101's lists."""
   class_names = read_class_index(os.path.join(folder, "classInd.txt"))
   kinds = ("train", "test") if split == "all" else (split,)
+  if kinds[0] not in ("train", "test"):
+    raise UserError(f"{directory}: its lists have the splits train and test, not '{split}'")
   on_disk = _OnDisk(directory)
   clips, missing = [], []
   for kind in kinds:
@@ -134,7 +177,11 @@ def _from_lists(directory: str, folder: str, split: str, split_number: int) -> L
         missing.append(listed.path)
       else:
         clips.append(ListedClip(path, listed.label))
-  return Listing(tuple(clips), class_names, tuple(missing))
+  remarks = ()
+  if on_disk.unreadable:
+    named = folder_tree.shown(on_disk.unreadable)
+    remarks = (f"WARNING: folders that cannot be read are left out: {named}",)
+  return Listing(tuple(clips), class_names, tuple(missing), remarks=remarks)
 
 
 def read_class_index(path: str) -> tuple[str, ...]:
@@ -172,7 +219,7 @@ def read_split_list(path: str, class_names: tuple[str, ...]) -> list[ListedClip]
     UserError: the file is missing, a label is outside the classes, a folder names no class, or a
       path leaves the folder; the message names the line.
   """
-  by_name = {_fold(name): label for label, name in enumerate(class_names)}
+  by_name = {folded(name): label for label, name in enumerate(class_names)}
   clips = []
   for number, line in read_lines(path):
     where = f"{path}, line {number}"
@@ -190,7 +237,7 @@ def read_split_list(path: str, class_names: tuple[str, ...]) -> list[ListedClip]
       if not 0 <= label < len(class_names):
         raise UserError(f"{where}: label {last} is outside the range 1..{len(class_names)}")
     else:
-      label = by_name.get(_fold(parts[0]))
+      label = by_name.get(folded(parts[0]))
       if label is None:
         raise UserError(f"{where}: '{parts[0]}' is none of the {len(class_names)} classes")
     clips.append(ListedClip(video, label))
@@ -213,11 +260,6 @@ def read_lines(path: str) -> Iterator[tuple[int, str]]:
         yield number, line.strip()
 
 
-def _fold(name: str) -> str:
-  """A name such that names which differ in case or in the coding of accents alone are equal."""
-  return unicodedata.normalize("NFC", name).casefold()
-
-
 class _OnDisk:
   """Finds listed paths in a folder, whatever their case.
 
@@ -227,7 +269,8 @@ class _OnDisk:
 
   def __init__(self, directory: str):
     self._directory = directory
-    self._folders: dict[str, tuple[set[str], dict[str, str]]] = {}
+    self._folders: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
+    self.unreadable: list[str] = []
 
   def find(self, listed: str) -> str | None:
     """Returns the path on disk of a listed one, relative to the folder, or None."""
@@ -235,20 +278,28 @@ class _OnDisk:
     for part in listed.split("/"):
       if part in ("", "."):
         continue
-      exact, folded = self._in_folder(found)
-      name = part if part in exact else folded.get(_fold(part))
+      exact, by_folded = self._in_folder(found)
+      name = exact.get(part) or by_folded.get(folded(part))
       if name is None:
         return None
       found = os.path.join(found, name)
     return found if os.path.isfile(os.path.join(self._directory, found)) else None
 
-  def _in_folder(self, folder: str) -> tuple[set[str], dict[str, str]]:
-    """Names in a folder, and the same by their folded form; empty if it is no folder."""
+  def _in_folder(self, folder: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Names on disk of a folder's files by their text, and by its folded form.
+
+    Both are empty where it is no folder, or cannot be read.
+    """
     if folder not in self._folders:
       try:
-        names = os.listdir(os.path.join(self._directory, folder))
+        names = sorted(os.listdir(os.path.join(self._directory, folder)), reverse=True)
       except NotADirectoryError:
         names = []
-      folded = {_fold(name): name for name in sorted(names, reverse=True)}
-      self._folders[folder] = (set(names), folded)
+      except OSError as error:
+        if not folder:
+          raise
+        names = []
+        self.unreadable.append(f"{folder} ({error.strerror})")
+      exact = {file_text(name): name for name in names}
+      self._folders[folder] = exact, {folded(file_text(name)): name for name in names}
     return self._folders[folder]

@@ -21,14 +21,14 @@ from vidgan_jax.data.split_lists import ListedClip
 from vidgan_jax.runtime import paths
 from vidgan_jax.runtime.atomic_files import atomic_file
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.text import printable
+from vidgan_jax.runtime.text import file_text, printable
 from vidgan_jax.runtime.video_files import DEFAULT_MAX_BYTES, VideoError, read_video
 
-SPLITS = ("train", "test", "all")
+SPLITS = ("train", "val", "test", "all")
 CROPS = ("random", "center")
 
 _DECODER_VERSION = (
-  1  # raise it when decoding or resizing changes, so that old caches are left aside
+  2  # raise it when decoding or resizing changes, so that old caches are left aside
 )
 _SHOWN = 5  # files named in a report; all of them are in its fields and in a file
 _SHOWN_CLASSES = 20
@@ -49,6 +49,7 @@ class FolderReport:
     aside: files with endings that are not a video's.
     cache: folder of the decoded frames.
     cache_bytes: size of the decoded frames in use.
+    remarks: lines about folders; see `split_lists.Listing`.
   """
 
   used: int
@@ -60,11 +61,12 @@ class FolderReport:
   cache_bytes: int
   skipped_list: str = ""
   without_clips: tuple[str, ...] = ()
+  remarks: tuple[str, ...] = ()
 
   def summary(self) -> str:
     """A few lines for the user."""
     size = f"{self.cache_bytes / 2**20:.0f} MiB in {self.cache}"
-    lines = [f"{self.used} clips, {self.frames} frames ({size})"]
+    lines = [f"{self.used} clips, {self.frames} frames ({size})", *self.remarks]
     if self.missing:
       example = printable(self.missing[0])
       lines.append(f"{len(self.missing)} listed clips are not there, such as {example}")
@@ -107,8 +109,9 @@ class VideoFolder(Source):
   """The videos of a folder.
 
   Layouts: `Class/video.avi` with split lists in `ucfTrainTestlist/` (UCF-101: `classInd.txt`,
-  `trainlist0N.txt`, `testlist0N.txt`), the same without lists (classes are the sub-folders in order
-  of their names, all files are the training split), or videos directly in the folder (unlabelled).
+  `trainlist0N.txt`, `testlist0N.txt`); the same without lists (classes are the topmost folders in
+  order of their names; folders named like train and test above or below them are splits, see
+  `split_folders`, else all files are the training split); or videos alone (unlabelled).
 
   A file that is damaged, no video, or too short is skipped and reported. Frames are resized by
   Pillow's bilinear filter (antialiased) so that the smaller side equals the resolution; an example
@@ -119,7 +122,8 @@ class VideoFolder(Source):
     frames: frames per example.
     resolution: height and width of an example in pixels.
     stride: distance between an example's frames in stored frames; a clip needs frames * stride.
-    split: "train", "test" or "all".
+    split: "train", "val", "test" or "all".
+    split_folders: which folders are splits; see `split_folders.parse`.
     split_number: which of the lists, 1 for trainlist01.txt.
     num_classes: expected number of classes; 0 drops the labels, None takes what is found.
     crop: "random" or "center".
@@ -146,6 +150,7 @@ class VideoFolder(Source):
     resolution: int,
     stride: int = 1,
     split: str = "train",
+    split_folders: str = "auto",
     split_number: int = 1,
     num_classes: int | None = None,
     crop: str = "random",
@@ -163,12 +168,14 @@ class VideoFolder(Source):
     span = window_span(frames, stride)
     if resolution < 1:
       raise UserError(f"resolution {resolution} is not positive")
-    listing = split_lists.list_folder(directory, split, split_number)
+    listing = split_lists.list_folder(
+      directory, split, split_number, by_folders=split_folders, labelled=num_classes != 0
+    )
     _check_num_classes(directory, num_classes, len(listing.class_names))
     folder = os.fspath(cache_directory) if cache_directory else None
     self._cache = FrameCache(folder or _default_cache(directory, resolution), report)
     self._directory, self._max_bytes = directory, max_bytes_per_clip
-    clips, skipped = [], []
+    clips, skipped = [], list(listing.unplaced)
     for listed, stored in _decode_all(
       directory, listing.clips, resolution, self._cache, max_bytes_per_clip, report
     ):
@@ -192,6 +199,7 @@ class VideoFolder(Source):
         directory, split, split_number, self._cache.current, skipped, report
       ),
       without_clips=tuple(name for label, name in enumerate(names) if label not in labels),
+      remarks=listing.remarks,
     )
     for line in f"{directory} ({split}): {self.report.summary()}".splitlines():
       report(line)
@@ -213,7 +221,7 @@ class VideoFolder(Source):
 
   def identity(self) -> str:
     """See `Source.identity`: the videos' names, sizes, lengths and labels, wherever they lie."""
-    clips = [f"{c.name} {c.size} {c.frames} {c.label}" for c in self._clips]
+    clips = [f"{file_text(c.name)} {c.size} {c.frames} {c.label}" for c in self._clips]
     return "\n".join([super().identity(), *clips])
 
   def example(self, index: int, generator: np.random.Generator) -> tuple[np.ndarray, int]:

@@ -78,8 +78,14 @@ _DATA = {
   ),
   "split": text(
     "train",
-    "Part of the data: train, test, all; of prepared sets any that they have.",
+    "Part of the data: train, test; of folders val and all, too; of prepared sets any that they have.",
     absent="train",
+  ),
+  "split_folders": text(
+    "auto",
+    "Which folders of videos are splits: auto takes those named like train and test, none takes "
+    "none, FOLDER=SPLIT,... names them.",
+    absent="auto",
   ),
   "split_number": integer(1, "Which of UCF-101's official lists.", least=1, most=99),
   "horizontal_flip": boolean(False, "Mirror half of the clips."),

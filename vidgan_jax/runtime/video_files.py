@@ -15,6 +15,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from PIL import Image
 
+from vidgan_jax.runtime import containers
 from vidgan_jax.runtime.atomic_files import atomic_file
 from vidgan_jax.runtime.errors import UserError
 
@@ -84,10 +85,16 @@ class DecodedFrame:
       VideoError: the frame cannot be converted.
     """
     try:
+      # What lies under transparent pixels is not meant to be seen; a palette may hold such colours.
+      pixels = self._frame.format
+      has_alpha = pixels.has_palette or any(part.is_alpha for part in pixels.components)
       converted = self._converter.reformat(
-        self._frame, format="rgb24", interpolation=_EXACT_COLORS, threads=1
+        self._frame,
+        format="rgba" if has_alpha else "rgb24",
+        interpolation=_EXACT_COLORS,
+        threads=1,
       )
-      image = converted.to_ndarray()
+      image = over_black(converted.to_ndarray())
     except (av.error.FFmpegError, OSError, ValueError) as error:
       raise VideoError(self.path, f"not readable as a video ({_reason(error)})") from error
     height, width = image.shape[:2]
@@ -95,8 +102,37 @@ class DecodedFrame:
     if self._pixel_aspect and 0.25 <= self._pixel_aspect <= 4:
       width = max(1, round(width * self._pixel_aspect))
     image = (resize or resize_bilinear)(image, (height, width))
-    # The display matrix turns counter-clockwise by this angle, as rot90 does.
-    return np.rot90(image, round(self._frame.rotation / 90) % 4)
+    return _oriented(image, _orientation(self._frame))
+
+
+def over_black(image: np.ndarray) -> np.ndarray:
+  """Lays a picture with transparency, uint8 [H, W, 4], over black; others [H, W, 3] stay as is."""
+  if image.shape[-1] == 3:
+    return image
+  colors, alpha = image[..., :3].astype(np.uint16), image[..., 3:].astype(np.uint16)
+  return ((colors * alpha + 127) // 255).astype(np.uint8)
+
+
+def _orientation(frame: av.VideoFrame) -> tuple[int, ...]:
+  """Signs (a, b, c, d) of a frame's display matrix: pixel (x, y) is shown at (ax + cy, bx + dy).
+
+  Each pair (a, d) or (b, c) is 0; angles between those of the eight orientations are rounded.
+  """
+  matrix = frame.side_data.get("DISPLAYMATRIX")
+  if matrix is None or len(bytes(matrix)) < 36:
+    return (1, 0, 0, 1)
+  a, b, _, c, d, *_ = np.frombuffer(bytes(matrix)[:36], np.int32).tolist()
+  if abs(a) + abs(d) >= abs(b) + abs(c):
+    return (-1 if a < 0 else 1, 0, 0, -1 if d < 0 else 1)
+  return (0, -1 if b < 0 else 1, -1 if c < 0 else 1, 0)
+
+
+def _oriented(image: np.ndarray, orientation: tuple[int, ...]) -> np.ndarray:
+  """Turns and mirrors stored pixels [h, w, 3] as `_orientation` says."""
+  a, b, c, d = orientation
+  if not a:
+    image = image.swapaxes(0, 1)
+  return image[:: d or b, :: a or c]
 
 
 def resize_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -141,9 +177,12 @@ def decode_video(path: str | os.PathLike) -> Iterator[DecodedFrame]:
     raise VideoError(path, "no such file")
   try:
     with av.open(path, **_METADATA) as container:
-      stream = container.streams.best("video")
+      stream = containers.moving_stream(container)
       if stream is None:
         raise VideoError(path, "holds no video stream")
+      missing = containers.missing_bytes(path, container.format.name)
+      if missing:
+        raise VideoError(path, f"cut off: its last bytes are missing ({missing} or more)")
       if stream.codec_context is None:
         raise VideoError(path, "is of a kind that no decoder knows")
       yield from _decode(container, stream, path)
@@ -182,31 +221,12 @@ def read_video(
   return np.stack(images), rate
 
 
-@dataclasses.dataclass
-class _Seen:
-  """What has been read of a file: packets of the video stream, and times in seconds."""
-
-  packets: int = 0
-  discarded: int = 0  # before the start of an edit list: decoded, never shown
-  video_end: float = 0.0
-  end: float = 0.0
-
-  def add(self, packet: av.Packet, is_video: bool) -> None:
-    """Counts one packet."""
-    if packet.pts is not None and packet.time_base:
-      end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-      self.end = max(self.end, end)
-      self.video_end = max(self.video_end, end if is_video else 0.0)
-    self.packets += is_video and packet.size > 0
-    self.discarded += is_video and packet.is_discard
-
-
 def _decode(container, stream, path: str) -> Iterator[DecodedFrame]:
   """Yields all frames of a stream and compares their number with what the container announces."""
   stream.codec_context.options = dict(_DECODER_OPTIONS)
   stream.codec_context.thread_count = 1  # callers decode many files at once
   rate = float(stream.average_rate or stream.guessed_rate or 25)
-  frames, shape, seen = 0, None, _Seen()
+  frames, shape, seen = 0, None, containers.Seen()
   converter = VideoReformatter()  # keeps its tables from frame to frame
   # All streams are read, for the file's end is where the last of them ends.
   for packet in container.demux():
@@ -223,8 +243,8 @@ def _decode(container, stream, path: str) -> Iterator[DecodedFrame]:
     for frame in decoded:
       if frame.is_corrupt:
         raise VideoError(path, f"damaged at frame {frames}")
-      shape = shape or (frame.height, frame.width, frame.rotation)
-      if (frame.height, frame.width, frame.rotation) != shape:
+      shape = shape or (frame.height, frame.width, _orientation(frame))
+      if (frame.height, frame.width, _orientation(frame)) != shape:
         raise VideoError(path, f"changes its size at frame {frames}")
       yield DecodedFrame(
         path, frames, frame.time, rate, frame, stream.sample_aspect_ratio, converter
@@ -232,26 +252,9 @@ def _decode(container, stream, path: str) -> Iterator[DecodedFrame]:
       frames += 1
   if not frames:
     raise VideoError(path, "holds no frames")
-  _check_complete(container, stream, path, frames, seen)
-
-
-def _check_complete(container, stream, path: str, frames: int, seen: "_Seen") -> None:
-  """Raises VideoError where less arrived than the container announces."""
-  rate = float(stream.average_rate or 25)
-  if stream.frames:
-    # AVI counts repeated frames that hold no packet; the time of the last one accounts for them.
-    reached = max(seen.packets, round(seen.video_end * rate))
-    if reached < stream.frames - 1:
-      raise VideoError(path, f"cut off: {reached} of {stream.frames} frames are there")
-  elif container.duration:
-    # Matroska and WebM do not count their frames; there the time is all there is to go by.
-    announced = (container.duration + (container.start_time or 0)) / av.time_base
-    if seen.end < announced - 2.0 / rate:
-      raise VideoError(path, f"cut off: ends at {seen.end:.2f} s of {announced:.2f} s")
-  # A few packets per video may show nothing of their own ("not coded" pictures of MPEG-4).
-  expected = seen.packets - seen.discarded
-  if frames < expected - max(1, expected // 50):
-    raise VideoError(path, f"damaged: {frames} of {expected} frames decode")
+  reason = containers.shortfall(container, stream, path, frames, seen)
+  if reason:
+    raise VideoError(path, reason)
 
 
 def _reason(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from vidgan_jax.runtime import configuration, json_files, paths, precision, shar
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.text import composed
 from vidgan_jax.training import optimizers as transforms
 
 CHECKPOINTS = "checkpoints"  # folders and files of a run
@@ -236,6 +237,11 @@ def _data(workdir) -> dict | None:
 _DATA_FORM = {"num_examples?": int, "class_names?": [str], "checksum?": str}
 
 
+def _compared(value):
+  """A value of a description, names in one of Unicode's forms."""
+  return [composed(str(one)) for one in value] if isinstance(value, list) else value
+
+
 def check_data(workdir, description: dict) -> None:
   """UserError where the run in `workdir` was trained on other data than `description` tells of.
 
@@ -247,7 +253,7 @@ def check_data(workdir, description: dict) -> None:
   if before is None:
     return
   for what in ("class_names", "num_examples", "checksum"):
-    if before.get(what) != description[what]:
+    if _compared(before.get(what)) != _compared(description[what]):
       raise UserError(
         f"{workdir} was trained on other data: {what} {before.get(what)} there, "
         f"{description[what]} here (remove {DATA} there to continue on the new data)"

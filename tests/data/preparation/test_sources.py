@@ -77,6 +77,56 @@ def test_split_folders_may_be_capitalized(tmp_path):
   assert sorted(listing.splits) == ["train", "val"] and listing.classes == ("a",)
 
 
+def test_splits_may_be_called_after_the_data(tmp_path):
+  """SkyTimelapse has sky_train and sky_test, a folder per film in them, and clips in that."""
+  for name in ("sky_train/film/clip1/0.jpg", "sky_train/film/clip2/0.jpg", "sky_test/b/c/0.jpg"):
+    touch(tmp_path / name)
+  listing = listed("frames", tmp_path, class_level=0)
+  assert {split: len(clips) for split, clips in listing.splits.items()} == {"train": 2, "test": 1}
+  assert "sky_test is test, sky_train is train (--split_folders=none" in listing.remarks[0]
+  listing = listed("frames", tmp_path, split_folders="none")
+  assert list(listing.splits) == ["train"] and listing.classes == ("sky_test", "sky_train")
+  listing = listed("frames", tmp_path, split_folders="film=held_out", class_level=0)
+  assert list(listing.splits) == ["held_out"] and len(listing.splits["held_out"]) == 2
+  assert "1 clips are left out" in listing.remarks[1] and "sky_test/b/c" in listing.remarks[1]
+
+
+def test_splits_may_lie_below_the_classes(tmp_path):
+  for name in ("a/train/1.mp4", "a/test/2.mp4", "b/train/3.mp4"):
+    touch(tmp_path / name)
+  listing = listed("folder", tmp_path)
+  assert listing.classes == ("a", "b")
+  assert by_id(listing) == {"a/train/1": 0, "b/train/3": 1}
+  assert by_id(listing, "test") == {"a/test/2": 0}
+
+
+def test_folders_that_give_no_clips_are_told(tmp_path, unreadable):
+  for name in ("a/1.mp4", "notes/1.txt", "lost+found/1.mp4"):
+    touch(tmp_path / "in" / name)
+  unreadable(tmp_path / "in" / "lost+found")
+  listing = listed("folder", tmp_path / "in")
+  assert listing.classes == ("a",) and listing.remarks == (
+    "WARNING: folders that cannot be read are left out: lost+found (Permission denied)",
+    "folders without a video: notes",
+  )
+  unreadable(tmp_path / "in")
+  with pytest.raises(UserError, match=r"in: not readable \(Permission denied\)"):
+    listed("folder", tmp_path / "in")
+
+
+def test_classes_are_the_same_in_every_form_of_unicode(tmp_path):
+  for name in ("train/caf\u00e9/1.mp4", "test/cafe\u0301/2.mp4", "train/b/3.mp4"):
+    touch(tmp_path / "in" / name)
+  listing = listed("folder", tmp_path / "in")
+  assert len(listing.classes) == 2 and by_id(listing, "test") == {"test/cafe\u0301/2": 1}
+  (tmp_path / "classes.txt").write_text("CAFE\u0301\nb\n", encoding="utf-8")
+  listing = listed("folder", tmp_path / "in", classes=str(tmp_path / "classes.txt"))
+  assert by_id(listing) == {"train/caf\u00e9/1": 0, "train/b/3": 1}
+  (tmp_path / "classes.txt").write_text("cafe\u0301\ncaf\u00e9\n", encoding="utf-8")
+  with pytest.raises(UserError, match="more than once"):
+    listed("folder", tmp_path / "in", classes=str(tmp_path / "classes.txt"))
+
+
 def test_a_clip_beside_split_folders_is_refused(tmp_path):
   for name in ("train/1.mov", "loose.mov"):
     touch(tmp_path / name)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vidgan_jax.data import index, records
+from vidgan_jax.data import index, records, split_folders
+from vidgan_jax.data.folder_tree import read_tree
 from vidgan_jax.data.preparation import inputs
 from vidgan_jax.data.preparation.inputs import Input, Listing, Unusable
 from vidgan_jax.data.preparation.pictures import ArrayFrame
@@ -62,13 +63,15 @@ def list_bair(request: Request) -> Listing:
 
   The frames are those of the main camera, `{i}/image_main/encoded`: 64x64x3 bytes each.
   """
-  splits, unusable, aside = {}, {}, 0
-  for folder, files in inputs.walk(request.input):
-    split = inputs.split_of(os.path.basename(folder))
+  splits, unusable, aside, used = {}, {}, 0, []
+  tree = read_tree(request.input)
+  for folder, files in tree.folders:
+    split = split_folders.split_of(os.path.basename(folder))
     found = [name for name in files if split and name.endswith((".tfrecords", ".tfrecord"))]
     aside += len(files) - len(found)
     for name in found:
       path = os.path.join(folder, name)
+      used.append(path)
       stem = inputs.identifier(split, os.path.splitext(name)[0])
       clips = splits.setdefault(split, [])
       offsets, fault = _record_offsets(os.path.join(request.input, path))
@@ -80,7 +83,7 @@ def list_bair(request: Request) -> Listing:
         )
       if fault:
         unusable.setdefault(split, []).append(Unusable(path, fault))
-  return Listing((), splits, unusable, aside)
+  return Listing((), splits, unusable, aside, tuple(tree.remarks(used, "record file")))
 
 
 def _record_offsets(path: str) -> tuple[list[int], str | None]:

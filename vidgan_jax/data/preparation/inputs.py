@@ -11,23 +11,7 @@ from vidgan_jax.data import index, split_lists
 from vidgan_jax.data.preparation.pictures import Frame
 from vidgan_jax.data.preparation.settings import Request
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.text import printable
-
-SPLIT_FOLDERS = {
-  "train": "train",
-  "training": "train",
-  "val": "val",
-  "valid": "val",
-  "validate": "val",
-  "validation": "val",
-  "test": "test",
-  "testing": "test",
-}
-
-
-def split_of(folder: str) -> str | None:
-  """The split that a folder's name stands for, in whatever case; None where it is none."""
-  return SPLIT_FOLDERS.get(folder.casefold())
+from vidgan_jax.runtime.text import composed, file_text, printable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,12 +50,15 @@ class Listing:
     splits: inputs by split.
     unusable: by split.
     aside: number of files that are no inputs by their names.
+    remarks: lines for the user about folders: which are splits, which cannot be read, which give
+      no clips.
   """
 
   classes: tuple[str, ...]
   splits: dict[str, list[Input]]
   unusable: dict[str, list[Unusable]] = dataclasses.field(default_factory=dict)
   aside: int = 0
+  remarks: tuple[str, ...] = ()
 
   def digest(self) -> str:
     """A checksum of classes, inputs and their order."""
@@ -165,7 +152,7 @@ def _with_ending(clip: Input) -> str:
 
 def identifier(*parts: str) -> str:
   """A clip's name of the parts of its path: one line of text, whatever bytes they are made of."""
-  return printable("/".join(part for part in parts if part).replace(os.sep, "/"))
+  return printable(file_text("/".join(part for part in parts if part)).replace(os.sep, "/"))
 
 
 def file_stamp(path: str) -> str:
@@ -185,7 +172,8 @@ def read_class_names(path: str) -> tuple[str, ...]:
   names = tuple(line for _, line in split_lists.read_lines(path))
   if not names:
     raise UserError(f"{path}: names no classes")
-  repeated = [name for name, times in collections.Counter(names).items() if times > 1]
+  times_named = collections.Counter(map(composed, names))
+  repeated = [name for name, times in times_named.items() if times > 1]
   if repeated:
     raise UserError(f"{path}: names the class '{repeated[0]}' more than once")
   return names
@@ -198,30 +186,3 @@ def natural(name: str) -> list:
     for part in re.split(r"([0-9]{1,18})", name)
     if part
   ]
-
-
-def walk(directory: str) -> Iterator[tuple[str, list[str]]]:
-  """Yields (folder relative to the directory, its files) of a tree, in the order of the names.
-
-  Hidden files and folders are left out. Links are followed, each folder is entered once.
-
-  Raises:
-    UserError: a folder cannot be read.
-  """
-  entered = set()
-
-  def fail(error):
-    raise UserError(f"{error.filename}: not readable ({error.strerror})") from error
-
-  for folder, folders, files in os.walk(directory, followlinks=True, onerror=fail):
-    real = os.path.realpath(folder)
-    if real in entered:
-      folders.clear()
-      continue
-    entered.add(real)
-    folders[:] = sorted(name for name in folders if not name.startswith("."))
-    relative = os.path.relpath(folder, directory)
-    yield (
-      "" if relative == "." else relative,
-      sorted(name for name in files if not name.startswith(".")),
-    )

@@ -11,11 +11,12 @@ import os
 import re
 from collections.abc import Iterator
 
-from vidgan_jax.data import split_lists
+from vidgan_jax.data import folder_tree, split_folders, split_lists
 from vidgan_jax.data.preparation import inputs, trees
 from vidgan_jax.data.preparation.inputs import Listing, Unusable
 from vidgan_jax.data.preparation.settings import Request
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.text import composed, file_text, find_name, folded
 
 _COLUMNS = ("youtube_id", "time_start", "time_end", "split")
 _YOUTUBE_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
@@ -49,8 +50,9 @@ def list_kinetics(request: Request) -> Listing:
     return trees.list_videos(request)
   rows = [row for path in lists for row in _read_csv(path)]
   classes = _class_names(request, rows)
-  numbers = {name: label for label, name in enumerate(classes)}
-  on_disk, aside = _videos_on_disk(request.input)
+  numbers = {label: find_name(label, classes) or 0 for label in {row.label for row in rows}}
+  tree = folder_tree.read_tree(request.input)
+  on_disk, aside = _videos_on_disk(tree)
   splits = {row.split: [] for row in rows}
   unusable = {split: [] for split in splits}
   times = collections.Counter(row.youtube_id for row in rows)
@@ -68,28 +70,31 @@ def list_kinetics(request: Request) -> Listing:
       label = numbers.get(row.label, 0)
       splits[row.split].append(trees.video(request, path, row.stem, label))
       used.add(path)
-  return Listing(classes, splits, unusable, aside + len(set(on_disk.values()) - used))
+  aside += len(set(on_disk.values()) - used)
+  remarks = tree.remarks(on_disk.values(), "video")
+  return Listing(classes, splits, unusable, aside, tuple(remarks))
 
 
 def _class_names(request: Request, rows: list[_Row]) -> tuple[str, ...]:
   """Names in label order: of the file of classes, or all of the lists in alphabetical order."""
   if not request.classes:
-    return tuple(sorted({row.label for row in rows if row.label}))
+    spelled = {composed(row.label): row.label for row in reversed(rows) if row.label}
+    return tuple(sorted(spelled.values()))
   names = inputs.read_class_names(request.classes)
-  known = {"", *names}
+  known = {"", *map(folded, names)}
   for row in rows:
-    if row.label not in known:
+    if folded(row.label) not in known:
       raise UserError(f"{row.where}: '{row.label}' is none of the {len(names)} classes")
   return names
 
 
-def _videos_on_disk(directory: str) -> tuple[dict[str, str], int]:
+def _videos_on_disk(tree: folder_tree.Tree) -> tuple[dict[str, str], int]:
   """Returns paths by file name without ending, and the number of other files."""
   found, aside = {}, 0
-  for folder, files in inputs.walk(directory):
+  for folder, files in tree.folders:
     for name in files:
       if split_lists.is_video(name):
-        found.setdefault(os.path.splitext(name)[0], os.path.join(folder, name))
+        found.setdefault(os.path.splitext(file_text(name))[0], os.path.join(folder, name))
       else:
         aside += not name.lower().endswith(".csv")
   return found, aside
@@ -132,5 +137,5 @@ def _row(where: str, cells: dict[str, str]) -> _Row:
   if not _YOUTUBE_ID.fullmatch(cells["youtube_id"]):
     raise UserError(f"{where}: '{cells['youtube_id']}' is no youtube_id")
   split = cells["split"].lower()
-  split = inputs.SPLIT_FOLDERS.get(split, split)
+  split = split_folders.split_of(split) or split
   return _Row(where, cells.get("label", ""), cells["youtube_id"], *times, split)

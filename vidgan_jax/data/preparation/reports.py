@@ -29,6 +29,7 @@ def write_reports(
   skipped: dict[str, list[tuple[str, str]]],
   aside: int,
   enlarged: Sequence[int] = (),
+  remarks: Sequence[str] = (),
 ) -> list[str]:
   """Writes report.txt, skipped.txt and contact_sheet.png; the same set has the same files.
 
@@ -40,6 +41,7 @@ def write_reports(
     skipped: (path, reason) of the inputs that could not be used, by split.
     aside: number of files that are no clips by their names.
     enlarged: pixels of the smaller side of each clip that was made larger.
+    remarks: see `inputs.Listing`.
 
   Returns:
     Lines for the user.
@@ -49,6 +51,7 @@ def write_reports(
   """
   clips = {split: pair[0] for split, pair in indices.items()}
   lines = _summary(prepared, clips, skipped, aside) + _enlarged(prepared, enlarged)
+  lines += map(printable, remarks)
   histogram = _histogram(prepared, clips)
   told = [
     printable(f"{split}: {path}: {reason}")

@@ -208,7 +208,14 @@ def _finish(request, listing, settings, versions, written, skipped, folder, repo
   )
   enlarged = [side for ones in written.values() for one in ones for side in one.enlarged]
   lines = reports.write_reports(
-    staging, request.output, prepared, indices, skipped, listing.aside, enlarged
+    staging,
+    request.output,
+    prepared,
+    indices,
+    skipped,
+    listing.aside,
+    enlarged,
+    listing.remarks,
   )
   names = sorted(entry.name for entry in os.scandir(staging) if entry.is_file())
   files = {name: index.file_sha256(os.path.join(staging, name)) for name in names}

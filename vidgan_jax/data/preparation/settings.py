@@ -3,7 +3,7 @@
 import dataclasses
 import os
 
-from vidgan_jax.data import index
+from vidgan_jax.data import index, split_folders
 from vidgan_jax.data.preparation import pictures
 from vidgan_jax.runtime import paths
 from vidgan_jax.runtime.errors import UserError
@@ -24,6 +24,7 @@ class Request:
     classes: file that names a class per line, in label order; None takes those that are found.
     class_level: which folder on a clip's path is its class, 1 for the topmost; 0 drops the classes
       of any source.
+    split_folders: which folders are splits; see `split_folders.parse`.
     resolution, resize, crop: see `pictures.Geometry`.
     stride, frame_rate: see `pictures.Selection`.
     quality: of the JPEGs, 1..100; None writes PNG.
@@ -41,6 +42,7 @@ class Request:
   lists: tuple[str, ...] = ()
   classes: str | None = None
   class_level: int = 1
+  split_folders: str = split_folders.AUTO
   resolution: int | None = None
   resize: str = "bilinear"
   crop: int | None = None
@@ -80,6 +82,9 @@ class Request:
       raise UserError(
         f"class_level is of folder and frames; {self.source} knows 0 alone, no classes"
       )
+    split_folders.parse(self.split_folders)
+    if self.split_folders != split_folders.AUTO and self.source not in ("folder", "frames"):
+      raise UserError(f"split_folders is of folder and frames, {self.source} has its own splits")
     if not os.path.exists(self.input):
       raise UserError(f"{self.input}: no such file or folder")
     given, output = os.path.realpath(self.input), os.path.realpath(self.output)
@@ -103,7 +108,10 @@ class Request:
 
   def settings(self) -> dict:
     """All that decides the bytes, but for the inputs and the versions of the programs."""
+    # Sets of versions that did not have the switch say nothing of it.
+    by_name = self.split_folders == split_folders.AUTO
     return {
+      **({} if by_name else {"split_folders": self.split_folders}),
       "source": self.source,
       "split_number": self.list_number,
       "class_level": self.class_level,

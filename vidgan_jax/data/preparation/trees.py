@@ -1,25 +1,21 @@
 """Inputs that are trees of files: videos, folders of frames, UCF-101 with its lists."""
 
+import dataclasses
 import functools
 import os
 from collections.abc import Iterator
 
-import numpy as np
 from PIL import Image
 
-from vidgan_jax.data import split_lists
-from vidgan_jax.data.preparation import inputs
+from vidgan_jax.data import folder_tree, split_folders, split_lists
+from vidgan_jax.data.folder_tree import shown
+from vidgan_jax.data.preparation import inputs, picture_files
 from vidgan_jax.data.preparation.inputs import Input, Listing, Unusable
 from vidgan_jax.data.preparation.pictures import ArrayFrame
 from vidgan_jax.data.preparation.settings import Request
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.text import printable
+from vidgan_jax.runtime.text import composed, find_name
 from vidgan_jax.runtime.video_files import VideoError, decode_video
-
-_PICTURE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-_PICTURE_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-_PICTURE_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr")
-_MAX_PIXELS = 2**26
 
 
 def list_ucf101(request: Request) -> Listing:
@@ -48,8 +44,8 @@ def list_ucf101(request: Request) -> Listing:
 
 def list_videos(request: Request) -> Listing:
   """Any tree of videos; a folder on the way to a video may be its class."""
-  clips, aside = [], 0
-  for folder, files in inputs.walk(request.input):
+  clips, aside, tree = [], 0, folder_tree.read_tree(request.input)
+  for folder, files in tree.folders:
     for name in files:
       if split_lists.is_video(name):
         path = os.path.join(folder, name)
@@ -57,52 +53,57 @@ def list_videos(request: Request) -> Listing:
       else:
         aside += 1
   build = lambda path, name, label: video(request, path, name, label)
-  return _in_folders(request, clips, build, aside)
+  listing = _in_folders(request, clips, build, aside)
+  return _with_remarks(listing, tree, [path for path, _, _ in clips], "video")
 
 
 def list_frames(request: Request) -> Listing:
   """A tree of folders of pictures: each folder that holds pictures is a clip."""
-  clips, aside, pictures = [], 0, {}
-  for folder, files in inputs.walk(request.input):
-    names = [name for name in files if name.lower().endswith(_PICTURE_ENDINGS)]
+  clips, aside, pictures, tree = [], 0, {}, folder_tree.read_tree(request.input)
+  for folder, files in tree.folders:
+    names = [name for name in files if name.lower().endswith(picture_files.ENDINGS)]
     aside += len(files) - len(names)
     if names:
       pictures[folder] = sorted(names, key=inputs.natural)
       clips.append((folder or ".", os.path.dirname(folder), inputs.identifier(folder or ".")))
   build = lambda path, name, label: _pictures(request, path, name, label, pictures)
-  return _in_folders(request, clips, build, aside)
+  listing = _in_folders(request, clips, build, aside)
+  return _with_remarks(listing, tree, [os.path.join(path, "") for path, _, _ in clips], "picture")
+
+
+def _with_remarks(listing: Listing, tree, paths: list[str], what: str) -> Listing:
+  """Adds what there is to say about folders that give no clips; see `Tree.remarks`."""
+  remarks = (*listing.remarks, *tree.remarks(paths, what))
+  return dataclasses.replace(listing, remarks=remarks)
 
 
 def _in_folders(request: Request, clips, build, aside: int) -> Listing:
   """Sorts clips, (path, folder, name) each, into splits and classes by the folders on their way.
 
   Raises:
-    UserError: some are in folders named like splits and others are not, or a class is unknown.
+    UserError: see `split_folders.place`, or a class is unknown.
   """
-  named, others = set(), set()
-  for path, folder, _ in clips:
-    top = path.split(os.sep)[0]
-    (named if folder and inputs.split_of(top) else others).add(top)
-  if named and others:
-    raise UserError(
-      f"{request.input}: '{printable(min(others))}' lies beside '{printable(min(named))}', which "
-      f"is named like a split; all or none must be splits"
-    )
-  by_split = bool(named)
-  placed, unusable, level = {}, {}, request.class_level
-  for path, folder, name in clips:
-    parts = folder.split(os.sep) if folder else []
-    split = inputs.split_of(parts.pop(0)) if by_split else "train"
-    class_name = inputs.identifier(parts[level - 1]) if 0 < level <= len(parts) else None
-    placed.setdefault(split, []).append((path, name, class_name))
-  found = sorted({one[2] for ones in placed.values() for one in ones if one[2] is not None})
+  places, remark = split_folders.place(
+    request.input, [one[:2] for one in clips], request.split_folders, "--split_folders"
+  )
+  placed, unusable, level, spelled = {}, {}, request.class_level, {}
+  outside = [path for (path, _, _), at in zip(clips, places, strict=True) if at.split is None]
+  for (path, _, name), at in zip(clips, places, strict=True):
+    if at.split is None:
+      continue
+    class_name = None
+    if 0 < level <= len(at.folders):
+      class_name = inputs.identifier(at.folders[level - 1])
+      class_name = spelled.setdefault(composed(class_name), class_name)  # NFC and NFD are one
+    placed.setdefault(at.split, []).append((path, name, class_name))
+  found = sorted(spelled.values())
   if level > 1 and not found:
     raise UserError(f"{request.input}: no clip lies {level} folders deep; class_level is {level}")
   classes = inputs.read_class_names(request.classes) if request.classes and level else tuple(found)
-  unknown = sorted(set(found) - set(classes))
+  numbers = {name: find_name(name, classes) for name in found}
+  unknown = [name for name, label in numbers.items() if label is None]
   if unknown:
     raise UserError(f"{request.classes}: names no class '{unknown[0]}', which has a folder")
-  numbers = {name: label for label, name in enumerate(classes)}
   splits = {}
   for split, ones in placed.items():
     splits[split], unusable[split] = [], []
@@ -111,7 +112,12 @@ def _in_folders(request: Request, clips, build, aside: int) -> Listing:
         unusable[split].append(Unusable(path, "lies in no class folder"))
       else:
         splits[split].append(build(path, name, numbers.get(class_name, 0)))
-  return Listing(classes, splits, unusable, aside)
+  remarks = [remark] if remark else []
+  if outside:
+    remarks.append(
+      f"{len(outside)} clips are left out, for they lie in none of these folders: {shown(outside)}"
+    )
+  return Listing(classes, splits, unusable, aside, tuple(remarks))
 
 
 def video(request: Request, path: str, name: str, label: int) -> Input:
@@ -133,17 +139,11 @@ def _read_pictures(folder: str, names: list[str]) -> Iterator[ArrayFrame]:
   """Yields the frames of a folder of pictures; raises VideoError where one cannot be used."""
   size = None
   for number, name in enumerate(names):
-    path = os.path.join(folder, name)
     try:
-      with Image.open(path, formats=_PICTURE_FORMATS) as picture:
-        if picture.width * picture.height > _MAX_PIXELS:
-          raise VideoError(folder, f"{name} has {picture.width}x{picture.height} pixels")
-        if picture.mode not in _PICTURE_MODES:
-          raise VideoError(folder, f"{name} has pixels of the kind {picture.mode}, not 8 bits each")
-        size = size or picture.size
-        if picture.size != size:
-          raise VideoError(folder, f"changes its size at {name}")
-        image = np.asarray(picture.convert("RGB"))
+      image = picture_files.read(os.path.join(folder, name))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
       raise VideoError(folder, f"{name} is not readable as a picture ({error})") from error
+    size = size or image.shape
+    if image.shape != size:
+      raise VideoError(folder, f"changes its size at {name}")
     yield ArrayFrame(folder, number, image)
