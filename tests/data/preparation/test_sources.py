@@ -206,14 +206,14 @@ def test_folders_of_pictures_are_clips(tmp_path, write_frames, prepare, read_cli
   write_frames(data / "a" / "clip1", frames=12, number=1)
   write_frames(data / "b" / "clip 2", frames=2, number=2)
   Image.new("L", (16, 12), 9).save(data / "b" / "clip 2" / "frame10.png")
-  Image.new("RGBA", (16, 12), (2, 11, 0, 0)).save(data / "b" / "clip 2" / "frame11.PNG")
+  Image.new("RGBA", (16, 12), (2, 11, 0, 128)).save(data / "b" / "clip 2" / "frame11.PNG")
   directory, prepared, _ = prepare("frames", data, quality=None)
   clips = read_clips(directory)
   assert prepared.classes == ("a", "b") and set(clips) == {"a/clip1", "b/clip 2"}
   frames, label, rate = clips["a/clip1"]
   assert frames.shape == (12, 12, 16, 3) and (label, rate) == (0, 0.0)
   assert frames[:, 0, 0].tolist() == [[1, number, 0] for number in range(12)]  # frame10 is last
-  assert clips["b/clip 2"][0][:, 5, 5].tolist() == [[2, 0, 0], [2, 1, 0], [9, 9, 9], [2, 11, 0]]
+  assert clips["b/clip 2"][0][:, 5, 5].tolist() == [[2, 0, 0], [2, 1, 0], [9, 9, 9], [1, 6, 0]]
 
 
 def test_pictures_that_cannot_be_used_are_told(tmp_path, write_frames, prepare):
@@ -222,7 +222,7 @@ def test_pictures_that_cannot_be_used_are_told(tmp_path, write_frames, prepare):
   faults = {
     "cut": "frame1.png is not readable as a picture",
     "size": "changes its size at frame1.png",
-    "depth": "frame1.png has pixels of the kind I;16, not 8 bits each",
+    "depth": "frame1.png is not readable as a picture (it has pixels of the kind F, not",
     "text": "frame1.png is not readable as a picture",
   }
   for name in faults:
@@ -230,7 +230,7 @@ def test_pictures_that_cannot_be_used_are_told(tmp_path, write_frames, prepare):
   path = data / "cut" / "frame1.png"
   path.write_bytes(path.read_bytes()[:-30])
   Image.new("RGB", (12, 16)).save(data / "size" / "frame1.png")
-  Image.fromarray(np.zeros((12, 16), np.uint16)).save(data / "depth" / "frame1.png")
+  Image.new("F", (16, 12)).save(data / "depth" / "frame1.png", format="TIFF")
   (data / "text" / "frame1.png").write_text("<html>")
   directory, prepared, _ = prepare("frames", data)
   assert prepared.skipped == 4 and prepared.splits["train"].clips == 1
