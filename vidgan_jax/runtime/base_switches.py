@@ -78,7 +78,7 @@ _DATA = {
   ),
   "split": text(
     "train",
-    "Part of the data: train, test; of folders val and all, too; of prepared sets any that they have.",
+    "Part of the data: train, test; of folders also val and all; of prepared sets any.",
     absent="train",
   ),
   "split_folders": text(
