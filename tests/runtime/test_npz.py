@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from vidgan_jax.data import index
 from vidgan_jax.runtime import npz
 from vidgan_jax.runtime.errors import UserError
 
@@ -123,3 +124,106 @@ def test_damage_is_noticed(tmp_path):
         assert array.dtype == np.float64
     except UserError as error:
       assert "\n" not in str(error)
+
+
+def header_of(text, data=b""):
+  """A .npy file with a header of any text."""
+  text = text.encode() + b"\n"
+  return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + data
+
+
+@pytest.mark.parametrize(
+  ("text", "words"),
+  [
+    ("{'descr': '<f8', 'fortran_order': False, 'shape': (-1,)}", "no description"),
+    ("{'descr': '<f8', 'fortran_order': False, 'shape': (3)}", "no shape"),
+    ("{'descr': '<f8', 'fortran_order': False, 'shape': '(3,)'}", "no shape"),
+    ("{'descr': '<f8', 'fortran_order': 1, 'shape': (3,)}", "no description"),
+    ("{'descr': '<f8', 'fortran_order': False, 'shape': (True,)}", "no description"),
+    ("{'descr': '<f8', 'fortran_order': False}", "no description"),
+    ("{'descr': '<f8', 'descr': '<f8', 'fortran_order': False, 'shape': (3,)}", "twice"),
+    ("{'descr': '<f8', 'fortran_order': False, 'shape': (9223372036854775807,)}", "impossible"),
+    ("{'descr': '<f8', 'fortran_order': False, 'shape': (0, 9223372036854775807)}", "impossible"),
+    (f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({'1,' * 40})}}", "impossible"),
+    ("{'descr': '<f8', 'fortran_order': False, 'shape': (10000,)}", "needs (80000|79976) bytes"),
+    ("{'descr': '|V8', 'fortran_order': False, 'shape': (3,)}", "is not read"),
+    ("{'descr': '<U9', 'fortran_order': False, 'shape': (3,)}", "is not read"),
+    ("{'descr': '<c16', 'fortran_order': False, 'shape': (3,)}", "is not read"),
+    ("{'descr': '<f16', 'fortran_order': False, 'shape': (3,)}", "is not read"),
+    ("{'descr': '|O', 'fortran_order': False, 'shape': (3,)}", "pickled"),
+    ("{'descr': [('a', '|O')], 'fortran_order': False, 'shape': (3,)}", "pickled"),
+    ("{'descr': [('a', '<f4', (2, 3))], 'fortran_order': False, 'shape': (3,)}", "no description"),
+    ("{'descr': [('a', '<f4'), ('a', '<f4')], 'fortran_order': False, 'shape': (3,)}", "no names"),
+    ("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (3,)}", "is not read"),
+    ("{'descr': '<f3', 'fortran_order': False, 'shape': (3,)}", "no type of numbers"),
+    ("{'descr': 'x', 'fortran_order': False, 'shape': (3,)}", "no type of numbers"),
+    ("__import__('os').system('true')", "no description"),
+    ("{'descr': '<f8', 'fortran_order': False, 'shape': (3,)} or 1", "no description"),
+    ("(" * 8000, "no description"),
+    ("{" * 20000, "its header has 20001 bytes"),
+  ],
+)
+def test_forged_headers(tmp_path, text, words):
+  content = header_of(text, bytes(24))
+  (tmp_path / "a.npy").write_bytes(content)
+  for read in (npz.map_npy, lambda path: npz.read(archive(path.with_name("b.npz"), a=content))):
+    with pytest.raises(UserError, match=words) as refusal:
+      read(tmp_path / "a.npy")
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_bomb_is_refused_before_memory_is_taken(tmp_path, monkeypatch):
+  monkeypatch.setattr(npz, "_filled", lambda *_: pytest.fail("memory was taken"))
+  header = header_of("{'descr': '|u1', 'fortran_order': False, 'shape': (1073741824,)}")
+  path = tmp_path / "a.npz"
+  with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+    file.writestr("a.npy", header + bytes(2**16))
+  content = bytearray(path.read_bytes())
+  place = content.index(b"PK\1\2") + 24  # its size, as the directory claims it
+  content[place : place + 4] = struct.pack("<I", len(header) + 2**30)
+  path.write_bytes(content)
+  with pytest.raises(UserError, match="cannot hold the"):
+    npz.read(path)
+  with pytest.raises(UserError, match=r"at most 1000 are read|the limit is 1000"):
+    npz.read(archive(path, a=npy(np.zeros(1000))), max_bytes=1000)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_compressions_are_refused(tmp_path, method):
+  with zipfile.ZipFile(tmp_path / "a.npz", "w", method) as file:
+    file.writestr("a.npy", npy(np.zeros(3)))
+  with pytest.raises(UserError, match=r"array 'a': .*compression"):
+    npz.read(tmp_path / "a.npz")
+
+
+def test_encrypted_archives_are_refused(tmp_path):
+  path = archive(tmp_path / "a.npz", a=npy(np.zeros(3)))
+  content = bytearray(path.read_bytes())
+  for place in (6, content.index(b"PK\1\2") + 8):
+    content[place] |= 1
+  path.write_bytes(content)
+  with pytest.raises(UserError, match="encrypted"):
+    npz.read(path)
+
+
+def test_other_byte_orders_and_versions_are_read(tmp_path):
+  numbers = np.arange(6.0).reshape(2, 3)
+  for number, array in enumerate((numbers.astype(">f8"), np.asfortranarray(numbers), numbers)):
+    path = tmp_path / f"{number}.npy"
+    np.save(path, array)
+    np.testing.assert_array_equal(npz.map_npy(path), numbers)
+    found = npz.read(archive(tmp_path / "a.npz", a=npy(array, version=(number + 1, 0))))["a"]
+    np.testing.assert_array_equal(found, numbers)
+    assert found.dtype.isnative
+  empty = np.zeros((0, 4), index.CLIP)
+  np.save(tmp_path / "empty.npy", empty)
+  assert npz.map_npy(tmp_path / "empty.npy", structured=True).dtype == index.CLIP
+  # As other programs write them.
+  content = header_of(
+    '{ "shape" : ( 2,3 ),"fortran_order":False ,"descr":"<f8"}', numbers.tobytes()
+  )
+  np.testing.assert_array_equal(npz.read(archive(tmp_path / "a.npz", a=content))["a"], numbers)
+  content = header_of(
+    "{'descr': '<f8', 'fortran_order': False, 'shape': (2L, 3L), }", numbers.tobytes()
+  )
+  np.testing.assert_array_equal(npz.read(archive(tmp_path / "a.npz", a=content))["a"], numbers)

@@ -6,7 +6,6 @@ Whoever asks hands in how a run is opened, how walks are made and what maps clip
 
 import concurrent.futures
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -25,7 +24,7 @@ from vidgan_jax.analysis import (
 )
 from vidgan_jax.data.build import build_source
 from vidgan_jax.data.pipeline import epoch_order, usable_cores
-from vidgan_jax.runtime import streams, video_files
+from vidgan_jax.runtime import json_files, streams, video_files
 from vidgan_jax.runtime.errors import UserError
 
 CLIPS = {"neighbours": 64, "power_spectrum": 300, "darkness": 128, "smoothness": 8}
@@ -267,17 +266,20 @@ def look_for_darkness(look: Look, folder) -> Found:
 
 
 def _log(look: Look) -> list[dict]:
-  """Records of the run's log up to the checkpoint; a line torn by a crash ends them."""
+  """Records of the run's log up to the checkpoint; lines that hold none are passed over."""
   path = pathlib.Path(look.workdir) / "log.jsonl"
+  try:
+    lines = path.read_bytes().splitlines()
+  except FileNotFoundError:
+    return []
+  except OSError as error:
+    raise UserError(f"{path}: not readable ({error.strerror})") from error
   records = []
-  for line in (
-    path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ()
-  ):
+  for line in lines:
     try:
-      record = json.loads(line)
-      records += [record] if record["step"] <= look.run.step else []
-    except (ValueError, TypeError, KeyError):
-      break
+      records.append(json_files.parse(line, str(path), {"step": range(look.run.step + 1)}))
+    except json_files.JsonError:
+      continue
   return records
 
 

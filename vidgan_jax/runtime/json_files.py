@@ -50,19 +50,23 @@ def parse(content: bytes | str, what: str, form: Any = None) -> Any:
     form: what it must be, see the module; None takes any.
 
   Raises:
-    JsonError: it is no UTF-8 or no JSON; a number is not finite (NaN, Infinity, 1e400) or too long
-      to be read, a name stands twice in an object, it is nested deeper than MAX_DEPTH; or it has
-      another form.
+    JsonError: it is no UTF-8 or no JSON; a number is not finite (NaN, Infinity, 1e400), an integer
+      needs more than 64 bits, a name stands twice in an object, it is nested deeper than MAX_DEPTH;
+      or it has another form.
   """
   try:
     text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
     found = json.loads(
-      text, object_pairs_hook=_object, parse_constant=_no_number, parse_float=_finite
+      text,
+      object_pairs_hook=_object,
+      parse_constant=_no_number,
+      parse_float=_finite,
+      parse_int=_bounded,
     )
     _check_depth(found)
   except RecursionError as error:
     raise JsonError(f"{what}: is no JSON (nested too deeply)") from error
-  except ValueError as error:  # no UTF-8, no JSON, or an integer of thousands of digits
+  except ValueError as error:  # no UTF-8, no JSON, or a number of no use
     reason = str(error).splitlines()[0]
     raise JsonError(f"{what}: is no JSON ({printable(reason)[:200]})") from error
   if form is not None:
@@ -204,6 +208,12 @@ def _finite(text: str) -> float:
   if not math.isfinite(value):
     raise ValueError(f"the number {text[:20]} is too large")
   return value
+
+
+def _bounded(text: str) -> int:
+  if len(text) > 20 or not -_LARGEST <= int(text) < _LARGEST:
+    raise ValueError(f"the number {text[:20]} is too large")
+  return int(text)
 
 
 def _check_depth(value) -> None:

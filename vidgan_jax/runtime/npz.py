@@ -33,8 +33,8 @@ _SHAPE = r"\((?:\s*\d{1,19}L?\s*,)*(?:\s*\d{1,19}L?\s*)?\)"
 _FIELD = rf"\(\s*({_STRING})\s*,\s*({_STRING})\s*,?\s*\)"
 _FIELDS = rf"\[\s*{_FIELD}(?:\s*,\s*{_FIELD})*\s*,?\s*\]"
 _ENTRY = rf"({_STRING})\s*:\s*({_STRING}|True|False|{_SHAPE}|{_FIELDS})"
-_DICTIONARY = re.compile(rf"\{{\s*{_ENTRY}(?:\s*,\s*{_ENTRY})*\s*,?\s*\}}\s*")
-_TYPE = re.compile(r"[<>|=]?[?bBiufcSUVOMm]\d{0,9}(?:\[\w{1,20}\])?")
+_DICTIONARY = re.compile(rf"\{{\s*{_ENTRY}(?:\s*,\s*{_ENTRY})*\s*,?\s*\}}\s*", re.ASCII)
+_TYPE = re.compile(r"[<>|=]?[?bBiufcSUVOMm]\d{0,9}(?:\[\w{1,20}\])?", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _parsed(text: str) -> tuple[tuple[int, ...], np.dtype, bool]:
   if not _DICTIONARY.fullmatch(text):
     raise ValueError("its header is no description of an array")
   found = {}
-  for match in re.finditer(_ENTRY, text):
+  for match in re.finditer(_ENTRY, text, re.ASCII):
     if match[1][1:-1] in found:
       raise ValueError("its header says one thing twice")
     found[match[1][1:-1]] = match[2]
@@ -101,7 +101,7 @@ def _parsed(text: str) -> tuple[tuple[int, ...], np.dtype, bool]:
   numbers = found["shape"]
   if not numbers.startswith("("):
     raise ValueError("its header has no shape")
-  shape = tuple(map(int, re.findall(r"\d+", numbers)))
+  shape = tuple(map(int, re.findall(r"[0-9]+", numbers)))
   if len(shape) == 1 and "," not in numbers:
     raise ValueError("its header has no shape")
   dtype = _dtype(found["descr"])
@@ -115,7 +115,7 @@ def _parsed(text: str) -> tuple[tuple[int, ...], np.dtype, bool]:
 def _dtype(text: str) -> np.dtype:
   """The type that a header names; ValueError where it is none."""
   if text.startswith("["):
-    fields = [(name[1:-1], _dtype(kind)) for name, kind in re.findall(_FIELD, text)]
+    fields = [(name[1:-1], _dtype(kind)) for name, kind in re.findall(_FIELD, text, re.ASCII)]
     if len({name for name, _ in fields} - {""}) < len(fields):
       raise ValueError("its fields have no names of their own")
     return np.dtype(fields)

@@ -153,7 +153,12 @@ def load(workdir, *, step=None, use_ema: bool = True, standing_passes: int = 16,
     UserError: where there is no run or no such checkpoint.
   """
   workdir = paths.local(workdir, "the folder of the run")
+  class_names = states.class_names(workdir)
   config, gan, state = states.load(workdir, step, report=report)
+  if class_names and len(class_names) != gan.num_classes:
+    raise UserError(
+      f"{workdir}: {states.DATA} names {len(class_names)} classes, the model has {gan.num_classes}"
+    )
   return Run(
     config,
     gan,
@@ -161,5 +166,5 @@ def load(workdir, *, step=None, use_ema: bool = True, standing_passes: int = 16,
     frozen=states.frozen_variables(gan, report=report),
     use_ema=use_ema,
     standing_passes=standing_passes,
-    class_names=states.class_names(workdir),
+    class_names=class_names,
   )
