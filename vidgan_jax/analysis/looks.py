@@ -24,7 +24,7 @@ from vidgan_jax.analysis import (
 )
 from vidgan_jax.data.build import build_source
 from vidgan_jax.data.pipeline import epoch_order, usable_cores
-from vidgan_jax.runtime import json_files, streams, video_files
+from vidgan_jax.runtime import log_files, streams, video_files
 from vidgan_jax.runtime.errors import UserError
 
 CLIPS = {"neighbours": 64, "power_spectrum": 300, "darkness": 128, "smoothness": 8}
@@ -266,21 +266,13 @@ def look_for_darkness(look: Look, folder) -> Found:
 
 
 def _log(look: Look) -> list[dict]:
-  """Records of the run's log up to the checkpoint; lines that hold none are passed over."""
+  """Records of the run's log up to the checkpoint."""
   path = pathlib.Path(look.workdir) / "log.jsonl"
   try:
-    lines = path.read_bytes().splitlines()
-  except FileNotFoundError:
-    return []
+    records = log_files.read_log(path)
   except OSError as error:
     raise UserError(f"{path}: not readable ({error.strerror})") from error
-  records = []
-  for line in lines:
-    try:
-      records.append(json_files.parse(line, str(path), {"step": range(look.run.step + 1)}))
-    except json_files.JsonError:
-      continue
-  return records
+  return [record for record in records if record["step"] <= look.run.step]
 
 
 def look_at_smoothness(look: Look, folder) -> Found:

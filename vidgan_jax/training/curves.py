@@ -4,8 +4,8 @@ import os
 import pathlib
 
 from vidgan_jax.runtime.drawing import plain_style
+from vidgan_jax.runtime.log_files import read_log
 from vidgan_jax.training.hooks import Hook
-from vidgan_jax.training.logs import read_log
 
 _PANELS = (
   ("loss", ("loss/discriminator", "loss/generator")),
@@ -37,6 +37,8 @@ def plot(log_path, output) -> None:
     chosen = wanted if exact else [name for name in names if name.startswith(wanted)]
     for name in chosen:
       points = [(r["step"], r[name]) for r in records if isinstance(r.get(name), float | int)]
+      if not points:
+        continue
       label = name.split("/", 1)[1] if "/" in name else name
       style = ":" if "real" in name and "pixel" in name else "-"
       axes.plot(*zip(*points, strict=True), style, label=label, linewidth=1)

@@ -101,7 +101,7 @@ class DarkGuard(Hook):
 
   def replay(self, step, metrics):
     """Counts as in the interrupted run."""
-    dark = float(metrics["pixel/generated_dark"]) > self.fraction
+    dark = float(metrics.get("pixel/generated_dark", 0)) > self.fraction
     self._count = self._count + 1 if dark else 0
 
   def healthy(self):

@@ -1,36 +1,34 @@
 """Logs of a run: JSON lines and TensorBoard event files, both exact on resume."""
 
+import itertools
 import json
 import math
 import os
 import pathlib
+import shutil
 import time
+from collections.abc import Callable
 
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
+from vidgan_jax.runtime.log_files import read_and_count, read_log
+
 _NAME = "log.jsonl"
 
 
-def read_log(path) -> list[dict]:
-  """Reads a JSON-lines log; a last line torn by a crash is left out."""
-  path = pathlib.Path(path)
-  if not path.exists():
-    return []
-  records = []
-  for line in path.read_text(encoding="utf-8").splitlines():
-    try:
-      records.append(json.loads(line))
-    except ValueError:
-      break
-  return records
+def _free_name(path: pathlib.Path) -> pathlib.Path:
+  """A name beside `path` that no file has yet."""
+  names = (path.with_name(f"{path.name}.damaged{n or ''}") for n in itertools.count())
+  return next(name for name in names if not name.exists())
 
 
 class Reader:
   """In place of a `Log` in processes that do not write: has its records and writes nothing."""
 
-  def __init__(self, workdir, step: int):
+  def __init__(self, workdir, step: int, report: Callable[[str], None] = print):
+    del report  # the process that writes says what is wrong with the log
     records = read_log(pathlib.Path(workdir) / _NAME)
     self.records = [record for record in records if record["step"] <= step]
 
@@ -52,6 +50,8 @@ class Log:
     workdir: folder of the run.
     step: iterations already done; entries of later ones, written before a crash, are dropped, since
       they will be written again.
+    report: receives a line where lines of the log cannot be read. The others stay, and the file as
+      it was is kept beside it.
 
   Attributes:
     records: those of iterations up to `step` that were there already.
@@ -60,16 +60,19 @@ class Log:
     OSError: where a file cannot be written.
   """
 
-  def __init__(self, workdir, step: int):
+  def __init__(self, workdir, step: int, report: Callable[[str], None] = print):
     workdir = pathlib.Path(workdir)
     self.path = workdir / _NAME
-    records = read_log(self.path)
-    if any(record["step"] > step for record in records) or self._torn(len(records)):
-      kept = [json.dumps(record) + "\n" for record in records if record["step"] <= step]
-      temporary = self.path.with_suffix(".tmp")
-      temporary.write_text("".join(kept), encoding="utf-8")
-      os.replace(temporary, self.path)
+    records, damaged = read_and_count(self.path)
     self.records = [record for record in records if record["step"] <= step]
+    if damaged:
+      aside = _free_name(self.path)
+      shutil.copyfile(self.path, aside)
+      report(
+        f"WARNING: {damaged} of {damaged + len(records)} lines of {self.path} cannot be read; the "
+        f"others are kept, and {aside.name} is the file as it was"
+      )
+    self._rewrite()
     self._file = open(self.path, "a", encoding="utf-8")
     # Events are written here and now: the library's writing thread ends silently on a full disk.
     (workdir / "tensorboard").mkdir(exist_ok=True)
@@ -81,8 +84,13 @@ class Log:
   def _event(self, step, **content):
     self._board.write_event(Event(wall_time=time.time(), step=step, **content))
 
-  def _torn(self, records):
-    return self.path.exists() and len(self.path.read_bytes().splitlines()) != records
+  def _rewrite(self):
+    """Leaves the records in the file and nothing else."""
+    text = "".join(json.dumps(record) + "\n" for record in self.records)
+    if self.path.exists() and self.path.read_bytes() != text.encode():
+      temporary = self.path.with_suffix(".tmp")
+      temporary.write_text(text)
+      os.replace(temporary, self.path)
 
   def scalars(self, step: int, values: dict[str, float]) -> None:
     """Writes one record {"step": step, name: value}; non-finite values become strings in JSON."""

@@ -213,7 +213,7 @@ class Trainer:
           state = _initialised(self.gan, self.transforms, self.config, self.like)
       try:
         log = Log if processes.first() else Reader
-        with self.checkpoints, log(self.workdir, begin) as self.log:
+        with self.checkpoints, log(self.workdir, begin, self.report) as self.log:
           for record in self.log.records:
             for hook in self.hooks:
               hook.replay(record["step"], record)
