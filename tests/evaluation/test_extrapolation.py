@@ -58,8 +58,10 @@ def test_the_largest_subset_is_everything():
   for fit in (frechet_infinity(x, y, 5), frechet_infinity(x, y, 5, both=True)):
     assert fit.values[-1] == pytest.approx(frechet_distance_of_features(x, y))
     assert fit.counts.tolist() == [9, 29, 49, 69, 90]
-  zero = frechet_infinity(x, y, 5, ddof=0).values[-1]
-  assert zero == pytest.approx(frechet_distance_of_features(x, y, ddof=0))
+  for both in (False, True):
+    fit = frechet_infinity(x, y, 5, ddof=0, both=both)
+    assert fit.values[-1] == pytest.approx(frechet_distance_of_features(x, y, ddof=0))
+    assert fit.error != frechet_infinity(x, y, 5, ddof=1, both=both).error
   assert frechet_infinity(x, y).counts[0] == 9
   wide = np.random.default_rng(3).standard_normal((2, 90, 20))
   assert frechet_infinity(*wide).counts[0] == 40

@@ -82,6 +82,52 @@ def test_one_repeated_point_and_equal_sets():
   assert both(x, x.copy(), 5, False)["density"] == 6 / 5
 
 
+def collapsed(kind, random, count, width):
+  """Sets of which nearly all are alike, some exactly, some by as much as float32 tells apart."""
+  single = lambda x: x.astype(np.float32).astype(np.float64)
+  spread = lambda n: single(random.standard_normal((n, width)))
+  point, noise = 3 * spread(1) + 10, random.standard_normal((count, width))
+  return {
+    "copies": lambda: np.repeat(point, count, 0),
+    "near": lambda: single(point + 1e-6 * noise),
+    "nearer": lambda: point + 1e-12 * noise,
+    "half": lambda: np.concatenate([spread(count // 2), np.zeros((count - count // 2, width))]),
+    "modes": lambda: single((30 * spread(3))[np.arange(count) % 3] + 1e-6 * noise),
+    "pool": lambda: spread(9)[random.integers(9, size=count)],
+  }[kind]()
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("kind", ["copies", "near", "nearer", "half", "modes", "pool"])
+@pytest.mark.parametrize("other", ["same", "normal"])
+def test_collapsed_sets_are_as_by_definition(monkeypatch, kind, other, strict):
+  """And decided by few differences: not by those of nearly all pairs, which take minutes."""
+  random, pairs, exact = np.random.default_rng(5), [], manifold._exact
+  count = lambda x, y, i, j: pairs.append(len(i)) or exact(x, y, i, j)
+  monkeypatch.setattr(manifold, "_exact", count)
+  monkeypatch.setattr(manifold, "_BLOCK", 5000)
+  one, two = collapsed(kind, random, 140, 7), collapsed(kind, random, 120, 7)
+  if other == "normal":
+    one = random.standard_normal((140, 7))
+  elif kind in ("copies", "near", "nearer"):
+    two = collapsed(kind, np.random.default_rng(5), 120, 7)  # about one point
+  for real, generated in ((one, two), (two, one)):
+    expected = brute(real, generated, 3, strict)
+    assert both(real, generated, 3, strict) == pytest.approx(expected, abs=1e-12)
+  # Twice four passes over the samples, each with some candidates for three neighbours.
+  assert sum(pairs) < 8 * 6 * 140
+
+
+def test_a_sample_has_copies_that_are_its_neighbours():
+  """Two copies, then the next point: of three neighbours, the third is elsewhere."""
+  real = np.array([[0.0], [0.0], [-0.0], [5.0], [5.0], [9.0]])
+  generated = np.array([[0.0], [0.1], [5.0], [8.9], [20.0], [20.0]])
+  for k in (1, 2, 3, 4, 5):
+    for strict in (False, True):
+      expected = brute(real, generated, k, strict)
+      assert both(real, generated, k, strict) == pytest.approx(expected, abs=1e-12)
+
+
 def test_refusals():
   x = np.ones((4, 2))
   with pytest.raises(UserError, match="more than 4 samples"):
