@@ -2,7 +2,8 @@
 # usage: . install.sh [requirements-test.txt ...]
 # VIDGAN_JAX_DEVICE=cpu|cuda|tpu chooses jax's build; by default cuda where a driver answers.
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+unset CDPATH # cd would go, and print, elsewhere
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 PROJECT="$(pwd)"
 PYTHON="${PYTHON:-python3}"
 
@@ -39,6 +40,10 @@ INSTALLED="$(cat .venv/installed 2>/dev/null || true)"
 WANTED="$(cksum requirements.txt pyproject.toml "${REQUIREMENTS[@]}" | sort -u)"
 if [ -z "$(grep -vxF "$INSTALLED" <<<"$WANTED")" ]; then
   echo "installed already: $PROJECT/.venv (${REQUIREMENTS[*]})"
+elif [ ! -w . ] || { [ -e .venv ] && [ ! -w .venv/ ]; }; then
+  echo "error: $PROJECT cannot be written, where .venv goes; copy the project to a folder of yours," \
+    "or run python -m vidgan_jax.train where the package is installed" >&2
+  exit 2
 else
   echo "installing ${REQUIREMENTS[*]} into $PROJECT/.venv"
   rm -f .venv/installed # until all is there

@@ -4,7 +4,8 @@
 #   launch/local_multiprocess.sh COUNT COMMAND [ARGUMENT ...]
 #   launch/local_multiprocess.sh 2 .venv/bin/python -m vidgan_jax.train --config=... --workdir=...
 # Shows what process 0 says, and another one's words where that one fails first. A signal reaches
-# all of them. The exit code is that of the first to fail, or 0.
+# all of them. The exit code is that of the first to fail, else 75 where a signal stopped training,
+# which the same command continues, else 0.
 set -uo pipefail
 
 if [[ ! "${1:-}" =~ ^[1-9][0-9]*$ || $# -lt 2 ]]; then
@@ -42,7 +43,12 @@ while ((${#LEFT[@]})); do
     wait "${PIDS[i]}"
     ENDED=$?
     unset "LEFT[i]"
-    ((ENDED == 0 || CODE != 0)) && continue
+    ((ENDED == 0)) && continue
+    if ((ENDED == 75)); then # stopped by a signal, to be continued: the others are about to leave
+      ((CODE == 0)) && CODE=75
+      continue
+    fi
+    ((CODE == 0 || CODE == 75)) || continue
     CODE=$ENDED
     # The others wait for it in vain; process 0 may be about to say the same.
     PATIENCE=20 # tenths of a second; a run that was refused or stopped has its words and files to end

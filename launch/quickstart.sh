@@ -2,22 +2,46 @@
 # Installs, trains a small class-conditional DVD-GAN on the embedded moving shapes on whatever
 # device is there, draws samples and scores them: at most 12 minutes on two CPU cores. Run again, it
 # continues where it stopped, or says what is there.
-#   launch/quickstart.sh [FOLDER]      by default runs/quickstart in the project's folder
+#   launch/quickstart.sh [FOLDER] [--short] [--config.FIELD=VALUE ...]
+# FOLDER is by default runs/quickstart in the project's folder. --short trains three iterations and
+# scores 64 clips, to see that everything runs. Fields of the config are handed on to the training.
+# Exit codes: 0 all is there, 75 training was stopped by a signal, others are an error's.
 set -euo pipefail
-FOLDER="${1:-}"
-[ -z "$FOLDER" ] || case "$FOLDER" in /*) ;; *) FOLDER="$PWD/$FOLDER" ;; esac
-set -- # or they would be install.sh's
-. "$(dirname "${BASH_SOURCE[0]}")/install.sh"
-FOLDER="${FOLDER:-$PROJECT/runs/quickstart}"
-
-python -m vidgan_jax.train --config="$PROJECT/configs/quickstart.py" --workdir="$FOLDER"
-# Stopped by a signal, training saves and succeeds as well; only the last checkpoint tells the end.
-END="$(python -c 'import json, sys; print(json.load(open(sys.argv[1], encoding="utf-8"))["num_iterations"])' \
-  "$FOLDER/config.json")"
-if [ ! -d "$FOLDER/checkpoints/$END" ]; then
-  echo "training stopped before its end, nothing was sampled; the same command continues"
-  exit 0
+FOLDER="" SHORT="" TRAIN=() SCORE=()
+for argument in "$@"; do
+  case "$argument" in
+    --short) SHORT=1 ;;
+    --config.*=*) TRAIN+=("$argument") ;;
+    -*) FOLDER="-" && break ;;
+    *) [ -z "$FOLDER" ] && FOLDER="$argument" || FOLDER="-" ;;
+  esac
+done
+if [ "$FOLDER" = - ]; then
+  echo "error: usage: launch/quickstart.sh [FOLDER] [--short] [--config.FIELD=VALUE ...]" >&2
+  exit 2
 fi
+[ -z "$FOLDER" ] || case "$FOLDER" in /*) ;; *) FOLDER="$PWD/$FOLDER" ;; esac
+PLACE="$FOLDER"
+set -- # or they would be install.sh's
+. "$(dirname -- "${BASH_SOURCE[0]}")/install.sh"
+FOLDER="${PLACE:-$PROJECT/runs/quickstart}"
+CONFIG="$PROJECT/configs/quickstart.py"
+[ -z "$SHORT" ] || { CONFIG+=":runlocal" && SCORE=(--count=64 --real_count=64); }
+
+if [ -z "$PLACE" ] && [ ! -w . ]; then
+  echo "error: $PROJECT cannot be written, where runs/quickstart goes; name another folder:" \
+    "launch/quickstart.sh FOLDER" >&2
+  exit 2
+fi
+
+CODE=0
+python -m vidgan_jax.train --config="$CONFIG" --workdir="$FOLDER" ${TRAIN[@]+"${TRAIN[@]}"} || CODE=$?
+if [ "$CODE" = 75 ]; then
+  echo "training stopped before its end, nothing was sampled; the same command continues"
+fi
+[ "$CODE" = 0 ] || exit "$CODE"
+END="$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["num_iterations"])' \
+  "$FOLDER/config.json")"
 if [ -e "$FOLDER/final/samples.npz" ]; then
   echo "samples are there already: $FOLDER/final"
 else
@@ -27,5 +51,5 @@ SCORES="$FOLDER/evaluation/moving_shapes"
 if [ -e "$SCORES/report.html" ] && grep -q "\"step\": $END," "$SCORES/results.json"; then
   echo "scores are there already: $SCORES"
 else
-  python -m vidgan_jax.evaluate --workdir="$FOLDER" --protocol=moving_shapes
+  python -m vidgan_jax.evaluate --workdir="$FOLDER" --protocol=moving_shapes ${SCORE[@]+"${SCORE[@]}"}
 fi

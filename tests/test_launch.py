@@ -8,8 +8,12 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tomllib
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -30,8 +34,10 @@ case "$all" in
   "-m pip install"*) exit "${PIP_CODE:-0}" ;;
   "-m vidgan_jax.train"*)
     folder="${all##*--workdir=}"
-    mkdir -p "$folder/checkpoints/$TRAINED"
+    folder="${folder%% --config.*}"
+    mkdir -p "$folder"
     echo '{"model": {"frames": 6}, "num_iterations": 7}' >"$folder/config.json"
+    exit "${TRAIN_CODE:-0}"
     ;;
   "-m vidgan_jax.sample"*)
     folder="${all##*--output=}"
@@ -94,7 +100,6 @@ class Project:
         "PATH": f"{self.bin}:/usr/bin:/bin",
         "NOTES": str(self.notes),
         "REAL_PYTHON": sys.executable,
-        "TRAINED": "7",
         "SCORED": "7",
         **environment,
       },
@@ -105,6 +110,19 @@ class Project:
     )
     assert (result.returncode, result.stderr) == (code, ""), result
     return result.stdout, self.notes.read_text().splitlines()
+
+  def refused(self, script, *arguments, code=2, before=(), **environment):
+    """Runs a script that says no in one line, which is returned; `before` are words before it."""
+    result = subprocess.run(
+      [*before, self.path / "launch" / script, *arguments],
+      env={"PATH": f"{self.bin}:/usr/bin:/bin", "NOTES": "/dev/null", **environment},
+      capture_output=True,
+      text=True,
+      timeout=60,
+      check=False,
+    )
+    assert result.returncode == code and len(result.stderr.splitlines()) == 1, result
+    return result.stderr
 
   def installs(self, script, **options):
     """Runs a script; returns the requirements files that it had pip install."""
@@ -123,7 +141,7 @@ def asked(notes, words):
 
 def test_a_stopped_training_is_continued_and_only_its_end_is_sampled(project, tmp_path):
   final = tmp_path / "my runs" / "a" / "final"
-  said, notes = project.run("quickstart.sh", "my runs/a", cwd=tmp_path, TRAINED="3")
+  said, notes = project.run("quickstart.sh", "my runs/a", cwd=tmp_path, TRAIN_CODE="75", code=75)
   assert said.splitlines()[-1].startswith("training stopped before its end")
   assert not asked(notes, "vidgan_jax.sample") and not final.exists()
   said, notes = project.run("quickstart.sh", "my runs/a", cwd=tmp_path)
@@ -136,7 +154,7 @@ def test_a_stopped_training_is_continued_and_only_its_end_is_sampled(project, tm
 
 def test_the_end_is_scored_once(project, tmp_path):
   run = tmp_path / "a run"
-  said, notes = project.run("quickstart.sh", run, TRAINED="3")
+  said, notes = project.run("quickstart.sh", run, TRAIN_CODE="75", code=75)
   assert not asked(notes, "vidgan_jax.evaluate")
   _, notes = project.run("quickstart.sh", run, SCORED="3")  # as --checkpoint=3 would
   (scored,) = asked(notes, "vidgan_jax.evaluate")
@@ -146,6 +164,52 @@ def test_the_end_is_scored_once(project, tmp_path):
   said, notes = project.run("quickstart.sh", run)
   assert said.splitlines()[-1] == f"scores are there already: {run}/evaluation/moving_shapes"
   assert not asked(notes, "vidgan_jax.evaluate")
+
+
+def test_what_training_refuses_ends_the_script(project, tmp_path):
+  _, notes = project.run("quickstart.sh", tmp_path / "a", TRAIN_CODE="3", code=3)
+  assert not asked(notes, "vidgan_jax.sample")
+
+
+def test_a_short_run_and_fields_of_the_config(project, tmp_path):
+  fields = ("--config.batch_size=4", "--config.data.classes=('a b',)")
+  _, notes = project.run("quickstart.sh", *fields[:1], "a b", "--short", fields[1], cwd=tmp_path)
+  (trained,) = asked(notes, "vidgan_jax.train")
+  assert f"--config={project.path}/configs/quickstart.py:runlocal " in trained
+  assert trained.endswith(f"--workdir={tmp_path}/a b {' '.join(fields)}")
+  (scored,) = asked(notes, "vidgan_jax.evaluate")
+  assert scored.endswith(" --protocol=moving_shapes --count=64 --real_count=64")
+
+
+@pytest.mark.parametrize("arguments", [["--shrt"], ["a", "b"], ["--workdir=x"]])
+def test_other_arguments_are_refused_with_the_usage(project, arguments):
+  said = project.refused("quickstart.sh", *arguments)
+  assert said.startswith("error: usage: launch/quickstart.sh [FOLDER] [--short]")
+
+
+def test_a_cdpath_leads_nowhere_else(project, tmp_path):
+  (tmp_path / "elsewhere" / "launch").mkdir(parents=True)
+  said, _ = project.run("quickstart.sh", CDPATH=str(tmp_path / "elsewhere"), cwd=project.path)
+  assert f"into {project.path}/.venv" in said
+
+
+LEAVES = """#!/usr/bin/env bash
+for argument; do case "$argument" in --process_id=*) id="${argument#*=}" ;; esac; done
+[ "$id" = 0 ] || sleep 0.3
+codes=($CODES)
+exit "${codes[$id]}"
+"""
+
+
+@pytest.mark.parametrize(
+  ("codes", "code"), [("0 0", 0), ("75 75", 75), ("75 0", 75), ("75 2", 2), ("0 3", 3), ("3 75", 3)]
+)
+def test_several_processes_that_are_stopped_are_to_be_continued(project, codes, code):
+  project.program("python3", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+  project.program("leaves", LEAVES)
+  command = [project.path / "launch" / "local_multiprocess.sh", "2", project.bin / "leaves"]
+  environment = {"PATH": f"{project.bin}:/usr/bin:/bin", "CODES": codes}
+  assert subprocess.run(command, env=environment, timeout=60, check=False).returncode == code
 
 
 def test_by_default_the_run_is_in_the_project(project):
@@ -231,16 +295,8 @@ def test_a_device_that_is_asked_for_needs_no_driver(project):
     shutil.rmtree(project.path / ".venv", ignore_errors=True)
     environment = dict(VIDGAN_JAX_DEVICE=device)
     assert project.installs("quickstart.sh", **environment) == [f"requirements{file}.txt"]
-  result = subprocess.run(
-    [project.path / "launch" / "quickstart.sh"],
-    env={"PATH": f"{project.bin}:/usr/bin:/bin", "VIDGAN_JAX_DEVICE": "gpu", "NOTES": "/dev/null"},
-    capture_output=True,
-    text=True,
-    timeout=60,
-    check=False,
-  )
-  assert result.returncode == 2
-  assert result.stderr == "error: VIDGAN_JAX_DEVICE is 'gpu'; known: cpu, cuda, tpu\n"
+  said = project.refused("quickstart.sh", VIDGAN_JAX_DEVICE="gpu")
+  assert said == "error: VIDGAN_JAX_DEVICE is 'gpu'; known: cpu, cuda, tpu\n"
 
 
 def test_cpu_when_asked_for_is_what_jax_takes(project):
@@ -269,14 +325,70 @@ def test_tests_run_on_cpu_or_where_jax_is_told(project):
   assert notes[-1] == "python [cpu] -m pytest tests/layers -k a b"
   assert asked(notes, "format --check .") and asked(notes, "ruff [cpu] check .")
   _, notes = project.run("test.sh", JAX_PLATFORMS="cuda")
-  assert notes[-1].startswith("python [cuda] -m pytest --numprocesses=")  # all, shared out
+  assert notes[-1].startswith("python [cuda] -m pytest -rs --numprocesses=")  # all, shared out
+
+
+def pins(name):
+  """{package: version} of a requirements file."""
+  lines = (ROOT / name).read_text().splitlines()
+  found = [line.split("#")[0].strip().split("==") for line in lines if "==" in line.split("#")[0]]
+  return {canonicalize_name(package.split("[")[0]): version for package, version in found}
 
 
 def test_the_pinned_files_agree_on_jax():
-  pins = {
-    line.split("==")[1].strip()
-    for path in ROOT.glob("requirements*.txt")
-    for line in path.read_text().splitlines()
-    if line.startswith(("jax==", "jaxlib==", "jax["))
-  }
-  assert len(pins) == 1
+  names = ("requirements.txt", *(f"requirements-{name}.txt" for name in ("cuda", "cuda12", "tpu")))
+  assert len({pins(name)["jax"] for name in names}) == 1
+
+
+def test_what_an_install_may_bring_lies_between_the_versions_tested():
+  """Each dependency has bounds; the lower one is that of the oldest cell of test_versions.sh."""
+  oldest, tested = pins("requirements-oldest.txt"), pins("requirements.txt")
+  project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+  for requirement in map(Requirement, project["dependencies"]):
+    name, bounds = canonicalize_name(requirement.name), requirement.specifier
+    assert {bound.operator for bound in bounds} == {">=", "<"}, requirement
+    (lower,) = (bound.version for bound in bounds if bound.operator == ">=")
+    assert Version(oldest[name]) == Version(lower), requirement
+    assert tested[name] in bounds, requirement
+
+
+def test_every_cell_of_the_versions_is_counted(project):
+  """With a stub for pytest: what it says is added up in the table, and its code is the script's."""
+  for version in ("3.11", "3.12", "3.13"):
+    project.program(f"python{version}", VERSIONS_STUB)
+  venvs = project.path.parent / "cells"
+  run = lambda *arguments, **options: project.run(
+    "test_versions.sh", *arguments, VIDGAN_JAX_VENVS=str(venvs), **options
+  )
+  said, notes = run("3.12", "oldest", "--", "-k", "a b")
+  rows = [line.split()[:4] for line in said.splitlines()[-2:]]
+  assert rows == [["3.12", "5", "0", "2"], ["oldest", "5", "0", "2"]]
+  assert [n for n in notes if "-m pytest" in n] == ["python [cpu] -m pytest -rs -k a b"] * 2
+  installed = [n for n in notes if "--no-deps" not in n and "pip install" in n]
+  assert "-r requirements.txt" in installed[0] and "-r requirements-oldest.txt" in installed[1]
+  said, notes = run("newest", "3.12", code=1, PYTEST_SAYS="1 failed, 3 passed, 1 error in 2.00s")
+  assert [line.split()[:4] for line in said.splitlines()[-2:]] == [
+    ["newest", "3", "2", "0"], ["3.12", "3", "2", "0"],
+  ]  # fmt: skip
+  installed = [n for n in notes if "--no-deps" not in n and "pip install" in n]
+  assert len(installed) == 1 and "--upgrade" in installed[0]  # that of 3.12 is there already
+  said, _ = run("3.13", code=1, PIP_CODE="1")
+  assert said.splitlines()[-1].split() == ["3.13", "could", "not", "be", "installed"]
+  assert project.refused("test_versions.sh", "2.7").startswith("error: unknown cell 2.7; known: ")
+
+
+VERSIONS_STUB = r"""#!/usr/bin/env bash
+all="$*"
+case "$all" in
+  "-c "*) echo "jax 1"; exit ;;
+esac
+echo "${0##*/}${JAX_PLATFORMS:+ [$JAX_PLATFORMS]} $all" >>"$NOTES"
+case "$all" in
+  "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+  "-m pip install"*) exit "${PIP_CODE:-0}" ;;
+  "-m pytest"*)
+    echo "${PYTEST_SAYS:-5 passed, 2 skipped in 1.00s}"
+    [[ "${PYTEST_SAYS:-}" != *failed* ]] || exit 1
+    ;;
+esac
+"""
