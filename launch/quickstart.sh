@@ -20,7 +20,12 @@ if [ "$FOLDER" = - ]; then
   echo "error: usage: launch/quickstart.sh [FOLDER] [--short] [--config.FIELD=VALUE ...]" >&2
   exit 2
 fi
-[ -z "$FOLDER" ] || case "$FOLDER" in /*) ;; *) FOLDER="$PWD/$FOLDER" ;; esac
+case "$FOLDER" in
+  "" | /*) ;;
+  "~" | "~/"*) FOLDER="$HOME${FOLDER#"~"}" ;;
+  *:/*) ;; # an address, which training refuses
+  *) FOLDER="$PWD/$FOLDER" ;;
+esac
 PLACE="$FOLDER"
 set -- # or they would be install.sh's
 . "$(dirname -- "${BASH_SOURCE[0]}")/install.sh"
@@ -40,7 +45,7 @@ if [ "$CODE" = 75 ]; then
   echo "training stopped before its end, nothing was sampled; the same command continues"
 fi
 [ "$CODE" = 0 ] || exit "$CODE"
-END="$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["num_iterations"])' \
+END="$(python -c 'import json, sys; print(json.load(open(sys.argv[1], encoding="utf-8"))["num_iterations"])' \
   "$FOLDER/config.json")"
 if [ -e "$FOLDER/final/samples.npz" ]; then
   echo "samples are there already: $FOLDER/final"

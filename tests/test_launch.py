@@ -152,6 +152,15 @@ def test_a_stopped_training_is_continued_and_only_its_end_is_sampled(project, tm
   assert not asked(notes, "vidgan_jax.sample")
 
 
+@pytest.mark.parametrize(
+  "given, folder", [("~/a", "{home}/a"), ("gs://b/a", "gs://b/a"), ("b/a", "{here}/b/a")]
+)
+def test_folders_as_users_give_them(project, tmp_path, given, folder):
+  _, notes = project.run("quickstart.sh", given, cwd=tmp_path, HOME=str(tmp_path / "home"))
+  wanted = folder.format(home=tmp_path / "home", here=tmp_path)
+  assert asked(notes, "vidgan_jax.train")[0].endswith(f"--workdir={wanted}")
+
+
 def test_the_end_is_scored_once(project, tmp_path):
   run = tmp_path / "a run"
   said, notes = project.run("quickstart.sh", run, TRAIN_CODE="75", code=75)

@@ -4,6 +4,13 @@
 WORKSPACE.md and is imported from there. Importing this package loads neither JAX nor TensorFlow.
 """
 
+import sys
+
+if sys.argv[:1] == ["-m"]:  # python -m vidgan_jax.COMMAND, whose module is still to be imported
+  from vidgan_jax.runtime import interrupts
+
+  interrupts.watch()
+
 __version__ = "0.1.0"
 
 

@@ -9,14 +9,15 @@ command continues from the newest checkpoint, to the bit on CPU. SIGTERM and Ctr
 sends unless the command begins with nohup, and SIGUSR1, SIGUSR2 and SIGXCPU, with which schedulers
 warn of a time limit.
 
-Exit codes: 0 done or stopped by a signal, 2 bad input, 3 stopped by a guard (non-finite losses,
-clips gone dark).
+Exit codes: 0 done; 75 stopped by a signal: the same command continues; 2 bad input, or files that
+cannot be written; 3 stopped by a guard (losses or weights that are not finite, clips gone dark);
+130 interrupted before training began, or a second time.
 """
 
 from absl import flags
 from ml_collections import config_flags
 
-from vidgan_jax.runtime import door
+from vidgan_jax.runtime import door, preemption
 from vidgan_jax.runtime.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, FILE.py:ARGUMENT.")
@@ -33,11 +34,13 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main(argv):
-  """Opens the run and trains it to its end."""
+  """Opens the run and trains it to its end; returns the exit code."""
   del argv
   config, workdir = _CONFIG.value, _WORKDIR.value
   if not workdir:  # pathlib would take the current folder
     raise UserError("--workdir is empty")
+  if _COORDINATOR.value is None:  # else jax watches
+    preemption.leave_before_training(door.report)
   import jax  # here, so that --help and bad flags are quick
 
   from vidgan_jax.analysis import summary
@@ -74,6 +77,7 @@ def main(argv):
   trainer.run()
   for line in workdirs.whereabouts(trainer.workdir):
     trainer.report(line)
+  return preemption.EXIT_CODE if trainer.stopped else 0
 
 
 if __name__ == "__main__":

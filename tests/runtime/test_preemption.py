@@ -179,13 +179,13 @@ def test_with_nothing_to_lose_the_process_ends_at_once(block, number):
   process.send_signal(number)
   code, output, errors = finish(process)
   assert time.monotonic() - begin < 5
-  assert (code, errors) == (0, "")
+  assert (code, errors) == (75, "")
   assert output == "stopped before the next iteration; nothing was lost\n"
 
 
 def test_a_signal_from_before_ends_it_on_entering():
   code, output, errors = finish(start(prepare="os.kill(os.getpid(), signal.SIGTERM)"))
-  assert (code, errors) == (0, "")
+  assert (code, errors) == (75, "")
   assert output == "stopped before the next iteration; nothing was lost\n"
 
 

@@ -6,8 +6,10 @@ A door is a module with a docstring, absl flags and `main(argv)`; it ends with
     door.run(main)
 
 Exit codes: 0 done; 2 bad input (flags, config, `UserError`), told as one line "error: ..." on
-stderr; 3 a guard stopped the run (`Stopped`), told likewise; 130 interrupted from the keyboard; 141
-whoever read stdout has left, as `head` does.
+stderr; 3 a guard stopped the run (`Stopped`), told likewise; 75 (EX_TEMPFAIL) a signal stopped
+training, and the same command continues; 130 interrupted from the keyboard; 141 whoever read stdout
+has left, as `head` does; 143 ended by SIGTERM, which `train` alone catches. Files are written whole
+or not at all, so that the same command can follow in every case.
 Anything else is a fault of this program, or of the code in a config file, and shows its traceback.
 """
 
@@ -21,7 +23,7 @@ import traceback
 from absl import app, flags
 from tqdm import tqdm
 
-from vidgan_jax.runtime import paths
+from vidgan_jax.runtime import interrupts, paths
 from vidgan_jax.runtime.errors import Stopped, UserError
 from vidgan_jax.runtime.text import printable
 
@@ -44,6 +46,7 @@ def run(main, argv: list[str] | None = None) -> None:
     main: called with the program's name alone in a list; its result is the exit code, None is 0.
     argv: the command line, by default sys.argv.
   """
+  interrupts.begin()
   _open_standard_streams()
   _use_jax_defaults()
   # jax says at INFO, which absl shows, which of the accelerators it knows are not here.
@@ -59,12 +62,13 @@ def run(main, argv: list[str] | None = None) -> None:
   except Stopped as error:
     _fail(error, 3)
   except KeyboardInterrupt:
-    print("interrupted", file=sys.stderr)
-    _exit(130)
+    interrupts.leave()
   except BrokenPipeError:
     _silence_stdout()
     _exit(141)
-  except Exception:
+  except Exception as error:
+    if interrupts.caused(error):
+      interrupts.leave()
     if not _among_others():
       raise
     traceback.print_exc()

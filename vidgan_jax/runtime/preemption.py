@@ -5,11 +5,24 @@ import os
 import signal
 import threading
 
+EXIT_CODE = os.EX_TEMPFAIL  # 75, of a process that a signal stopped: the same command continues
 _ALWAYS = (signal.SIGTERM, signal.SIGINT)
 # Handled only where they would end the process, which they do by default. A terminal or an ssh
 # session that closes sends SIGHUP, and nohup ignores it. Schedulers warn before a time limit: Slurm
 # with the signal that --signal names, mostly SIGUSR1; Grid Engine with SIGUSR1, SIGUSR2 or SIGXCPU.
 _WHERE_DEFAULT = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+
+
+def leave_before_training(report=print) -> None:
+  """Until a `Preemption` watches, SIGTERM ends the process at once with `EXIT_CODE`."""
+
+  def leave(number, frame):
+    del number, frame
+    report("stopped before training began; the same command continues")
+    os._exit(EXIT_CODE)
+
+  if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+    signal.signal(signal.SIGTERM, leave)
 
 
 class Preemption:
@@ -21,7 +34,7 @@ class Preemption:
   A context manager. `requested` turns true at the first signal; the second one of a user's Ctrl-C
   acts as usual. Python runs signal handlers only between its own instructions, and compiling a
   program is one of them that may take minutes: inside `nothing_to_lose` a signal therefore ends the
-  process at once, with exit code 0, from a thread.
+  process at once, with `EXIT_CODE`, from a thread.
 
   Args:
     report: called with a line where the process ends at once.
@@ -75,7 +88,7 @@ class Preemption:
         self.requested = True
         if self._idle:
           self._report("stopped before the next iteration; nothing was lost")
-          os._exit(0)
+          os._exit(EXIT_CODE)
     os.close(self._read)
 
   @contextlib.contextmanager
@@ -85,7 +98,7 @@ class Preemption:
       self._idle = True
       if self.requested:
         self._report("stopped before the next iteration; nothing was lost")
-        os._exit(0)
+        os._exit(EXIT_CODE)
     try:
       yield
     finally:

@@ -168,12 +168,15 @@ class Trainer:
     self._flops = flops_per_clip and flops_per_clip * config.batch_size
     self._peak = peak_flops and peak_flops * self.mesh.devices.size
     self.log = None
+    self.stopped = False
     self._pending = None
     self._read_back = False  # whether a checkpoint that this process saved was compared
     self._once = {}  # for the next record alone
 
   def run(self):
-    """Trains to `config.num_iterations` and returns the last state.
+    """Trains to `config.num_iterations`, or until a signal, and returns the last state.
+
+    Afterwards `stopped` tells whether it was a signal that ended it.
 
     Raises:
       UserError: on bad input or where a checkpoint cannot be written.
@@ -267,7 +270,8 @@ class Trainer:
         self._pending = (step + 1, metrics)
         bar.update()
     self.checkpoints.wait()
-    if leave:
+    self.stopped = leave and step < end
+    if self.stopped:
       saved = f"saved at iteration {step}" if step else "before the first iteration"
       self.report(f"stopped by a signal: {saved}; the same command continues")
     return state

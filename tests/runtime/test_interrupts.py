@@ -1,0 +1,90 @@
+"""Ctrl-C of a command: one word and exit code 130, whatever it was doing."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+# A package like this one, with a command whose parts the tests fill in.
+PACKAGE = """
+import sys
+if sys.argv[:1] == ["-m"]:
+  from vidgan_jax.runtime import interrupts
+  interrupts.watch()
+"""
+COMMAND = """
+import os, sys, threading, time
+{top}
+from vidgan_jax.runtime import door
+
+def main(argv):
+{main}
+
+if __name__ == "__main__":
+  door.run(main)
+"""
+WAIT = "print('here', flush=True); import time; time.sleep(60)"
+MODULES = {
+  "slow": WAIT,
+  # As modules with a part in C do, which report an interruption in their own words.
+  "wrong": f"try:\n  {WAIT}\nexcept BaseException:\n  raise ImportError('broken')",
+}
+PLACES = {
+  "first import": ("import package.slow", "  pass"),
+  "between imports": (WAIT, "  pass"),
+  "import in main": ("", "  import package.slow"),
+  "import that fails": ("", "  import package.wrong"),
+  "work": ("", f"  {WAIT}"),
+  "error on the way out": ("", f"  try:\n    {WAIT}\n  finally:\n    1 / 0"),
+  "with threads": ("", f"  threading.Thread(target=threading.Event().wait).start()\n  {WAIT}"),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_one_word(tmp_path, place):
+  folder = tmp_path / "package"
+  folder.mkdir()
+  (folder / "__init__.py").write_text(PACKAGE)
+  top, main = PLACES[place]
+  (folder / "command.py").write_text(COMMAND.format(top=top, main=main))
+  for name, text in MODULES.items():
+    (folder / f"{name}.py").write_text(text)
+  process = subprocess.Popen(
+    [sys.executable, "-m", "package.command"],
+    cwd=tmp_path,
+    env={**os.environ, "PYTHONPATH": str(ROOT)},
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  assert process.stdout.readline() == "here\n"
+  process.send_signal(signal.SIGINT)
+  _, errors = process.communicate(timeout=20)
+  assert (process.returncode, errors) == (130, "interrupted\n")
+
+
+def test_commands_are_watched_before_their_own_imports():
+  """`python -m` imports the package first, and that is where watching begins."""
+  code = "import signal, sys\nsys.argv = [{name!r}]\nimport vidgan_jax\n"
+  code += "print(signal.getsignal(signal.SIGINT).__module__, 'absl' in sys.modules)"
+  for name, words in (("-m", "vidgan_jax.runtime.interrupts False"), ("a.py", "_signal False")):
+    result = subprocess.run(
+      [sys.executable, "-c", code.format(name=name)],
+      cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert result.stdout.strip() == words
+
+
+def test_what_is_ignored_stays_ignored(tmp_path):
+  code = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+  code += "from vidgan_jax.runtime import interrupts\ninterrupts.begin()\n"
+  code += "print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)"
+  result = subprocess.run(
+    [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+  )
+  assert result.stdout == "True\n"
