@@ -83,6 +83,22 @@ def test_no_thread_of_jax_has_a_heap_of_its_own():
   assert run("tpu,cpu")[0] == "False"
 
 
+@pytest.mark.parametrize("platform_name", [{}, {"JAX_PLATFORM_NAME": "cpu"}])
+def test_a_platform_need_not_be_named(platform_name):
+  """Not every version of JAX has an attribute for each of the variables that name one."""
+  names = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "MALLOC", "GLIBC")
+  environment = {n: v for n, v in os.environ.items() if not n.startswith(names)}
+  script = "from vidgan_jax.runtime import memory; print(memory.keep_freed_on_cpu())"
+  done = subprocess.run(
+    [sys.executable, "-c", script],
+    env={**environment, **platform_name},
+    capture_output=True,
+    text=True,
+  )
+  tuned = platform.libc_ver()[0] == "glibc" and (bool(platform_name) or not memory._plugins())
+  assert done.stdout.split() == [str(tuned)], done.stderr
+
+
 _DOOR = """
 import sys
 from absl import app
