@@ -1,6 +1,7 @@
 """The protocols: the embedded set's, the recommended one, those of the papers and their code."""
 
-from vidgan_jax.evaluation.protocols import Measure, PaperRow, Protocol
+from vidgan_jax.evaluation import paper_rows
+from vidgan_jax.evaluation.protocols import Measure, Protocol
 
 _SIGNED = ("scale", 2 / 255, -1.0)  # 0..255 to [-1, 1]
 _UNIT = ("scale", 1 / 255, 0.0)
@@ -73,6 +74,7 @@ FVD_UNTERTHINER2018 = Protocol(
     "BAIR convention: 256 test clips, 100 generated for each; not this one",
     "the square root of the code leaves singular values below 1e-10 alone; here it is exact",
   ),
+  paper=paper_rows.DVD_GAN_TABLE_3,
 )
 
 DVD_GAN = Protocol(
@@ -93,18 +95,7 @@ DVD_GAN = Protocol(
     "the second Inception Score of the paper is the best over a sweep: --truncations",
     "scores of clips of different lengths do not compare",
   ),
-  paper=(
-    PaperRow("fid", "0.91", "Table 1, 12 frames 64x64"),
-    PaperRow("is", "61.10 (129.9 truncated)", "Table 1, 12 frames 64x64"),
-    PaperRow("fid", "12.92", "Table 1, 48 frames 64x64"),
-    PaperRow("is", "97.62 (219.05 truncated)", "Table 1, 48 frames 64x64"),
-    PaperRow("fid", "2.16", "Table 1, 12 frames 128x128"),
-    PaperRow("is", "55.09 (80.32 truncated)", "Table 1, 12 frames 128x128"),
-    PaperRow("fid", "31.50", "Table 1, 48 frames 128x128"),
-    PaperRow("is", "111.19 (222.07 truncated)", "Table 1, 48 frames 128x128"),
-    PaperRow("fid", "3.35", "Table 1, 12 frames 256x256"),
-    PaperRow("is", "59.74 (64.05 truncated)", "Table 1, 12 frames 256x256"),
-  ),
+  paper=paper_rows.DVD_GAN_TABLE_1,
 )
 
 _C3D = "c3d_ucf101"
@@ -124,6 +115,8 @@ _C3D_TGANV2 = (
   ("subtract_mean", 8, 8),
 )
 
+_PROGRESSIVE = tuple(row for row in paper_rows.TGANV2_TABLE_2 if "128x128" in row.source)
+
 TGAN = Protocol(
   name="tgan_is_c3d",
   source="Saito et al. 2017, evaluation/calc_inception.py of its code",
@@ -132,18 +125,17 @@ TGAN = Protocol(
   generated_count=9984,
   repeats=4,
   bootstrap=0,
-  resolutions=(64,),
+  resolutions=(64, 128),
   notes=(
+    "its own clips are of 64x64; DVD-GAN's, ProgressiveVGAN's and TGAN-F's rows are of 128x128",
+    "rows of LDVD-GAN are by this code with TGANv2's mean file, see ldvd_is_fid_c3d; those of "
+    "ProgressiveVGAN are of 128x128 by TGANv2's text, of 256x256 by LDVD-GAN's Table 9",
     "9984 clips are the code's 10000 // 48 * 48; four runs of one split, their mean and deviation",
     "the code feeds x * 128 + 128 without clipping; here clips are uint8 first, at most 256/255 of "
     "half a grey level away",
     "sensitive to the mean file: columns 29 to 141 of its 171 are used, by TGANv2 8 to 120",
   ),
-  paper=(
-    PaperRow("is", "11.85 +- 0.07", "TGAN"),
-    PaperRow("is", "12.42 +- 0.03", "MoCoGAN"),
-    PaperRow("is", "32.97 +- 1.7", "DVD-GAN Table 2, 128x128"),
-  ),
+  paper=(*paper_rows.DVD_GAN_TABLE_2, *_PROGRESSIVE, *paper_rows.LDVD_TABLE_9),
 )
 
 TGANV2 = Protocol(
@@ -168,12 +160,7 @@ TGANV2 = Protocol(
     "192x256 by a cubic kernel with a horizontal crop of 192; here as the data was prepared",
     "the code stores the reference in float32; here it is float64",
   ),
-  paper=(
-    PaperRow("is", "24.34 +- 0.35", "TGANv2, batch 256"),
-    PaperRow("fid", "3620 +- 26", "TGANv2, batch 256"),
-    PaperRow("is", "22.70 +- 0.19", "TGANv2, batch 64"),
-    PaperRow("fid", "3591 +- 24", "TGANv2, batch 64"),
-  ),
+  paper=paper_rows.TGANV2_TABLE_2,
 )
 
 LDVD_GAN = Protocol(
@@ -194,15 +181,7 @@ LDVD_GAN = Protocol(
     "resolution of the reference, which TGANv2's 192x192 explains: real clips of 64x64 score an "
     "FID of 1766 against it (Table 7)",
   ),
-  paper=(
-    PaperRow("is", "13.62", "TGAN-F"),
-    PaperRow("fid", "8942.63", "TGAN-F"),
-    PaperRow("is", "22.91 +- 0.19", "TGAN-F, all data, 128x128"),
-    PaperRow("is", "70.01 +- 0.08", "Table 7, real clips of trainlist01, 64x64 centre crop"),
-    PaperRow("fid", "1765.86", "Table 7, real clips of trainlist01, 64x64 centre crop"),
-    PaperRow("is", "94.49 +- 0.06", "Table 7, real clips of trainlist01, 128x128"),
-    PaperRow("fid", "728.63", "Table 7, real clips of trainlist01, 128x128"),
-  ),
+  paper=paper_rows.LDVD_TABLE_7 + paper_rows.LDVD_TABLE_8 + paper_rows.LDVD_TABLE_9,
 )
 
 _R2PLUS1D = "r2plus1d_kinetics400"
@@ -229,10 +208,7 @@ DU = Protocol(
     "sides), splits (one), ddof, resize (whole squares to 112x112 about half-pixel centres; "
     "torchvision's own 128x171 with a crop would distort them)",
   ),
-  paper=(
-    PaperRow("fid", "11.92", "thesis, 12 frames 64x64"),
-    PaperRow("is", "20.76", "thesis, 12 frames 64x64"),
-  ),
+  paper=paper_rows.DU_CHAPTER_4,
 )
 
 SSW_GAN = Protocol(
@@ -253,7 +229,15 @@ SSW_GAN = Protocol(
     "not stated: counts (10,000 on both sides), resize, splits, ddof, stride (the run's is taken)",
     "its scores of 6 frames cannot come from an unchanged I3D, which needs 9: refused here",
     "batch statistics were collected in 200 passes: --standing_passes=200; z has variance 1",
+    "Inception Score and FID of each class are its appendix G: 1000 generated clips of the class "
+    "against all real ones; --count=N gives N / classes of each. High motion: bungee jumping, "
+    "capoeira, cheerleading, kitesurfing, skydiving; low: doing nails, cooking egg, crying, "
+    "reading book, yawning",
+    "of its Table 1 the rows of DVD-GAN are told, which it compares with, with Inception Scores by "
+    "Kinetics-600; its own numbers are not transcribed here",
   ),
+  per_class=True,
+  paper=paper_rows.SSW_GAN_TABLE_1,
 )
 
 STYLEGAN_V = Protocol(

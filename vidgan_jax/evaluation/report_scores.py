@@ -14,6 +14,7 @@ from vidgan_jax.evaluation.report_columns import (
 )
 from vidgan_jax.evaluation.results import judged_against
 
+_ROWS_OF_A_CARD = 3  # of a paper's numbers; more are in their table alone
 _TRIAL = "judged on other numbers of clips than the protocol asks for"
 
 
@@ -70,8 +71,11 @@ def _card(results, column: Column, shared: list[str]) -> str:
     lines.append(("clips", ", ".join(counted)))
   if truncation(record) != 1:
     lines.append(("truncation", f"{truncation(record):g}"))
-  for row in _paper(results, column.metric):
-    lines.append(("paper, as printed", str(row.get("value", ""))))
+  told = _paper(results, column.metric)
+  if len(told) > _ROWS_OF_A_CARD:
+    lines.append(("paper, as printed", f"{len(told)} rows, below"))
+  else:
+    lines += [("paper, as printed", str(row.get("value", ""))) for row in told]
   listed = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in lines)
   what = f'<p class="meaning">Floor: {text(floor["what"])}.</p>' if floor.get("what") else ""
   own = [warning for warning in record_warnings(record) if warning not in shared]
