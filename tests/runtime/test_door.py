@@ -109,6 +109,15 @@ def test_devices_that_training_would_refuse_are_one_line():
   assert_refused(result, "batch_size 512 is not divisible by the number of devices, 7")
 
 
+@pytest.mark.parametrize("argument", ["", ":", ":runlocal", ":a:b"])
+def test_a_config_in_a_folder_with_a_colon_says_so(tmp_path, argument):
+  folder = tmp_path / "run 07:13:42"
+  folder.mkdir()
+  (folder / "mine.py").write_text("")
+  result = summarize(f"--config={folder}/mine.py{argument}")
+  assert_refused(result, f"{folder}/mine.py", "has a colon", "go into its folder and name")
+
+
 @pytest.mark.parametrize(
   ("text", "words"),
   [

@@ -181,11 +181,24 @@ def _parse(argv):
 
 
 def _with_local_config(option: str) -> str:
-  """Expands `~` in --config=FILE.py:ARGUMENT, which no shell does; UserError on an address."""
+  """Expands `~` in --config=FILE.py:ARGUMENT, which no shell does.
+
+  Raises:
+    UserError: the path is an address, or has a colon, where the argument would begin.
+  """
   flag, equals, path = option.partition("=")
   if flag.lstrip("-") != "config" or not equals:
     return option
-  return f"{flag}={paths.local(path, '--config')}"
+  path = paths.local(path, "--config")
+  file, *others = path.split(":")
+  while others and not os.path.isfile(path.partition(":")[0]):
+    file = f"{file}:{others.pop(0)}"
+    if os.path.isfile(file):
+      raise UserError(
+        f"the path of the config file {file!r} has a colon, where its argument would begin; go "
+        "into its folder and name the file alone, or rename what has the colon"
+      )
+  return f"{flag}={path}"
 
 
 def _refusal(error) -> str:

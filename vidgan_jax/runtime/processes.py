@@ -20,7 +20,8 @@ _SECONDS_TO_APPEAR = 20.0  # a file of another machine, on a shared file system
 def start(coordinator: str | None, count: int | None, index: int | None) -> None:
   """Joins this process to the others; returns once all are there.
 
-  To be called before any device is looked at.
+  To be called before any device is looked at. HTTP proxies are taken out of this process'
+  environment.
 
   Args:
     coordinator: "host:port" of process 0, the same in every process; "auto" asks the surroundings
@@ -36,6 +37,9 @@ def start(coordinator: str | None, count: int | None, index: int | None) -> None
     if count is not None or index is not None:
       raise UserError("--num_processes and --process_id need --coordinator")
     return
+  # The processes talk by gRPC, which would send their words to an HTTP proxy and wait for minutes.
+  for name in [name for name in os.environ if "_proxy" in name.lower()]:
+    del os.environ[name]
   try:
     if coordinator == "auto":
       jax.distributed.initialize()
