@@ -1,5 +1,7 @@
 """Every protocol fits the networks it names; nothing is computed."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -167,3 +169,56 @@ def test_what_the_sources_fix():
   fid, score = get("dvd_gan_fid_is_k600").measures
   assert (fid.output, fid.network, score.splits) == ("avgpool", "i3d_kinetics600", 10)
   assert get("dvd_gan_fid_is_k600").real_count is None and get("dvd_gan_fid_is_k600").stride == 2
+
+
+def test_the_list_tells_all_that_a_protocol_fixes(monkeypatch):
+  """Whatever is changed is seen, but for papers' rows, which stand in reports."""
+  protocol = dataclasses.replace(protocols.get_protocol("dvd_gan_fid_is_k600"), repeats=2)
+  others = {
+    "name": "other", "source": "other", "frames": 7, "stride": 9, "windows": "first",
+    "windows_per_video": 3, "crop": "center", "flip": True, "real_count": 77,
+    "generated_count": 99, "split": "test", "repeats": 1, "quantisation": "none",
+    "resolutions": (32,), "per_class": True, "notes": ("other",), "measures": (),
+  }  # fmt: skip
+  told = {field.name for field in dataclasses.fields(protocol)} - {"paper", "bootstrap"}
+  assert {*others} == told
+  seen = set()
+  for changes in ({}, *({name: value} for name, value in others.items())):
+    changed = dataclasses.replace(protocol, **changes)
+    monkeypatch.setattr(protocols, "known", lambda changed=changed: {changed.name: changed})
+    seen.add("\n".join(protocols.lines()))
+  assert len(seen) == 1 + len(others)
+
+
+def test_the_list_tells_all_settings_of_a_measure(monkeypatch):
+  others = {
+    "fid": {"network": "other", "output": "other", "ddof": 0, "preprocess": (("bgr",),)},
+    "is": {"splits": 10, "eps": 1e-7},
+    "kvd": {"subsets": 100, "estimator": "unbiased"},
+    "prdc": {"neighbours": (4, 5)},
+  }
+
+  def told(measure, bootstrap=40):
+    protocol = protocols.Protocol("tiny", "a test", (measure,), bootstrap=bootstrap)
+    monkeypatch.setattr(protocols, "known", lambda: {"tiny": protocol})
+    return "\n".join(protocols.lines())
+
+  for metric, changes in others.items():
+    measure = protocols.Measure(metric, "a", "a", (("resize", "tf1", 8, 8),))
+    seen = {told(dataclasses.replace(measure, **{n: v})) for n, v in changes.items()}
+    assert len(seen | {told(measure)}) == 1 + len(changes)
+    assert "after resize tf1 8 8" in told(measure)
+  size = protocols.Measure("kvd", "a", "a", subsets=3)
+  assert told(size) != told(dataclasses.replace(size, subset_size=9))
+  place = protocols.Measure("is", "a", "a", eps=1e-7)
+  assert told(place) != told(dataclasses.replace(place, eps_place="probabilities"))
+  fid = protocols.Measure("fid", "a", "a")
+  assert "95 % interval" in told(fid) and "no interval" in told(fid, bootstrap=0)
+
+
+def test_the_floor_is_at_the_count_that_is_told():
+  counts = {"moving_shapes": 1000, "recommended": 5000, "fvd_unterthiner2018": 1024}
+  text = protocols.lines()
+  for name, count in counts.items():
+    (line,) = (i for i, line in enumerate(text) if line.startswith(f"{name}: "))
+    assert f"floor at {count:,} clips a side" in text[line + 3]

@@ -16,7 +16,7 @@ from vidgan_jax.evaluation.frechet import (
 )
 from vidgan_jax.evaluation.inception_score import Epsilon, inception_score
 from vidgan_jax.evaluation.kernel_distance import fixed_among, kernel_distance
-from vidgan_jax.evaluation.protocols import Measure
+from vidgan_jax.evaluation.protocols import Measure, has_interval
 from vidgan_jax.runtime.errors import UserError
 
 LEVEL = 0.95
@@ -56,19 +56,6 @@ class Score:
   def value(self) -> float:
     """Their mean."""
     return float(np.mean(self.values))
-
-
-def has_interval(measure: Measure, repeats: int, bootstrap: int) -> bool:
-  """Whether numbers of a measure have an interval: about the value at this count of clips.
-
-  Several repeats, splits and subsets have their deviation instead. Precision, recall, density,
-  coverage and diversity have none: what counts neighbours is not to be resampled.
-  """
-  if repeats > 1 or not bootstrap or measure.metric in ("prdc", "diversity"):
-    return False
-  if measure.metric == "is":
-    return measure.splits == 1
-  return measure.metric != "kvd" or measure.subsets is None
 
 
 def _gaussian(gathered: Gathered, ddof: int) -> Gaussian:

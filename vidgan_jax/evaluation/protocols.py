@@ -11,6 +11,7 @@ import dataclasses
 from vidgan_jax.runtime.errors import UserError
 
 HIGHER = ("is", "is_infinity", "accuracy", "precision", "recall", "density", "coverage")  # better
+BY_CLASS = ("fvd", "fid", "is", "accuracy", "diversity")  # what `Protocol.per_class` adds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Protocol:
     repeats: sets of generated clips; the value is their mean, with its spread.
     quantisation: what happens to generated clips before anything looks at them.
     resolutions: heights of clips that the source states; others warn. Empty is any.
-    per_class: whether distances and accuracies by class are added.
+    per_class: whether numbers by class are added, of metrics BY_CLASS.
     bootstrap: resamplings behind an interval, 0 where repeats tell the spread.
     notes: what the source leaves open, and what was chosen.
     paper: numbers reported with it.
@@ -165,17 +166,89 @@ def metrics(protocol: Protocol) -> tuple[str, ...]:
   return tuple(dict.fromkeys(found))
 
 
+def has_interval(measure: Measure, repeats: int, bootstrap: int) -> bool:
+  """Whether numbers of a measure have an interval: about the value at this count of clips.
+
+  Several repeats, splits and subsets have their deviation instead. Precision, recall, density,
+  coverage and diversity have none: what counts neighbours is not to be resampled.
+  """
+  if repeats > 1 or not bootstrap or measure.metric in ("prdc", "diversity"):
+    return False
+  if measure.metric == "is":
+    return measure.splits == 1
+  return measure.metric != "kvd" or measure.subsets is None
+
+
 def lines() -> list[str]:
-  """A list of the protocols for reading: name, networks, counts, source, notes."""
+  """A list of the protocols for reading: all that they fix, and what their sources leave open."""
   found = []
   for protocol in known().values():
-    metrics = ", ".join(
-      f"{measure.metric} of {measure.network}.{measure.output}" for measure in protocol.measures
-    )
-    count = f"{protocol.generated_count} generated"
-    if protocol.repeats > 1:
-      count += f" x {protocol.repeats}"
-    frames = f"{protocol.frames} frames" if protocol.frames else "frames as trained"
-    found += [protocol.name, f"  {metrics}", f"  {count}, {frames}; {protocol.source}"]
+    found += [f"{protocol.name}: {protocol.source}", *_clip_lines(protocol)]
+    found += [line for measure in protocol.measures for line in _measure_lines(protocol, measure)]
     found += [f"  - {note}" for note in protocol.notes]
   return found
+
+
+def _clip_lines(protocol) -> list[str]:
+  frames = f"{protocol.frames} frames" if protocol.frames else "frames as trained"
+  stride = f"stride {protocol.stride}" if protocol.stride else "stride as trained"
+  real = f"{protocol.real_count:,}" if protocol.real_count else "all"
+  windows = f"{protocol.windows} windows"
+  if protocol.windows_per_video > 1:
+    windows += f", {protocol.windows_per_video} of each video"
+  mirrored = ", every second mirrored" if protocol.flip else ""
+  repeats = f", {protocol.repeats} times" if protocol.repeats > 1 else ""
+  sides = f"; of {' or '.join(f'{side}x{side}' for side in protocol.resolutions)}"
+  return [
+    f"  clips: {frames}{sides if protocol.resolutions else ''}; {protocol.quantisation}",
+    f"  real: {real} of the {protocol.split} split; {windows}, {stride}, {protocol.crop} crop"
+    f"{mirrored}",
+    f"  generated: {protocol.generated_count:,}{repeats}; {_floor(protocol)}",
+  ]
+
+
+def _floor(protocol) -> str:
+  """At how many clips a side real ones are compared with each other."""
+  if protocol.real_count is None:
+    return "floor at as many, or at half of the real clips where these are fewer"
+  count = min(protocol.generated_count, protocol.real_count // 2)
+  return f"floor at {count:,} clips a side"
+
+
+def _measure_lines(protocol, measure) -> list[str]:
+  settings = []
+  if measure.metric.startswith(("fvd", "fid")):
+    settings.append(f"ddof {measure.ddof}")
+  if measure.metric.startswith("is"):
+    settings.append(f"{measure.splits} split{'s' if measure.splits > 1 else ''}")
+    if measure.eps:
+      settings.append(f"eps {measure.eps:g} in its {measure.eps_place}")
+  if measure.metric == "kvd":
+    some = f"{measure.subsets} subsets of {measure.subset_size}"
+    settings += [some if measure.subsets else "all clips at once", f"estimator {measure.estimator}"]
+  if measure.metric == "prdc":
+    settings.append("k {} and {}".format(*measure.neighbours))
+  if protocol.per_class and measure.metric in BY_CLASS:
+    settings.append("by class too")
+  interval = has_interval(measure, protocol.repeats, protocol.bootstrap)
+  settings.append("95 % interval" if interval else "no interval")
+  prepared = "; ".join(map(_operation, measure.preprocess))
+  return [
+    f"  {measure.metric} of {measure.network}.{measure.output}: {', '.join(settings)}",
+    f"    after {prepared}",
+  ]
+
+
+def _operation(operation) -> str:
+  """Of pixels in 0..255, see `preprocessing.apply`."""
+  name, *arguments = operation
+  if name == "scale":
+    return "times {:.6g}, plus {:.6g}".format(*arguments)
+  return " ".join([name, *map(_plain, arguments)])
+
+
+def _plain(value) -> str:
+  """Of an operation's argument."""
+  if isinstance(value, tuple):
+    return ",".join(map(_plain, value))
+  return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -41,8 +41,9 @@ def numbers(results, found: list[Column]) -> str:
   shared = shared_warnings(found)
   cards = "".join(_card(results, column, shared) for column in found)
   return (
-    "<p>The last iteration's numbers. Bars show value and interval on a scale from 0; the dashed "
-    "mark is the floor, what real clips reach against each other.</p>"
+    "<p>The last iteration's numbers. Bars show value and interval on a scale from 0: the interval "
+    "is of the value at this number of clips, not at unlimited ones. The dashed mark is the floor, "
+    "what real clips reach against each other.</p>"
     f'<div class="cards">{cards}</div>{_table(found)}{_paper_table(results)}'
   )
 
