@@ -19,7 +19,9 @@ from vidgan_jax.runtime import door
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write to.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace samples that lie in the output folder.")
-_LABELS = flags.DEFINE_string("labels", None, "Class numbers or names, by commas; default all.")
+_LABELS = flags.DEFINE_string(
+  "labels", None, "Class numbers (or index:N) or names (or name:NAME), by commas; default all."
+)
 _PER_LABEL = flags.DEFINE_integer("per_label", 2, "Clips per class.", lower_bound=1)
 _TRUNCATION = flags.DEFINE_float("truncation", 1.0, "Standard deviation of z; the paper: 0.44.")
 _FRAMES = flags.DEFINE_integer("frames", None, "Frames; default as in training.", lower_bound=1)

@@ -306,7 +306,7 @@ def test_what_is_no_sample_is_not_replaced(tmp_path, clips, name, what):
     ("ride/bike", [0]),
     ("RIDE/Bike,..,1", [0, 1, 1]),
     ("Eat, slowly", [4]),  # the whole text is a name
-    ("7", [5]),  # a name goes before a number
+    ("name:7,index:7", [5, 7]),  # "7" alone could mean both
     ("4,4,4", [4, 4, 4]),
   ],
 )
@@ -321,6 +321,35 @@ def test_unknown_labels_list_the_known_ones(text):
   message = str(caught.value)
   assert f"label {text.split(',')[-1]!r} is no number in 0..7 and no class" in message
   assert "known names: ride/bike, .., ../../up," in message and ", ..." not in message[-6:]
+
+
+def test_names_in_another_form_of_unicode_are_the_same():
+  assert files.parse_labels("CAFE\u0301,caf\u00e9", ("b", "caf\u00e9"), 2) == [1, 1]
+  assert files.parse_labels("b,B", ("B", "b"), 2) == [1, 0]
+  with pytest.raises(UserError, match="no class"):  # either could be meant
+    files.parse_labels("BB", ("Bb", "bB"), 2)
+
+
+@pytest.mark.parametrize(
+  ("text", "labels"),
+  [("5", [2]), ("007", [1]), ("index:0,name:2", [0, 0]), ("index:1", [1]), ("name:007", [1])],
+)
+def test_names_that_are_numbers_are_names(text, labels):
+  assert files.parse_labels(text, ("2", "007", "5"), 3) == labels
+
+
+@pytest.mark.parametrize("text", ["2", "1,2"])
+def test_a_name_that_is_the_number_of_another_class_is_refused(text):
+  words = "label '2' is the name of class 0 and the number of class '5'; write name:2 or index:2"
+  with pytest.raises(UserError, match=words):
+    files.parse_labels(text, ("2", "007", "5"), 3)
+  for text in ("07", "index:3", "index:007", "name:3", "index:"):
+    with pytest.raises(UserError, match=r"is no number in 0\.\.2 and no class"):
+      files.parse_labels(text, ("2", "007", "5"), 3)
+
+
+def test_numbers_that_are_the_names_of_their_classes_are_no_trouble():
+  assert files.parse_labels("0,2", ("0", "1", "2"), 3) == [0, 2]
 
 
 def test_of_many_classes_twenty_are_listed():

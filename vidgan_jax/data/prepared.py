@@ -10,9 +10,11 @@ import numpy as np
 
 from vidgan_jax.data import pictures, preprocessing
 from vidgan_jax.data import prepared_folder as folders
+from vidgan_jax.data.folder_tree import shown
 from vidgan_jax.data.preprocessing import View
 from vidgan_jax.data.sources import Source, window_span
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.text import composed, find_name, printable
 
 DAMAGED = ("stop", "skip")
 
@@ -62,16 +64,24 @@ def _joined_classes(
   opened: Sequence[folders.Folder], wanted: Sequence[str], num_classes: int | None, what: str
 ) -> tuple[str, ...]:
   """The names of the classes in use, in the order of their labels."""
-  found = tuple(dict.fromkeys(name for folder in opened for name in folder.info.classes))
+  spelled = {}
+  for folder in opened:
+    for name in folder.info.classes:
+      spelled.setdefault(composed(name), name)
+  found = tuple(spelled.values())
   if found and not all(folder.info.classes for folder in opened):
     if num_classes != 0:
       raise UserError(f"{what}: some have classes, some have none; num_classes should be 0")
     if not wanted:
       return ()
-  unknown = [name for name in wanted if name not in found]
+  chosen = {name: find_name(name, found) for name in wanted}
+  unknown = [name for name, place in chosen.items() if place is None]
   if unknown:
-    raise UserError(f"{what}: has no class '{unknown[0]}' (config.data.classes)")
-  names = tuple(dict.fromkeys(wanted)) or found
+    raise UserError(
+      f"{what}: has no class '{printable(unknown[0])}' (config.data.classes takes names; known are "
+      f"{shown(found, _SHOWN_CLASSES)})"
+    )
+  names = tuple(found[place] for place in dict.fromkeys(chosen.values())) or found
   if num_classes and num_classes != len(names):
     raise UserError(f"{what}: has {len(names)} classes, but num_classes is {num_classes}")
   return names
@@ -184,10 +194,12 @@ class Prepared(Source):
 
   def _select(self, names: tuple[str, ...], needed: int, least: int) -> None:
     """Joins the folders' rows and keeps the clips of these classes that are long enough."""
-    place = {name: label for label, name in enumerate(names)}
+    place = {composed(name): label for label, name in enumerate(names)}
     chosen, short, frames = [], 0, 0
     for number, folder in enumerate(self._folders):
-      labels = np.array([place.get(name, -1) for name in folder.info.classes] or [-1], np.int32)
+      labels = np.array(
+        [place.get(composed(name), -1) for name in folder.info.classes] or [-1], np.int32
+      )
       if not names:  # labels are dropped, or there are none
         labels[:] = 0
       label = labels[folder.clips["label"]]

@@ -13,8 +13,10 @@ import numpy as np
 from vidgan_jax.runtime import video_files
 from vidgan_jax.runtime.atomic_files import atomic_file
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.text import find_name
 
 _NAMES = ("grid.mp4", "grid.gif", "contact_sheet.png", "samples.npz", "clips")
+_NUMBER = r"0|[1-9][0-9]{0,8}"
 _CLIP = re.compile(r"\d{5,}(_[A-Za-z0-9-]*)?\.mp4")
 _PARTIAL = ".partial"
 _SHOWN = 5  # names in a refusal
@@ -130,26 +132,40 @@ def _move_up(partial, output):
 def parse_labels(text: str, class_names, num_classes: int) -> list[int]:
   """Reads "0,3,jetskiing": numbers or names, separated by commas.
 
-  A name may itself hold commas where it is the whole text.
+  A name may itself hold commas where it is the whole text. A word that is the name of one class and
+  the number of another, as "3" can be, is refused; "name:3" and "index:3" say which. Numbers have
+  no leading zeros: "007" is a name.
 
   Raises:
-    UserError: on an unknown name or a number out of range.
+    UserError: on an unknown or ambiguous name or a number out of range.
   """
   if not num_classes:
     raise UserError("this model has no classes; leave --labels out")
-  names = {name.lower(): index for index, name in enumerate(class_names)}
-  words = [text] if text.lower() in names else [word.strip() for word in text.split(",")]
-  labels = []
-  for word in words:
-    if word.lower() in names:
-      labels.append(names[word.lower()])
-    elif re.fullmatch(r"\d{1,9}", word) and int(word) < num_classes:
-      labels.append(int(word))
-    else:
-      known = f"; known names: {', '.join(class_names[:20])}" if len(class_names) else ""
-      known += ", ..." if len(class_names) > 20 else ""
-      raise UserError(f"label {word!r} is no number in 0..{num_classes - 1} and no class{known}")
-  return labels
+  whole = find_name(text, class_names)
+  if whole is not None and not re.fullmatch(_NUMBER, text):
+    return [whole]
+  return [_label(word.strip(), class_names, num_classes) for word in text.split(",")]
+
+
+def _label(word: str, class_names, num_classes: int) -> int:
+  """The class that one word of `parse_labels` means."""
+  name = find_name(word, class_names)
+  prefix, _, rest = word.partition(":")
+  if name is None and prefix == "name":
+    name = find_name(rest, class_names)
+  number = rest if name is None and prefix == "index" else word
+  number = int(number) if re.fullmatch(_NUMBER, number) else None
+  number = number if number is not None and number < num_classes else None
+  if name is not None and number not in (None, name):
+    raise UserError(
+      f"label {word!r} is the name of class {name} and the number of class "
+      f"{class_names[number]!r}; write name:{word} or index:{word}"
+    )
+  if name is None and number is None:
+    known = f"; known names: {', '.join(class_names[:20])}" if len(class_names) else ""
+    known += ", ..." if len(class_names) > 20 else ""
+    raise UserError(f"label {word!r} is no number in 0..{num_classes - 1} and no class{known}")
+  return number if name is None else name
 
 
 def _word(name: str) -> str:
