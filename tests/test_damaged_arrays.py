@@ -107,7 +107,7 @@ def index_files(folder, pixels):
 
 def moving_mnist(folder, pixels):
   path = folder / "mnist_test_seq.npy"
-  np.save(path, pixels[:, :, :, :, 0])
+  np.save(path, np.resize(pixels[..., 0], (20, 4, 8, 8)))
   request = types.SimpleNamespace(input=str(path), source="moving_mnist")
   return path, lambda: prepare_arrays.list_moving_mnist(request)
 

@@ -174,7 +174,7 @@ def raw(tmp_path):
   [dict(mixture=("x",)), dict(classes=["a"]), dict(min_frames=9), dict(temporal_reversal=True)],
 )
 def test_what_a_source_cannot_do_is_refused(raw, tmp_path, name, change):
-  np.savez(tmp_path / "a.npz", clips=np.zeros((2, 4, 16, 16, 3), np.uint8))
+  np.savez(tmp_path / "a.npz", clips=np.full((2, 4, 16, 16, 3), 9, np.uint8))
   directory = {"video_folder": raw, "npz": f"{tmp_path}/a.npz", "moving_shapes": ""}[name]
   kept = {"name": name, "directory": directory, "cache_directory": f"{tmp_path}/cache"}
   wanted = dict(frames=4, resolution=16, num_classes=0, report=lambda line: None)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from vidgan_jax.data.sources import InMemorySource, load_npz
+from vidgan_jax.evaluation import clips as evaluation_clips
 from vidgan_jax.runtime import npz
 from vidgan_jax.runtime.errors import UserError
 
@@ -133,3 +134,30 @@ def test_damaged_files_are_refused(tmp_path):
   save(path, other=numbered())
   with pytest.raises(UserError, match="no array 'clips'"):
     load_npz(path, frames=2)
+
+
+def test_pixels_of_zeros_and_ones_are_refused_as_evaluation_does(tmp_path):
+  clips = np.random.default_rng(0).integers(2, size=(3, 4, 8, 8, 3), dtype=np.uint8)
+  path = tmp_path / "a.npz"
+  np.savez(path, clips=clips)
+  for check in (
+    lambda: load_npz(path, frames=2),
+    lambda: evaluation_clips.ArrayClips(clips),
+    lambda: evaluation_clips.read(path),
+  ):
+    with pytest.raises(UserError, match=r"no pixel is above 1; .* 0\.\.1: multiply them by 255"):
+      check()
+  clips[2, 3, 7, 7, 2] = 2
+  np.savez(path, clips=clips)
+  assert load_npz(path, frames=2).num_examples == 3
+
+
+def test_clips_of_floats_are_refused_with_what_to_do(tmp_path):
+  clips = np.random.default_rng(0).random((3, 4, 8, 8, 3), np.float32)
+  np.savez(tmp_path / "a.npz", clips=clips)
+  for check in (
+    lambda: load_npz(tmp_path / "a.npz", frames=2),
+    lambda: evaluation_clips.read(tmp_path / "a.npz"),
+  ):
+    with pytest.raises(UserError, match=r"float32 .*0\.\.1 become bytes by np\.uint8\(np\.round"):
+      check()

@@ -208,7 +208,9 @@ def check_clips_header(
     UserError: not uint8 [N, T, H, W, 3] with N > 0 and H == W, or T < frames * stride.
   """
   if dtype != np.uint8 or len(shape) != 5 or shape[-1] != 3:
-    raise UserError(f"{what}: expected uint8 clips [N, T, H, W, 3], found {dtype} {list(shape)}")
+    raise UserError(
+      f"{what}: expected uint8 clips [N, T, H, W, 3], found {dtype} {list(shape)}{to_bytes(dtype)}"
+    )
   if 0 in shape:
     raise UserError(f"{what}: holds no clips, its shape is {list(shape)}")
   if shape[2] != shape[3]:
@@ -217,6 +219,32 @@ def check_clips_header(
   if shape[1] < span:
     raise UserError(
       f"{what}: clips have {shape[1]} frames, but {frames} frames at stride {stride} need {span}"
+    )
+
+
+def to_bytes(dtype: np.dtype) -> str:
+  """Words that say how numbers become pixels; "" for bytes, and for what are no numbers."""
+  if dtype == np.uint8 or not np.issubdtype(dtype, np.number):
+    return ""
+  return (
+    "; pixels in 0..1 become bytes by np.uint8(np.round(clips * 255)), in -1..1 by "
+    "np.uint8(np.round(clips * 127.5 + 127.5)), in 0..255 by np.uint8(np.round(clips))"
+  )
+
+
+def check_pixels(clips: np.ndarray, what: str) -> None:
+  """Checks that bytes are pixels in 0..255: not in 0..1, where all pictures are black.
+
+  Args:
+    clips: uint8 [N, ...]; the first clip that is a picture ends the search.
+    what: the file or array, for the message.
+
+  Raises:
+    UserError: no pixel is above 1.
+  """
+  if all(clip.max() <= 1 for clip in clips):
+    raise UserError(
+      f"{what}: no pixel is above 1; clips must be in 0..255, not in 0..1: multiply them by 255"
     )
 
 
@@ -258,8 +286,8 @@ def load_npz(
     The source.
 
   Raises:
-    UserError: the file is missing, is no such archive, is damaged, too large, or its arrays do not
-      fit what is asked for.
+    UserError: the file is missing, is no such archive, is damaged, too large, has no pixel above 1,
+      or its arrays do not fit what is asked for.
   """
   path = os.fspath(path)
   if not os.path.isfile(path):
@@ -277,6 +305,7 @@ def load_npz(
       )
     labels = _read_labels(archive, count, num_classes)  # before the far larger clips
     clips = archive.read("clips")
+  check_pixels(clips, path)
   class_names = tuple(map(str, range(num_classes))) if num_classes else None
   return InMemorySource(clips, labels, class_names, frames, stride, horizontal_flip, what=path)
 

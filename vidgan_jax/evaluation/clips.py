@@ -197,7 +197,9 @@ class ArrayClips:
 def check_clips_header(shape, dtype, what: str) -> None:
   """UserError unless clips are uint8 [N, T, H, W, 3] by their shape and type alone."""
   if dtype != np.uint8 and np.issubdtype(dtype, np.number):
-    raise UserError(f"{what}: clips must be uint8 in 0..255, found {dtype} {list(shape)}")
+    raise UserError(
+      f"{what}: clips must be uint8 in 0..255, found {dtype} {list(shape)}{sources.to_bytes(dtype)}"
+    )
   if dtype != np.uint8 or len(shape) != 5 or shape[-1] != 3 or 0 in shape:
     raise UserError(f"{what}: expected uint8 clips [N, T, H, W, 3], found {dtype} {list(shape)}")
 
@@ -208,10 +210,10 @@ def check_clips(clips, what: str) -> None:
     low, high = clips.min(), clips.max()
     raise UserError(
       f"{what}: clips must be uint8 in 0..255, found {clips.dtype} in {low:.4g}..{high:.4g}"
+      f"{sources.to_bytes(clips.dtype)}"
     )
   check_clips_header(clips.shape, clips.dtype, what)
-  if clips.max() <= 1:
-    raise UserError(f"{what}: no pixel is above 1; clips must be in 0..255, not in 0..1")
+  sources.check_pixels(clips, what)
 
 
 def read(path) -> ArrayClips:

@@ -421,6 +421,50 @@ def test_moving_mnist_comes_out_exactly(tmp_path, prepare, read_clips):
     assert np.array_equal(frames, np.repeat(clips[:, int(name), ..., None], 3, -1))
 
 
+def moving_digits(frames, clips):
+  """Squares that move a pixel a frame, uint8 [frames, clips, 16, 16]; no two clips are alike."""
+  array = np.zeros((frames, clips, 16, 16), np.uint8)
+  for clip in range(clips):
+    for frame in range(frames):
+      top, left = (3 * clip + frame) % 12, (7 * clip) % 12
+      array[frame, clip, top : top + 4, left : left + 4] = 255 - clip
+  return array
+
+
+@pytest.mark.parametrize(("frames", "clips"), [(20, 8), (20, 30), (20, 20), (10, 6), (6, 10)])
+@pytest.mark.parametrize("channel", [None, 2, 4])
+def test_moving_mnist_may_have_its_clips_first(tmp_path, frames, clips, channel):
+  array = moving_digits(frames, clips)
+  digests = set()
+  for number, order in enumerate((array, array.swapaxes(0, 1))):
+    stored = order if channel is None else np.expand_dims(order, channel)
+    np.save(tmp_path / "a.npy", stored)
+    inputs_of = listed("moving_mnist", tmp_path / "a.npy").splits["test"]
+    assert len(inputs_of) == clips
+    for one in inputs_of:
+      shown = np.stack([frame.image[..., 0] for frame in one.frames()])
+      assert (shown == array[:, int(one.id)]).all(), number
+    digests.add(tuple(one.id for one in inputs_of))
+  assert len(digests) == 1
+
+
+def test_an_order_that_nothing_tells_is_refused(tmp_path):
+  noise = np.random.default_rng(0).integers(256, size=(20, 20, 4, 4), dtype=np.uint8)
+  for array in (noise, noise[:8, :8], noise[:5, :8]):
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(UserError, match=r"neither by their number .* nor by their likeness"):
+      listed("moving_mnist", tmp_path / "a.npy")
+
+
+def test_moving_mnist_of_zeros_and_ones_is_refused(tmp_path, prepare):
+  np.save(tmp_path / "a.npy", np.minimum(moving_digits(20, 3), 1))
+  with pytest.raises(UserError, match=r"no pixel is above 1; they must be in 0\.\.255"):
+    prepare("moving_mnist", tmp_path / "a.npy")
+  np.save(tmp_path / "a.npy", moving_digits(20, 3) / np.float32(255))
+  with pytest.raises(UserError, match=r"float32 \[20, 3, 16, 16\]; pixels in 0\.\.1 become bytes"):
+    prepare("moving_mnist", tmp_path / "a.npy")
+
+
 def test_arrays_of_another_kind_are_refused_and_nothing_is_unpickled(tmp_path):
   path = tmp_path / "mnist_test_seq.npy"
   for array in (

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vidgan_jax.data import index, records, split_folders
+from vidgan_jax.data import index, records, sources, split_folders
 from vidgan_jax.data.folder_tree import read_tree
 from vidgan_jax.data.preparation import inputs
 from vidgan_jax.data.preparation.inputs import Input, Listing, Unusable
@@ -19,20 +19,35 @@ from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.video_files import VideoError
 
 _BAIR_SHAPE = (64, 64, 3)
+_MNIST_FRAMES = 20
+_SOME = 64  # frames and clips that are compared
+_CLEARLY = 1.5  # so much more alike are frames than clips
 
 
 def list_moving_mnist(request: Request) -> Listing:
-  """Moving MNIST: `mnist_test_seq.npy`, uint8 [20, 10000, 64, 64], a test set."""
+  """Moving MNIST: `mnist_test_seq.npy`, uint8 [20, 10000, 64, 64], a test set.
+
+  Copies have clips first; see `_frames_first`.
+  """
   path = request.input
   if os.path.isdir(path):
     path = os.path.join(path, "mnist_test_seq.npy")
   if not os.path.exists(path):
     raise UserError(f"{path}: no such file")
   clips = npz.map_npy(path)
-  if clips.dtype != np.uint8 or clips.ndim != 4:
-    raise UserError(f"{path}: is not uint8 [frames, clips, height, width]")
+  if clips.dtype != np.uint8 or clips.ndim not in (4, 5):
+    raise UserError(
+      f"{path}: is not uint8 [frames, clips, height, width] or [clips, frames, height, width], but "
+      f"{clips.dtype} {list(clips.shape)}{sources.to_bytes(clips.dtype)}"
+    )
   if 0 in clips.shape:
     raise UserError(f"{path}: is empty, {list(clips.shape)}")
+  if clips.ndim == 5:  # one channel, before or behind the pixels
+    channel = next((axis for axis in (4, 2) if clips.shape[axis] == 1), None)
+    if channel is None:
+      raise UserError(f"{path}: is {list(clips.shape)}, not of one channel")
+    clips = clips.squeeze(channel)
+  clips = _frames_first(clips, path)
   name = os.path.basename(path)
   stamp = f"{clips.shape} {index.file_sha256(path)}"
   return Listing(
@@ -52,8 +67,36 @@ def list_moving_mnist(request: Request) -> Listing:
   )
 
 
+def _frames_first(clips: np.ndarray, path: str) -> np.ndarray:
+  """Returns uint8 [T, N, H, W] of that or of [N, T, H, W].
+
+  Clips of Moving MNIST have 20 frames: where one of the two axes alone is as long, it is time. Else
+  the axis is along which neighbours are more alike, which frames are and clips are not.
+
+  Raises:
+    UserError: neither tells.
+  """
+  lengths = clips.shape[:2]
+  if lengths.count(_MNIST_FRAMES) == 1:
+    return clips if lengths[0] == _MNIST_FRAMES else clips.swapaxes(0, 1)
+  some = clips[:_SOME, :_SOME].astype(np.int16)
+  first, second = (np.abs(np.diff(some, axis=axis)).mean() if lengths[axis] > 1 else 0
+                   for axis in (0, 1))  # fmt: skip
+  if first * _CLEARLY <= second:
+    return clips
+  if second * _CLEARLY <= first:
+    return clips.swapaxes(0, 1)
+  raise UserError(
+    f"{path}: is {list(clips.shape)}, which tells frames and clips apart neither by their number "
+    f"(clips of Moving MNIST have {_MNIST_FRAMES} frames) nor by their likeness; "
+    f"a file with {_MNIST_FRAMES} frames a clip, and another number of clips, does"
+  )
+
+
 def _gray_frames(path: str, clips: np.ndarray, number: int) -> Iterator[ArrayFrame]:
   """Yields the frames of a clip of [T, N, H, W] in three equal channels."""
+  if clips[:, number].max() == 1:
+    raise VideoError(path, "no pixel is above 1; they must be in 0..255: multiply them by 255")
   for frame, image in enumerate(clips[:, number]):
     yield ArrayFrame(path, frame, np.repeat(image[..., None], 3, axis=-1))
 
