@@ -1,9 +1,15 @@
+import pathlib
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from vidgan_jax.runtime import compilation
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("options", [compilation.options, compilation.feature_options])
@@ -58,3 +64,31 @@ def test_the_default_cache_that_cannot_be_used_is_told(tmp_path, monkeypatch):
   assert compilation.enable_cache(None, lines.append) is None
   (line,) = lines
   assert line.startswith("WARNING: no compiled programs are kept: ") and "XDG_CACHE_HOME" in line
+
+
+_DAMAGED = """
+import pathlib, shutil, sys
+import jax
+from vidgan_jax.runtime import compilation
+folder = pathlib.Path(sys.argv[1])
+compilation.enable_cache(str(folder), lambda line: print("told:", line))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+for turn in range(3):
+  for function in (lambda x: x + 1, lambda x: x * 2):
+    assert jax.jit(function)(3.0) in (4, 6)
+  jax.clear_caches()
+  for file in folder.glob("*-cache"):
+    file.write_bytes(file.read_bytes()[:100])
+  if turn == 1:
+    shutil.rmtree(folder)
+"""
+
+
+def test_damaged_and_unwritable_programs_are_compiled_again_with_a_line_each(tmp_path):
+  folder = tmp_path / "jax"
+  command = [sys.executable, "-c", _DAMAGED, str(folder)]
+  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+  assert done.returncode == 0 and "Warning" not in done.stderr, done.stderr
+  reading, writing = done.stdout.splitlines()
+  assert reading.startswith(f"told: WARNING: a compiled program in {folder} is damaged")
+  assert writing.startswith(f"told: WARNING: not all compiled programs are kept in {folder}")

@@ -3,11 +3,14 @@
 import functools
 import os
 import pathlib
+import re
+import warnings
 
 import jax
 
 from vidgan_jax.runtime import cache_dirs, paths, processes
 
+_OF_THE_CACHE = re.compile(r"Error (reading|writing) persistent compilation cache .*?: (.*)", re.S)
 _KIND = "LIBRARY_FUSION_TYPE_"  # XLA's DebugOptions
 
 
@@ -40,6 +43,7 @@ def enable_cache(directory: str | None = None, report=print) -> pathlib.Path | N
       tell(f"WARNING: {lost}: {reason}")
   if directory is None or not os.path.isdir(directory):
     return None
+  _tell_in_one_line(directory, tell)
   # Where a named folder may not be written, what lies there is read all the same.
   jax.config.update("jax_compilation_cache_dir", directory)
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
@@ -47,6 +51,33 @@ def enable_cache(directory: str | None = None, report=print) -> pathlib.Path | N
     "jax_persistent_cache_enable_xla_caches", "xla_gpu_per_fusion_autotune_cache_dir"
   )
   return pathlib.Path(directory)
+
+
+def _tell_in_one_line(directory: str, tell) -> None:
+  """Has JAX's warnings on files of this cache told once, in place of two lines for each program.
+
+  JAX goes on after them: it compiles a program whose file is damaged or cannot be written.
+
+  Args:
+    directory: of the cache.
+    tell: called with a line.
+  """
+  show, told = warnings.showwarning, set()
+  meanings = {
+    "reading": f"a compiled program in {directory} is damaged and compiled again; where this "
+    "comes back, remove that folder",
+    "writing": f"not all compiled programs are kept in {directory}",
+  }
+
+  def shown(message, *details, **more):
+    words = _OF_THE_CACHE.match(str(message))
+    if words is None:
+      show(message, *details, **more)
+    elif words[1] not in told:
+      told.add(words[1])
+      tell(f"WARNING: {meanings[words[1]]} ({words[2].splitlines()[0]})")
+
+  warnings.showwarning = shown
 
 
 def feature_options(device) -> dict | None:
