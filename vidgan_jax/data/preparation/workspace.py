@@ -66,7 +66,7 @@ def opened(output: str, settings: dict) -> Iterator[str]:
     folder = os.path.join(output, index.UNFINISHED)
     path = os.path.join(folder, _SETTINGS)
     if os.path.isfile(path):
-      check_settings(output, index.read_json(path), settings)
+      check_settings(output, index.read_json(path, dict), settings)
     elif not is_finished(output):
       index.write_json(path, settings)
     yield folder
