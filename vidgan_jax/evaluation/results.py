@@ -59,7 +59,7 @@ _FORM = {
   "paper": [{"metric?": str, "value?": (str, float), "source?": str}],
   "per_class": [_OF_CLASS],
   "truncation_curve": list,
-  "controls?": [{"metric": str, "control": str, "value": _NUMBER}],
+  "controls?": [{"metric": str, "control": str, "value": float}],
 }
 
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from vidgan_jax.runtime import processes
+from vidgan_jax.runtime import json_files, processes
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.trees import leaf_names
 
@@ -296,6 +296,8 @@ class Checkpoints:
     if fault:
       raise fault
     state, extra = restored.state, restored.extra
+    if not json_files.fits(extra, {"timers": {"seconds": float}, "checksums": [int]}):
+      raise ValueError("its timers or checksums are damaged")
     for name, old, new in zip(leaf_names(state), extra["checksums"], checksums(state), strict=True):
       if old != new:
         raise ValueError(f"the checksum of {name} does not fit")

@@ -83,8 +83,8 @@ def from_json(text: str) -> ml_collections.ConfigDict:
     *path, last = name.split(".")
     part = config
     for step in path:
-      part = part.get(step, ml_collections.ConfigDict())
-    if part and last not in part:
+      part = part.get(step) if isinstance(part, ml_collections.ConfigDict) else None
+    if isinstance(part, ml_collections.ConfigDict) and part and last not in part:
       part[last] = value
   return config
 
