@@ -211,7 +211,7 @@ def measure(reference, judged, labels, logits, probe) -> dict:
 
   values = {
     "frechet": frechet_distance_of_features(reference, judged),
-    "kernel": kernel_distance(reference, judged, subsets=None)[0],
+    "kernel": kernel_distance(reference, judged, estimator="unbiased")[0],
     **precision_recall(reference, judged),
     **density_coverage(reference, judged),
   }

@@ -333,7 +333,7 @@ def test_all_that_a_number_is_made_of(judged):
     "frames", "resolution", "quantisation", "count_generated", "repeats", "trial", "seed",
     "checkpoint",
   }  # fmt: skip
-  real = {"reference", "count_real", "stride", "split"}
+  real = {"reference", "count_real"}
   own = {
     "fid": real | {"ddof"},
     "is": {"splits", "eps", "eps_place"},

@@ -92,11 +92,11 @@ MEASURES = """
   moving_shapes            is       moving_shapes_classifier  logits    1 split
   moving_shapes            fid      moving_shapes_classifier  features  ddof 1
   moving_shapes            accuracy moving_shapes_classifier  logits
-  moving_shapes            kvd      moving_shapes_classifier  features  all
+  moving_shapes            kvd      moving_shapes_classifier  features  all classes
   moving_shapes            prdc     moving_shapes_classifier  features
   moving_shapes            diversity moving_shapes_classifier features
   recommended              fvd      i3d_kinetics400           logits    ddof 1
-  recommended              kvd      i3d_kinetics400           logits    100 subsets of 1000
+  recommended              kvd      i3d_kinetics400           logits    100 subsets of 1000 classes
   recommended              prdc     i3d_kinetics400           avgpool
   recommended              is       i3d_kinetics400           logits    1 split
   recommended              fvd_infinity i3d_kinetics400       logits    ddof 1
@@ -138,7 +138,7 @@ def _told(measure):
     told.append(f"ddof {measure.ddof}")
   if measure.metric == "kvd":
     subsets = f"{measure.subsets} subsets of {measure.subset_size}"
-    told.append(subsets if measure.subsets else "all")
+    told += [subsets if measure.subsets else "all", measure.estimator]
   return " ".join(told)
 
 

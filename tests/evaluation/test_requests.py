@@ -10,6 +10,7 @@ import pytest
 from vidgan_jax.evaluation import clips as clip_sources
 from vidgan_jax.evaluation import (
   evaluator,
+  fingerprint,
   keeper,
   protocols,
   published_protocols,
@@ -147,6 +148,26 @@ def test_every_checkpoint_and_a_curve(ask):
   assert "iteration 2, truncation 0.5" in lines
   again, _, _ = ask(checkpoint=2)  # added to what is there, in place of itself
   assert again["records"] == content["records"]
+
+
+def test_results_from_before_strides_and_estimators_were_told(ask, run):
+  """Are read; what is computed as before shares their columns, kernel distances do not."""
+  path = run / "evaluation" / "tiny" / "results.json"
+  new, _, _ = ask(checkpoint=4)
+  for record in new["records"]:
+    record["step"] = record["fields"]["step"] = 2
+    for name in ("stride", "split", "estimator", "subset_size_used"):
+      record["fields"].pop(name, None)
+    record["fingerprint"] = fingerprint.of_column(record["fields"])
+    record["number"] = fingerprint.of_number(record["fields"])
+  path.write_text(json.dumps(new))
+  both, _, _ = ask(checkpoint=4)
+  found = {}
+  for record in both["records"]:
+    found.setdefault(record["metric"], []).append((record["step"], record["fingerprint"]))
+  for metric, records in found.items():
+    assert [step for step, _ in records] == [2, 4]
+    assert len({digits for _, digits in records}) == (2 if metric == "kvd" else 1), metric
 
 
 def test_a_trial_says_so(ask):

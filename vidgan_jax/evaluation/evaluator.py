@@ -310,7 +310,9 @@ class Evaluator:
     if measure.metric in measures.DISTANCES:
       found["reference"] = reference.hashes[(measure.network, measure.preprocess)]
       found["count_real"] = reference.count
-      found["stride"], found["split"] = reference.stride, reference.split
+      # Left out where they are as in results from before they were told: those stay comparable.
+      told = {"stride": reference.stride, "split": reference.split}
+      found |= {name: value for name, value in told.items() if value not in (None, "train")}
       if protocol.real_count not in (None, reference.count):
         found["trial"] = True
     return fingerprint.plain(found)

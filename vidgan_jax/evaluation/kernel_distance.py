@@ -54,22 +54,8 @@ def _between(x, y, kernel):
   return _sum(x, y, kernel, False) / (len(x) * len(y))
 
 
-def _plain(x, y, kernel, biased=False):
-  """The distance as published."""
-  within = _within(x, kernel, biased) + _within(y, kernel, biased)
-  return float(within - 2.0 * _between(x, y, kernel))
-
-
-def _of_pairs(x, y, kernel) -> float:
-  """What "paired" adds to the published estimate."""
-  n, m = len(x), len(y)
-  count = min(n, m)
-  pairs = kernel(np.einsum("nd,nd->n", x[:count], y[:count])).mean()
-  return (pairs - _between(x, y, kernel)) * (1 / (n - 1) + 1 / (m - 1))
-
-
-def _of_classes(x, labels, population, kernel) -> float:
-  """What "classes" adds for one set; 0 where no class has two samples."""
+def _of_classes(x, labels, population, kernel, within) -> float:
+  """What "classes" adds for one set of mean kernel `within`; 0 where no class has two samples."""
   if labels is None or not math.isfinite(population):
     return 0.0
   total, count = 0.0, 0
@@ -78,7 +64,22 @@ def _of_classes(x, labels, population, kernel) -> float:
     if len(own) > 1:
       total += len(own) * _within(own, kernel)
       count += len(own)
-  return (total / count - _within(x, kernel)) / population if count else 0.0
+  return (total / count - within) / population if count else 0.0
+
+
+def _estimate(x, y, kernel, estimator, sides) -> float:
+  """The distance of all samples; `sides` are (labels, population) of both sets."""
+  sets = (x, y)
+  within = [_within(each, kernel, estimator == "biased") for each in sets]
+  between = _between(x, y, kernel)
+  found = sum(within) - 2.0 * between
+  if estimator == "paired":
+    count = min(map(len, sets))
+    pairs = kernel(np.einsum("nd,nd->n", x[:count], y[:count])).mean()
+    found += (pairs - between) * sum(1 / (len(each) - 1) for each in sets)
+  for each, side, own in zip(sets, sides, within, strict=True):
+    found += _of_classes(each, *side, kernel, own)
+  return float(found)
 
 
 def fixed_among(labels) -> float:
@@ -144,17 +145,14 @@ def kernel_distance(
   def kernel(products):
     return (gamma * products + coefficient) ** degree
 
-  def estimate(x, y):
-    pairs = _of_pairs(x, y, kernel) if estimator == "paired" else 0.0
-    return _plain(x, y, kernel, estimator == "biased") + pairs
-
-  added = 0.0
+  sides = [(None, math.inf)] * 2
   if estimator == "classes":
-    for each, own, population in zip((x, y), labels, populations, strict=True):
-      own = None if own is None else as_labels(own, len(each))
-      added += _of_classes(each, own, len(each) if population is None else population, kernel)
+    sides = [
+      (None if own is None else as_labels(own, len(each)), population or len(each))
+      for each, own, population in zip((x, y), labels, populations, strict=True)
+    ]
   if subsets is None:
-    return estimate(x, y) + added, None
+    return _estimate(x, y, kernel, estimator, sides), None
   if subsets < 1:
     raise UserError(f"subsets must be at least 1, not {subsets}")
   if not 2 <= subset_size <= min(len(x), len(y)):
@@ -169,5 +167,10 @@ def kernel_distance(
       one = other = random.choice(min(len(x), len(y)), subset_size, replace=False)
     else:
       one, other = (random.choice(len(a), subset_size, replace=False) for a in (x, y))
-    values.append(estimate(x[one], y[other]))
+    values.append(_estimate(x[one], y[other], kernel, estimator, [(None, math.inf)] * 2))
+  added = sum(
+    _of_classes(each, *side, kernel, _within(each, kernel))
+    for each, side in zip((x, y), sides, strict=True)
+    if side[0] is not None
+  )
   return float(np.mean(values)) + added, float(np.std(values))
