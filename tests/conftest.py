@@ -7,6 +7,7 @@ import pathlib
 
 import google_crc32c
 import jax
+import jax.experimental
 import numpy as np
 import pytest
 from PIL import Image
@@ -54,10 +55,16 @@ def pytest_collection_modifyitems(items):
   items.sort(key=lambda item: rank.get(item.path.stem, len(_LONG)))
 
 
+@pytest.fixture(scope="session")
+def enable_x64():
+  """`jax.enable_x64`, which JAX before 0.8 has elsewhere."""
+  return jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+
+
 @pytest.fixture
-def x64():
+def x64(enable_x64):
   """Lets the test compute in float64."""
-  with jax.enable_x64(True):
+  with enable_x64(True):
     yield
 
 

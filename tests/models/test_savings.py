@@ -10,11 +10,11 @@ from vidgan_jax.models.contract import Context, Side
 
 
 @pytest.fixture(scope="module")
-def found(tiny_config, randomized):
+def found(tiny_config, randomized, enable_x64):
   """A function (savings) that returns clips, scores and the gradients of both losses."""
 
   def compute(savings):
-    with jax.enable_x64(True):
+    with enable_x64(True):
       config = tiny_config(precision="float64")
       gan = registry.build(config, savings=savings)
       variables = randomized(jax.eval_shape(lambda: gan.init(jax.random.key(0))))

@@ -43,7 +43,7 @@ def _run(**environment):
 def test_freed_memory_is_not_faulted_in_again():
   done, before, after = _run()
   assert done
-  assert before > 1000  # NumPy's arrays of this size come in huge pages where the system has them
+  assert before > 400  # 48 huge pages for each array, where the system gives them, else far more
   assert after < before / 20
 
 

@@ -56,6 +56,14 @@ def finish(process):
   return process.returncode, output, errors
 
 
+@pytest.fixture(autouse=True)
+def hangups_are_heard():
+  """Where the tests run under nohup, which ignores SIGHUP, they and what they start hear it."""
+  before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+  yield
+  signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def untouched():
   """Checks that handlers and wake-up descriptor are afterwards what they were."""

@@ -8,6 +8,7 @@ import sys
 import types
 
 import jax
+import jax.experimental
 import numpy as np
 import pytest
 from absl import app, flags
@@ -72,12 +73,16 @@ def _distances(a, b, tolerance=1.0):
     yield name, np.linalg.norm(np.asarray(leaf, np.float64) - other) / scale
 
 
+# JAX before 0.8 has it elsewhere.
+_enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+
+
 def _run(config, devices):
   """Runs iterations from a settled state, this process feeding its part of the batch.
 
   Returns the state before and after, the metrics, and XLA's count of one device's work.
   """
-  with jax.enable_x64(config.precision == "float64"):
+  with _enable_x64(config.precision == "float64"):
     gan = registry.build(config)
     transforms = optimizers.build(config, gan.discriminators)
     before = _settled(jax.jit(lambda: states.create(gan, transforms, config.seed))())

@@ -87,7 +87,7 @@ def _whole_copy(part, spec):
   for axis, name in enumerate(spec):
     if name == DATA:
       return jax.lax.all_gather(part, DATA, axis=axis, tiled=True)
-  return jax.lax.pcast(part, DATA, to="varying")
+  return _to_varying(part, (DATA,))
 
 
 def on_each_device(function, mesh):
@@ -115,10 +115,17 @@ def _varying(array) -> frozenset:
   return kind.vma if hasattr(kind, "vma") else kind.mat.varying  # JAX before 0.10, since
 
 
+def _to_varying(array, axes: tuple[str, ...]):
+  """`array`, allowed to differ over mesh axes over which it is equal so far."""
+  if hasattr(jax.lax, "pcast"):
+    return jax.lax.pcast(array, axes, to="varying")
+  return jax.lax.pvary(array, axes)  # JAX before 0.8
+
+
 def like_devices(array, other):
   """`array`, allowed to differ from device to device where `other` does (a scan's first state)."""
   axes = tuple(_varying(other) - _varying(array))
-  return jax.lax.pcast(array, axes, to="varying") if axes else array
+  return _to_varying(array, axes) if axes else array
 
 
 def mean_over_devices(tree):
