@@ -28,7 +28,12 @@ from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.errors import UserError
 
 FORMAT = 1
-_OF_REAL = ("population", "stride", "trained_stride", "split")  # what a reference tells of clips
+_OF_REAL = (
+  "population",
+  "stride",
+  "trained_stride",
+  "split",
+)  # attributes of clips, kept with a reference
 
 
 @dataclasses.dataclass(frozen=True)
@@ -310,9 +315,9 @@ class Evaluator:
     if measure.metric in measures.DISTANCES:
       found["reference"] = reference.hashes[(measure.network, measure.preprocess)]
       found["count_real"] = reference.count
-      # Left out where they are as in results from before they were told: those stay comparable.
-      told = {"stride": reference.stride, "split": reference.split}
-      found |= {name: value for name, value in told.items() if value not in (None, "train")}
+      # Left out where they equal what older results had: numbers stay comparable with those.
+      taken = {"stride": reference.stride, "split": reference.split}
+      found |= {name: value for name, value in taken.items() if value not in (None, "train")}
       if protocol.real_count not in (None, reference.count):
         found["trial"] = True
     return fingerprint.plain(found)

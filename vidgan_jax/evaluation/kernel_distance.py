@@ -11,8 +11,8 @@ X + Y - 2 B, by one of four estimators:
             where S is the mean kernel of two different samples of one class.
   classes   adds (S - X) / N and (S - Y) / M, and so needs labels.
   paired    leaves the pairs (x[i], y[i]) out of B: the U-statistic of Gretton et al., lemma 6, and
-            its counterpart for sets of unequal counts. It needs no labels, but samples of equal
-            place must be of equal class, or independent.
+            its counterpart for sets of unequal counts. It needs no labels, but x[i] and y[i] must
+            be of one class, or independent.
   biased    keeps kernels of samples with themselves: too large by the order of 1 / N.
 
 All but "biased" may be negative where the two sets agree; that is as it should be.
@@ -121,7 +121,7 @@ def kernel_distance(
     gamma: None is 1 / d.
     coefficient: see above.
     estimator: one of ESTIMATORS, see the module. Of subsets, "paired" takes samples of the same
-      places from both sets; what "classes" adds to the mean is that of all samples. JEDi is
+      indices from both sets; what "classes" adds to the mean is that of all samples. JEDi is
       "biased", with degree 2, coefficient 0 and a factor 100.
     labels: of "classes": integers [N] and [M]; None for a set whose samples are independent.
     populations: of "classes", for each set: the samples, of which the set is a random part, among

@@ -26,7 +26,7 @@ from vidgan_jax.evaluation.moments import as_pair
 from vidgan_jax.runtime.errors import UserError
 
 _BLOCK = 2**22  # distances at a time, 32 MiB
-_LEADERS = 256  # points around which clumps are looked for
+_LEADERS = 256  # points around which clumps are searched
 _CLOSE = 1e-8  # squared distance within a clump, as a part of its points' squared norms
 _LEAST = 32  # points of a clump
 
@@ -56,14 +56,14 @@ class _Points:
 def _distinct(samples):
   """Different rows [U, d] in the order in which they come, and how often each does [U]."""
   samples = samples + 0.0  # -0.0 is 0.0
-  places, counts = {}, []
+  numbers, counts = {}, []
   first = []
   for i, row in enumerate(samples):
-    place = places.setdefault(row.tobytes(), len(first))
-    if place == len(first):
+    number = numbers.setdefault(row.tobytes(), len(first))
+    if number == len(first):
       first.append(i)
       counts.append(0)
-    counts[place] += 1
+    counts[number] += 1
   return samples[first], np.array(counts)
 
 
@@ -116,8 +116,8 @@ def _blocks(x, y):
       if clump >= 0:
         own = np.flatnonzero(x.clumps[part] == clump), np.flatnonzero(y.clumps == clump)
         sides = x.plain[part][own[0]], y.plain[own[1]]
-        place = np.ix_(*own)
-        distances[place], errors[place] = _products(*(a - x.leaders[clump] for a in sides))
+        pairs = np.ix_(*own)
+        distances[pairs], errors[pairs] = _products(*(a - x.leaders[clump] for a in sides))
     yield part, distances, errors
 
 

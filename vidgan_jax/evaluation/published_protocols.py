@@ -233,8 +233,8 @@ SSW_GAN = Protocol(
     "against all real ones; --count=N gives N / classes of each. High motion: bungee jumping, "
     "capoeira, cheerleading, kitesurfing, skydiving; low: doing nails, cooking egg, crying, "
     "reading book, yawning",
-    "of its Table 1 the rows of DVD-GAN are told, which it compares with, with Inception Scores by "
-    "Kinetics-600; its own numbers are not transcribed here",
+    "of its Table 1 only the rows of DVD-GAN are listed, with scores of Kinetics-600; its own "
+    "numbers are not transcribed here",
   ),
   per_class=True,
   paper=paper_rows.SSW_GAN_TABLE_1,

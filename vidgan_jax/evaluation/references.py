@@ -181,7 +181,7 @@ def load(path, expected: dict, made_by: str) -> tuple[dict[str, Gathered], np.nd
     raise UserError(f"{path}: is no reference, a file of features that --reference wrote")
   told = json_files.parse(arrays[_ABOUT].tobytes(), str(path), dict)
   there = told.pop(_CODE, None)
-  if "stride" in expected:  # older files do not tell it, but the bytes of some clips: "probe"
+  if "stride" in expected:  # older files lack it; "probe", bytes of some clips, stands for it
     told.setdefault("stride", expected["stride"])
   different = fingerprint.difference(told, expected)
   if different:

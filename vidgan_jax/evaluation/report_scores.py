@@ -72,11 +72,11 @@ def _card(results, column: Column, shared: list[str]) -> str:
     lines.append(("clips", ", ".join(counted)))
   if truncation(record) != 1:
     lines.append(("truncation", f"{truncation(record):g}"))
-  told = _paper(results, column.metric)
-  if len(told) > _ROWS_OF_A_CARD:
-    lines.append(("paper, as printed", f"{len(told)} rows, below"))
+  printed = _paper(results, column.metric)
+  if len(printed) > _ROWS_OF_A_CARD:
+    lines.append(("paper, as printed", f"{len(printed)} rows, below"))
   else:
-    lines += [("paper, as printed", str(row.get("value", ""))) for row in told]
+    lines += [("paper, as printed", str(row.get("value", ""))) for row in printed]
   listed = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in lines)
   what = f'<p class="meaning">Floor: {text(floor["what"])}.</p>' if floor.get("what") else ""
   own = [warning for warning in record_warnings(record) if warning not in shared]
