@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from vidgan_jax.data import sources
+from vidgan_jax.data import advice, sources
 from vidgan_jax.data.moving_shapes import MovingShapes
 from vidgan_jax.data.pipeline import Batches
 from vidgan_jax.runtime import paths
@@ -136,6 +136,9 @@ def _npz(config, frames, resolution, num_classes, split, report) -> sources.Sour
   del split  # one file is one split: the configuration names another file for another split
   _refuse(config, _OF_PREPARED, "prepared sets can (config.data.name=prepared)")
   _refuse(config, _BY_FOLDERS, "folders of videos can (config.data.name=video_folder)")
+  if os.path.isdir(config.directory):
+    what = advice.advice(config.directory, resolution, _prepare_options(config)) or "is a folder"
+    raise UserError(f"{config.directory}: is no .npz file; it {what}")
   source = sources.load_npz(
     config.directory,
     frames=frames,
@@ -188,8 +191,11 @@ def _video_folder(config, frames, resolution, num_classes, split, report) -> sou
   holds_set = os.path.isfile(os.path.join(directory, index.FILE_NAME))
   if not os.path.isdir(directory) or holds_set or prepared_folder.is_begun(directory):
     return _prepared(config, frames, resolution, num_classes, split, report)
-  other = prepared_folder.beside(directory, "prepared")
-  make = prepared_folder.prepare_command(other, resolution, _prepare_options(config), directory)
+  if advice.tfds_folder(directory):
+    what = advice.advice(directory, resolution, _prepare_options(config))
+    raise UserError(f"{directory}: {what}")
+  other = advice.beside(directory, "prepared")
+  make = advice.prepare_command(other, resolution, _prepare_options(config), directory)
   _refuse(config, _OF_PREPARED, f"{directory} holds videos, a prepared set can: {make}")
   return VideoFolder(
     config.directory,

@@ -7,6 +7,24 @@ from collections.abc import Iterable
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import file_text, printable
 
+VIDEO_ENDINGS = (
+  ".3gp",
+  ".avi",
+  ".flv",
+  ".gif",
+  ".m4v",
+  ".mkv",
+  ".mov",
+  ".mp4",
+  ".mpeg",
+  ".mpg",
+  ".ogv",
+  ".ts",
+  ".webm",
+  ".wmv",
+)
+PICTURE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
 # What systems put beside the files of their users; names with a dot in front are hidden anyway.
 _SYSTEM_FOLDERS = ("__macosx", "$recycle.bin", "system volume information", "@eadir", "#recycle")
 _SYSTEM_FILES = ("thumbs.db", "desktop.ini", "icon\r")

@@ -10,6 +10,7 @@ import numpy as np
 
 from vidgan_jax.data import pictures, preprocessing
 from vidgan_jax.data import prepared_folder as folders
+from vidgan_jax.data.advice import beside, prepare_command
 from vidgan_jax.data.folder_tree import shown
 from vidgan_jax.data.preprocessing import View
 from vidgan_jax.data.sources import Source, window_span
@@ -233,11 +234,11 @@ class Prepared(Source):
     small = int(np.argmin(np.minimum(height, width)))
     if min(height[small], width[small]) < resolution:
       where = self._folders[self._clips["folder"][small]].directory
-      other = folders.beside(where, str(resolution))
+      other = beside(where, str(resolution))
       raise UserError(
         f"{where}: has pictures of {height[small]}x{width[small]} pixels, the configuration asks "
         f"for resolution {resolution}; make another set with: "
-        f"{folders.prepare_command(other, resolution, prepare)}"
+        f"{prepare_command(other, resolution, prepare)}"
       )
     if (height * width).max() > _MAX_PIXELS:
       raise UserError(

@@ -2,13 +2,13 @@
 
 import functools
 import os
-import shlex
 from collections.abc import Callable
 
 import numpy as np
 
 from vidgan_jax.data import index as indices
 from vidgan_jax.data import pictures
+from vidgan_jax.data.advice import advice, beside, prepare_command
 from vidgan_jax.runtime.errors import UserError
 
 _FEATURES = {"frame_rate", "id", "label", "video"}
@@ -18,30 +18,15 @@ _GAP = 64  # bytes: pictures so close together, on average, are read at once
 _SNIFFED = 100  # clips looked at for a whole picture
 
 
-def prepare_command(
-  directory: str, resolution: int, options: str = "", given: str = "VIDEOS"
-) -> str:
-  """The command that makes a prepared data set.
-
-  Args:
-    directory: where to; "" names none.
-    resolution: of its pictures' smaller side, pixels.
-    options: the experiment's own, of `vidgan_jax.prepare`.
-    given: what it is made of.
-  """
-  return (
-    f"python -m vidgan_jax.prepare {options or '--source=SOURCE'} --input={shlex.quote(given)} "
-    f"--output={shlex.quote(directory or 'DIR')} --resolution={resolution}"
-  )
-
-
 def check_there(directory: str, resolution: int, options: str = "") -> None:
   """Raises UserError, with what to do about it, where a folder holds no finished prepared set."""
   make = functools.partial(prepare_command, resolution=resolution, options=options)
   if not directory:
     raise UserError(f"config.data.directory names no folder; make a set with: {make('')}")
   if os.path.exists(directory) and not os.path.isdir(directory):
-    raise UserError(f"{directory}: is a file, not a folder; make a set with: {make('')}")
+    what = advice(directory, resolution, options)
+    what = what or f"is a file, not a folder; make a set with: {make('')}"
+    raise UserError(f"{directory}: {what}")
   if not os.path.isdir(directory):
     raise UserError(f"{directory}: no such folder; make it with: {make(directory)}")
   if os.path.isfile(os.path.join(directory, indices.FILE_NAME)):
@@ -52,6 +37,9 @@ def check_there(directory: str, resolution: int, options: str = "") -> None:
     empty = not os.listdir(directory)
   except OSError as error:
     raise UserError(f"{directory}: not readable ({error.strerror})") from error
+  what = advice(directory, resolution, options)
+  if what:
+    raise UserError(f"{directory}: is no prepared data set (has no {indices.FILE_NAME}); it {what}")
   # Into a folder that is not empty nothing can be prepared.
   place = {} if empty else {"given": directory}
   command = make(directory if empty else beside(directory, "prepared"), **place)
@@ -64,11 +52,6 @@ def is_begun(directory: str) -> bool:
   """Whether a folder holds a set that was begun, and not finished."""
   finished = os.path.isfile(os.path.join(directory, indices.FILE_NAME))
   return not finished and os.path.isdir(os.path.join(directory, indices.UNFINISHED))
-
-
-def beside(directory: str, ending: str) -> str:
-  """The path of a folder beside another one, called as that is and `ending`."""
-  return f"{directory.rstrip(os.sep)}_{ending}"
 
 
 class _Shard:

@@ -7,27 +7,12 @@ import dataclasses
 import os
 from collections.abc import Iterator
 
-from vidgan_jax.data import folder_tree, split_folders
+from vidgan_jax.data import advice, folder_tree, split_folders
+from vidgan_jax.data.folder_tree import VIDEO_ENDINGS
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import composed, file_text, folded, printable
 
 LISTS_FOLDER = "ucfTrainTestlist"
-VIDEO_ENDINGS = (
-  ".3gp",
-  ".avi",
-  ".flv",
-  ".gif",
-  ".m4v",
-  ".mkv",
-  ".mov",
-  ".mp4",
-  ".mpeg",
-  ".mpg",
-  ".ogv",
-  ".ts",
-  ".webm",
-  ".wmv",
-)
 _MAX_LIST_BYTES = 256 * 2**20
 
 
@@ -109,9 +94,9 @@ def _from_folders(directory: str, split: str, by_folders: str, labelled: bool) -
   videos = [(path, folder) for folder, path in names if is_video(path)]
   remarks = tree.remarks([path for path, _ in videos], "video")
   if not videos:
-    found = "; ".join(remarks)
+    found = advice.advice(directory) or "; ".join(remarks)
     raise UserError(
-      f"{directory}: holds no video files ({', '.join(VIDEO_ENDINGS)}){found and f' ({found})'}"
+      f"{directory}: holds no video files ({', '.join(VIDEO_ENDINGS)}){found and f'; it {found}'}"
     )
   places, line = split_folders.place(directory, videos, by_folders, "config.data.split_folders")
   if line is None and split not in ("train", "all"):

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 
-from vidgan_jax.data import index, split_lists
+from vidgan_jax.data import advice, index, split_lists
 from vidgan_jax.data.preparation.pictures import Frame
 from vidgan_jax.data.preparation.settings import Request
 from vidgan_jax.runtime.errors import UserError
@@ -90,7 +90,9 @@ def checked(listing: Listing, request: Request) -> Listing:
   splits = {split: found[split] for split in request.splits or found}
   if not splits:
     unusable = [one for ones in listing.unusable.values() for one in ones]
-    raise UserError(f"{request.input}: holds no {request.source} clips{_example(unusable)}")
+    what = advice.advice(request.input, request.resolution)
+    what = f"; it {what}" if what else ""
+    raise UserError(f"{request.input}: holds no {request.source} clips{_example(unusable)}{what}")
   for split in splits:
     if not index.NAME.fullmatch(split):
       raise UserError(f"the split '{split}' must be small letters, digits and underscores")

@@ -5,8 +5,6 @@ from PIL import Image
 
 from vidgan_jax.runtime.video_files import over_black
 
-ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-
 _FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _EIGHT_BITS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr", "LAB")
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")

@@ -12,7 +12,7 @@ from PIL import features as pillow_features
 from tqdm import tqdm
 
 import vidgan_jax
-from vidgan_jax.data import index, pipeline
+from vidgan_jax.data import advice, index, pipeline
 from vidgan_jax.data.preparation import (
   arrays,
   inputs,
@@ -61,6 +61,9 @@ def prepare(request: Request, report: Callable[[str], None] = print) -> index.Pr
     raise UserError(f"unknown source '{request.source}', known are: {', '.join(SOURCES)}")
   request.check()
   workspace.check_output(request.output)
+  if os.path.isfile(request.input) and request.source != "moving_mnist":
+    what = advice.advice(request.input, request.resolution) or "is a file"
+    raise UserError(f"{request.input}: {request.source} takes a folder, and this {what}")
   try:
     listing = inputs.checked(SOURCES[request.source](request), request)
   except OSError as error:

@@ -61,7 +61,7 @@ def list_frames(request: Request) -> Listing:
   """A tree of folders of pictures: each folder that holds pictures is a clip."""
   clips, aside, pictures, tree = [], 0, {}, folder_tree.read_tree(request.input)
   for folder, files in tree.folders:
-    names = [name for name in files if name.lower().endswith(picture_files.ENDINGS)]
+    names = [name for name in files if name.lower().endswith(folder_tree.PICTURE_ENDINGS)]
     aside += len(files) - len(names)
     if names:
       pictures[folder] = sorted(names, key=inputs.natural)
