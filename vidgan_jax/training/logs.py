@@ -89,7 +89,7 @@ class Log:
     text = "".join(json.dumps(record) + "\n" for record in self.records)
     if self.path.exists() and self.path.read_bytes() != text.encode():
       temporary = self.path.with_suffix(".tmp")
-      temporary.write_text(text)
+      temporary.write_text(text, encoding="utf-8")
       os.replace(temporary, self.path)
 
   def scalars(self, step: int, values: dict[str, float]) -> None:
