@@ -1,6 +1,7 @@
 """Clips drawn in Python: what they depend on, and what is refused."""
 
 import ast
+import asyncio
 import pathlib
 import subprocess
 import sys
@@ -287,6 +288,15 @@ def test_load_is_the_sampling_rooms(monkeypatch, workdir, run):
   assert run.config.model.frames == run.gan.frames == 4
   monkeypatch.setattr(runs, "load", lambda *a, **k: (a, k))
   assert vidgan_jax.load(workdir, step=2) == ((workdir,), {"step": 2})
+
+
+def test_a_run_opens_where_an_event_loop_runs(workdir, run):
+  """As in a notebook, whose cells run in one."""
+
+  async def cell():
+    return vidgan_jax.load(workdir)
+
+  assert asyncio.run(cell()).step == run.step
 
 
 def test_load_refuses_what_is_no_run(tmp_path, workdir):
