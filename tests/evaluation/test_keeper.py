@@ -9,6 +9,7 @@ import pytest
 
 from vidgan_jax.evaluation import keeper, results
 from vidgan_jax.evaluation import report as page
+from vidgan_jax.runtime import locks
 from vidgan_jax.runtime.errors import UserError
 
 HEADING = {
@@ -70,7 +71,7 @@ def test_scores_of_several_writers_all_stay(keep, monkeypatch):
   assert steps(keep.path) == sorted(10 * n + w for n in range(5) for w in range(4))
   assert keep.pages == sorted(keep.pages) and keep.pages[-1] == 20  # the last page shows all
   left = {path.name for path in keep.path.parent.iterdir()}
-  assert left == {results.FILE, results.LATEX, results.LOCK}
+  assert left == {results.FILE, results.LATEX, locks.FILE}
 
 
 def test_whoever_finds_scores_of_another_says_so(keep):

@@ -47,7 +47,7 @@ def impatient(monkeypatch):
 
 
 def take(folder, **options):
-  with locks.held(folder, "work there", pytest.fail, patience=0.0, **options):
+  with locks.held(folder, "work there", pytest.fail, **options):
     return True
 
 
@@ -102,7 +102,7 @@ def test_looking_makes_nothing(tmp_path):
 def test_who_waits_gets_it_when_the_other_ends(tmp_path):
   with another(tmp_path) as (process, _):
     process.stdin.close()
-    with locks.held(tmp_path, "work", patience=None):
+    with locks.held(tmp_path, "work", wait=True):
       assert process.wait() == 0
 
 
@@ -116,7 +116,7 @@ def test_a_lock_whose_file_was_removed_meanwhile_is_taken_anew(tmp_path, monkeyp
     flock(descriptor, operation)
 
   monkeypatch.setattr(fcntl, "flock", late)
-  with locks.held(tmp_path, "work", patience=0.0):
+  with locks.held(tmp_path, "work"):
     with pytest.raises(locks.Taken):
       take(tmp_path)
 
@@ -145,8 +145,20 @@ def test_what_cannot_be_locked_is_one_line(tmp_path):
   assert (tmp_path / "file").read_text() == ""
 
 
-def test_whoever_wrote_something_else_into_it_is_told_as_another(tmp_path):
-  with another(tmp_path):
+def test_without_words_in_the_file_the_system_knows_the_process(tmp_path):
+  with another(tmp_path) as (_, number):
     (tmp_path / locks.FILE).write_bytes(b"\xff\x1b[2J")
-    with pytest.raises(locks.Taken, match="another process is at it"):
+    with pytest.raises(locks.Taken, match=f"process {number} on .* is at it"):
       take(tmp_path)
+
+
+def test_a_folder_itself_is_locked_without_a_file_in_it(tmp_path):
+  with locks.held(tmp_path / "a", "work", name=None):
+    words = rf"cannot work there: process {os.getpid()} on .* is at it$"
+    with pytest.raises(locks.Taken, match=words):
+      take(tmp_path / "a", name=None)
+    assert not any((tmp_path / "a").iterdir())
+    (tmp_path / "a").rename(tmp_path / "b")
+    with pytest.raises(locks.Taken):
+      take(tmp_path / "b", name=None)
+  assert take(tmp_path / "b", name=None)

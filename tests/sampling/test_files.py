@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vidgan_jax.runtime import video_files
+from vidgan_jax.runtime import locks, video_files
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.sampling import files
 
@@ -263,10 +263,13 @@ def test_what_only_bears_the_partial_name_stays(tmp_path, clips, kind):
   assert (sorted(tmp_path.rglob("*")), everything(tmp_path)) == before
 
 
-def test_two_processes_do_not_write_to_one_place(tmp_path, clips):
+def test_two_processes_do_not_write_to_one_place(tmp_path, clips, monkeypatch):
+  monkeypatch.setattr(locks, "PATIENCE", 0.0)
   with files.new_output(tmp_path / "out", overwrite=False) as folder:
     (folder / "grid.gif").write_text("first")
-    with pytest.raises(UserError, match=r"another process is writing samples to .*out"):
+    with pytest.raises(
+      UserError, match=rf"cannot write samples to .*out: process {os.getpid()} on .* is at it"
+    ):
       write(tmp_path / "out", clips)
   assert everything(tmp_path) == {"out/grid.gif": b"first"}
 

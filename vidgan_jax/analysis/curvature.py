@@ -13,7 +13,7 @@ import pathlib
 
 from vidgan_jax.analysis import gradients, hessian
 from vidgan_jax.data.pipeline import Batches
-from vidgan_jax.runtime import configuration, json_files
+from vidgan_jax.runtime import configuration, json_files, locks
 from vidgan_jax.runtime.drawing import plain_style
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.progress import ticking
@@ -153,7 +153,7 @@ def _write(path, settings, records) -> None:
 
 
 def add(path, what: str, settings: dict, records: list[dict]) -> list[dict]:
-  """Puts records into a file, in place of those of the same step and discriminator.
+  """Puts records into a file and its plot, in place of those of the same step and discriminator.
 
   Args:
     path: of the file.
@@ -168,12 +168,15 @@ def add(path, what: str, settings: dict, records: list[dict]) -> list[dict]:
     UserError: see `check_settings`, and where the file cannot be written.
   """
   path = pathlib.Path(path)
-  check_settings(path, what, settings)
-  known = read(path, what)["records"] if path.exists() else []
-  key = lambda record: (record["step"], record["discriminator"])
-  merged = {key(record): record for record in [*known, *records]}
-  merged = [merged[k] for k in sorted(merged)]
-  _write(path, settings, merged)
+  # A run's hook and `analyze` may add to one file at a time.
+  with locks.held(path.parent, f"write {path}", wait=True):
+    check_settings(path, what, settings)
+    known = read(path, what)["records"] if path.exists() else []
+    key = lambda record: (record["step"], record["discriminator"])
+    merged = {key(record): record for record in [*known, *records]}
+    merged = [merged[k] for k in sorted(merged)]
+    _write(path, settings, merged)
+    _PLOT[what](merged, path.with_suffix(".png"))
   return merged
 
 
@@ -184,6 +187,12 @@ def _continue(path, what: str, settings: dict, step: int) -> None:
   """
   if not path.exists():
     return
+  with locks.held(path.parent, f"write {path}", wait=True):
+    _drop_after(path, what, settings, step)
+
+
+def _drop_after(path, what, settings, step) -> None:
+  """See `_continue`."""
   try:
     check_settings(path, what, settings)
     records = read(path, what)["records"]
@@ -364,8 +373,7 @@ def analyse(
     for name in names:
       with ticking(f"{each} of {name} after iteration {int(state.step)}"):
         record = _MAKE[each](gan, state, batch, name, options, frozen=frozen, stop=stop)
-      records = add(path, each, settings[each], [record])
-    _PLOT[each](records, path.with_suffix(".png"))
+      add(path, each, settings[each], [record])
     written += [path, path.with_suffix(".png")]
   return written
 

@@ -24,7 +24,7 @@ from vidgan_jax.analysis import (
 )
 from vidgan_jax.data.build import build_source
 from vidgan_jax.data.pipeline import epoch_order, usable_cores
-from vidgan_jax.runtime import log_files, streams, video_files
+from vidgan_jax.runtime import locks, log_files, streams, video_files
 from vidgan_jax.runtime.errors import UserError
 
 CLIPS = {"neighbours": 64, "power_spectrum": 300, "darkness": 128, "smoothness": 8}
@@ -337,14 +337,21 @@ def fulfil(request, what: list[str], tools: Tools, report) -> list[str]:
   if request.every_checkpoint:
     raise UserError(f"--every_checkpoint is not for --what={what[0]}: it looks at one")
   folder = pathlib.Path(request.output or pathlib.Path(request.workdirs[0]) / "analysis")
-  for each in what:
-    path = folder / f"{each}.json"
-    if path.exists() and not request.overwrite:
-      raise UserError(f"{path} is there already; --overwrite replaces it, --output goes elsewhere")
+  _check_free(what, folder, request.overwrite)
   look = Look(request, tools, report)
   lines = []
-  for each in what:
-    report(f"looking at {each.replace('_', ' ')} after iteration {look.run.step}")
-    told, written = LOOKS[each](look, folder)
-    lines += [*headlines.LOOKS[each](told), *(f"written: {path}" for path in written)]
+  with locks.held(folder, f"analyze into {folder}", report, name=".looks.lock"):
+    _check_free(what, folder, request.overwrite)  # opening a run takes its time
+    for each in what:
+      report(f"looking at {each.replace('_', ' ')} after iteration {look.run.step}")
+      told, written = LOOKS[each](look, folder)
+      lines += [*headlines.LOOKS[each](told), *(f"written: {path}" for path in written)]
   return lines
+
+
+def _check_free(what, folder, overwrite) -> None:
+  """UserError where a file is there already that must not be replaced."""
+  for each in what:
+    path = folder / f"{each}.json"
+    if path.exists() and not overwrite:
+      raise UserError(f"{path} is there already; --overwrite replaces it, --output goes elsewhere")

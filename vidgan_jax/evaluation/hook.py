@@ -5,6 +5,7 @@ own, `evaluate --follow`, does not make it wait. Where several processes train, 
 the networks and save the best state together; the first computes scores and writes them.
 """
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable
@@ -14,12 +15,16 @@ from vidgan_jax.evaluation import keeper, protocols, references, requests, resul
 from vidgan_jax.evaluation.evaluator import Evaluator, load_extractors
 from vidgan_jax.evaluation.measures import LABELLED
 from vidgan_jax.evaluation.protocols import HIGHER
-from vidgan_jax.runtime import configuration, processes
+from vidgan_jax.runtime import configuration, locks, processes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
 
 BEST = "best"  # of a run's folder: a run of its own, to be sampled and judged as any other
 _MARK = "best.json"
+
+
+def _what(folder) -> str:
+  return f"keep the best state in {folder}"
 
 
 class EvaluationHook:
@@ -138,6 +143,7 @@ class EvaluationHook:
     self._kept = keeper.Keeper(folder, real, reference.class_names, self._report)
     self._kept.check(self._heading(moment))  # in all processes, so that all refuse
     if processes.first():
+      locks.check(moment.workdir / BEST, _what(moment.workdir / BEST))
       self._forget_best_after(moment.begin, moment.workdir / BEST)
       self._kept.drop_after(moment.begin, self._heading(moment))
     processes.meet("earlier scores read")
@@ -186,17 +192,20 @@ class EvaluationHook:
       record: of the score, in the first process; None in others.
     """
     folder = moment.workdir / BEST
-    if processes.first():
-      for name, text in (
-        (states.CONFIG, configuration.to_json(moment.config)),
-        (states.DATA, (moment.workdir / states.DATA).read_text(encoding="utf-8")),
-      ):
-        results.write_text(folder / name, text)
-    with Checkpoints(folder / states.CHECKPOINTS, 2, self._report) as checkpoints:
-      checkpoints.save(moment.step, moment.shared, {"seconds": 0.0})
-    if processes.first():
-      mark = {name: record[name] for name in ("step", "metric", "value", "fingerprint")}
-      results.write_text(folder / _MARK, json.dumps(mark, indent=2) + "\n")
+    with contextlib.ExitStack() as stack:
+
+      def begin():
+        stack.enter_context(locks.held(folder, _what(folder), self._report))
+        data = (moment.workdir / states.DATA).read_text(encoding="utf-8")
+        results.write_text(folder / states.CONFIG, configuration.to_json(moment.config))
+        results.write_text(folder / states.DATA, data)
+
+      processes.in_first(begin)
+      with Checkpoints(folder / states.CHECKPOINTS, 2, self._report) as checkpoints:
+        checkpoints.save(moment.step, moment.shared, {"seconds": 0.0})
+      if processes.first():
+        mark = {name: record[name] for name in ("step", "metric", "value", "fingerprint")}
+        results.write_text(folder / _MARK, json.dumps(mark, indent=2) + "\n")
 
   def metrics(self, step, metrics) -> None:
     """Looks at no metrics."""

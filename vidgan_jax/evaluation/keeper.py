@@ -50,7 +50,7 @@ class Keeper:
       UserError: see `results.existing`, or where a file cannot be written.
     """
     path = self.folder / results.FILE
-    with results.locked(self.folder):
+    with results.locked(self.folder, self._report):
       before = results.existing(path, heading)
       held = _numbers(before) if before else set()
       if self._known is not None and held - self._known:
@@ -66,7 +66,7 @@ class Keeper:
     path = self.folder / results.FILE
     if not path.exists():
       return
-    with results.locked(self.folder):
+    with results.locked(self.folder, self._report):
       content = results.read(path)
       content["run"] = heading["run"]  # the folder may have been renamed
       for name in ("records", "per_class"):

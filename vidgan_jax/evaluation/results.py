@@ -3,19 +3,17 @@
 Numbers whose fingerprints differ never share a column.
 """
 
-import contextlib
-import fcntl
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from vidgan_jax.evaluation.protocols import HIGHER
-from vidgan_jax.runtime import json_files
+from vidgan_jax.runtime import json_files, locks
 from vidgan_jax.runtime.atomic_files import atomic_file
 from vidgan_jax.runtime.errors import UserError
 
-FILE, LATEX, LOCK = "results.json", "results.tex", ".lock"
+FILE, LATEX = "results.json", "results.tex"
 _LISTS = ("records", "paper", "per_class", "truncation_curve")
 
 _STEP = range(0, 2**63)
@@ -183,27 +181,13 @@ def check_writable(folder) -> None:
     raise UserError(f"cannot write to {folder}: no permission to write in {place}")
 
 
-@contextlib.contextmanager
-def locked(folder) -> Iterator[None]:
+def locked(folder, report: Callable[[str], None] = print):
   """Keeps other processes that ask from a folder of results, which is made; waits for its turn.
 
-  Where the file system has no locks, nobody waits. The lock, on a file in the folder, ends with the
-  process that holds it.
-
-  Raises:
-    UserError: where the folder cannot be made.
+  Returns:
+    a context; see `locks.held`.
   """
-  try:
-    os.makedirs(folder, exist_ok=True)
-    descriptor = os.open(os.path.join(folder, LOCK), os.O_RDWR | os.O_CREAT, 0o666)
-  except OSError as error:
-    raise UserError(f"cannot write to {folder}: {error}") from error
-  try:
-    with contextlib.suppress(OSError):
-      fcntl.flock(descriptor, fcntl.LOCK_EX)
-    yield
-  finally:
-    os.close(descriptor)
+  return locks.held(folder, f"write to {folder}", report, wait=True)
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

@@ -36,8 +36,8 @@ def held(
   what: str,
   report: Callable[[str], None] = print,
   *,
-  name: str = FILE,
-  patience: float | None = PATIENCE,
+  name: str | None = FILE,
+  wait: bool = False,
 ) -> Iterator[None]:
   """Keeps other processes, which ask for the same lock, from a folder; the folder is made.
 
@@ -45,18 +45,21 @@ def held(
     folder: to be locked.
     what: a verb with its object, "train in runs/a": what two processes cannot do at once.
     report: receives a line where the file system has no locks, and none is held.
-    name: of the file in the folder.
-    patience: seconds to wait for another process; None waits until it ends.
+    name: of the file in the folder; None locks the folder itself and leaves nothing in it.
+    wait: until another process has released it; by default for `PATIENCE` alone.
 
   Raises:
     Taken: another process holds the lock; the message names its host and number.
     UserError: the folder or the file in it cannot be made.
   """
-  path = pathlib.Path(folder) / name
-  descriptor = _acquire(path, what, report, patience)
+  path = pathlib.Path(folder) if name is None else pathlib.Path(folder) / name
+  descriptor = _acquire(path, what, report, None if wait else PATIENCE, is_folder=name is None)
   try:
     yield
   finally:
+    if name is not None and descriptor in _held:  # not in a forked child
+      with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
     _release(descriptor)
 
 
@@ -70,22 +73,22 @@ def check(folder: str | os.PathLike, what: str, *, name: str = FILE) -> None:
     _release(_acquire(path, what, lambda line: None, PATIENCE, fcntl.LOCK_SH))
 
 
-def _acquire(path, what, report, patience, kind=fcntl.LOCK_EX) -> int:
+def _acquire(path, what, report, patience, kind=fcntl.LOCK_EX, is_folder=False) -> int:
   end = None if patience is None else time.monotonic() + patience
   while True:
-    descriptor = _open(path, what)
+    descriptor = _open(path, what, is_folder)
     _held[descriptor] = os.getpid()
     try:
       fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
       if _is_at(descriptor, path):
-        if kind == fcntl.LOCK_EX:
+        if kind == fcntl.LOCK_EX and not is_folder:
           _sign(descriptor)
         return descriptor
     except BlockingIOError:
       if end is not None and time.monotonic() >= end:
-        holder = _holder(descriptor)
+        holder = _who(None if is_folder else descriptor) or _who_here(descriptor)
         _release(descriptor)
-        raise Taken(f"cannot {what}: {holder}") from None
+        raise Taken(f"cannot {what}: {holder or 'another process is at it'}") from None
     except OSError as error:
       if error.errno not in _NO_LOCKS:
         _release(descriptor)
@@ -102,9 +105,11 @@ def _acquire(path, what, report, patience, kind=fcntl.LOCK_EX) -> int:
     time.sleep(_POLL)
 
 
-def _open(path, what) -> int:
+def _open(path, what, is_folder) -> int:
   try:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    (path if is_folder else path.parent).mkdir(parents=True, exist_ok=True)
+    if is_folder:
+      return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
       return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     except PermissionError:  # another user's file can be locked, though not written
@@ -130,14 +135,26 @@ def _sign(descriptor) -> None:
     os.pwrite(descriptor, who.encode(), 0)
 
 
-def _holder(descriptor) -> str:
+def _who(descriptor) -> str | None:
+  """What the holder has written into the file, as a clause."""
   text = b""
-  with contextlib.suppress(OSError):
-    text = os.pread(descriptor, 300, 0)
+  if descriptor is not None:
+    with contextlib.suppress(OSError):
+      text = os.pread(descriptor, 300, 0)
   who, comma, since = text.decode(errors="replace").strip().partition(", ")
-  if not comma:
-    return "another process is at it"
-  return f"{printable(who)} is at it since {printable(since)}"
+  return f"{printable(who)} is at it since {printable(since)}" if comma else None
+
+
+def _who_here(descriptor) -> str | None:
+  """The process of this machine that holds a lock on the open file, by Linux' table of locks."""
+  file = f":{os.fstat(descriptor).st_ino}"
+  try:
+    with open("/proc/locks", encoding="utf-8") as table:
+      rows = [row.split() for row in table if " FLOCK " in row]
+  except OSError:
+    return None
+  numbers = [row[4] for row in rows if len(row) > 5 and row[5].endswith(file)]
+  return f"process {numbers[0]} on {socket.gethostname()} is at it" if numbers else None
 
 
 def _release(descriptor) -> None:

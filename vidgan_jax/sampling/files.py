@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 import pathlib
 import re
@@ -10,7 +9,7 @@ import shutil
 
 import numpy as np
 
-from vidgan_jax.runtime import video_files
+from vidgan_jax.runtime import locks, video_files
 from vidgan_jax.runtime.atomic_files import atomic_file
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import find_name
@@ -51,10 +50,8 @@ def new_output(output, overwrite: bool):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
       else:
         partial = place.with_name(place.name + _PARTIAL)
-      partial.mkdir(parents=True, exist_ok=True)
-      descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-      stack.callback(os.close, descriptor)
-      _lock(descriptor, output)
+      # The folder itself, which is renamed at the end: nobody comes in between.
+      stack.enter_context(locks.held(partial, f"write samples to {output}", name=None))
       _remove_leftover(partial)
     try:
       yield partial
@@ -90,16 +87,6 @@ def _check_free(output, overwrite):
     raise UserError(
       f"{output} already holds {shown}; --overwrite replaces samples in it and leaves the rest"
     )
-
-
-def _lock(descriptor, output):
-  """Keeps other processes out until the descriptor is closed, by a kill as well."""
-  try:
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except BlockingIOError as error:
-    raise UserError(f"another process is writing samples to {output}") from error
-  except OSError:
-    pass  # not every file system has locks
 
 
 def _remove_leftover(partial):

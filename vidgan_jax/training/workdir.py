@@ -22,8 +22,16 @@ def make(workdir, config) -> pathlib.Path:
   workdir = pathlib.Path(workdir)
   processes.share_a_folder(workdir, "workdir")
   _check(workdir, config)
-  processes.in_first(lambda: locks.check(workdir, _what(workdir)))
+  processes.in_first(lambda: _check_free(workdir))
   return workdir
+
+
+def _check_free(workdir) -> None:
+  """Taken where a process trains in this folder, or in the one of which this is the best state."""
+  locks.check(workdir, _what(workdir))
+  around = workdir.absolute().parent
+  if (around / states.CONFIG).exists():
+    locks.check(around, _what(workdir))
 
 
 @contextlib.contextmanager

@@ -72,7 +72,7 @@ def prepare(request: Request, report: Callable[[str], None] = print) -> index.Pr
   if not workspace.is_finished(request.output):
     versions, existed = _versions(), os.path.isdir(request.output)
     identity = {"name": request.set_name, **settings, "versions": versions}
-    with workspace.opened(request.output, identity) as folder:
+    with workspace.opened(request.output, identity, report) as folder:
       if not workspace.is_finished(request.output):
         written = _write_shards(request, listing, folder, report)
         skipped = _skipped(listing, written)

@@ -1,13 +1,12 @@
 """The folder of a prepared set while it is made: whose it is, and what is finished of it."""
 
 import contextlib
-import fcntl
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from typing import TextIO
+from collections.abc import Callable, Iterable, Iterator
 
 from vidgan_jax.data import index
+from vidgan_jax.runtime import locks
 from vidgan_jax.runtime.errors import UserError
 
 _SETTINGS = "settings.json"
@@ -48,12 +47,13 @@ def check_settings(output: str, there: dict, wanted: dict) -> None:
 
 
 @contextlib.contextmanager
-def opened(output: str, settings: dict) -> Iterator[str]:
+def opened(output: str, settings: dict, report: Callable[[str], None] = print) -> Iterator[str]:
   """Gives the folder of unfinished work in `output`, for this process alone.
 
   Args:
     output: the set's folder; made if need be.
     settings: all that decides its bytes; a set that was begun otherwise is refused.
+    report: receives a line where the file system has no locks.
 
   Another process may have finished the set before this one had the lock: the caller asks
   `is_finished` again.
@@ -62,7 +62,7 @@ def opened(output: str, settings: dict) -> Iterator[str]:
     UserError: the folder is another's, is in use, or cannot be written.
   """
   check_output(output)
-  with _lock(output):
+  with _locked(output, report):
     folder = os.path.join(output, index.UNFINISHED)
     path = os.path.join(folder, _SETTINGS)
     if os.path.isfile(path):
@@ -72,32 +72,10 @@ def opened(output: str, settings: dict) -> Iterator[str]:
     yield folder
 
 
-def _lock(output: str) -> TextIO:
-  """Makes the folder of unfinished work and opens its lock file, locked until it is closed.
-
-  Raises:
-    UserError: it is in use, or cannot be made or locked.
-  """
-  path = os.path.join(output, index.UNFINISHED, "lock")
-  while True:
-    try:
-      os.makedirs(os.path.dirname(path), exist_ok=True)
-      lock = open(path, "w", encoding="utf-8")
-    except OSError as error:
-      raise UserError(f"{output}: cannot be written ({error.strerror})") from error
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go of when the process ends
-      if os.fstat(lock.fileno()).st_ino == os.stat(path).st_ino:
-        return lock
-    except FileNotFoundError:
-      pass
-    except BlockingIOError as error:
-      lock.close()
-      raise UserError(f"{output}: another process is preparing it") from error
-    except OSError as error:
-      lock.close()
-      raise UserError(f"{output}: cannot be locked ({error.strerror})") from error
-    lock.close()  # who had it has removed it, and the next may hold another
+def _locked(output: str, report: Callable[[str], None]):
+  """Keeps other processes from the folder of unfinished work, which is made; see `locks.held`."""
+  folder = os.path.join(output, index.UNFINISHED)
+  return locks.held(folder, f"prepare {output}", report, name="lock")
 
 
 def move_into_place(staging: str, output: str) -> None:
@@ -143,7 +121,7 @@ def discard(output: str, files: Iterable[str], existed: bool) -> None:
 def remove_left_over(output: str) -> None:
   """Removes what a process left that was stopped behind its last file, unless one is at work."""
   if os.path.isdir(os.path.join(output, index.UNFINISHED)):
-    with contextlib.suppress(UserError), _lock(output):
+    with contextlib.suppress(UserError), _locked(output, lambda line: None):
       remove(output)
 
 
