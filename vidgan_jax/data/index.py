@@ -149,13 +149,15 @@ def _checksum(content: dict[str, Any]) -> str:
 
 
 def is_as_written(directory: str | os.PathLike) -> bool | None:
-  """Whether `prepared.json` has the checksum that was written into it; None where it has none.
+  """Whether `prepared.json` has the checksum that was written into it; None in earlier versions.
 
   Raises:
     UserError: it cannot be read.
   """
   content = read_json(os.path.join(directory, FILE_NAME), {_CHECKSUM + "?": str})
-  return content[_CHECKSUM] == _checksum(content) if _CHECKSUM in content else None
+  if _CHECKSUM not in content and "files" not in content:
+    return None
+  return content.get(_CHECKSUM) == _checksum(content)
 
 
 def read_prepared(directory: str | os.PathLike) -> Prepared:

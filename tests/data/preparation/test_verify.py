@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import shutil
 
 import google_crc32c
@@ -163,3 +164,49 @@ def test_an_index_that_says_otherwise_is_found(prepared, field, words):
   index.write_prepared(prepared, dataclasses.replace(description, splits={"train": split}))
   (found,) = faults(prepared)
   assert found.endswith(f"record 1: {words}")
+
+
+def test_damage_of_small_files_is_found(prepared):
+  """Bits of reports, TensorFlow Datasets' own files, and names of classes."""
+  names = sorted(path.name for path in prepared.iterdir() if path.is_file())
+  small = [name for name in names if "tfrecord" not in name and name != "prepared.json"]
+  assert "label.labels.txt" in small and "skipped.txt" in small and len(small) == 6
+  for name in small:
+    path = prepared / name
+    whole = path.read_bytes()
+    for place in range(0, len(whole), max(1, len(whole) // 3)):
+      path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+      assert any(line.startswith(name) for line in faults(prepared))
+    path.unlink()
+    assert f"{name}: is not there" in faults(prepared)
+    path.write_bytes(whole)
+
+
+def test_damage_of_the_description_is_found(prepared):
+  path = prepared / "prepared.json"
+  whole = path.read_bytes()
+  generator = np.random.default_rng(0)
+  for place in generator.integers(len(whole), size=40).tolist():
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    with pytest.raises(UserError, match=r"prepared\.json: |faults? found$"):
+      verify.verify(prepared, report=lambda line: None)
+  # A class that has another name, and members that are called otherwise, in JSON that is sound.
+  path.write_bytes(whole.replace(b'"c0"', b'"C0"'))
+  assert faults(prepared) == ["prepared.json: is not as it was written (its checksum differs)"]
+  for name in (b'"checksum"', b'"files"'):
+    path.write_bytes(whole.replace(name, b'"x"'))
+    assert faults(prepared) == ["prepared.json: is not as it was written (its checksum differs)"]
+
+
+def test_sets_of_earlier_versions_are_verified_with_a_note(prepared):
+  path = prepared / "prepared.json"
+  content = json.loads(path.read_text())
+  del content["files"], content["checksum"]
+  path.write_text(json.dumps(content))
+  (prepared / "report.txt").write_text("another")
+  lines = []
+  verify.verify(prepared, report=lines.append)
+  assert "no checksums of its small files" in lines[0] and lines[1].endswith("no faults")
+  content["files"] = {"../outside": "0"}
+  path.write_text(json.dumps(content))
+  assert "prepared.json: names a file outside the set, ../outside" in faults(prepared)
