@@ -126,6 +126,38 @@ def test_features_that_other_code_made_are_made_anew_but_not_over_a_file_that_wa
     ask(reference=named)
 
 
+def test_damaged_features_are_made_anew_but_not_over_a_file_that_was_named(ask, tmp_path):
+  named = tmp_path / "named.npz"
+  first, _, _ = ask(reference=str(named))
+  ask()
+  (kept,) = (tmp_path / "references").iterdir()
+  whole = kept.read_bytes()
+  damaged = whole[:400] + bytes([whole[400] ^ 1]) + whole[401:]
+  kept.write_bytes(damaged)
+  again, _, said = ask()
+  assert any(line.startswith(str(kept)) and "it is made anew" in line for line in said)
+  assert kept.read_bytes() == whole
+  values = lambda content: [record["value"] for record in content["records"]]
+  assert values(again) == values(first)
+  named.write_bytes(damaged)
+  with pytest.raises(UserError, match=r"named\.npz"):
+    ask(reference=str(named))
+  assert named.read_bytes() == damaged
+
+
+def test_features_that_cannot_be_kept_cost_a_warning(ask, tmp_path, monkeypatch):
+  expected, _, _ = ask(output=str(tmp_path / "a"))
+  (tmp_path / "file").write_text("")
+  monkeypatch.setenv("VIDGAN_JAX_REFERENCES", str(tmp_path / "file" / "references"))
+  content, _, said = ask(output=str(tmp_path / "b"))
+  (warning,) = [line for line in said if line.startswith("WARNING")]
+  assert "VIDGAN_JAX_REFERENCES" in warning and "\n" not in warning
+  assert [r["value"] for r in content["records"]] == [r["value"] for r in expected["records"]]
+  # A file that was named is told before anything is computed.
+  with pytest.raises(UserError, match=r"cannot write to .*file is no folder"):
+    ask(output=str(tmp_path / "c"), reference=str(tmp_path / "file" / "reference.npz"))
+
+
 def test_a_report_shows_real_clips_of_every_class(ask, monkeypatch, some_clips, tmp_path):
   shown = []
   monkeypatch.setattr(page, "write", lambda content, path, real, drawn, **more: shown.append(real))

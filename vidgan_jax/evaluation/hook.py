@@ -196,7 +196,7 @@ class EvaluationHook:
 
       def begin():
         stack.enter_context(locks.held(folder, _what(folder), self._report))
-        data = (moment.workdir / states.DATA).read_text(encoding="utf-8")
+        data = (moment.workdir / states.DATA).read_text("utf-8", "replace")
         results.write_text(folder / states.CONFIG, configuration.to_json(moment.config))
         results.write_text(folder / states.DATA, data)
 

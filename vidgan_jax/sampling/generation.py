@@ -33,11 +33,16 @@ def check_frames(frames: int | None) -> None:
 def check_labels(labels, num_classes: int) -> None:
   """UserError unless labels are int [N] in 0..num_classes-1 or finite float [N, num_classes].
 
-  A model without classes looks at no labels, so that there any N of them will do.
+  A model without classes looks at no labels, so that there any N numbers will do.
   """
-  labels = np.asarray(labels)
+  try:
+    labels = np.asarray(labels)
+  except ValueError as error:
+    raise UserError(f"labels are lists of different lengths ({error})") from error
   if not labels.ndim or not len(labels):
     raise UserError(f"expected one label per clip, got {labels.tolist()}")
+  if labels.dtype.kind not in "biuf":
+    raise UserError(f"labels must be integers [N], got {labels.dtype} {list(labels.shape)}")
   if not num_classes:
     return
   if np.issubdtype(labels.dtype, np.floating):
