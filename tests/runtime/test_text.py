@@ -1,6 +1,6 @@
 import pytest
 
-from vidgan_jax.runtime.text import printable
+from vidgan_jax.runtime.text import composed, find_name, folded, printable
 
 
 @pytest.mark.parametrize(
@@ -15,3 +15,14 @@ from vidgan_jax.runtime.text import printable
 )
 def test_text_stays_on_one_line_and_does_nothing(text, shown):
   assert printable(text) == shown
+
+
+def test_names_are_found_by_what_they_mean():
+  names = ("caf\u00e9", "Zebra", "a", "A", "STRASSE")
+  for wanted, place in (
+    ("cafe\u0301", 0), ("CAFE\u0301", 0), ("zebra", 1), ("a", 2), ("A", 3), ("stra\u00dfe", 4),
+    ("b", None), ("", None),
+  ):  # fmt: skip
+    assert find_name(wanted, names) == place
+  assert find_name("aA", ("AA", "Aa")) is None  # either could be meant
+  assert composed("e\u0301") == "\u00e9" and folded("E\u0301") == "\u00e9"

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.text import file_name
 
 # gs://bucket, s3://bucket, file:///data, and gs:/bucket, which pathlib makes of the first; a name
 # before the colon that holds a slash belongs to a local folder.
@@ -22,7 +23,7 @@ def local(path: str | os.PathLike, what: str) -> str:
     UserError: the path is an address (`gs://bucket/run`, `s3://...`, `file:///...`), begins with
       the home folder of somebody who has none, or holds a NUL character.
   """
-  text = os.fspath(path)
+  text = file_name(os.fspath(path))
   if _ADDRESS.match(text):
     raise UserError(
       f"{what} is {text!r}, which is an address and no local path; copy the files here, or mount "

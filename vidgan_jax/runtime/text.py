@@ -23,6 +23,17 @@ def file_text(name: str) -> str:
     return name
 
 
+def file_name(text: str) -> str:
+  """The name of a file as this process has to give it to the system, whatever its locale.
+
+  A path in a config that was written in one locale names the same file in another.
+  """
+  try:
+    return os.fsdecode(file_text(text).encode("utf-8", "surrogateescape"))
+  except UnicodeEncodeError:  # surrogates that stand for no byte: no file has such a name
+    return text
+
+
 def composed(name: str) -> str:
   """A name in Unicode's composed form (NFC): macOS stores accents apart from their letters."""
   return unicodedata.normalize("NFC", name)

@@ -83,8 +83,14 @@ class Request:
         f"class_level is of folder and frames; {self.source} knows 0 alone, no classes"
       )
     split_folders.parse(self.split_folders)
-    if self.split_folders != split_folders.AUTO and self.source not in ("folder", "frames"):
-      raise UserError(f"split_folders is of folder and frames, {self.source} has its own splits")
+    if self.split_folders != split_folders.AUTO and self.source not in (
+      "folder",
+      "frames",
+      "kinetics",
+    ):
+      raise UserError(
+        f"split_folders is of trees of videos or frames, {self.source} has its own splits"
+      )
     if not os.path.exists(self.input):
       raise UserError(f"{self.input}: no such file or folder")
     given, output = os.path.realpath(self.input), os.path.realpath(self.output)
