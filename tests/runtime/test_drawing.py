@@ -2,7 +2,10 @@
 
 import ast
 import json
+import os
 import pathlib
+import subprocess
+import sys
 
 import matplotlib
 import pytest
@@ -50,6 +53,20 @@ def test_curves_are_the_same_under_any_style(tmp_path):
     curves.plot(log, tmp_path / "styled.png")
     assert matplotlib.rcParams["text.usetex"]  # theirs, still
   assert (tmp_path / "plain.png").read_bytes() == (tmp_path / "styled.png").read_bytes()
+
+
+@pytest.mark.parametrize("backend", ["TkAgg", "module://no_such_backend"])
+def test_curves_need_no_display(tmp_path, backend):
+  (tmp_path / "log.jsonl").write_text(json.dumps({"step": 1, "loss/generator": 0.5}) + "\n")
+  program = "import sys; from vidgan_jax.training import curves; curves.plot(*sys.argv[1:])"
+  environment = {**os.environ, "MPLBACKEND": backend, "PYTHONPATH": str(PACKAGE.parent)}
+  environment.pop("DISPLAY", None)
+  subprocess.run(
+    [sys.executable, "-c", program, tmp_path / "log.jsonl", tmp_path / "curves.png"],
+    env=environment,
+    check=True,
+  )
+  assert (tmp_path / "curves.png").exists()
 
 
 def test_results_and_faults_pass_through():

@@ -1,5 +1,6 @@
 """Checkpoints survive damage, full disks and other models."""
 
+import pathlib
 import resource
 import signal
 
@@ -159,6 +160,10 @@ def test_another_model_is_refused_by_the_first_parameter(saved):
   more = other.replace(params={**small(0).params, "also": jnp.zeros(3)})
   with pytest.raises(UserError, match="params/also is absent there"):
     Checkpoints(saved).restore(like(more))
+  kernel = small(0).params["kernel"].astype(jnp.bfloat16)  # Orbax would cast what it reads
+  cast = small(0).replace(params={**small(0).params, "kernel": kernel})
+  with pytest.raises(UserError, match=r"kernel is float32 \[\d+, 40\] there and bfloat16"):
+    Checkpoints(saved).restore(like(cast))
 
 
 def test_full_disk_is_one_line_and_leaves_the_last_checkpoint(saved):
@@ -199,6 +204,17 @@ def test_any_name_of_a_folder_saves_and_reads(tmp_path, name):
   assert same(again.restore(like(small(0)))[0], small(4))
   again.close()
   assert {path.name for path in tmp_path.iterdir()} == {name, "axb"}
+
+
+def test_a_relative_folder_behind_a_link_saves_and_reads(tmp_path, monkeypatch):
+  """Orbax takes absolute paths alone."""
+  (tmp_path / "disk").mkdir()
+  (tmp_path / "link").symlink_to("disk")
+  monkeypatch.chdir(tmp_path)
+  with Checkpoints(pathlib.Path("link/checkpoints")) as checkpoints:
+    checkpoints.save(2, small(2), {"seconds": 2.0})
+  assert (tmp_path / "disk" / "checkpoints" / "2").is_dir()
+  assert same(Checkpoints(pathlib.Path("link/checkpoints")).restore(like(small(0)))[0], small(2))
 
 
 def test_names_that_are_no_text_are_for_checkpoints_too(tmp_path):
