@@ -71,7 +71,7 @@ def test_parts_on_eight_devices_come_back_as_parts_on_any_number(tmp_path, devic
   placed = jax.device_put(state, split(state, 8))
   assert placed.params["kernel"].addressable_shards[0].data.shape == (300, 5)
   checkpoints = Checkpoints(tmp_path)
-  checkpoints.save(3, placed, {})
+  checkpoints.save(3, placed, {"seconds": 0.0})
   checkpoints.close()
   wanted = jax.tree.map(
     lambda a, place: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place),
@@ -85,7 +85,7 @@ def test_parts_on_eight_devices_come_back_as_parts_on_any_number(tmp_path, devic
 
 def test_only_the_newest_are_kept(saved):
   checkpoints = Checkpoints(saved, keep=2)
-  checkpoints.save(8, small(8), {})
+  checkpoints.save(8, small(8), {"seconds": 0.0})
   checkpoints.close()
   assert checkpoints.steps() == [6, 8]
 
@@ -148,7 +148,7 @@ def test_damaged_ones_are_set_aside_and_their_steps_saved_anew(saved):
   checkpoints = Checkpoints(saved, report=lambda line: None)
   checkpoints.restore(like(small(0)))
   checkpoints.set_aside(after=4)
-  checkpoints.save(6, small(6), {})
+  checkpoints.save(6, small(6), {"seconds": 0.0})
   checkpoints.close()
   assert same(Checkpoints(saved).restore(like(small(0)))[0], small(6))
 
@@ -173,7 +173,7 @@ def test_full_disk_is_one_line_and_leaves_the_last_checkpoint(saved):
   resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, old[1]))  # less than the kernel's 48 kB
   try:
     with pytest.raises(UserError, match="the checkpoint at iteration 6 is untouched") as caught:
-      checkpoints.save(8, small(8), {})
+      checkpoints.save(8, small(8), {"seconds": 0.0})
       checkpoints.wait()
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, old)
@@ -219,7 +219,7 @@ def test_a_relative_folder_behind_a_link_saves_and_reads(tmp_path, monkeypatch):
 
 def test_names_that_are_no_text_are_for_checkpoints_too(tmp_path):
   with Checkpoints(tmp_path / "\udce9") as checkpoints:
-    checkpoints.save(2, small(2), {})
+    checkpoints.save(2, small(2), {"seconds": 0.0})
   assert same(Checkpoints(tmp_path / "\udce9").restore(like(small(0)))[0], small(2))
 
 
@@ -233,13 +233,13 @@ def test_an_odd_folder_is_named_by_its_own_name_where_saving_fails(tmp_path, mon
 
   monkeypatch.setattr(type(checkpoints._open(True)), "save", fail)
   with pytest.raises(UserError, match=r"\[1\]: \[Errno 28\] No space left on device: '.*\[1\]/2'"):
-    checkpoints.save(2, small(2), {})
+    checkpoints.save(2, small(2), {"seconds": 0.0})
 
 
 @pytest.mark.parametrize("damage", ["nothing", "numbers", "shapes", "gone"])
 def test_the_first_checkpoint_is_read_back(tmp_path, damage):
   checkpoints = Checkpoints(tmp_path)
-  checkpoints.save(2, small(2), {})
+  checkpoints.save(2, small(2), {"seconds": 0.0})
   checkpoints.wait()
   other, words = small(2), "cannot be read back"
   if damage == "numbers":
@@ -263,7 +263,7 @@ def test_the_first_checkpoint_is_read_back(tmp_path, damage):
 def test_a_failed_save_is_told_of_its_own_iteration(saved, monkeypatch):
   """And not of the next one, at which it is noticed."""
   checkpoints = Checkpoints(saved)
-  checkpoints.save(8, small(8), {})
+  checkpoints.save(8, small(8), {"seconds": 0.0})
   checkpoints.wait()
   manager = type(checkpoints._manager)
 
@@ -272,7 +272,7 @@ def test_a_failed_save_is_told_of_its_own_iteration(saved, monkeypatch):
 
   monkeypatch.setattr(manager, "wait_until_finished", fail)
   with pytest.raises(UserError, match="could not save the checkpoint at iteration 8"):
-    checkpoints.save(10, small(10), {})
+    checkpoints.save(10, small(10), {"seconds": 0.0})
   monkeypatch.undo()
   checkpoints.close()
 
