@@ -23,8 +23,9 @@ from vidgan_jax.analysis import (
   smoothness,
 )
 from vidgan_jax.data.build import build_source
-from vidgan_jax.data.pipeline import epoch_order, usable_cores
+from vidgan_jax.data.pipeline import epoch_order
 from vidgan_jax.runtime import locks, log_files, streams, video_files
+from vidgan_jax.runtime.cores import usable_cores
 from vidgan_jax.runtime.errors import UserError
 
 CLIPS = {"neighbours": 64, "power_spectrum": 300, "darkness": 128, "smoothness": 8}

@@ -8,7 +8,6 @@ seen, on any number of hosts.
 import collections
 import concurrent.futures
 import functools
-import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from vidgan_jax.data.sources import Source
+from vidgan_jax.runtime.cores import usable_cores
 from vidgan_jax.runtime.errors import UserError
 
 _MAX_WORKERS = 16  # above, threads wait for Python's lock more than they decode
@@ -71,11 +71,6 @@ def augmentation_generator(seed: int, ordinal: int) -> np.random.Generator:
   """
   sequence = np.random.SeedSequence(seed, spawn_key=(_AUGMENTATION_STREAM, ordinal))
   return np.random.Generator(np.random.Philox(sequence))
-
-
-def usable_cores() -> int:
-  """Processor cores this process may use."""
-  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Batches:

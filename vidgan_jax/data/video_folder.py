@@ -20,6 +20,7 @@ from vidgan_jax.data.sources import Source, random_window, window_span
 from vidgan_jax.data.split_lists import ListedClip
 from vidgan_jax.runtime import paths
 from vidgan_jax.runtime.atomic_files import atomic_file
+from vidgan_jax.runtime.cores import usable_cores
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import file_text, printable
 from vidgan_jax.runtime.video_files import DEFAULT_MAX_BYTES, VideoError, read_video
@@ -330,7 +331,7 @@ def _decode_all(
   """Yields each listed clip with its decoded form, or with the reason why it has none."""
   started = told = time.monotonic()
   # Threads suffice: decoder, resizing and disk work outside of Python's lock.
-  with concurrent.futures.ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+  with concurrent.futures.ThreadPoolExecutor(min(16, usable_cores())) as pool:
     futures = [
       pool.submit(_decode, directory, clip, resolution, cache, max_bytes) for clip in listed
     ]

@@ -13,7 +13,7 @@ import numpy as np
 
 from vidgan_jax.data import pipeline, sources
 from vidgan_jax.evaluation.protocols import Protocol
-from vidgan_jax.runtime import npz
+from vidgan_jax.runtime import cores, npz
 from vidgan_jax.runtime.errors import UserError
 
 _PROBES = 8  # examples whose bytes stand for all of a source's, to know a cached reference again
@@ -77,7 +77,7 @@ class RealClips:
     self.shape = (source.frames, source.resolution, source.resolution, 3)
     self.num_classes, self.class_names = source.num_classes, tuple(source.class_names)
     self._order = pipeline.epoch_order(seed, 0, source.num_examples)
-    self._pool = concurrent.futures.ThreadPoolExecutor(min(16, pipeline.usable_cores()))
+    self._pool = concurrent.futures.ThreadPoolExecutor(min(16, cores.usable_cores()))
 
   @property
   def stored(self) -> str:

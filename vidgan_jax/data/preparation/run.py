@@ -12,7 +12,7 @@ from PIL import features as pillow_features
 from tqdm import tqdm
 
 import vidgan_jax
-from vidgan_jax.data import advice, index, pipeline
+from vidgan_jax.data import advice, index
 from vidgan_jax.data.preparation import (
   arrays,
   inputs,
@@ -24,6 +24,7 @@ from vidgan_jax.data.preparation import (
   workspace,
 )
 from vidgan_jax.data.preparation.settings import Request
+from vidgan_jax.runtime import cores
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import printable
 
@@ -120,7 +121,7 @@ def _versions() -> dict[str, str]:
 def _write_shards(request, listing, folder, report) -> dict[str, list[shards.Written]]:
   """Writes what is not finished; returns the shards of each split."""
   plans = shards.plan(request.set_name, listing.splits, request.clips_per_shard)
-  workers = request.workers or pipeline.usable_cores()
+  workers = request.workers or cores.usable_cores()
   writer = shards.Writer(
     request.output, folder, request, bool(listing.classes), min(workers, _MAX_WORKERS)
   )

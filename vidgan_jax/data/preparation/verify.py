@@ -11,9 +11,9 @@ import google_crc32c
 import numpy as np
 from tqdm import tqdm
 
-from vidgan_jax.data import index, pipeline, records
+from vidgan_jax.data import index, records
 from vidgan_jax.data.preparation import pictures
-from vidgan_jax.runtime import paths
+from vidgan_jax.runtime import cores, paths
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import printable
 
@@ -92,7 +92,7 @@ def _faults(directory: str, prepared: index.Prepared) -> Iterator[str]:
       yield str(error)
       clips = frames = None
     # Decoders and checksums work outside of Python's lock.
-    with concurrent.futures.ThreadPoolExecutor(pipeline.usable_cores()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(cores.usable_cores()) as pool:
       numbers = range(len(part.shards))
       found = pool.map(
         lambda number, part=part, clips=clips, frames=frames: _look_at(
