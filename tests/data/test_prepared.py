@@ -173,6 +173,20 @@ def test_several_folders_are_one_set(ramps, tmp_path, write_prepared, ramp):
   assert Prepared([ramps, more], frames=3, resolution=10, classes=("new",)).num_examples == 1
 
 
+def test_classes_are_the_same_in_every_form_of_unicode(tmp_path, write_prepared, ramp):
+  one, other = (
+    write_prepared(tmp_path / name, [ramp(9, 10, 10)] * 2, [0, 1], (spelled, "b"))
+    for name, spelled in (("one", "caf\u00e9"), ("other", "cafe\u0301"))
+  )
+  quiet = dict(frames=3, resolution=10, report=lambda line: None)
+  both = Prepared([one, other], num_classes=2, **quiet)
+  assert both.class_names == ("caf\u00e9", "b") and both.num_examples == 4
+  some = Prepared([one, other], classes=("CAFE\u0301",), **quiet)
+  assert some.class_names == ("caf\u00e9",) and some.num_examples == 2
+  with pytest.raises(UserError, match=r"has no class '0' .* takes names; known are caf\u00e9, b"):
+    Prepared([one], classes=("0",), **quiet)
+
+
 def test_a_folder_named_twice_is_opened_once(ramps, tmp_path, monkeypatch):
   opened, open_folders = [], prepared_folder.open_folders
   monkeypatch.setattr(

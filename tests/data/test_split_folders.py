@@ -23,6 +23,7 @@ def splits_of(*folders, option="auto"):
     (["train_set", "test_set"], "train test"),
     (["train2017", "val2017"], "train val"),
     (["train videos", "trainset_2", "test"], "train train test"),
+    (["train_1", "training_2"], "train train"),
     (["test"], "test"),
     (["sky_train"], "train"),
   ],

@@ -15,6 +15,8 @@ from vidgan_jax.data import pictures, tensorflow_import, tensorflow_pipeline
 from vidgan_jax.data.build import build_batches
 from vidgan_jax.data.moving_shapes import MovingShapes
 from vidgan_jax.data.pipeline import Batches, Prefetcher
+from vidgan_jax.data.preparation.run import prepare
+from vidgan_jax.data.preparation.settings import Request
 from vidgan_jax.data.prepared import Prepared
 from vidgan_jax.data.preprocessing import Crop, Resize, View
 from vidgan_jax.data.tensorflow_pipeline import TensorFlowBatches, plan_fields, shower
@@ -69,6 +71,28 @@ def test_both_readers_give_the_same_bytes(tf, folder, hosts):
     joined = {name: np.concatenate([p[name] for p in found], axis=1) for name in found[0]}
     assert same(joined, expected(iteration))
   assert not said
+
+
+@pytest.mark.parametrize("quality", [None, 95])
+def test_turned_and_transparent_pictures_are_the_same_in_both_readers(
+  tf, tmp_path, textured, quality
+):
+  """They are stored as they are seen: no reader has to know of EXIF or of transparency."""
+  exif = Image.Exif()
+  for orientation in range(1, 9):
+    exif[0x0112] = orientation
+    (tmp_path / "in" / str(orientation)).mkdir(parents=True)
+    for number, image in enumerate(textured(6, 16, 24, seed=orientation)):
+      alpha = np.arange(16 * 24).reshape(16, 24, 1) % 256
+      pixels = np.concatenate([image, alpha.astype(np.uint8)], axis=-1)
+      path = tmp_path / "in" / str(orientation) / f"{number}.png"
+      Image.fromarray(pixels).save(path, exif=exif)
+  request = Request("frames", str(tmp_path / "in"), str(tmp_path / "out"), quality=quality)
+  prepare(request, report=lambda line: None)
+  source = open_set(tmp_path / "out")
+  assert {(height, width) for height, width, _ in source.sizes()} == {(16, 24), (24, 16)}
+  found = TensorFlowBatches(source, 4, 2, 3, 0, 1, workers=2, report=print)(0)
+  assert same(found, Batches(source, 4, 2, seed=3)(0))
 
 
 def test_it_streams_in_order_and_may_be_stopped(tf, folder):

@@ -21,7 +21,6 @@ _PACKETS = ((188, 0), (192, 4), (204, 0))  # MPEG-TS: length of a packet, where 
 
 # Containers of whose duration only the last times in the file tell, so that it means nothing.
 _WITHOUT_DURATION = ("mpeg", "mpegts")
-_FROM_ZERO = ("flv", "matroska,webm")
 
 
 @dataclasses.dataclass
@@ -105,10 +104,9 @@ def _early_end(container, path: str, rate: float, seen: Seen) -> str | None:
   """
   if container.format.name in _WITHOUT_DURATION:
     return None
-  # Matroska's duration and Flash's count from 0, however late the first picture is shown.
-  from_zero = container.format.name in _FROM_ZERO
-  start = 0 if from_zero else container.start_time or 0
-  announced = (container.duration + start) / av.time_base
+  # Matroska's duration and Flash's count from 0, however late the first picture is shown; others
+  # begin with the first picture, and end later still.
+  announced = container.duration / av.time_base
   size = os.path.getsize(path)
   was_read = size - seen.position <= max(2**16, size // 10)
   if seen.end < announced - 2.0 * max(1.0 / rate, seen.gap) and not was_read:
@@ -240,5 +238,4 @@ _CHECKS: dict[str, Callable[[BinaryIO, int], int]] = {
   "mpeg": _program_stream,
   "mpegts": _transport_stream,
   "ogg": _ogg,
-  "webm": _matroska,
 }
