@@ -352,6 +352,22 @@ def test_kinetics_lists_decide_splits_and_classes(tmp_path, header):
   assert listing.classes == () and set(by_id(listing, "val").values()) == {0}
 
 
+def test_classes_of_kinetics_are_the_same_in_every_form_of_unicode(tmp_path):
+  header = "label,youtube_id,time_start,time_end,split\n"
+  rows = {"train": "caf\u00e9,aaaaaaaaaaa", "test": "cafe\u0301,bbbbbbbbbbb"}
+  for split, row in rows.items():
+    content = f"{header}{row},0,10,{split}\nzoo,ccccccccc{split[:2]},0,10,{split}\n"
+    (tmp_path / f"{split}.csv").write_text(content, encoding="utf-8")
+    touch(tmp_path / f"{row.split(',')[1]}_000000_000010.mp4")
+    touch(tmp_path / f"ccccccccc{split[:2]}_000000_000010.mp4")
+  (tmp_path / "classes.txt").write_text("zoo\nCAFE\u0301\n", encoding="utf-8")
+  for classes, label in ((None, 0), (str(tmp_path / "classes.txt"), 1)):
+    listing = listed("kinetics", tmp_path, classes=classes)
+    assert len(listing.classes) == 2
+    assert by_id(listing)["aaaaaaaaaaa_000000_000010"] == label
+    assert by_id(listing, "test")["bbbbbbbbbbb_000000_000010"] == label
+
+
 def test_kinetics_without_lists_has_its_folders(tmp_path):
   for name in ("train/abseiling/a_000001_000011.mp4", "val/yoga/b_000001_000011.mp4"):
     touch(tmp_path / name)
