@@ -119,20 +119,19 @@ def check_labels(labels: np.ndarray, num_classes: int, what: str) -> None:
 
   Args:
     labels: int [N].
-    num_classes: number of classes, at least 1; no more than MAX_CLASSES count.
+    num_classes: number of classes, at least 1.
     what: the file or folder the labels came from, for the message.
 
   Raises:
     UserError: some label is outside the range; the message names the first one.
   """
-  bound = min(num_classes, MAX_CLASSES)
-  outside = np.flatnonzero((labels < 0) | (labels >= bound))
+  outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
   if outside.size:
     first = int(outside[0])
     asked = "" if num_classes >= MAX_CLASSES else f" (num_classes={num_classes})"
     raise UserError(
       f"{what}: label {int(labels[first])} of clip {first} is outside the range "
-      f"0..{bound - 1}{asked}"
+      f"0..{num_classes - 1}{asked}"
     )
 
 

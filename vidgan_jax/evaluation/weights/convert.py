@@ -143,7 +143,7 @@ def _form(source: pathlib.Path) -> str:
   try:
     with zipfile.ZipFile(source) as archive:
       members = archive.namelist()
-  except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+  except Exception as error:  # damage reaches every branch of zipfile
     raise UserError(f"{source}: damaged ({printable(str(error))})") from error
   if "__about__.npy" in members:
     network = printable(extractor.read_about(source)["network"])
