@@ -74,7 +74,8 @@ def test_a_killed_process_leaves_nothing_to_clean_up(tmp_path):
   assert (tmp_path / locks.FILE).read_text() == ""
 
 
-def test_a_forked_child_does_not_hold_the_lock_of_its_parent(tmp_path):
+def test_a_forked_child_does_not_hold_the_lock_of_its_parent(tmp_path, monkeypatch):
+  monkeypatch.setattr(locks, "PATIENCE", 5.0)  # for the parent's end
   with another(tmp_path, "fork"):
     assert take(tmp_path)
 

@@ -13,7 +13,7 @@ from flax import struct
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime import processes, sharding
 from vidgan_jax.runtime.checkpoints import Checkpoints, checksums
-from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.errors import Stopped, UserError
 from vidgan_jax.runtime.trees import leaf_names
 
 
@@ -317,3 +317,18 @@ def test_what_only_some_processes_could_not_read_is_not_damaged(saved, monkeypat
   else:
     assert same(checkpoints.restore(like(small(0)))[0], small(4))
     assert "6 is damaged" in said[0]
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_is_never_saved(tmp_path, value, devices):
+  state = small(2)
+  state = state.replace(params={**state.params, "bias": state.params["bias"].at[7].set(value)})
+  mesh = meshes.make_mesh(jax.devices()[:devices])
+  placed = jax.device_put(state, sharding.shardings(state, mesh, "zero1"))
+  with Checkpoints(tmp_path) as checkpoints:
+    with pytest.raises(Stopped, match="at iteration 2: params/bias is not finite"):
+      checkpoints.save(2, placed, {})
+    assert checkpoints.steps() == []
+    checkpoints.save(2, small(2), {})
+  assert checkpoints.steps() == [2]

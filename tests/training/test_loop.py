@@ -308,6 +308,25 @@ def test_non_finite_run_never_saves_it(tmp_path, lean_config):
   assert last["finite"] == 0 and last["step"] > int(state.step)
 
 
+def test_a_state_that_is_not_finite_stops_the_run_though_losses_are(
+  tmp_path, lean_config, monkeypatch
+):
+  """The average, which no loss depends on."""
+  create = states.create
+
+  def spoilt(*arguments):
+    state = create(*arguments)
+    leaves, structure = jax.tree.flatten(state.ema.params)
+    leaves[0] = leaves[0].at[(0,) * leaves[0].ndim].set(np.nan)
+    return state.replace(ema=state.ema.replace(params=structure.unflatten(leaves)))
+
+  monkeypatch.setattr(states, "create", spoilt)
+  with pytest.raises(Stopped, match=r"at iteration 1: ema/params/.* is not finite"):
+    train(lean_config(checkpoint_every=1), tmp_path)
+  assert Checkpoints(tmp_path / "checkpoints").steps() == []
+  assert losses(tmp_path)[-1]["finite"] == 0
+
+
 def test_log_holds_the_first_iteration_and_speed(uninterrupted):
   workdir, _ = uninterrupted
   records = read_log(workdir / "log.jsonl")

@@ -18,7 +18,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from vidgan_jax.runtime import json_files, processes
-from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.errors import Stopped, UserError
 from vidgan_jax.runtime.trees import leaf_names
 
 # Orbax reports every file at INFO and WARNING, and what it then raises, with each thread's
@@ -50,13 +50,28 @@ def _all_checksums(leaves):
   return jnp.stack([_checksum(leaf) for leaf in leaves])
 
 
-def checksums(tree) -> list[int]:
-  """One number per leaf, the same on any number of devices."""
+def _all_finite(leaves):
+  return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves])
+
+
+def _of_each(function, tree):
+  """Numbers of a tree's leaves, on the host of every process."""
   leaves = jax.tree.leaves(tree)
   mesh = getattr(getattr(leaves[0], "sharding", None), "mesh", None)
   # Whole on every device: a process sees no other's part.
   whole = mesh and jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-  return [int(v) for v in jax.device_get(jax.jit(_all_checksums, out_shardings=whole)(leaves))]
+  return jax.device_get(jax.jit(function, out_shardings=whole)(leaves)).tolist()
+
+
+def checksums(tree) -> list[int]:
+  """One number per leaf, the same on any number of devices."""
+  return _of_each(_all_checksums, tree)
+
+
+def first_non_finite(tree) -> str | None:
+  """The name of the first leaf that holds a number that is not finite."""
+  finite = _of_each(_all_finite, tree)
+  return next((name for name, good in zip(leaf_names(tree), finite, strict=True) if not good), None)
 
 
 def _checksum_on_host(array: np.ndarray) -> int:
@@ -137,10 +152,14 @@ class Checkpoints:
 
     Raises:
       UserError: where this or the save before it failed (a full disk); older checkpoints stay.
+      Stopped: where the state holds a number that is not finite; it is not saved.
     """
     if step in self.steps():
       return
     self.wait()  # what fails there is the save before
+    bad = first_non_finite(state)
+    if bad:
+      raise Stopped(f"stopped at iteration {step}: {bad} is not finite; this state is not saved")
     self._last_saved = step
     try:
       extra = {"step": step, "timers": timers, "checksums": checksums(state)}

@@ -15,6 +15,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+from vidgan_jax.runtime.checkpoints import first_non_finite
 from vidgan_jax.runtime.errors import Stopped
 
 
@@ -109,17 +110,20 @@ class DarkGuard(Hook):
     return not (self.patience and self._count)
 
 
-def check_finite(step: int, finite: float, metrics: dict | None = None) -> None:
-  """Raises Stopped where the losses or gradients of iteration `step` were not finite.
+def check_finite(step: int, finite: float, metrics: dict | None = None, state=None) -> None:
+  """Raises Stopped where losses, gradients or the state of iteration `step` were not finite.
 
   Args:
     step: of the iteration.
     finite: its metric "finite", 1 where all was well.
     metrics: all its metrics, to name the first that was not.
+    state: after this iteration or the next one, to name the first of its arrays where no metric is.
   """
   if finite == 1:
     return
   names = [name for name, value in (metrics or {}).items() if not math.isfinite(value)]
+  if not names and state is not None:
+    names = [first_non_finite(state)]
   raise Stopped(
     f"stopped at iteration {step}: {names[0] if names else 'a loss or gradient'} is not finite; "
     "no state after it was saved"

@@ -245,7 +245,7 @@ class Trainer:
         due = leave or step == end or step % config.checkpoint_every == 0
         if due:
           # The metrics of the last iteration are looked at before its state may be kept.
-          self._settle(clock, bar)
+          self._settle(clock, bar, state)
         clock.stop()
         if not leave:  # whoever was told to go should not draw pictures first
           self._before_save(state, step, begin, step == end, lambda: preemption.requested)
@@ -266,7 +266,7 @@ class Trainer:
         with jax.transfer_guard("disallow"):  # all that the program needs is on the devices
           state, metrics = program(state, batch, self.frozen)
         clock.iteration(waited)
-        self._settle(clock, bar)
+        self._settle(clock, bar, state)
         self._pending = (step + 1, metrics)
         bar.update()
     self.checkpoints.wait()
@@ -305,7 +305,7 @@ class Trainer:
       elif processes.first():
         hook.before_save(alone)
 
-  def _settle(self, clock, bar):
+  def _settle(self, clock, bar, state):
     """Looks at the metrics of the iteration before the one just begun."""
     if self._pending is None:
       return
@@ -326,7 +326,7 @@ class Trainer:
       if self._peak:
         values["time/model_flop_utilisation"] = self._flops / seconds / self._peak
     self.log.scalars(step, values)
-    hooks.check_finite(step, finite, values)  # after the record that tells what happened
+    hooks.check_finite(step, finite, values, state)  # after the record that tells what happened
     losses = f"D {values['loss/discriminator']:.3f} G {values['loss/generator']:.3f}"
     bar.set_postfix_str(losses, refresh=False)
     if bar.disable:

@@ -175,6 +175,9 @@ class Iteration:
     means = jax.tree.map(lambda *values: sum(values) / steps, *collected)
     metrics = {**means, **metrics}
     metrics["finite"] = _all_finite(metrics)
+    if self.rules == "replicated" or self.mesh is None or self.mesh.devices.size == 1:
+      # Of a state in parts each part would need a collective; the loop looks before it saves one.
+      metrics["finite"] *= _state_finite(state)
     return state.replace(step=state.step + 1), metrics
 
   def _use(self, network, name):
@@ -404,6 +407,12 @@ def _all_finite(metrics):
   """1 where every loss and gradient norm is finite, else 0."""
   watched = [v for name, v in metrics.items() if name.startswith(("loss/", "gradient_norm/"))]
   return jnp.all(jnp.isfinite(jnp.stack(watched))).astype(jnp.float32)
+
+
+def _state_finite(state):
+  """1 where all weights, optimizer states, averages, moments and vectors are finite, else 0."""
+  leaves = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+  return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves])).astype(jnp.float32)
 
 
 def _largest(sigmas):
