@@ -134,7 +134,7 @@ def test_stride(taken, through, stride):
   else:
     assert warned == [
       f"note: real clips are at stride {expected}, the run was trained at stride 3: real motion is "
-      f"{expected / 3:.3g} times as fast as in training; --stride=3 takes them as trained"
+      f"{expected / 3:.3g} times as fast as in training; evaluate --stride=3 takes them as trained"
     ]
 
 

@@ -130,7 +130,8 @@ def other_stride(real) -> list[str]:
     return []
   return [
     f"real clips are at stride {own}, the run was trained at stride {trained}: real motion is "
-    f"{own / trained:.3g} times as fast as in training; --stride={trained} takes them as trained"
+    f"{own / trained:.3g} times as fast as in training; evaluate --stride={trained} takes them as "
+    "trained"
   ]
 
 
