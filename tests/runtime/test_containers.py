@@ -6,6 +6,7 @@ import av
 import numpy as np
 import pytest
 
+from vidgan_jax.runtime.containers import missing_bytes
 from vidgan_jax.runtime.video_files import VideoError, read_video
 
 FRAMES = 20
@@ -53,6 +54,26 @@ def test_files_without_their_end_are_refused(tmp_path, ending, timing):
     path.write_bytes(content[: where - int(part * where) - 1])
     with pytest.raises(VideoError):
       read_video(path)
+
+
+def test_a_flash_file_cut_between_two_tags_is_refused(tmp_path):
+  path = write(tmp_path / "a.flv")
+  content, ends = path.read_bytes(), [13]  # a header of 9 bytes, and the size of no tag
+  while ends[-1] < len(content):
+    ends.append(ends[-1] + 15 + int.from_bytes(content[ends[-1] + 1 : ends[-1] + 4]))
+  assert ends[-1] == len(content)
+  path.write_bytes(content[: ends[len(ends) // 2]])
+  with pytest.raises(VideoError, match=r"cut off: ends at 0\.\d\d s of 0\.\d\d s"):
+    read_video(path)
+
+
+def test_a_flash_file_cut_within_a_tag_lacks_bytes(tmp_path):
+  path = write(tmp_path / "a.flv")
+  content = path.read_bytes()
+  assert missing_bytes(str(path), "flv") == 0
+  for missing in (5, 100):
+    path.write_bytes(content[:-missing])
+    assert missing_bytes(str(path), "flv") > 0
 
 
 def test_a_fragmented_file_without_its_end_is_refused(tmp_path):

@@ -21,6 +21,7 @@ _PACKETS = ((188, 0), (192, 4), (204, 0))  # MPEG-TS: length of a packet, where 
 
 # Containers of whose duration only the last times in the file tell, so that it means nothing.
 _WITHOUT_DURATION = ("mpeg", "mpegts")
+_BY_BYTES = ("asf", "matroska,webm")  # state the size of the whole file
 
 
 @dataclasses.dataclass
@@ -97,21 +98,23 @@ def shortfall(container, stream, path: str, frames: int, seen: Seen) -> str | No
 
 
 def _early_end(container, path: str, rate: float, seen: Seen) -> str | None:
-  """How a file that does not count its frames ends before it announces.
-
-  The last picture may be shown for long. Only where the bytes of the file's end were not read
-  either is something missing; that they are there was looked at before.
-  """
-  if container.format.name in _WITHOUT_DURATION:
+  """How a file that does not count its frames ends before it announces."""
+  name = container.format.name
+  if name in _WITHOUT_DURATION:
     return None
   # Matroska's duration and Flash's count from 0, however late the first picture is shown; others
   # begin with the first picture, and end later still.
   announced = container.duration / av.time_base
+  if seen.end >= announced - 2.0 * max(1.0 / rate, seen.gap):
+    return None
+  # The last picture may be shown for long. Where the container states how many bytes it has, these
+  # were looked at before; what is left to know is whether they were read.
   size = os.path.getsize(path)
-  was_read = size - seen.position <= max(2**16, size // 10)
-  if seen.end < announced - 2.0 * max(1.0 / rate, seen.gap) and not was_read:
-    return f"cut off: ends at {seen.end:.2f} s of {announced:.2f} s"
-  return None
+  if (
+    stated_end(path, name) and name in _BY_BYTES and size - seen.position <= max(2**16, size // 10)
+  ):
+    return None
+  return f"cut off: ends at {seen.end:.2f} s of {announced:.2f} s"
 
 
 def missing_bytes(path: str, format_name: str) -> int:
@@ -128,11 +131,16 @@ def missing_bytes(path: str, format_name: str) -> int:
   Raises:
     OSError: the file cannot be read.
   """
+  end = stated_end(path, format_name)
+  return max(0, end - os.path.getsize(path)) if end else 0
+
+
+def stated_end(path: str, format_name: str) -> int:
+  """Byte where a file should end; 0 where its container does not say."""
   for name in format_name.split(","):
     if name in _CHECKS:
       with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        return max(0, _CHECKS[name](file, size) - size)
+        return _CHECKS[name](file, os.fstat(file.fileno()).st_size)
   return 0
 
 

@@ -157,11 +157,15 @@ def decode_video(path: str | os.PathLike) -> Iterator[DecodedFrame]:
   """Decodes a video file frame by frame, or refuses it.
 
   The frames are those that the decoder returns in order of presentation, none repeated or dropped
-  for a constant rate. Rotation metadata is applied, and pixels that are not square are resampled
-  in width. A file counts as whole only if no packet or frame is marked corrupt, the decoder reports
-  no error, and as many packets, frames and seconds arrive as the container announces. Headers may
-  announce a frame more than there is (HMDB-51's do). Codecs have no checksums: a changed bit that
-  still decodes to some picture cannot be noticed.
+  for a constant rate; what an edit list leaves out is left out. The display matrix turns or mirrors
+  them, transparent pixels are laid over black, and pixels that are not square are resampled in
+  width. Covers of music are no videos.
+
+  A file counts as whole only if no packet or frame is marked corrupt, the decoder reports no error,
+  and as many bytes, packets, frames and seconds arrive as the container announces (`containers`).
+  Headers may announce a frame more than there is (HMDB-51's do). Codecs have no checksums: a
+  changed bit that still decodes to some picture cannot be noticed, and neither can an MPEG stream
+  that ends between two packets.
 
   Args:
     path: the file.
