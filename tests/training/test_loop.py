@@ -190,16 +190,17 @@ def test_nothing_is_compiled_after_the_second_iteration(tmp_path, lean_config):
       step = moment.step
 
   def listen(event, seconds, **_):
-    if event.endswith("backend_compile_duration"):
+    if listening and event.endswith("backend_compile_duration"):
       compiled.append(step)
 
+  listening = True
   jax.monitoring.register_event_duration_secs_listener(listen)
   try:
     config = lean_config(checkpoint_every=1, log_every=1, num_iterations=6)
     train(config, tmp_path, extra_hooks=[Step()])
     jax.jit(lambda x: x + len(compiled))(np.zeros(3))
   finally:
-    jax.monitoring.unregister_event_duration_listener(listen)
+    listening = False  # JAX 0.7 does not let a listener go
   assert compiled[-1] == 6, "the test does not see what is compiled"
   assert step == 6 and max(compiled[:-1]) <= 1, compiled
 
