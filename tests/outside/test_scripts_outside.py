@@ -1,0 +1,125 @@
+"""The scripts of launch/ and the README's commands, in an emptied environment."""
+
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def installed(outside):
+  """A copy of the project whose .venv is the environment of the tests, as if install.sh made it."""
+  project = outside.project.parent / "installed ü"
+  shutil.copytree(outside.project, project)
+  (project / ".venv").mkdir()
+  for path in pathlib.Path(sys.prefix).iterdir():
+    if path.name != "installed":
+      (project / ".venv" / path.name).symlink_to(path)
+  files = ["requirements.txt", "requirements-test.txt", "pyproject.toml"]
+  sums = subprocess.run(["cksum", *files], cwd=project, capture_output=True, text=True, check=True)
+  (project / ".venv" / "installed").write_text(sums.stdout)
+  return project
+
+
+def script(outside, project, name, *arguments, before=(), **options):
+  # On the accelerator that the tests do not need, the build of jax for it would be installed.
+  options = {"VIDGAN_JAX_DEVICE": "cpu", "PYTHONPATH": None, **options}
+  return outside.run(*before, project / "launch" / name, *arguments, **options)
+
+
+def test_the_quickstart_and_again(outside, installed, tiny_flags):
+  """A relative folder is one of the folder where it is started, not of the project."""
+  fields = (*tiny_flags, "--config.data.num_examples=80")  # 64 of them are real clips
+  command = ("quickstart.sh", "my run", "--short", *fields)
+  said = script(outside, installed, *command)
+  assert said.stdout.startswith("installed already: ")
+  run = outside.here / "my run"
+  for name in ("final/samples.npz", "final/grid.mp4", "evaluation/moving_shapes/report.html"):
+    assert (run / name).exists()
+  again = script(outside, installed, *command).stdout.splitlines()
+  assert f"samples are there already: {run}/final" in again
+  assert again[-1] == f"scores are there already: {run}/evaluation/moving_shapes"
+
+
+def test_the_quickstart_refuses_a_read_only_clone(outside, installed, read_only, stranger):
+  for project, folder in ((outside.project, stranger.folder / "run"), (installed, None)):
+    for before in (read_only(project), stranger.words):
+      said = script(
+        outside, project, "quickstart.sh", *filter(None, [folder]), before=before, code=2
+      )
+      assert said.stderr.startswith(f"error: {project} cannot be written, where ")
+      assert len(said.stderr.splitlines()) == 1 and not said.stdout.startswith("installing")
+  assert not (outside.project / ".venv").exists() and not (installed / "runs").exists()
+
+
+@pytest.mark.skipif(not shutil.which("ruff", path=f"{sys.prefix}/bin"), reason="needs ruff")
+def test_the_script_of_the_tests(outside, installed):
+  said = script(outside, installed, "test.sh", "tests/runtime/test_text.py", HOME=None, cwd="/")
+  assert re.search(r"^\d+ passed in ", said.stdout, re.MULTILINE)
+
+
+def test_several_processes(outside):
+  words = outside.run(
+    outside.project / "launch" / "local_multiprocess.sh",
+    "2",
+    "sh",
+    "-c",
+    'echo "$@"',
+    "-",
+    HOME=None,
+  ).stdout
+  assert re.fullmatch(r"--coordinator=localhost:\d+ --num_processes=2 --process_id=0\n", words)
+
+
+def readme_commands():
+  """The README's commands that open a door."""
+  text = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+  lines = [re.split(r"\s+#", line)[0].strip() for line in text.splitlines()]
+  return list(dict.fromkeys(line for line in lines if line.startswith("python -m vidgan_jax.")))
+
+
+def test_there_are_such_commands():
+  doors = {line.split()[2].split(".")[1] for line in readme_commands()}
+  assert doors == {"train", "sample", "evaluate", "analyze", "summarize", "prepare"}
+
+
+@pytest.mark.parametrize("line", readme_commands())
+def test_commands_of_the_readme(outside, trained, tmp_path, line):
+  """They work on a run of the quickstart's, here the tiny one, or name in one line what is missing.
+
+  Long ones are made shorter by flags that do not change what is opened.
+  """
+  (tmp_path / "runs").mkdir()
+  for name in ("quickstart", "a", "b"):
+    shutil.copytree(trained.workdir, tmp_path / "runs" / name)
+  (tmp_path / "configs").symlink_to(outside.project / "configs")
+  door, *arguments = shlex.split(line)[2:]
+  ours = "runs/quickstart" in line or "runs/a" in line
+  if door.endswith("evaluate") and ours:
+    arguments += ["--count=20", "--real_count=20", "--bootstrap=0"]
+  if "neighbours" in line:
+    arguments += ["--clips=8"]
+  arguments = [a for a in arguments if a not in ("...", "--every_checkpoint")]
+  result = subprocess.run(
+    [sys.executable, "-m", door, *arguments],
+    cwd=tmp_path,
+    env={"PATH": os.environ["PATH"], "HOME": str(outside.home), "PYTHONPATH": outside.project},
+    stdin=subprocess.DEVNULL,
+    capture_output=True,
+    text=True,
+    timeout=900,
+    check=False,
+  )
+  assert "Traceback" not in result.stderr, result.stderr[-3000:]
+  summary = "summarize" in door and "--config=..." not in line
+  needs_nothing = ours or summary or "--list" in line
+  assert result.returncode == (0 if needs_nothing else 2), (result.stdout, result.stderr[-3000:])
+  if not needs_nothing:
+    assert re.fullmatch(r"error: .*\n", result.stderr)
