@@ -180,6 +180,8 @@ def read_config(workdir):
     config = configuration.from_json(path.read_bytes())
     switches.check(config)
     return config
+  except json_files.JsonError as error:  # which names the file
+    raise UserError(f"no run in {workdir}: {error}") from error
   except (OSError, ValueError, UserError) as error:
     reason = getattr(error, "strerror", None) or error
     raise UserError(f"no run in {workdir}: {CONFIG}: {reason}") from error

@@ -297,7 +297,10 @@ def test_a_finished_set_is_left_as_it_is(videos, prepare, contents):
   assert lines == [f"{directory}: is prepared already, nothing to do"]
 
 
-@pytest.mark.parametrize("name", ["folder-train.tfrecord-00000-of-00001", "index/train-clips.npy"])
+@pytest.mark.parametrize(
+  "name",
+  ["folder-train.tfrecord-00000-of-00001", "index/train-clips.npy", "label.labels.txt"],
+)
 def test_a_finished_set_that_lost_something_is_not_called_prepared(videos, prepare, name):
   directory, _, _ = prepare("folder", videos)
   path = directory / name

@@ -244,3 +244,22 @@ def test_what_torch_pickles_is_what_these_tests_write(tmp_path, write_torch):
     "torch.FloatStorage",
   }
   assert os.path.getsize(path) > len(content)
+
+
+@both
+def test_flipped_bits_and_cuts_are_one_line(tmp_path, write_torch, legacy):
+  tensors = {"a.weight": write_torch.Tensor.of(np.arange(6, dtype=np.float32).reshape(2, 3))}
+  path = write_torch(tmp_path / "a.pt", tensors, legacy=legacy)
+  whole = path.read_bytes()
+  generator = np.random.default_rng(0)
+  contents = [whole[:cut] for cut in range(0, len(whole), 37)]
+  for bit in generator.permutation(8 * len(whole))[:700].tolist():
+    flipped = bytearray(whole)
+    flipped[bit // 8] ^= 1 << bit % 8
+    contents.append(bytes(flipped))
+  for content in contents:
+    path.write_bytes(content)
+    try:
+      torch_files.read(path)
+    except UserError as error:
+      assert "\n" not in str(error)

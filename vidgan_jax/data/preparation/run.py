@@ -102,6 +102,10 @@ def _check_finished(output: str, prepared: index.Prepared) -> None:
         path = os.path.join(output, shard.file)
         if not os.path.isfile(path) or os.path.getsize(path) != shard.bytes:
           raise UserError(f"{path}: is not there, or not of {shard.bytes} bytes")
+    for name, checksum in prepared.files.items():
+      path = os.path.join(output, os.path.basename(name))
+      if index.file_sha256(path) != checksum:
+        raise UserError(f"{path}: is not the file that was written (its checksum differs)")
   except UserError as error:
     raise UserError(f"{error}; the set was finished, --verify tells what became of it") from error
 
