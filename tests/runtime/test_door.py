@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -15,6 +16,7 @@ SMALL = ("--config.model.resolution=32", "--config.model.generator.doubled=false
 
 DOOR = '''"""A door that fails on demand."""
 import sys
+import threading
 from absl import flags
 from vidgan_jax.runtime import door
 from vidgan_jax.runtime.errors import Stopped, UserError
@@ -201,3 +203,17 @@ def test_our_own_faults_show_their_traceback(tmp_path):
   result = shell(tmp_path / "door.py", "--fault=own")
   assert result.returncode == 1
   assert "Traceback" in result.stderr and "our fault" in result.stderr
+
+
+def test_threads_of_a_failed_save_print_nothing():
+  """As TensorStore's do; other errors are shown."""
+  shown = []
+  hook = door._without_closed_loops(lambda *error: shown.append(str(error[1])))
+  for words in ("Event loop is closed", "another"):
+    error = RuntimeError(words)
+    thread = threading.Thread(target=hook, args=(RuntimeError, error, None))
+    thread.start()
+    thread.join()
+  assert shown == ["another"]
+  hook(RuntimeError, RuntimeError("Event loop is closed"), None)
+  assert shown == ["another", "Event loop is closed"]

@@ -18,6 +18,7 @@ import logging
 import os
 import re
 import sys
+import threading
 import traceback
 
 from absl import app, flags
@@ -47,6 +48,7 @@ def run(main, argv: list[str] | None = None) -> None:
     argv: the command line, by default sys.argv.
   """
   interrupts.begin()
+  sys.excepthook = _without_closed_loops(sys.excepthook)
   _open_standard_streams()
   _use_jax_defaults()
   # jax says at INFO, which absl shows, which of the accelerators it knows are not here.
@@ -94,6 +96,21 @@ def report(line: str) -> None:
     with contextlib.suppress(OSError):
       reason = error.strerror or error
       print(f"WARNING: stdout: {reason}; nothing more is written to it", file=sys.stderr)
+
+
+def _without_closed_loops(show):
+  """Shows errors but those that TensorStore's threads meet after a save has failed.
+
+  Each of the arrays that were still being written tells an event loop that has ended, and prints a
+  traceback; the failure itself is raised where the loop was.
+  """
+
+  def hook(kind, error, trace):
+    elsewhere = threading.current_thread() is not threading.main_thread()
+    if not (elsewhere and kind is RuntimeError and str(error) == "Event loop is closed"):
+      show(kind, error, trace)
+
+  return hook
 
 
 def _silence_stdout():
