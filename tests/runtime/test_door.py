@@ -9,6 +9,8 @@ import threading
 
 import pytest
 
+from vidgan_jax.runtime import door
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = "--config=configs/dvd_gan.py:kinetics600_64x12,runlocal"
 # Few layers: counting them takes the time.
@@ -16,7 +18,6 @@ SMALL = ("--config.model.resolution=32", "--config.model.generator.doubled=false
 
 DOOR = '''"""A door that fails on demand."""
 import sys
-import threading
 from absl import flags
 from vidgan_jax.runtime import door
 from vidgan_jax.runtime.errors import Stopped, UserError

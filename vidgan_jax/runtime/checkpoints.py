@@ -21,10 +21,6 @@ from vidgan_jax.runtime import json_files, processes
 from vidgan_jax.runtime.errors import Stopped, UserError
 from vidgan_jax.runtime.trees import leaf_names
 
-# Orbax reports every file at INFO and WARNING, and what it then raises, with each thread's
-# traceback, at ERROR.
-logging.getLogger("absl").setLevel(logging.CRITICAL)
-
 # Orbax takes the first four for patterns of several files, TensorStore the backslash for a slash,
 # and neither takes bytes that are no text.
 _ODD = re.compile(r"[*?\[\]\\\ud800-\udfff]")
@@ -125,6 +121,9 @@ class Checkpoints:
     return _DESCRIPTORS / str(self._alias)
 
   def _open(self, create: bool):
+    # Orbax reports every file at INFO and WARNING, and what it then raises, with each thread's
+    # traceback, at ERROR. Now and not on import: whoever runs by absl sets the level anew.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     if self._manager is None:
       self._manager = ocp.CheckpointManager(
         self._path(create),
