@@ -120,7 +120,9 @@ def disturb(workdir, iterations, kills, starts, draw):
     saving = any((workdir / "checkpoints").glob("*tmp*"))
     victim.process.kill()
     victim.process.wait()
-    moments["amid a save" if saving else "training" if done else "before the first iteration"] += 1
+    moments[
+      "an unfinished save there" if saving else "training" if done else "before the first iteration"
+    ] += 1
     print(f"{number:3} of {len(events)}: killed after {done} iterations", flush=True)
     if holder(workdir, processes) is None:
       processes.append(Process(workdir, iterations, number))
