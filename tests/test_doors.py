@@ -282,12 +282,12 @@ def test_outputs_that_cannot_be_written(trained, door, tmp_path):
 @pytest.mark.parametrize(
   ("arguments", "words"),
   [
-    (["--truncation=0"], ["truncation is 0.0", "must be positive"]),
-    (["--truncation=nan"], ["truncation is nan"]),
+    (["--truncation=0"], ["--truncation=0: must be a number above 0"]),
+    (["--truncation=nan"], ["--truncation=nan: must be a number above 0"]),
     (["--checkpoint=3"], ["no checkpoint at iteration 3", "there are: 2, 4"]),
     (["--frames=-1"], ["--frames=-1"]),
     (["--seed=4294967296"], ["--seed=4294967296"]),
-    (["--frame_rate=nan"], ["frame_rate is nan"]),
+    (["--frame_rate=nan"], ["--frame_rate=nan: must be a number from 0.1"]),
     (["--interpolate=pixel"], ["--interpolate=pixel", "latent|class"]),
     (["--labels=no_such"], ["'no_such'", "known names: disk_horizontal, "]),
     (["--workdir={tmp}/none"], ["no run in", "none"]),
@@ -380,7 +380,7 @@ def test_protocols_are_told_without_jax(tmp_path):
   [
     ([], ["--workdir (a run) or --clips (a file) is required"]),
     (["--workdir={tmp}"], ["no run in"]),
-    (["--workdir={tmp}", "--truncations=1,a"], ["--truncations must be numbers", "'a'"]),
+    (["--workdir={tmp}", "--truncations=1,a"], ["--truncations=1,a: must be a list of numbers"]),
     (["--workdir={tmp}", "--count=1"], ["--count=1"]),
     (["--clips={tmp}/no.npz", "--output={tmp}/out"], ["--clips needs --real"]),
     (["--convert=i3d"], ["--convert needs --source"]),

@@ -32,43 +32,61 @@ Exit codes: 0 done, 2 bad input.
 
 from absl import flags
 
-from vidgan_jax.runtime import door
+from vidgan_jax.runtime import base_switches, door, schema
 
 _WORKDIR = flags.DEFINE_list("workdir", None, "Folder of the run; several, by commas, to compare.")
 _WHAT = flags.DEFINE_list("what", ["hessian"], "What to look at, by commas; see above.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; default WORKDIR/analysis.")
 _NAMES = flags.DEFINE_list("discriminators", None, "Their names; default all.")
-_CHECKPOINT = flags.DEFINE_integer("checkpoint", None, "Iteration of the checkpoint; default last.")
+_CHECKPOINT = schema.define("checkpoint", base_switches.CHECKPOINT)
 _EVERY = flags.DEFINE_bool("every_checkpoint", False, "Look at all checkpoints that are kept.")
-_BATCH = flags.DEFINE_integer(
-  "batch_size", None, "Clips of the fixed batch; default the run's, 16.", lower_bound=1
+_BATCH = schema.define(
+  "batch_size",
+  schema.integer(None, "Clips of the fixed batch; default the run's, 16.", least=1, most=65_536),
 )
-_COUNT = flags.DEFINE_integer(
-  "eigenvalues", None, "How many; default the run's, 10.", lower_bound=1
+_COUNT = schema.define(
+  "eigenvalues", schema.integer(None, "How many; default the run's, 10.", least=1, most=1000)
 )
-_PRODUCTS = flags.DEFINE_integer(
+_PRODUCTS = schema.define(
   "products",
-  None,
-  "Hessian-vector products at most, and vectors kept; default the run's, 60.",
-  lower_bound=1,
+  schema.integer(
+    None,
+    "Hessian-vector products at most, and vectors kept; default the run's, 60.",
+    least=1,
+    most=1000,
+  ),
 )
-_SEED = flags.DEFINE_integer(
-  "seed", 0, "Of the batch, of what is random, of the first vector.", lower_bound=0
+_SEED = schema.define(
+  "seed",
+  schema.integer(
+    0, "Of the batch, of what is random, of the first vector.", least=0, most=schema.LARGEST_SEED
+  ),
 )
 _DATA = flags.DEFINE_string("data_directory", None, "Where the data lies now; default as trained.")
 _CACHE = flags.DEFINE_string(
   "compilation_cache", None, "Folder of compiled programs; empty turns the cache off."
 )
-_CLIPS = flags.DEFINE_integer(
+_CLIPS = schema.define(
   "clips",
-  None,
-  "Clips to draw (walks, for smoothness); default 64 neighbours, 300 spectrum, 128 darkness, 8.",
-  lower_bound=1,
+  schema.integer(
+    None,
+    "Clips to draw (walks, for smoothness); default 64 neighbours, 300 spectrum, 128 darkness, 8.",
+    least=1,
+    most=1_000_000,
+  ),
 )
-_FRAMES = flags.DEFINE_integer("frames", None, "Of drawn clips; default as trained.", lower_bound=1)
-_TRUNCATION = flags.DEFINE_float("truncation", 1.0, "Standard deviation of z of drawn clips.")
-_SEARCH = flags.DEFINE_integer(
-  "search", 10_000, "Training clips among which to look for neighbours; 0 is all.", lower_bound=0
+_FRAMES = schema.define(
+  "frames", schema.integer(None, "Of drawn clips; default as trained.", least=1, most=4096)
+)
+_TRUNCATION = schema.define("truncation", base_switches.TRUNCATION)
+_SEARCH = schema.define(
+  "search",
+  schema.integer(
+    10_000,
+    "Training clips among which to look for neighbours; 0 is all.",
+    least=0,
+    most=1_000_000_000,
+  ),
 )
 _HELD_OUT = flags.DEFINE_string(
   "held_out", None, "Folder or file of held-out clips; default the data's test split."

@@ -23,7 +23,7 @@ Exit codes: 0 done, 2 bad input.
 
 from absl import flags
 
-from vidgan_jax.runtime import door
+from vidgan_jax.runtime import base_switches, door, schema
 from vidgan_jax.runtime.errors import UserError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
@@ -32,41 +32,55 @@ _LIST = flags.DEFINE_bool("list", False, "Tell the protocols and leave.")
 _OUTPUT = flags.DEFINE_string(
   "output", None, "Folder of results; default WORKDIR/evaluation/PROTOCOL. File, with --convert."
 )
-_CHECKPOINT = flags.DEFINE_integer("checkpoint", None, "Iteration of the checkpoint; default last.")
+_CHECKPOINT = schema.define("checkpoint", base_switches.CHECKPOINT)
 _EVERY = flags.DEFINE_bool("every_checkpoint", False, "Judge all checkpoints that are kept.")
 _FOLLOW = flags.DEFINE_bool(
   "follow", False, "Judge each checkpoint as it is saved, until the run's last iteration."
 )
-_PATIENCE = flags.DEFINE_float(
+_PATIENCE = schema.define(
   "patience",
-  None,
-  "Of --follow: minutes without a new checkpoint after which it ends; by default it waits on.",
-  lower_bound=0,
+  schema.number(
+    None,
+    "Of --follow: minutes without a new checkpoint after which it ends; by default it waits on.",
+    least=0,
+    most=10_000_000,
+  ),
 )
 _EMA = flags.DEFINE_bool("ema", True, "Draw from the moving average, or from the live weights.")
-_TRUNCATION = flags.DEFINE_float("truncation", 1.0, "Standard deviation of z.")
-_TRUNCATIONS = flags.DEFINE_list("truncations", None, "Several, by commas: a curve.")
-_FRAMES = flags.DEFINE_integer("frames", None, "Instead of the protocol's.", lower_bound=1)
-_STRIDE = flags.DEFINE_integer(
+_TRUNCATION = schema.define("truncation", base_switches.TRUNCATION)
+_TRUNCATIONS = schema.define(
+  "truncations", schema.numbers(None, "Several, by commas: a curve.", least=0, above=True, most=100)
+)
+_FRAMES = schema.define(
+  "frames", schema.integer(None, "Instead of the protocol's.", least=1, most=4096)
+)
+_STRIDE = schema.define(
   "stride",
-  None,
-  "Between the frames of real clips, instead of the protocol's; a run is trained at data.stride.",
-  lower_bound=1,
+  schema.integer(
+    None,
+    "Between the frames of real clips, instead of the protocol's; a run is trained at data.stride.",
+    least=1,
+    most=10_000,
+  ),
 )
 _SPLIT = flags.DEFINE_string(
   "split", None, "Of the data that real clips are of, instead of the protocol's: train, test, ..."
 )
-_COUNT = flags.DEFINE_integer("count", None, "Generated clips, for a trial.", lower_bound=2)
-_REAL_COUNT = flags.DEFINE_integer("real_count", None, "Real clips, for a trial.", lower_bound=2)
-_SEED = flags.DEFINE_integer(
-  "seed", 0, "Of latents, windows and resampling.", lower_bound=0, upper_bound=2**32 - 1
+_COUNT = schema.define(
+  "count", schema.integer(None, "Generated clips, for a trial.", least=2, most=10_000_000)
 )
-_BATCH = flags.DEFINE_integer("batch_size", 32, "Clips at a time.", lower_bound=1)
-_STANDING = flags.DEFINE_integer(
-  "standing_passes", 16, "Passes for batch statistics; 0 takes training's.", lower_bound=0
+_REAL_COUNT = schema.define(
+  "real_count", schema.integer(None, "Real clips, for a trial.", least=2, most=10_000_000)
 )
-_BOOTSTRAP = flags.DEFINE_integer(
-  "bootstrap", None, "Resamplings behind intervals; 0 computes none.", lower_bound=0
+_SEED = schema.define(
+  "seed",
+  schema.integer(0, "Of latents, windows and resampling.", least=0, most=schema.LARGEST_SEED),
+)
+_BATCH = schema.define("batch_size", schema.integer(32, "Clips at a time.", least=1, most=65_536))
+_STANDING = schema.define("standing_passes", base_switches.STANDING_PASSES)
+_BOOTSTRAP = schema.define(
+  "bootstrap",
+  schema.integer(None, "Resamplings behind intervals; 0 computes none.", least=0, most=100_000),
 )
 _DATA = flags.DEFINE_string("data_directory", None, "Where the data lies now; default as trained.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Folder of converted weights, NETWORK.npz.")
@@ -93,12 +107,7 @@ _CACHE = flags.DEFINE_string(
 
 
 def _truncations():
-  if _TRUNCATIONS.value is None:
-    return (_TRUNCATION.value,)
-  try:
-    return tuple(float(value) for value in _TRUNCATIONS.value)
-  except ValueError as error:
-    raise UserError(f"--truncations must be numbers: {error}") from error
+  return (_TRUNCATION.value,) if _TRUNCATIONS.value is None else tuple(_TRUNCATIONS.value)
 
 
 def _convert():

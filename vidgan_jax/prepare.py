@@ -26,7 +26,7 @@ Exit codes: 0 done, 2 bad input, or faults that --verify found.
 
 from absl import flags
 
-from vidgan_jax.runtime import door
+from vidgan_jax.runtime import door, schema
 from vidgan_jax.runtime.errors import UserError
 
 _SOURCE = flags.DEFINE_string("source", None, "What the input is; see above.")
@@ -37,8 +37,8 @@ _VERIFY = flags.DEFINE_bool(
 )
 _NAME = flags.DEFINE_string("name", None, "Name of the set; default the source's.")
 _SPLITS = flags.DEFINE_list("split", None, "Splits, by commas; default all that are there.")
-_SPLIT_NUMBER = flags.DEFINE_integer(
-  "split_number", None, "Which of UCF-101's lists; default 1.", lower_bound=1
+_SPLIT_NUMBER = schema.define(
+  "split_number", schema.integer(None, "Which of UCF-101's lists; default 1.", least=1, most=99)
 )
 _LISTS = flags.DEFINE_list(
   "lists", None, "UCF-101: folder of its lists. Kinetics: csv files. Default: those in --input."
@@ -46,11 +46,14 @@ _LISTS = flags.DEFINE_list(
 _CLASSES = flags.DEFINE_string(
   "classes", None, "File with a class name per line, in label order; default those found, sorted."
 )
-_CLASS_LEVEL = flags.DEFINE_integer(
+_CLASS_LEVEL = schema.define(
   "class_level",
-  1,
-  "folder, frames: which folder on a clip's path is its class, 1 the topmost. 0: no classes.",
-  lower_bound=0,
+  schema.integer(
+    1,
+    "folder, frames: which folder on a clip's path is its class, 1 the topmost. 0: no classes.",
+    least=0,
+    most=64,
+  ),
 )
 _SPLIT_FOLDERS = flags.DEFINE_string(
   "split_folders",
@@ -58,31 +61,43 @@ _SPLIT_FOLDERS = flags.DEFINE_string(
   "folder, frames: which folders are splits. auto: those named like train, val and test, where all "
   "beside them are; none: none; FOLDER=SPLIT,...: these.",
 )
-_RESOLUTION = flags.DEFINE_integer(
-  "resolution", None, "Pixels of the smaller side; default as it is.", lower_bound=1
+_RESOLUTION = schema.define(
+  "resolution",
+  schema.integer(None, "Pixels of the smaller side; default as it is.", least=1, most=8192),
 )
 _RESIZE = flags.DEFINE_enum(
   "resize", "bilinear", ["bilinear", "area"], "How pictures are made smaller."
 )
-_CROP = flags.DEFINE_integer(
-  "crop", None, "First cut the middle square of so many pixels.", lower_bound=1
+_CROP = schema.define(
+  "crop",
+  schema.integer(None, "First cut the middle square of so many pixels.", least=1, most=65_536),
 )
-_STRIDE = flags.DEFINE_integer("stride", 1, "Keep every n-th frame.", lower_bound=1)
-_FRAME_RATE = flags.DEFINE_float(
-  "frame_rate", None, "Keep so many frames per second; slower clips keep all of theirs."
+_STRIDE = schema.define("stride", schema.integer(1, "Keep every n-th frame.", least=1, most=10_000))
+_FRAME_RATE = schema.define(
+  "frame_rate",
+  schema.number(
+    None,
+    "Keep so many frames per second; slower clips keep all of theirs.",
+    least=0,
+    above=True,
+    most=1000,
+  ),
 )
-_QUALITY = flags.DEFINE_integer(
-  "quality", 95, "Quality of the JPEGs.", lower_bound=1, upper_bound=100
-)
+_QUALITY = schema.define("quality", schema.integer(95, "Quality of the JPEGs.", least=1, most=100))
 _LOSSLESS = flags.DEFINE_bool("lossless", False, "PNG instead of JPEG.")
-_CLIPS_PER_SHARD = flags.DEFINE_integer(
-  "clips_per_shard", 128, "Clips per file; as much is done again after a stop.", lower_bound=1
+_CLIPS_PER_SHARD = schema.define(
+  "clips_per_shard",
+  schema.integer(
+    128, "Clips per file; as much is done again after a stop.", least=1, most=1_000_000
+  ),
 )
-_LIMIT = flags.DEFINE_integer(
-  "limit", None, "At most so many clips per split, for trials.", lower_bound=1
+_LIMIT = schema.define(
+  "limit",
+  schema.integer(None, "At most so many clips per split, for trials.", least=1, most=1_000_000_000),
 )
-_WORKERS = flags.DEFINE_integer(
-  "workers", None, "Clips worked on at once; default the number of cores.", lower_bound=1
+_WORKERS = schema.define(
+  "workers",
+  schema.integer(None, "Clips worked on at once; default the number of cores.", least=1, most=1024),
 )
 flags.mark_flag_as_required("output")
 

@@ -14,7 +14,7 @@ Exit codes: 0 done, 2 bad input.
 
 from absl import flags
 
-from vidgan_jax.runtime import door
+from vidgan_jax.runtime import base_switches, door, schema
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write to.")
@@ -22,23 +22,31 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace samples that lie in 
 _LABELS = flags.DEFINE_string(
   "labels", None, "Class numbers (or index:N) or names (or name:NAME), by commas; default all."
 )
-_PER_LABEL = flags.DEFINE_integer("per_label", 2, "Clips per class.", lower_bound=1)
-_TRUNCATION = flags.DEFINE_float("truncation", 1.0, "Standard deviation of z; the paper: 0.44.")
-_FRAMES = flags.DEFINE_integer("frames", None, "Frames; default as in training.", lower_bound=1)
+_PER_LABEL = schema.define(
+  "per_label", schema.integer(2, "Clips per class.", least=1, most=1_000_000)
+)
+_TRUNCATION = schema.define("truncation", base_switches.TRUNCATION)
+_FRAMES = schema.define(
+  "frames", schema.integer(None, "Frames; default as in training.", least=1, most=4096)
+)
 _INTERPOLATE = flags.DEFINE_enum(
   "interpolate", None, ["latent", "class"], "Walk between two latents, or between pairs of classes."
 )
-_STEPS = flags.DEFINE_integer("interpolation_steps", 8, "Clips per walk.", lower_bound=2)
-_SEED = flags.DEFINE_integer(
-  "seed", 0, "Seed of the latents.", lower_bound=0, upper_bound=2**32 - 1
+_STEPS = schema.define(
+  "interpolation_steps", schema.integer(8, "Clips per walk.", least=2, most=10_000)
+)
+_SEED = schema.define(
+  "seed", schema.integer(0, "Seed of the latents.", least=0, most=schema.LARGEST_SEED)
 )
 _LIVE = flags.DEFINE_bool("live", False, "Live weights instead of their moving average.")
-_CHECKPOINT = flags.DEFINE_integer("checkpoint", None, "Iteration of the checkpoint; default last.")
-_STANDING = flags.DEFINE_integer(
-  "standing_passes", 16, "Passes for batch statistics; 0 takes training's.", lower_bound=0
+_CHECKPOINT = schema.define("checkpoint", base_switches.CHECKPOINT)
+_STANDING = schema.define("standing_passes", base_switches.STANDING_PASSES)
+_BATCH = schema.define(
+  "batch_size", schema.integer(16, "Clips generated at once.", least=1, most=65_536)
 )
-_BATCH = flags.DEFINE_integer("batch_size", 16, "Clips generated at once.", lower_bound=1)
-_RATE = flags.DEFINE_float("frame_rate", 8.0, "Frames per second of the files.", lower_bound=0.1)
+_RATE = schema.define(
+  "frame_rate", schema.number(8.0, "Frames per second of the files.", least=0.1, most=1000)
+)
 _CACHE = flags.DEFINE_string(
   "compilation_cache", None, "Folder of compiled programs; empty turns the cache off."
 )

@@ -14,20 +14,35 @@ Exit codes: 0 done, 2 bad input.
 from absl import flags
 from ml_collections import config_flags
 
-from vidgan_jax.runtime import door
+from vidgan_jax.runtime import base_switches, door, schema
 from vidgan_jax.runtime.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, FILE.py:ARGUMENT.")
-_TFLOPS = flags.DEFINE_float(
-  "tflops", 790.0, "What the machine does, in TFLOP/s; the default is one H200's bfloat16 matmul."
+_TFLOPS = schema.define(
+  "tflops",
+  schema.number(
+    790.0,
+    "What the machine does, in TFLOP/s; the default is one H200's bfloat16 matmul.",
+    least=0,
+    above=True,
+    most=1_000_000_000,
+  ),
 )
-_BATCH = flags.DEFINE_integer("batch_size", None, "Clips per update; default the config's.")
+_BATCH = schema.define(
+  "batch_size",
+  schema.integer(
+    None, "Clips per update; default the config's.", least=1, most=base_switches.LARGEST_BATCH
+  ),
+)
 _DTYPE = flags.DEFINE_enum(
   "dtype", "bfloat16", ["bfloat16", "float32"], "Type of activations in the memory estimate."
 )
 _JSON = flags.DEFINE_bool("json", False, "Print one JSON object instead of the table.")
-_DEVICES = flags.DEFINE_integer(
-  "devices", None, "Tell instead how every array of the state would lie on so many.", lower_bound=1
+_DEVICES = schema.define(
+  "devices",
+  schema.integer(
+    None, "Tell instead how every array of the state would lie on so many.", least=1, most=1_000_000
+  ),
 )
 flags.mark_flag_as_required("config")
 

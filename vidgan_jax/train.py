@@ -17,7 +17,7 @@ cannot be written; 3 stopped by a guard (losses or weights that are not finite, 
 from absl import flags
 from ml_collections import config_flags
 
-from vidgan_jax.runtime import door, preemption
+from vidgan_jax.runtime import door, preemption, schema
 from vidgan_jax.runtime.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, FILE.py:ARGUMENT.")
@@ -28,8 +28,12 @@ _CACHE = flags.DEFINE_string(
 _COORDINATOR = flags.DEFINE_string(
   "coordinator", None, "Of several processes: host:port of process 0, or auto to find out."
 )
-_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many train together.")
-_PROCESS = flags.DEFINE_integer("process_id", None, "Which of them this one is, from 0.")
+_PROCESSES = schema.define(
+  "num_processes", schema.integer(None, "How many train together.", least=1, most=1_000_000)
+)
+_PROCESS = schema.define(
+  "process_id", schema.integer(None, "Which of them this one is, from 0.", least=0, most=1_000_000)
+)
 flags.mark_flags_as_required(["config", "workdir"])
 
 

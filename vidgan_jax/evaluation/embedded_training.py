@@ -21,7 +21,7 @@ from absl import flags
 
 from vidgan_jax.data import moving_shapes as data
 from vidgan_jax.data import pipeline
-from vidgan_jax.runtime import door, paths
+from vidgan_jax.runtime import door, paths, schema
 from vidgan_jax.runtime.errors import UserError
 
 SEED = 761_234_057
@@ -207,9 +207,14 @@ def main(_) -> None:
 if __name__ == "__main__":
   # Not above: who imports `train` may have flags of these names.
   flags.DEFINE_string("output", None, "The file to write, .npz; it must not exist.")
-  flags.DEFINE_integer("steps", 1000, "Updates.", lower_bound=1)
-  flags.DEFINE_integer("batch_size", 64, "Clips per update.", lower_bound=1)
-  flags.DEFINE_float("learning_rate", 2e-3, "Adam's, after a warm-up; falls to 0 as a cosine.")
-  flags.DEFINE_integer("held_out", 320, "Clips of each row of the table.", lower_bound=16)
+  for flag, switch in {
+    "steps": schema.integer(1000, "Updates.", least=1, most=1_000_000),
+    "batch_size": schema.integer(64, "Clips per update.", least=1, most=65_536),
+    "learning_rate": schema.number(
+      2e-3, "Adam's, after a warm-up; falls to 0 as a cosine.", least=0, most=10
+    ),
+    "held_out": schema.integer(320, "Clips of each row of the table.", least=16, most=1_000_000),
+  }.items():
+    schema.define(flag, switch)
   flags.mark_flag_as_required("output")
   door.run(main)

@@ -297,6 +297,24 @@ class DvdGan(contract.VideoGan):
     return parts
 
 
+def _check_attention(model, blocks: int, temporal_blocks: int) -> None:
+  """UserError where no discriminator has a map of the size that self-attention is asked for."""
+  deep = model.discriminator
+  start = {"identity": 1, "pool4": 4}.get(deep.downsampling, 2)
+  sizes = set()
+  if deep.sampled_frames:
+    sizes |= {model.resolution >> block for block in range(1, blocks)}
+  if deep.temporal:
+    halved = {model.resolution // start >> block for block in range(1, temporal_blocks)}
+    sizes |= {size for size in halved if size >= deep.temporal_min_size}
+  sizes = sorted(size for size in sizes if size)
+  if deep.attention_resolution and deep.attention_resolution not in sizes:
+    raise UserError(
+      f"discriminator.attention_resolution is {deep.attention_resolution}, but the discriminators' "
+      f"maps have {', '.join(map(str, sizes)) or 'no other size than the clips'}; 0 is no attention"
+    )
+
+
 def build(config, savings: bool | None = None) -> DvdGan:
   """Builds the system of `config` (see `configs/dvd_gan.py`).
 
@@ -340,6 +358,8 @@ def build(config, savings: bool | None = None) -> DvdGan:
   )
   deep = model.discriminator
   spatial = multipliers(DISCRIMINATOR_MULTIPLIERS, model.resolution, deep.multipliers)
+  temporal_widths = deep.temporal_multipliers or spatial
+  _check_attention(model, len(spatial), len(temporal_widths))
   common = dict(
     num_classes=model.num_classes,
     settings=settings,
@@ -350,7 +370,7 @@ def build(config, savings: bool | None = None) -> DvdGan:
     discriminators["spatial"] = Discriminator(tuple(m * deep.channels for m in spatial), **common)
   if deep.temporal:
     discriminators["temporal"] = Discriminator(
-      tuple(m * deep.channels for m in (deep.temporal_multipliers or spatial)),
+      tuple(m * deep.channels for m in temporal_widths),
       blocks_3d=2,
       plain_3d=deep.plain_3d,
       pool_time=deep.pool_time,

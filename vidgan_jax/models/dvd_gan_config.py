@@ -24,7 +24,7 @@ _SYSTEM = {
     1e-8, "Lower bound of norms in spectral normalisation.", least=1e-20, most=1
   ),
   "discriminator_steps": integer(
-    2, "Discriminator updates for each generator update.", least=1, most=1000
+    2, "Discriminator updates for each generator update.", least=1, most=32
   ),
   "aggregation": choice(
     "sum_before",

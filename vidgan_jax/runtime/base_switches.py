@@ -68,7 +68,7 @@ _DATA = {
     "Where clips come from: drawn by the package, a .npz file, a folder of videos, a prepared set.",
   ),
   "directory": text("", "The folder, or the .npz file.", **_FREE),
-  "num_examples": integer(50_000, "Clips of moving_shapes.", least=1, most=_MANY),
+  "num_examples": integer(50_000, "Clips of moving_shapes.", least=1, most=20_000_000),
   "seed": integer(0, "Which clips moving_shapes draws.", least=0, most=schema.LARGEST_SEED),
   "variety": number(
     1.0, "Of moving_shapes; 0 has plain dark backgrounds and no occlusion.", **_UNIT
@@ -167,12 +167,12 @@ _ANALYSIS = {
     **_STEPS,
   ),
   "batch_size": integer(16, "Clips of the fixed batch.", least=1, most=LARGEST_BATCH),
-  "eigenvalues": integer(10, "Leading eigenvalues to find.", least=1, most=10_000),
+  "eigenvalues": integer(10, "Leading eigenvalues to find.", least=1, most=1000),
   "products": integer(
     60,
     "Hessian-vector products at most, and vectors kept; no fewer than eigenvalues.",
     least=1,
-    most=10_000,
+    most=1000,
   ),
 }
 
@@ -180,10 +180,10 @@ _EVALUATION = {
   "every": integer(0, "Iterations between scores while training; 0 makes none.", least=0, **_STEPS),
   "protocol": text("moving_shapes", "Name of the protocol; `evaluate --list` shows all."),
   "count": integer(
-    0, "Generated clips, 2 or more; 0 is the protocol's number.", least=0, most=100_000_000
+    0, "Generated clips, 2 or more; 0 is the protocol's number.", least=0, most=10_000_000
   ),
   "real_count": integer(
-    0, "Real clips, 2 or more; 0 is the protocol's number.", least=0, most=100_000_000
+    0, "Real clips, 2 or more; 0 is the protocol's number.", least=0, most=10_000_000
   ),
   "best": text(
     "", "Score by which the best state is kept in WORKDIR/best, e.g. fid; empty keeps none."
@@ -254,3 +254,19 @@ def model_switches(name: str, **defaults) -> dict[str, schema.Switch]:
     if path != "remat" or path in defaults:
       found[path] = switch
   return found
+
+
+# Flags that several commands have.
+CHECKPOINT = integer(
+  None, "Iteration of the checkpoint; default last.", least=0, most=schema.LARGEST_STEP
+)
+TRUNCATION = number(
+  1.0,
+  "Standard deviation of z; 1 as in training, the paper shows 0.44.",
+  least=0,
+  above=True,
+  most=100,
+)
+STANDING_PASSES = integer(
+  16, "Passes for batch statistics; 0 takes training's.", least=0, most=10_000
+)

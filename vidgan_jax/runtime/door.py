@@ -177,7 +177,7 @@ def _parse(argv):
       # A config whose file could not be read says so when it is first looked at.
       getattr(flag.value, "keys", None)
   except flags.Error as error:
-    raise UserError(_refusal(error)) from error
+    raise UserError(refusal(error)) from error
   except OSError as error:
     reason = str(error).split("failure to load:")[-1].strip().splitlines()[-1].strip()
     raise UserError(f"cannot read the config file: {reason}") from error
@@ -218,7 +218,7 @@ def _with_local_config(option: str) -> str:
   return f"{flag}={path}"
 
 
-def _refusal(error) -> str:
+def refusal(error) -> str:
   """What absl says, without the traceback that a failing config file leaves in it."""
   message = str(error)
   missing = re.search(rf"Flag (\S+) {_REQUIRED}", message)

@@ -93,7 +93,7 @@ class Switch:
     interval = lambda: begin.format(_digits(self.least), _digits(self.most))
     return {
       "text": lambda: "text",
-      "texts": lambda: "a list of texts, each in quotes",
+      "texts": lambda: "a list of texts",
       "integer": lambda: f"an integer {interval()}",
       "number": lambda: f"a number {interval()}",
       "integers": lambda: f"a list of integers {interval()}",
@@ -189,8 +189,22 @@ def check(config, switches: Mapping[str, Switch], name: str = "config") -> None:
       raise UserError(f"unknown field {name}.{printable(path)}{_similar(path, switches)}")
     check_value(f"{name}.{path}", switches[path], value)
   for path, switch in switches.items():
-    if path not in flat and switch.absent is REQUIRED:
+    if path in flat:
+      continue
+    value = _found(config, path)
+    if value is not REQUIRED:
+      check_value(f"{name}.{path}", switch, value)
+    elif switch.absent is REQUIRED:
       raise UserError(f"{name}.{path} is missing; it {switch.fault(None)}")
+
+
+def _found(config, path: str):
+  """What a nested config holds at `path`, an empty group included; REQUIRED where nothing."""
+  for name in path.split("."):
+    if not isinstance(config, dict | ml_collections.ConfigDict) or name not in config:
+      return REQUIRED
+    config = config[name]
+  return config
 
 
 def check_value(name: str, switch: Switch, value) -> None:
@@ -303,8 +317,10 @@ def shown(value) -> str:
 def _default(value) -> str:
   if value is None:
     return "none"
-  if value == "" or value == ():
+  if value in ("", (), []):
     return "empty"
+  if isinstance(value, list):
+    return f"`{','.join(map(str, value))}`"
   return f"`{_digits(value)}`" if isinstance(value, int | float) else f"`{value}`"
 
 

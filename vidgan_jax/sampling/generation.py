@@ -10,6 +10,7 @@ from tqdm import tqdm
 from vidgan_jax.layers import normalization
 from vidgan_jax.runtime.errors import UserError
 
+_MAX_BYTES = 16 * 2**30  # of clips drawn at once; more is a slip of the finger
 _PATIENCE = 2  # seconds without a progress bar; none where stderr is no terminal
 
 
@@ -56,6 +57,16 @@ def check_labels(labels, num_classes: int) -> None:
   for label in labels:
     if not 0 <= label < num_classes:
       raise UserError(f"label {label} is outside 0..{num_classes - 1}")
+
+
+def check_size(gan, count: int, frames: int) -> None:
+  """UserError where `count` clips of so many frames would take more than `_MAX_BYTES`."""
+  size = count * frames * gan.resolution**2 * 3
+  if size > _MAX_BYTES:
+    raise UserError(
+      f"{count} clips of {frames} frames take {size / 2**30:.0f} GiB of memory; the limit is "
+      f"{_MAX_BYTES >> 30} GiB"
+    )
 
 
 def draw_latents(gan, key, count: int, *, frames: int | None = None, truncation: float = 1.0):
@@ -157,6 +168,7 @@ def in_batches(gan, variables, latents, inputs, *, frames: int | None = None, ba
     raise UserError(f"batch_size is {batch_size}, must be at least 1")
   frames = frames or gan.frames
   count = jax.tree.leaves(latents)[0].shape[0]
+  check_size(gan, count, frames)
   batch_size = min(batch_size, count)
   clips = []
   begins = range(0, count, batch_size)

@@ -12,8 +12,6 @@ from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.sampling import files, generation, interpolation
 from vidgan_jax.sampling import run as runs
 
-_MAX_BYTES = 16 * 2**30  # of the clips of one request; more is a slip of the finger
-
 
 @dataclasses.dataclass(frozen=True)
 class Request:
@@ -97,18 +95,13 @@ def fulfil(request: Request, report=print) -> list[str]:
 
 
 def _check_size(gan, request, labels):
-  """UserError where the clips of a request for so many labels would take more than `_MAX_BYTES`."""
+  """UserError where the clips of a request for so many labels take too much."""
   if request.interpolate:
     count = labels * request.steps // (2 if request.interpolate == "class" else 1)
   else:
     count = labels * (request.per_label if gan.num_classes else 1)
   frames = request.frames or gan.frames
-  size = count * frames * gan.resolution**2 * 3
-  if size > _MAX_BYTES:
-    raise UserError(
-      f"{count} clips of {frames} frames take {size / 2**30:.0f} GiB of memory; the limit is "
-      f"{_MAX_BYTES >> 30} GiB"
-    )
+  generation.check_size(gan, count, frames)
 
 
 def _columns(count: int) -> int:

@@ -18,7 +18,7 @@ from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.preemption import Preemption
 from vidgan_jax.runtime.progress import Lines, ticking
-from vidgan_jax.training import hooks, optimizers
+from vidgan_jax.training import capacity, hooks, optimizers
 from vidgan_jax.training import state as states
 from vidgan_jax.training import workdir as workdirs
 from vidgan_jax.training.logs import Log, Reader
@@ -131,6 +131,7 @@ class Trainer:
     self.gan = registry.build(config)
     self.transforms = optimizers.build(config, self.gan.discriminators)
     self.like = states.abstract(self.gan, self.transforms, config.seed, self.mesh, config.sharding)
+    capacity.check_config(config, self.like, self.mesh)
     made = not pathlib.Path(workdir).exists()
     self.workdir = workdirs.make(workdir, config)
     self.checkpoints = Checkpoints(
@@ -211,6 +212,7 @@ class Trainer:
         with ticking("compiling the iteration"):
           program, seconds = _compiled(iteration, self.like, self.config, self.mesh, self.frozen)
         self.report(f"compiled the iteration in {seconds:.1f} s")
+        capacity.check_program(program, self.mesh)
         self._once = {"time/compile_seconds": seconds}
         if state is None:
           state = _initialised(self.gan, self.transforms, self.config, self.like)

@@ -1,0 +1,78 @@
+"""Writes docs/settings.md, the tables of all switches and flags, from their declarations.
+
+python -m vidgan_jax.models.settings_page
+"""
+
+import importlib.util
+import pathlib
+import re
+
+from absl import flags
+
+from vidgan_jax.models import switches
+from vidgan_jax.runtime import base_switches, schema
+
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "settings.md"
+COMMANDS = ("train", "sample", "evaluate", "prepare", "analyze", "summarize")
+
+_HEAD = """# All settings
+
+Written by `python -m vidgan_jax.models.settings_page` from the declarations in the code; do not
+edit. A value that is not allowed is refused in one line before anything is computed or written.
+
+## Fields of a config
+
+Set a field on the command line, `--config.optimizer.eps=1e-6`, or in a config file. Lists are
+written in quotes: `--config.model.generator.multipliers="(2,1)"`. The last column says whether a
+run that exists may continue with another value. `python -m vidgan_jax.summarize --config=...`
+checks a config without running it.
+"""
+
+
+def page() -> str:
+  """The whole page."""
+  lines = [_HEAD, "### Every config", "", *schema.table(base_switches.SWITCHES, "config.")]
+  for name in sorted(switches.SYSTEMS):
+    lines += ["", f"### Models: {name}", "", *schema.table(switches.system(name), "config.model.")]
+  for command in COMMANDS:
+    lines += ["", f"## Flags of vidgan_jax.{command}", "", *_flags(command)]
+  return "\n".join(lines) + "\n"
+
+
+def command_flags(command: str) -> list[flags.Flag]:
+  """The flags that a command defines, in the order of its file.
+
+  Commands share names of flags, which one process cannot define twice: the command's flags are
+  taken out of `absl.flags.FLAGS` again.
+  """
+  before = set(flags.FLAGS)
+  spec = importlib.util.find_spec(f"vidgan_jax.{command}")
+  spec.loader.exec_module(importlib.util.module_from_spec(spec))
+  found = [flags.FLAGS[name] for name in flags.FLAGS if name not in before]
+  flags.FLAGS.remove_flag_values([flag.name for flag in found])
+  return found
+
+
+def _flags(command: str) -> list[str]:
+  """Lines of the table of a command's flags."""
+  rows = {}
+  for flag in command_flags(command):
+    switch = getattr(flag.parser, "switch", None)
+    if switch is None:
+      switch = _of_plain_flag(flag)
+    rows[flag.name] = switch
+  return schema.table(rows, "--", updates=False)
+
+
+def _of_plain_flag(flag) -> schema.Switch:
+  """The switch that an absl flag of a text, of texts or of a boolean amounts to."""
+  choices = tuple(getattr(flag.parser, "enum_values", ()))
+  several = isinstance(flag.parser, flags.ListParser)
+  kind = "boolean" if flag.boolean else "texts" if several else "text"
+  sentence = re.sub(r"^<[^>]*>: ", "", flag.help)  # which values there are has a column of its own
+  return schema.Switch(kind, flag.default, sentence, choices=choices)
+
+
+if __name__ == "__main__":
+  PAGE.write_text(page(), encoding="utf-8")
+  print(f"written: {PAGE}")
