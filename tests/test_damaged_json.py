@@ -32,22 +32,22 @@ from vidgan_jax.training import state as states
 OTHERS = ("null", '"x"', "-3", "2.5", "true", "[]", "[1]", "{}", "1e400", str(2**70), "NaN")
 
 
-def leaves(value, place=()):
-  """Places of all values, those within others too."""
-  yield place
+def leaves(value, path=()):
+  """Paths to all values, those within others too: tuples of names and numbers."""
+  yield path
   if isinstance(value, dict | list):
     for name, item in value.items() if isinstance(value, dict) else enumerate(value):
-      yield from leaves(item, (*place, name))
+      yield from leaves(item, (*path, name))
 
 
-def changed(content, place, text):
-  """JSON of `content` with another value at a place, or without it where `text` is None."""
-  if not place:
+def changed(content, path, text):
+  """JSON of `content` with another value at a path, or without it where `text` is None."""
+  if not path:
     return text or ""
   content = json.loads(json.dumps(content))
-  *path, last = place
+  *parents, last = path
   target = content
-  for name in path:
+  for name in parents:
     target = target[name]
   if text is None:
     del target[last]
@@ -63,9 +63,9 @@ def damaged(text, seed=0, each=2, bits=25, cuts=10, odd=None):
   """Yields damaged forms of a JSON text, as bytes: `each` of every value's replacements."""
   generator = np.random.default_rng(seed)
   content = json.loads(text)
-  for place in leaves(content):
+  for path in leaves(content):
     for number in generator.choice(len(OTHERS) + 1, min(each, len(OTHERS) + 1), replace=False):
-      yield changed(content, place, (*OTHERS, None)[number]).encode()
+      yield changed(content, path, (*OTHERS, None)[number]).encode()
   whole = text.encode()
   for bit in generator.integers(8 * len(whole), size=bits).tolist():
     flipped = bytearray(whole)

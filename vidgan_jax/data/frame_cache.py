@@ -113,7 +113,7 @@ def _description(file) -> tuple[tuple[int, int, int, int], int, list[int]]:
 
 
 class FrameCache:
-  """A folder of decoded clips; where it cannot be written, a temporary one takes its place.
+  """A folder of decoded clips; where it cannot be written, a temporary one is used.
 
   Args:
     folder: of the files; None where there is none.
@@ -132,7 +132,7 @@ class FrameCache:
     """The folder that new files go to."""
     return self._temporary or self.folder or ""
 
-  def places(self, name: str) -> list[str]:
+  def paths(self, name: str) -> list[str]:
     """Paths that the file of a clip may have, the newest first."""
     return [os.path.join(folder, name) for folder in (self._temporary, self.folder) if folder]
 

@@ -248,7 +248,7 @@ class VideoFolder(Source):
   def _read(self, clip: _StoredClip, frames: range) -> np.ndarray:
     """Frames of a clip, uint8 [T, H, W, 3]; it is decoded again where its file is damaged."""
     name, reason = os.path.basename(clip.path), ""
-    for path in self._cache.places(name):
+    for path in self._cache.paths(name):
       try:
         return frame_cache.read(path, frames)
       except frame_cache.Damaged as error:
@@ -360,7 +360,7 @@ def _decode(
     _DECODER_VERSION, resolution, os.path.realpath(path), status.st_size, status.st_mtime_ns
   )
   name = f"{key}.npy"
-  for stored in cache.places(name):
+  for stored in cache.paths(name):
     frames = _stored_frames(stored, resolution)
     if frames is not None:
       break

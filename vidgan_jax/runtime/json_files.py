@@ -108,10 +108,10 @@ def check(value: Any, form: Any, what: str, where: str = "") -> None:
     value: from `parse`.
     form: what it must be.
     what: the file it came from, for the message.
-    where: the value's place in it, for the message.
+    where: the names that lead to the value, for the message.
 
   Raises:
-    JsonError: it has another form; the message names the first place that differs.
+    JsonError: it has another form; the message names the first value that differs.
   """
   if isinstance(form, tuple):
     if not any(_has(value, each) for each in form):

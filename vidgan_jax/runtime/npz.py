@@ -236,12 +236,12 @@ def _physical_memory() -> int:
 def _filled(stream, header: Header) -> np.ndarray:
   """The items of an array whose size was checked, flat."""
   flat = np.empty(math.prod(header.shape), header.dtype)
-  view, place = memoryview(flat.view(np.uint8)), 0
-  while place < len(view):
-    count = stream.readinto(view[place : place + _PIECE])
+  view, filled = memoryview(flat.view(np.uint8)), 0
+  while filled < len(view):
+    count = stream.readinto(view[filled : filled + _PIECE])
     if not count:
       raise EOFError("it is cut off")
-    place += count
+    filled += count
   stream.read(1)  # reach the end, where zipfile compares the checksum
   return flat
 
