@@ -29,7 +29,8 @@ def without_encoding(text):
       found.append(call.lineno)
     # `results.write_text(path, text)` and its kin are functions of the project.
     method = isinstance(call.func, ast.Attribute) and call.func.attr
-    if method == "read_text" or (method == "write_text" and len(call.args) == 1):
+    positions = {"read_text": 0, "write_text": 1}  # of the encoding
+    if method in positions and len(call.args) == positions[method]:
       found.append(call.lineno)
   return found
 
