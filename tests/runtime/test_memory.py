@@ -1,14 +1,18 @@
+import gc
 import importlib.metadata
 import importlib.util
+import itertools
 import os
 import pathlib
 import platform
 import subprocess
 import sys
+import weakref
 
+import numpy as np
 import pytest
 
-from vidgan_jax.runtime import memory
+from vidgan_jax.runtime import memory, video_files
 
 # Faults of the same allocations before and after, and whether the function said it did something.
 _PROGRAM = """
@@ -152,3 +156,39 @@ def test_plugins_are_other_devices(monkeypatch):
 def test_the_environment_has_the_first_word():
   assert not _run(MALLOC_TRIM_THRESHOLD_="1000000")[0]
   assert not _run(GLIBC_TUNABLES="glibc.malloc.hugetlb=1")[0]
+
+
+class _Circle:
+  """Refers to itself, as PyAV's containers do through their streams."""
+
+  def __init__(self):
+    self.itself = self
+
+
+def test_every_so_many_files_circles_of_objects_are_freed(monkeypatch):
+  monkeypatch.setattr(memory, "_FILES", itertools.count(1))
+  alive = weakref.ref(_Circle())
+  gc.disable()
+  try:
+    for _ in range(memory._EVERY - 1):
+      memory.give_back_after_file()
+    assert alive() is not None
+    memory.give_back_after_file()
+    assert alive() is None
+  finally:
+    gc.enable()
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_each_decoded_file_counts(monkeypatch, tmp_path, sound):
+  calls = []
+  monkeypatch.setattr(memory, "give_back_after_file", lambda: calls.append(1))
+  path = tmp_path / "clip.mp4"
+  if sound:
+    video_files.write_mp4(path, np.zeros((2, 16, 16, 3), np.uint8), 8.0)
+    video_files.read_video(path)
+  else:
+    path.write_bytes(b"no video")
+    with pytest.raises(video_files.VideoError):
+      video_files.read_video(path)
+  assert calls == [1]

@@ -15,7 +15,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from PIL import Image
 
-from vidgan_jax.runtime import containers
+from vidgan_jax.runtime import containers, memory
 from vidgan_jax.runtime.atomic_files import atomic_file
 from vidgan_jax.runtime.errors import UserError
 
@@ -192,6 +192,8 @@ def decode_video(path: str | os.PathLike) -> Iterator[DecodedFrame]:
       yield from _decode(container, stream, path)
   except (av.error.FFmpegError, OSError, ValueError) as error:
     raise VideoError(path, f"not readable as a video ({_reason(error)})") from error
+  finally:
+    memory.give_back_after_file()
 
 
 def read_video(
