@@ -41,6 +41,10 @@ PLACES = {
   "import that fails": ("", "  import package.wrong"),
   "work": ("", f"  {WAIT}"),
   "error on the way out": ("", f"  try:\n    {WAIT}\n  finally:\n    1 / 0"),
+  "callback": (
+    f"class Callback:\n  def __del__(self):\n    {WAIT}",
+    "  Callback()\n  print('went on', file=sys.stderr)",
+  ),
   "with threads": ("", f"  threading.Thread(target=threading.Event().wait).start()\n  {WAIT}"),
 }
 

@@ -26,6 +26,16 @@ def begin() -> None:
   global _running
   watch()
   _running = True
+  show, show_unraisable = sys.excepthook, sys.unraisablehook
+
+  def hook(kind, error, trace):
+    show(kind, error, trace) if not caused(error) else leave()
+
+  def unraisable_hook(given):
+    show_unraisable(given) if not caused(given.exc_value) else leave()
+
+  # Amid a callback of a library KeyboardInterrupt goes no further: it is printed and forgotten.
+  sys.excepthook, sys.unraisablehook = hook, unraisable_hook
 
 
 def leave() -> None:
