@@ -5,7 +5,7 @@
 Switches are found by walking configs and flags, so a new one is in the table by itself. Each value
 is given as users give it: on the command line, and in config.json. It must be refused in one line,
 or be one that works: of accepted values that shape a network, the whole state is built abstractly.
-Both ends of every range are among the values. benchmarks/results/bad_values.md holds the table.
+Both ends of every range are among the values.
 """
 
 import json
