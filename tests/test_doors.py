@@ -129,7 +129,7 @@ def test_training_tells_where_its_results_are(trained):
   assert f"samples drawn while training: {workdir}/samples" in result.stdout
   assert f"checkpoints: {workdir}/checkpoints" in result.stdout
   assert sorted(path.name for path in workdir.iterdir()) == sorted(
-    "checkpoints config.json curves.png data.json log.jsonl samples tensorboard".split()
+    ".lock checkpoints config.json curves.png data.json log.jsonl samples tensorboard".split()
   )
   assert [path.name for path in sorted((workdir / "checkpoints").iterdir())] == ["2", "4"]
   previews = sorted(path.name for path in (workdir / "samples").iterdir())
