@@ -12,7 +12,7 @@ from PIL import Image
 from vidgan_jax.analysis import curvature, gradients, hessian, requests
 from vidgan_jax.data.build import build_source
 from vidgan_jax.models import registry
-from vidgan_jax.runtime import configuration
+from vidgan_jax.runtime import configuration, locks
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.training import hooks, optimizers
@@ -67,7 +67,7 @@ def picture(path):
 def test_a_requests_files(run, looked_at):
   folder = run.workdir / "analysis"
   names = [f"{stem}.{kind}" for stem in ("hessian", "gradient_norms") for kind in ("json", "png")]
-  assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+  assert sorted(path.name for path in folder.iterdir()) == sorted([locks.FILE, *names])
   assert looked_at[4:] == [f"written: {folder / name}" for name in names]
   found = json.loads((folder / "hessian.json").read_text())
   for step, line in enumerate(looked_at[:2], start=1):

@@ -54,7 +54,8 @@ def take(folder, **options):
 def test_a_second_process_is_refused_by_the_name_of_the_first(tmp_path):
   with another(tmp_path) as (_, number):
     host = re.escape(socket.gethostname())
-    words = rf"cannot work there: process {number} on {host} is at it since 20..-..-.. ..:..:.. UTC"
+    holder = f"process {number} on {host}"
+    words = rf"cannot work there: {holder} has been using it since 20..-..-.. ..:..:.. UTC"
     with pytest.raises(locks.Taken, match=words):
       take(tmp_path)
     with pytest.raises(locks.Taken, match=words):
@@ -150,13 +151,13 @@ def test_what_cannot_be_locked_is_one_line(tmp_path):
 def test_without_words_in_the_file_the_system_knows_the_process(tmp_path):
   with another(tmp_path) as (_, number):
     (tmp_path / locks.FILE).write_bytes(b"\xff\x1b[2J")
-    with pytest.raises(locks.Taken, match=f"process {number} on .* is at it"):
+    with pytest.raises(locks.Taken, match=f"process {number} on .* is using it"):
       take(tmp_path)
 
 
 def test_a_folder_itself_is_locked_without_a_file_in_it(tmp_path):
   with locks.held(tmp_path / "a", "work", name=None):
-    words = rf"cannot work there: process {os.getpid()} on .* is at it$"
+    words = rf"cannot work there: process {os.getpid()} on .* is using it$"
     with pytest.raises(locks.Taken, match=words):
       take(tmp_path / "a", name=None)
     assert not any((tmp_path / "a").iterdir())

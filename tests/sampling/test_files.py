@@ -268,7 +268,7 @@ def test_two_processes_do_not_write_to_one_place(tmp_path, clips, monkeypatch):
   with files.new_output(tmp_path / "out", overwrite=False) as folder:
     (folder / "grid.gif").write_text("first")
     with pytest.raises(
-      UserError, match=rf"cannot write samples to .*out: process {os.getpid()} on .* is at it"
+      UserError, match=rf"cannot write samples to .*out: process {os.getpid()} on .* is using it"
     ):
       write(tmp_path / "out", clips)
   assert everything(tmp_path) == {"out/grid.gif": b"first"}

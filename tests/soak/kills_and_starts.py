@@ -61,7 +61,7 @@ class Process:
     lines = [line for line in text.replace("\r", "\n").splitlines() if line.strip()]
     if "damaged" in text or "Traceback" in text:
       return f"FAULT: {lines[-1]}"
-    if code == 2 and "is at it since" in lines[-1]:
+    if code == 2 and "has been using it since" in lines[-1]:
       return "refused in one line"
     return {0: "done", -signal.SIGKILL: "killed"}.get(code) or f"FAULT: exit {code}: {lines[-1]}"
 

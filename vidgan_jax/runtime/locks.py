@@ -43,7 +43,8 @@ def held(
 
   Args:
     folder: to be locked.
-    what: a verb with its object, "train in runs/a": what two processes cannot do at once.
+    what: a verb with its object, such as "use runs/a as workdir": what two processes cannot do at
+      once.
     report: receives a line where the file system has no locks, and none is held.
     name: of the file in the folder; None locks the folder itself and leaves nothing in it.
     wait: until another process has released it; by default for `PATIENCE` alone.
@@ -88,7 +89,7 @@ def _acquire(path, what, report, patience, kind=fcntl.LOCK_EX, is_folder=False) 
       if end is not None and time.monotonic() >= end:
         holder = _who(None if is_folder else descriptor) or _who_here(descriptor)
         _release(descriptor)
-        raise Taken(f"cannot {what}: {holder or 'another process is at it'}") from None
+        raise Taken(f"cannot {what}: {holder or 'another process is using it'}") from None
     except OSError as error:
       if error.errno not in _NO_LOCKS:
         _release(descriptor)
@@ -142,7 +143,7 @@ def _who(descriptor) -> str | None:
     with contextlib.suppress(OSError):
       text = os.pread(descriptor, 300, 0)
   who, comma, since = text.decode(errors="replace").strip().partition(", ")
-  return f"{printable(who)} is at it since {printable(since)}" if comma else None
+  return f"{printable(who)} has been using it since {printable(since)}" if comma else None
 
 
 def _who_here(descriptor) -> str | None:
@@ -154,7 +155,7 @@ def _who_here(descriptor) -> str | None:
   except OSError:
     return None
   numbers = [row[4] for row in rows if len(row) > 5 and row[5].endswith(file)]
-  return f"process {numbers[0]} on {socket.gethostname()} is at it" if numbers else None
+  return f"process {numbers[0]} on {socket.gethostname()} is using it" if numbers else None
 
 
 def _release(descriptor) -> None:

@@ -28,10 +28,10 @@ _EVERY = 32
 def give_back_after_file() -> None:
   """Hands free memory back to the system; to be called after each file that is decoded.
 
-  PyAV's containers and streams refer to each other, so that a file's decoder lives until Python
-  looks for such circles, which it does by the number of objects and not by their megabytes. And
-  glibc keeps what lies free between aligned blocks. Without this a process grows by half a megabyte
-  with each video, by gigabytes with a data set. Every 32nd call does it, which takes milliseconds.
+  PyAV's containers and streams refer to each other, so a file's decoder lives until Python's cycle
+  collector runs, which counts objects and not their megabytes. And glibc keeps what lies free
+  between aligned blocks. Without this a process that reads 1200 short videos holds 500 MiB instead
+  of 230 (docs/bug_reports.md). Every 32nd call collects, which takes milliseconds.
   """
   if next(_FILES) % _EVERY:
     return

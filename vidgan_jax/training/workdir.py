@@ -63,7 +63,7 @@ def opened(workdir, config, description: dict, report: Callable = print) -> Iter
 
 
 def _what(workdir) -> str:
-  return f"train in {workdir}"
+  return f"use {workdir} as workdir"
 
 
 def _check(workdir, config) -> list[int]:

@@ -415,7 +415,9 @@ def test_one_process_at_a_time(videos, prepare, tmp_path, monkeypatch):
     [sys.executable, "-c", code, request.output], stdin=subprocess.PIPE, stdout=subprocess.PIPE
   ) as process:
     assert process.stdout.readline() == b"open\n"
-    with pytest.raises(UserError, match=r"cannot prepare .*out: process \d+ on .* is at it since"):
+    with pytest.raises(
+      UserError, match=r"cannot prepare .*out: process \d+ on .* has been using it since"
+    ):
       prepare("folder", videos)
     process.stdin.close()
 
