@@ -260,3 +260,11 @@ def test_the_hook_gives_up_where_the_run_leaves_or_breaks(run, tmp_path):
 
 def test_a_hook_that_never_looks():
   assert not hook_of(every=0).due(0, last=True)
+
+
+def test_norms_that_are_not_finite_never_reach_the_file(monkeypatch):
+  sides = {"real": 1.0, "generated": float("inf")}
+  monkeypatch.setattr(gradients, "norms", lambda *args, **kwargs: {"block0/conv": sides})
+  state = types.SimpleNamespace(step=3)
+  with pytest.raises(hessian.NotFinite, match="block0/conv"):  # `CurvatureHook` passes over it
+    curvature.gradient_record(None, state, None, "spatial", curvature.Options())

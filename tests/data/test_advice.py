@@ -140,6 +140,7 @@ def test_the_newest_version_is_taken(tmp_path):
     ("a.npz", "config.data.name=npz reads"),
     ("a.npy", "--source=moving_mnist"),
     ("a.mp4", "is a video; its folder is what is read"),
+    ("a.rar", "unpack it with: 7z x -o"),
   ],
 )
 def test_single_files_are_told(tmp_path, name, words):

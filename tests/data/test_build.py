@@ -238,3 +238,21 @@ def test_unknown_names_are_refused_with_the_known_ones():
     build_source(config_of(name="ucf"), frames=4, resolution=16, num_classes=8)
   with pytest.raises(UserError, match="negative"):
     build_source(config_of(), frames=4, resolution=16, num_classes=-1)
+
+
+@pytest.mark.parametrize("pixel", [0, 1])
+def test_folders_whose_pictures_hold_only_0_and_1_are_refused(tmp_path, pixel):
+  folder = tmp_path / "videos"
+  folder.mkdir()
+  for name, value in (("a", pixel), ("b", pixel)):
+    write_mp4(folder / f"{name}.mp4", np.full((4, 16, 16, 3), value, np.uint8), 10)
+  config = config_of(
+    name="video_folder", directory=str(folder), cache_directory=str(tmp_path / "c")
+  )
+  build = lambda: build_source(
+    config, frames=4, resolution=16, num_classes=0, report=lambda line: None
+  )
+  with pytest.raises(UserError, match="no pixel of 2 clips is above 1"):
+    build()
+  write_mp4(folder / "c.mp4", np.full((4, 16, 16, 3), 90, np.uint8), 10)
+  assert build().num_examples == 3

@@ -19,6 +19,7 @@ def splits_of(*folders, option="auto"):
     (["train", "eval"], "train val"),
     (["sky_train", "sky_test"], "train test"),
     (["SkyTrain", "SkyTest"], "train test"),
+    (["skytrain", "skytest"], "train test"),
     (["sky-training-64", "sky-validation-64"], "train val"),
     (["train_set", "test_set"], "train test"),
     (["train2017", "val2017"], "train val"),
@@ -35,6 +36,10 @@ def test_names_that_all_mean_splits(folders, splits):
   assert all(f"{name} is" in splits_of(*folders)[2] for name in folders)
 
 
+def test_splits_far_below_are_seen():
+  assert splits_of("a/b/c/d/e/train", "a/b/c/d/e/test")[0] == ["train", "test"]
+
+
 @pytest.mark.parametrize(
   "folders",
   [
@@ -42,6 +47,7 @@ def test_names_that_all_mean_splits(folders, splits):
     ["toy train", "steam train"],  # kinds of trains
     ["training dog", "walking the dog", "testifying"],  # of Kinetics
     ["trainer", "tester"],
+    ["protest", "restrain"],
     ["road/bus", "rail/train", "rail/tram"],
     ["golf_test_drive", "taking_a_train", "swim"],
     [],

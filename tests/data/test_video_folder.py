@@ -247,7 +247,9 @@ def test_deeper_folders_belong_to_the_class_above_them(tmp_path):
   source = open_folder(root, tmp_path / "cache")
   assert source.class_names == ("a", "b") and labels_of(source) == [0, 1, 1]
   assert source.report.skipped == (("loose.mp4", "lies in no class folder"),)
-  assert "2 clips lie deeper in their class folders, such as b/part1/0.mp4" in source.report.remarks
+  remarks = "\n".join(source.report.remarks)
+  assert "2 clips lie deeper in their class folders, such as b/part1/0.mp4;" in remarks
+  assert "--class_level=2" in remarks
   assert open_folder(root, tmp_path / "cache", num_classes=0).num_examples == 4
 
 

@@ -548,3 +548,19 @@ for name in ("tensorflow", "torch", "matplotlib"):
   rooms, *heavy = found.stdout.splitlines()
   assert rooms == "['data', 'evaluation', 'runtime']"
   assert heavy == ["tensorflow False", "torch False", "matplotlib False"]
+
+
+def test_a_value_out_of_range_is_left_out_and_the_others_are_kept(judged, monkeypatch):
+  lines = []
+  proper = measures.score
+
+  def score(measure, *args, **options):
+    found = proper(measure, *args, **options)
+    if measure.metric == "kvd":
+      found = [dataclasses.replace(each, values=(float("nan"),)) for each in found]
+    return found
+
+  monkeypatch.setattr(measures, "score", score)
+  found = judged(report=lines.append)
+  assert "kvd" not in found and "fid" in found
+  assert [line for line in lines if "kvd is left out" in line and "stand_in" in line]

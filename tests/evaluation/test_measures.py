@@ -110,3 +110,21 @@ def test_an_interval_is_where_it_is_said_to_be():
     found = score(measure, gathered(x), [gathered(y)] * repeats, **options)
     told = measures.has_interval(measure, repeats, bootstrap)
     assert all((each.interval is not None) is told for each in found), measure
+
+
+def test_kernel_distances_of_two_clips_have_no_floor():
+  x, y = sets(3, 2)
+  for options in ({}, {"subsets": 2}):
+    (found,) = score(Measure("kvd", "any", "features", **options), gathered(x), [gathered(y)])
+    assert np.isfinite(found.value) and found.floor is None
+
+
+def test_numbers_that_overflow_are_left_out_of_a_score():
+  floor = {"value": 1.0, "interval": (0.0, 1e101), "what": "halves"}
+  whole = measures.Score("kvd", (1.0,), (0.0, 2.0), 0.5, {**floor, "interval": None})
+  assert measures.without_overflow(whole) is whole
+  odd = measures.Score("kvd", (1.0,), (0.0, np.inf), np.nan, floor, ("a",))
+  found = measures.without_overflow(odd)
+  assert (found.interval, found.std, found.floor["interval"]) == (None, None, None)
+  assert found.floor["value"] == 1.0 and found.warnings[0] == "a" and len(found.warnings) == 2
+  assert not measures.finite(np.nan) and not measures.finite(-np.inf) and measures.finite(1e99)

@@ -106,9 +106,19 @@ def spectrum_record(gan, state, batch, name, options, *, frozen=None, stop=None)
 
 
 def gradient_record(gan, state, batch, name, options, *, frozen=None, stop=None) -> dict:
-  """Gradient norms of one discriminator as a record of `gradient_norms.json`."""
+  """Gradient norms of one discriminator as a record of `gradient_norms.json`.
+
+  Raises:
+    hessian.NotFinite: a norm is not, which JSON could not hold.
+  """
   del stop
   layers = gradients.norms(gan, state, batch, name, seed=options.seed, frozen=frozen)
+  for layer, sides in layers.items():
+    if not all(map(math.isfinite, sides.values())):
+      raise hessian.NotFinite(
+        f"the gradient of {name}'s loss is not finite, by the weights of {layer} for one; are the "
+        "checkpoint's weights finite?"
+      )
   return {"step": int(state.step), "discriminator": name, "layers": layers}
 
 

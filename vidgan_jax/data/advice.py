@@ -14,6 +14,7 @@ from vidgan_jax.runtime.errors import UserError
 
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _ARCHIVES = (".zip", *_TARS)
+_OTHER_ARCHIVES = (".rar", ".7z")  # UCF-101 and HMDB51 come as .rar
 _ARRAYS = (".npy", ".npz")
 _RECORDS = (".tfrecord", ".tfrecords")
 # Options that other sources have as well; those of classes and splits are the source's own.
@@ -111,7 +112,7 @@ def _of_folder(path: str, command) -> str | None:
     )
   tree = folder_tree.read_tree(path)
   files = [os.path.join(folder, name) for folder, names in tree.folders for name in names]
-  archives = [name for name in files if name.lower().endswith(_ARCHIVES)]
+  archives = [name for name in files if name.lower().endswith((*_ARCHIVES, *_OTHER_ARCHIVES))]
   if any(name.lower().endswith(VIDEO_ENDINGS) for name in files):
     return f"holds videos; prepare them with: {command('folder', path)}"
   if any(name.lower().endswith(PICTURE_ENDINGS) for name in files):
@@ -158,6 +159,12 @@ def _of_file(path: str, command) -> str | None:
       unpack = f"python -m zipfile -e {shlex.quote(path)} {target}"
     return f"is a {kind} archive of {what}; unpack and prepare it with: {unpack} && " + command(
       source, folder
+    )
+  if name.endswith(_OTHER_ARCHIVES):
+    target = shlex.quote(folder)
+    return (
+      f"is an archive that Python cannot unpack; unpack it with: 7z x -o{target} "
+      f"{shlex.quote(path)} (or unar), and give the folder {target} instead"
     )
   if name.endswith(".npz"):
     return "is an archive of arrays, which config.data.name=npz reads"

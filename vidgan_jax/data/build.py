@@ -40,7 +40,8 @@ def build_source(
     The source, with source.num_classes == num_classes.
 
   Raises:
-    UserError: the name is unknown, or the source does not fit what is asked for.
+    UserError: the name is unknown, or the source does not fit what is asked for, or its pictures
+      hold only 0 and 1.
   """
   if config.name not in SOURCES:
     raise UserError(f"unknown data source '{config.name}', known are: {', '.join(SOURCES)}")
@@ -48,7 +49,10 @@ def build_source(
     raise UserError(f"num_classes={num_classes} is negative; 0 means unlabelled")
   split = split or config.split
   config = _with_local_paths(config)
-  return SOURCES[config.name](config, frames, resolution, num_classes, split, report)
+  source = SOURCES[config.name](config, frames, resolution, num_classes, split, report)
+  if config.name in ("video_folder", "prepared"):
+    sources.check_examples(source, config.directory)
+  return source
 
 
 def _with_local_paths(config):
@@ -110,8 +114,8 @@ def _refuse(config, fields: dict[str, Any], instead: str) -> None:
       raise UserError(f"config.data.{field}={value!r}: data.name={config.name} cannot; {instead}")
 
 
-# What only prepared sets can do.
 _BY_FOLDERS = {"split_folders": "auto"}  # what only folders of videos can do
+# What only prepared sets can do.
 _OF_PREPARED = {"mixture": (), "classes": (), "min_frames": 0, "temporal_reversal": False}
 
 

@@ -11,6 +11,7 @@ from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import composed
 
 DEFAULT_MAX_BYTES = 16 * 2**30
+_SOME = 64  # examples of a source that are looked into
 MAX_CLASSES = 100_000  # more are no classes: a slip, or damage, in the labels
 
 
@@ -245,6 +246,33 @@ def check_pixels(clips: np.ndarray, what: str) -> None:
     raise UserError(
       f"{what}: no pixel is above 1; clips must be in 0..255, not in 0..1: multiply them by 255"
     )
+
+
+def check_examples(source: Source, what: str) -> None:
+  """Checks as `check_pixels` some examples of a source that is not in memory.
+
+  Examples that cannot be read are left to whoever reads them.
+
+  Args:
+    source: the first example that is a picture ends the search.
+    what: the folder, for the message.
+
+  Raises:
+    UserError: no pixel of 64 examples, spread over the source, is above 1.
+  """
+  count = min(source.num_examples, _SOME)
+  for number in range(count):
+    index = number * source.num_examples // count
+    try:
+      clip, _ = source.example(index, np.random.default_rng(0))
+    except UserError:
+      return
+    if clip.max() > 1:
+      return
+  raise UserError(
+    f"{what}: no pixel of {count} clips is above 1; pictures must be in 0..255, not in 0..1: "
+    "multiply them by 255 where the videos or pictures are made"
+  )
 
 
 def check_labels_header(shape: tuple[int, ...], dtype: np.dtype, clips: int, what: str) -> None:

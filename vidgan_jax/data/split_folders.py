@@ -1,9 +1,9 @@
 """Which folders on a clip's path are splits: the same answer for training and for `prepare`.
 
-Folders such as train and test, Training and Validation, sky_train and sky_test, train_set and
-test_set are splits where all folders beside them are; they may lie above or below the classes
-(SPLIT/CLASS/clip or CLASS/SPLIT/clip). Where some are named like splits and others are not, the
-user is asked, for test clips must not be trained on.
+Folders such as train and test, Training and Validation, sky_train and sky_test, skytrain and
+skytest, train_set and test_set are splits where all folders beside them are; they may lie above or
+below the classes (SPLIT/CLASS/clip or CLASS/SPLIT/clip). Where some are named like splits and
+others are not, the user is asked, for test clips must not be trained on.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ _WORDS = {word: split for split, words in _SPLITS.items() for word in words}
 _PLAIN = frozenset(
   ("set", "split", "data", "dataset", "video", "videos", "clip", "clips", "frames", "images")
 )
-_MAX_LEVELS = 4  # folders on a clip's path that are looked at
+_MAX_LEVELS = 8  # folders on a clip's path that are looked at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +59,23 @@ def _reading(name: str) -> tuple[str | None, tuple[str, ...]]:
   split, words[found[0]] = _WORDS[words[found[0]]], "*"
   plain = all(word == "*" or word in _PLAIN or word.isdecimal() for word in words)
   return split, () if plain else tuple(words)
+
+
+def _joined(names: set[str]) -> dict[str, tuple[str, tuple[str, ...]]]:
+  """Readings of names such as skytrain and skytest: alike but for the split, without a separator.
+
+  One such name alone tells nothing: "grain train" may be a class, and "protest" is no split.
+  """
+  found = {}
+  for name in names:
+    for split in _SPLITS:
+      before = folded(file_text(name)).removesuffix(split)
+      if before and before != folded(file_text(name)):
+        found[name] = split, (before, "*")
+  several = {}
+  for split, words in found.values():
+    several.setdefault(words, set()).add(split)
+  return {name: own for name, own in found.items() if len(several[own[1]]) > 1}
 
 
 def parse(option: str) -> dict[str, str] | None:
@@ -149,6 +166,7 @@ def _find_level(
     if level == 0 and not names and len({split_of(name) for name in others} - {None}) > 1:
       _refuse(directory, {name: split_of(name) for name in others if split_of(name)}, set(), flag)
     readings = {name: _reading(name) for name in names}
+    readings |= _joined({name for name, (split, _) in readings.items() if not split})
     splits = {name: split for name, (split, _) in readings.items() if split}
     if not splits:
       continue

@@ -130,7 +130,10 @@ def _from_folders(directory: str, split: str, by_folders: str, labelled: bool) -
       unplaced.append((path, "lies in no class folder"))
   if deep:
     example = printable(file_text(deep[0]))
-    remarks.append(f"{len(deep)} clips lie deeper in their class folders, such as {example}")
+    remarks.append(
+      f"{len(deep)} clips lie deeper in their class folders, such as {example}; a set made by "
+      "vidgan_jax.prepare --class_level=2 has the folders one level deeper as classes"
+    )
   return Listing(
     tuple(clips),
     tuple(class_names),

@@ -275,9 +275,16 @@ class Evaluator:
     fields = self._fields(measure, generated, reference, count, len(sets), seed)
     records, per_class = [], []
     for found in scores:
+      if not measures.finite(found.value):
+        self._report(
+          f"WARNING: {found.metric} is left out: its value is {found.value:g}, out of range; are "
+          f"the weights of {measure.network} the right ones, or damaged?"
+        )
+        continue
+      found = measures.without_overflow(found)
       fields_of_it = {**fields, "metric": found.metric, **found.used}
       records.append(self._record(measure, found, fields_of_it, generated, reference, count))
-    if self.protocol.per_class and labelled:
+    if self.protocol.per_class and labelled and records:
       first, labels = own[0], sets[0][1]
       if first.features is not None:
         found = measures_by_class.by_class(measure, real, reference.labels, first, labels)

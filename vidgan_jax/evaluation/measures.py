@@ -21,6 +21,7 @@ from vidgan_jax.runtime.errors import UserError
 
 LEVEL = 0.95
 _QUANTILE = statistics.NormalDist().inv_cdf((1 + LEVEL) / 2)
+_LARGEST = 1e100  # a file of results has no larger numbers, see `json_files`
 _LEAST_FOR_FLOOR = 8  # real clips, for a Frechet distance of halves
 # Between real and generated clips:
 DISTANCES = ("fvd", "fid", "fvd_infinity", "fid_infinity", "kvd", "prdc")
@@ -56,6 +57,27 @@ class Score:
   def value(self) -> float:
     """Their mean."""
     return float(np.mean(self.values))
+
+
+def finite(*values: float) -> bool:
+  """Whether numbers can be written to a file of results and read again."""
+  return all(abs(value) <= _LARGEST for value in values)
+
+
+def without_overflow(found: Score) -> Score:
+  """A score whose deviation, interval and floor are None where they overflow, and a warning."""
+  interval, std, floor = found.interval, found.std, found.floor
+  interval = interval if interval is None or finite(*interval) else None
+  std = std if std is None or finite(std) else None
+  if floor and not finite(floor["value"]):
+    floor = None
+  if floor and floor["interval"] is not None and not finite(*floor["interval"]):
+    floor = {**floor, "interval": None}
+  kept = dataclasses.replace(found, interval=interval, std=std, floor=floor)
+  if kept == found:
+    return found
+  line = "a deviation, interval or floor is left out: it is out of range"
+  return dataclasses.replace(kept, warnings=(*found.warnings, line))
 
 
 def _gaussian(gathered: Gathered, ddof: int) -> Gaussian:
@@ -254,6 +276,7 @@ def _wilson(fraction: float, count: int) -> tuple[float, float]:
 
 def _kernel(measure, real, generated, real_side, labels, bootstrap, seed, with_floor):
   _check_kept(real, *generated)
+  with_floor = with_floor and real.count >= 4  # two clips in each half
   most = real.count // 2 if with_floor else real.count  # of one size with the floor's subsets
   size = min(measure.subset_size, most, generated[0].count)
   options = dict(subsets=measure.subsets, subset_size=size, seed=seed)

@@ -39,7 +39,12 @@ def test_a_tree_of_videos_has_its_top_folders_as_classes(tmp_path):
   assert by_id(listing) == {"b é/x y": 1, "a/1": 0, "a/deep/2": 0}
   assert listing.unusable["train"] == [inputs.Unusable("loose.avi", "lies in no class folder")]
   assert listing.aside == 1
+  assert [line for line in listing.remarks if "deeper" in line] == [
+    "1 clips lie deeper in their class folders, such as a/deep/2.MP4; --class_level=2 takes the "
+    "folders one level deeper for classes"
+  ]
   listing = listed("folder", tmp_path, class_level=0)
+  assert not any("deeper" in line for line in listing.remarks)
   assert listing.classes == () and set(by_id(listing).values()) == {0} and len(by_id(listing)) == 4
 
 

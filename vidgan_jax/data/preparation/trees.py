@@ -87,11 +87,13 @@ def _in_folders(request: Request, clips, build, aside: int) -> Listing:
     request.input, [one[:2] for one in clips], request.split_folders, "--split_folders"
   )
   placed, unusable, level, spelled = {}, {}, request.class_level, {}
+  deep = []
   outside = [path for (path, _, _), at in zip(clips, places, strict=True) if at.split is None]
   for (path, _, name), at in zip(clips, places, strict=True):
     if at.split is None:
       continue
     class_name = None
+    deep += [path] if 0 < level < len(at.folders) else []
     if 0 < level <= len(at.folders):
       class_name = inputs.identifier(at.folders[level - 1])
       class_name = spelled.setdefault(composed(class_name), class_name)  # NFC and NFD are one
@@ -116,6 +118,11 @@ def _in_folders(request: Request, clips, build, aside: int) -> Listing:
   if outside:
     remarks.append(
       f"{len(outside)} clips are left out, for they lie in none of these folders: {shown(outside)}"
+    )
+  if deep:
+    remarks.append(
+      f"{len(deep)} clips lie deeper in their class folders, such as {shown(deep[:1])}; "
+      f"--class_level={level + 1} takes the folders one level deeper for classes"
     )
   return Listing(classes, splits, unusable, aside, tuple(remarks))
 
