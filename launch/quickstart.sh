@@ -21,19 +21,21 @@ if [ "$FOLDER" = - ]; then
   exit 2
 fi
 case "$FOLDER" in
-  "" | /*) ;;
-  "~" | "~/"*) FOLDER="$HOME${FOLDER#"~"}" ;;
+  "" | /* | "~"*) ;;
   *:/*) ;; # an address, which training refuses
   *) FOLDER="$PWD/$FOLDER" ;;
 esac
-PLACE="$FOLDER"
+GIVEN="$FOLDER"
 set -- # or they would be install.sh's
 . "$(dirname -- "${BASH_SOURCE[0]}")/install.sh"
-FOLDER="${PLACE:-$PROJECT/runs/quickstart}"
+FOLDER="${GIVEN:-$PROJECT/runs/quickstart}"
+case "$FOLDER" in # Python also knows homes that HOME does not name; training refuses what it does not
+  "~"*) FOLDER="$("$PYTHON" -c 'import os, sys; print(os.path.expanduser(sys.argv[1]))' "$FOLDER")" ;;
+esac
 CONFIG="$PROJECT/configs/quickstart.py"
 [ -z "$SHORT" ] || { CONFIG+=":runlocal" && SCORE=(--count=64 --real_count=64); }
 
-if [ -z "$PLACE" ] && [ ! -w . ]; then
+if [ -z "$GIVEN" ] && [ ! -w . ]; then
   echo "error: $PROJECT cannot be written, where runs/quickstart goes; name another folder:" \
     "launch/quickstart.sh FOLDER" >&2
   exit 2

@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 STUB = r"""#!/usr/bin/env bash
 all="$*"
 case "$0 $all" in
-  *" -c "*json*) shift; exec "$REAL_PYTHON" -c "$@" ;;
+  *" -c "*json* | *" -c "*expanduser*) shift; exec "$REAL_PYTHON" -c "$@" ;;
   *" -c "*) exit 0 ;;
 esac
 echo "${0##*/}${JAX_PLATFORMS:+ [$JAX_PLATFORMS]} $all" >>"$NOTES"
@@ -159,6 +159,15 @@ def test_folders_as_users_give_them(project, tmp_path, given, folder):
   _, notes = project.run("quickstart.sh", given, cwd=tmp_path, HOME=str(tmp_path / "home"))
   wanted = folder.format(home=tmp_path / "home", here=tmp_path)
   assert asked(notes, "vidgan_jax.train")[0].endswith(f"--workdir={wanted}")
+
+
+@pytest.mark.parametrize("given", ["~/../../../..{here}/a", "~no_user_of_this_name/a"])
+def test_homes_that_no_variable_names(project, tmp_path, monkeypatch, given):
+  """Training refuses, in one line, what stays as it was given."""
+  monkeypatch.delenv("HOME")
+  given = given.format(here=tmp_path)
+  _, notes = project.run("quickstart.sh", given, cwd=tmp_path)
+  assert asked(notes, "vidgan_jax.train")[0].endswith(f"--workdir={os.path.expanduser(given)}")
 
 
 def test_the_end_is_scored_once(project, tmp_path):

@@ -124,7 +124,7 @@ def test_a_lock_whose_file_was_removed_meanwhile_is_taken_anew(tmp_path, monkeyp
       take(tmp_path)
 
 
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS])
+@pytest.mark.parametrize("number", (*locks._NO_LOCKS, errno.EBADF))
 def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, number):
   def refuse(descriptor, operation):
     raise OSError(number, os.strerror(number))
@@ -134,6 +134,8 @@ def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, number):
   with locks.held(tmp_path, "work", said.append), locks.held(tmp_path, "work", said.append):
     assert len(said) == 2 and "is on a file system without locks" in said[0]
     assert "\n" not in said[0]
+  with locks.held(tmp_path / "a", "work", said.append, name=None):
+    assert said[2].startswith(f"WARNING: {tmp_path / 'a'} is on ")
   locks.check(tmp_path, "work")
 
 

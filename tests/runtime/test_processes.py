@@ -1,6 +1,10 @@
 """Joining other processes."""
 
 import os
+import pathlib
+import socket
+import subprocess
+import sys
 
 import jax
 import pytest
@@ -8,6 +12,29 @@ import pytest
 from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.errors import UserError
 
+# What each of two processes does: it prints one line for each folder, and one for the last call.
+PROGRAM = """
+import sys
+from vidgan_jax.runtime import processes
+from vidgan_jax.runtime.errors import UserError
+
+processes._SECONDS_TO_APPEAR = 0.5
+processes.start(sys.argv[1], 2, int(sys.argv[2]))
+
+def say(action, *arguments):
+  try:
+    action(*arguments)
+    print("passed")
+  except (UserError, OSError) as error:
+    print(type(error).__name__, error)
+
+def fail():
+  raise OSError("no space")
+
+for folder in sys.argv[3:]:
+  say(processes.share_a_folder, folder, "workdir")
+say(processes.in_first, fail)
+"""
 PROXIES = ("http_proxy", "https_proxy", "grpc_proxy", "HTTPS_PROXY", "no_proxy")
 
 
@@ -42,3 +69,38 @@ def test_a_process_by_itself_keeps_its_proxies(monkeypatch):
 def test_wrong_arguments_are_one_line(arguments, words):
   with pytest.raises(UserError, match=words):
     processes.start(*arguments)
+
+
+def test_all_processes_hear_that_their_folders_are_not_one(tmp_path):
+  """Also where the system refuses to look there, and where the first process fails by itself."""
+  shared, own, too_long = tmp_path / "shared", tmp_path / "own", tmp_path / ("x" * 300)
+  others = [[shared, tmp_path / "a", own], [shared, tmp_path / "b", too_long]]
+  with socket.create_server(("localhost", 0)) as server:
+    address = f"localhost:{server.getsockname()[1]}"
+  # One device for each process.
+  flags = " ".join(f for f in os.environ["XLA_FLAGS"].split() if "device_count" not in f)
+  started = [
+    subprocess.Popen(
+      [sys.executable, "-c", PROGRAM, address, str(number), *map(str, folders)],
+      cwd=pathlib.Path(__file__).parents[2],
+      env={**os.environ, "XLA_FLAGS": flags},
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for number, folders in enumerate(others)
+  ]
+  try:
+    said = [process.communicate(timeout=120) for process in started]
+  finally:
+    for process in started:
+      process.kill()
+  assert [process.returncode for process in started] == [0, 0], said
+  for (out, _), folders, last in zip(
+    said, others, ("OSError no space", "UserError process 0 "), strict=True
+  ):
+    lines = [line for line in out.splitlines() if not line.startswith("[Gloo]")]
+    assert lines[0] == "passed" and lines[3].startswith(last)
+    for line, folder in zip(lines[1:3], folders[1:], strict=True):
+      assert line.startswith(f"UserError the workdir {folder} of process 1 is not the folder that ")
+  assert not list(tmp_path.glob("*/.shared_*"))

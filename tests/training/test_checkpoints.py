@@ -1,6 +1,7 @@
 """Checkpoints survive damage, full disks and other models."""
 
 import logging
+import os
 import pathlib
 import resource
 import signal
@@ -223,6 +224,17 @@ def test_names_that_are_no_text_are_for_checkpoints_too(tmp_path):
   with Checkpoints(tmp_path / "\udce9") as checkpoints:
     checkpoints.save(2, small(2), {"seconds": 0.0})
   assert same(Checkpoints(tmp_path / "\udce9").restore(like(small(0)))[0], small(2))
+
+
+def test_a_path_that_the_locale_encodes_otherwise_saves_and_reads(tmp_path, monkeypatch):
+  """TensorStore encodes it as UTF-8: it would write to another folder."""
+  monkeypatch.setattr(os, "fsencode", lambda path: str(path).encode("latin-1"))
+  with Checkpoints(tmp_path / "é") as checkpoints:
+    assert str(checkpoints._path(True)).startswith("/proc/self/fd/")
+    checkpoints.save(2, small(2), {"seconds": 0.0})
+    checkpoints.read_back(2, small(2))
+  assert [path.name for path in tmp_path.iterdir()] == ["é"]
+  assert same(Checkpoints(tmp_path / "é").restore(like(small(0)))[0], small(2))
 
 
 def test_an_odd_folder_is_named_by_its_own_name_where_saving_fails(tmp_path, monkeypatch):

@@ -21,9 +21,8 @@ from vidgan_jax.runtime import json_files, processes
 from vidgan_jax.runtime.errors import Stopped, UserError
 from vidgan_jax.runtime.trees import leaf_names
 
-# Orbax takes the first four for patterns of several files, TensorStore the backslash for a slash,
-# and neither takes bytes that are no text.
-_ODD = re.compile(r"[*?\[\]\\\ud800-\udfff]")
+# Orbax takes the first four for patterns of several files, TensorStore the backslash for a slash.
+_ODD = re.compile(r"[*?\[\]\\]")
 _DESCRIPTORS = pathlib.Path("/proc/self/fd")
 _BLOCK = 1 << 24  # numbers whose checksum is taken at a time, on the host
 _NAME = re.compile(r"0|[1-9][0-9]*")
@@ -82,6 +81,18 @@ def _checksum_on_host(array: np.ndarray) -> int:
   return total % 2**32
 
 
+def _taken_as_is(path: str) -> bool:
+  """Whether Orbax and TensorStore open, by this path, the file that Python opens by it.
+
+  TensorStore encodes paths as UTF-8, Python as the locale does (ISO-8859-1 and others). Bytes that
+  are no text cannot be given to it at all.
+  """
+  try:
+    return not _ODD.search(path) and os.fsencode(path) == path.encode("utf-8")
+  except UnicodeEncodeError:
+    return False
+
+
 def _first_line(error: BaseException) -> str:
   text = str(error).strip().splitlines()
   return (text[0] if text else type(error).__name__)[:200]
@@ -106,13 +117,13 @@ class Checkpoints:
 
   def _path(self, create: bool) -> pathlib.Path:
     """The directory by a name that Orbax and TensorStore take as it is."""
-    if not _ODD.search(str(self.directory)):
+    if _taken_as_is(str(self.directory)):
       return self.directory
     if self._alias is None:
       if not _DESCRIPTORS.is_dir():
         raise UserError(
           f"checkpoints cannot lie in {str(self.directory)!r} on this system; a path without "
-          "* ? [ ] and backslashes is needed"
+          "* ? [ ] and backslashes is needed, and without accents where the locale is not UTF-8"
         )
       if create:
         self.directory.mkdir(parents=True, exist_ok=True)

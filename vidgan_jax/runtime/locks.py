@@ -91,11 +91,13 @@ def _acquire(path, what, report, patience, kind=fcntl.LOCK_EX, is_folder=False) 
         _release(descriptor)
         raise Taken(f"cannot {what}: {holder or 'another process is using it'}") from None
     except OSError as error:
-      if error.errno not in _NO_LOCKS:
+      # NFS locks what is open for writing alone: another user's file, see `_open`, cannot be.
+      if error.errno not in (*_NO_LOCKS, errno.EBADF):
         _release(descriptor)
         raise UserError(f"cannot {what}: {path}: {error.strerror}") from error
+      folder = path if is_folder else path.parent
       report(
-        f"WARNING: {path.parent} is on a file system without locks ({error.strerror}): nothing "
+        f"WARNING: {folder} is on a file system without locks ({error.strerror}): nothing "
         f"keeps a second process from it, and two at once would destroy each other's files"
       )
       return descriptor

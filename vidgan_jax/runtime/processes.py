@@ -77,16 +77,17 @@ def in_first(action: Callable[[], Any]) -> Any:
   """Runs `action` in the first process alone; returns its result there, None in others; a meeting.
 
   Raises:
-    UserError: in every process, where it did in the first.
+    UserError: in every other process, where the first raises anything: the others would wait for it
+      in the next meeting.
   """
   result, fault = None, None
   if first():
     try:
       result = action()
-    except UserError as error:
+    except Exception as error:
       fault = error
   if from_first(fault is not None):
-    raise fault or UserError("process 0 was refused, and says why")
+    raise fault or UserError("process 0 has met an error, and says which")
   return result
 
 
@@ -113,9 +114,10 @@ def share_a_folder(folder: str | os.PathLike, what: str) -> None:
 
   in_first(write)
   end = time.monotonic() + _SECONDS_TO_APPEAR
-  while not path.exists() and time.monotonic() < end:
+  # Not Path.exists, which raises where a folder may not be entered, in this process alone.
+  while not os.path.exists(path) and time.monotonic() < end:
     time.sleep(0.1)
-  missing = where(not path.exists())
+  missing = where(not os.path.exists(path))
   if first():
     with contextlib.suppress(OSError):
       path.unlink()

@@ -64,7 +64,8 @@ def device_memory(mesh) -> int | None:
 def host_memory() -> int | None:
   """Bytes of this machine's memory; None where it cannot be known."""
   try:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    pages = os.sysconf("SC_PHYS_PAGES")
+    return os.sysconf("SC_PAGE_SIZE") * pages if pages > 0 else None  # -1 where it is not known
   except (AttributeError, OSError, ValueError):
     return None
 
