@@ -1,4 +1,4 @@
-r"""Judges the clips of a trained run, or those of a file, by a named protocol.
+r"""Evaluates the clips of a trained run, or those of a file, by a named protocol.
 
   python -m vidgan_jax.evaluate --workdir=DIR --protocol=moving_shapes
   python -m vidgan_jax.evaluate --workdir=DIR --protocol=fvd_unterthiner2018 --every_checkpoint
@@ -9,7 +9,7 @@ r"""Judges the clips of a trained run, or those of a file, by a named protocol.
   python -m vidgan_jax.evaluate --list
   python -m vidgan_jax.evaluate --convert=i3d_kinetics400 --source=FILE_OR_FOLDER [--output=FILE]
 
-A protocol fixes networks, resizing, frames, counts and statistics; --list tells them. Scores go to
+A protocol fixes networks, resizing, frames, counts and statistics; --list shows them. Scores go to
 DIR/evaluation/PROTOCOL: results.json (added to what is there), results.tex, report.html. Each has a
 fingerprint of all that it depends on; only numbers of one fingerprint compare. Features of the real
 clips are kept in $VIDGAN_JAX_REFERENCES (default: vidgan_jax/references in the user's cache folder,
@@ -27,15 +27,15 @@ from vidgan_jax.runtime import base_switches, door, schema
 from vidgan_jax.runtime.errors import UserError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
-_PROTOCOL = flags.DEFINE_string("protocol", "moving_shapes", "Its name; --list tells them.")
-_LIST = flags.DEFINE_bool("list", False, "Tell the protocols and leave.")
+_PROTOCOL = flags.DEFINE_string("protocol", "moving_shapes", "Its name; --list shows all.")
+_LIST = flags.DEFINE_bool("list", False, "List the protocols and exit.")
 _OUTPUT = flags.DEFINE_string(
   "output", None, "Folder of results; default WORKDIR/evaluation/PROTOCOL. File, with --convert."
 )
 _CHECKPOINT = schema.define("checkpoint", base_switches.CHECKPOINT)
-_EVERY = flags.DEFINE_bool("every_checkpoint", False, "Judge all checkpoints that are kept.")
+_EVERY = flags.DEFINE_bool("every_checkpoint", False, "Evaluate all checkpoints that are kept.")
 _FOLLOW = flags.DEFINE_bool(
-  "follow", False, "Judge each checkpoint as it is saved, until the run's last iteration."
+  "follow", False, "Evaluate each checkpoint as it is saved, until the run's last iteration."
 )
 _PATIENCE = schema.define(
   "patience",
@@ -84,7 +84,9 @@ _BOOTSTRAP = schema.define(
 )
 _DATA = flags.DEFINE_string("data_directory", None, "Where the data lies now; default as trained.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Folder of converted weights, NETWORK.npz.")
-_CLIPS = flags.DEFINE_string("clips", None, "A .npz of clips (and labels) to judge, not a run's.")
+_CLIPS = flags.DEFINE_string(
+  "clips", None, "A .npz of clips (and labels) to evaluate, instead of a run's."
+)
 _REAL = flags.DEFINE_string("real", None, "A .npz of real clips (and labels), not the run's data.")
 _REFERENCE = flags.DEFINE_string(
   "reference", None, "File of the real clips' features: refused if of others, written if absent."
@@ -127,7 +129,7 @@ def _convert():
 
 
 def main(argv):
-  """Judges and writes."""
+  """Evaluates and writes."""
   del argv
   from vidgan_jax.evaluation import protocols
 
@@ -138,7 +140,7 @@ def main(argv):
   if _CONVERT.value:
     _convert()
     return
-  protocols.get_protocol(_PROTOCOL.value)  # a slip of the pen is told before JAX loads
+  protocols.get_protocol(_PROTOCOL.value)  # a misspelt name is refused before JAX loads
   from vidgan_jax.evaluation import requests
   from vidgan_jax.runtime import compilation, memory
   from vidgan_jax.sampling import run, stream

@@ -1,4 +1,4 @@
-r"""Tells what a config costs: parameters, FLOPs, the time floor, memory. No network is run.
+r"""Prints what a config costs: parameters, FLOPs, the time floor, memory. No network is run.
 
   python -m vidgan_jax.summarize --config=configs/dvd_gan.py:kinetics600_64x12
   python -m vidgan_jax.summarize --config=configs/dvd_gan.py:thesis_kinetics400 --tflops=312
@@ -41,7 +41,10 @@ _JSON = flags.DEFINE_bool("json", False, "Print one JSON object instead of the t
 _DEVICES = schema.define(
   "devices",
   schema.integer(
-    None, "Tell instead how every array of the state would lie on so many.", least=1, most=1_000_000
+    None,
+    "Print instead how every array of the state would be placed on so many.",
+    least=1,
+    most=1_000_000,
   ),
 )
 flags.mark_flag_as_required("config")

@@ -173,3 +173,17 @@ def test_nothing_is_known_of_nothing(tmp_path):
   (tmp_path / "a.h5").write_bytes(b"")
   assert advice.advice(str(tmp_path)) is None and advice.advice(str(tmp_path / "a.h5")) is None
   assert advice.advice(str(tmp_path / "none")) is None
+
+
+def test_folders_of_pictures_beside_split_folders_are_known_too(tmp_path):
+  for split in ("train", "test", "extra"):
+    (tmp_path / "data" / split / "0").mkdir(parents=True)
+    (tmp_path / "data" / split / "0" / "0.png").write_bytes(picture())
+  for line in both_refusals(str(tmp_path / "data")):
+    assert "holds folders of pictures; prepare them with: " in line
+    assert "--source=frames --input=" in line
+
+
+def test_a_folder_of_empty_folders_is_refused_with_their_names(tmp_path):
+  (tmp_path / "data" / "sub").mkdir(parents=True)
+  assert both_refusals(str(tmp_path / "data"))[1].endswith("; folders without a video: sub")

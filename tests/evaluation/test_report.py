@@ -506,7 +506,7 @@ def test_what_is_to_be_said_of_all_numbers_is_said_once(tmp_path):
   page = Page(report.write({"records": records}, tmp_path / "report.html").read_text())
   assert page.source.count("other numbers of clips") == 1
   (said,) = [words for a, words in page.all("section") if a.get("class") == "warnings"]
-  assert "all numbers: judged on other numbers of clips" in said and "FID: few" in said
+  assert "all numbers: evaluated on other numbers of clips" in said and "FID: few" in said
   assert [words for a, words in page.all("p") if a.get("class") == "warned"] == ["⚠ few"]
 
 

@@ -91,7 +91,7 @@ def test_a_run(ask, run):
   assert content["reference"]["count"] == 40 == content["records"][1]["count_real"]
   assert lines[0] == "iteration 4"
   assert f"written: {run / 'evaluation' / 'tiny' / 'results.json'}" in lines
-  assert "judging iteration 4 by tiny, truncation 1" in said
+  assert "evaluating iteration 4 by tiny, truncation 1" in said
 
 
 @pytest.fixture(autouse=True)

@@ -134,7 +134,11 @@ def _of_folder(path: str, command) -> str | None:
 def _frames_source(files: Iterable[str]) -> str:
   """The options that prepare folders of pictures: without classes where each has its own folder."""
   clips = {os.path.dirname(name) for name in files if name.lower().endswith(PICTURE_ENDINGS)}
-  places, _ = split_folders.place("", [(one, os.path.dirname(one)) for one in clips], "auto", "")
+  parts = [(one, os.path.dirname(one)) for one in clips]
+  try:
+    places, _ = split_folders.place("", parts, split_folders.AUTO, "")
+  except UserError:  # it is not clear which folders are splits: `prepare` asks for it
+    return "frames"
   classes = {place.folders[0] for place in places if place.folders}
   return "frames --class_level=0" if len(classes) > len(clips) / 2 else "frames"
 

@@ -94,9 +94,10 @@ def _from_folders(directory: str, split: str, by_folders: str, labelled: bool) -
   videos = [(path, folder) for folder, path in names if is_video(path)]
   remarks = tree.remarks([path for path, _ in videos], "video")
   if not videos:
-    found = advice.advice(directory) or "; ".join(remarks)
+    what = advice.advice(directory)
+    found = "; ".join([f"it {what}"] if what else remarks)
     raise UserError(
-      f"{directory}: holds no video files ({', '.join(VIDEO_ENDINGS)}){found and f'; it {found}'}"
+      f"{directory}: holds no video files ({', '.join(VIDEO_ENDINGS)}){found and f'; {found}'}"
     )
   places, line = split_folders.place(directory, videos, by_folders, "config.data.split_folders")
   if line is None and split not in ("train", "all"):

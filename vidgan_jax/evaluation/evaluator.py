@@ -250,7 +250,7 @@ class Evaluator:
     if has is not None and has < needed:
       raise UserError(
         f"{has} clips are too few for protocol {self.protocol.name}: it takes {count}"
-        f"{f' x {repeats}' if repeats > 1 else ''}; --count=N judges "
+        f"{f' x {repeats}' if repeats > 1 else ''}; --count=N evaluates "
         "fewer, and the fingerprint says so"
       )
     splits = max((m.splits for m in self.protocol.measures if m.metric == "is"), default=1)

@@ -218,7 +218,7 @@ def _frechet_interval(measure, one, other, bootstrap, seed):
 
 def _inception(measure, real, generated, bootstrap, seed, warnings):
   if any(each.features is None for each in generated):
-    raise UserError("the logits of so many clips are too large to keep; --count=N judges fewer")
+    raise UserError("the logits of so many clips are too large to keep; --count=N takes fewer")
   found = [_inception_score(measure, each.features, seed) for each in generated]
   values = tuple(mean for mean, _ in found)
   floor = None

@@ -15,7 +15,7 @@ from vidgan_jax.evaluation.report_columns import (
 from vidgan_jax.evaluation.results import judged_against
 
 _ROWS_OF_A_CARD = 3  # of a paper's numbers; more are in their table alone
-_TRIAL = "judged on other numbers of clips than the protocol asks for"
+_TRIAL = "evaluated on other numbers of clips than the protocol asks for"
 
 
 def record_warnings(record) -> list[str]:

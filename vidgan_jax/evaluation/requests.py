@@ -153,7 +153,7 @@ def _check(request):
     raise UserError("--truncations must name a number")
   if request.clips and not (request.real or request.workdir):
     raise UserError(
-      "--clips needs --real=FILE.npz, or --workdir of a run whose data it is judged by"
+      "--clips needs --real=FILE.npz, or --workdir of a run whose data it is compared with"
     )
   if request.real and (request.stride, request.split) != (None, None):
     raise UserError("--stride and --split are of a run's data; --real holds clips as they are")
@@ -354,7 +354,7 @@ def _judge_run(request, protocol, opener, report):
       kept.check(evaluator.heading(reference, about))
       spoilt = _controls(request, evaluator, real, reference)
     for truncation in request.truncations:
-      report(f"judging iteration {run.step} by {protocol.name}, truncation {truncation:g}")
+      report(f"evaluating iteration {run.step} by {protocol.name}, truncation {truncation:g}")
       stream = opener.stream(
         run, request.seed, truncation=truncation, frames=frames, mesh=evaluator.mesh
       )

@@ -137,7 +137,7 @@ def read(path) -> dict:
   except FileNotFoundError as error:
     raise UserError(f"{path} is not there; vidgan_jax.evaluate writes it") from error
   except json_files.JsonError as error:
-    raise UserError(f"{error}; moved elsewhere, a new file is begun") from error
+    raise UserError(f"{error}; move it elsewhere, and a new file is started") from error
   return found
 
 
@@ -251,7 +251,7 @@ def table(content: Mapping) -> list[str]:
         )
   warned = dict.fromkeys(f"{r['metric']}: {w}" for r in records for w in r["warnings"])
   if any(record["fields"].get("trial") for record in records):
-    warned["a trial: judged on other numbers of clips than the protocol asks for"] = None
+    warned["a trial: evaluated on other numbers of clips than the protocol asks for"] = None
   return lines + [f"  note: {line}" for line in warned]
 
 

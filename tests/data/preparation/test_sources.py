@@ -387,6 +387,13 @@ def test_a_name_without_times_is_that_of_one_clip_only(tmp_path):
     listed("kinetics", tmp_path)
 
 
+def test_lists_of_kinetics_and_folders_cannot_both_decide_splits(tmp_path):
+  touch(tmp_path / "train" / "one_000001_000011.mp4")
+  write_csv(tmp_path / "a.csv", HEADERS[0], ["yoga,one,1,11,train"])
+  with pytest.raises(UserError, match=r"split_folders is of folders without lists; .*a\.csv"):
+    listed("kinetics", tmp_path, split_folders="train=test")
+
+
 def test_the_real_lists_of_kinetics_are_read(footage, tmp_path):
   lists = footage / "lists" / "kinetics"
   touch(tmp_path / "3yaoNwz99xM_000062_000072.mp4")

@@ -48,6 +48,10 @@ def list_kinetics(request: Request) -> Listing:
   )
   if not lists:
     return trees.list_videos(request)
+  if request.split_folders != split_folders.AUTO:
+    raise UserError(
+      f"split_folders is of folders without lists; {lists[0]} says which clip is in which split"
+    )
   rows = [row for path in lists for row in _read_csv(path)]
   classes = _class_names(request, rows)
   numbers = {label: find_name(label, classes) or 0 for label in {row.label for row in rows}}
