@@ -168,3 +168,22 @@ def test_damaged_references_are_refused(kept, tmp_path):
   np.savez(path, __about__=np.frombuffer(b"[]", np.uint8))
   with pytest.raises(UserError, match=r"reference\.npz: malformed"):
     references.load(path, about, "c0de")
+
+
+def test_live_weights_and_their_average_have_rows_of_their_own():
+  average, live = record(value=2.0), {**record(value=9.0, ema=False), "ema": False}
+  content = results.merge(None, heading(), [average, live], [])
+  lines = results.table(content)
+  heads = [line for line in lines if line.startswith("iteration 4")]
+  assert heads == ["iteration 4", "iteration 4, live weights"]
+  assert lines[1].split()[:2] == ["fid", "2"] and lines[3].split()[:2] == ["fid", "9"]
+  assert len([line for line in results.latex(content).splitlines() if "iteration 4" in line]) == 2
+
+
+def test_a_number_that_is_not_finite_is_one_line_and_leaves_the_file_as_it_is(tmp_path):
+  results.write(tmp_path, results.merge(None, heading(), [record()], []))
+  before = (tmp_path / results.FILE).read_bytes()
+  odd = results.merge(None, heading(), [record(value=float("nan"))], [])
+  with pytest.raises(UserError, match=r"results\.json is not written: a number is not finite"):
+    results.write(tmp_path, odd)
+  assert (tmp_path / results.FILE).read_bytes() == before

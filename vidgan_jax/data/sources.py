@@ -224,6 +224,8 @@ def check_clips_header(
 
 def to_bytes(dtype: np.dtype) -> str:
   """Words that say how numbers become pixels; "" for bytes, and for what are no numbers."""
+  if dtype == np.bool_:
+    return "; pixels that are true or false become bytes by np.uint8(clips) * 255"
   if dtype == np.uint8 or not np.issubdtype(dtype, np.number):
     return ""
   return (

@@ -5,7 +5,7 @@ import numpy as np
 from vidgan_jax.evaluation import diversity
 from vidgan_jax.evaluation.frechet import frechet_by_class
 from vidgan_jax.evaluation.inception_score import inception_score
-from vidgan_jax.evaluation.measures import FRECHET, accuracy
+from vidgan_jax.evaluation.measures import FRECHET, accuracy, finite
 from vidgan_jax.evaluation.protocols import Measure
 
 
@@ -50,4 +50,5 @@ def by_class(measure: Measure, real, real_labels, generated, labels) -> dict[int
       "count_generated": counts[label][1],
     }
     for label, value in values.items()
+    if finite(value)
   }

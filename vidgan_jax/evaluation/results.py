@@ -65,7 +65,8 @@ def _row(record) -> tuple:
   """What tells rows of a table apart; sorts them."""
   truncation, step, clips = record["truncation"], record["step"], record["fields"].get("checkpoint")
   # Clips of a file have no iteration; they come last.
-  return (step is None, step or 0, truncation is None, truncation or 0.0, clips or "")
+  live = record.get("ema") is False
+  return (step is None, step or 0, live, truncation is None, truncation or 0.0, clips or "")
 
 
 def columns(records: Iterable[Mapping]) -> list[tuple[str, str]]:
@@ -197,9 +198,16 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def write(folder, content: Mapping) -> list[pathlib.Path]:
-  """Writes results.json and results.tex into a folder; returns their paths."""
+  """Writes results.json and results.tex into a folder; returns their paths.
+
+  Raises:
+    UserError: they cannot be written, or a number is not finite.
+  """
   folder = pathlib.Path(folder)
-  text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+  try:
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+  except ValueError as error:
+    raise UserError(f"{folder / FILE} is not written: a number is not finite") from error
   write_text(folder / FILE, text)
   write_text(folder / LATEX, latex(content))
   return [folder / FILE, folder / LATEX]

@@ -491,6 +491,15 @@ def test_moving_mnist_of_zeros_and_ones_is_refused(tmp_path, prepare):
   np.save(tmp_path / "a.npy", moving_digits(20, 3) / np.float32(255))
   with pytest.raises(UserError, match=r"float32 \[20, 3, 16, 16\]; pixels in 0\.\.1 become bytes"):
     prepare("moving_mnist", tmp_path / "a.npy")
+  np.save(tmp_path / "a.npy", moving_digits(20, 3) > 0)
+  with pytest.raises(UserError, match=r"bool \[20, 3, 16, 16\]; .* np\.uint8\(clips\) \* 255"):
+    prepare("moving_mnist", tmp_path / "a.npy")
+
+
+def test_moving_mnist_with_its_axes_in_another_order_is_refused(tmp_path):
+  np.save(tmp_path / "a.npy", moving_digits(20, 30).transpose(1, 2, 3, 0))
+  with pytest.raises(UserError, match="16x20 are not square; the last two axes"):
+    listed("moving_mnist", tmp_path / "a.npy")
 
 
 def test_arrays_of_another_kind_are_refused_and_nothing_is_unpickled(tmp_path):

@@ -47,6 +47,11 @@ def list_moving_mnist(request: Request) -> Listing:
     if channel is None:
       raise UserError(f"{path}: is {list(clips.shape)}, not of one channel")
     clips = clips.squeeze(channel)
+  if clips.shape[2] != clips.shape[3]:
+    raise UserError(
+      f"{path}: pictures of {clips.shape[2]}x{clips.shape[3]} are not square; the last two axes "
+      "must be height and width"
+    )
   clips = _frames_first(clips, path)
   name = os.path.basename(path)
   stamp = f"{clips.shape} {index.file_sha256(path)}"
