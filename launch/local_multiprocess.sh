@@ -54,7 +54,8 @@ while ((${#LEFT[@]})); do
     PATIENCE=20 # tenths of a second; a run that was refused or stopped has its words and files to end
     ((ENDED == 2 || ENDED == 3)) && PATIENCE=600
     for ((t = 0; t < PATIENCE && i > 0; t++)); do alive "${PIDS[0]}" && sleep 0.1; done
-    if ((i > 0)) && alive "${PIDS[0]}"; then
+    # Unless process 0 has failed meanwhile, and said why: it still runs, or has ended well before.
+    if ((i > 0)) && { [ -z "${LEFT[0]-}" ] || alive "${PIDS[0]}"; }; then
       echo "process $i:" >&2
       tail -n 20 "$WORDS/$i" >&2
     fi

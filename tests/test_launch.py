@@ -215,6 +215,7 @@ LEAVES = """#!/usr/bin/env bash
 for argument; do case "$argument" in --process_id=*) id="${argument#*=}" ;; esac; done
 [ "$id" = 0 ] || sleep 0.3
 codes=($CODES)
+echo "words of $id"
 exit "${codes[$id]}"
 """
 
@@ -227,7 +228,12 @@ def test_several_processes_that_are_stopped_are_to_be_continued(project, codes, 
   project.program("leaves", LEAVES)
   command = [project.path / "launch" / "local_multiprocess.sh", "2", project.bin / "leaves"]
   environment = {"PATH": f"{project.bin}:/usr/bin:/bin", "CODES": codes}
-  assert subprocess.run(command, env=environment, timeout=60, check=False).returncode == code
+  ended = subprocess.run(
+    command, env=environment, capture_output=True, text=True, timeout=60, check=False
+  )
+  assert (ended.returncode, ended.stdout) == (code, "words of 0\n")
+  # Those of process 1 are shown where it alone fails, though the other has ended.
+  assert ("process 1:\nwords of 1" in ended.stderr) == (codes in ("75 2", "0 3"))
 
 
 def test_by_default_the_run_is_in_the_project(project):

@@ -14,11 +14,11 @@ _WHERE_DEFAULT = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 
 
 def leave_before_training(report=print) -> None:
-  """Until a `Preemption` watches, SIGTERM ends the process at once with `EXIT_CODE`."""
+  """Before and after a `Preemption` watches, SIGTERM ends the process with `EXIT_CODE`."""
 
   def leave(number, frame):
     del number, frame
-    report("stopped before training began; the same command continues")
+    report("stopped by a signal while nothing was trained; the same command continues")
     os._exit(EXIT_CODE)
 
   if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
