@@ -57,3 +57,22 @@ def test_a_containers_limit_counts(system, membership, files, count):
 
 def test_without_control_groups_the_affinity_counts(system):
   assert cores.usable_cores() == 64
+
+
+@pytest.mark.parametrize(
+  ("membership", "files", "limit"),
+  [
+    ("0::/\n", {"memory.max": "8589934592\n"}, 2**33),  # docker run --memory=8g
+    ("0::/\n", {"memory.max": "max\n"}, None),
+    ("0::/slice/job\n", {"slice/memory.max": "4096", "slice/job/memory.max": "8192"}, 4096),
+    ("2:cpu:/job\n3:memory:/m\n", {"memory/m/memory.limit_in_bytes": "4096\n"}, 4096),
+    ("0::/\n", {}, None),
+    ("damaged", {}, None),
+  ],
+)
+def test_a_containers_memory_is_known(system, monkeypatch, membership, files, limit):
+  system(membership, files)
+  monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 2**20, "SC_PAGE_SIZE": 2**14}.get)
+  assert cores.usable_memory() == (limit or 2**34)
+  monkeypatch.setattr(os, "sysconf", lambda name: -1)  # not known
+  assert cores.usable_memory() == limit

@@ -6,6 +6,7 @@ import jax
 import pytest
 
 from vidgan_jax.models import registry
+from vidgan_jax.runtime import cores
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.training import capacity, loop, optimizers, state
@@ -18,8 +19,8 @@ def abstract(config, mesh):
 
 def test_the_memory_of_this_machine_is_known():
   mesh = meshes.make_mesh(jax.devices()[:2])
-  assert capacity.host_memory() > 2**28
-  assert capacity.device_memory(mesh) == capacity.host_memory() // 2
+  assert cores.usable_memory() > 2**28
+  assert capacity.device_memory(mesh) == cores.usable_memory() // 2
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_the_memory_of_this_machine_is_known():
   ],
 )
 def test_sizes_are_compared_before_anything_is_made(lean_config, monkeypatch, changes, words):
-  monkeypatch.setattr(capacity, "host_memory", lambda: 2**30)
+  monkeypatch.setattr(cores, "usable_memory", lambda: 2**30)
   config, mesh = lean_config(**changes), meshes.make_mesh(jax.devices()[:1])
   like = abstract(config, mesh)
   if words is None:
@@ -42,7 +43,7 @@ def test_sizes_are_compared_before_anything_is_made(lean_config, monkeypatch, ch
 
 
 def test_training_refuses_before_it_makes_a_folder(tmp_path, lean_config, monkeypatch):
-  monkeypatch.setattr(capacity, "host_memory", lambda: 2**10)
+  monkeypatch.setattr(cores, "usable_memory", lambda: 2**10)
   with pytest.raises(UserError, match="state and clips take"):
     loop.Trainer(lean_config(), tmp_path / "run", devices=jax.devices()[:1])
   assert not (tmp_path / "run").exists()
@@ -54,7 +55,7 @@ def test_what_the_compiled_iteration_needs_is_compared(monkeypatch):
     jax.jit(lambda x: (x @ x.T).sum()).lower(jax.ShapeDtypeStruct((2048, 2), "f4")).compile()
   )
   capacity.check_program(program, mesh)  # 16 MiB in between
-  monkeypatch.setattr(capacity, "host_memory", lambda: 2**10)
+  monkeypatch.setattr(cores, "usable_memory", lambda: 2**10)
   with pytest.raises(UserError, match="an iteration takes"):
     capacity.check_program(program, mesh)
   capacity.check_program(types.SimpleNamespace(memory_analysis=lambda: None), mesh)

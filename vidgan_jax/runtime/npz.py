@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from vidgan_jax.runtime import cores
 from vidgan_jax.runtime.atomic_files import atomic_file
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import printable
@@ -137,7 +138,7 @@ class Archive:
 
   def __init__(self, path: str, archive: zipfile.ZipFile, max_bytes: int):
     self.path, self._archive = path, archive
-    self._max_bytes = min(max_bytes, _physical_memory())
+    self._max_bytes = min(max_bytes, cores.usable_memory() or max_bytes)
     self._members = {}
     size = os.fstat(archive.fp.fileno()).st_size
     infos = archive.infolist()
@@ -223,14 +224,6 @@ def check_numbers(dtype: np.dtype, structured: bool = False) -> None:
     parts = [dtype[name] for name in dtype.names]
   if any(part.kind not in "biuf" or part.itemsize > 8 for part in parts):
     raise ValueError(f"it holds {dtype}, which is not read")
-
-
-def _physical_memory() -> int:
-  """Bytes of the machine's memory; where the system does not tell, no bound."""
-  try:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-  except (OSError, ValueError, AttributeError):
-    return 2**63
 
 
 def _filled(stream, header: Header) -> np.ndarray:

@@ -5,11 +5,9 @@ word. Sizes are therefore compared with the memory first: those that follow from
 anything is made, those of the compiled iteration before it runs.
 """
 
-import os
-
 import jax
 
-from vidgan_jax.runtime import sharding
+from vidgan_jax.runtime import cores, sharding
 from vidgan_jax.runtime.errors import UserError
 
 _BATCHES = 3  # of an iteration's clips: two on the devices ahead, one being made
@@ -31,7 +29,7 @@ def check_config(config, like, mesh) -> None:
   state_bytes = sharding.bytes_per_device(like, mesh.devices.size, config.sharding)
   _compare("state and clips take", state_bytes + clip_bytes, device_memory(mesh))
   own = [device for device in mesh.devices.flat if device.process_index == jax.process_index()]
-  _compare("the clips take", clip_bytes * len(own), host_memory(), of="this machine")
+  _compare("the clips take", clip_bytes * len(own), cores.usable_memory(), of="this machine")
 
 
 def check_program(program, mesh) -> None:
@@ -56,18 +54,9 @@ def device_memory(mesh) -> int | None:
   """
   own = [device for device in mesh.devices.flat if device.process_index == jax.process_index()]
   if own[0].platform == "cpu":
-    memory = host_memory()
+    memory = cores.usable_memory()
     return memory and memory // len(own)
   return (own[0].memory_stats() or {}).get("bytes_limit")
-
-
-def host_memory() -> int | None:
-  """Bytes of this machine's memory; None where it cannot be known."""
-  try:
-    pages = os.sysconf("SC_PHYS_PAGES")
-    return os.sysconf("SC_PAGE_SIZE") * pages if pages > 0 else None  # -1 where it is not known
-  except (AttributeError, OSError, ValueError):
-    return None
 
 
 def _compare(what: str, needed: int, memory: int | None, of: str = "each device") -> None:
