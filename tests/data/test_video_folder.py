@@ -270,6 +270,16 @@ def test_folders_that_give_nothing_are_told(tmp_path, unreadable):
   )
 
 
+def test_a_link_to_a_class_does_not_take_its_place(tmp_path):
+  root = tmp_path / "data"
+  for name in ("b/0.mp4", "b 2/0.mp4", "c/0.mp4"):
+    write_clip(root / name)
+  (root / "a").symlink_to(root / "c")
+  source = open_folder(root, tmp_path / "cache")
+  assert source.class_names == ("b", "b 2", "c") and labels_of(source) == [0, 1, 2]
+  assert source.report.remarks == ("links to folders that are read already: a",)
+
+
 def test_unreadable_folders_of_lists_are_told(tmp_path, unreadable):
   root = folder_with_lists(tmp_path / "data", ["Alpha/a.mp4 1", "Beta/b.mp4 2"])
   for name in ("Alpha/a.mp4", "Beta/b.mp4"):

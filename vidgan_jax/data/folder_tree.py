@@ -109,9 +109,12 @@ def read_tree(directory: str | os.PathLike) -> Tree:
       inside.clear()
       continue
     seen.add(real)
-    inside[:] = sorted((one for one in inside if _counts(one, _SYSTEM_FOLDERS)), key=file_text)
+    inside[:] = [one for one in inside if _counts(one, _SYSTEM_FOLDERS)]
+    # Links last: a folder beside a link to it is read by its own name.
+    inside.sort(key=lambda one, at=folder: (os.path.islink(os.path.join(at, one)), file_text(one)))
     names = sorted((one for one in files if _counts(one, _SYSTEM_FILES)), key=file_text)
     folders.append(("" if path == "." else path, tuple(names)))
+  folders.sort(key=lambda one: [file_text(part) for part in one[0].split(os.sep)])
   return Tree(tuple(folders), tuple(sorted(unreadable)), tuple(repeated))
 
 
