@@ -170,7 +170,7 @@ def _parse(argv):
   if any(option in _HELP for option in options):
     print(_help(argv[0]))
     sys.exit(0)
-  argv = [_with_local_config(option) for option in argv]
+  argv = [_with_local_config(option) for option in _joined(argv)]
   try:
     rest = flags.FLAGS(argv)
     for flag in flags.FLAGS.get_key_flags_for_module(argv[0]):
@@ -195,6 +195,16 @@ def _parse(argv):
   if rest[1:]:
     raise UserError(f"unexpected argument {rest[1]!r}: everything is a flag, --name=value")
   return rest
+
+
+def _joined(argv: list[str]) -> list[str]:
+  """Writes `--config FILE`, two words, as `--config=FILE`."""
+  joined = list(argv)
+  for flag in ("-config", "--config"):
+    while flag in joined[:-1]:
+      first = joined.index(flag)
+      joined[first : first + 2] = [f"{flag}={joined[first + 1]}"]
+  return joined
 
 
 def _with_local_config(option: str) -> str:
