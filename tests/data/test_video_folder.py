@@ -1,5 +1,6 @@
 import gc
 import io
+import json
 import os
 import pathlib
 import shutil
@@ -12,6 +13,7 @@ from vidgan_jax.data import split_lists
 from vidgan_jax.data.video_folder import VideoFolder
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.video_files import read_video, write_mp4
+from vidgan_jax.training import state as states
 
 SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data"
 needs_footage = pytest.mark.skipif(
@@ -307,6 +309,13 @@ def test_a_copy_with_names_in_another_form_is_the_same_data(tmp_path):
     write_clip(tmp_path / str(number) / name / f"{name}.mp4")
   one, other = (open_folder(tmp_path / str(n), tmp_path / "cache").description() for n in (0, 1))
   assert one["checksum"] == other["checksum"]
+  # Earlier versions wrote the checksum of the names as they are.
+  earlier = {**other, "checksum": other["checksum_of_plain_names"]}
+  (tmp_path / states.DATA).write_text(json.dumps(earlier))
+  states.check_data(tmp_path, other)
+  (tmp_path / states.DATA).write_text(json.dumps({**earlier, "checksum": "0"}))
+  with pytest.raises(UserError, match="was trained on other data: checksum 0 there"):
+    states.check_data(tmp_path, other)
 
 
 def test_names_in_no_encoding_have_a_checksum(tmp_path):

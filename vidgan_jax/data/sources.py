@@ -71,13 +71,18 @@ class Source(abc.ABC):
   def description(self) -> dict:
     """What a run keeps of its data to know it again: number, classes, and a checksum."""
     # A copy of the data may have its names in another of Unicode's forms, or in no encoding.
-    text = composed(self.identity())
-    checksum = f"{zlib.crc32(text.encode(errors='backslashreplace')):08x}"
-    return {
+    text = self.identity()
+    checksums = [
+      f"{zlib.crc32(one.encode(errors='backslashreplace')):08x}" for one in (composed(text), text)
+    ]
+    found = {
       "num_examples": self.num_examples,
       "class_names": list(self.class_names),
-      "checksum": checksum,
+      "checksum": checksums[0],
     }
+    if checksums[1] != checksums[0]:  # runs of earlier versions know such data by this one
+      found["checksum_of_plain_names"] = checksums[1]
+    return found
 
   def check_index(self, index: int) -> None:
     """Raises IndexError unless 0 <= index < num_examples: a negative index is a bug, no wrap."""
