@@ -149,7 +149,7 @@ def test_a_fault_inside_a_config_file_shows_where(tmp_path):
 def test_help_tells_what_the_door_does(forbid, option):
   result = summarize("--config=wrong", option, hidden=forbid("jax", "tensorflow", "flax", "optax"))
   assert result.returncode == 0 and result.stderr == ""
-  assert result.stdout.startswith("Tells what a config costs")
+  assert result.stdout.startswith("Prints what a config costs")
   for words in ("--config (required)", "--tflops (default 790.0)", "--batch_size\n", "--[no]json"):
     assert words in result.stdout
   assert "<bfloat16|float32>" in result.stdout
