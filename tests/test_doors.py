@@ -394,6 +394,30 @@ def test_evaluating_refuses_in_one_line_and_writes_nothing(door, tmp_path, argum
   assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+  ("name", "arguments", "words"),
+  [
+    ("evaluate", ["--list", "--protocol=recommended"], "--protocol: no effect with --list"),
+    ("evaluate", ["--convert=i3d", "--source=x", "--count=8"], "--count: no effect with --convert"),
+    ("evaluate", ["--workdir=x", "--noallow_unknown", "--mean=x"], "--mean, --allow_unknown: no"),
+    ("evaluate", ["--workdir=x", "--truncation=1", "--truncations=1,2"], "--truncation: no effect"),
+    ("evaluate", ["--clips=x", "--workdir=x", "--noema"], "--ema: no effect with --clips"),
+    ("evaluate", ["--clips=x", "--workdir=x", "--standing_passes=0"], "--standing_passes: no"),
+    ("evaluate", ["--clips=x", "--real=x", "--workdir=x"], "--workdir: no effect with --clips"),
+    ("evaluate", ["--real=x", "--workdir=x", "--data_directory=x"], "--data_directory: no effect"),
+    ("analyze", ["--workdir=x", "--clips=8"], "--clips: no effect with --what=hessian"),
+    ("analyze", ["--workdir=x", "--what=gradients", "--products=9"], "--products: no effect"),
+    ("analyze", ["--workdir=x", "--what=darkness,smoothness", "--search=9"], "--search: no"),
+    ("analyze", ["--workdir=x", "--what=compare", "--seed=0"], "--seed: no effect"),
+    ("analyze", ["--workdir=x", "--what=spectra", "--seed=0"], "spectra"),
+    ("summarize", [CONFIG, "--devices=2", "--tflops=1"], "--tflops: no effect with --devices"),
+    ("summarize", [CONFIG, "--devices=2", "--dtype=float32"], "--dtype: no effect with --devices"),
+  ],
+)
+def test_flags_without_effect_are_refused(door, tmp_path, name, arguments, words):
+  assert_refused(door(name, *arguments), words)
+
+
 def in_two_processes(*arguments):
   """Starts training in two processes, of four devices each."""
   flag = "device_count"

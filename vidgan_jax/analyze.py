@@ -97,10 +97,35 @@ _FEATURES = flags.DEFINE_list(
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what the last four have written.")
 flags.mark_flag_as_required("workdir")
 
+_CURVATURE = {"discriminators", "checkpoint", "every_checkpoint", "batch_size", "seed"}
+_CURVATURE |= {"data_directory"}
+_DRAWN = {"checkpoint", "every_checkpoint", "batch_size", "seed", "clips", "frames", "truncation"}
+_DRAWN |= {"overwrite"}
+_ALWAYS = {"workdir", "what", "output", "compilation_cache"}
+# The flags that each of --what takes; it refuses --every_checkpoint in its own words.
+_TAKES = {
+  "hessian": _CURVATURE | {"eigenvalues", "products"},
+  "gradients": _CURVATURE,
+  "neighbours": _DRAWN | {"data_directory", "search", "held_out", "features"},
+  "power_spectrum": _DRAWN | {"data_directory"},
+  "darkness": _DRAWN | {"data_directory"},
+  "smoothness": _DRAWN | {"features"},
+  "compare": {"discriminators"},
+}
+
+
+def _check_flags():
+  """UserError where a flag is set that nothing of --what takes."""
+  what = _WHAT.value or []
+  if set(what) <= set(_TAKES):  # a misspelt one is refused later, with those that are known
+    taken = _ALWAYS.union(*(_TAKES[each] for each in what))
+    door.check_unused(set(door.given()) - taken, f"with --what={','.join(what)}")
+
 
 def main(argv):
   """Looks and writes."""
   del argv
+  _check_flags()
   from vidgan_jax.analysis import requests
   from vidgan_jax.analysis.looks import Tools
   from vidgan_jax.evaluation import vectors

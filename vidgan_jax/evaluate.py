@@ -112,6 +112,28 @@ def _truncations():
   return (_TRUNCATION.value,) if _TRUNCATIONS.value is None else tuple(_TRUNCATIONS.value)
 
 
+_CONVERTING = ("source", "mean", "allow_unknown", "overwrite")  # flags of --convert alone
+
+
+def _check_flags():
+  """UserError where a flag is set that what is asked for does not take."""
+  given = set(door.given()) - {"compilation_cache"}
+  if _LIST.value:
+    door.check_unused(given - {"list"}, "with --list, which lists all protocols")
+  elif _CONVERT.value:
+    door.check_unused(given - {"convert", "output", "list", *_CONVERTING}, "with --convert")
+  else:
+    door.check_unused(_CONVERTING, "without --convert")
+  if _TRUNCATIONS.value is not None:
+    door.check_unused(["truncation"], "with --truncations, which names all")
+  if _CLIPS.value:
+    door.check_unused(["ema", "standing_passes"], "with --clips, which are drawn already")
+  if _REAL.value:
+    door.check_unused(["data_directory"], "with --real, which is the data")
+  if _CLIPS.value and _REAL.value:
+    door.check_unused(["workdir"], "with --clips and --real, which need no run")
+
+
 def _convert():
   if not _SOURCE.value:
     raise UserError("--convert needs --source=FILE_OR_FOLDER")
@@ -131,6 +153,7 @@ def _convert():
 def main(argv):
   """Evaluates and writes."""
   del argv
+  _check_flags()
   from vidgan_jax.evaluation import protocols
 
   if _LIST.value:

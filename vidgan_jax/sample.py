@@ -23,7 +23,7 @@ _LABELS = flags.DEFINE_string(
   "labels", None, "Class numbers (or index:N) or names (or name:NAME), by commas; default all."
 )
 _PER_LABEL = schema.define(
-  "per_label", schema.integer(2, "Clips per class.", least=1, most=1_000_000)
+  "per_label", schema.integer(None, "Clips per class; default 2.", least=1, most=1_000_000)
 )
 _TRUNCATION = schema.define("truncation", base_switches.TRUNCATION)
 _FRAMES = schema.define(
@@ -33,7 +33,7 @@ _INTERPOLATE = flags.DEFINE_enum(
   "interpolate", None, ["latent", "class"], "Walk between two latents, or between pairs of classes."
 )
 _STEPS = schema.define(
-  "interpolation_steps", schema.integer(8, "Clips per walk.", least=2, most=10_000)
+  "interpolation_steps", schema.integer(None, "Clips per walk; default 8.", least=2, most=10_000)
 )
 _SEED = schema.define(
   "seed", schema.integer(0, "Seed of the latents.", least=0, most=schema.LARGEST_SEED)

@@ -55,6 +55,8 @@ def main(argv):
   del argv
   if _JSON.value and _DEVICES.value:
     raise UserError("--json and --devices exclude each other: arrays are listed as text alone")
+  if _DEVICES.value:
+    door.check_unused(("tflops", "dtype"), "with --devices, which prints where arrays are placed")
   import json
 
   import jax  # late, so that --help and bad flags are quick

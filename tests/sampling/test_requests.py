@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import types
 
 import jax
 import numpy as np
@@ -89,6 +90,9 @@ def test_latent_walks(ask, run):
     (dict(frames=7, standing_passes=0), "7 frames need standing statistics"),
     (dict(labels=""), "label '' is no number"),
     (dict(labels="8"), "label '8' is no number in 0..7"),
+    (dict(interpolate="class", per_label=3), "--per_label is not for --interpolate"),
+    (dict(interpolate="latent", per_label=2), "--per_label is not for --interpolate"),
+    (dict(steps=8), "--interpolation_steps is for --interpolate"),
     (dict(interpolate="class", labels="1,2,3"), "pairs of labels, got 3"),
     (dict(interpolate="latent", steps=1), "at least 2 steps"),
     (dict(frames=10**11), "16 clips of 100000000000 frames take .* GiB"),
@@ -104,6 +108,14 @@ def test_bad_requests_are_refused_before_anything_is_drawn_or_written(
   with pytest.raises(UserError, match=words):
     ask(**fields)
   assert not list(tmp_path.iterdir())
+
+
+def test_clips_per_class_are_refused_without_classes(tmp_path, monkeypatch):
+  gan = types.SimpleNamespace(num_classes=0, frames=4)
+  run = types.SimpleNamespace(gan=gan, check_frames=lambda frames: None)
+  monkeypatch.setattr(runs, "load", lambda *arguments, **options: run)
+  with pytest.raises(UserError, match="--per_label is for runs with classes"):
+    requests.fulfil(requests.Request("run", str(tmp_path / "out"), per_label=3))
 
 
 def test_samples_in_the_way_are_refused_before_anything_is_drawn(ask, tmp_path, monkeypatch):

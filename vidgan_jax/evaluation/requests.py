@@ -139,7 +139,9 @@ def fulfil(request: Request, opener: Opener, report=print) -> list[str]:
 def _check(request):
   if not request.workdir and not request.clips:
     raise UserError("--workdir (a run) or --clips (a file) is required")
-  if request.clips and (request.every_checkpoint or request.follow or request.checkpoint):
+  if request.clips and (
+    request.every_checkpoint or request.follow or request.checkpoint is not None
+  ):
     raise UserError("--clips has no checkpoints")
   if request.clips and tuple(request.truncations) != (1.0,):
     raise UserError("--clips are drawn already; --truncation is of a run's")

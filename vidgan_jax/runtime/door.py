@@ -20,6 +20,7 @@ import re
 import sys
 import threading
 import traceback
+from collections.abc import Iterable
 
 from absl import app, flags
 from tqdm import tqdm
@@ -96,6 +97,24 @@ def report(line: str) -> None:
     with contextlib.suppress(OSError):
       reason = error.strerror or error
       print(f"WARNING: stdout: {reason}; nothing more is written to it", file=sys.stderr)
+
+
+def given() -> list[str]:
+  """Names of the door's own flags that the command line sets."""
+  own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
+  return [flag.name for flag in own if flag.present]
+
+
+def check_unused(names: Iterable[str], why: str) -> None:
+  """UserError where the command line sets flags that would change nothing.
+
+  Args:
+    names: of these flags.
+    why: when they change nothing, as "with --list".
+  """
+  unused = [f"--{name}" for name in given() if name in set(names)]
+  if unused:
+    raise UserError(f"{', '.join(unused)}: no effect {why}; leave out what is not meant")
 
 
 def _without_closed_loops(show):

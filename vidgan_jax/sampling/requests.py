@@ -12,6 +12,8 @@ from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.sampling import files, generation, interpolation
 from vidgan_jax.sampling import run as runs
 
+_PER_LABEL, _STEPS = 2, 8  # clips of a class, and of a walk
+
 
 @dataclasses.dataclass(frozen=True)
 class Request:
@@ -21,11 +23,11 @@ class Request:
   output: str
   overwrite: bool = False
   labels: str | None = None
-  per_label: int = 2
+  per_label: int | None = None
   truncation: float = 1.0
   frames: int | None = None
   interpolate: str | None = None
-  steps: int = 8
+  steps: int | None = None
   seed: int = 0
   use_ema: bool = True
   checkpoint: int | None = None
@@ -47,6 +49,10 @@ def fulfil(request: Request, report=print) -> list[str]:
   generation.check_truncation(request.truncation)
   if not 0.1 <= request.frame_rate <= 1000:
     raise UserError(f"frame_rate is {request.frame_rate}, must be in 0.1..1000")
+  if request.interpolate and request.per_label is not None:
+    raise UserError("--per_label is not for --interpolate; --interpolation_steps=N sets its clips")
+  if request.steps is not None and not request.interpolate:
+    raise UserError("--interpolation_steps is for --interpolate")
   run = runs.load(
     request.workdir,
     step=request.checkpoint,
@@ -56,25 +62,33 @@ def fulfil(request: Request, report=print) -> list[str]:
   )
   run.check_frames(request.frames)
   gan, classes = run.gan, run.gan.num_classes
+  if request.per_label is not None and not classes:
+    raise UserError("--per_label is for runs with classes, this one has none")
+  per_label = request.per_label or _PER_LABEL if classes else 1
+  steps = request.steps or _STEPS
   if request.labels is not None:
     labels = files.parse_labels(request.labels, run.class_names, classes)
   else:
     labels = list(range(classes)) if classes else [0] * (8 if request.interpolate else 16)
     if request.interpolate == "class":
       labels = [label for pair in itertools.pairwise(labels) for label in pair]
-  _check_size(gan, request, len(labels))
+  if request.interpolate:
+    count = len(labels) * steps // (2 if request.interpolate == "class" else 1)
+  else:
+    count = len(labels) * per_label
+  generation.check_size(gan, count, request.frames or gan.frames)
   options = dict(frames=request.frames, truncation=request.truncation)
   key = streams.key(request.seed, streams.SAMPLING)
   if request.interpolate == "latent":
-    latents, drawn = interpolation.latent_walk(gan, key, labels, request.steps, **options)
-    columns = request.steps
+    latents, drawn = interpolation.latent_walk(gan, key, labels, steps, **options)
+    columns = steps
   elif request.interpolate == "class":
-    latents, drawn = interpolation.class_walk(gan, key, labels, request.steps, **options)
-    columns = request.steps
+    latents, drawn = interpolation.class_walk(gan, key, labels, steps, **options)
+    columns = steps
   else:
-    drawn = np.repeat(labels, request.per_label if classes else 1)
+    drawn = np.repeat(labels, per_label)
     latents = generation.draw_latents(gan, key, len(drawn), **options)
-    columns = request.per_label if classes and request.per_label > 3 else _columns(len(drawn))
+    columns = per_label if per_label > 3 else _columns(len(drawn))
   weights = "moving average" if request.use_ema else "live weights"
   with files.new_output(request.output, request.overwrite) as folder:
     report(f"drawing {len(drawn)} clips at iteration {run.step} ({weights})")
@@ -92,16 +106,6 @@ def fulfil(request: Request, report=print) -> list[str]:
       folder, clips, drawn, run.class_names, columns=columns, frame_rate=request.frame_rate
     )
   return files.whereabouts(request.output, len(clips))
-
-
-def _check_size(gan, request, labels):
-  """UserError where the clips of a request for so many labels take too much."""
-  if request.interpolate:
-    count = labels * request.steps // (2 if request.interpolate == "class" else 1)
-  else:
-    count = labels * (request.per_label if gan.num_classes else 1)
-  frames = request.frames or gan.frames
-  generation.check_size(gan, count, frames)
 
 
 def _columns(count: int) -> int:
