@@ -41,6 +41,20 @@ if __name__ == "__main__":
 '''
 
 
+TWICE = '''"""A door and a config file in one."""
+import ml_collections
+from ml_collections import config_flags
+from vidgan_jax.runtime import door
+
+def get_config():
+  return ml_collections.ConfigDict({"widths": (0,)})
+
+if __name__ == "__main__":
+  _CONFIG = config_flags.DEFINE_config_file("config")
+  door.run(lambda argv: print(_CONFIG.value.widths))
+'''
+
+
 def shell(*arguments, hidden=None, cwd=ROOT):
   """Runs Python on the arguments; `hidden` is a folder of modules that must not be imported."""
   path = [str(hidden)] if hidden else []
@@ -98,6 +112,10 @@ def assert_refused(result, *words):
     ([CONFIG, "--config.batch_size=many"], ["--config.batch_size=many"]),
     ([CONFIG, "--config.model.no_such=1"], ["no_such", "--config.model.no_such=1"]),
     ([CONFIG, "--config.seed.no_such=1"], ["--config.seed.no_such=1"]),
+    (
+      [CONFIG, "--config.seed=1", "--config.num_iteratons=1"],
+      ["field 'num_iteratons' in --config.num_iteratons=1; did you mean 'num_iterations'?"],
+    ),
     ([CONFIG, "more"], ["'more'"]),
     ([CONFIG, "--json", "--devices=2"], ["--json", "--devices"]),
   ],
@@ -105,6 +123,26 @@ def assert_refused(result, *words):
 def test_bad_flags_are_one_line(forbid, arguments, words):
   """And cost no import of JAX."""
   assert_refused(summarize(*arguments, hidden=forbid("jax", "tensorflow")), *words)
+
+
+def test_of_a_field_that_is_given_twice_the_last_value_counts():
+  arguments = [
+    "sample",
+    "--config.a.b=1",
+    "--seed=1",
+    "-config.a.b=2",
+    "--config.a.c=3",
+    "--seed=2",
+  ]
+  assert door._last_of_each_field(arguments) == ["sample", "--seed=1", *arguments[3:]]
+
+
+def test_a_list_that_is_given_twice_is_not_joined(tmp_path):
+  (tmp_path / "twice.py").write_text(TWICE)
+  lists = ["--config.widths=(1,2)", "--config.widths=(3,)"]
+  result = shell(tmp_path / "twice.py", f"--config={tmp_path / 'twice.py'}", *lists)
+  assert result.returncode == 0, result.stderr
+  assert result.stdout == "(3,)\n"
 
 
 def test_bad_config_found_while_counting_is_one_line():

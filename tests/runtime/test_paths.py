@@ -60,6 +60,14 @@ def test_home_folders(home):
     paths.local("a\0b", "x")
 
 
+def test_an_empty_home_is_as_one_that_is_not_set(monkeypatch):
+  monkeypatch.delenv("HOME", raising=False)
+  wanted = paths.local("~/run", "--workdir")
+  monkeypatch.setenv("HOME", "")
+  assert paths.local("~/run", "--workdir") == wanted != "/run"
+  assert paths.cache("jax") != "/.cache/vidgan_jax/jax"
+
+
 def test_the_cache_is_in_the_home_folder_or_nowhere(home, monkeypatch):
   assert paths.cache("jax") == f"{home}/.cache/vidgan_jax/jax"
   monkeypatch.setenv("XDG_CACHE_HOME", "~/other")

@@ -232,6 +232,14 @@ def test_other_config_is_refused_by_its_first_field(tmp_path, lean_config):
   assert int(train(lean_config(num_iterations=2), tmp_path).step) == 2  # a longer run may go on
 
 
+def test_a_run_that_has_lost_its_config_is_refused(tmp_path, lean_config):
+  train(lean_config(num_iterations=1), tmp_path)
+  (tmp_path / "config.json").unlink()
+  with pytest.raises(UserError, match=r"has checkpoints but no config.json"):
+    train(lean_config(num_iterations=2), tmp_path)
+  assert not (tmp_path / "config.json").exists()
+
+
 def test_unwritable_workdir_is_refused(tmp_path, lean_config):
   blocked = tmp_path / "file"
   blocked.write_text("")

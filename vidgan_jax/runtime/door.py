@@ -189,7 +189,7 @@ def _parse(argv):
   if any(option in _HELP for option in options):
     print(_help(argv[0]))
     sys.exit(0)
-  argv = [_with_local_config(option) for option in _joined(argv)]
+  argv = _last_of_each_field([_with_local_config(option) for option in _joined(argv)])
   try:
     rest = flags.FLAGS(argv)
     for flag in flags.FLAGS.get_key_flags_for_module(argv[0]):
@@ -210,10 +210,36 @@ def _parse(argv):
     reason = str(error.args[0] if error.args else error)
     if not given:
       raise UserError(f"cannot read the config file: {reason}") from error
-    raise UserError(f"unknown config field: {reason} (given {' '.join(given)})") from error
+    raise UserError(_unknown_field(reason, given)) from error
   if rest[1:]:
     raise UserError(f"unexpected argument {rest[1]!r}: everything is a flag, --name=value")
   return rest
+
+
+def _unknown_field(reason: str, given: list[str]) -> str:
+  """Says which field of a config is not known, and which one was perhaps meant.
+
+  Args:
+    reason: the words of ml_collections.
+    given: the options that set fields.
+  """
+  near = re.search(r'Did you mean "([^"]*)" instead of "([^"]*)"', reason)
+  if not near:
+    return f"unknown config field: {reason} (given {' '.join(given)})"
+  meant, name = near.groups()
+  own = [option for option in given if name in option.partition("=")[0].split(".")]
+  return f"unknown config field {name!r} in {' '.join(own or given)}; did you mean {meant!r}?"
+
+
+def _last_of_each_field(argv: list[str]) -> list[str]:
+  """Leaves the last of several --config.FIELD=VALUE of one field.
+
+  Of a field that is a list, ml_collections would join the values of all.
+  """
+  fields = [re.match(r"--?(\w+\.[\w.]+)=", option) for option in argv]
+  last = {match[1]: number for number, match in enumerate(fields) if match}
+  pairs = zip(argv, fields, strict=True)
+  return [o for number, (o, match) in enumerate(pairs) if not match or last[match[1]] == number]
 
 
 def _joined(argv: list[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """Paths that users give: `~` is expanded, and addresses that are no local paths are refused."""
 
 import os
+import pwd
 import re
 from collections.abc import Iterable
 
@@ -31,13 +32,23 @@ def local(path: str | os.PathLike, what: str) -> str:
     )
   if "\0" in text:
     raise UserError(f"{what} is {text!r}, which holds a NUL character: no path does")
-  expanded = os.path.expanduser(text)
+  expanded = _expanded(text)
   if expanded.startswith("~"):
     raise UserError(
       f"{what} is {text!r}, but there is no such home folder; write the path in full (./{text} is "
       f"a local path of that name)"
     )
   return expanded
+
+
+def _expanded(text: str) -> str:
+  """`os.path.expanduser`, but an empty HOME is as one that is not set: "~/run" is not "/run"."""
+  if os.environ.get("HOME") != "" or text.partition("/")[0] != "~":
+    return os.path.expanduser(text)
+  try:
+    return pwd.getpwuid(os.getuid()).pw_dir + text[1:]
+  except KeyError:  # a user without an entry
+    return text
 
 
 def all_local(paths: Iterable[str | os.PathLike], what: str) -> list[str]:
@@ -56,7 +67,7 @@ def cache(*names: str) -> str | None:
   """
   base = local(os.environ.get("XDG_CACHE_HOME", ""), "XDG_CACHE_HOME")
   if not os.path.isabs(base):  # to be ignored, by the XDG base directory specification
-    base = os.path.expanduser(os.path.join("~", ".cache"))
+    base = _expanded(os.path.join("~", ".cache"))
   return os.path.join(base, "vidgan_jax", *names) if os.path.isabs(base) else None
 
 

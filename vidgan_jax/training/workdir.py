@@ -74,7 +74,12 @@ def _check(workdir, config) -> list[int]:
     if not os.access(workdir, os.W_OK | os.X_OK):
       raise PermissionError(f"no permission to write in {workdir}")
     steps = Checkpoints(workdir / states.CHECKPOINTS).steps()
-    if steps and path.exists():
+    if steps and not path.exists():
+      raise UserError(
+        f"{workdir} has checkpoints but no {states.CONFIG}, which says how they were trained: put "
+        "it back, or train in another folder"
+      )
+    if steps:
       difference = configuration.first_difference(states.read_config(workdir), config)
       if difference:
         raise UserError(f"{workdir} holds a run of another config: {difference}")
