@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 import threading
+import types
 
 import pytest
 
@@ -248,15 +249,21 @@ def test_our_own_faults_show_their_traceback(tmp_path):
   assert "Traceback" in result.stderr and "our fault" in result.stderr
 
 
-def test_threads_of_a_failed_save_print_nothing():
+@pytest.mark.parametrize("unraisable", [False, True])
+def test_threads_of_a_failed_save_print_nothing(unraisable):
   """As TensorStore's do; other errors are shown."""
   shown = []
-  hook = door._without_closed_loops(lambda *error: shown.append(str(error[1])))
+
+  def given(error):
+    return (types.SimpleNamespace(exc_value=error),) if unraisable else (type(error), error, None)
+
+  hook = door._without_closed_loops(
+    lambda *found: shown.append(str(found[0].exc_value if unraisable else found[1]))
+  )
   for words in ("Event loop is closed", "another"):
-    error = RuntimeError(words)
-    thread = threading.Thread(target=hook, args=(RuntimeError, error, None))
+    thread = threading.Thread(target=hook, args=given(RuntimeError(words)))
     thread.start()
     thread.join()
   assert shown == ["another"]
-  hook(RuntimeError, RuntimeError("Event loop is closed"), None)
+  hook(*given(RuntimeError("Event loop is closed")))
   assert shown == ["another", "Event loop is closed"]

@@ -243,11 +243,31 @@ def test_an_odd_folder_is_named_by_its_own_name_where_saving_fails(tmp_path, mon
   (tmp_path / "[1]" / "2.x").mkdir()
 
   def fail(*arguments, **options):
-    raise OSError(28, "No space left on device", str(checkpoints._path(True) / "2"))
+    raise OSError(13, "denied", str(checkpoints._path(True) / "2"))
 
   monkeypatch.setattr(type(checkpoints._open(True)), "save", fail)
-  with pytest.raises(UserError, match=r"\[1\]: \[Errno 28\] No space left on device: '.*\[1\]/2'"):
+  with pytest.raises(UserError, match=r"\[1\]: \[Errno 13\] denied: '.*\[1\]/2'"):
     checkpoints.save(2, small(2), {"seconds": 0.0})
+
+
+def test_a_full_disk_is_named_behind_tensorstores_words(saved, monkeypatch, caplog):
+  checkpoints = Checkpoints(saved)
+  checkpoints.save(8, small(8), {"seconds": 0.0})
+  checkpoints.wait()
+  words = "RESOURCE_EXHAUSTED: Error writing a\nFailed: [OS error 28: No space left on device]"
+
+  def fail(self):
+    raise ValueError(words)
+
+  monkeypatch.setattr(type(checkpoints._manager), "wait_until_finished", fail)
+  with pytest.raises(UserError, match="checkpoints: No space left on device; the checkpoint at"):
+    checkpoints.save(10, small(10), {"seconds": 0.0})
+  monkeypatch.undo()
+  checkpoints.close()
+  # The errors of the other arrays, which nobody asks for, are not logged.
+  logging.getLogger("asyncio").error("Future exception was never retrieved")
+  logging.getLogger("asyncio").error("another")
+  assert [record.message for record in caplog.records if record.name == "asyncio"] == ["another"]
 
 
 @pytest.mark.parametrize("damage", ["nothing", "numbers", "shapes", "gone"])

@@ -24,6 +24,10 @@ from vidgan_jax.runtime.trees import leaf_names
 # Orbax takes the first four for patterns of several files, TensorStore the backslash for a slash.
 _ODD = re.compile(r"[*?\[\]\\]")
 _DESCRIPTORS = pathlib.Path("/proc/self/fd")
+_SYSTEM = re.compile(
+  "No space left on device|Disk quota exceeded|File too large|Input/output error|"
+  "Read-only file system|Stale file handle|Too many open files"
+)
 _BLOCK = 1 << 24  # numbers whose checksum is taken at a time, on the host
 _NAME = re.compile(r"0|[1-9][0-9]*")
 
@@ -67,6 +71,11 @@ def first_non_finite(tree) -> str | None:
   """The name of the first leaf that holds a number that is not finite."""
   finite = _of_each(_all_finite, tree)
   return next((name for name, good in zip(leaf_names(tree), finite, strict=True) if not good), None)
+
+
+def _is_retrieved(record: logging.LogRecord) -> bool:
+  """A filter of asyncio's log that drops errors which nobody has asked for."""
+  return "exception was never retrieved" not in record.getMessage()
 
 
 def _checksum_on_host(array: np.ndarray) -> int:
@@ -135,6 +144,8 @@ class Checkpoints:
     # Orbax reports every file at INFO and WARNING, and what it then raises, with each thread's
     # traceback, at ERROR. Now and not on import: whoever runs by absl sets the level anew.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+    # Of a save that fails each array's error is logged with a traceback; one of them is raised.
+    logging.getLogger("asyncio").addFilter(_is_retrieved)
     if self._manager is None:
       self._manager = ocp.CheckpointManager(
         self._path(create),
@@ -251,6 +262,9 @@ class Checkpoints:
 
   def _reason(self, error) -> str:
     """What an error says, by the directory's own name."""
+    system = _SYSTEM.search(str(error))  # behind lines of TensorStore's own
+    if system:
+      return system[0]
     text = _first_line(error)
     return text.replace(str(self._path(False)), str(self.directory)) if self._alias else text
 

@@ -50,6 +50,7 @@ def run(main, argv: list[str] | None = None) -> None:
   """
   interrupts.begin()
   sys.excepthook = _without_closed_loops(sys.excepthook)
+  sys.unraisablehook = _without_closed_loops(sys.unraisablehook)
   _open_standard_streams()
   _use_jax_defaults()
   # jax says at INFO, which absl shows, which of the accelerators it knows are not here.
@@ -118,16 +119,21 @@ def check_unused(names: Iterable[str], why: str) -> None:
 
 
 def _without_closed_loops(show):
-  """Shows errors but those that TensorStore's threads meet after a save has failed.
+  """A hook that shows errors but those that TensorStore's threads meet after a save has failed.
 
-  Each of the arrays that were still being written tells an event loop that has ended, and prints a
+  Each of the arrays that were still being written calls an event loop that has ended, and prints a
   traceback; the failure itself is raised where the loop was.
+
+  Args:
+    show: `sys.excepthook`, which takes (type, error, traceback), or `sys.unraisablehook`, which
+      takes one object that holds them.
   """
 
-  def hook(kind, error, trace):
+  def hook(*given):
+    error = given[1] if len(given) == 3 else given[0].exc_value
     elsewhere = threading.current_thread() is not threading.main_thread()
-    if not (elsewhere and kind is RuntimeError and str(error) == "Event loop is closed"):
-      show(kind, error, trace)
+    if not (elsewhere and isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+      show(*given)
 
   return hook
 
