@@ -307,6 +307,33 @@ def test_without_labels_what_needs_them_is_left_out(judged):
   assert any("accuracy is left out: " in line for line in said)
 
 
+def test_too_few_clips_of_a_class_or_for_neighbours_leave_out_these_measures_alone(
+  judged, some_clips
+):
+  said = []
+  prdc, distance = Measure("prdc", "stand_in", "features", (SCALE,)), "features"
+  metrics = ("diversity", "fid", "fid_infinity")
+  own = [Measure(metric, "stand_in", distance, (SCALE,)) for metric in metrics]
+  options = dict(measures=(prdc, *own), report=said.append)
+  clips, _ = some_clips(5, 5)
+  found = judged((clips, np.arange(5)), generated_count=5, **options)
+  assert set(found) == {"fid", "fid_infinity"}
+  assert said == [
+    "precision, recall, density, coverage are left out: distances to 5 nearest neighbours need "
+    "more than 5 clips, got 5 generated and 60 real ones (--count, --real_count)",
+    "diversity is left out: no class has two clips (--count, --real_count)",
+  ]
+  clips, labels = some_clips(30, 5)
+  found = judged((clips, labels), real_count=2, **options)
+  assert set(found) == {"fid", "diversity"}
+  assert "got 30 generated and 2 real ones" in said[2]
+  assert said[3:] == [
+    "fid_infinity is left out: its subsets need 4 clips, not 2 (--count, --real_count)"
+  ]
+  assert found["diversity"]["floor"] is None
+  assert any("no class has two real clips" in line for line in found["diversity"]["warnings"])
+
+
 def test_ten_splits_are_lower_than_one(judged, protocol):
   measure = Measure("is", "stand_in", "logits", (SCALE,), splits=10)
   ten, one = judged(measures=(measure,))["is"], judged()["is"]

@@ -119,6 +119,14 @@ def test_kernel_distances_of_two_clips_have_no_floor():
     assert np.isfinite(found.value) and found.floor is None
 
 
+def test_ten_splits_of_fewer_real_clips_have_no_floor():
+  x, y = sets()
+  ten = Measure("is", "any", "logits", splits=10)
+  for count, told in ((9, False), (10, True)):
+    (found,) = score(ten, gathered(x[:count]), [gathered(y)])
+    assert found.value > 0 and (found.floor is not None) is told
+
+
 def test_numbers_that_overflow_are_left_out_of_a_score():
   floor = {"value": 1.0, "interval": (0.0, 1e101), "what": "halves"}
   whole = measures.Score("kvd", (1.0,), (0.0, 2.0), 0.5, {**floor, "interval": None})

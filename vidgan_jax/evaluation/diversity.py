@@ -179,6 +179,25 @@ def mean_distance(features) -> float:
   return float(total / (len(x) * (len(x) - 1)))
 
 
+def mean_within_classes(features, labels) -> float | None:
+  """Mean of `mean_distance` over the classes that have two samples; None where none has.
+
+  Args:
+    features: [N, d].
+    labels: integers [N].
+
+  Raises:
+    UserError: see `moments.as_features`.
+  """
+  labels = np.asarray(labels)
+  found = [
+    mean_distance(features[labels == label])
+    for label in np.unique(labels)
+    if np.sum(labels == label) > 1
+  ]
+  return float(np.mean(found)) if found else None
+
+
 def vendi_score(features) -> float:
   """Effective number of different samples (Friedman and Dieng 2023), by cosine similarity.
 

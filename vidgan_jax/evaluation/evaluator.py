@@ -230,9 +230,15 @@ class Evaluator:
       if measure.metric in measures.LABELLED and not labelled:
         self._report(f"{measure.metric} is left out: the clips have no labels of known classes")
         continue
-      new, classes = self._measure(
-        measure, generated, reference, sets, count, labelled, seed, floor
-      )
+      try:
+        new, classes = self._measure(
+          measure, generated, reference, sets, count, labelled, seed, floor
+        )
+      except measures.TooFewClips as error:
+        prdc = measure.metric == "prdc"
+        names = "precision, recall, density, coverage are" if prdc else f"{measure.metric} is"
+        self._report(f"{names} left out: {error}")
+        continue
       records += new
       per_class += classes
     return Scores(records, per_class)

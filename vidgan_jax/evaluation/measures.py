@@ -30,6 +30,10 @@ FRECHET = ("fvd", "fid")
 _UNLIMITED = ("fvd_infinity", "fid_infinity")
 
 
+class TooFewClips(UserError):
+  """A measure that has too few clips; others may have enough."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Score:
   """A number.
@@ -167,6 +171,7 @@ def score(
     scores: one, but four for "prdc".
 
   Raises:
+    TooFewClips: where classes or neighbours have too few clips.
     UserError: where features are needed that were too many to keep, or samples are too few.
   """
   warnings = _warnings(measure, real, generated[0], floor)
@@ -222,7 +227,7 @@ def _inception(measure, real, generated, bootstrap, seed, warnings):
   found = [_inception_score(measure, each.features, seed) for each in generated]
   values = tuple(mean for mean, _ in found)
   floor = None
-  if real is not None and real.features is not None:
+  if real is not None and real.features is not None and real.count >= measure.splits:
     own = real.features[: generated[0].count]
     floor = {
       "value": _inception_score(measure, own, seed)[0],
@@ -324,10 +329,16 @@ def _kernel_interval(measure, one, other, bootstrap, seed, **sides):
 
 def _all_of_prdc(measure, real, generated, seed, with_floor):
   _check_kept(real, *generated)
+  most, drawn = max(measure.neighbours), min(each.count for each in generated)
+  if min(real.count, drawn) <= most:
+    raise TooFewClips(
+      f"distances to {most} nearest neighbours need more than {most} clips, got {drawn} generated "
+      f"and {real.count} real ones (--count, --real_count)"
+    )
   found = [_prdc(measure, real.features, each.features) for each in generated]
   one, other = (real.features[half] for half in _halves(real, generated[0], seed))
-  enough = len(one) > max(measure.neighbours)  # the numbers themselves may need no more
-  floors = _prdc(measure, one, other) if with_floor and enough else None
+  enough = with_floor and len(one) > most  # the numbers themselves may need no more
+  floors = _prdc(measure, one, other) if enough else None
   return [
     Score(
       name,
@@ -342,8 +353,10 @@ def _all_of_prdc(measure, real, generated, seed, with_floor):
 
 def _unlimited(measure, real, generated, bootstrap, seed, warnings):
   """Extrapolations; of one set of clips with their standard error."""
-  needed = [*generated] if real is None else [real, *generated]
+  needed = generated if real is None else [real, *generated]
   _check_kept(*needed)
+  if (fewest := min(each.count for each in needed)) < 4:
+    raise TooFewClips(f"its subsets need 4 clips, not {fewest} (--count, --real_count)")
 
   single = has_interval(measure, len(generated), bootstrap)
   options = {"seed": seed} if single else {"seed": seed, "halvings": 0}
@@ -365,26 +378,19 @@ def _unlimited(measure, real, generated, bootstrap, seed, warnings):
 def _diversity(real, generated, real_labels, labels):
   _check_kept(*generated)
   values = tuple(
-    _mean_diversity(each.features, own) for each, own in zip(generated, labels, strict=True)
+    diversity.mean_within_classes(each.features, own)
+    for each, own in zip(generated, labels, strict=True)
   )
-  floor = None
+  if None in values:
+    raise TooFewClips("no class has two clips (--count, --real_count)")
+  floor, warnings = None, ()
   if real is not None and real.features is not None:
-    value = _mean_diversity(real.features, real_labels)
-    floor = {"value": value, "interval": None, "what": f"{real.count} real clips"}
-  return Score("diversity", values, None, _spread(values), floor)
-
-
-def _mean_diversity(features, labels) -> float:
-  """Mean over the classes that have two clips; UserError where none has."""
-  labels = np.asarray(labels)
-  found = [
-    diversity.mean_distance(features[labels == label])
-    for label in np.unique(labels)
-    if np.sum(labels == label) > 1
-  ]
-  if not found:
-    raise UserError("no class has two clips; their diversity cannot be told")
-  return float(np.mean(found))
+    value = diversity.mean_within_classes(real.features, real_labels)
+    if value is None:
+      warnings = ("the floor is left out: no class has two real clips (--real_count)",)
+    else:
+      floor = {"value": value, "interval": None, "what": f"{real.count} real clips"}
+  return Score("diversity", values, None, _spread(values), floor, warnings)
 
 
 def _check_kept(*gathered):
