@@ -1,5 +1,6 @@
 """Requests from a run's folder, or a file of clips, to files of results."""
 
+import dataclasses
 import json
 import types
 
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vidgan_jax.data.moving_shapes import CLASS_NAMES
 from vidgan_jax.evaluation import clips as clip_sources
 from vidgan_jax.evaluation import (
   evaluator,
@@ -18,6 +20,7 @@ from vidgan_jax.evaluation import (
   requests,
 )
 from vidgan_jax.evaluation import report as page
+from vidgan_jax.evaluation.extractor import PACKAGED
 from vidgan_jax.runtime import configuration
 from vidgan_jax.runtime.errors import UserError
 
@@ -200,6 +203,30 @@ def test_results_from_before_strides_and_estimators_were_told(ask, run):
   for metric, records in found.items():
     assert [step for step, _ in records] == [2, 4]
     assert len({digits for _, digits in records}) == (2 if metric == "kvd" else 1), metric
+
+
+def test_the_embedded_classifier_says_that_it_does_not_know_other_data(
+  ask, run, lean_config, protocol, stand_in, some_clips, tmp_path, monkeypatch
+):
+  named = lambda name, path=None: dataclasses.replace(stand_in(), name=name)
+  monkeypatch.setattr(evaluator, "load_extractor", named)
+  clips, _ = some_clips(64)
+  np.savez(tmp_path / "own.npz", clips=clips, labels=np.arange(64) % 8)
+  changes = {"data.name": "npz", "data.directory": str(tmp_path / "own.npz")}
+  note = f"{PACKAGED} knows only the embedded moving shapes, and this run was trained on other data"
+  for network, data in ((PACKAGED, changes), (PACKAGED, {}), ("stand_in", changes)):
+    measures = tuple(dataclasses.replace(m, network=network) for m in protocol.measures)
+    changed = dataclasses.replace(protocol, name=f"of_{network}_{len(data)}", measures=measures)
+    monkeypatch.setattr(protocols, "known", lambda changed=changed: {changed.name: changed})
+    (run / "config.json").write_text(configuration.to_json(lean_config(**data)))
+    output = str(tmp_path / changed.name)
+    content, lines, said = ask(protocol=changed.name, output=output)
+    expected = network == PACKAGED and bool(data)
+    for found in (said, lines, *(record["warnings"] for record in content["records"])):
+      assert sum(note in line for line in found) == expected
+    assert not expected or "protocol recommended" in " ".join(said)
+  stored = types.SimpleNamespace(data="npz", class_names=CLASS_NAMES[:8])
+  assert not clip_sources.other_data(stored, [PACKAGED])  # the embedded set, in a file
 
 
 def test_a_trial_says_so(ask):

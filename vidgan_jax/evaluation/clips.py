@@ -11,7 +11,8 @@ import os
 
 import numpy as np
 
-from vidgan_jax.data import pipeline, sources
+from vidgan_jax.data import moving_shapes, pipeline, sources
+from vidgan_jax.evaluation.extractor import PACKAGED
 from vidgan_jax.evaluation.protocols import Protocol
 from vidgan_jax.runtime import cores, npz
 from vidgan_jax.runtime.errors import UserError
@@ -45,6 +46,7 @@ class RealClips:
     seed: of order and windows.
     stride: between their frames, where the source has it; it is set there already.
     trained_stride: that of the run they are compared with.
+    data: `config.data.name` of that run; None where it is not known.
 
   Attributes:
     population: clips that there are, of which these are a random part.
@@ -63,9 +65,11 @@ class RealClips:
     *,
     stride: int | None = None,
     trained_stride: int | None = None,
+    data: str | None = None,
   ):
     self._source, self._seed = source, seed
     self.stride, self.trained_stride, self.split = stride, trained_stride, protocol.split
+    self.data = data
     self._first = protocol.windows == "first"
     available = source.num_examples * protocol.windows_per_video
     self.count, self.population = available if count is None else count, available
@@ -132,6 +136,30 @@ def other_stride(real) -> list[str]:
     f"real clips are at stride {own}, the run was trained at stride {trained}: real motion is "
     f"{own / trained:.3g} times as fast as in training; evaluate --stride={trained} takes them as "
     "trained"
+  ]
+
+
+def of_embedded_set(class_names) -> bool:
+  """Whether classes are the first of the embedded moving shapes', in their order."""
+  names = tuple(class_names)
+  return bool(names) and names == moving_shapes.CLASS_NAMES[: len(names)]
+
+
+def other_data(real, networks) -> list[str]:
+  """A warning where the embedded set's classifier scores a run that was trained on other data.
+
+  Args:
+    real: clips or a `Reference`, with `data` and `class_names`; or None.
+    networks: names of those that score.
+  """
+  data = getattr(real, "data", None)
+  if PACKAGED not in networks or data in (None, "moving_shapes"):
+    return []
+  if of_embedded_set(real.class_names):  # the embedded set, stored
+    return []
+  return [
+    f"{PACKAGED} knows only the embedded moving shapes, and this run was trained on other data "
+    f"({data}): take the protocol recommended, or another of evaluate --list"
   ]
 
 

@@ -20,7 +20,7 @@ from vidgan_jax.evaluation import (
   measures_by_class,
   references,
 )
-from vidgan_jax.evaluation.extractor import NETWORKS, PACKAGED, load_extractor
+from vidgan_jax.evaluation.extractor import NETWORKS, PACKAGED, load_extractor, unverified
 from vidgan_jax.evaluation.protocols import Protocol
 from vidgan_jax.evaluation.references import Reference
 from vidgan_jax.runtime import mesh as meshes
@@ -28,12 +28,8 @@ from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.errors import UserError
 
 FORMAT = 1
-_OF_REAL = (
-  "population",
-  "stride",
-  "trained_stride",
-  "split",
-)  # attributes of clips, kept with a reference
+# Attributes of clips, kept with a reference:
+_OF_REAL = ("population", "stride", "trained_stride", "split", "data")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -359,7 +355,8 @@ class Evaluator:
         *found.warnings,
         *self._unusual(generated.shape[1]),
         *clips.other_stride(reference),
-        *_unverified(self.extractors[measure.network]),
+        *clips.other_data(reference, [measure.network]),
+        *unverified(self.extractors[measure.network]),
       ],
     }
 
@@ -386,13 +383,6 @@ class Evaluator:
       "protocol": fingerprint.plain(self.protocol.describe()),
       "reference": reference,
     }
-
-
-def _unverified(extractor) -> list[str]:
-  """A warning where nothing published is known to have these weights."""
-  if extractor.about.get("verified", True):
-    return []
-  return [f"the weights of {extractor.name} are not verified: its published file is not known here"]
 
 
 def _listed(interval):

@@ -320,3 +320,10 @@ def unflatten(leaves: Mapping[str, Any]) -> dict[str, Any]:
       place = place.setdefault(parent, {})
     place[name] = leaf
   return tree
+
+
+def unverified(extractor: Extractor) -> list[str]:
+  """A warning where nothing published is known to have these weights."""
+  if extractor.about.get("verified", True):
+    return []
+  return [f"the weights of {extractor.name} are not verified: its published file is not known here"]

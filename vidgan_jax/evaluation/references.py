@@ -43,7 +43,7 @@ class Reference:
     class_names: of its data.
     population: clips that there are, of which these are a random part; None where their labels are
       independent, as those of `halves` are of each other.
-    stride, trained_stride, split: see `clips.RealClips`; None where they are not known.
+    stride, trained_stride, split, data: see `clips.RealClips`; None where they are not known.
   """
 
   gathered: Mapping
@@ -57,6 +57,7 @@ class Reference:
   stride: int | None = None
   trained_stride: int | None = None
   split: str | None = None
+  data: str | None = None
 
   def halves(self, count: int, seed: int = 0):
     """The two disjoint sets of its clips that a floor at `count` generated clips is of.

@@ -103,8 +103,10 @@ def real_clips(data, protocol, *, frames, resolution, num_classes, stride, seed,
     seed,
     stride=None if drawn else data.stride,
     trained_stride=None if drawn else trained,
+    data=data.name,
   )
-  for line in clip_sources.other_stride(found):
+  notes = clip_sources.other_stride(found) + clip_sources.other_data(found, protocol.networks)
+  for line in notes:
     report(f"note: {line}")
   return found
 
@@ -233,10 +235,7 @@ def labels_fit(protocol, reference) -> bool:
   """Whether the labels of the data are the embedded classifier's, where that is asked."""
   if not any(measure.metric == "accuracy" for measure in protocol.measures):
     return True
-  from vidgan_jax.data.moving_shapes import CLASS_NAMES
-
-  names = reference.class_names
-  return bool(names) and names == CLASS_NAMES[: len(names)]
+  return clip_sources.of_embedded_set(reference.class_names)
 
 
 def _judge_clips(request, protocol, report):

@@ -257,7 +257,11 @@ def table(content: Mapping) -> list[str]:
         lines.append(
           f"  {metric:<{width}} {cells[row][column]:<28}{floor:<37} {_better(metric)} ({digits})"
         )
-  warned = dict.fromkeys(f"{r['metric']}: {w}" for r in records for w in r["warnings"])
+  by_warning = {}
+  for record in records:
+    for warning in record["warnings"]:
+      by_warning.setdefault(warning, {})[record["metric"]] = None
+  warned = {f"{', '.join(metrics)}: {warning}": None for warning, metrics in by_warning.items()}
   if any(record["fields"].get("trial") for record in records):
     warned["a trial: evaluated on other numbers of clips than the protocol asks for"] = None
   return lines + [f"  note: {line}" for line in warned]
