@@ -110,7 +110,12 @@ def assert_refused(result, *words):
     (["--config"], ["config"]),
     ([CONFIG, "--no_such=1"], ["no_such"]),
     ([CONFIG, "--tflops=fast"], ["--tflops=fast"]),
-    ([CONFIG, "--config.batch_size=many"], ["--config.batch_size=many"]),
+    (
+      [CONFIG, "--config.batch_size=many"],
+      ["--config.batch_size=many", "'many' is not an integer"],
+    ),
+    ([CONFIG, "--config.ema.decay="], ["--config.ema.decay=", "'' is not a number"]),
+    ([CONFIG, "--config.model.savings=perhaps"], ["'perhaps' is not true or false"]),
     ([CONFIG, "--config.model.no_such=1"], ["no_such", "--config.model.no_such=1"]),
     ([CONFIG, "--config.seed.no_such=1"], ["--config.seed.no_such=1"]),
     (

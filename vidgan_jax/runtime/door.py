@@ -37,6 +37,12 @@ _JAX_DEFAULTS = {
   "JAX_NUMPY_RANK_PROMOTION": "allow",
   "JAX_THREEFRY_PARTITIONABLE": "1",
 }
+# What Python and absl say of a value that is no number or truth value, in a user's words.
+_PYTHONS_WORDS = (
+  (r"invalid literal for int\(\) with base 10: ('[^']*')", r"\1 is not an integer"),
+  (r"could not convert string to float: ('[^']*')", r"\1 is not a number"),
+  (r"\('Non-boolean argument to boolean flag', ('[^']*')\)", r"\1 is not true or false"),
+)
 _HELP = ("-h", "-help", "--help", "-helpshort", "--helpshort")
 _REQUIRED = "must have a value other than None"  # absl's words
 
@@ -285,6 +291,8 @@ def refusal(error) -> str:
   missing = re.search(rf"Flag (\S+) {_REQUIRED}", message)
   if missing:
     return f"{missing[1]} is required"
+  for pattern, words in _PYTHONS_WORDS:
+    message = re.sub(pattern, words, message)
   first, *_, last = message.splitlines() * 2
   return first if first == last else f"{first} {last}"
 

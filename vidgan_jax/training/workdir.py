@@ -83,8 +83,11 @@ def _check(workdir, config) -> list[int]:
       difference = configuration.first_difference(states.read_config(workdir), config)
       if difference:
         raise UserError(f"{workdir} holds a run of another config: {difference}")
+  except (FileExistsError, NotADirectoryError) as error:
+    raise UserError(f"cannot use {workdir} as workdir: a file is there, not a folder") from error
   except (OSError, ValueError) as error:
-    raise UserError(f"cannot use {workdir} as workdir: {error}") from error
+    reason = getattr(error, "strerror", None) or error
+    raise UserError(f"cannot use {workdir} as workdir: {reason}") from error
   return steps
 
 
