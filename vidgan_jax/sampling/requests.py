@@ -50,7 +50,9 @@ def fulfil(request: Request, report=print) -> list[str]:
   if not 0.1 <= request.frame_rate <= 1000:
     raise UserError(f"frame_rate is {request.frame_rate}, must be in 0.1..1000")
   if request.interpolate and request.per_label is not None:
-    raise UserError("--per_label is not for --interpolate; --interpolation_steps=N sets its clips")
+    raise UserError(
+      "--per_label is not for --interpolate; --interpolation_steps=N sets the clips of a walk"
+    )
   if request.steps is not None and not request.interpolate:
     raise UserError("--interpolation_steps is for --interpolate")
   run = runs.load(
