@@ -4,6 +4,7 @@ import importlib.util
 import io
 import os
 import pathlib
+import signal
 
 import google_crc32c
 import jax
@@ -14,6 +15,11 @@ from PIL import Image
 
 from vidgan_jax.data import index, records
 from vidgan_jax.runtime import schema
+
+# A script starts what it puts in the background with SIGINT ignored. Processes that tests start and
+# interrupt would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+  signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
