@@ -19,9 +19,9 @@ case "$VENVS" in /*) ;; *) VENVS="$PWD/$VENVS" ;; esac
 ALL=(3.11 3.12 3.13 newest oldest)
 SHORT=(
   tests/runtime tests/objectives tests/layers/test_spectral_norm.py tests/layers/test_recurrent.py
-  tests/data/test_video_folder.py tests/data/test_prepared.py tests/sampling/test_files.py
-  tests/training/test_step.py tests/training/test_checkpoints.py tests/analysis/test_summary.py
-  tests/evaluation/test_embedded.py tests/test_prepare.py
+  tests/data/sources/test_video_folder.py tests/data/sources/test_prepared.py tests/sampling/test_files.py
+  tests/training/test_step.py tests/training/test_checkpoints.py tests/analysis/cost/test_summary.py
+  tests/evaluation/features/test_embedded.py tests/test_prepare.py
 )
 
 CELLS=()
