@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from vidgan_jax.runtime.files.video_files import write_mp4
+from vidgan_jax.runtime.files.video_writers import write_mp4
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 

@@ -19,7 +19,7 @@ from vidgan_jax.data.formats import index
 from vidgan_jax.data.sources.prepared import Prepared
 from vidgan_jax.data.sources.video_folder import VideoFolder
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.files.video_files import write_mp4
+from vidgan_jax.runtime.files.video_writers import write_mp4
 
 
 def picture():

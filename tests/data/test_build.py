@@ -10,7 +10,7 @@ from vidgan_jax.data.prepare.run import SOURCES
 from vidgan_jax.data.prepare.settings import Request
 from vidgan_jax.data.sources.moving_shapes import MovingShapes
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.files.video_files import write_mp4
+from vidgan_jax.runtime.files.video_writers import write_mp4
 
 
 def config_of(**changes):

@@ -36,7 +36,7 @@ DRAWING = list(_drawing_functions())
 
 
 def test_the_functions_that_draw_are_found():
-  assert {"curves.plot", "darkness.plot", "curvature.plot_spectra"} <= {one.id for one in DRAWING}
+  assert {"curves.plot", "darkness.plot", "plots.spectra"} <= {one.id for one in DRAWING}
 
 
 @pytest.mark.parametrize("decorators", DRAWING)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from vidgan_jax.runtime import streams
-from vidgan_jax.runtime.files import video_files
+from vidgan_jax.runtime.files import video_files, video_writers
 from vidgan_jax.sampling import run as runs
 from vidgan_jax.sampling.preview import PreviewHook
 from vidgan_jax.training import state as states
@@ -93,9 +93,9 @@ def test_previews_are_clips_of_the_average_in_turn_over_the_classes(walk, run, s
   opened = runs.Run(run.config, run.gan, state, standing_passes=2)
   expected = opened.sample(streams.key(0, streams.SAMPLING), labels=[0, 1, 2, 3, 4])
   with Image.open(tmp_path / "a" / "samples" / "00000002.png") as sheet:
-    np.testing.assert_array_equal(np.asarray(sheet), video_files.contact_sheet(expected))
+    np.testing.assert_array_equal(np.asarray(sheet), video_writers.contact_sheet(expected))
   video, _ = video_files.read_video(tmp_path / "a" / "samples" / "00000002.mp4")
   assert video.shape == (4, 8 * 18, 8 * 28, 3)  # 2 rows of 3, each pixel 8 wide
   ((step, name, gif, height, width),) = log.clips
   assert (step, name, height, width) == (2, "samples", 18, 28)
-  assert gif == video_files.gif_bytes(video_files.grid(expected, 3), 8.0)
+  assert gif == video_writers.gif_bytes(video_writers.grid(expected, 3), 8.0)

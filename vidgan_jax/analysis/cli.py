@@ -8,7 +8,7 @@ import jax
 
 import vidgan_jax.training.state as states
 from vidgan_jax.analysis import summary_lines
-from vidgan_jax.analysis.curvature import hessian
+from vidgan_jax.analysis.curvature import hessian, plots
 from vidgan_jax.analysis.curvature import records as curvature
 from vidgan_jax.analysis.samples import analyses
 from vidgan_jax.data.build import build_source
@@ -181,5 +181,5 @@ def _compare(request) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise UserError(f"cannot use {folder} as output: {error}") from error
-  curvature.plot_comparison(runs, folder / "comparison.png")
+  plots.comparison(runs, folder / "comparison.png")
   return [*summary_lines.comparison(runs), f"written: {folder / 'comparison.png'}"]

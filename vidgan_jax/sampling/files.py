@@ -10,7 +10,7 @@ import shutil
 import numpy as np
 
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.files import locks, video_files
+from vidgan_jax.runtime.files import locks, video_writers
 from vidgan_jax.runtime.files.atomic_files import atomic_file
 from vidgan_jax.runtime.text import find_name
 
@@ -176,15 +176,15 @@ def write_samples(folder, clips, labels, class_names, *, columns: int, frame_rat
   """
   folder = pathlib.Path(folder)
   scale = max(1, 128 // clips.shape[2])
-  grid = video_files.grid(clips, columns)
-  video_files.write_mp4(folder / "grid.mp4", grid, frame_rate, scale=scale)
-  video_files.write_gif(folder / "grid.gif", grid, frame_rate)
-  video_files.contact_sheet(clips, folder / "contact_sheet.png")
+  grid = video_writers.grid(clips, columns)
+  video_writers.write_mp4(folder / "grid.mp4", grid, frame_rate, scale=scale)
+  video_writers.write_gif(folder / "grid.gif", grid, frame_rate)
+  video_writers.contact_sheet(clips, folder / "contact_sheet.png")
   for index, clip in enumerate(clips):
     name = f"{index:05d}"
     if np.ndim(labels) == 1 and len(class_names):
       name += "_" + _word(class_names[int(labels[index])])
-    video_files.write_mp4(folder / "clips" / f"{name}.mp4", clip, frame_rate, scale=scale)
+    video_writers.write_mp4(folder / "clips" / f"{name}.mp4", clip, frame_rate, scale=scale)
   with atomic_file(folder / "samples.npz") as temporary, open(temporary, "wb") as file:
     np.savez_compressed(file, clips=clips, labels=labels)
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from vidgan_jax.runtime import streams
-from vidgan_jax.runtime.files import video_files
+from vidgan_jax.runtime.files import video_writers
 from vidgan_jax.sampling.run import Run
 
 FRAME_RATE = 8.0  # of previews, frames per second: slow enough to follow 12 frames
@@ -47,11 +47,11 @@ class PreviewHook:
     clips = run.sample(streams.key(moment.config.seed, streams.SAMPLING), count=self.clips)
     folder.mkdir(exist_ok=True)
     columns = math.ceil(math.sqrt(len(clips)))
-    grid = video_files.grid(clips, columns)
+    grid = video_writers.grid(clips, columns)
     scale = max(1, 64 // clips.shape[2])
-    video_files.write_mp4(folder / f"{moment.step:08d}.mp4", grid, FRAME_RATE, scale=scale)
-    video_files.contact_sheet(clips, folder / f"{moment.step:08d}.png")
-    gif = video_files.gif_bytes(np.asarray(grid), FRAME_RATE)
+    video_writers.write_mp4(folder / f"{moment.step:08d}.mp4", grid, FRAME_RATE, scale=scale)
+    video_writers.contact_sheet(clips, folder / f"{moment.step:08d}.png")
+    gif = video_writers.gif_bytes(np.asarray(grid), FRAME_RATE)
     moment.log.clip(moment.step, "samples", gif, *grid.shape[1:3])
 
   def metrics(self, step, metrics) -> None:

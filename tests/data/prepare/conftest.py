@@ -7,7 +7,7 @@ from PIL import Image
 from vidgan_jax.data.formats import index, records
 from vidgan_jax.data.prepare import pictures, run
 from vidgan_jax.data.prepare.settings import Request
-from vidgan_jax.runtime.files.video_files import write_mp4
+from vidgan_jax.runtime.files.video_writers import write_mp4
 
 SHARED = pathlib.Path(__file__).resolve().parents[4] / "shared" / "data"
 

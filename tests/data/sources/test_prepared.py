@@ -17,7 +17,8 @@ from vidgan_jax.data.prepare.settings import Request
 from vidgan_jax.data.sources import prepared, prepared_folder
 from vidgan_jax.data.sources.prepared import Prepared
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.files.video_files import read_video, write_mp4
+from vidgan_jax.runtime.files.video_files import read_video
+from vidgan_jax.runtime.files.video_writers import write_mp4
 
 NAMES = tuple(f"class{i}" for i in range(10))
 

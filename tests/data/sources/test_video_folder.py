@@ -12,7 +12,8 @@ import pytest
 from vidgan_jax.data.sources import split_lists
 from vidgan_jax.data.sources.video_folder import VideoFolder
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.files.video_files import read_video, write_mp4
+from vidgan_jax.runtime.files.video_files import read_video
+from vidgan_jax.runtime.files.video_writers import write_mp4
 from vidgan_jax.training import state as states
 
 SHARED = pathlib.Path(__file__).resolve().parents[4] / "shared" / "data"

@@ -59,7 +59,9 @@ def test_without_a_home_folder(monkeypatch):
 
 
 def test_a_temporary_folder_goes_when_python_ends():
-  script = "from vidgan_jax.runtime import cache_dirs as c; print(c.temporary(), c.temporary())"
+  script = (
+    "from vidgan_jax.runtime.files import cache_dirs as c\nprint(c.temporary(), c.temporary())"
+  )
   done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
   first, second = done.stdout.split()
   assert first == second and not os.path.exists(first)

@@ -104,7 +104,7 @@ def test_a_file_whose_end_was_never_filled_in_is_refused(tmp_path):
 
 
 def test_a_gif_without_its_end_is_refused(tmp_path):
-  from vidgan_jax.runtime.files.video_files import write_gif
+  from vidgan_jax.runtime.files.video_writers import write_gif
 
   clip = np.random.default_rng(0).integers(256, size=(6, 16, 16, 3), dtype=np.uint8)
   write_gif(tmp_path / "a.gif", clip, 10)

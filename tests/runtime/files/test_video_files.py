@@ -9,14 +9,13 @@ import pytest
 from PIL import Image
 
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.files import video_files
-from vidgan_jax.runtime.files.video_files import (
-  VideoError,
-  atomic_file,
+from vidgan_jax.runtime.files import video_files, video_writers
+from vidgan_jax.runtime.files.atomic_files import atomic_file
+from vidgan_jax.runtime.files.video_files import VideoError, read_video
+from vidgan_jax.runtime.files.video_writers import (
   contact_sheet,
   gif_bytes,
   grid,
-  read_video,
   write_gif,
   write_mp4,
 )
@@ -314,7 +313,7 @@ def test_nothing_half_written_is_left(tmp_path, monkeypatch):
   def fail(image):
     raise RuntimeError("in the middle")
 
-  monkeypatch.setattr(video_files, "_to_yuv420", fail)
+  monkeypatch.setattr(video_writers, "_to_yuv420", fail)
   with pytest.raises(RuntimeError, match="in the middle"):
     write_mp4(path, smooth_clip(), 10)
   assert os.listdir(tmp_path) == ["a.mp4"] and path.read_bytes() == b"the file before"

@@ -12,7 +12,7 @@ import weakref
 import numpy as np
 import pytest
 
-from vidgan_jax.runtime.files import video_files
+from vidgan_jax.runtime.files import video_files, video_writers
 from vidgan_jax.runtime.hardware import memory
 
 # Faults of the same allocations before and after, and whether the function said it did something.
@@ -93,7 +93,7 @@ def test_a_platform_need_not_be_named(platform_name):
   """Not every version of JAX has an attribute for each of the variables that name one."""
   names = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "MALLOC", "GLIBC")
   environment = {n: v for n, v in os.environ.items() if not n.startswith(names)}
-  script = "from vidgan_jax.runtime import memory; print(memory.keep_freed_on_cpu())"
+  script = "from vidgan_jax.runtime.hardware import memory; print(memory.keep_freed_on_cpu())"
   done = subprocess.run(
     [sys.executable, "-c", script],
     env={**environment, **platform_name},
@@ -186,7 +186,7 @@ def test_each_decoded_file_counts(monkeypatch, tmp_path, sound):
   monkeypatch.setattr(memory, "give_back_after_file", lambda: calls.append(1))
   path = tmp_path / "clip.mp4"
   if sound:
-    video_files.write_mp4(path, np.zeros((2, 16, 16, 3), np.uint8), 8.0)
+    video_writers.write_mp4(path, np.zeros((2, 16, 16, 3), np.uint8), 8.0)
     video_files.read_video(path)
   else:
     path.write_bytes(b"no video")

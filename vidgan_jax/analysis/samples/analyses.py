@@ -20,7 +20,7 @@ from vidgan_jax.data.build import build_source
 from vidgan_jax.data.pipeline import epoch_order
 from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.files import locks, log_files, video_files
+from vidgan_jax.runtime.files import locks, log_files, video_writers
 from vidgan_jax.runtime.hardware.cores import usable_cores
 
 CLIPS = {"neighbours": 64, "power_spectrum": 300, "darkness": 128, "smoothness": 8}
@@ -202,7 +202,7 @@ def find_neighbours(look: Look, folder) -> Found:
 
 
 def _write_picture(path, image) -> None:
-  video_files.contact_sheet(image[None, None], path)
+  video_writers.contact_sheet(image[None, None], path)
 
 
 def _held_out(look: Look, train):
@@ -294,7 +294,7 @@ def look_at_smoothness(look: Look, folder) -> Found:
       walks = [smoothness.walk_record(each) for each in points]
       spaces[space] = {"summary": smoothness.summary(walks), "walks": walks}
     path = folder / f"smoothness_{kind}.png"
-    video_files.contact_sheet(smoothness.strip(shaped[:_SHOWN]), path)
+    video_writers.contact_sheet(smoothness.strip(shaped[:_SHOWN]), path)
     records.append(
       {"kind": kind, "labels": labels.tolist(), "picture": path.name, "spaces": spaces}
     )

@@ -61,7 +61,7 @@ def strip(clips: np.ndarray) -> np.ndarray:
     clips: uint8 [walks, steps, T, H, W, 3].
 
   Returns:
-    uint8 [walks, steps, H, W, 3], what `video_files.contact_sheet` takes.
+    uint8 [walks, steps, H, W, 3], what `video_writers.contact_sheet` takes.
   """
   return clips[:, :, 0]
 

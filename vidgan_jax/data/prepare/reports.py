@@ -10,7 +10,7 @@ from PIL import Image
 
 from vidgan_jax.data.formats import index
 from vidgan_jax.data.prepare import pictures
-from vidgan_jax.runtime.files.video_files import contact_sheet
+from vidgan_jax.runtime.files.video_writers import contact_sheet
 from vidgan_jax.runtime.text import printable
 
 _BAR = 40  # characters of the longest bar

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from vidgan_jax.runtime.files import video_files
+from vidgan_jax.runtime.files import video_writers
 
 _MAX_BYTES = 2_000_000  # of one video; of larger ones fewer clips are shown
 _MAX_PICTURE = 4_000_000
@@ -89,7 +89,7 @@ def grid(clips: Clips, labels: Sequence[int] = ()) -> Grid:
     shown = clips.clips[:_SQUARE]
   rows = [clips.name(label) for label in labels]
   while True:
-    tiles = video_files.grid(shown, columns=columns)
+    tiles = video_writers.grid(shown, columns=columns)
     strip = round(BAR * shown.shape[2])
     tiles = np.pad(tiles, ((0, 0), (0, strip), (0, 0), (0, 0)), constant_values=_BAR_VALUE)
     scale = max(1, _TILE // shown.shape[2])
@@ -114,7 +114,7 @@ def grid(clips: Clips, labels: Sequence[int] = ()) -> Grid:
 def _mp4(clip, frame_rate, scale) -> bytes:
   with tempfile.TemporaryDirectory() as folder:
     path = os.path.join(folder, "grid.mp4")
-    video_files.write_mp4(path, clip, frame_rate, scale)
+    video_writers.write_mp4(path, clip, frame_rate, scale)
     return pathlib.Path(path).read_bytes()
 
 
