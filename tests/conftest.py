@@ -240,3 +240,31 @@ def assert_gradient():
       assert abs(difference - slope) <= tolerance * max(1.0, abs(slope))
 
   return check
+
+
+@pytest.fixture(scope="session")
+def torchvision_shapes():
+  """Names and shapes of torchvision's r2plus1d_18 but its counters, from the paper's rules."""
+  found = {}
+
+  def unit(kernel, norm, *shape):
+    found[f"{kernel}.weight"] = shape
+    kinds = ("weight", "bias", "running_mean", "running_var")
+    found.update({f"{norm}.{kind}": shape[:1] for kind in kinds})
+
+  unit("stem.0", "stem.1", 45, 3, 1, 7, 7)
+  unit("stem.3", "stem.4", 64, 45, 3, 1, 1)
+  inputs = 64
+  for stage, features in enumerate((64, 128, 256, 512), 1):
+    for place in range(2):
+      # As many parameters as a convolution in three dimensions (Tran et al., 3.5).
+      middle = 27 * inputs * features // (9 * inputs + 3 * features)
+      block = f"layer{stage}.{place}"
+      for number, ins in ((1, inputs), (2, features)):
+        conv = f"{block}.conv{number}"
+        unit(f"{conv}.0.0", f"{conv}.0.1", middle, ins, 1, 3, 3)
+        unit(f"{conv}.0.3", f"{conv}.1", features, middle, 3, 1, 1)
+      if inputs != features:
+        unit(f"{block}.downsample.0", f"{block}.downsample.1", features, inputs, 1, 1, 1)
+      inputs = features
+  return found | {"fc.weight": (400, 512), "fc.bias": (400,)}
