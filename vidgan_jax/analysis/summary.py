@@ -75,6 +75,7 @@ def summarize(
   if dtype not in DTYPES:
     raise UserError(f"unknown dtype {dtype!r}; known: {', '.join(DTYPES)}")
   gan = registry.build(config)
+  gan.check_new()
   variables = abstract_variables(gan)
   written = forward_flops(registry.build(config, savings=False), variables)
   executed = forward_flops(gan, variables)
