@@ -41,12 +41,17 @@ class Scores:
 
 
 def load_extractors(protocol: Protocol, weights=None) -> dict:
-  """The networks of a protocol by name; UserError where a file is missing or wrong.
+  """The networks of a protocol by name; UserError where a file is missing, wrong or not needed.
 
   Args:
     protocol: see `protocols.get_protocol`.
     weights: folder of converted weights, or None for the default one.
   """
+  if weights is not None and set(protocol.networks) <= {PACKAGED}:
+    raise UserError(
+      f"--weights: protocol {protocol.name} needs no file of weights; its network comes with the "
+      "package"
+    )
   found = {}
   for name in protocol.networks:
     packaged = name == PACKAGED or weights is None
