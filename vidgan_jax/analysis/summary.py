@@ -376,7 +376,7 @@ def _memory_lines(s):
         f"{cost['total_bytes'] / 1e9:.1f}",
       ]
     )
-  note = "* this config's. Time floors and estimates told from shapes; nothing was run."
+  note = "* this config's. Time floors and estimates are computed from shapes; nothing was run."
   return [*lines, *_aligned(rows), "", note]
 
 

@@ -371,7 +371,7 @@ class Evaluator:
     if not usual or side in usual:
       return []
     sizes = " and ".join(f"{size}x{size}" for size in usual)
-    return [f"clips of {side}x{side}; the protocol's source judged {sizes}"]
+    return [f"clips of {side}x{side}; the protocol's source scored {sizes}"]
 
   def heading(self, reference: Reference | None, run: Mapping) -> dict:
     """What stands above the records of a file of results; see `results`."""
