@@ -93,6 +93,7 @@ def build(config) -> None:
   """Builds the state of a config and scores two clips abstractly: no array is allocated."""
   switches.check(config)
   gan = registry.build(config)
+  gan.check_new()
   transforms = optimizers.build(config, gan.discriminators)
   made = jax.eval_shape(lambda: state.create(gan, transforms, config.seed))
 

@@ -18,15 +18,19 @@ import settings  # first: it makes the package importable
 from absl import flags
 
 from vidgan_jax.runtime import door
+from vidgan_jax.runtime.config import schema
 from vidgan_jax.runtime.errors import UserError
 
 _CHANNELS = flags.DEFINE_integer(
   "channels", 4, "ch of all networks; the benchmark has 16.", lower_bound=1
 )
-_TOLERANCE = flags.DEFINE_float("tolerance", 1e-10, "Largest relative error of a single pass.")
+_TOLERANCE = schema.define(
+  "tolerance", schema.number(1e-10, "Largest relative error of a single pass.", least=0, most=1)
+)
 # Adam's first step divides a gradient by its own size: small ones carry their rounding along.
-_TOLERANCE_ITERATION = flags.DEFINE_float(
-  "tolerance_iteration", 1e-8, "Largest relative error of the state after an iteration."
+_TOLERANCE_ITERATION = schema.define(
+  "tolerance_iteration",
+  schema.number(1e-8, "Largest relative error of the state after an iteration.", least=0, most=1),
 )
 
 

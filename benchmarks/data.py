@@ -44,6 +44,7 @@ import settings  # first: it makes the package importable
 from absl import flags
 
 from vidgan_jax.runtime import door
+from vidgan_jax.runtime.config import schema
 from vidgan_jax.runtime.errors import UserError
 
 # Stored resolution, options of prepare, shown resolution, by which ratio the decoder reduces.
@@ -62,9 +63,16 @@ _FOLDER = flags.DEFINE_string("folder", None, "Where the sets are kept; default 
 _CASES = flags.DEFINE_list("cases", list(CASES), f"Of {', '.join(CASES)}.")
 _VARIANTS = flags.DEFINE_list("variants", list(VARIANTS), f"Of {', '.join(VARIANTS)}.")
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Fresh processes per variant.", lower_bound=1)
-_SECONDS = flags.DEFINE_float("seconds", 3.0, "Timed in each, at least.", lower_bound=0.1)
+_SECONDS = schema.define(
+  "seconds", schema.number(3.0, "Timed in each, at least.", least=0.1, most=1_000_000)
+)
 _WORKERS = flags.DEFINE_integer("workers", 1, "Threads that decode.", lower_bound=1)
-_SOAK = flags.DEFINE_float("soak", 0.0, "Seconds to read for, telling the memory; 0 times instead.")
+_SOAK = schema.define(
+  "soak",
+  schema.number(
+    0.0, "Seconds to read for, printing the memory; 0 measures times.", least=0, most=1_000_000
+  ),
+)
 _STALL = flags.DEFINE_integer(
   "stall", 0, "Iterations to train for, telling the wait; 0 times instead.", lower_bound=0
 )

@@ -20,11 +20,14 @@ import settings  # first: it makes the package importable
 from absl import flags
 
 from vidgan_jax.runtime import door
+from vidgan_jax.runtime.config import schema
 from vidgan_jax.runtime.errors import UserError
 
 _CHANNELS = flags.DEFINE_integer("channels", 16, "ch of all networks.", lower_bound=1)
 _BATCH = flags.DEFINE_integer("batch_size", 4, "Clips per update.", lower_bound=1)
-_TOLERANCE = flags.DEFINE_float("tolerance", 1e-4, "Largest relative error.")
+_TOLERANCE = schema.define(
+  "tolerance", schema.number(1e-4, "Largest relative error.", least=0, most=1)
+)
 settings.above_zero("tolerance")
 _RESULTS = settings.define_results()
 

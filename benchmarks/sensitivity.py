@@ -207,10 +207,7 @@ def measure(reference, judged, labels, logits, probe) -> dict:
   from vidgan_jax.evaluation.statistics.frechet import frechet_distance_of_features
   from vidgan_jax.evaluation.statistics.inception_score import inception_score
   from vidgan_jax.evaluation.statistics.kernel_distance import kernel_distance
-  from vidgan_jax.evaluation.statistics.precision_recall import (
-    density_coverage,
-    precision_recall,
-  )
+  from vidgan_jax.evaluation.statistics.precision_recall import density_coverage, precision_recall
 
   values = {
     "frechet": frechet_distance_of_features(reference, judged),
@@ -450,7 +447,9 @@ if __name__ == "__main__":
   flags.DEFINE_string("videos", None, "Folder of real videos; without it, none.")
   flags.DEFINE_string("plot", None, "PNG to draw; without it, none.")
   flags.DEFINE_integer("clips", 480, "Clips of the embedded set in each half.", lower_bound=32)
-  flags.DEFINE_integer("deep_clips", 64, "Real clips of each half for R(2+1)D; 0 leaves it out.")
+  flags.DEFINE_integer(
+    "deep_clips", 64, "Real clips of each half for R(2+1)D; 0: none.", lower_bound=0
+  )
   flags.DEFINE_integer("halvings", 10, "To tell the noise by.", lower_bound=2)
   flags.DEFINE_integer("seed", 0, "Of all that is drawn.", lower_bound=0)
   settings.define_results()

@@ -61,6 +61,14 @@ def test_a_peak_is_a_number_above_zero(tmp_path, name, value):
   assert_refused(result, "--tflops", "must be a number above 0")
 
 
+@pytest.mark.parametrize(
+  ("name", "flag"),
+  [("check_twin", "tolerance"), ("equality", "tolerance"), ("data", "soak"), ("data", "seconds")],
+)
+def test_numbers_that_are_none_are_refused(name, flag):
+  assert_refused(program(name, f"--{flag}=nan"), f"--{flag}", "must be a number from 0")
+
+
 def test_help_lists_the_shared_flag():
   assert "--results (default " in program("convolutions", "--help").stdout
 

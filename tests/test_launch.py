@@ -374,6 +374,11 @@ def test_what_an_install_may_bring_lies_between_the_versions_tested():
     (lower,) = (bound.version for bound in bounds if bound.operator == ">=")
     assert Version(oldest[name]) == Version(lower), requirement
     assert tested[name] in bounds, requirement
+  tested = pins("requirements-data.txt")
+  for requirement in map(Requirement, project["optional-dependencies"]["data"]):
+    bounds = requirement.specifier
+    assert {bound.operator for bound in bounds} == {">=", "<"}, requirement
+    assert tested[canonicalize_name(requirement.name)] in bounds, requirement
 
 
 def test_every_cell_of_the_versions_is_counted(project):

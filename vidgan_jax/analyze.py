@@ -36,7 +36,7 @@ from vidgan_jax.runtime import door
 from vidgan_jax.runtime.config import base_switches, schema
 
 _WORKDIR = flags.DEFINE_list("workdir", None, "Folder of the run; several, by commas, to compare.")
-_WHAT = flags.DEFINE_list("what", ["hessian"], "What to look at, by commas; see above.")
+_WHAT = flags.DEFINE_list("what", ["hessian"], "What to analyze, by commas; see above.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; default WORKDIR/analysis.")
 _NAMES = flags.DEFINE_list("discriminators", None, "Their names; default all.")
 _CHECKPOINT = schema.define("checkpoint", base_switches.CHECKPOINT)

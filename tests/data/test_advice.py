@@ -170,6 +170,26 @@ def test_archives_that_lie_about_themselves_take_no_memory(tmp_path):
     assert advice.advice(str(tmp_path / name))
 
 
+def test_the_list_of_a_zip_above_4_gib_is_read(tmp_path, monkeypatch):
+  """Such a zip ends in records of 64-bit numbers, and the old end says 2**32 - 1."""
+  monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 10)
+  path = tmp_path / "a.zip"
+  write_archive(path, {"a/0.png": picture()})
+  content = bytearray(path.read_bytes())
+  end = content.rindex(b"PK\5\6")
+  content[end + 12 : end + 20] = b"\xff" * 8
+  path.write_bytes(content)
+  assert zipfile.ZipFile(path).namelist() == ["a/0.png"]
+  assert "is a zip archive of pictures" in advice.advice(str(path))
+  record, own = content.rindex(b"PK\6\6"), content.rindex(b"PK\6\7") + 8
+  for at in (own, record + 40, record + 48):
+    for value in (2**64 - 1, 2**63, 2**40):
+      damaged = bytearray(content)
+      damaged[at : at + 8] = value.to_bytes(8, "little")
+      path.write_bytes(damaged)
+      assert "is a zip archive of files" in (advice.advice(str(path)) or "")
+
+
 def test_nothing_is_known_of_nothing(tmp_path):
   (tmp_path / "a.h5").write_bytes(b"")
   assert advice.advice(str(tmp_path)) is None and advice.advice(str(tmp_path / "a.h5")) is None

@@ -68,6 +68,25 @@ def test_folders_of_videos_are_the_same(data):
   assert [one[2].replace("us-", "") for one in found] == ["utf-8", "ascii"]
 
 
+@pytest.mark.parametrize("first", ["vidgan_jax", "jax"])
+def test_programs_compile_where_the_path_of_the_code_is_no_text(tmp_path, first):
+  folder = tmp_path / "d\u00e9"
+  folder.mkdir()
+  (folder / "vidgan_jax").symlink_to(ROOT / "vidgan_jax")
+  program = f"import {first}, jax, sys; from vidgan_jax.runtime import checkpoints, compilation\n"
+  program += "assert compilation.enable_cache(sys.argv[1]); print(checkpoints.__file__)\n"
+  program += "print(checkpoints.checksums([jax.numpy.ones(2)]))"
+  environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(folder), "JAX_PLATFORMS": "cpu"}
+  command = [sys.executable, "-P", "-c", program, str(folder / "cache")]
+  done = subprocess.run(
+    command, env=environment | LOCALES["ascii"] | {"PYTHONIOENCODING": "utf-8:replace"},
+    capture_output=True, text=True, encoding="utf-8",
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr
+  path, numbers = done.stdout.splitlines()
+  assert "/d??/vidgan_jax/" in path and numbers == f"[{4 * 0x3F800000 % 2**32}]"
+
+
 def test_prepared_sets_are_the_same(data):
   (data / "classes.txt").write_text("\n".join(CLASSES), encoding="utf-8")
   digests = []

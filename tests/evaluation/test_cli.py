@@ -408,7 +408,7 @@ def test_refusals(ask, fields, words):
 
 def test_a_run_of_other_lengths_than_the_protocols(ask, protocol):
   object.__setattr__(protocol, "frames", 16)
-  with pytest.raises(UserError, match="judges clips of 16 frames, the run makes 4; --frames=4"):
+  with pytest.raises(UserError, match="scores clips of 16 frames, the run makes 4; --frames=4"):
     ask()
   content, _, _ = ask(frames=4)
   assert content["records"][0]["fields"]["frames"] == 4

@@ -550,7 +550,7 @@ def test_data_drawn_otherwise_is_other_data(protocol):
 def test_other_sizes_than_the_sources_are_told(judged):
   usual, other = judged(resolutions=(8, 16)), judged(resolutions=(16, 64))
   assert not any("clips of 8x8" in w for r in usual.values() for w in r["warnings"])
-  told = "clips of 8x8; the protocol's source judged 16x16 and 64x64"
+  told = "clips of 8x8; the protocol's source scored 16x16 and 64x64"
   assert all(told in record["warnings"] for record in other.values())
 
 

@@ -69,6 +69,17 @@ def test_curves_need_no_display(tmp_path, backend):
   assert (tmp_path / "curves.png").exists()
 
 
+def test_the_first_plot_of_a_machine_logs_nothing(tmp_path):
+  (tmp_path / "log.jsonl").write_text(json.dumps({"step": 1, "loss/generator": 0.5}) + "\n")
+  program = "import logging, sys; logging.basicConfig(level=logging.INFO)\n"
+  program += "from vidgan_jax.training import curves; curves.plot(*sys.argv[1:])"
+  environment = {**os.environ, "MPLCONFIGDIR": str(tmp_path), "PYTHONPATH": str(PACKAGE.parent)}
+  command = [sys.executable, "-c", program, tmp_path / "log.jsonl", tmp_path / "curves.png"]
+  done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+  assert done.stdout == done.stderr == ""
+  assert list(tmp_path.glob("fontlist*"))
+
+
 def test_results_and_faults_pass_through():
   assert plain_style(lambda a, b: a - b)(5, b=3) == 2
   with pytest.raises(ZeroDivisionError):

@@ -241,6 +241,21 @@ def test_a_run_that_has_lost_its_config_is_refused(tmp_path, lean_config):
   assert not (tmp_path / "config.json").exists()
 
 
+def test_a_run_that_a_newer_check_refuses_still_opens(tmp_path, lean_config):
+  """Such runs trained without the attention that no map has the size for."""
+  name, before = "model.discriminator.attention_resolution", tmp_path / "before"
+  train(lean_config(num_iterations=1), before)
+  config = lean_config(num_iterations=2, **{name: 5})
+  (before / states.CONFIG).write_text(configuration.to_json(config))
+  lines = []
+  train(config, before, report=lines.append)
+  assert any("WARNING: discriminator.attention_resolution is 5" in line for line in lines)
+  assert int(states.load(before)[2].step) == 2
+  with pytest.raises(UserError, match="attention_resolution is 5, but the discriminators' maps"):
+    train(config, tmp_path / "new")
+  assert not (tmp_path / "new").exists()
+
+
 def test_unwritable_workdir_is_refused(tmp_path, lean_config):
   blocked = tmp_path / "file"
   blocked.write_text("")

@@ -24,6 +24,7 @@ _TFDS_LEVELS = 3  # folders above the files of TensorFlow Datasets: NAME/CONFIG/
 _LOOKED_AT = 10_000  # files of an archive or a folder
 _MAX_DIRECTORY = 2**26  # bytes of a zip's list of files
 _BLOCK = 512  # bytes of a tar
+_ZIP64 = 2**32 - 1  # where a zip's last record has a number of more bits: it is in the one before
 
 
 def prepare_command(
@@ -191,7 +192,11 @@ def _zip_names(path: str) -> Iterator[str]:
     if at < 0 or len(tail) < at + 22:
       return
     length, offset = struct.unpack_from("<II", tail, at + 12)
-    if length > min(size, _MAX_DIRECTORY):
+    if _ZIP64 in (length, offset) and tail[at - 20 : at - 16] == b"PK\6\7":
+      (record,) = struct.unpack_from("<Q", tail, at - 12)  # a zip above 4 GiB has a second end
+      file.seek(min(record, size))
+      length, offset = struct.unpack("<40xQQ", file.read(56).ljust(56, b"\0"))
+    if length > min(size, _MAX_DIRECTORY) or offset > size:
       return
     file.seek(offset)
     listing = file.read(length)

@@ -246,8 +246,8 @@ def _judge_clips(request, protocol, report):
   check_frames(protocol, generated.shape[0])
   if protocol.frames is not None and generated.shape[0] != protocol.frames:
     raise UserError(
-      f"protocol {protocol.name} judges clips of {protocol.frames} frames, {request.clips} has "
-      f"{generated.shape[0]}; --frames={generated.shape[0]} judges these"
+      f"protocol {protocol.name} scores clips of {protocol.frames} frames, {request.clips} has "
+      f"{generated.shape[0]}; --frames={generated.shape[0]} scores these"
     )
   evaluator = _evaluator(request, protocol, report)
   real, reference = _reference(evaluator, request, protocol, generated.shape, report)
@@ -315,7 +315,7 @@ def _judges_these(protocol, frames) -> str:
     check_frames(protocol, frames)
   except UserError as error:
     return f"{error}; "
-  return f"--frames={frames} judges these, "
+  return f"--frames={frames} scores these, "
 
 
 def _judge_run(request, protocol, opener, report):
@@ -343,7 +343,7 @@ def _judge_run(request, protocol, opener, report):
       frames = protocol.frames or run.gan.frames
       if frames != run.gan.frames and request.frames is None:
         raise UserError(
-          f"protocol {protocol.name} judges clips of {frames} frames, the run makes "
+          f"protocol {protocol.name} scores clips of {frames} frames, the run makes "
           f"{run.gan.frames}; {_judges_these(protocol, run.gan.frames)}--frames={frames} unrolls it"
         )
       check_frames(protocol, frames)

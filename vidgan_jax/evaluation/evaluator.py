@@ -14,12 +14,7 @@ import numpy as np
 
 from vidgan_jax.evaluation import clips
 from vidgan_jax.evaluation.features import pipeline, references
-from vidgan_jax.evaluation.features.extractor import (
-  NETWORKS,
-  PACKAGED,
-  load_extractor,
-  unverified,
-)
+from vidgan_jax.evaluation.features.extractor import NETWORKS, PACKAGED, load_extractor, unverified
 from vidgan_jax.evaluation.features.references import Reference
 from vidgan_jax.evaluation.metrics import by_class, measures
 from vidgan_jax.evaluation.protocols import fingerprint
@@ -42,12 +37,17 @@ class Scores:
 
 
 def load_extractors(protocol: Protocol, weights=None) -> dict:
-  """The networks of a protocol by name; UserError where a file is missing or wrong.
+  """The networks of a protocol by name; UserError where a file is missing, wrong or not needed.
 
   Args:
     protocol: see `protocols.get_protocol`.
     weights: folder of converted weights, or None for the default one.
   """
+  if weights is not None and set(protocol.networks) <= {PACKAGED}:
+    raise UserError(
+      f"--weights: protocol {protocol.name} needs no file of weights; its network comes with the "
+      "package"
+    )
   found = {}
   for name in protocol.networks:
     packaged = name == PACKAGED or weights is None
@@ -367,7 +367,7 @@ class Evaluator:
     if not usual or side in usual:
       return []
     sizes = " and ".join(f"{size}x{size}" for size in usual)
-    return [f"clips of {side}x{side}; the protocol's source judged {sizes}"]
+    return [f"clips of {side}x{side}; the protocol's source scored {sizes}"]
 
   def heading(self, reference: Reference | None, run: Mapping) -> dict:
     """What stands above the records of a file of results; see `results`."""

@@ -120,7 +120,7 @@ class EvaluationHook:
     frames = self.protocol.frames or gan.frames
     if frames != gan.frames:
       raise UserError(
-        f"evaluation.protocol {self.protocol.name} judges clips of {frames} frames, the run makes "
+        f"evaluation.protocol {self.protocol.name} scores clips of {frames} frames, the run makes "
         f"{gan.frames}"
       )
     real = cli.real_clips(

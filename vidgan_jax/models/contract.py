@@ -129,6 +129,8 @@ class VideoGan(abc.ABC):
     spectral_eps: lower bound of norms in spectral normalisation.
     frozen_runs: {name: folder of a finished run} whose generators' averages this system uses as
       they are; their variables, normalised, arrive in `Context.frozen`.
+    fault: why no new run may begin with this config, "" where one may. Runs that began before such
+      configs were refused still open, so `registry.build` builds it; see `check_new`.
   """
 
   name: str
@@ -142,6 +144,12 @@ class VideoGan(abc.ABC):
   constraint_period: int = 0
   spectral_eps: float = 1e-8
   frozen_runs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  fault: str = ""
+
+  def check_new(self) -> None:
+    """Raises UserError where no new run may begin with this config."""
+    if self.fault:
+      raise UserError(self.fault)
 
   @abc.abstractmethod
   def latents(self, key, batch_size: int, frames: int | None = None, scale=1.0) -> Arrays:

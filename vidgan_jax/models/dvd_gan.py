@@ -297,22 +297,21 @@ class DvdGan(contract.VideoGan):
     return parts
 
 
-def _check_attention(model, blocks: int, temporal_blocks: int) -> None:
-  """UserError where no discriminator has a map of the size that self-attention is asked for."""
+def _attention_fault(model, blocks: int, temporal_blocks: int) -> str:
+  """Says that no discriminator has a map of the size that self-attention is asked for, or ""."""
   deep = model.discriminator
   start = {"identity": 1, "pool4": 4}.get(deep.downsampling, 2)
-  sizes = set()
-  if deep.sampled_frames:
-    sizes |= {model.resolution >> block for block in range(1, blocks)}
+  sizes = {model.resolution >> block for block in range(1, blocks) if deep.sampled_frames}
   if deep.temporal:
     halved = {model.resolution // start >> block for block in range(1, temporal_blocks)}
     sizes |= {size for size in halved if size >= deep.temporal_min_size}
-  sizes = sorted(size for size in sizes if size)
-  if deep.attention_resolution and deep.attention_resolution not in sizes:
-    raise UserError(
-      f"discriminator.attention_resolution is {deep.attention_resolution}, but the discriminators' "
-      f"maps have {', '.join(map(str, sizes)) or 'no other size than the clips'}; 0 is no attention"
-    )
+  sizes = sorted(sizes - {0})
+  if deep.attention_resolution in (0, *sizes):
+    return ""
+  return (
+    f"discriminator.attention_resolution is {deep.attention_resolution}, but the discriminators' "
+    f"maps have {', '.join(map(str, sizes)) or 'no other size than the clips'}; 0 is no attention"
+  )
 
 
 def build(config, savings: bool | None = None) -> DvdGan:
@@ -326,15 +325,14 @@ def build(config, savings: bool | None = None) -> DvdGan:
     UserError: on sizes that do not fit each other.
   """
   model = config.model
-  if model.discriminator.sampled_frames > model.frames:
+  wide, deep = model.generator, model.discriminator
+  if deep.sampled_frames > model.frames:
     raise UserError(
-      f"the spatial discriminator samples {model.discriminator.sampled_frames} frames of clips of "
-      f"{model.frames}"
+      f"the spatial discriminator samples {deep.sampled_frames} frames of clips of {model.frames}"
     )
   settings = contract.layer_settings(
     config, savings, initializer=model.initializer, remat=model.remat
   )
-  wide = model.generator
   widths = multipliers(GENERATOR_MULTIPLIERS, model.resolution, wide.multipliers)
   if model.resolution not in [4 * 2**stage for stage in range(1, len(widths))]:
     raise UserError(
@@ -356,10 +354,8 @@ def build(config, savings: bool | None = None) -> DvdGan:
       ).split()
     },
   )
-  deep = model.discriminator
   spatial = multipliers(DISCRIMINATOR_MULTIPLIERS, model.resolution, deep.multipliers)
   temporal_widths = deep.temporal_multipliers or spatial
-  _check_attention(model, len(spatial), len(temporal_widths))
   common = dict(
     num_classes=model.num_classes,
     settings=settings,
@@ -391,6 +387,7 @@ def build(config, savings: bool | None = None) -> DvdGan:
       discriminator_steps=model.discriminator_steps, shared_fakes=model.shared_fakes
     ),
     spectral_eps=model.spectral_eps,
+    fault=_attention_fault(model, len(spatial), len(temporal_widths)),
     latent_dim=model.latent_dim,
     sampled_frames=deep.sampled_frames,
     downsampling=deep.downsampling,

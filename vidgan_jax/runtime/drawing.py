@@ -1,7 +1,10 @@
 """Plots that depend neither on the user's matplotlibrc nor on the user's home folder."""
 
+import contextlib
 import functools
+import logging
 import os
+from collections.abc import Iterator
 
 from vidgan_jax.runtime.files import cache_dirs
 
@@ -23,7 +26,19 @@ def plain_style(draw):
       os.environ["MPLCONFIGDIR"] = folder or cache_dirs.temporary()
     import matplotlib  # takes a second, and only plots need it
 
-    with matplotlib.rc_context(matplotlib.rcParamsDefault):
+    with _quiet_fonts(), matplotlib.rc_context(matplotlib.rcParamsDefault):
       return draw(*arguments, **options)
 
   return drawn
+
+
+@contextlib.contextmanager
+def _quiet_fonts() -> Iterator[None]:
+  """Hides what matplotlib logs when it first lists the fonts of a machine."""
+  log = logging.getLogger("matplotlib.font_manager")
+  level = log.level
+  log.setLevel(logging.ERROR)
+  try:
+    yield
+  finally:
+    log.setLevel(level)

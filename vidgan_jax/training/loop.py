@@ -131,6 +131,7 @@ class Trainer:
     self.part = meshes.part_of_batch(self.mesh)
     precision.check_width(config.precision)
     self.gan = registry.build(config)
+    workdirs.check_fault(workdir, self.gan, report)
     self.transforms = optimizers.build(config, self.gan.discriminators)
     self.like = states.abstract(self.gan, self.transforms, config.seed, self.mesh, config.sharding)
     capacity.check_config(config, self.like, self.mesh)

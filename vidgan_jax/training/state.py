@@ -136,6 +136,7 @@ def placement(config, devices: int, batch_size: int | None = None) -> list[str]:
   switches.check(config)
   meshes.check_division(batch_size, devices, config.microbatch)
   gan = registry.build(config)
+  gan.check_new()
   optimizers = transforms.build(config, gan.discriminators)
   shapes = jax.eval_shape(functools.partial(create, gan, optimizers, config.seed))
   lines = sharding.describe(shapes, devices, config.sharding)

@@ -28,6 +28,14 @@ def make(workdir, config) -> pathlib.Path:
   return workdir
 
 
+def check_fault(workdir, gan, report: Callable = print) -> None:
+  """Refuses to begin a run with `gan.fault`; continues one that has checkpoints, with a warning."""
+  if gan.fault and Checkpoints(pathlib.Path(workdir) / states.CHECKPOINTS).steps():
+    report(f"WARNING: {gan.fault}; the run continues as it began")
+  else:
+    gan.check_new()
+
+
 def _check_free(workdir) -> None:
   """Taken where a process trains in this folder, or in the one of which this is the best state."""
   locks.check(workdir, _what(workdir))

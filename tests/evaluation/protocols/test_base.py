@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from vidgan_jax.evaluation.evaluator import check_frames
+from vidgan_jax.evaluation.evaluator import check_frames, load_extractors
 from vidgan_jax.evaluation.features import extractor, preprocessing
 from vidgan_jax.evaluation.features.extractor import NETWORKS, PACKAGED
 from vidgan_jax.evaluation.protocols import base as protocols
@@ -224,3 +224,10 @@ def test_the_floor_is_at_the_count_that_is_told():
   for name, count in counts.items():
     (line,) = (i for i, line in enumerate(text) if line.startswith(f"{name}: "))
     assert f"floor at {count:,} clips a side" in text[line + 3]
+
+
+def test_weights_that_no_network_reads_are_refused(tmp_path):
+  embedded = protocols.get_protocol("moving_shapes")
+  with pytest.raises(UserError, match="--weights: protocol moving_shapes needs no file of weights"):
+    load_extractors(embedded, str(tmp_path))
+  assert set(load_extractors(embedded)) == {PACKAGED}

@@ -217,7 +217,7 @@ def test_a_value_that_is_none_stays_text(tmp_path):
 def test_motion_controls_are_shown_and_unlimited_scores_named(results, page, tmp_path):
   (table,) = [words for _, words in page.all("table") if "frozen" in words]
   assert "7.5" in table and HOSTILE.replace("\x1b", "\\x1b") in table
-  assert "Judged against 500 other real clips; the reference, which holds the same" in table
+  assert "Compared with 500 other real clips; the reference, which holds the same" in table
   bare = report.write({"records": [record("fvd_infinity", 3.0)]}, tmp_path / "report.html")
   text = bare.read_text()
   assert "has no words for" not in text and "FVD∞" in text and "lower is better" in text

@@ -1,7 +1,10 @@
 """Archives of arrays: round trips, and files that are not to be trusted."""
 
 import io
+import os
 import struct
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -227,3 +230,19 @@ def test_other_byte_orders_and_versions_are_read(tmp_path):
     "{'descr': '<f8', 'fortran_order': False, 'shape': (2L, 3L), }", numbers.tobytes()
   )
   np.testing.assert_array_equal(npz.read(archive(tmp_path / "a.npz", a=content))["a"], numbers)
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.npy", "a.json", "log.jsonl"])
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path, name):
+  path = tmp_path / name
+  os.mkfifo(path)
+  script = (
+    "import sys; from vidgan_jax.runtime.files import json_files, log_files, npz\n"
+    "path = sys.argv[1]\n"
+    "read = {'a.npz': npz.read, 'a.npy': npz.map_npy, 'a.json': json_files.read}\n"
+    "read.get(path.rpartition('/')[2], log_files.read_log)(path)"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", script, path], capture_output=True, text=True, timeout=60
+  )
+  assert done.returncode == 1 and "not a regular file" in done.stderr.splitlines()[-1]

@@ -75,6 +75,7 @@ def summarize(
   if dtype not in DTYPES:
     raise UserError(f"unknown dtype {dtype!r}; known: {', '.join(DTYPES)}")
   gan = registry.build(config)
+  gan.check_new()
   variables = abstract_variables(gan)
   written = forward_flops(registry.build(config, savings=False), variables)
   executed = forward_flops(gan, variables)
@@ -375,7 +376,7 @@ def _memory_lines(s):
         f"{cost['total_bytes'] / 1e9:.1f}",
       ]
     )
-  note = "* this config's. Time floors and estimates told from shapes; nothing was run."
+  note = "* this config's. Time floors and estimates are computed from shapes; nothing was run."
   return [*lines, *_aligned(rows), "", note]
 
 

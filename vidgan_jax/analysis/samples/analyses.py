@@ -331,7 +331,7 @@ def fulfil(request, what: list[str], tools: Tools, report) -> list[str]:
     UserError: on bad input, or files that are there already.
   """
   if request.every_checkpoint:
-    raise UserError(f"--every_checkpoint is not for --what={what[0]}: it looks at one")
+    raise UserError(f"--every_checkpoint is not for --what={what[0]}, which reads one checkpoint")
   folder = pathlib.Path(request.output or pathlib.Path(request.workdirs[0]) / "analysis")
   _check_free(what, folder, request.overwrite)
   look = Look(request, tools, report)

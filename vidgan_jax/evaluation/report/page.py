@@ -122,7 +122,7 @@ def _lead(results, found) -> str:
   averaged = {bool(c.main["ema"]) for c in found if c.main.get("ema") is not None}
   if len(averaged) == 1:
     told.append("moving average of the weights" if averaged.pop() else "live weights")
-  name = text(protocol.get("name", "not told"))
+  name = text(protocol.get("name", "unknown"))
   source = f", {text(protocol['source'])}" if protocol.get("source") else ""
   lines = [f"Protocol <code>{name}</code>{source}"]
   if reference.get("count"):

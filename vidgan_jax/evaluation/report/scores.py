@@ -3,14 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from vidgan_jax.evaluation.report.charts import (
-  Series,
-  figure,
-  number,
-  range_bar,
-  table,
-  text,
-)
+from vidgan_jax.evaluation.report.charts import Series, figure, number, range_bar, table, text
 from vidgan_jax.evaluation.report.columns import (
   Column,
   cell,
@@ -291,7 +284,7 @@ def controls(results) -> str:
     lines.append(f'<tr><th scope="row">{text(metric_name(metric))}{where}</th>{cells}</tr>')
   against = dict.fromkeys(text(judged_against(record)) for record in results["controls"])
   caption = (
-    f"Judged against {'; '.join(against)}. Compare what is worse by motion alone with the score "
+    f"Compared with {'; '.join(against)}. Compare what is worse by motion alone with the score "
     "unharmed; where the reference holds the same clips, compare these numbers with each other "
     "alone: generated clips cannot score as well."
   )

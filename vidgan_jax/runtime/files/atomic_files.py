@@ -1,9 +1,12 @@
-"""Files that are whole or not there."""
+"""Files that are complete or absent; and input files that are no pipes or devices."""
 
 import contextlib
+import errno
 import os
+import stat
 import threading
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from vidgan_jax.runtime.errors import UserError
 
@@ -30,6 +33,22 @@ def atomic_file(path: str | os.PathLike) -> Iterator[str]:
   finally:
     with contextlib.suppress(OSError):
       os.remove(temporary)
+
+
+def open_regular(path: str | os.PathLike) -> BinaryIO:
+  """Opens a file for reading; a named pipe without a writer would block for ever.
+
+  Raises:
+    OSError: the file cannot be opened, or is a folder, a pipe or a device.
+  """
+  descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+  mode = os.fstat(descriptor).st_mode
+  if not stat.S_ISREG(mode):
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+      raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    raise OSError(errno.EINVAL, "not a regular file", path)
+  return os.fdopen(descriptor, "rb")
 
 
 def _reason(error: OSError) -> str:

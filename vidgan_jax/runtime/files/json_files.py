@@ -21,6 +21,7 @@ import os
 from typing import Any
 
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.files.atomic_files import open_regular
 from vidgan_jax.runtime.text import printable
 
 MAX_BYTES = 64 * 2**20
@@ -89,7 +90,7 @@ def read(path: str | os.PathLike, form: Any = None, max_bytes: int = MAX_BYTES) 
   """
   path = os.fspath(path)
   try:
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
       content = file.read(max_bytes + 1)
   except FileNotFoundError:
     raise

@@ -4,6 +4,8 @@ import json
 import math
 import pathlib
 
+from vidgan_jax.runtime.files.atomic_files import open_regular
+
 _NON_FINITE = ("nan", "inf", "-inf")  # as strings, for JSON has no words for them
 
 
@@ -23,7 +25,8 @@ def read_and_count(path) -> tuple[list[dict], int]:
   path = pathlib.Path(path)
   if not path.exists():
     return [], 0
-  *lines, torn = path.read_bytes().split(b"\n")
+  with open_regular(path) as file:
+    *lines, torn = file.read().split(b"\n")
   records = [_record(line) for line in [*lines, *([torn] if torn else [])]]
   if torn and records[-1] is None:
     records.pop()

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.files.atomic_files import atomic_file
+from vidgan_jax.runtime.files.atomic_files import atomic_file, open_regular
 from vidgan_jax.runtime.hardware import cores
 from vidgan_jax.runtime.text import printable
 
@@ -279,7 +279,11 @@ def open_npz(path: str | os.PathLike, max_bytes: int = MAX_BYTES) -> Iterator[Ar
   path = os.fspath(path)
   with contextlib.ExitStack() as stack:
     with _one_line(path):
-      archive = Archive(path, stack.enter_context(zipfile.ZipFile(path)), max_bytes)
+      archive = Archive(
+        path,
+        stack.enter_context(zipfile.ZipFile(stack.enter_context(open_regular(path)))),
+        max_bytes,
+      )
     yield archive
 
 
@@ -341,7 +345,7 @@ def open_npy(path: str | os.PathLike, structured: bool = False) -> tuple[Header,
   Raises:
     UserError: the file is missing, damaged, cut off, or holds no numbers.
   """
-  with _one_line(path), open(path, "rb") as file:
+  with _one_line(path), open_regular(path) as file:
     header = read_header(file)
     check_numbers(header.dtype, structured)
     rest = os.fstat(file.fileno()).st_size - header.offset - header.nbytes

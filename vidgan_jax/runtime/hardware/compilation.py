@@ -48,10 +48,18 @@ def enable_cache(directory: str | None = None, report=print) -> pathlib.Path | N
   # Where a named folder may not be written, what lies there is read all the same.
   jax.config.update("jax_compilation_cache_dir", directory)
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
-  jax.config.update(
-    "jax_persistent_cache_enable_xla_caches", "xla_gpu_per_fusion_autotune_cache_dir"
-  )
+  # XLA keeps what it finds out about a GPU in a folder there, whose path it takes as text alone.
+  kept = "xla_gpu_per_fusion_autotune_cache_dir" if _is_text(directory) else "none"
+  jax.config.update("jax_persistent_cache_enable_xla_caches", kept)
   return pathlib.Path(directory)
+
+
+def _is_text(path: str) -> bool:
+  """Whether all bytes of a path are text in this locale."""
+  try:
+    return bool(path.encode("utf-8"))
+  except UnicodeEncodeError:
+    return False
 
 
 def _tell_in_one_line(directory: str, tell) -> None:
