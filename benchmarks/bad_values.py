@@ -20,7 +20,8 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from vidgan_jax.models import contract, registry, settings_page, switches
-from vidgan_jax.runtime import configuration, door, schema
+from vidgan_jax.runtime import door
+from vidgan_jax.runtime.config import configuration, schema
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.training import optimizers, state
 

@@ -285,7 +285,7 @@ def check(channels: int, tolerance: float, tolerance_iteration: float, report=pr
   import numpy as np
 
   from benchmarks import torch_twin
-  from vidgan_jax.analysis import summary
+  from vidgan_jax.analysis.cost import summary
   from vidgan_jax.models import registry
 
   jax.config.update("jax_platforms", "cpu")

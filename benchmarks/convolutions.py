@@ -91,7 +91,7 @@ def _measure(layer, saved) -> dict:
   import jax.numpy as jnp
   import numpy as np
 
-  from vidgan_jax.runtime import flops
+  from vidgan_jax.runtime.hardware import flops
 
   name, kind, size, inputs, outputs, frames = layer
   inputs, outputs = (n * _CHANNELS.value or 3 for n in (inputs, outputs))

@@ -1,12 +1,12 @@
 """What `sensitivity.py` does to clips, each in strengths from hardly to utterly.
 
 All are functions (clips uint8 [N, T, H, W, 3], strength, numpy Generator) -> clips of that shape.
-Pictures are worsened by `vidgan_jax.evaluation.controls`; those of time have strengths here.
+Pictures are worsened by `vidgan_jax.evaluation.statistics.controls`; those of time have strengths here.
 """
 
 import numpy as np
 
-from vidgan_jax.evaluation import controls
+from vidgan_jax.evaluation.statistics import controls
 
 
 def noise(clips, strength, rng):

@@ -74,8 +74,8 @@ _WORKER = flags.DEFINE_string("worker", None, "Measure CASE:VARIANT in this proc
 
 def _prepare(folder: str, case: str) -> None:
   """Makes the set of a case, unless it is there."""
-  from vidgan_jax.data.preparation import run
-  from vidgan_jax.data.preparation.settings import Request
+  from vidgan_jax.data.prepare import run
+  from vidgan_jax.data.prepare.settings import Request
 
   resolution, options, _, _ = CASES[case]
   files = sorted(glob.glob(_VIDEOS.value))
@@ -108,7 +108,7 @@ def _batches(case: str, variant: str):
   if variant == "plain":
     return _plain(directory, resolution, CASES[case][3])
   from vidgan_jax.data.pipeline import Batches
-  from vidgan_jax.data.prepared import Prepared
+  from vidgan_jax.data.sources.prepared import Prepared
 
   source = Prepared(
     [directory] * COPIES,

@@ -60,7 +60,7 @@ def _programs(case):
 
   from vidgan_jax.models import registry
   from vidgan_jax.models.contract import Context
-  from vidgan_jax.runtime import flops
+  from vidgan_jax.runtime.hardware import flops
 
   family, row, level = CASES[case]
   config = importlib.import_module(f"configs.{family}").get_config(row)

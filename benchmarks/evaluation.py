@@ -35,7 +35,7 @@ def _random_extractor(name):
   import jax
   import numpy as np
 
-  from vidgan_jax.evaluation import extractor
+  from vidgan_jax.evaluation.features import extractor
 
   parts = extractor.find(name).build()
   random = np.random.default_rng(0)
@@ -84,7 +84,8 @@ def main(argv):
   import jax
   import numpy as np
 
-  from vidgan_jax.evaluation import clips, evaluator, protocols
+  from vidgan_jax.evaluation import clips, evaluator
+  from vidgan_jax.evaluation.protocols import base as protocols
   from vidgan_jax.runtime import mesh as meshes
 
   protocol = dataclasses.replace(

@@ -59,7 +59,7 @@ def _variables():
   import jax
   import numpy as np
 
-  from vidgan_jax.evaluation.networks import i3d
+  from vidgan_jax.evaluation.features.architectures import i3d
 
   random = np.random.default_rng(0)
 
@@ -86,8 +86,8 @@ def _ours(plain):
   import jax
   import jax.numpy as jnp
 
-  from vidgan_jax.evaluation.networks import i3d
-  from vidgan_jax.runtime import compilation, memory
+  from vidgan_jax.evaluation.features.architectures import i3d
+  from vidgan_jax.runtime.hardware import compilation, memory
 
   memory.keep_freed_on_cpu()
   module = i3d.I3D(plain=plain)
@@ -104,7 +104,7 @@ def _twin(channels_last):
   import torch
   import torch.nn.functional as F
 
-  from vidgan_jax.evaluation.networks import i3d
+  from vidgan_jax.evaluation.features.architectures import i3d
 
   torch.set_num_threads(settings.cores())
   layout = torch.channels_last_3d if channels_last else torch.contiguous_format

@@ -18,7 +18,7 @@ runs every variant in a fresh process; a process' number is the median of its it
 warm-up, a variant's the median of its rounds, with their range. The first round begins with empty
 compilation caches and tells the compile time, the others use what it compiled. Model GF/s
 counts the work as written whatever a variant saves: convolutions and products, padding taps too, at
-2 FLOPs per multiply-add, 5 G + 14 D forward passes per clip (`vidgan_jax.analysis.summary`). Peak
+2 FLOPs per multiply-add, 5 G + 14 D forward passes per clip (`vidgan_jax.analysis.cost.summary`). Peak
 MB is the largest resident memory while iterating; "compiling", that with compilation and warm-up.
 
 Every run appends one line of JSON to --results.
@@ -77,8 +77,8 @@ def _ours(config):
   import jax
 
   from vidgan_jax.models import registry
-  from vidgan_jax.runtime import memory
   from vidgan_jax.runtime import mesh as meshes
+  from vidgan_jax.runtime.hardware import memory
   from vidgan_jax.training import loop, optimizers, state
   from vidgan_jax.training.step import Iteration
 
@@ -257,7 +257,7 @@ def main(argv):
     return
   chosen = _chosen()
   os.environ["JAX_PLATFORMS"] = "cpu"
-  from vidgan_jax.analysis import summary
+  from vidgan_jax.analysis.cost import summary
 
   config = settings.get_config(_CHANNELS.value)
   flops = summary.flops_per_clip(config) * config.batch_size

@@ -43,7 +43,7 @@ def _measure(case) -> dict:
   import numpy as np
 
   from configs import dvd_gan
-  from vidgan_jax.analysis import summary
+  from vidgan_jax.analysis.cost import summary
   from vidgan_jax.models import registry
   from vidgan_jax.models.contract import Context
   from vidgan_jax.runtime import precision

@@ -68,7 +68,7 @@ def real_clips(folder: str, seed: int) -> ClipSet:
 
   Both halves show the same people: what differs between the halves is smaller than between people.
   """
-  from vidgan_jax.runtime.video_files import read_video
+  from vidgan_jax.runtime.files.video_files import read_video
 
   paths = sorted(pathlib.Path(folder).glob("*/*.avi"))
   if not paths:
@@ -102,7 +102,7 @@ def real_clips(folder: str, seed: int) -> ClipSet:
 
 def drawn_clips(count: int, seed: int, frames: int = 8, resolution: int = 32) -> ClipSet:
   """The embedded set at full variety."""
-  from vidgan_jax.data import moving_shapes as data
+  from vidgan_jax.data.sources import moving_shapes as data
 
   classes = len(data.CLASS_NAMES)
 
@@ -132,8 +132,8 @@ def classifier(untrained: int | None = None):
   """
   import jax
 
-  from vidgan_jax.evaluation import embedded
-  from vidgan_jax.evaluation.networks import moving_shapes as network
+  from vidgan_jax.evaluation.features import embedded
+  from vidgan_jax.evaluation.features.architectures import moving_shapes as network
 
   if untrained is None:
     variables = embedded.open_embedded().variables
@@ -168,7 +168,7 @@ def untrained_r2plus1d(seed: int):
   """R(2+1)D-18 of random weights on clips of half their size: clips -> (512 features, None)."""
   import jax
 
-  from vidgan_jax.evaluation.networks import r2plus1d
+  from vidgan_jax.evaluation.features.architectures import r2plus1d
 
   module = r2plus1d.R2Plus1D()
   example = np.zeros((1, 4, 16, 16, 3), np.float32)
@@ -204,10 +204,13 @@ def measure(reference, judged, labels, logits, probe) -> dict:
     logits: float64 [N, classes] of the judged, or None where the network has no such classes.
     probe: features -> classes, used where there are no logits.
   """
-  from vidgan_jax.evaluation.frechet import frechet_distance_of_features
-  from vidgan_jax.evaluation.inception_score import inception_score
-  from vidgan_jax.evaluation.kernel_distance import kernel_distance
-  from vidgan_jax.evaluation.manifold import density_coverage, precision_recall
+  from vidgan_jax.evaluation.statistics.frechet import frechet_distance_of_features
+  from vidgan_jax.evaluation.statistics.inception_score import inception_score
+  from vidgan_jax.evaluation.statistics.kernel_distance import kernel_distance
+  from vidgan_jax.evaluation.statistics.precision_recall import (
+    density_coverage,
+    precision_recall,
+  )
 
   values = {
     "frechet": frechet_distance_of_features(reference, judged),

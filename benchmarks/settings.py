@@ -19,7 +19,8 @@ if str(ROOT) not in sys.path:
 from absl import flags  # noqa: E402
 
 from configs import dvd_gan  # noqa: E402
-from vidgan_jax.runtime import configuration, door  # noqa: E402
+from vidgan_jax.runtime import door
+from vidgan_jax.runtime.config import configuration  # noqa: E402
 from vidgan_jax.runtime.errors import UserError  # noqa: E402
 
 flags.disclaim_key_flags()  # --help of a benchmark lists those defined here for it

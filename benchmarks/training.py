@@ -18,7 +18,7 @@ MFU (model FLOP utilisation) = as-written FLOPs / s / peak, as-written being 5 G
 passes per clip with every tap of every convolution, whatever is saved. HFU (hardware) = FLOPs that
 the program executes / s / peak: less by its exact savings, more by what it rematerialises
 (`python -m vidgan_jax.summarize` tells both). The peak is --tflops, by default the device's
-(`vidgan_jax.runtime.flops`). Peak GB is what the device's allocator held at most; XLA GB what the
+(`vidgan_jax.runtime.hardware.flops`). Peak GB is what the device's allocator held at most; XLA GB what the
 compiler asked for: arguments and temporary buffers.
 
 --compile_only compiles the rows and leaves the times out. Several such processes may compile side
@@ -114,10 +114,11 @@ def _measure(row) -> dict:
   """Times one row in this process."""
   import jax
 
-  from vidgan_jax.analysis import summary
+  from vidgan_jax.analysis.cost import summary
   from vidgan_jax.models import registry
-  from vidgan_jax.runtime import flops, precision
   from vidgan_jax.runtime import mesh as meshes
+  from vidgan_jax.runtime import precision
+  from vidgan_jax.runtime.hardware import flops
   from vidgan_jax.training import loop, optimizers, state
   from vidgan_jax.training.step import Iteration
 

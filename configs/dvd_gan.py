@@ -30,7 +30,7 @@ for any device): 5.7 s at 790 TFLOP/s.
 import ml_collections
 
 from vidgan_jax.models import dvd_gan_config
-from vidgan_jax.runtime import configuration, schema
+from vidgan_jax.runtime.config import configuration, schema
 
 _NARROW = {"model.generator.channels": 64}
 _LONG = {**_NARROW, "model.frames": 48, "model.generator.rnn": "standard"}

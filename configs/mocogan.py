@@ -31,7 +31,7 @@ Hardware there: one 12 GB Titan-X; 100,000 iterations of 32 clips.
 import ml_collections
 
 from vidgan_jax.models import ldvd_config
-from vidgan_jax.runtime import configuration, schema
+from vidgan_jax.runtime.config import configuration, schema
 
 _D = "model.discriminator."
 _VIDEO_ONLY = {f"{_D}image": False}

@@ -15,7 +15,7 @@ dark ground (`data.variety`). About 0.3 s per iteration on two cores.
 import ml_collections
 
 from vidgan_jax.models import dvd_gan_config
-from vidgan_jax.runtime import configuration, schema
+from vidgan_jax.runtime.config import configuration, schema
 
 _FIELDS = {
   "model.resolution": 32,

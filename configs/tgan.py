@@ -28,7 +28,7 @@ Hardware there: one 12 GB Titan-X; 1000 epochs (about 300,000 iterations of 32 c
 import ml_collections
 
 from vidgan_jax.models import ldvd_config
-from vidgan_jax.runtime import configuration, schema
+from vidgan_jax.runtime.config import configuration, schema
 
 _D = "model.discriminator."
 _IMAGE = "model.generator.image_channels"  # 512

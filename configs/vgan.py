@@ -15,7 +15,7 @@ moving shapes. Not reproduced with this code yet.
 import ml_collections
 
 from vidgan_jax.models import ldvd_config
-from vidgan_jax.runtime import configuration, schema
+from vidgan_jax.runtime.config import configuration, schema
 
 _ROWS = {"ucf101_16": {"model.frames": 16}, "ucf101_32": {"model.frames": 32}}
 _RUNLOCAL = {

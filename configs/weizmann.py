@@ -12,7 +12,7 @@ everything runs on real video, not enough for good samples.
 import ml_collections
 
 from vidgan_jax.models import dvd_gan_config
-from vidgan_jax.runtime import configuration, schema
+from vidgan_jax.runtime.config import configuration, schema
 
 _FIELDS = {
   "model.num_classes": 6,

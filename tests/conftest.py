@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vidgan_jax.data import index, records
-from vidgan_jax.runtime import schema
+from vidgan_jax.data.formats import index, records
+from vidgan_jax.runtime.config import schema
 
 # A script starts what it puts in the background with SIGINT ignored. Processes that tests start and
 # interrupt would inherit that.

@@ -9,15 +9,18 @@ import types
 import numpy as np
 import pytest
 
-from vidgan_jax.data import frame_cache, index, sources
-from vidgan_jax.data.preparation import arrays as prepare_arrays
-from vidgan_jax.data.preparation import shards
-from vidgan_jax.evaluation import clips, extractor, references
-from vidgan_jax.evaluation.features import Gathered
-from vidgan_jax.evaluation.moments import Moments
-from vidgan_jax.evaluation.weights import convert
-from vidgan_jax.runtime import npz
+from vidgan_jax.data.formats import index
+from vidgan_jax.data.prepare import arrays as prepare_arrays
+from vidgan_jax.data.prepare import shards
+from vidgan_jax.data.sources import base as sources
+from vidgan_jax.data.sources import frame_cache
+from vidgan_jax.evaluation import clips
+from vidgan_jax.evaluation.features import extractor, references
+from vidgan_jax.evaluation.features.pipeline import Gathered
+from vidgan_jax.evaluation.statistics.moments import Moments
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.files import npz
+from vidgan_jax.weights import convert
 
 HEADER = 128
 

@@ -13,18 +13,24 @@ import jax
 import numpy as np
 import pytest
 
-from vidgan_jax.analysis import curvature, looks, requests
-from vidgan_jax.data import index
+from vidgan_jax.analysis import cli
+from vidgan_jax.analysis.curvature import records as curvature
+from vidgan_jax.analysis.samples import analyses
 from vidgan_jax.data.build import build_source
-from vidgan_jax.data.preparation import shards, verify, workspace
-from vidgan_jax.data.prepared import Prepared
-from vidgan_jax.evaluation import extractor, keeper, references, report, results
-from vidgan_jax.evaluation.features import Gathered
-from vidgan_jax.evaluation.moments import Moments
+from vidgan_jax.data.formats import index
+from vidgan_jax.data.prepare import shards, verify, workspace
+from vidgan_jax.data.sources.prepared import Prepared
+from vidgan_jax.evaluation.features import extractor, references
+from vidgan_jax.evaluation.features.pipeline import Gathered
+from vidgan_jax.evaluation.report import page as report
+from vidgan_jax.evaluation.report import results
+from vidgan_jax.evaluation.report import writer as keeper
+from vidgan_jax.evaluation.statistics.moments import Moments
 from vidgan_jax.models import registry
-from vidgan_jax.runtime import configuration, json_files, npz
 from vidgan_jax.runtime.checkpoints import Checkpoints
+from vidgan_jax.runtime.config import configuration
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.files import json_files, npz
 from vidgan_jax.sampling import run as runs
 from vidgan_jax.training import optimizers, workdir
 from vidgan_jax.training import state as states
@@ -265,7 +271,7 @@ def test_curvature(tmp_path, monkeypatch, what, make):
     curvature._PLOT[what](records, tmp_path / "plot.png")
     if what == "hessian":
       ask = dict(what=("compare",), output=str(tmp_path / "out"))
-      requests.fulfil(requests.Request([str(tmp_path / "run")], **ask))
+      cli.fulfil(cli.Request([str(tmp_path / "run")], **ask))
 
   survives(path, read, each=3, bits=10, cuts=4)
   curvature._continue(path, what, settings, 1)
@@ -277,12 +283,12 @@ def test_logs_of_runs(tmp_path):
   path = tmp_path / "log.jsonl"
   lines = [json.dumps({"step": step, "pixel/generated_dark": 0.5}) for step in range(1, 7)]
   path.write_text("\n".join([*lines[:2], "damaged", "", "[1]", '{"step": null}', *lines[2:]]))
-  assert [each["step"] for each in looks._log(look)] == [1, 2, 3, 4]
+  assert [each["step"] for each in analyses._log(look)] == [1, 2, 3, 4]
   path.unlink()
-  assert looks._log(look) == []
+  assert analyses._log(look) == []
   path.mkdir()
   with pytest.raises(UserError, match="Is a directory"):
-    looks._log(look)
+    analyses._log(look)
 
 
 def sides(**content):

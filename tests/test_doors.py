@@ -12,7 +12,7 @@ import types
 import numpy as np
 import pytest
 
-from vidgan_jax.runtime import schema
+from vidgan_jax.runtime.config import schema
 from vidgan_jax.training import state as states
 from vidgan_jax.training.logs import read_log
 

@@ -6,10 +6,12 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from vidgan_jax.data import index, sources
-from vidgan_jax.evaluation import clips, references
-from vidgan_jax.evaluation.features import Gathered
-from vidgan_jax.evaluation.moments import Moments
+from vidgan_jax.data.formats import index
+from vidgan_jax.data.sources import base as sources
+from vidgan_jax.evaluation import clips
+from vidgan_jax.evaluation.features import references
+from vidgan_jax.evaluation.features.pipeline import Gathered
+from vidgan_jax.evaluation.statistics.moments import Moments
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.sampling import files, generation
 

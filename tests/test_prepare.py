@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from vidgan_jax.runtime.video_files import write_mp4
+from vidgan_jax.runtime.files.video_files import write_mp4
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -87,7 +87,7 @@ def test_help_says_how_it_is_used():
 
 def test_neither_tensorflow_nor_jax_is_loaded(videos, tmp_path):
   code = (
-    "import sys; from vidgan_jax.data.preparation import run, settings, verify; "
+    "import sys; from vidgan_jax.data.prepare import run, settings, verify; "
     "request = settings.Request('folder', *sys.argv[1:]); "
     "run.prepare(request, report=lambda line: None); verify.verify(sys.argv[2]); "
     "assert not {'tensorflow', 'tensorflow_datasets', 'jax'} & set(sys.modules)"

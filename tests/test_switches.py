@@ -14,7 +14,8 @@ from vidgan_jax.layers import attention, normalization, recurrent, temporal
 from vidgan_jax.layers import settings as layers
 from vidgan_jax.models import registry, settings_page, switches
 from vidgan_jax.objectives import losses
-from vidgan_jax.runtime import base_switches, configuration, precision, schema, sharding
+from vidgan_jax.runtime import precision, sharding
+from vidgan_jax.runtime.config import base_switches, configuration, schema
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.training import optimizers
 

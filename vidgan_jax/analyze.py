@@ -32,7 +32,8 @@ Exit codes: 0 done, 2 bad input.
 
 from absl import flags
 
-from vidgan_jax.runtime import base_switches, door, schema
+from vidgan_jax.runtime import door
+from vidgan_jax.runtime.config import base_switches, schema
 
 _WORKDIR = flags.DEFINE_list("workdir", None, "Folder of the run; several, by commas, to compare.")
 _WHAT = flags.DEFINE_list("what", ["hessian"], "What to look at, by commas; see above.")
@@ -126,10 +127,10 @@ def main(argv):
   """Looks and writes."""
   del argv
   _check_flags()
-  from vidgan_jax.analysis import requests
-  from vidgan_jax.analysis.looks import Tools
-  from vidgan_jax.evaluation import vectors
-  from vidgan_jax.runtime import compilation  # JAX loads here
+  from vidgan_jax.analysis import cli
+  from vidgan_jax.analysis.samples.analyses import Tools
+  from vidgan_jax.evaluation.statistics import vectors
+  from vidgan_jax.runtime.hardware import compilation  # JAX loads here
   from vidgan_jax.sampling import interpolation
   from vidgan_jax.sampling import run as runs
 
@@ -139,8 +140,8 @@ def main(argv):
     walks={"latent": interpolation.latent_walk, "class": interpolation.class_walk},
     features={name: vectors.of_network(name) for name in _FEATURES.value},
   )
-  lines = requests.fulfil(
-    requests.Request(
+  lines = cli.fulfil(
+    cli.Request(
       workdirs=_WORKDIR.value,
       what=_WHAT.value,
       output=_OUTPUT.value,

@@ -23,7 +23,8 @@ Exit codes: 0 done, 2 bad input.
 
 from absl import flags
 
-from vidgan_jax.runtime import base_switches, door, schema
+from vidgan_jax.runtime import door
+from vidgan_jax.runtime.config import base_switches, schema
 from vidgan_jax.runtime.errors import UserError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
@@ -137,7 +138,7 @@ def _check_flags():
 def _convert():
   if not _SOURCE.value:
     raise UserError("--convert needs --source=FILE_OR_FOLDER")
-  from vidgan_jax.evaluation.weights import convert
+  from vidgan_jax.weights import convert
 
   convert.convert(
     _CONVERT.value,
@@ -154,7 +155,7 @@ def main(argv):
   """Evaluates and writes."""
   del argv
   _check_flags()
-  from vidgan_jax.evaluation import protocols
+  from vidgan_jax.evaluation.protocols import base as protocols
 
   if _LIST.value:
     for line in protocols.lines():
@@ -164,14 +165,14 @@ def main(argv):
     _convert()
     return
   protocols.get_protocol(_PROTOCOL.value)  # a misspelt name is refused before JAX loads
-  from vidgan_jax.evaluation import requests
-  from vidgan_jax.runtime import compilation, memory
+  from vidgan_jax.evaluation import cli
+  from vidgan_jax.runtime.hardware import compilation, memory
   from vidgan_jax.sampling import run, stream
 
   memory.keep_freed_on_cpu()
   compilation.enable_cache(_CACHE.value, door.report)
-  lines = requests.fulfil(
-    requests.Request(
+  lines = cli.fulfil(
+    cli.Request(
       protocol=_PROTOCOL.value,
       workdir=_WORKDIR.value,
       output=_OUTPUT.value,
@@ -197,7 +198,7 @@ def main(argv):
       reference=_REFERENCE.value,
       controls=_CONTROLS.value,
     ),
-    requests.Opener(load=run.load, stream=stream.Stream),
+    cli.Opener(load=run.load, stream=stream.Stream),
     report=door.report,
   )
   for line in lines:

@@ -26,7 +26,8 @@ Exit codes: 0 done, 2 bad input, or faults that --verify found.
 
 from absl import flags
 
-from vidgan_jax.runtime import door, schema
+from vidgan_jax.runtime import door
+from vidgan_jax.runtime.config import schema
 from vidgan_jax.runtime.errors import UserError
 
 _SOURCE = flags.DEFINE_string("source", None, "What the input is; see above.")
@@ -106,7 +107,7 @@ def main(argv):
   """Prepares, or verifies."""
   del argv
   if _VERIFY.value:
-    from vidgan_jax.data.preparation import verify
+    from vidgan_jax.data.prepare import verify
 
     verify.verify(_OUTPUT.value, report=door.report)
     return
@@ -115,7 +116,7 @@ def main(argv):
       raise UserError(f"--{flag.name} is required")
   if _LOSSLESS.value and _QUALITY.present:
     raise UserError("of --lossless and --quality only one can be taken: PNG has no quality")
-  from vidgan_jax.data.preparation import run, settings  # the decoder's libraries load here
+  from vidgan_jax.data.prepare import run, settings  # the decoder's libraries load here
 
   run.prepare(
     settings.Request(

@@ -14,7 +14,8 @@ Exit codes: 0 done, 2 bad input.
 
 from absl import flags
 
-from vidgan_jax.runtime import base_switches, door, schema
+from vidgan_jax.runtime import door
+from vidgan_jax.runtime.config import base_switches, schema
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write to.")
@@ -56,12 +57,12 @@ flags.mark_flags_as_required(["workdir", "output"])
 def main(argv):
   """Draws and writes."""
   del argv
-  from vidgan_jax.runtime import compilation  # JAX loads here
-  from vidgan_jax.sampling import requests
+  from vidgan_jax.runtime.hardware import compilation  # JAX loads here
+  from vidgan_jax.sampling import cli
 
   compilation.enable_cache(_CACHE.value, door.report)
-  lines = requests.fulfil(
-    requests.Request(
+  lines = cli.fulfil(
+    cli.Request(
       workdir=_WORKDIR.value,
       output=_OUTPUT.value,
       overwrite=_OVERWRITE.value,

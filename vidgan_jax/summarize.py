@@ -14,7 +14,8 @@ Exit codes: 0 done, 2 bad input.
 from absl import flags
 from ml_collections import config_flags
 
-from vidgan_jax.runtime import base_switches, door, schema
+from vidgan_jax.runtime import door
+from vidgan_jax.runtime.config import base_switches, schema
 from vidgan_jax.runtime.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, FILE.py:ARGUMENT.")
@@ -61,7 +62,7 @@ def main(argv):
 
   import jax  # late, so that --help and bad flags are quick
 
-  from vidgan_jax.analysis import summary
+  from vidgan_jax.analysis.cost import summary
   from vidgan_jax.training import state
 
   # Shapes need no accelerator: one that is busy is left alone.

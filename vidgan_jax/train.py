@@ -17,7 +17,8 @@ cannot be written; 3 stopped by a guard (losses or weights that are not finite, 
 from absl import flags
 from ml_collections import config_flags
 
-from vidgan_jax.runtime import door, preemption, schema
+from vidgan_jax.runtime import door, preemption
+from vidgan_jax.runtime.config import schema
 from vidgan_jax.runtime.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, FILE.py:ARGUMENT.")
@@ -47,9 +48,10 @@ def main(argv):
     preemption.leave_before_training(door.report)
   import jax  # here, so that --help and bad flags are quick
 
-  from vidgan_jax.analysis import summary
+  from vidgan_jax.analysis.cost import summary
   from vidgan_jax.models import switches
-  from vidgan_jax.runtime import compilation, flops, memory, processes
+  from vidgan_jax.runtime import processes
+  from vidgan_jax.runtime.hardware import compilation, flops, memory
   from vidgan_jax.sampling.preview import PreviewHook
   from vidgan_jax.training import loop
   from vidgan_jax.training import workdir as workdirs
@@ -61,7 +63,7 @@ def main(argv):
   processes.start(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
   extra = [PreviewHook(config.sample_every), CurvesHook(config.sample_every)]
   if config.get("analysis") and config.analysis.every:
-    from vidgan_jax.analysis.curvature import CurvatureHook
+    from vidgan_jax.analysis.curvature.records import CurvatureHook
 
     extra.append(CurvatureHook(config.analysis))
   if config.get("evaluation") and config.evaluation.every:

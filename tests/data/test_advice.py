@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vidgan_jax.data import advice, index
-from vidgan_jax.data.prepared import Prepared
-from vidgan_jax.data.video_folder import VideoFolder
+from vidgan_jax.data import advice
+from vidgan_jax.data.formats import index
+from vidgan_jax.data.sources.prepared import Prepared
+from vidgan_jax.data.sources.video_folder import VideoFolder
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.video_files import write_mp4
+from vidgan_jax.runtime.files.video_files import write_mp4
 
 
 def picture():

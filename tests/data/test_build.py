@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from vidgan_jax.data.build import build_batches, build_source
-from vidgan_jax.data.moving_shapes import MovingShapes
-from vidgan_jax.data.preparation.run import SOURCES
-from vidgan_jax.data.preparation.settings import Request
+from vidgan_jax.data.prepare.run import SOURCES
+from vidgan_jax.data.prepare.settings import Request
+from vidgan_jax.data.sources.moving_shapes import MovingShapes
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.video_files import write_mp4
+from vidgan_jax.runtime.files.video_files import write_mp4
 
 
 def config_of(**changes):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from vidgan_jax.runtime import text
-from vidgan_jax.runtime.video_files import write_mp4
+from vidgan_jax.runtime.files.video_files import write_mp4
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CLASSES = ("zebra", "caf\u00e9", "\u0436", "\u65e5\u672c x")

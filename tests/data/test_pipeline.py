@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vidgan_jax.data.pipeline import Batches, Prefetcher, epoch_order, example_index
-from vidgan_jax.data.sources import InMemorySource, Source
+from vidgan_jax.data.sources.base import InMemorySource, Source
 from vidgan_jax.runtime.errors import UserError
 
 

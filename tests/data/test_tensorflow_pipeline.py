@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vidgan_jax.data import pictures, tensorflow_import, tensorflow_pipeline
+from vidgan_jax.data import tensorflow_import, tensorflow_pipeline
 from vidgan_jax.data.build import build_batches
-from vidgan_jax.data.moving_shapes import MovingShapes
+from vidgan_jax.data.formats import pictures
 from vidgan_jax.data.pipeline import Batches, Prefetcher
-from vidgan_jax.data.preparation.run import prepare
-from vidgan_jax.data.preparation.settings import Request
-from vidgan_jax.data.prepared import Prepared
+from vidgan_jax.data.prepare.run import prepare
+from vidgan_jax.data.prepare.settings import Request
 from vidgan_jax.data.preprocessing import Crop, Resize, View
+from vidgan_jax.data.sources.moving_shapes import MovingShapes
+from vidgan_jax.data.sources.prepared import Prepared
 from vidgan_jax.data.tensorflow_pipeline import TensorFlowBatches, plan_fields, shower
 from vidgan_jax.runtime.errors import UserError
 
@@ -245,7 +246,7 @@ def test_what_is_no_greeting_is_kept(monkeypatch, capfd, fails, kept):
 def test_a_process_that_leaves_in_the_middle_ends(tf, folder):
   """A stream that lived longer than Python would wait for it for ever."""
   program = (
-    "import sys; from vidgan_jax.data.prepared import Prepared\n"
+    "import sys; from vidgan_jax.data.sources.prepared import Prepared\n"
     "from vidgan_jax.data.tensorflow_pipeline import TensorFlowBatches\n"
     "source = Prepared([sys.argv[1]], frames=3, resolution=16, num_classes=0)\n"
     "batches = TensorFlowBatches(source, 512, 1, 0, workers=1)\n"
@@ -258,7 +259,7 @@ def test_a_process_that_leaves_in_the_middle_ends(tf, folder):
 
 def test_nothing_else_imports_tensorflow():
   program = (
-    "import sys; import vidgan_jax.train, vidgan_jax.training.loop, vidgan_jax.data.prepared; "
+    "import sys; import vidgan_jax.train, vidgan_jax.training.loop, vidgan_jax.data.sources.prepared; "
     "import vidgan_jax.data.tensorflow_pipeline; assert 'tensorflow' not in sys.modules"
   )
   subprocess.run([sys.executable, "-c", program], check=True)

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidgan_jax.data.sources import InMemorySource
-from vidgan_jax.evaluation.extractor import Extractor, weights_hash
-from vidgan_jax.evaluation.protocols import Measure, Protocol
+from vidgan_jax.data.sources.base import InMemorySource
+from vidgan_jax.evaluation.features.extractor import Extractor, weights_hash
+from vidgan_jax.evaluation.protocols.base import Measure, Protocol
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 TYPES = {

@@ -8,11 +8,14 @@ import jax
 import numpy as np
 import pytest
 
-from vidgan_jax.evaluation import features, fingerprint, measures, report_columns
 from vidgan_jax.evaluation.clips import ArrayClips, RealClips
 from vidgan_jax.evaluation.evaluator import Evaluator
-from vidgan_jax.evaluation.kernel_distance import kernel_distance
-from vidgan_jax.evaluation.protocols import Measure
+from vidgan_jax.evaluation.features import pipeline
+from vidgan_jax.evaluation.metrics import measures
+from vidgan_jax.evaluation.protocols import fingerprint
+from vidgan_jax.evaluation.protocols.base import Measure
+from vidgan_jax.evaluation.report import columns
+from vidgan_jax.evaluation.statistics.kernel_distance import kernel_distance
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.errors import UserError
 
@@ -204,7 +207,7 @@ def test_the_last_batch_is_counted_whole_and_its_filling_never(evaluator, some_c
   clips[-1] = 255  # one that would be missed
   made = evaluator(devices=8, batch_size=8)
   given = ArrayClips(clips, labels)
-  gathered, found = features.gather(made.ways, given, 0, 13, mesh=made.mesh, batch_size=8)
+  gathered, found = pipeline.gather(made.ways, given, 0, 13, mesh=made.mesh, batch_size=8)
   (outputs,) = gathered.values()
   logits, hidden = features_by_hand(stand_in, clips)
   np.testing.assert_allclose(outputs["features"].features, hidden, atol=1e-5)
@@ -219,8 +222,8 @@ def test_too_many_features_leave_their_moments(evaluator, some_clips):
   made = evaluator()
   options = dict(mesh=made.mesh, batch_size=16)
   given = ArrayClips(clips, labels)
-  kept, _ = features.gather(made.ways, given, 0, 40, **options)
-  few, _ = features.gather(made.ways, given, 0, 40, keep_bytes=40, **options)
+  kept, _ = pipeline.gather(made.ways, given, 0, 40, **options)
+  few, _ = pipeline.gather(made.ways, given, 0, 40, keep_bytes=40, **options)
   for key, outputs in few.items():
     for name, found in outputs.items():
       assert found.features is None and kept[key][name].features is not None
@@ -348,7 +351,7 @@ def test_what_a_number_is_made_of(judged):
     assert name in fields
   assert fingerprint.of_column(fields) == record["fingerprint"]
   assert fingerprint.of_column({**fields, "step": 7, "truncation": 0.5}) == record["fingerprint"]
-  assert fingerprint.ROWS == report_columns.ROWS == ("step", "truncation", "checkpoint")
+  assert fingerprint.ROWS == columns.ROWS == ("step", "truncation", "checkpoint")
   for name in ("weights", "reference", "count_generated", "quantisation", "resolution", "ema"):
     assert fingerprint.of_column({**fields, name: "other"}) != record["fingerprint"]
   assert fingerprint.of_number({**fields, "step": 7}) != record["number"]
@@ -452,7 +455,7 @@ def test_clips_out_of_range(clips, words):
 
 def test_windows(source, protocol):
   """Random windows of a video differ and come again; the first ones begin at its beginning."""
-  from vidgan_jax.data.sources import InMemorySource
+  from vidgan_jax.data.sources.base import InMemorySource
 
   clips = np.zeros((5, 20, 8, 8, 3), np.uint8)
   clips += np.arange(20, dtype=np.uint8)[:, None, None, None]
@@ -536,7 +539,7 @@ def test_seeds_are_in_fingerprints(judged, some_clips):
 
 def test_data_drawn_otherwise_is_other_data(protocol):
   """Though a run knows the embedded set by its number and classes alone."""
-  from vidgan_jax.data.moving_shapes import MovingShapes
+  from vidgan_jax.data.sources.moving_shapes import MovingShapes
 
   draw = lambda **options: MovingShapes(12, 4, 8, 4, **{"seed": 0, **options})
   sets = [draw(), draw(seed=1), draw(variety=0.5), draw(split="test")]

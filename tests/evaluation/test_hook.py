@@ -9,8 +9,10 @@ import ml_collections
 import numpy as np
 import pytest
 
-from vidgan_jax.evaluation import hook, protocols, results
-from vidgan_jax.evaluation import report as page
+from vidgan_jax.evaluation import hook
+from vidgan_jax.evaluation.protocols import base as protocols
+from vidgan_jax.evaluation.report import page as page
+from vidgan_jax.evaluation.report import results
 from vidgan_jax.models import registry
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.errors import UserError
@@ -188,7 +190,7 @@ def test_too_few_real_clips_are_told_before_training_begins(train):
 
 
 def test_configs_of_older_runs_may_gain_it(parts):
-  from vidgan_jax.runtime import configuration
+  from vidgan_jax.runtime.config import configuration
 
   config, _, _ = parts
   old = json.loads(configuration.to_json(config))

@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from vidgan_jax.evaluation import controls, motion_controls
+from vidgan_jax.evaluation import motion_controls
 from vidgan_jax.evaluation.clips import ArrayClips, RealClips
 from vidgan_jax.evaluation.evaluator import Evaluator
+from vidgan_jax.evaluation.statistics import controls
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.errors import UserError
 

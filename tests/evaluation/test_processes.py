@@ -16,12 +16,15 @@ import ml_collections
 import numpy as np
 from absl import app, flags
 
-from vidgan_jax.evaluation import hook, protocols, results
-from vidgan_jax.evaluation import report as page
-from vidgan_jax.evaluation.extractor import Extractor
+from vidgan_jax.evaluation import hook
+from vidgan_jax.evaluation.features.extractor import Extractor
+from vidgan_jax.evaluation.protocols import base as protocols
+from vidgan_jax.evaluation.report import page as page
+from vidgan_jax.evaluation.report import results
 from vidgan_jax.models import registry
-from vidgan_jax.runtime import configuration, processes
 from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.runtime import processes
+from vidgan_jax.runtime.config import configuration
 from vidgan_jax.sampling import stream
 from vidgan_jax.training import hooks, optimizers
 from vidgan_jax.training import state as states

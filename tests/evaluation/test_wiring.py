@@ -11,12 +11,14 @@ import jax
 import numpy as np
 import pytest
 
-from vidgan_jax.data import index
-from vidgan_jax.evaluation import evaluator, hook, protocols, references, requests
+from vidgan_jax.data.formats import index
+from vidgan_jax.evaluation import cli, evaluator, hook
 from vidgan_jax.evaluation.evaluator import Evaluator
-from vidgan_jax.evaluation.protocols import Measure, Protocol
-from vidgan_jax.runtime import configuration
+from vidgan_jax.evaluation.features import references
+from vidgan_jax.evaluation.protocols import base as protocols
+from vidgan_jax.evaluation.protocols.base import Measure, Protocol
 from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.runtime.config import configuration
 from vidgan_jax.runtime.errors import UserError
 
 SIDE, WIDE, STORED, FRAMES, CLIPS = 8, 14, 40, 4, 12
@@ -104,9 +106,9 @@ def _hook(config, stand_in, said, workdir):
 def _door(config, said, workdir, flags):
   (workdir / "config.json").write_text(configuration.to_json(config))
   run = types.SimpleNamespace(gan=_gan(), step=1, use_ema=True)
-  opener = requests.Opener(lambda *arguments, **options: run, None)
-  request = requests.Request(protocol="tiny", workdir=str(workdir), **flags)
-  requests.fulfil(request, opener, report=said.append)
+  opener = cli.Opener(lambda *arguments, **options: run, None)
+  request = cli.Request(protocol="tiny", workdir=str(workdir), **flags)
+  cli.fulfil(request, opener, report=said.append)
 
 
 def protocol_of(**changes):
@@ -232,7 +234,7 @@ def test_files_of_features_from_before_strides_were_told_are_still_read(
     config.data.update(name="prepared", directory=str(folder))
 
   def real(stride):
-    return requests.real_clips(
+    return cli.real_clips(
       config.data.copy_and_resolve_references(),
       protocol,
       frames=FRAMES,

@@ -18,9 +18,10 @@ from vidgan_jax.layers.convolution import (
   upsampled_convolution,
 )
 from vidgan_jax.layers.settings import LayerSettings
-from vidgan_jax.runtime import flops, sharding
 from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.runtime import sharding
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.hardware import flops
 
 ALWAYS = {"few pixels": 0, "many pixels": 0}
 

@@ -12,7 +12,7 @@ from vidgan_jax.layers.convolution import Conv
 from vidgan_jax.layers.residual import DiscriminatorBlock
 from vidgan_jax.models import registry
 from vidgan_jax.models.contract import Context, Side
-from vidgan_jax.runtime import schema
+from vidgan_jax.runtime.config import schema
 from vidgan_jax.runtime.errors import UserError
 
 # Parameters of generator, spatial and temporal discriminator. A change here is a change of model.

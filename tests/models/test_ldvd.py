@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidgan_jax.analysis import summary
+from vidgan_jax.analysis.cost import summary
 from vidgan_jax.models import contract, registry
-from vidgan_jax.runtime import schema
+from vidgan_jax.runtime.config import schema
 from vidgan_jax.runtime.errors import UserError
 
 # Parameters: of the generator, and of the discriminators.

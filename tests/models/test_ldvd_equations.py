@@ -7,7 +7,8 @@ import pytest
 
 from vidgan_jax.models import registry
 from vidgan_jax.models.contract import Context, Side
-from vidgan_jax.runtime import schema, streams
+from vidgan_jax.runtime import streams
+from vidgan_jax.runtime.config import schema
 
 KEY = jax.random.key(0)  # of no consequence
 

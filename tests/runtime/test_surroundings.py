@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from vidgan_jax.runtime import configuration, precision, streams
+from vidgan_jax.runtime import precision, streams
+from vidgan_jax.runtime.config import configuration
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.training import loop, state
 

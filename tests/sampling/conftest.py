@@ -9,8 +9,8 @@ import pytest
 import vidgan_jax
 from vidgan_jax.layers import spectral_norm
 from vidgan_jax.models import registry
-from vidgan_jax.runtime import configuration
 from vidgan_jax.runtime.checkpoints import Checkpoints
+from vidgan_jax.runtime.config import configuration
 from vidgan_jax.training import optimizers
 from vidgan_jax.training import state as states
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vidgan_jax.runtime import locks, video_files
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.files import locks, video_files
 from vidgan_jax.sampling import files
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

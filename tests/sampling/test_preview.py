@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vidgan_jax.runtime import streams, video_files
+from vidgan_jax.runtime import streams
+from vidgan_jax.runtime.files import video_files
 from vidgan_jax.sampling import run as runs
 from vidgan_jax.sampling.preview import PreviewHook
 from vidgan_jax.training import state as states

@@ -6,9 +6,9 @@ import jax
 import pytest
 
 from vidgan_jax.models import registry
-from vidgan_jax.runtime import cores
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.hardware import cores
 from vidgan_jax.training import capacity, loop, optimizers, state
 
 

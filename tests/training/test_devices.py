@@ -14,8 +14,9 @@ import pytest
 from absl import app, flags
 
 from vidgan_jax.models import registry
-from vidgan_jax.runtime import configuration, processes, schema, sharding
 from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.runtime import processes, sharding
+from vidgan_jax.runtime.config import configuration, schema
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.training import optimizers
 from vidgan_jax.training import state as states

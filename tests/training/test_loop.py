@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from tensorboardX.event_file_writer import EventsWriter
 
-from vidgan_jax.data.moving_shapes import MovingShapes
-from vidgan_jax.data.sources import InMemorySource
+from vidgan_jax.data.sources.base import InMemorySource
+from vidgan_jax.data.sources.moving_shapes import MovingShapes
 from vidgan_jax.models import switches
-from vidgan_jax.runtime import configuration
 from vidgan_jax.runtime.checkpoints import Checkpoints
+from vidgan_jax.runtime.config import configuration
 from vidgan_jax.runtime.errors import Stopped, UserError
 from vidgan_jax.training import loop
 from vidgan_jax.training import state as states
@@ -29,7 +29,8 @@ from vidgan_jax.training.logs import read_log
 # lets a signal meet any moment of it.
 PROGRAM = """
 import pathlib, sys, time
-from vidgan_jax.runtime import configuration, door, preemption
+from vidgan_jax.runtime import door, preemption
+from vidgan_jax.runtime.config import configuration
 from vidgan_jax.training import hooks, loop
 
 class Pause(hooks.Hook):

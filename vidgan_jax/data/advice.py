@@ -8,8 +8,9 @@ import shlex
 import struct
 from collections.abc import Iterable, Iterator
 
-from vidgan_jax.data import folder_tree, index, split_folders
-from vidgan_jax.data.folder_tree import PICTURE_ENDINGS, VIDEO_ENDINGS
+from vidgan_jax.data.formats import index
+from vidgan_jax.data.sources import folder_tree, split_folders
+from vidgan_jax.data.sources.folder_tree import PICTURE_ENDINGS, VIDEO_ENDINGS
 from vidgan_jax.runtime.errors import UserError
 
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")

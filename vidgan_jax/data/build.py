@@ -5,11 +5,12 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from vidgan_jax.data import advice, sources
-from vidgan_jax.data.moving_shapes import MovingShapes
+from vidgan_jax.data import advice
 from vidgan_jax.data.pipeline import Batches
-from vidgan_jax.runtime import paths
+from vidgan_jax.data.sources import base as sources
+from vidgan_jax.data.sources.moving_shapes import MovingShapes
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.files import paths
 
 
 def build_source(
@@ -96,7 +97,7 @@ def build_batches(
     raise UserError(f"unknown data.reader '{config.reader}', known are: {', '.join(READERS)}")
   arguments = (source, batch_size, steps, seed, *part)
   if config.reader == "tensorflow":
-    from vidgan_jax.data.prepared import Prepared
+    from vidgan_jax.data.sources.prepared import Prepared
     from vidgan_jax.data.tensorflow_pipeline import TensorFlowBatches
 
     if isinstance(source, Prepared):
@@ -157,7 +158,7 @@ def _npz(config, frames, resolution, num_classes, split, report) -> sources.Sour
 
 def _prepared(config, frames, resolution, num_classes, split, report) -> sources.Source:
   # Imported here so that the synthetic and in-memory sources need no video library.
-  from vidgan_jax.data.prepared import Prepared
+  from vidgan_jax.data.sources.prepared import Prepared
 
   _refuse(config, _BY_FOLDERS, "vidgan_jax.prepare takes --split_folders instead")
   return Prepared(
@@ -188,8 +189,9 @@ def _prepare_options(config) -> str:
 
 
 def _video_folder(config, frames, resolution, num_classes, split, report) -> sources.Source:
-  from vidgan_jax.data import index, prepared_folder
-  from vidgan_jax.data.video_folder import VideoFolder
+  from vidgan_jax.data.formats import index
+  from vidgan_jax.data.sources import prepared_folder
+  from vidgan_jax.data.sources.video_folder import VideoFolder
 
   directory = config.directory
   holds_set = os.path.isfile(os.path.join(directory, index.FILE_NAME))

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from vidgan_jax.data.sources import Source
-from vidgan_jax.runtime.cores import usable_cores
+from vidgan_jax.data.sources.base import Source
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.hardware.cores import usable_cores
 
 _MAX_WORKERS = 16  # above, threads wait for Python's lock more than they decode
 _ORDER_STREAM, _AUGMENTATION_STREAM = 0, 1

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vidgan_jax.data.sources import random_window, window_span
+from vidgan_jax.data.sources.base import random_window, window_span
 from vidgan_jax.runtime.errors import UserError
 
 CROPS = ("random", "center")

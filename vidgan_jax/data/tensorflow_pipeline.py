@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vidgan_jax.data import pictures
+from vidgan_jax.data.formats import pictures
 from vidgan_jax.data.pipeline import Batches, augmentation_generator
-from vidgan_jax.data.prepared import DamagedClip
 from vidgan_jax.data.preprocessing import Resize, View
+from vidgan_jax.data.sources.prepared import DamagedClip
 from vidgan_jax.data.tensorflow_import import quietly
 from vidgan_jax.runtime.errors import UserError
 

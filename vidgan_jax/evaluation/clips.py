@@ -11,11 +11,14 @@ import os
 
 import numpy as np
 
-from vidgan_jax.data import moving_shapes, pipeline, sources
-from vidgan_jax.evaluation.extractor import PACKAGED
-from vidgan_jax.evaluation.protocols import Protocol
-from vidgan_jax.runtime import cores, npz
+from vidgan_jax.data import pipeline
+from vidgan_jax.data.sources import base as sources
+from vidgan_jax.data.sources import moving_shapes
+from vidgan_jax.evaluation.features.extractor import PACKAGED
+from vidgan_jax.evaluation.protocols.base import Protocol
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.files import npz
+from vidgan_jax.runtime.hardware import cores
 
 _PROBES = 8  # examples whose bytes stand for all of a source's, to know a cached reference again
 

@@ -12,17 +12,18 @@ from collections.abc import Callable, Mapping
 import jax
 import numpy as np
 
-from vidgan_jax.evaluation import (
-  clips,
-  features,
-  fingerprint,
-  measures,
-  measures_by_class,
-  references,
+from vidgan_jax.evaluation import clips
+from vidgan_jax.evaluation.features import pipeline, references
+from vidgan_jax.evaluation.features.extractor import (
+  NETWORKS,
+  PACKAGED,
+  load_extractor,
+  unverified,
 )
-from vidgan_jax.evaluation.extractor import NETWORKS, PACKAGED, load_extractor, unverified
-from vidgan_jax.evaluation.protocols import Protocol
-from vidgan_jax.evaluation.references import Reference
+from vidgan_jax.evaluation.features.references import Reference
+from vidgan_jax.evaluation.metrics import by_class, measures
+from vidgan_jax.evaluation.protocols import fingerprint
+from vidgan_jax.evaluation.protocols.base import Protocol
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.errors import UserError
@@ -93,7 +94,7 @@ class Evaluator:
         raise UserError(f"protocol {protocol.name} needs the network {measure.network}")
       wanted.setdefault((measure.network, measure.preprocess), []).append(measure.output)
     self.ways = [
-      features.Way(extractors[name], operations, dict.fromkeys(outputs), self.mesh)
+      pipeline.Way(extractors[name], operations, dict.fromkeys(outputs), self.mesh)
       for (name, operations), outputs in wanted.items()
     ]
 
@@ -137,7 +138,7 @@ class Evaluator:
       elif known:
         gathered[way.key], labels = known
     if missing:
-      found = features.gather(
+      found = pipeline.gather(
         [*missing],
         real,
         0,
@@ -204,7 +205,7 @@ class Evaluator:
     self._check(generated, reference, count, repeats)
     sets = []
     for repeat in range(repeats):
-      found = features.gather(
+      found = pipeline.gather(
         self.ways,
         generated,
         repeat * count,
@@ -289,7 +290,7 @@ class Evaluator:
     if self.protocol.per_class and labelled and records:
       first, labels = own[0], sets[0][1]
       if first.features is not None:
-        found = measures_by_class.by_class(measure, real, reference.labels, first, labels)
+        found = by_class.by_class(measure, real, reference.labels, first, labels)
         step = generated.about.get("step")
         names = reference.class_names
         for label, entry in found.items():

@@ -11,13 +11,18 @@ import shutil
 from collections.abc import Callable
 
 import vidgan_jax.training.state as states
-from vidgan_jax.evaluation import keeper, protocols, references, requests, results
+from vidgan_jax.evaluation import cli
 from vidgan_jax.evaluation.evaluator import Evaluator, load_extractors
-from vidgan_jax.evaluation.measures import LABELLED
-from vidgan_jax.evaluation.protocols import HIGHER
-from vidgan_jax.runtime import configuration, locks, processes
+from vidgan_jax.evaluation.features import references
+from vidgan_jax.evaluation.metrics.measures import LABELLED
+from vidgan_jax.evaluation.protocols import base as protocols
+from vidgan_jax.evaluation.protocols.base import HIGHER
+from vidgan_jax.evaluation.report import results, writer
+from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.checkpoints import Checkpoints
+from vidgan_jax.runtime.config import configuration
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.files import locks
 
 BEST = "best"  # of a run's folder: a run of its own, to be sampled and judged as any other
 _MARK = "best.json"
@@ -76,7 +81,7 @@ class EvaluationHook:
 
   def before_save(self, moment) -> None:
     """Judges."""
-    folder = moment.workdir / requests.FOLDER / self.protocol.name
+    folder = moment.workdir / cli.FOLDER / self.protocol.name
     if self._evaluator is None and not self._open(moment, folder):
       return
     if not self._judges(moment.step, moment.last):
@@ -90,12 +95,12 @@ class EvaluationHook:
       generated,
       self._reference,
       count=self.count,
-      labelled=requests.labels_fit(self.protocol, self._reference),
+      labelled=cli.labels_fit(self.protocol, self._reference),
       leaving=moment.leaving,
     )
     if scores is None:
       return  # told to leave
-    shown = keeper.first_clips(generated, moment.mesh)
+    shown = writer.first_clips(generated, moment.mesh)
     best = self._write(moment, scores, shown) if processes.first() else None
     if processes.from_first(best is not None):
       self._keep_best(moment, best)
@@ -118,7 +123,7 @@ class EvaluationHook:
         f"evaluation.protocol {self.protocol.name} judges clips of {frames} frames, the run makes "
         f"{gan.frames}"
       )
-    real = requests.real_clips(
+    real = cli.real_clips(
       configuration.from_json(configuration.to_json(moment.config)).data,
       self.protocol,
       frames=frames,
@@ -136,11 +141,11 @@ class EvaluationHook:
       return False
     # The first process alone has labels where features were kept from an earlier start.
     labelled = processes.from_first(reference.labels is not None)
-    labelled = labelled and requests.labels_fit(self.protocol, reference)
+    labelled = labelled and cli.labels_fit(self.protocol, reference)
     if self.best in LABELLED and not labelled:
       raise UserError(f"evaluation.best is {self.best!r}, but the data has no labels that it needs")
     self._evaluator, self._reference = evaluator, reference
-    self._kept = keeper.Keeper(folder, real, reference.class_names, self._report)
+    self._kept = writer.Keeper(folder, real, reference.class_names, self._report)
     self._kept.check(self._heading(moment))  # in all processes, so that all refuse
     if processes.first():
       locks.check(moment.workdir / BEST, _what(moment.workdir / BEST))

@@ -8,7 +8,7 @@ generator can: that is done only where there are too few clips to halve, and sai
 
 import numpy as np
 
-from vidgan_jax.evaluation import controls
+from vidgan_jax.evaluation.statistics import controls
 
 UNHARMED = "unharmed"
 _LEAST = 6  # clips of a set: neighbours are counted up to the fifth

@@ -4,9 +4,9 @@ import itertools
 
 import ml_collections
 
-from vidgan_jax.runtime import schema
-from vidgan_jax.runtime.base_switches import model_switches
-from vidgan_jax.runtime.schema import boolean, choice, integer, integers, number
+from vidgan_jax.runtime.config import schema
+from vidgan_jax.runtime.config.base_switches import model_switches
+from vidgan_jax.runtime.config.schema import boolean, choice, integer, integers, number
 
 _WIDTH = {"least": 1, "most": 8192}  # channels
 _MULTIPLIERS = {"least": 1, "most": 1024}

@@ -2,9 +2,9 @@
 
 import ml_collections
 
-from vidgan_jax.runtime import configuration, schema
-from vidgan_jax.runtime.base_switches import model_switches
-from vidgan_jax.runtime.schema import boolean, choice, integer, integers, number
+from vidgan_jax.runtime.config import configuration, schema
+from vidgan_jax.runtime.config.base_switches import model_switches
+from vidgan_jax.runtime.config.schema import boolean, choice, integer, integers, number
 
 
 def experiment(model, *, batch_size: int, num_iterations: int, rate: float):

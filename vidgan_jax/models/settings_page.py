@@ -10,7 +10,7 @@ import re
 from absl import flags
 
 from vidgan_jax.models import switches
-from vidgan_jax.runtime import base_switches, schema
+from vidgan_jax.runtime.config import base_switches, schema
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "settings.md"
 COMMANDS = ("train", "sample", "evaluate", "prepare", "analyze", "summarize")

@@ -5,7 +5,7 @@ and refuse wrong ones at once.
 """
 
 from vidgan_jax.models import dvd_gan_config, ldvd_config
-from vidgan_jax.runtime import base_switches, schema
+from vidgan_jax.runtime.config import base_switches, schema
 from vidgan_jax.runtime.errors import UserError
 
 # {name of the system: its switches, without the group's name `model`}

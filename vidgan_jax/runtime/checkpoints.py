@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from vidgan_jax.runtime import json_files, processes
+from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.errors import Stopped, UserError
+from vidgan_jax.runtime.files import json_files
 from vidgan_jax.runtime.trees import leaf_names
 
 # Orbax takes the first four for patterns of several files, TensorStore the backslash for a slash.

@@ -25,8 +25,9 @@ from collections.abc import Iterable
 from absl import app, flags
 from tqdm import tqdm
 
-from vidgan_jax.runtime import interrupts, paths
+from vidgan_jax.runtime import interrupts
 from vidgan_jax.runtime.errors import Stopped, UserError
+from vidgan_jax.runtime.files import paths
 from vidgan_jax.runtime.text import printable
 
 # Settings of JAX that somebody's environment may hold for other programs, and their defaults.

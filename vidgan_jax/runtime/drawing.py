@@ -3,7 +3,7 @@
 import functools
 import os
 
-from vidgan_jax.runtime import cache_dirs
+from vidgan_jax.runtime.files import cache_dirs
 
 
 def plain_style(draw):

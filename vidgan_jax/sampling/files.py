@@ -9,9 +9,9 @@ import shutil
 
 import numpy as np
 
-from vidgan_jax.runtime import locks, video_files
-from vidgan_jax.runtime.atomic_files import atomic_file
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.files import locks, video_files
+from vidgan_jax.runtime.files.atomic_files import atomic_file
 from vidgan_jax.runtime.text import find_name
 
 _NAMES = ("grid.mp4", "grid.gif", "contact_sheet.png", "samples.npz", "clips")

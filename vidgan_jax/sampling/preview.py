@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from vidgan_jax.runtime import streams, video_files
+from vidgan_jax.runtime import streams
+from vidgan_jax.runtime.files import video_files
 from vidgan_jax.sampling.run import Run
 
 FRAME_RATE = 8.0  # of previews, frames per second: slow enough to follow 12 frames

@@ -5,8 +5,9 @@ import numpy as np
 
 import vidgan_jax.training.state as states
 from vidgan_jax.models.contract import Context
-from vidgan_jax.runtime import paths, streams
+from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.files import paths
 from vidgan_jax.sampling import generation
 
 

@@ -7,8 +7,9 @@ anything is made, those of the compiled iteration before it runs.
 
 import jax
 
-from vidgan_jax.runtime import cores, sharding
+from vidgan_jax.runtime import sharding
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.hardware import cores
 
 _BATCHES = 3  # of an iteration's clips: two on the devices ahead, one being made
 _HINT = "a smaller config.batch_size, config.microbatch or fewer channels need less"

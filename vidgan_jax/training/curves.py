@@ -4,7 +4,7 @@ import os
 import pathlib
 
 from vidgan_jax.runtime.drawing import plain_style
-from vidgan_jax.runtime.log_files import read_log
+from vidgan_jax.runtime.files.log_files import read_log
 from vidgan_jax.training.hooks import Hook
 
 _PANELS = (

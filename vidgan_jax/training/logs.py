@@ -13,7 +13,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
-from vidgan_jax.runtime.log_files import read_and_count, read_log
+from vidgan_jax.runtime.files.log_files import read_and_count, read_log
 
 _NAME = "log.jsonl"
 

@@ -12,10 +12,12 @@ from tqdm import tqdm
 from vidgan_jax.data.build import build_batches, build_source
 from vidgan_jax.data.pipeline import Prefetcher
 from vidgan_jax.models import registry, switches
-from vidgan_jax.runtime import compilation, paths, precision, processes
 from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.runtime import precision, processes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.files import paths
+from vidgan_jax.runtime.hardware import compilation
 from vidgan_jax.runtime.preemption import Preemption
 from vidgan_jax.runtime.progress import Lines, ticking
 from vidgan_jax.training import capacity, hooks, optimizers

@@ -13,10 +13,12 @@ from flax import struct
 
 from vidgan_jax.layers import normalization, spectral_norm
 from vidgan_jax.models import registry, switches
-from vidgan_jax.runtime import configuration, json_files, paths, precision, sharding, streams
 from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.runtime import precision, sharding, streams
 from vidgan_jax.runtime.checkpoints import Checkpoints
+from vidgan_jax.runtime.config import configuration
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.files import json_files, paths
 from vidgan_jax.runtime.text import composed
 from vidgan_jax.training import optimizers as transforms
 

@@ -7,9 +7,11 @@ import pathlib
 from collections.abc import Callable, Iterator
 
 import vidgan_jax.training.state as states
-from vidgan_jax.runtime import configuration, locks, processes
+from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.checkpoints import Checkpoints
+from vidgan_jax.runtime.config import configuration
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.files import locks
 
 
 def make(workdir, config) -> pathlib.Path:

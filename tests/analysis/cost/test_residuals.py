@@ -1,0 +1,123 @@
+"""Memory kept for the backward pass, against counts by hand."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from vidgan_jax.analysis.cost.residuals import gradient_cost
+
+ROWS, WIDTH = 32, 8
+CELLS = ROWS * WIDTH
+
+
+def shape(*sizes, dtype=jnp.float32):
+  return jax.ShapeDtypeStruct(sizes, dtype)
+
+
+def cost(function, rows=ROWS, dtype=jnp.float32):
+  return gradient_cost(function, shape(WIDTH, WIDTH, dtype=dtype), shape(rows, WIDTH, dtype=dtype))
+
+
+def test_product_keeps_its_input():
+  result = cost(lambda w, x: jnp.sum(x @ w))
+  # The value and one gradient, that by the weights.
+  assert result == {"flops": 2 * 2 * CELLS * WIDTH, "traced": 4 * CELLS, "fused": 4 * CELLS}
+
+
+def test_weights_do_not_count():
+  result = gradient_cost(
+    lambda w, x, v: jnp.sum((x @ w) @ v),
+    shape(WIDTH, WIDTH),
+    shape(ROWS, WIDTH),
+    shape(WIDTH, 512),
+  )
+  assert result["traced"] == result["fused"] == 4 * CELLS
+
+
+def test_weights_to_recompute_from_do_not_count():
+  scaled = lambda w, x: jnp.sum(jnp.exp(x * w))
+  result = gradient_cost(scaled, shape(ROWS, WIDTH), shape(ROWS, WIDTH))
+  assert (result["traced"], result["fused"]) == (2 * 4 * CELLS, 4 * CELLS)
+
+
+def test_copies_in_float32_are_fused():
+  """(x @ w)^2 in float32 keeps x and the product, both in bfloat16."""
+  square = lambda w, x: jnp.sum(jnp.square((x @ w).astype(jnp.float32)))
+  result = cost(square, dtype=jnp.bfloat16)
+  assert result["fused"] == 2 * CELLS + 2 * CELLS
+  assert result["traced"] == 2 * CELLS + 4 * CELLS
+
+
+def test_elementwise_chains_are_recomputed_from_the_product():
+  chain = lambda w, x: jnp.sum(jnp.sin(jnp.exp(jnp.cos(x @ w))))
+  result = cost(chain)
+  assert result["fused"] == 4 * (CELLS + CELLS)
+  assert result["traced"] == 4 * (CELLS + 3 * CELLS)
+
+
+def test_what_is_fed_to_a_product_is_stored():
+  """A ReLU's result is the operand of the next product; its mask takes a byte per cell."""
+  two = lambda w, x: jnp.sum(jax.nn.relu(x @ w) @ w)
+  assert cost(two)["fused"] == (4 + 4 + 1) * CELLS
+
+
+def test_another_shape_of_an_array_is_the_same_memory():
+  folded = lambda w, x: jnp.sum(jnp.tanh(x @ w).reshape(2, -1, WIDTH) @ w)
+  assert cost(folded)["fused"] == (4 + 4) * CELLS
+
+
+def test_a_mask_costs_nothing_beside_what_it_is_made_from():
+  """exp keeps the product's result for its own sake, and the ReLU's mask is read off it."""
+  masked = lambda w, x: jnp.sum(jax.nn.relu(y := x @ w) * jnp.sin(y))
+  assert cost(masked)["fused"] == (4 + 4) * CELLS
+
+
+def test_sums_do_not_store_what_they_sum():
+  """Centring in float32: the mean is stored, one row; the differences are not."""
+
+  def centre(w, x):
+    product = x @ w
+    return jnp.sum(jnp.square(product - jnp.mean(product.astype(jnp.float32), axis=0)))
+
+  assert cost(centre, dtype=jnp.bfloat16)["fused"] == 2 * (CELLS + CELLS) + 4 * WIDTH
+  power = lambda w, x: jnp.sum(jnp.exp((x @ w).astype(jnp.float32)))
+  assert cost(power, dtype=jnp.bfloat16)["fused"] == 2 * (CELLS + CELLS)
+
+
+def test_wrappings_and_literals_are_looked_through():
+  def scaled(y):
+    return jnp.sin(3.0 * y.astype(jnp.float32))
+
+  for wrapped in (scaled, jax.jit(scaled), jax.checkpoint(scaled)):
+    result = cost(lambda w, x, f=wrapped: jnp.sum(f(x @ w)), dtype=jnp.bfloat16)
+    assert result["fused"] == 2 * (CELLS + CELLS)
+
+
+@pytest.mark.parametrize(("checkpointed", "cells", "products"), [(False, 6, 14), (True, 4, 18)])
+def test_rematerialisation_keeps_inputs_and_repeats_products(checkpointed, cells, products):
+  def block(x, w):
+    return jnp.tanh(jnp.tanh(x @ w) @ w)
+
+  block = jax.checkpoint(block) if checkpointed else block
+  # Kept: x, four tanh and the last product; or x, the blocks' results and the last product.
+  # Products: five forward, five and four backward (none by x), the blocks' four once more.
+  result = cost(lambda w, x: jnp.sum(jnp.sin(block(block(x, w), w) @ w)))
+  one = 2 * CELLS * WIDTH
+  assert result["fused"] == 4 * cells * CELLS
+  assert result["flops"] == one * products
+
+
+def test_loops_keep_what_they_stack():
+  def loop(w, x):
+    step = lambda state, _: (jnp.tanh(state @ w), None)
+    return jnp.sum(jax.lax.scan(step, x, None, length=5)[0])
+
+  result = cost(loop)
+  assert result["flops"] == 5 * 3 * 2 * CELLS * WIDTH
+  assert result["fused"] >= 5 * 4 * CELLS
+
+
+def test_memory_grows_with_the_data_alone():
+  function = lambda w, x: jnp.sum(jnp.tanh(jnp.tanh(x @ w) @ w))
+  one, two = cost(function), cost(function, rows=2 * ROWS)
+  assert all(two[kind] == 2 * one[kind] for kind in one)

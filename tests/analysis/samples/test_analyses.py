@@ -1,0 +1,235 @@
+"""From a request to files; a stand-in draws in place of a model, so that nothing compiles."""
+
+import json
+import re
+import types
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from vidgan_jax.analysis import cli
+from vidgan_jax.analysis.samples import analyses, darkness
+from vidgan_jax.data.build import build_source
+from vidgan_jax.runtime.errors import UserError
+
+CLASSES = 4
+NAMES = ("a", "b", "$c$", "<d>")
+
+
+class Run:
+  """Draws the training clips themselves: a model that has memorised everything."""
+
+  step, class_names = 30, NAMES
+
+  def __init__(self, config):
+    self.config = config
+    self.gan = types.SimpleNamespace(num_classes=CLASSES, frames=4, resolution=8)
+    self._source = build_source(config.data, frames=4, resolution=8, num_classes=CLASSES)
+    self.asked = []
+
+  def sample(self, key, *, labels, truncation, frames, batch_size):
+    self.asked.append((jax.random.key_data(key).tolist(), truncation, frames, batch_size))
+    return np.stack([self._source.example(int(label) + 4, None)[0] for label in labels])
+
+  def generate(self, latents, labels, *, key, truncation, frames, batch_size):
+    del key, truncation, frames, batch_size
+    weights = latents["z"][:, None, None, None, None] * np.ones((4, 8, 8, 3))
+    shade = 40 * np.argmax(labels, -1).reshape(-1, 1, 1, 1, 1) if np.ndim(labels) > 1 else 0
+    return (weights * 200 + shade).astype(np.uint8)
+
+
+def latent_walk(gan, key, labels, steps, *, frames, truncation):
+  """Half of the walks are even, half jump."""
+  del gan, key, frames, truncation
+  line = np.linspace(0, 1, steps)
+  walks = [line if i % 2 else np.round(line) for i in range(len(labels))]
+  return {"z": np.concatenate(walks)}, np.repeat(labels, steps)
+
+
+def class_walk(gan, key, labels, steps, *, frames, truncation):
+  """The class changes halfway, the latent stays."""
+  del gan, key, frames, truncation
+  pairs = np.eye(CLASSES)[np.asarray(labels).reshape(-1, 2)]
+  line = np.linspace(0, 1, steps)[None, :, None]
+  weights = (1 - line) * pairs[:, :1] + line * pairs[:, 1:]
+  return {"z": np.full(len(pairs) * steps, 0.2)}, weights.reshape(-1, CLASSES)
+
+
+@pytest.fixture(scope="module")
+def run(lean_config):
+  return Run(lean_config(**{"model.num_classes": CLASSES, "data.variety": 1.0}))
+
+
+@pytest.fixture
+def ask(run, tmp_path):
+  """A function (what, **fields) that returns lines returned, lines told, and the folder."""
+  (tmp_path / "run").mkdir()
+  features = {"mean": lambda clips: clips.mean((1, 2, 3))}
+  tools = analyses.Tools(
+    open_run=lambda folder, **options: run,
+    walks={"latent": latent_walk, "class": class_walk},
+    features=features,
+  )
+
+  def fulfil(*what, **fields):
+    said = []
+    request = cli.Request([str(tmp_path / "run")], what=what, **fields)
+    lines = cli.fulfil(request, said.append, tools)
+    return lines, said, tmp_path / "run" / "analysis"
+
+  return fulfil
+
+
+def test_a_run_that_copies(ask, run):
+  lines, said, folder = ask("neighbours", clips=10, truncation=0.5)
+  names = ["neighbours.json", "neighbours_pixel.png", "neighbours_mean.png"]
+  assert lines[2:] == [f"written: {folder / name}" for name in names]
+  for line, space in zip(lines, ("pixel", "mean"), strict=False):
+    assert line.startswith(
+      f"neighbours, {space}: 0 [0, 0] times as far from training as from held-"
+    )
+  assert said == ["looking at neighbours after iteration 30"]
+  found = json.loads((folder / "neighbours.json").read_text())
+  assert found["labels"] == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
+  assert found["names"][:4] == list(NAMES)
+  assert found["searched"] == {"train": 40, "of": 40, "held_out": 30}
+  for record in found["spaces"].values():
+    for label, nearest in zip(found["labels"], record["nearest"], strict=True):
+      assert len(nearest) == 3
+      assert nearest[0] == {"index": label + 4, "distance": 0.0}
+      assert all(each["index"] % CLASSES == label for each in nearest)
+    assert record["held_out"]["median_ratio"] == 0
+    assert record["held_out"]["closer_to_train"] == 1
+    assert record["held_out"]["count"] == 10
+    assert record["control"]["count"] == 10
+    assert 0.5 < record["control"]["median_ratio"] < 2
+  picture = np.asarray(Image.open(folder / "neighbours_pixel.png"))
+  # Four frames of 8 pixels, 7 times enlarged, and lines of text of 20.
+  assert picture.shape == (20 + 8 * (56 + 20), 4 * 224 + 3 * 9, 3)
+  copy, model = picture[20:76, :224], picture[20:76, 233:457]
+  np.testing.assert_array_equal(copy, model)
+  assert run.asked[-1][1:] == (0.5, None, 16)
+
+
+def test_fewer_clips_to_search(ask):
+  _, _, folder = ask("neighbours", clips=2, search=12, seed=3)
+  found = json.loads((folder / "neighbours.json").read_text())
+  assert found["searched"] == {"train": 12, "of": 40, "held_out": 10}
+  assert found["labels"] == [0, 2]
+
+
+def test_data_without_a_held_out_split(ask, run, tmp_path, monkeypatch):
+  source = build_source(run.config.data, frames=4, resolution=8, num_classes=CLASSES)
+  monkeypatch.setattr(analyses, "build_source", lambda *a, **k: source)
+  lines, said, folder = ask("neighbours", clips=2)
+  assert lines[0].endswith("0 to the nearest training clip (median); no held-out clips to compare")
+  assert said[-1].startswith("no distances to held-out clips: the data has no split of its own")
+  found = json.loads((folder / "neighbours.json").read_text())
+  assert found["searched"]["held_out"] == 0
+  assert found["spaces"]["pixel"]["held_out"] is None
+
+
+def test_spectra(ask):
+  lines, _, folder = ask("power_spectrum", clips=9)
+  told = r"power spectrum, high frequencies against real: frame 1 \S+ dB, frame 4 \S+ dB; 0 dB: .*"
+  assert re.fullmatch(told, lines[0])
+  assert lines[-1] == f"written: {folder / 'power_spectrum.png'}"
+  found = json.loads((folder / "power_spectrum.json").read_text())
+  assert [record["frame"] for record in found["records"]] == [1, 4]
+  assert found["clips"] == 9 and found["sets"] == 3
+  assert found["frequency"] == [0, 0.125, 0.25, 0.375, 0.5]
+  assert len(found["records"][0]["real"]["mean"]) == 5
+  assert Image.open(folder / "power_spectrum.png").width > 500
+
+
+def test_darkness(ask, tmp_path):
+  record = {f"pixel/{side}_{c}": 0.25 for side in darkness.SIDES for c in darkness.CHANNELS}
+  record |= {"pixel/real_dark": 0.0, "pixel/generated_dark": 0.5}
+  rows = [record | {"step": step} for step in (10, 20, 30, 40)]
+  rows[1] = {"step": 20, "loss": 1.0}
+  log = "\n".join(map(json.dumps, rows)) + '\n{"step": 50, "pi'
+  (tmp_path / "run" / "log.jsonl").write_text(log)
+  lines, _, folder = ask("darkness", clips=8)
+  found = json.loads((folder / "darkness.json").read_text())
+  assert found["training"]["step"] == [10, 30]  # 40 is after the checkpoint
+  assert found["training"]["generated"]["dark"] == [0.5, 0.5]
+  assert [each["name"] for each in found["generated"]] == list(NAMES)
+  assert re.fullmatch(
+    r"darkness, clips below 0\.05: generated \S+ %, mean pixel 0\.\d\d; real .*", lines[0]
+  )
+  assert found["overall"]["generated"]["dark"] == np.mean([e["dark"] for e in found["generated"]])
+  assert Image.open(folder / "darkness.png").width > 500
+
+
+def test_darkness_of_a_run_without_a_log(ask):
+  _, _, folder = ask("darkness", clips=4)
+  assert json.loads((folder / "darkness.json").read_text())["training"]["step"] == []
+
+
+def test_dark_clips_by_class():
+  clips = np.zeros((4, 2, 4, 4, 3), np.uint8)
+  clips[1], clips[3, ..., 0] = 255, 51
+  found = darkness.by_class(clips, np.array([5, 5, 5, 2]), 0.1)
+  assert found == [
+    {"label": 2, "count": 1, "mean": pytest.approx([0.2, 0, 0]), "dark": 1.0},
+    {"label": 5, "count": 3, "mean": pytest.approx([1 / 3] * 3), "dark": pytest.approx(2 / 3)},
+  ]
+  total = darkness.overall(found)
+  assert total == {"mean": pytest.approx([0.3, 0.25, 0.25]), "dark": pytest.approx(0.75)}
+  assert darkness.by_class(clips, np.array([5, 5, 5, 2]), 0.05)[0]["dark"] == 0
+
+
+def test_smoothness(ask):
+  lines, _, folder = ask("smoothness", clips=4)
+  assert lines[2] == (
+    "smoothness, class walks, pixel: largest step 11 times the mean one, at worst 11; 1: even, "
+    "11: one jump"
+  )
+  assert [line.rsplit("/", 1)[1] for line in lines[4:]] == [
+    "smoothness.json", "smoothness.png", "smoothness_latent.png", "smoothness_class.png",
+  ]  # fmt: skip
+  found = json.loads((folder / "smoothness.json").read_text())
+  latent, classes = found["records"]
+  assert latent["labels"] == [0, 1, 2, 3]
+  assert classes["labels"] == [0, 1, 1, 2, 2, 3, 3, 0]
+  for space in ("pixel", "mean"):
+    jumps = [walk["jump_ratio"] for walk in latent["spaces"][space]["walks"]]
+    assert jumps == pytest.approx([11, 1, 11, 1], rel=0.06)
+    told = classes["spaces"][space]["summary"]
+    assert told["median_jump_ratio"] == pytest.approx(11)
+  strip = np.asarray(Image.open(folder / "smoothness_latent.png"))
+  assert strip.shape == (4 * 10 - 2, 12 * 10 - 2, 3)
+
+
+def test_nothing_is_replaced_unasked(ask):
+  _, _, folder = ask("darkness", clips=4)
+  before = (folder / "darkness.json").read_bytes()
+  with pytest.raises(UserError, match="is there already; --overwrite"):
+    ask("power_spectrum", "darkness", clips=8)
+  assert (folder / "darkness.json").read_bytes() == before
+  assert not (folder / "power_spectrum.json").exists()
+  ask("darkness", clips=8, overwrite=True)
+  assert (folder / "darkness.json").read_bytes() != before
+
+
+@pytest.mark.parametrize(
+  ("fields", "words"),
+  [
+    (dict(every_checkpoint=True), "--every_checkpoint is not for --what=neighbours"),
+    (dict(search=-1), "--search=-1 is negative"),
+    (dict(held_out="nowhere.npz"), "nowhere.npz: no such file"),
+  ],
+)
+def test_bad_requests(ask, run, monkeypatch, fields, words):
+  if "held_out" in fields:
+    build = analyses.build_source
+
+    def as_npz(config, *, split, **options):
+      config.name = "npz" if split == "test" else config.name
+      return build(config, split=split, **options)
+
+    monkeypatch.setattr(analyses, "build_source", as_npz)
+  with pytest.raises(UserError, match=words):
+    ask("neighbours", **fields)

@@ -1,0 +1,98 @@
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vidgan_jax.data.formats import index, records
+from vidgan_jax.data.prepare import pictures, run
+from vidgan_jax.data.prepare.settings import Request
+from vidgan_jax.runtime.files.video_files import write_mp4
+
+SHARED = pathlib.Path(__file__).resolve().parents[4] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def footage():
+  """The folder of real footage; tests that need it are skipped where it is not."""
+  if not SHARED.is_dir():
+    pytest.skip("needs the real footage in ../shared/data, which is not distributed")
+  return SHARED
+
+
+@pytest.fixture(scope="session")
+def write_clip():
+  """A function that writes a video of noise blocks, large enough to survive the compression."""
+
+  def write(path, frames=6, height=16, width=24, seed=0, rate=10):
+    blocks = np.random.default_rng(seed).integers(
+      256, size=(frames, height // 8, width // 8, 3), dtype=np.uint8
+    )
+    write_mp4(path, blocks.repeat(8, axis=1).repeat(8, axis=2), rate)
+
+  return write
+
+
+@pytest.fixture(scope="session")
+def write_frames():
+  """A function that writes a folder of PNGs, each of one colour: (clip number, frame, 0)."""
+
+  def write(folder, frames=3, number=0, size=(12, 16)):
+    folder.mkdir(parents=True)
+    for frame in range(frames):
+      color = (number, frame, 0)
+      Image.new("RGB", size[::-1], color).save(folder / f"frame{frame}.png")
+
+  return write
+
+
+@pytest.fixture
+def prepare(tmp_path):
+  """A function (source, input, output name, ...) that prepares; returns the set and what it said.
+
+  The result has `directory`, `lines` and all of `index.Prepared`.
+  """
+
+  def call(source, given, output="out", **settings):
+    directory, lines = tmp_path / output, []
+    request = Request(source, str(given), str(directory), **settings)
+    prepared = run.prepare(request, report=lines.append)
+    return directory, prepared, lines
+
+  return call
+
+
+@pytest.fixture(scope="session")
+def read_clips():
+  """A function (directory, split) that returns {id: (frames [T, H, W, 3], label, frame rate)}.
+
+  Frames are read through the index, all else from the records.
+  """
+
+  def read(directory, split="train"):
+    prepared = index.read_prepared(directory)
+    clips, frames = index.read_index(directory, prepared, split)
+    found = {}
+    for row in clips:
+      with open(directory / prepared.splits[split].shards[row["shard"]].file, "rb") as file:
+        features = records.parse_example(records.read_record(file, int(row["record"])), "")
+        images = []
+        for frame in frames[int(row["first"]) : int(row["first"] + row["frames"])]:
+          file.seek(int(frame["offset"]))
+          images.append(pictures.decode(file.read(int(frame["length"]))))
+      label = features.get("label", [None])[0]
+      found[features["id"][0].decode()] = np.stack(images), label, features["frame_rate"][0]
+    return found
+
+  return read
+
+
+@pytest.fixture(scope="session")
+def contents():
+  """A function that returns {path: bytes} of all files below a folder."""
+
+  def read(folder):
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+  return read

@@ -1,0 +1,199 @@
+"""Extractors and the files of their weights."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import types
+
+import jax
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from vidgan_jax.evaluation.features import extractor
+from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.files import npz
+
+
+class Tiny(nn.Module):
+  @nn.compact
+  def __call__(self, clips):
+    x = clips.mean((1, 2, 3))
+    mean = self.variable("batch_stats", "mean", lambda: np.zeros(3, np.float32))
+    return {"logits": nn.Dense(2, name="fc")(x - mean.value)}
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+  """The name of a network with five arrays at most."""
+  parts = extractor.Parts(Tiny(), {"logits": 2}, 4, (8, 8), {"mean": (2, 3)})
+  network = extractor.Network("a tiny network", "a tiny file", lambda: parts)
+  monkeypatch.setitem(extractor.NETWORKS, "tiny", network)
+  return "tiny"
+
+
+@pytest.fixture
+def arrays():
+  generator = np.random.default_rng(0)
+  shapes = {"params/fc/kernel": (3, 2), "params/fc/bias": (2,), "batch_stats/mean": (3,)}
+  return {k: generator.standard_normal(s).astype(np.float32) for k, s in shapes.items()}
+
+
+def test_weights_come_back(tmp_path, tiny, arrays):
+  mean = np.ones((2, 3), np.float32)
+  digest = extractor.save(tmp_path / "a.npz", tiny, arrays, {"origin": "here"}, {"mean": mean})
+  found = extractor.load_extractor(tiny, tmp_path / "a.npz")
+  expected = hashlib.sha256()
+  for path in ("batch_stats/mean", "params/fc/bias", "params/fc/kernel"):
+    expected.update(path.encode() + arrays[path].astype("<f4").tobytes())
+  assert found.weights_hash == digest == expected.hexdigest()
+  assert extractor.flatten(found.variables).keys() == arrays.keys()
+  clips = np.random.default_rng(1).standard_normal((5, 4, 8, 8, 3)).astype(np.float32)
+  got = jax.jit(found.apply)(found.variables, clips)["logits"]
+  x = clips.mean((1, 2, 3)) - arrays["batch_stats/mean"]
+  np.testing.assert_allclose(
+    got, x @ arrays["params/fc/kernel"] + arrays["params/fc/bias"], rtol=1e-5
+  )
+  assert (found.outputs, found.min_frames, found.input_size) == ({"logits": 2}, 4, (8, 8))
+  np.testing.assert_array_equal(found.constants["mean"], mean)
+  assert (found.about["origin"], found.about["parameters"]) == ("here", 8)
+  assert found.modules == (Tiny.__module__,)
+
+
+def test_constants_may_be_missing(tmp_path, tiny, arrays):
+  extractor.save(tmp_path / "a.npz", tiny, arrays, {})
+  assert extractor.load_extractor(tiny, tmp_path / "a.npz").constants == {}
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"params/fc/kernel": np.zeros((2, 3), np.float32)}, "wanted float32"),
+    ({"params/fc/kernel": np.zeros((3, 2))}, "is float64"),
+    ({"params/fc/bias": np.array([0, np.nan], np.float32)}, "not finite"),
+    ({"params/fc/other": np.zeros(2, np.float32)}, "belongs to no layer"),
+    ({"params/fc/bias": None}, "is missing"),
+  ],
+)
+def test_only_a_network_s_own_arrays_are_saved(tmp_path, tiny, arrays, change, message):
+  arrays = {k: a for k, a in {**arrays, **change}.items() if a is not None}
+  with pytest.raises(UserError, match=message):
+    extractor.save(tmp_path / "a.npz", tiny, arrays, {})
+  assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"params/fc/kernel": np.zeros((3, 2), np.float32)}, "damaged or altered"),
+    ({"params/fc/kernel": np.zeros((3, 3), np.float32)}, "wanted"),
+    ({"params/fc/kernel": np.zeros((3, 2))}, "float64"),
+    ({"params/fc/other": np.zeros(2, np.float32)}, "none of the arrays"),
+    ({"params/fc/bias": None}, "params/fc/bias is missing"),
+    ({"__about__": None}, "no file of weights"),
+    ({"__about__": np.frombuffer(b"[[[", np.uint8)}, "no file of weights"),
+    ({"__about__": np.zeros(10**6, np.uint8)}, "the limit is"),
+  ],
+)
+def test_altered_files_are_refused(tmp_path, tiny, arrays, change, message):
+  extractor.save(tmp_path / "a.npz", tiny, arrays, {})
+  stored = npz.read(tmp_path / "a.npz") | change
+  npz.write(tmp_path / "a.npz", {k: a for k, a in stored.items() if a is not None})
+  with pytest.raises(UserError, match=message):
+    extractor.load_extractor(tiny, tmp_path / "a.npz")
+
+
+def about(**what):
+  return np.frombuffer(json.dumps({"format": 1, **what}).encode(), np.uint8)
+
+
+def test_another_network_s_weights_are_refused_by_name(tmp_path):
+  path = tmp_path / "i3d_kinetics400.npz"
+  npz.write(path, {"__about__": about(network="i3d_kinetics400_imagenet")})
+  with pytest.raises(UserError, match=r"holds i3d_kinetics400_imagenet .*compares with no other"):
+    extractor.load_extractor("i3d_kinetics400", path)
+  npz.write(path, {"__about__": about(network="x\x1b[31m")})
+  with pytest.raises(UserError, match="not i3d_kinetics400") as error:
+    extractor.load_extractor("i3d_kinetics400", path)
+  assert "\x1b" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", extractor.NETWORKS)
+def test_a_missing_file_is_named_with_what_makes_it(name, tmp_path, monkeypatch):
+  monkeypatch.setenv("VIDGAN_JAX_WEIGHTS", str(tmp_path))
+  with pytest.raises(UserError) as error:
+    extractor.load_extractor(name)
+  line = str(error.value)
+  assert f"{tmp_path}/{name}.npz is missing" in line and "\n" not in line
+  assert f"--convert={name} --source=" in line and extractor.NETWORKS[name].bring in line
+  assert ("--mean=mean2.npz --allow_unknown" in line) == (name == "c3d_ucf101")
+
+
+def test_the_default_folder_is_the_user_s_cache(monkeypatch):
+  monkeypatch.delenv("VIDGAN_JAX_WEIGHTS", raising=False)
+  path = extractor.default_path("c3d_ucf101")
+  assert path.parts[-4:] == (".cache", "vidgan_jax", "weights", "c3d_ucf101.npz")
+  assert path.is_absolute()
+
+
+def test_an_unknown_network_is_refused_with_those_that_are_known():
+  with pytest.raises(UserError, match=r"unknown network 'i3d'; known: .*moving_shapes_classifier"):
+    extractor.load_extractor("i3d")
+
+
+def test_the_packaged_classifier_is_opened_by_its_own_module(monkeypatch):
+  module = types.ModuleType("embedded")
+  module.open_embedded = lambda *arguments: arguments
+  monkeypatch.setitem(sys.modules, "vidgan_jax.evaluation.features.embedded", module)
+  assert extractor.load_extractor("moving_shapes_classifier") == ()
+  assert extractor.load_extractor("moving_shapes_classifier", "file") == ("file",)
+
+
+EXPECTED = {
+  "i3d_kinetics400": ({"logits": 400, "avgpool": 1024}, 9, (224, 224), 230),
+  "i3d_kinetics400_imagenet": ({"logits": 400, "avgpool": 1024}, 9, (224, 224), 230),
+  "i3d_kinetics600": ({"logits": 600, "avgpool": 1024}, 9, (224, 224), 230),
+  "c3d_ucf101": ({"prob": 101, "logits": 101, "fc7": 4096}, 16, (112, 112), 22),
+  "r2plus1d_kinetics400": ({"logits": 400, "avgpool": 512}, 1, None, 187),
+}
+
+
+def products(jaxpr):
+  """All convolutions and matrix products of a program, inner programs included."""
+  for equation in jaxpr.eqns:
+    if equation.primitive.name in ("conv_general_dilated", "dot_general"):
+      yield equation
+    for value in equation.params.values():
+      inner = getattr(value, "jaxpr", value)
+      if hasattr(inner, "eqns"):
+        yield from products(inner)
+
+
+@pytest.mark.parametrize("name", extractor.NETWORKS)
+def test_networks_are_as_they_are_described_and_at_the_highest_precision(name):
+  parts = extractor.NETWORKS[name].build()
+  outputs, frames, size, count = EXPECTED[name]
+  assert (dict(parts.outputs), parts.min_frames, parts.input_size) == (outputs, frames, size)
+  shapes = extractor.variable_shapes(parts)
+  assert len(shapes) == count
+  variables = extractor.unflatten(
+    {k: jax.ShapeDtypeStruct(s, np.float32) for k, s in shapes.items()}
+  )
+  clips = jax.ShapeDtypeStruct((2, frames, *(size or (16, 24)), 3), np.float32)
+  program, found = jax.make_jaxpr(parts.module.apply, return_shape=True)(variables, clips)
+  assert {k: v.shape for k, v in found.items()} == {k: (2, d) for k, d in outputs.items()}
+  precisions = [equation.params["precision"] for equation in products(program.jaxpr)]
+  assert len(precisions) > 10
+  highest = jax.lax.Precision.HIGHEST
+  assert all(p in (highest, (highest, highest)) for p in precisions)
+
+
+def test_opening_the_rooms_imports_nothing_heavy():
+  code = (
+    "import sys; import vidgan_jax.evaluation.features.extractor, vidgan_jax.weights.convert; "
+    "print([m for m in ('torch', 'tensorflow', 'matplotlib', 'tensorflow_hub') "
+    "if m in sys.modules])"
+  )
+  done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+  assert done.stdout.strip() == "[]"

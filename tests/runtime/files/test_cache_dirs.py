@@ -1,0 +1,93 @@
+"""The user's cache folder, where there is one, and what stands in for it."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from vidgan_jax.evaluation.features import extractor, references
+from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.files import cache_dirs
+
+
+@pytest.fixture(autouse=True)
+def nothing_named(monkeypatch):
+  for name in ("XDG_CACHE_HOME", "VIDGAN_JAX_REFERENCES", "VIDGAN_JAX_WEIGHTS", "MPLCONFIGDIR"):
+    monkeypatch.delenv(name, raising=False)
+
+
+def test_a_folder_is_made_where_the_user_says(tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", str(tmp_path / "home"))
+  use = lambda: cache_dirs.usable("a", "b", lost="x", report=pytest.fail)
+  assert use() == str(tmp_path / "home" / ".cache" / "vidgan_jax" / "a" / "b")
+  assert os.path.isdir(use())
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+  assert use() == str(tmp_path / "xdg" / "vidgan_jax" / "a" / "b")
+  monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # the specification has it ignored
+  monkeypatch.chdir(tmp_path)
+  assert use().startswith(str(tmp_path / "home")) and not os.path.exists("relative")
+
+
+def test_every_cache_is_in_that_folder(tmp_path, monkeypatch):
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+  own = tmp_path / "vidgan_jax"
+  assert references.default_folder() == own / "references"
+  assert extractor.default_path("c3d_ucf101") == own / "weights" / "c3d_ucf101.npz"
+
+
+@pytest.mark.parametrize("home", ["/proc/nohome", "file/home"])
+def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path, monkeypatch, home):
+  (tmp_path / "file").write_text("")
+  monkeypatch.setenv("HOME", os.path.join(tmp_path, home))
+  lines = []
+  assert cache_dirs.usable("a", lost="nothing is kept", report=lines.append) is None
+  (line,) = lines
+  assert line.startswith("WARNING: nothing is kept: ") and "XDG_CACHE_HOME" in line
+  assert os.path.join(tmp_path, home, ".cache") in line
+
+
+def test_without_a_home_folder(monkeypatch):
+  monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # neither HOME nor an account
+  lines = []
+  assert cache_dirs.usable("a", lost="nothing is kept", report=lines.append) is None
+  assert "there is no home folder" in lines[0]
+  assert references.default_folder() is None
+  with pytest.raises(UserError, match="set VIDGAN_JAX_WEIGHTS"):
+    extractor.default_path("c3d_ucf101")
+
+
+def test_a_temporary_folder_goes_when_python_ends():
+  script = "from vidgan_jax.runtime import cache_dirs as c; print(c.temporary(), c.temporary())"
+  done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+  first, second = done.stdout.split()
+  assert first == second and not os.path.exists(first)
+
+
+def test_plots_keep_their_fonts_there_too(tmp_path):
+  """matplotlib would make a folder of a relative XDG_CACHE_HOME, and complain of no HOME."""
+  script = """
+from vidgan_jax.runtime import drawing
+
+@drawing.plain_style
+def draw():
+  import matplotlib.figure
+  print(matplotlib.get_cachedir())
+
+draw()
+"""
+  run = lambda **environment: subprocess.run(
+    [sys.executable, "-c", script],
+    env={"PATH": os.environ["PATH"], "PYTHONPATH": os.getcwd(), **environment},
+    cwd=tmp_path,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert run(HOME=str(tmp_path)).stdout.strip() == f"{tmp_path}/.cache/vidgan_jax/matplotlib"
+  done = run(HOME=str(tmp_path), XDG_CACHE_HOME="xdg")
+  assert done.stdout.strip().startswith(str(tmp_path)) and not (tmp_path / "xdg").exists()
+  done = run(HOME="/proc/nohome")
+  assert "vidgan_jax_" in done.stdout and not done.stderr
+  assert not pathlib.Path(done.stdout.strip()).exists()

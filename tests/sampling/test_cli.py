@@ -1,0 +1,168 @@
+"""A request from its words to its files; what is refused leaves nothing behind."""
+
+import copy
+import dataclasses
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from vidgan_jax.runtime import streams
+from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.sampling import cli, generation, interpolation
+from vidgan_jax.sampling import run as runs
+
+
+@pytest.fixture
+def ask(run, workdir, tmp_path, monkeypatch):
+  """A function (**fields of `Request`) that returns (archive, lines told, lines returned)."""
+
+  def open_run(folder, **options):
+    assert folder == workdir
+    fulfil.opened.append(options)
+    opened = copy.copy(run)  # shares its standing statistics
+    opened.use_ema, opened.standing_passes = options["use_ema"], options["standing_passes"]
+    return opened
+
+  monkeypatch.setattr(runs, "load", open_run)
+  monkeypatch.setattr(cli.files.video_files, "write_mp4", lambda *a, **k: None)  # slow
+
+  def fulfil(**fields):
+    said = []
+    request = cli.Request(**{"workdir": workdir, "output": tmp_path / "out", **fields})
+    lines = cli.fulfil(request, report=said.append)
+    with np.load(tmp_path / "out" / "samples.npz") as archive:
+      return dict(archive), said, lines
+
+  fulfil.opened = []
+  return fulfil
+
+
+def test_every_class_by_default(ask, run, tmp_path):
+  archive, said, lines = ask()
+  assert archive["labels"].tolist() == np.repeat(np.arange(8), 2).tolist()
+  assert said == ["drawing 16 clips at iteration 4 (moving average)"]
+  assert any(str(tmp_path / "out" / "samples.npz") in line for line in lines)
+  np.testing.assert_array_equal(archive["clips"], run.sample(0, labels=archive["labels"]))
+
+
+def test_chosen_classes_seed_length_and_spread(ask, run):
+  archive, _, _ = ask(labels="2,square", per_label=3, seed=9, frames=6, truncation=0.5)
+  assert archive["labels"].tolist() == [2, 2, 2, 1, 1, 1]
+  expected = run.sample(9, labels=archive["labels"], frames=6, truncation=0.5)
+  np.testing.assert_array_equal(archive["clips"], expected)
+
+
+def test_live_weights_and_the_checkpoint_are_asked_for_and_said(ask):
+  _, said, _ = ask(labels="0", use_ema=False, checkpoint=2, standing_passes=3)
+  assert said == ["drawing 2 clips at iteration 4 (live weights)"]
+  asked = ask.opened[-1]
+  assert (asked["step"], asked["use_ema"], asked["standing_passes"]) == (2, False, 3)
+
+
+@pytest.mark.parametrize(
+  ("labels", "pairs"),
+  [("0,5,5,2", [0, 5, 5, 2]), (None, [0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7])],
+)
+def test_class_walks_go_between_pairs_and_by_default_through_all_classes(ask, run, labels, pairs):
+  archive, _, _ = ask(interpolate="class", labels=labels, steps=3)
+  key = streams.key(0, streams.SAMPLING)
+  latents, weights = interpolation.class_walk(run.gan, key, pairs, 3)
+  np.testing.assert_array_equal(archive["labels"], weights)
+  np.testing.assert_array_equal(archive["clips"], run.generate(latents, weights))
+
+
+def test_latent_walks(ask, run):
+  archive, _, _ = ask(interpolate="latent", labels="4,2", steps=4)
+  assert archive["labels"].tolist() == [4] * 4 + [2] * 4
+  latents, labels = interpolation.latent_walk(run.gan, streams.key(0, streams.SAMPLING), [4, 2], 4)
+  np.testing.assert_array_equal(archive["clips"], run.generate(latents, labels))
+
+
+@pytest.mark.parametrize(
+  ("fields", "words"),
+  [
+    (dict(truncation=float("nan")), "truncation is nan"),
+    (dict(frame_rate=float("nan")), "frame_rate is nan"),
+    (dict(frame_rate=float("inf")), "frame_rate is inf"),
+    (dict(frames=0), "frames is 0"),
+    (dict(frames=7, standing_passes=0), "7 frames need standing statistics"),
+    (dict(labels=""), "label '' is no number"),
+    (dict(labels="8"), "label '8' is no number in 0..7"),
+    (dict(interpolate="class", per_label=3), "--per_label is not for --interpolate"),
+    (dict(interpolate="latent", per_label=2), "--per_label is not for --interpolate"),
+    (dict(steps=8), "--interpolation_steps is for --interpolate"),
+    (dict(interpolate="class", labels="1,2,3"), "pairs of labels, got 3"),
+    (dict(interpolate="latent", steps=1), "at least 2 steps"),
+    (dict(frames=10**11), "16 clips of 100000000000 frames take .* GiB"),
+    (dict(labels="0", per_label=2 * 10**9), "2000000000 clips of 4 frames take 1431 GiB"),
+    (dict(interpolate="class", steps=10**9), "7000000000 clips of 4 frames take"),
+    (dict(interpolate="latent", steps=10**9), "8000000000 clips of 4 frames take"),
+  ],
+)
+def test_bad_requests_are_refused_before_anything_is_drawn_or_written(
+  ask, tmp_path, monkeypatch, fields, words
+):
+  monkeypatch.setattr(runs.Run, "generate", None)
+  with pytest.raises(UserError, match=words):
+    ask(**fields)
+  assert not list(tmp_path.iterdir())
+
+
+def test_clips_per_class_are_refused_without_classes(tmp_path, monkeypatch):
+  gan = types.SimpleNamespace(num_classes=0, frames=4)
+  run = types.SimpleNamespace(gan=gan, check_frames=lambda frames: None)
+  monkeypatch.setattr(runs, "load", lambda *arguments, **options: run)
+  with pytest.raises(UserError, match="--per_label is for runs with classes"):
+    cli.fulfil(cli.Request("run", str(tmp_path / "out"), per_label=3))
+
+
+def test_samples_in_the_way_are_refused_before_anything_is_drawn(ask, tmp_path, monkeypatch):
+  (tmp_path / "out").mkdir()
+  (tmp_path / "out" / "grid.gif").write_text("mine")
+  monkeypatch.setattr(runs.Run, "generate", None)
+  with pytest.raises(UserError, match=r"already holds grid\.gif"):
+    ask()
+  assert (tmp_path / "out" / "grid.gif").read_text() == "mine"
+
+
+def test_files_that_could_not_be_written_do_not_stand_in_the_way(ask, tmp_path, monkeypatch):
+  def full(file, **arrays):
+    raise OSError(28, "No space left on device")
+
+  with monkeypatch.context() as patch:
+    patch.setattr(np, "savez_compressed", full)
+    with pytest.raises(UserError, match="No space left on device"):
+      ask(labels="0")
+  assert not list(tmp_path.iterdir())
+  assert ask(labels="0")[0]["labels"].tolist() == [0, 0]
+  assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_full_memory_is_told_in_one_line(ask, monkeypatch):
+  def exhausted(*arguments, **options):
+    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.")
+
+  monkeypatch.setattr(generation, "generate", exhausted)
+  with pytest.raises(UserError, match="not enough memory; fewer frames or a smaller batch_size"):
+    ask()
+
+  def broken(*arguments, **options):
+    raise jax.errors.JaxRuntimeError("INTERNAL: a fault of ours")
+
+  monkeypatch.setattr(generation, "generate", broken)
+  with pytest.raises(jax.errors.JaxRuntimeError):
+    ask()
+
+
+def test_a_request_without_classes_draws_sixteen(ask, run, monkeypatch):
+  gan = dataclasses.replace(run.gan, num_classes=0)
+  monkeypatch.setattr(run, "gan", gan)
+  monkeypatch.setattr(
+    runs.Run, "generate", lambda self, latents, *a, **k: np.zeros((16, 4, 8, 8, 3), np.uint8)
+  )
+  monkeypatch.setattr(run, "class_names", ())
+  assert ask()[0]["labels"].tolist() == [0] * 16
+  with pytest.raises(UserError, match="no classes"):
+    ask(labels="0", overwrite=True)

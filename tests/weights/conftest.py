@@ -1,0 +1,48 @@
+"""A compressor that only tests need."""
+
+import numpy as np
+import pytest
+
+from vidgan_jax.runtime.files.protobuf import varint
+
+
+def _compressed(data: bytes, seed: int = 0) -> bytes:
+  """`data` in snappy's format: literals and copies of every kind wherever one is possible."""
+  random, out, place = np.random.default_rng(seed), bytearray(varint(len(data))), 0
+
+  def literal(size):
+    nonlocal out
+    widths = [w for w in range(5) if (w == 0 and size <= 60) or (w and size <= 256**w)]
+    width = int(random.choice(widths))
+    if width == 0:
+      out.append(size - 1 << 2)
+    else:
+      out += bytes([59 + width << 2]) + (size - 1).to_bytes(width, "little")
+    out += data[place : place + size]
+
+  while place < len(data):
+    # The longest of some earlier places, which may reach beyond `place` itself.
+    best, offset = 0, 0
+    for start in random.integers(0, place, 30) if place else ():
+      size = 0
+      while size < 64 and place + size < len(data) and data[start + size] == data[place + size]:
+        size += 1
+      if size > best:
+        best, offset = size, place - int(start)
+    kinds = [1] * (4 <= best <= 11 and offset < 2048) + [2] * (offset < 65536) + [3]
+    kind = int(random.choice(kinds)) if best else 0
+    if kind == 0:
+      best = min(int(random.integers(1, 400)), len(data) - place)
+      literal(best)
+    elif kind == 1:
+      out += bytes([offset >> 8 << 5 | best - 4 << 2 | 1, offset & 255])
+    else:
+      out += bytes([best - 1 << 2 | kind]) + offset.to_bytes(2 if kind == 2 else 4, "little")
+    place += best
+  return bytes(out)
+
+
+@pytest.fixture(scope="session")
+def compressed():
+  """A function (data, seed) that compresses bytes to snappy's format."""
+  return _compressed

@@ -1,0 +1,360 @@
+"""Published weights converted, refused, and told apart."""
+
+import dataclasses
+import pathlib
+import re
+import zlib
+
+import numpy as np
+import pytest
+
+from vidgan_jax.evaluation.features import extractor
+from vidgan_jax.evaluation.features.architectures import c3d, i3d, r2plus1d
+from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.weights import convert, i3d_for_torch, known
+from vidgan_jax.weights.readers import tensor_bundle
+
+
+@pytest.fixture(scope="module")
+def deepmind():
+  """Variables by DeepMind's names, as its checkpoints of Kinetics-400 have them."""
+  generator = np.random.default_rng(0)
+  shapes = extractor.variable_shapes(extractor.NETWORKS["i3d_kinetics400"].build())
+  arrays = {}
+  for name in known.i3d_checksums()["rgb_scratch"]:
+    shape = shapes[i3d.path_of(name)]
+    shape = (1,) * (5 - len(shape)) + shape if name.endswith("/w") else shape
+    arrays[name] = generator.standard_normal(shape, np.float32)
+  return arrays
+
+
+@pytest.fixture
+def checksums(deepmind, monkeypatch):
+  """A function that makes them be one of DeepMind's checkpoints; they are rgb_scratch at first."""
+  crcs = {name: known.masked_crc(array.tobytes()) for name, array in deepmind.items()}
+
+  def be(checkpoint):
+    table = {name: dict.fromkeys(crcs, 0) for name in known.I3D_CHECKPOINTS}
+    monkeypatch.setattr(known, "i3d_checksums", lambda: table | {checkpoint: crcs})
+
+  be("rgb_scratch")
+  return be
+
+
+@pytest.fixture(scope="module")
+def module(deepmind, tmp_path_factory):
+  """The folder of a module of TF-Hub."""
+  folder = tmp_path_factory.mktemp("i3d-kinetics-400")
+  written = {
+    f"RGB/inception_i3d/{n}": a.reshape(1, 1, 1, 1, -1) if "batch_norm" in n else a
+    for n, a in deepmind.items()
+  }
+  written["RGB/inception_i3d/Conv3d_1a_7x7/conv_3d/w/Momentum"] = np.zeros(5, np.float32)
+  tensor_bundle.write(folder / "variables" / "variables", written)
+  (folder / "saved_model.pb").write_bytes(b"")
+  return folder
+
+
+def convert_quietly(*arguments, **options):
+  lines = []
+  path = convert.convert(*arguments, report=lines.append, **options)
+  return path, "\n".join(lines)
+
+
+def test_tf_hub_s_module_becomes_the_network_of_fvd(tmp_path, deepmind, module, checksums):
+  path, lines = convert_quietly("i3d_kinetics400", module, tmp_path / "sub" / "a.npz")
+  assert "verified: 230 of 230 variables have the checksums of rgb_scratch" in lines
+  found = extractor.load_extractor("i3d_kinetics400", path)
+  assert found.about["verified"] and found.about["origin"]["form"] == "tensorflow"
+  variables = extractor.flatten(found.variables)
+  assert len(variables) == 230
+  for name, array in deepmind.items():
+    np.testing.assert_array_equal(variables[i3d.path_of(name)].ravel(), array.ravel())
+  with pytest.raises(UserError, match=r"a\.npz exists; nothing is overwritten without --ov"):
+    convert_quietly("i3d_kinetics400", module, path)
+  before = path.stat().st_mtime_ns
+  convert_quietly("i3d_kinetics400", module, path, overwrite=True)
+  assert path.stat().st_mtime_ns > before
+
+
+# Where the ports put a block's units, written down from their own modules.
+PIERGIAJ = {
+  "Branch_0/Conv3d_0a_1x1": "b0",
+  "Branch_1/Conv3d_0a_1x1": "b1a",
+  "Branch_1/Conv3d_0b_3x3": "b1b",
+  "Branch_2/Conv3d_0a_1x1": "b2a",
+  "Branch_2/Conv3d_0b_3x3": "b2b",
+  "Branch_2/Conv3d_0a_3x3": "b2b",
+  "Branch_3/Conv3d_0b_1x1": "b3b",
+}
+HASSONY = {
+  "Branch_0/Conv3d_0a_1x1": "branch_0",
+  "Branch_1/Conv3d_0a_1x1": "branch_1.0",
+  "Branch_1/Conv3d_0b_3x3": "branch_1.1",
+  "Branch_2/Conv3d_0a_1x1": "branch_2.0",
+  "Branch_2/Conv3d_0b_3x3": "branch_2.1",
+  "Branch_2/Conv3d_0a_3x3": "branch_2.1",
+  "Branch_3/Conv3d_0b_1x1": "branch_3.1",
+}
+LEAVES = {
+  "conv_3d/w": "conv3d.weight",
+  "conv_3d/b": "conv3d.bias",
+  "batch_norm/beta": "{}.bias",
+  "batch_norm/moving_mean": "{}.running_mean",
+  "batch_norm/moving_variance": "{}.running_var",
+}
+
+
+def state_dict(deepmind, port):
+  """What a port's state dict would be, with gains of one and counters."""
+  state = {}
+  for name, array in deepmind.items():
+    *unit, kind, leaf = name.split("/")
+    if unit[0] == "Logits":
+      unit = "logits" if port is PIERGIAJ else "conv3d_0c_1x1"
+    else:
+      block = unit[0] if port is PIERGIAJ else unit[0].lower()
+      unit = ".".join([block, *([port["/".join(unit[1:])]] if unit[1:] else [])])
+    norm = "bn" if port is PIERGIAJ else "batch3d"
+    array = array.transpose(4, 3, 0, 1, 2) if leaf == "w" else array
+    state[f"{unit}.{LEAVES[f'{kind}/{leaf}'].format(norm)}"] = array
+    if leaf == "beta":
+      state[f"{unit}.{norm}.weight"] = np.ones_like(array)
+      state[f"{unit}.{norm}.num_batches_tracked"] = np.array(0)
+  return state
+
+
+@pytest.mark.parametrize(
+  ("port", "legacy", "prefix"), [(PIERGIAJ, False, ""), (HASSONY, True, "module.")]
+)
+def test_ports_to_pytorch_give_the_same_weights(
+  tmp_path, deepmind, checksums, write_torch, port, legacy, prefix
+):
+  state = state_dict(deepmind, port)
+  tensors = {f"{prefix}{name}": write_torch.Tensor.of(array) for name, array in state.items()}
+  source = write_torch(tmp_path / "rgb.pt", tensors, legacy=legacy)
+  path, lines = convert_quietly("i3d_kinetics400", source, tmp_path / "a.npz")
+  assert "230 of 230" in lines
+  found = extractor.flatten(extractor.load_extractor("i3d_kinetics400", path).variables)
+  wanted = extractor.flatten(i3d.from_tensorflow(deepmind))
+  assert extractor.weights_hash(found) == extractor.weights_hash(wanted)
+
+
+def test_rgb_imagenet_is_converted_by_its_own_name_alone(tmp_path, module, checksums):
+  checksums("rgb_imagenet")
+  with pytest.raises(UserError) as error:
+    convert_quietly("i3d_kinetics400", module, tmp_path / "a.npz", allow_unknown=True)
+  line = str(error.value)
+  assert "is DeepMind's rgb_imagenet" in line and "--convert=i3d_kinetics400_imagenet" in line
+  assert "TF-Hub's deepmind/i3d-kinetics-400/1" in line
+  assert not any(tmp_path.iterdir())
+  path, _ = convert_quietly("i3d_kinetics400_imagenet", module, tmp_path / "a.npz")
+  with pytest.raises(UserError, match="holds i3d_kinetics400_imagenet"):
+    extractor.load_extractor("i3d_kinetics400", path)
+  with pytest.raises(UserError, match="converted already, to weights of i3d_kinetics400_imagenet"):
+    convert_quietly("i3d_kinetics400", path, tmp_path / "b.npz")
+  with pytest.raises(UserError, match=r"rgb_imagenet/model\.ckpt.*; c3d_ucf101 is made of Chainer"):
+    convert_quietly("c3d_ucf101", module, tmp_path / "b.npz")
+
+
+def test_unknown_weights_are_converted_when_asked_for_and_named_so(tmp_path, module):
+  with pytest.raises(UserError, match=r"no variable has a checksum known here.*--allow_unknown"):
+    convert_quietly("i3d_kinetics400", module, tmp_path / "a.npz")
+  assert not any(tmp_path.iterdir())
+  path, lines = convert_quietly("i3d_kinetics400", module, tmp_path / "a.npz", allow_unknown=True)
+  assert "is unknown" in lines and "verified" not in lines
+  about = extractor.read_about(path)
+  assert about["verified"] is None and "no variable" in about["unknown"]
+
+
+def test_other_sizes_and_damage_are_refused(tmp_path, deepmind, checksums, monkeypatch):
+  bundle = tensor_bundle.write(tmp_path / "model.ckpt", deepmind)
+  with pytest.raises(UserError, match="not I3D trained on Kinetics-600"):
+    convert_quietly("i3d_kinetics600", bundle, tmp_path / "a.npz", allow_unknown=True)
+  with monkeypatch.context() as patch:
+    patch.setattr(known, "i3d_checksums", lambda: {"rgb_scratch": {"a": 0}})
+    with pytest.raises(UserError, match="600 classes"):
+      convert_quietly("i3d_kinetics600", bundle, tmp_path / "a.npz", allow_unknown=True)
+  data = tmp_path / "model.ckpt.data-00000-of-00001"
+  with open(data, "r+b") as file:
+    file.seek(1000)
+    byte = file.read(1)[0] ^ 1
+    file.seek(1000)
+    file.write(bytes([byte]))
+  for source in (data, tmp_path / "model.ckpt"):
+    with pytest.raises(UserError, match="checksum differs"):
+      convert_quietly("i3d_kinetics400", source, tmp_path / "a.npz", allow_unknown=True)
+  assert not (tmp_path / "a.npz").exists()
+
+
+def test_gains_of_batch_norm_are_taken_into_the_convolution():
+  generator = np.random.default_rng(0)
+  shapes = {"conv3d.weight": (4, 3, 1, 2, 2), **{f"bn.{n}": (4,) for n in ("weight", "bias")}}
+  shapes |= {f"bn.{n}": (4,) for n in ("running_mean", "running_var")}
+  state = {n: generator.uniform(0.5, 2, s).astype(np.float32) for n, s in shapes.items()}
+  found = i3d_for_torch.to_deepmind({f"Conv3d_2b_1x1.{n}": a for n, a in state.items()})
+  x = generator.standard_normal((1, 2, 2, 3))
+  by = lambda w: np.einsum("thwi,thwio->o", x, w)
+  norm = lambda y, mean, var, bias, gain: gain * (y - mean) / np.sqrt(var + 1e-3) + bias
+  theirs = norm(
+    by(state["conv3d.weight"].transpose(2, 3, 4, 1, 0)),
+    *(state[f"bn.{n}"] for n in ("running_mean", "running_var", "bias", "weight")),
+  )
+  part = lambda name: found[f"Conv3d_2b_1x1/{name}"]
+  bn = lambda name: part(f"batch_norm/{name}")
+  ours = norm(by(part("conv_3d/w")), bn("moving_mean"), bn("moving_variance"), bn("beta"), 1)
+  np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  "name", ["Mixed_3b.b0.conv3d.bias", "Mixed_6a.b0.bn.bias", "Mixed_3b.b4.bn.bias", "fc.weight"]
+)
+def test_other_names_are_no_variables_of_i3d(name):
+  with pytest.raises(UserError, match=re.escape(name)):
+    i3d_for_torch.to_deepmind({name: np.zeros(3, np.float32)})
+
+
+# --- C3D and R(2+1)D.
+
+
+@pytest.fixture(scope="module")
+def chainer(tmp_path_factory):
+  """Chainer's files of C3D, with narrow layers at its end, and of the mean clip; their arrays."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(c3d, "_DENSE", {"fc6": 96, "fc7": 64, "fc8": 101})
+    yield _write_chainer(tmp_path_factory)
+
+
+def _write_chainer(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("chainer")
+  shapes = extractor.variable_shapes(extractor.NETWORKS["c3d_ucf101"].build())
+  arrays = {}
+  for path, shape in shapes.items():
+    _, layer, kind = path.split("/")
+    back = {5: (4, 3, 0, 1, 2), 2: (1, 0), 1: (0,)}[len(shape)]
+    array = np.zeros([shape[axis] for axis in back], np.float32)
+    # Few numbers, for the file to be small; they tell all axes apart.
+    array[(slice(0, 7), *[slice(0, 3)] * (array.ndim - 1))] = zlib.crc32(path.encode()) % 97
+    some = array.reshape(-1)[:: max(array.size // 1001, 1)]
+    some += np.arange(some.size)
+    arrays[f"{layer}/{'W' if kind == 'kernel' else 'b'}"] = array
+  np.savez(folder / "conv3d_deepnetA_ucf.npz", **arrays)
+  mean = np.random.default_rng(0).uniform(0, 255, (1, 3, 16, 128, 171)).astype(np.float32)
+  np.savez(folder / "mean2.npz", mean=mean)
+  return folder, arrays, mean
+
+
+def test_chainer_s_c3d_and_mean_clip(tmp_path, chainer):
+  folder, arrays, mean = chainer
+  source = folder / "conv3d_deepnetA_ucf.npz"
+  path, lines = convert_quietly(
+    "c3d_ucf101", source, tmp_path / "a.npz", folder / "mean2.npz", allow_unknown=True
+  )
+  assert "unknown" in lines
+  found = extractor.load_extractor("c3d_ucf101", path)
+  for name, array in arrays.items():
+    layer, kind = name.split("/")
+    ours = found.variables["params"][layer]["kernel" if kind == "W" else "bias"]
+    turned = np.moveaxis(array, [0, 1], [-1, -2]) if array.ndim > 1 else array
+    np.testing.assert_array_equal(ours, turned)
+  # TGAN's own window of the mean: [colour, frame, row, column], blue first.
+  clip = found.constants["mean"]
+  assert clip.shape == (16, 128, 171, 3)
+  reference = mean.reshape(3, 1, 16, 128, 171)[:, 0, :, 8:120, 29:141]
+  np.testing.assert_array_equal(clip[:, 8:120, 29:141], reference.transpose(1, 2, 3, 0))
+  assert found.about["mean"]["sha256"] == known.digests(folder / "mean2.npz").sha256
+  assert found.about["parameters"] == sum(array.size for array in arrays.values())
+
+
+@pytest.mark.parametrize(
+  ("arrays", "message"),
+  [
+    ({"mean": np.zeros((16, 128, 171, 3))}, r"wanted \[3, 16, 128, 171\]"),
+    ({"mean": np.zeros((3, 16, 128, 128))}, "wanted"),
+    ({"mean": np.full((3, 16, 128, 171), 300.0)}, r"not within 0\.\.255"),
+    ({"std": np.zeros(3)}, "no array 'mean'"),
+  ],
+)
+def test_other_mean_clips_are_refused(tmp_path, arrays, message):
+  np.savez(tmp_path / "mean.npz", **arrays)
+  with pytest.raises(UserError, match=message):
+    convert.read_mean(tmp_path / "mean.npz")
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 16, 128, 171), (3 * 16 * 128 * 171,)])
+def test_a_mean_clip_may_be_laid_out_otherwise(tmp_path, shape):
+  mean = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
+  np.savez(tmp_path / "mean.npz", mean=mean)
+  expected = mean.reshape(3, 16, 128, 171)
+  found = convert.read_mean(tmp_path / "mean.npz")
+  np.testing.assert_array_equal(found.transpose(3, 0, 1, 2), expected)
+
+
+def test_other_arrays_are_no_c3d(tmp_path):
+  np.savez(tmp_path / "a.npz", **{"conv1a/W": np.zeros(3), "fc9/b": np.zeros(3)})
+  with pytest.raises(UserError, match="conv1a/W"):
+    convert_quietly("c3d_ucf101", tmp_path / "a.npz", tmp_path / "b.npz", allow_unknown=True)
+  np.savez(tmp_path / "c.npz", **{"fc9/b": np.zeros(3)})
+  with pytest.raises(UserError, match="'fc9/b' is no variable of C3D"):
+    convert_quietly("c3d_ucf101", tmp_path / "c.npz", tmp_path / "b.npz", allow_unknown=True)
+
+
+def test_torchvision_s_r2plus1d(tmp_path, write_torch, torchvision_shapes, monkeypatch):
+  generator = np.random.default_rng(0)
+  state = {n: generator.standard_normal(s, np.float32) for n, s in torchvision_shapes.items()}
+  tensors = {name: write_torch.Tensor.of(array) for name, array in state.items()}
+  tensors["stem.1.num_batches_tracked"] = write_torch.Tensor.of(np.array(3))
+  source = write_torch(tmp_path / "r2plus1d_18-91a641e6.pth", tensors, legacy=True)
+  name, output = "r2plus1d_kinetics400", tmp_path / "a.npz"
+  with pytest.raises(UserError, match="not known to be"):
+    convert_quietly(name, source, output)
+  own = dataclasses.replace(known.FILES[-1], sha256=known.digests(source).sha256)
+  monkeypatch.setattr(known, "FILES", (*known.FILES[:-1], own))
+  path, lines = convert_quietly(name, source, output)
+  assert "verified: torchvision's r2plus1d_18" in lines
+  variables = extractor.load_extractor(name, path).variables
+  got = variables["params"]["layer2_0"]["conv1"]["time"]["kernel"]
+  wanted = state["layer2.0.conv1.0.3.weight"][:, :, :, 0, 0].transpose(2, 1, 0)
+  np.testing.assert_array_equal(got, wanted)
+  got = variables["batch_stats"]["layer3_0"]["downsample"]["var"]
+  np.testing.assert_array_equal(got, state["layer3.0.downsample.1.running_var"])
+  assert len(extractor.flatten(variables)) == len(r2plus1d.from_torchvision())
+  # Under another network's name it is refused with its own.
+  with pytest.raises(UserError, match=r"is torchvision's r2plus1d_18.*, not I3D"):
+    convert_quietly("i3d_kinetics400", source, tmp_path / "b.npz", allow_unknown=True)
+
+
+# --- Sources of other kinds.
+
+
+def test_wrong_requests_are_told(tmp_path, write_torch, monkeypatch):
+  run = lambda network, source, **options: convert_quietly(network, source, **options)
+  small = write_torch(tmp_path / "a.pt", {"fc.weight": write_torch.Tensor.of(np.zeros(3))})
+  np.savez(tmp_path / "a.npz", a=np.zeros(2))
+  monkeypatch.setenv("VIDGAN_JAX_WEIGHTS", str(tmp_path / "weights"))
+  for message, network, source, options in [
+    ("unknown network", "i3d", small, {}),
+    ("come with the package", "moving_shapes_classifier", small, {}),
+    ("no such file or folder", "i3d_kinetics400", tmp_path / "b", {}),
+    ("files of weights are .npz", "i3d_kinetics400", small, {"output": tmp_path / "x.pt"}),
+    ("has no mean clip", "i3d_kinetics400", small, {"mean": tmp_path / "a.npz"}),
+    ("holds no *.index", "i3d_kinetics400", tmp_path, {}),
+    ("is a folder; r2plus1d_kinetics400 is made of one", "r2plus1d_kinetics400", tmp_path, {}),
+    ("Chainer's .npz", "c3d_ucf101", small, {}),
+    ("torchvision's .pth", "r2plus1d_kinetics400", tmp_path / "a.npz", {}),
+    ("TensorFlow or files of PyTorch", "i3d_kinetics400", tmp_path / "a.npz", {}),
+    ("'fc.weight' is no variable of I3D", "i3d_kinetics400", small, {}),
+    ("'fc.weight' is [3] instead of [512, 400]", "r2plus1d_kinetics400", small, {}),
+  ]:
+    with pytest.raises(UserError, match=re.escape(message)):
+      run(network, source, **options)
+  assert not (tmp_path / "weights").exists()
+
+
+def test_files_that_hold_no_weights_are_told_by_name(tmp_path, monkeypatch):
+  (tmp_path / "clip.npy").write_bytes(b"clip")
+  sha1 = known.digests(tmp_path / "clip.npy").git_sha1
+  file = known.KnownFile("the cricket clip", git_sha1=sha1, note="a clip, no weights")
+  monkeypatch.setattr(known, "FILES", (file,))
+  with pytest.raises(UserError, match="is the cricket clip: a clip, no weights"):
+    convert_quietly("i3d_kinetics400", pathlib.Path(tmp_path / "clip.npy"), tmp_path / "a.npz")

@@ -1,0 +1,1 @@
+"""Parameters, operations, memory and collectives of an iteration; nothing runs."""

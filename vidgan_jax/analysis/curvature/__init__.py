@@ -1,0 +1,1 @@
+"""Hessian eigenvalues and gradient norms of a run's losses."""

@@ -1,0 +1,1 @@
+"""Analyses of a run's clips: neighbours, power spectrum, darkness, smoothness."""

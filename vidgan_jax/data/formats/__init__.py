@@ -1,0 +1,1 @@
+"""File formats of prepared sets: TFRecord, index files, pictures."""

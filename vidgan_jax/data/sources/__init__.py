@@ -1,0 +1,1 @@
+"""Where clips come from: arrays, folders of videos, prepared sets, moving shapes."""

@@ -1,0 +1,121 @@
+"""A small video classifier of the embedded set, `moving_shapes_classifier`.
+
+It knows four shapes and four motions of drawn clips (`data.moving_shapes`) and nothing else: its
+Inception Score, Frechet distance and accuracy mean something on that set, offline and within
+seconds. They are no FVD and no numbers of a paper; I3D is `networks.i3d`.
+
+Frames pass three convolutions, each on maps half as wide; between them, and at the end, others
+compare three frames in a row. What is left of each frame is averaged over time. Normalisation is by
+groups of channels within one clip, so that a clip's features do not depend on its batch.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vidgan_jax.data.sources.moving_shapes import CLASS_NAMES
+from vidgan_jax.layers import convolution
+from vidgan_jax.runtime.errors import UserError
+
+NAME = "moving_shapes_classifier"
+OUTPUTS = {"logits": len(CLASS_NAMES), "features": 64}
+MIN_FRAMES = 4
+INPUT_SIZE = (32, 32)
+
+_WIDTHS = (24, 48, 96)
+_EMBEDDING = 96
+_GROUPS = 8
+_HIGHEST = jax.lax.Precision.HIGHEST
+
+
+class MovingShapesClassifier(nn.Module):
+  """The network; see the module. All of it is float32 at the highest precision."""
+
+  @nn.compact
+  def __call__(self, clips: jax.Array) -> dict[str, jax.Array]:
+    """Classifies clips of the input size.
+
+    Args:
+      clips: float32 [B, T, 32, 32, 3] in [-1, 1], of at least one frame.
+
+    Returns:
+      {"logits": float32 [B, 16] in the order of CLASS_NAMES, "features": float32 [B, 64], not
+      negative}.
+    """
+    x = clips.astype(jnp.float32)
+    for stage, width in enumerate(_WIDTHS):
+      if stage == 0:
+        x = convolution.space_to_depth(x, (2, 2), lead=2)  # 16x16 cells of 12 numbers
+      else:
+        x = nn.max_pool(x, (1, 2, 2), (1, 2, 2))
+      x = self._norm(f"norm{stage}", self._spatial(f"frame{stage}", x, width))
+      x = nn.relu(x)
+      if stage > 0:
+        x = nn.relu(
+          x + self._norm(f"change_norm{stage}", self._temporal(f"change{stage}", x, width))
+        )
+    x = x.reshape(*x.shape[:2], -1)
+    x = nn.relu(self._dense("embedding", x, _EMBEDDING))
+    x = nn.relu(x + self._temporal("path0", x, _EMBEDDING))
+    x = nn.relu(self._temporal("path1", x, OUTPUTS["features"]))
+    features = jnp.mean(x, axis=1)
+    return {"logits": self._dense("logits", features, OUTPUTS["logits"]), "features": features}
+
+  def _dense(self, name, x, features):
+    return nn.Dense(
+      features, kernel_init=nn.initializers.he_normal(), precision=_HIGHEST, name=name
+    )(x)
+
+  def _norm(self, name, x):
+    return nn.GroupNorm(_GROUPS, name=name)(x)
+
+  def _spatial(self, name, x, features):
+    """A 3x3 convolution of every frame; normalised afterwards, hence without a bias."""
+    shape = (3, 3, x.shape[-1], features)
+    kernel = self.param(f"{name}_kernel", nn.initializers.he_normal(), shape)
+    return convolution.convolve(x, kernel, savings=True, precision=_HIGHEST)
+
+  def _temporal(self, name, x, features):
+    """Frame t sees t-1, t and t+1 at its place; before the first and after the last are zeros."""
+    before, after = jnp.zeros_like(x[:, :1]), jnp.zeros_like(x[:, :1])
+    neighbours = [jnp.concatenate([before, x[:, :-1]], 1), x, jnp.concatenate([x[:, 1:], after], 1)]
+    return self._dense(name, jnp.concatenate(neighbours, axis=-1), features)
+
+
+def resize(clips: jax.Array) -> jax.Array:
+  """Brings clips to the input size: bilinear about half-pixel centres, antialiased when shrinking.
+
+  Other shapes than squares are stretched; clips of 32x32 stay as they are, bit for bit.
+
+  Args:
+    clips: float [B, T, H, W, 3].
+
+  Returns:
+    float32 [B, T, 32, 32, 3].
+  """
+  clips = clips.astype(jnp.float32)
+  if clips.shape[2:4] == INPUT_SIZE:
+    return clips
+  shape = (*clips.shape[:2], *INPUT_SIZE, clips.shape[-1])
+  return jax.image.resize(clips, shape, "linear", antialias=True, precision=_HIGHEST)
+
+
+def apply(variables, clips: jax.Array) -> dict[str, jax.Array]:
+  """Features and logits of clips of any resolution; pure, to be jitted.
+
+  Args:
+    variables: {"params": ...} of `MovingShapesClassifier`.
+    clips: float [B, T, H, W, 3] in [-1, 1]; see `resize` for what happens to H and W.
+
+  Returns:
+    {"logits": float32 [B, 16], "features": float32 [B, 64]}.
+
+  Raises:
+    UserError: the shape is another, or the clips have fewer than 4 frames: the network would
+      answer, but motion cannot be told.
+  """
+  if clips.ndim != 5 or clips.shape[-1] != 3:
+    raise UserError(f"{NAME} takes clips [B, T, H, W, 3], not {list(clips.shape)}")
+  if clips.shape[1] < MIN_FRAMES:
+    raise UserError(f"{NAME} needs clips of at least {MIN_FRAMES} frames, not {clips.shape[1]}")
+  return MovingShapesClassifier().apply(variables, resize(clips))

@@ -1,0 +1,88 @@
+"""What a protocol does to clips before a network sees them: named operations with arguments.
+
+An operation is a tuple (name, *arguments) of plain numbers and words, so that a protocol can be
+hashed and written down; `apply` carries a sequence of them out. Clips begin as uint8 0..255 RGB
+[B, T, H, W, 3] and end as float32; nothing is rounded on the way.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+
+from vidgan_jax.evaluation.features import resizing
+
+MEAN = "mean"  # among an extractor's constants: C3D's mean clip, float32 [16, 128, 171, 3], BGR
+
+
+def _resize(clips, constants, method, height, width):
+  del constants
+  return resizing.resize(clips, (height, width), method)
+
+
+def _scale(clips, constants, factor, offset):
+  """clips * factor + offset."""
+  del constants
+  return clips * jnp.float32(factor) + jnp.float32(offset)
+
+
+def _crop(clips, constants, top, left, height, width):
+  del constants
+  return resizing.crop(clips, top, left, height, width)
+
+
+def _center_crop(clips, constants, height, width):
+  del constants
+  return resizing.center_crop(clips, height, width)
+
+
+def _bgr(clips, constants):
+  """Channels in the order blue, green, red."""
+  del constants
+  return clips[..., ::-1]
+
+
+def _subtract_mean(clips, constants, top, left):
+  """Takes the window at (top, left) of the mean clip away; frame t from frame t."""
+  mean = np.asarray(constants[MEAN], np.float32)
+  frames, height, width = clips.shape[1:4]
+  if frames > len(mean):
+    raise ValueError(f"the mean clip has {len(mean)} frames, the clips have {frames}")
+  return clips - resizing.crop(jnp.asarray(mean[:frames]), top, left, height, width)
+
+
+def _normalize(clips, constants, mean, deviation):
+  """(clips - mean) / deviation, channel by channel."""
+  del constants
+  return (clips - jnp.asarray(mean, jnp.float32)) / jnp.asarray(deviation, jnp.float32)
+
+
+OPERATIONS = {
+  "resize": _resize,
+  "scale": _scale,
+  "crop": _crop,
+  "center_crop": _center_crop,
+  "bgr": _bgr,
+  "subtract_mean": _subtract_mean,
+  "normalize": _normalize,
+}
+
+
+def apply(clips, operations, constants=None):
+  """Carries operations out, one after the other.
+
+  Args:
+    clips: uint8 0..255 [B, T, H, W, 3].
+    operations: of (name, *arguments), names of OPERATIONS.
+    constants: {name: array} that some of them need; see `MEAN`.
+
+  Returns:
+    float32 [B, T, H', W', 3].
+  """
+  clips = clips.astype(jnp.float32)
+  for name, *arguments in operations:
+    clips = OPERATIONS[name](clips, constants or {}, *arguments)
+  return clips
+
+
+def needs(operations) -> tuple[str, ...]:
+  """Names of the constants that operations use."""
+  return (MEAN,) if any(operation[0] == "subtract_mean" for operation in operations) else ()

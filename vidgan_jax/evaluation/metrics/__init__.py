@@ -1,0 +1,1 @@
+"""Metrics: from features to the numbers of a protocol."""

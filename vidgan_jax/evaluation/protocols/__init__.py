@@ -1,0 +1,1 @@
+"""Protocols: what is computed, on which clips, and what identifies a number."""

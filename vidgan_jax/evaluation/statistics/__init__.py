@@ -1,0 +1,1 @@
+"""Statistics of features (NumPy): distances, scores, intervals and controls."""

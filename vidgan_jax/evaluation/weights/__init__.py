@@ -1,1 +1,0 @@
-"""Weights that others trained: how their files are read, verified and converted."""

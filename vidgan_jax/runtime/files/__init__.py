@@ -1,0 +1,1 @@
+"""Files and folders: paths, locks, readers of files from outside, caches, videos."""

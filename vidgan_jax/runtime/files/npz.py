@@ -1,0 +1,384 @@
+"""Files of arrays, .npz and .npy, read and written without pickle.
+
+Files are not trusted. Names, shapes, types and sizes are compared with the file's true size before
+memory is taken for an array; arrays of Python objects are refused; every member's CRC is verified.
+Whatever is wrong with a file becomes one `UserError` that names the file and the array.
+"""
+
+import contextlib
+import dataclasses
+import math
+import os
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.files.atomic_files import atomic_file
+from vidgan_jax.runtime.hardware import cores
+from vidgan_jax.runtime.text import printable
+
+MAX_BYTES = 2**31
+MAX_ARRAYS = 10_000
+_MAX_HEADER = 2**14  # bytes; NumPy writes 128
+_MAX_AXES = 32
+_PIECE = 2**20
+_DEFLATE_RATIO = 1032  # bytes that one byte of a deflated stream can stand for, at most
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what NumPy writes
+
+# The header of a .npy file is a Python dictionary of three entries. Nothing is evaluated.
+_STRING = r"(?:'[^'\\\n]*'|\"[^\"\\\n]*\")"
+_SHAPE = r"\((?:\s*\d{1,19}L?\s*,)*(?:\s*\d{1,19}L?\s*)?\)"
+_FIELD = rf"\(\s*({_STRING})\s*,\s*({_STRING})\s*,?\s*\)"
+_FIELDS = rf"\[\s*{_FIELD}(?:\s*,\s*{_FIELD})*\s*,?\s*\]"
+_ENTRY = rf"({_STRING})\s*:\s*({_STRING}|True|False|{_SHAPE}|{_FIELDS})"
+_DICTIONARY = re.compile(rf"\{{\s*{_ENTRY}(?:\s*,\s*{_ENTRY})*\s*,?\s*\}}\s*", re.ASCII)
+_TYPE = re.compile(r"[<>|=]?[?bBiufcSUVOMm]\d{0,9}(?:\[\w{1,20}\])?", re.ASCII)
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+  """What a .npy file says of its array.
+
+  Attributes:
+    shape: of the array.
+    dtype: of its items.
+    fortran: whether the first axis is the one that moves fastest.
+    offset: where the items begin, bytes.
+  """
+
+  shape: tuple[int, ...]
+  dtype: np.dtype
+  fortran: bool
+  offset: int
+
+  @property
+  def nbytes(self) -> int:
+    """Bytes of all items; a Python integer, which no forged shape overflows."""
+    return math.prod(self.shape) * self.dtype.itemsize
+
+
+def read_header(stream) -> Header:
+  """Reads the header of a .npy file and leaves the stream behind it.
+
+  Args:
+    stream: a binary file at its beginning.
+
+  Raises:
+    ValueError: it is no header of the format's versions 1 to 3, or longer than 16 KiB.
+  """
+  magic = stream.read(8)
+  if len(magic) < 8 or magic[:6] != b"\x93NUMPY":
+    raise ValueError("it does not begin as .npy files do")
+  version = (magic[6], magic[7])
+  if version not in ((1, 0), (2, 0), (3, 0)):
+    raise ValueError(f"its .npy version is {version[0]}.{version[1]}, known are 1.0, 2.0 and 3.0")
+  size = stream.read(2 if version == (1, 0) else 4)
+  length = int.from_bytes(size, "little")
+  if length > _MAX_HEADER:
+    raise ValueError(f"its header has {length} bytes, at most {_MAX_HEADER} are read")
+  content = stream.read(length)
+  if len(size) < 2 or len(content) < length:
+    raise ValueError("its header is cut off")
+  text = content.decode("utf-8" if version == (3, 0) else "latin-1")
+  return Header(*_parsed(text), offset=8 + len(size) + length)
+
+
+def _parsed(text: str) -> tuple[tuple[int, ...], np.dtype, bool]:
+  """Shape, type and order from a header's dictionary; ValueError where it is none."""
+  if not _DICTIONARY.fullmatch(text):
+    raise ValueError("its header is no description of an array")
+  found = {}
+  for match in re.finditer(_ENTRY, text, re.ASCII):
+    if match[1][1:-1] in found:
+      raise ValueError("its header says one thing twice")
+    found[match[1][1:-1]] = match[2]
+  if set(found) != {"descr", "fortran_order", "shape"}:
+    raise ValueError("its header is no description of an array")
+  if found["fortran_order"] not in ("True", "False"):
+    raise ValueError("its header does not tell the order of its items")
+  numbers = found["shape"]
+  if not numbers.startswith("("):
+    raise ValueError("its header has no shape")
+  shape = tuple(map(int, re.findall(r"[0-9]+", numbers)))
+  if len(shape) == 1 and "," not in numbers:
+    raise ValueError("its header has no shape")
+  dtype = _dtype(found["descr"])
+  # Empty arrays too: NumPy counts the other axes.
+  whole = math.prod(max(1, size) for size in shape) * max(1, dtype.itemsize)
+  if len(shape) > _MAX_AXES or whole >= 2**63:
+    raise ValueError(f"its shape {list(shape)} is impossible")
+  return shape, dtype, found["fortran_order"] == "True"
+
+
+def _dtype(text: str) -> np.dtype:
+  """The type that a header names; ValueError where it is none."""
+  if text.startswith("["):
+    fields = [(name[1:-1], _dtype(kind)) for name, kind in re.findall(_FIELD, text, re.ASCII)]
+    if len({name for name, _ in fields} - {""}) < len(fields):
+      raise ValueError("its fields have no names of their own")
+    return np.dtype(fields)
+  if not _TYPE.fullmatch(text[1:-1]):
+    raise ValueError("its header names no type of numbers")
+  try:
+    return np.dtype(text[1:-1])
+  except (TypeError, ValueError) as error:
+    raise ValueError("its header names no type of numbers") from error
+
+
+class Archive:
+  """An .npz file, open for reading; see `open_npz`.
+
+  Attributes:
+    path: of the file.
+    names: of its arrays, in the file's order.
+  """
+
+  def __init__(self, path: str, archive: zipfile.ZipFile, max_bytes: int):
+    self.path, self._archive = path, archive
+    self._max_bytes = min(max_bytes, cores.usable_memory() or max_bytes)
+    self._members = {}
+    size = os.fstat(archive.fp.fileno()).st_size
+    infos = archive.infolist()
+    if len(infos) > MAX_ARRAYS:
+      raise ValueError(f"it has {len(infos)} members, at most {MAX_ARRAYS} are read")
+    for info in infos:
+      name = info.filename.removesuffix(".npy")
+      if name == info.filename:
+        continue  # no array
+      if name in self._members:
+        raise ValueError(f"{name!r} is there twice")
+      if info.compress_size > size:
+        raise ValueError(f"{name!r} reaches beyond the end of the file")
+      self._members[name] = info
+    self.names = tuple(self._members)
+    self.others = len(infos) - len(self._members)  # members that are no arrays
+
+  def __contains__(self, name: str) -> bool:
+    return name in self._members
+
+  def header(self, name: str, structured: bool = False) -> Header:
+    """What an array is, after comparing its size with the archive's.
+
+    Args:
+      name: of the array.
+      structured: whether it may have named fields.
+
+    Raises:
+      UserError: there is no such array, its header is damaged, it holds no numbers, or takes other
+        or more memory than it may.
+    """
+    if name not in self._members:
+      raise UserError(f"{self.path}: has no array {printable(name)!r}")
+    with _one_line(self.path, name), self._open(name) as stream:
+      return self._checked(name, stream, structured)
+
+  def read(self, name: str, structured: bool = False) -> np.ndarray:
+    """Reads an array in this machine's byte order; see `header`.
+
+    Raises:
+      UserError: as `header`, or the array's bytes are damaged.
+    """
+    if name not in self._members:
+      raise UserError(f"{self.path}: has no array {printable(name)!r}")
+    with _one_line(self.path, name), self._open(name) as stream:
+      header = self._checked(name, stream, structured)
+      return _native(_filled(stream, header), header)
+
+  def _open(self, name: str):
+    info = self._members[name]
+    if info.compress_type not in _METHODS:
+      raise ValueError(f"its compression, method {info.compress_type}, is not read")
+    if info.file_size > _DEFLATE_RATIO * info.compress_size + _PIECE or (
+      info.compress_type == zipfile.ZIP_STORED and info.file_size != info.compress_size
+    ):
+      raise ValueError(f"its {info.compress_size} bytes cannot hold the {info.file_size} it claims")
+    return self._archive.open(info)
+
+  def _checked(self, name: str, stream, structured: bool) -> Header:
+    header = read_header(stream)
+    check_numbers(header.dtype, structured)
+    if header.nbytes > self._max_bytes:
+      raise ValueError(f"it needs {header.nbytes} bytes of memory, the limit is {self._max_bytes}")
+    stored = self._members[name].file_size - header.offset
+    if stored != header.nbytes:
+      raise ValueError(
+        f"its shape {list(header.shape)} needs {header.nbytes} bytes, the file stores {stored}"
+      )
+    return header
+
+
+def check_numbers(dtype: np.dtype, structured: bool = False) -> None:
+  """ValueError unless a type is of numbers or truth values, or of named fields of such.
+
+  Args:
+    dtype: the type.
+    structured: whether it may have fields.
+  """
+  if dtype.hasobject:
+    raise ValueError("it holds pickled objects, which are never loaded")
+  parts = [dtype]
+  if structured and dtype.names:
+    parts = [dtype[name] for name in dtype.names]
+  if any(part.kind not in "biuf" or part.itemsize > 8 for part in parts):
+    raise ValueError(f"it holds {dtype}, which is not read")
+
+
+def _filled(stream, header: Header) -> np.ndarray:
+  """The items of an array whose size was checked, flat."""
+  flat = np.empty(math.prod(header.shape), header.dtype)
+  view, filled = memoryview(flat.view(np.uint8)), 0
+  while filled < len(view):
+    count = stream.readinto(view[filled : filled + _PIECE])
+    if not count:
+      raise EOFError("it is cut off")
+    filled += count
+  stream.read(1)  # reach the end, where zipfile compares the checksum
+  return flat
+
+
+def _native(flat: np.ndarray, header: Header) -> np.ndarray:
+  """Flat items in their shape and in this machine's byte order."""
+  if not flat.dtype.isnative:
+    flat = flat.astype(flat.dtype.newbyteorder("="))
+  shape = header.shape
+  return flat.reshape(shape[::-1]).T if header.fortran else flat.reshape(shape)
+
+
+@contextlib.contextmanager
+def _one_line(path, name: str | None = None) -> Iterator[None]:
+  """Turns whatever reading raises into a UserError that names the file and the array."""
+  where = f"{path}: array {printable(name)!r}" if name is not None else f"{path}"
+  kind = "not a readable .npy file" if str(path).endswith(".npy") else "not a readable .npz file"
+  try:
+    yield
+  except UserError:
+    raise
+  except OSError as error:
+    raise UserError(f"{path}: not readable ({error.strerror or error})") from error
+  except MemoryError as error:
+    raise UserError(f"{where}: needs more memory than there is") from error
+  except Exception as error:  # damage reaches every branch of zipfile, zlib and NumPy
+    reason = str(error).splitlines()[0] if str(error).strip() else type(error).__name__
+    raise UserError(f"{where}: {kind} ({printable(reason)[:200]})") from error
+
+
+@contextlib.contextmanager
+def open_npz(path: str | os.PathLike, max_bytes: int = MAX_BYTES) -> Iterator[Archive]:
+  """Opens an .npz file; gives an `Archive`.
+
+  Args:
+    path: the file.
+    max_bytes: of one array; larger ones are refused, and so are those larger than the memory.
+
+  Raises:
+    UserError: the file is missing, damaged or no .npz file.
+  """
+  path = os.fspath(path)
+  with contextlib.ExitStack() as stack:
+    with _one_line(path):
+      archive = Archive(path, stack.enter_context(zipfile.ZipFile(path)), max_bytes)
+    yield archive
+
+
+def read(
+  path: str | os.PathLike,
+  expected: Mapping[str, tuple[int, ...] | None] | None = None,
+  max_bytes: int = MAX_BYTES,
+  only: str | None = None,
+) -> dict[str, np.ndarray]:
+  """Reads all arrays of an .npz file.
+
+  Args:
+    path: the file.
+    expected: shapes by name; an array that is not among them, or of another shape, is refused
+      before it is read. A shape of None may be any, and without `expected` so may all. Arrays may
+      be missing.
+    max_bytes: of all arrays that are read, together.
+    only: name of the one array to read; None reads all.
+
+  Returns:
+    by name, arrays of numbers in the types that they have.
+
+  Raises:
+    UserError: the file is missing, damaged, too large, no .npz or not what was expected.
+  """
+  with open_npz(path, max_bytes) as archive:
+    if only is None and archive.others:
+      raise UserError(f"{archive.path}: not a readable .npz file (a member is no array)")
+    names = [name for name in archive.names if only in (None, name)]
+    headers = {}
+    for name in names:
+      headers[name] = archive.header(name)
+      if expected is None:
+        continue
+      where = f"{archive.path}: array {printable(name)!r}"
+      if name not in expected:
+        raise UserError(f"{where} is none of the arrays wanted")
+      shape = headers[name].shape
+      if expected[name] is not None and tuple(expected[name]) != shape:
+        raise UserError(f"{where} is {list(shape)}, wanted {list(expected[name])}")
+    total = sum(header.nbytes for header in headers.values())
+    if total > max_bytes:
+      raise UserError(
+        f"{archive.path}: {len(names)} arrays in {total} bytes; at most {max_bytes} are read"
+      )
+    return {name: archive.read(name) for name in names}
+
+
+def open_npy(path: str | os.PathLike, structured: bool = False) -> tuple[Header, int]:
+  """Reads the header of a .npy file.
+
+  Args:
+    path: the file.
+    structured: whether the array may have named fields.
+
+  Returns:
+    (the header, bytes of the file behind the array).
+
+  Raises:
+    UserError: the file is missing, damaged, cut off, or holds no numbers.
+  """
+  with _one_line(path), open(path, "rb") as file:
+    header = read_header(file)
+    check_numbers(header.dtype, structured)
+    rest = os.fstat(file.fileno()).st_size - header.offset - header.nbytes
+    if rest < 0:
+      raise ValueError(f"its shape {list(header.shape)} needs {-rest} bytes more than it has")
+    return header, rest
+
+
+def map_npy(path: str | os.PathLike, structured: bool = False) -> np.ndarray:
+  """Opens the array of a .npy file as a read-only map of the file.
+
+  Args:
+    path: the file.
+    structured: whether the array may have named fields.
+
+  Raises:
+    UserError: see `open_npy`; or the file has other bytes behind the array.
+  """
+  header, rest = open_npy(path, structured)
+  with _one_line(path):
+    if rest:
+      raise ValueError(f"{rest} bytes lie behind its array of shape {list(header.shape)}")
+    if not header.nbytes:
+      return np.empty(header.shape, header.dtype)
+    order = "F" if header.fortran else "C"
+    return np.memmap(path, header.dtype, "r", header.offset, header.shape, order)
+
+
+def write(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
+  """Writes an .npz file under a temporary name; equal arrays give equal files.
+
+  Raises:
+    UserError: the file cannot be written.
+  """
+  with atomic_file(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    for name in sorted(arrays):
+      # Not numpy.savez, which may write the time of day.
+      with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as stream:
+        array = np.ascontiguousarray(arrays[name])
+        np.lib.format.write_array(stream, array, version=(1, 0), allow_pickle=False)

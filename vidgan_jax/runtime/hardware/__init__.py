@@ -1,0 +1,1 @@
+"""The machine: cores, memory, operation counts and compiler options."""

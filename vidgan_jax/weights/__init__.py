@@ -1,0 +1,1 @@
+"""Weights that others published: known files, and their conversion."""
