@@ -61,14 +61,14 @@ def main(argv):
   processes.start(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
   extra = [PreviewHook(config.sample_every), CurvesHook(config.sample_every)]
   if config.get("analysis") and config.analysis.every:
-    from vidgan_jax.analysis.curvature import CurvatureHook
+    from vidgan_jax.analysis.curvature_hook import CurvatureHook
 
     extra.append(CurvatureHook(config.analysis))
   if config.get("evaluation") and config.evaluation.every:
     from vidgan_jax.evaluation.hook import EvaluationHook
     from vidgan_jax.sampling import stream
 
-    extra.append(EvaluationHook(config.evaluation, stream.of_moment, door.report))
+    extra.append(EvaluationHook(config.evaluation, stream.from_hook_context, door.report))
   compilation.enable_cache(_CACHE.value, door.report)
   trainer = loop.Trainer(
     config,

@@ -10,12 +10,14 @@ import pytest
 from PIL import Image
 
 from vidgan_jax.analysis import curvature, gradients, hessian, requests
+from vidgan_jax.analysis.curvature_hook import CurvatureHook
 from vidgan_jax.data.build import build_source
 from vidgan_jax.models import registry
 from vidgan_jax.runtime import configuration, locks
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.training import hooks, optimizers
+from vidgan_jax.runtime.hooks import HookContext
+from vidgan_jax.training import optimizers
 from vidgan_jax.training import state as states
 
 OPTIONS = dict(batch_size=4, eigenvalues=3, products=8)
@@ -223,13 +225,22 @@ def test_runs_looked_at_otherwise_are_not_compared(run, looked_at, tmp_path):
 
 def hook_of(every=2, **changes):
   settings = dict(every=every, batch_size=4, eigenvalues=3, products=8)
-  return curvature.CurvatureHook(types.SimpleNamespace(**{**settings, **changes}))
+  return CurvatureHook(types.SimpleNamespace(**{**settings, **changes}))
 
 
-def moment(run, step, workdir, **changes):
-  place = dict(frozen={}, gan=None, mesh=None, log=None, config=run.config, source=run.source)
-  return hooks.Moment(
-    **{**place, **dict(step=step, state=run.states[step], workdir=workdir), **changes}
+def context(run, step, workdir, state=None, **changes):
+  return HookContext(
+    step=step,
+    state=state or run.states[step],
+    sharded_state=None,
+    frozen={},
+    gan=None,
+    config=run.config,
+    source=run.source,
+    mesh=None,
+    workdir=workdir,
+    log=None,
+    **changes,
   )
 
 
@@ -237,24 +248,24 @@ def test_the_hook_writes_what_a_request_would(run, looked_at, tmp_path):
   hook = hook_of()
   assert [step for step in range(6) if hook.due(step, last=step == 5)] == [0, 2, 4, 5]
   for step in run.states:
-    hook.before_save(moment(run, step, tmp_path))
+    hook.before_save(context(run, step, tmp_path))
   path = tmp_path / "analysis" / "hessian.json"
   found = path.read_text()
   assert found == (run.workdir / "analysis" / "hessian.json").read_text()
   # Where the run continues at the first of them, the second is forgotten until it comes again.
-  hook_of().before_save(moment(run, 1, tmp_path, begin=1))
+  hook_of().before_save(context(run, 1, tmp_path, start_step=1))
   assert [record["step"] for record in json.loads(path.read_text())["records"]] == [1]
   # With other settings a new file is begun.
-  hook_of(products=7).before_save(moment(run, 2, tmp_path, begin=2))
+  hook_of(products=7).before_save(context(run, 2, tmp_path, start_step=2))
   assert [record["step"] for record in json.loads(path.read_text())["records"]] == [2]
   assert json.loads(path.with_suffix(".1.json").read_text())["settings"]["products"] == 8
 
 
 def test_the_hook_gives_up_where_the_run_leaves_or_breaks(run, tmp_path):
-  hook_of().before_save(moment(run, 1, tmp_path, leaving=lambda: True))
+  hook_of().before_save(context(run, 1, tmp_path, stop_requested=lambda: True))
   broken = jax.tree.map(lambda a: a * jax.numpy.nan, run.states[1].generator.params)
   state = run.states[1].replace(generator=run.states[1].generator.replace(params=broken))
-  hook_of().before_save(moment(run, 1, tmp_path, state=state))
+  hook_of().before_save(context(run, 1, tmp_path, state=state))
   assert not [*tmp_path.rglob("*.json")]
 
 

@@ -14,7 +14,8 @@ from vidgan_jax.evaluation import report as page
 from vidgan_jax.models import registry
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.training import hooks, optimizers
+from vidgan_jax.runtime.hooks import HookContext
+from vidgan_jax.training import optimizers
 from vidgan_jax.training import state as states
 from vidgan_jax.training.logs import Log, read_log
 
@@ -62,7 +63,7 @@ def train(parts, protocol, stand_in, monkeypatch, tmp_path):
       "best": "fid",
       **settings,
     }
-    stream = lambda moment, seed: Noise(moment.step, biases[moment.step])
+    stream = lambda context, seed: Noise(context.step, biases[context.step])
     settings = ml_collections.ConfigDict(settings)
     load = lambda protocol: {"stand_in": stand_in()}
     made = hook.EvaluationHook(settings, stream, lambda line: None, load)
@@ -72,19 +73,20 @@ def train(parts, protocol, stand_in, monkeypatch, tmp_path):
         now = state.replace(step=jnp.int32(step))
         mesh = meshes.make_mesh(jax.devices()[:1])
         made.before_save(
-          hooks.Moment(
-            step,
-            now,
-            {},
-            gan,
-            config,
-            mesh,
-            workdir,
-            log,
-            begin,
-            step == 5,
-            leaving=leaving,
-            shared=now,
+          HookContext(
+            step=step,
+            state=now,
+            sharded_state=now,
+            frozen={},
+            gan=gan,
+            config=config,
+            source=None,
+            mesh=mesh,
+            workdir=workdir,
+            log=log,
+            start_step=begin,
+            last=step == 5,
+            stop_requested=leaving,
           )
         )
     return workdir

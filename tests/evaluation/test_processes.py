@@ -22,8 +22,9 @@ from vidgan_jax.evaluation.extractor import Extractor
 from vidgan_jax.models import registry
 from vidgan_jax.runtime import configuration, processes
 from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.runtime.hooks import HookContext
 from vidgan_jax.sampling import stream
-from vidgan_jax.training import hooks, optimizers
+from vidgan_jax.training import optimizers
 from vidgan_jax.training import state as states
 from vidgan_jax.training.logs import Log, Reader
 
@@ -62,15 +63,26 @@ def judge(config, workdir, devices):
     {"every": 2, "protocol": "tiny", "count": 0, "real_count": 0, "best": "accuracy"}
   )
   extractors = {"stand_in": _extractor(gan.frames, gan.resolution)}
-  made = hook.EvaluationHook(settings, stream.of_moment, print, lambda protocol: extractors)
+  made = hook.EvaluationHook(settings, stream.from_hook_context, print, lambda protocol: extractors)
   with (Log if processes.first() else Reader)(workdir, 0) as log:
     for step in (0, *STEPS):
       state = create(step)  # another seed, another generator
       state = state.replace(step=meshes.replicate(np.int32(step), mesh))
       own = processes.local(state, mesh)
-      moment = hooks.Moment(step, own, {}, gan, config, mesh, workdir, log, shared=state)
+      context = HookContext(
+        step=step,
+        state=own,
+        sharded_state=state,
+        frozen={},
+        gan=gan,
+        config=config,
+        source=None,
+        mesh=mesh,
+        workdir=workdir,
+        log=log,
+      )
       if made.due(step, False):
-        made.before_save(moment)
+        made.before_save(context)
 
 
 def prepare(patch, folder, number):

@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 
 from vidgan_jax.runtime import streams, video_files
+from vidgan_jax.runtime.hooks import HookContext
 from vidgan_jax.sampling import run as runs
 from vidgan_jax.sampling.preview import PreviewHook
 from vidgan_jax.training import state as states
-from vidgan_jax.training.hooks import Moment
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ class Log:
 
 @pytest.fixture
 def walk(run, state):
-  """A function (hook, folder, first step, last) that runs through the moments of a run."""
+  """A function (hook, folder, first step, last) that calls the hook as a run's loop does."""
 
   def through(hook, folder, begin, end, log=None):
     log = log or Log()
@@ -37,7 +37,20 @@ def walk(run, state):
       last = step == end
       if hook.due(step, last):
         hook.before_save(
-          Moment(step, state, {}, run.gan, run.config, None, folder, log, begin, last)
+          HookContext(
+            step=step,
+            state=state,
+            sharded_state=state,
+            frozen={},
+            gan=run.gan,
+            config=run.config,
+            source=None,
+            mesh=None,
+            workdir=folder,
+            log=log,
+            start_step=begin,
+            last=last,
+          )
         )
       hook.metrics(step, {})
     return log

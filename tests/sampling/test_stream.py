@@ -10,7 +10,7 @@ import pytest
 import vidgan_jax.training.state as states
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.sampling.stream import Stream, of_moment
+from vidgan_jax.sampling.stream import Stream, from_hook_context
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,8 @@ def test_seed_and_spread(run, clips):
 def test_of_a_run_in_training(run, workdir, clips):
   config, gan, state = states.load(workdir)
   mesh = meshes.make_mesh(jax.devices()[:1])
-  moment = types.SimpleNamespace(config=config, gan=gan, state=state, frozen={}, mesh=mesh)
-  np.testing.assert_array_equal(np.asarray(of_moment(moment, seed=3)(0, 16)[0]), clips[0])
+  context = types.SimpleNamespace(config=config, gan=gan, state=state, frozen={}, mesh=mesh)
+  np.testing.assert_array_equal(np.asarray(from_hook_context(context, seed=3)(0, 16)[0]), clips[0])
 
 
 def test_inputs_that_are_drawn_belong_to_the_clip(run):

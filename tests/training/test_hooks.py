@@ -1,31 +1,48 @@
-"""Guards stop what should be stopped."""
+"""The loop's hooks: all are hooks, and each gets the mesh and the state that it computes with."""
 
+import jax
 import pytest
 
-from vidgan_jax.runtime.errors import Stopped
-from vidgan_jax.training.hooks import DarkGuard, check_finite
+from vidgan_jax.analysis.curvature_hook import CurvatureHook
+from vidgan_jax.evaluation.hook import EvaluationHook
+from vidgan_jax.runtime.hooks import Hook
+from vidgan_jax.sampling.preview import PreviewHook
+from vidgan_jax.training import loop
+from vidgan_jax.training.curves import CurvesHook
+from vidgan_jax.training.guards import DarkGuard
 
 
-def dark(fraction):
-  return {"pixel/generated_dark": fraction}
+@pytest.mark.parametrize(
+  "kind", [CurvatureHook, CurvesHook, DarkGuard, EvaluationHook, PreviewHook]
+)
+def test_every_hook_is_one(kind):
+  assert issubclass(kind, Hook)
+  assert kind.collective == (kind is EvaluationHook)
 
 
-def test_dark_guard_counts_in_a_row():
-  guard = DarkGuard(0.9, 3)
-  for step, fraction in enumerate([1.0, 1.0, 0.5, 1.0, 1.0]):
-    guard.metrics(step, dark(fraction))
-  with pytest.raises(Stopped, match="at iteration 5"):
-    guard.metrics(5, dark(1.0))
+class Recorder(Hook):
+  """Keeps what it is called with."""
+
+  def __init__(self, collective):
+    self.collective, self.contexts = collective, []
+
+  def due(self, step, last):
+    return last
+
+  def before_save(self, context):
+    self.contexts.append(context)
 
 
-def test_dark_guard_without_patience_never_stops():
-  guard = DarkGuard(0.9, 0)
-  for step in range(100):
-    guard.metrics(step, dark(1.0))
-  assert guard.healthy()  # and lets checkpoints be kept
-
-
-def test_non_finite_is_named():
-  check_finite(3, 1.0)
-  with pytest.raises(Stopped, match="iteration 7: loss/generator is not finite"):
-    check_finite(7, 0.0, {"loss/discriminator": 1.0, "loss/generator": float("nan")})
+def test_ordinary_hooks_get_one_device_and_collective_ones_all(tmp_path, lean_config):
+  ordinary, collective = Recorder(False), Recorder(True)
+  config = lean_config(batch_size=8, num_iterations=2)
+  trainer = loop.Trainer(config, tmp_path, [ordinary, collective], report=lambda line: None)
+  state = trainer.run()
+  (one,), (every,) = ordinary.contexts, collective.contexts
+  assert [*one.mesh.devices.flat] == jax.devices()[:1]
+  assert [*every.mesh.devices.flat] == jax.devices() and every.mesh.devices.size == 8
+  for context in (one, every):
+    assert (context.step, context.start_step, context.last) == (2, 0, True)
+    assert context.sharded_state is state and not context.stop_requested()
+    assert all(leaf.is_fully_addressable for leaf in jax.tree.leaves(context.state))
+    assert context.gan is trainer.gan and context.source is trainer.source

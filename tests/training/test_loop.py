@@ -20,23 +20,24 @@ from vidgan_jax.models import switches
 from vidgan_jax.runtime import configuration
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import Stopped, UserError
+from vidgan_jax.runtime.hooks import Hook
 from vidgan_jax.training import loop
 from vidgan_jax.training import state as states
-from vidgan_jax.training.hooks import DarkGuard
+from vidgan_jax.training.guards import DarkGuard
 from vidgan_jax.training.logs import read_log
 
 # Trains a run whose config lies in its folder; what the tests kill. A pause in every iteration
 # lets a signal meet any moment of it.
 PROGRAM = """
 import pathlib, sys, time
-from vidgan_jax.runtime import configuration, door, preemption
-from vidgan_jax.training import hooks, loop
+from vidgan_jax.runtime import configuration, door, hooks, preemption
+from vidgan_jax.training import loop
 
 class Pause(hooks.Hook):
   def due(self, step, last):
     return True
 
-  def before_save(self, moment):
+  def before_save(self, context):
     time.sleep(0.05)
 
 def main(argv):
@@ -182,13 +183,13 @@ def test_nothing_is_compiled_after_the_second_iteration(tmp_path, lean_config):
   """Nor is anything sent to the devices inside an iteration: the loop has the guard on."""
   compiled, step = [], 0
 
-  class Step(loop.hooks.Hook):
+  class Step(Hook):
     def due(self, step, last):
       return True
 
-    def before_save(self, moment):
+    def before_save(self, context):
       nonlocal step
-      step = moment.step
+      step = context.step
 
   def listen(event, seconds, **_):
     if listening and event.endswith("backend_compile_duration"):

@@ -1,4 +1,4 @@
-"""Curvature and gradient norms of a run's discriminators over training: files, plots, a hook.
+"""Curvature and gradient norms of a run's discriminators over training: files and plots.
 
 Plots are like Figures 1-4 and 6 of "Lower Dimensional Kernels for Video Discriminators" (Kahembwe &
 Ramamoorthy 2020).
@@ -190,19 +190,25 @@ def add(path, what: str, settings: dict, records: list[dict]) -> list[dict]:
   return merged
 
 
-def _continue(path, what: str, settings: dict, step: int) -> None:
-  """Readies a file for a run that goes on from `step`: later records go, they will come again.
+def drop_after(path, what: str, settings: dict, step: int) -> None:
+  """Drops the records after `step`, for a run that resumes there and will write them again.
 
-  A file of other settings, or one that cannot be read, is set aside.
+  Renames a file that holds records of other settings, or that cannot be read.
+
+  Args:
+    path: of the file.
+    what: "hessian" or "gradients".
+    settings: see `Options.settings`.
+    step: number of iterations.
   """
   if not path.exists():
     return
   with locks.held(path.parent, f"write {path}", wait=True):
-    _drop_after(path, what, settings, step)
+    _drop_later_records(path, what, settings, step)
 
 
-def _drop_after(path, what, settings, step) -> None:
-  """See `_continue`."""
+def _drop_later_records(path, what, settings, step) -> None:
+  """See `drop_after`; the caller holds the lock."""
   try:
     check_settings(path, what, settings)
     records = read(path, what)["records"]
@@ -386,70 +392,3 @@ def analyse(
       add(path, each, settings[each], [record])
     written += [path, path.with_suffix(".png")]
   return written
-
-
-class CurvatureHook:
-  """Looks at all discriminators every so often while a run trains; writes into `analysis/`.
-
-  A hook of the training loop by its methods. The iteration before a run's first is looked at too.
-  Where the run was told to leave, a look is given up.
-
-  Args:
-    settings: `config.analysis`: every (iterations; 0 never looks), batch_size, eigenvalues,
-      products.
-  """
-
-  def __init__(self, settings):
-    self.every = settings.every
-    self.options = Options(settings.batch_size, settings.eigenvalues, settings.products)
-    self._gan = None
-
-  def due(self, step, last) -> bool:
-    """At every `every`-th iteration and at the last."""
-    return bool(self.every and (last or step % self.every == 0))
-
-  def before_save(self, moment) -> None:
-    """Looks."""
-    folder = moment.workdir / FOLDER
-    if self._gan is None:
-      self._gan = hessian.for_analysis(moment.config)
-      for what, name in FILES.items():
-        settings = self.options.settings(what, moment.config, moment.source)
-        _continue(folder / name, what, settings, moment.begin)
-      if moment.step == moment.begin and self._known(folder, moment.step):
-        return  # where a run continues
-    try:
-      analyse(
-        self._gan,
-        moment.config,
-        moment.state,
-        moment.source,
-        folder,
-        sorted(self._gan.discriminators),
-        self.options,
-        what=tuple(FILES),
-        frozen=moment.frozen,
-        stop=moment.leaving,
-      )
-    except (hessian.Abandoned, hessian.NotFinite):
-      pass  # of a state that is not finite the loop's guard will speak
-
-  def _known(self, folder, step) -> bool:
-    names = {*self._gan.discriminators}
-    for what, name in FILES.items():
-      if not (folder / name).exists():
-        return False
-      records = read(folder / name, what)["records"]
-      if names - {record["discriminator"] for record in records if record["step"] == step}:
-        return False
-    return True
-
-  def metrics(self, step, metrics) -> None:
-    """Looks at no metrics."""
-
-  def replay(self, step, metrics) -> None:
-    """Looks at no metrics."""
-
-  def healthy(self) -> bool:
-    """Suspects nothing."""
-    return True

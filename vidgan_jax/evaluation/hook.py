@@ -18,6 +18,7 @@ from vidgan_jax.evaluation.protocols import HIGHER
 from vidgan_jax.runtime import configuration, locks, processes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.hooks import Hook, HookContext
 
 BEST = "best"  # of a run's folder: a run of its own, to be sampled and judged as any other
 _MARK = "best.json"
@@ -27,16 +28,17 @@ def _what(folder) -> str:
   return f"keep the best state in {folder}"
 
 
-class EvaluationHook:
+class EvaluationHook(Hook):
   """Judges the run every so often; writes `evaluation/PROTOCOL/results.json` and scalars.
 
   With `settings.best` the state of the best such score is kept in `best/`, a folder that every door
-  takes as `--workdir`. A hook of the training loop by its methods.
+  takes as `--workdir`.
 
   Args:
     settings: `config.evaluation`: every (iterations; 0 never), protocol, count and real_count (of
       clips; 0 is the protocol's), best (a metric of it, or "").
-    stream: (moment, seed) -> the clips of the run now, see `evaluation.clips`; from the door.
+    stream: (`HookContext`, seed) -> the clips of the run now, see `evaluation.clips`; from the
+      door.
     report: called with lines for the user.
     load: (protocol) -> extractors.
 
@@ -44,7 +46,7 @@ class EvaluationHook:
     UserError: on an unknown protocol, or a metric it has not.
   """
 
-  together = True
+  collective = True
 
   def __init__(self, settings, stream: Callable, report=print, load=load_extractors):
     self.every, self.best = settings.every, settings.best
@@ -74,44 +76,44 @@ class EvaluationHook:
   def _judges(self, step, last) -> bool:
     return bool(step and (last or step % self.every == 0))
 
-  def before_save(self, moment) -> None:
+  def before_save(self, context: HookContext) -> None:
     """Judges."""
-    folder = moment.workdir / requests.FOLDER / self.protocol.name
-    if self._evaluator is None and not self._open(moment, folder):
+    folder = context.workdir / requests.FOLDER / self.protocol.name
+    if self._evaluator is None and not self._open(context, folder):
       return
-    if not self._judges(moment.step, moment.last):
+    if not self._judges(context.step, context.last):
       return
-    if moment.step == moment.begin and processes.from_first(
-      processes.first() and self._known(folder, moment.step)
+    if context.step == context.start_step and processes.from_first(
+      processes.first() and self._known(folder, context.step)
     ):
       return  # where a run continues
-    generated = self._stream(moment, seed=0)
+    generated = self._stream(context, seed=0)
     scores = self._evaluator.score(
       generated,
       self._reference,
       count=self.count,
       labelled=requests.labels_fit(self.protocol, self._reference),
-      leaving=moment.leaving,
+      leaving=context.stop_requested,
     )
     if scores is None:
       return  # told to leave
-    shown = keeper.first_clips(generated, moment.mesh)
-    best = self._write(moment, scores, shown) if processes.first() else None
+    shown = keeper.first_clips(generated, context.mesh)
+    best = self._write(context, scores, shown) if processes.first() else None
     if processes.from_first(best is not None):
-      self._keep_best(moment, best)
+      self._keep_best(context, best)
 
-  def _write(self, moment, scores, shown):
+  def _write(self, context, scores, shown):
     """Writes scores; returns the record that makes this state the best, or None."""
-    content, _ = self._kept.add(self._heading(moment), scores, shown)
+    content, _ = self._kept.add(self._heading(context), scores, shown)
     values = {f"evaluation/{record['metric']}": record["value"] for record in scores.records}
-    moment.log.summary(moment.step, values)
+    context.log.summary(context.step, values)
     found = [r for r in scores.records if r["metric"] == self.best]
-    return found[0] if found and self._is_best(moment, found[0], content["records"]) else None
+    return found[0] if found and self._is_best(context, found[0], content["records"]) else None
 
-  def _open(self, moment, folder) -> bool:
+  def _open(self, context, folder) -> bool:
     """Readies networks, real clips and files; False where it was told to leave."""
-    evaluator = Evaluator(self.protocol, self._extractors, mesh=moment.mesh, report=self._report)
-    gan = moment.gan
+    evaluator = Evaluator(self.protocol, self._extractors, mesh=context.mesh, report=self._report)
+    gan = context.gan
     frames = self.protocol.frames or gan.frames
     if frames != gan.frames:
       raise UserError(
@@ -119,7 +121,7 @@ class EvaluationHook:
         f"{gan.frames}"
       )
     real = requests.real_clips(
-      configuration.from_json(configuration.to_json(moment.config)).data,
+      configuration.from_json(configuration.to_json(context.config)).data,
       self.protocol,
       frames=frames,
       resolution=gan.resolution,
@@ -130,7 +132,7 @@ class EvaluationHook:
       report=self._report,
     )
     reference = evaluator.reference(
-      real, folder=references.default_folder(), leaving=moment.leaving
+      real, folder=references.default_folder(), leaving=context.stop_requested
     )
     if reference is None:
       return False
@@ -141,16 +143,16 @@ class EvaluationHook:
       raise UserError(f"evaluation.best is {self.best!r}, but the data has no labels that it needs")
     self._evaluator, self._reference = evaluator, reference
     self._kept = keeper.Keeper(folder, real, reference.class_names, self._report)
-    self._kept.check(self._heading(moment))  # in all processes, so that all refuse
+    self._kept.check(self._heading(context))  # in all processes, so that all refuse
     if processes.first():
-      locks.check(moment.workdir / BEST, _what(moment.workdir / BEST))
-      self._forget_best_after(moment.begin, moment.workdir / BEST)
-      self._kept.drop_after(moment.begin, self._heading(moment))
+      locks.check(context.workdir / BEST, _what(context.workdir / BEST))
+      self._forget_best_after(context.start_step, context.workdir / BEST)
+      self._kept.drop_after(context.start_step, self._heading(context))
     processes.meet("earlier scores read")
     return True
 
-  def _heading(self, moment):
-    workdir = moment.workdir
+  def _heading(self, context):
+    workdir = context.workdir
     about = {"workdir": str(workdir), "name": workdir.resolve().name}
     return self._evaluator.heading(self._reference, about)
 
@@ -166,13 +168,13 @@ class EvaluationHook:
     path = folder / results.FILE
     return path.exists() and any(r["step"] == step for r in results.read(path)["records"])
 
-  def _is_best(self, moment, record, records) -> bool:
+  def _is_best(self, context, record, records) -> bool:
     """Whether no earlier score of the same fingerprint is as good.
 
     Of iterations whose state could have been kept, that is: others may be judged beside.
     """
     sign = 1 if self.best in HIGHER else -1
-    kept = Checkpoints(moment.workdir / BEST / states.CHECKPOINTS).steps()
+    kept = Checkpoints(context.workdir / BEST / states.CHECKPOINTS).steps()
     others = [
       sign * r["value"]
       for r in records
@@ -184,35 +186,25 @@ class EvaluationHook:
     ]
     return not others or max(others) < sign * record["value"]
 
-  def _keep_best(self, moment, record):
+  def _keep_best(self, context, record):
     """Saves the state in a run's folder of its own; all processes together, each its part.
 
     Args:
-      moment: see `training.hooks.Moment`.
+      context: see `runtime.hooks.HookContext`.
       record: of the score, in the first process; None in others.
     """
-    folder = moment.workdir / BEST
+    folder = context.workdir / BEST
     with contextlib.ExitStack() as stack:
 
       def begin():
         stack.enter_context(locks.held(folder, _what(folder), self._report))
-        data = (moment.workdir / states.DATA).read_text("utf-8", "replace")
-        results.write_text(folder / states.CONFIG, configuration.to_json(moment.config))
+        data = (context.workdir / states.DATA).read_text("utf-8", "replace")
+        results.write_text(folder / states.CONFIG, configuration.to_json(context.config))
         results.write_text(folder / states.DATA, data)
 
       processes.in_first(begin)
       with Checkpoints(folder / states.CHECKPOINTS, 2, self._report) as checkpoints:
-        checkpoints.save(moment.step, moment.shared, {"seconds": 0.0})
+        checkpoints.save(context.step, context.sharded_state, {"seconds": 0.0})
       if processes.first():
         mark = {name: record[name] for name in ("step", "metric", "value", "fingerprint")}
         results.write_text(folder / _MARK, json.dumps(mark, indent=2) + "\n")
-
-  def metrics(self, step, metrics) -> None:
-    """Looks at no metrics."""
-
-  def replay(self, step, metrics) -> None:
-    """Looks at no metrics."""
-
-  def healthy(self) -> bool:
-    """Suspects nothing."""
-    return True

@@ -4,8 +4,8 @@ import os
 import pathlib
 
 from vidgan_jax.runtime.drawing import plain_style
+from vidgan_jax.runtime.hooks import Hook, HookContext
 from vidgan_jax.runtime.log_files import read_log
-from vidgan_jax.training.hooks import Hook
 
 _PANELS = (
   ("loss", ("loss/discriminator", "loss/generator")),
@@ -53,15 +53,19 @@ def plot(log_path, output) -> None:
 
 
 class CurvesHook(Hook):
-  """Draws `curves.png` into the run's folder every so often and at the end."""
+  """Plots the log as `curves.png` in the run's folder.
+
+  Args:
+    every: iterations between plots. 0 plots at the end of the run only.
+  """
 
   def __init__(self, every: int):
     self.every = every
 
-  def due(self, step, last) -> bool:
-    """At every `every`-th iteration and at the last; 0 at the last alone."""
+  def due(self, step: int, last: bool) -> bool:
+    """Every `every` iterations and after the last."""
     return step > 0 and bool(last or (self.every and step % self.every == 0))
 
-  def before_save(self, moment) -> None:
-    """Draws."""
-    plot(moment.log.path, moment.workdir / "curves.png")
+  def before_save(self, context: HookContext) -> None:
+    """Plots the log."""
+    plot(context.log.path, context.workdir / "curves.png")

@@ -16,9 +16,10 @@ from vidgan_jax.runtime import compilation, paths, precision, processes
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.hooks import HookContext
 from vidgan_jax.runtime.preemption import Preemption
 from vidgan_jax.runtime.progress import Lines, ticking
-from vidgan_jax.training import capacity, hooks, optimizers
+from vidgan_jax.training import capacity, guards, optimizers
 from vidgan_jax.training import state as states
 from vidgan_jax.training import workdir as workdirs
 from vidgan_jax.training.logs import Log, Reader
@@ -99,7 +100,7 @@ class Trainer:
   Args:
     config: see `configs/`.
     workdir: folder of the run; a run found there is continued.
-    extra_hooks: `Hook`s of other rooms, e.g. sample drawing, handed in by the door.
+    extra_hooks: hooks of other packages, for example previews, from the command.
     flops_per_clip: FLOPs of one iteration per clip of the batch, as the model is written, for the
       model FLOP utilisation; None leaves it out.
     peak_flops: of one device, in FLOP/s; None leaves it out.
@@ -165,7 +166,7 @@ class Trainer:
       states.check_data(self.workdir, self._description)
     self.frozen = states.frozen_variables(self.gan, self.mesh, report)
     guard = config.guard
-    self.hooks = [*extra_hooks, hooks.DarkGuard(guard.dark_fraction, guard.dark_patience)]
+    self.hooks = [*extra_hooks, guards.DarkGuard(guard.dark_fraction, guard.dark_patience)]
     self._flops = flops_per_clip and flops_per_clip * config.batch_size
     self._peak = peak_flops and peak_flops * self.mesh.devices.size
     self.log = None
@@ -278,34 +279,34 @@ class Trainer:
       self.report(f"stopped by a signal: {saved}; the same command continues")
     return state
 
-  def _before_save(self, state, step, begin, last, leaving):
+  def _before_save(self, state, step, begin, last, stop_requested):
+    """Runs the hooks that are due."""
     due = [hook for hook in self.hooks if hook.due(step, last)]
     if not due:
       return
-    own, frozen = processes.local((state, self.frozen), self.mesh)
-    moment = hooks.Moment(
-      step,
-      own,
-      frozen,
-      self.gan,
-      self.config,
-      self.mesh,
-      self.workdir,
-      self.log,
-      begin,
-      last,
-      self.source,
-      leaving,
-      state,
+    addressable, frozen = processes.local((state, self.frozen), self.mesh)
+    collective = HookContext(
+      step=step,
+      state=addressable,
+      sharded_state=state,
+      frozen=frozen,
+      gan=self.gan,
+      config=self.config,
+      source=self.source,
+      mesh=self.mesh,
+      workdir=self.workdir,
+      log=self.log,
+      start_step=begin,
+      last=last,
+      stop_requested=stop_requested,
     )
-    alone = moment
-    if jax.process_count() > 1:
-      alone = dataclasses.replace(moment, mesh=meshes.make_mesh(jax.local_devices()[:1]))
+    own = [d for d in self.mesh.devices.flat if d.process_index == jax.process_index()]
+    ordinary = dataclasses.replace(collective, mesh=meshes.make_mesh(own[:1]))
     for hook in due:
-      if getattr(hook, "together", False):
-        hook.before_save(moment)
+      if hook.collective:
+        hook.before_save(collective)
       elif processes.first():
-        hook.before_save(alone)
+        hook.before_save(ordinary)
 
   def _settle(self, clock, bar, state):
     """Looks at the metrics of the iteration before the one just begun."""
@@ -328,7 +329,7 @@ class Trainer:
       if self._peak:
         values["time/model_flop_utilisation"] = self._flops / seconds / self._peak
     self.log.scalars(step, values)
-    hooks.check_finite(step, finite, values, state)  # after the record that tells what happened
+    guards.check_finite(step, finite, values, state)  # after the record that tells what happened
     losses = f"D {values['loss/discriminator']:.3f} G {values['loss/generator']:.3f}"
     bar.set_postfix_str(losses, refresh=False)
     if bar.disable:

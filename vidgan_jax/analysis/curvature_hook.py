@@ -1,0 +1,63 @@
+"""Measures curvature and gradient norms of the discriminators during training."""
+
+from typing import Any
+
+from vidgan_jax.analysis import curvature, hessian
+from vidgan_jax.runtime.hooks import Hook, HookContext
+
+
+class CurvatureHook(Hook):
+  """Measures all discriminators at regular intervals; writes into `analysis/` of the run's folder.
+
+  It also measures the initial state. When the run is asked to stop, it abandons a measurement.
+
+  Args:
+    settings: `config.analysis`: every (iterations between measurements, 0 never measures),
+      batch_size, eigenvalues, products.
+  """
+
+  def __init__(self, settings: Any):
+    self.every = settings.every
+    self.options = curvature.Options(settings.batch_size, settings.eigenvalues, settings.products)
+    self._gan = None
+
+  def due(self, step: int, last: bool) -> bool:
+    """Before the first iteration, every `every` iterations and after the last."""
+    return bool(self.every and (last or step % self.every == 0))
+
+  def before_save(self, context: HookContext) -> None:
+    """Measures the state and adds records to the files."""
+    folder = context.workdir / curvature.FOLDER
+    if self._gan is None:
+      self._gan = hessian.for_analysis(context.config)
+      for what, name in curvature.FILES.items():
+        settings = self.options.settings(what, context.config, context.source)
+        curvature.drop_after(folder / name, what, settings, context.start_step)
+      if context.step == context.start_step and self._known(folder, context.step):
+        return  # a resumed run has measured this step already
+    try:
+      curvature.analyse(
+        self._gan,
+        context.config,
+        context.state,
+        context.source,
+        folder,
+        sorted(self._gan.discriminators),
+        self.options,
+        what=tuple(curvature.FILES),
+        frozen=context.frozen,
+        stop=context.stop_requested,
+      )
+    except (hessian.Abandoned, hessian.NotFinite):
+      pass  # the loop's guard reports a state that is not finite
+
+  def _known(self, folder, step) -> bool:
+    """Whether both files hold records of all discriminators at `step`."""
+    names = {*self._gan.discriminators}
+    for what, name in curvature.FILES.items():
+      if not (folder / name).exists():
+        return False
+      records = curvature.read(folder / name, what)["records"]
+      if names - {record["discriminator"] for record in records if record["step"] == step}:
+        return False
+    return True
