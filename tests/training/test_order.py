@@ -4,7 +4,7 @@ import jax
 import pytest
 from jax.extend import core
 
-from vidgan_jax.training import step
+from vidgan_jax.training import gradients
 
 
 def _sources(jaxpr, output) -> set:
@@ -22,7 +22,7 @@ def test_the_generators_update_draws_after_the_discriminators_updates(
 ):
   """Its clips do not depend on real clips, but where an update of them is waited for."""
   if not waits:  # the test sees what it is about
-    monkeypatch.setattr(step, "_after", lambda use, metrics: (use, metrics))
+    monkeypatch.setattr(gradients, "after_update", lambda network, metrics: (network, metrics))
   played = game(lean_config())
   closed, shapes = jax.make_jaxpr(played.iteration.__call__, return_shape=True)(
     played.state, played.batch

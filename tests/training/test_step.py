@@ -9,8 +9,10 @@ import pytest
 
 from vidgan_jax.layers import normalization, spectral_norm
 from vidgan_jax.models.contract import Context
+from vidgan_jax.runtime import streams
 from vidgan_jax.training import optimizers
 from vidgan_jax.training import state as states
+from vidgan_jax.training.passes import Update
 
 
 @pytest.fixture(scope="module")
@@ -21,10 +23,11 @@ def played(tiny_config, game):
 
   def halves(state, batch):
     iteration = played.iteration
-    use = iteration._use(state.generator, "generator")
+    generator = iteration._normalized(state.generator, "generator")
     last = jax.tree.map(lambda a: a[-1], batch)
-    first, _ = iteration._update_discriminators(state, use, last, {}, 0, None)
-    second, _, _ = iteration._update_generator(state, use, last, {}, 2)
+    update = lambda microstep: Update(iteration.seed, Context(state.step), microstep)
+    first, _ = iteration._update_discriminators(state, generator, last, update(0))
+    second, _, _ = iteration._update_generator(state, generator, last, update(2))
     return first, second
 
   played.discriminators_moved, played.generator_moved = jax.jit(halves)(played.state, played.batch)
@@ -82,10 +85,7 @@ def test_vectors_advance_once_in_each_update_of_their_own_network(played):
 def test_running_moments_move_a_tenth_towards_the_batch(played):
   gan, before = played.gan, played.state
   variables = states.generator_variables(before, use_ema=False)
-  iteration = played.iteration
-  key = lambda stream: iteration._key(stream, before, 2)
-  from vidgan_jax.runtime import streams
-
+  key = lambda stream: streams.key(played.config.seed, stream, before.step, 2)
   last = jax.tree.map(lambda a: a[-1], played.batch)
   latents = gan.latents(key(streams.LATENTS), 4)
   inputs = gan.generated_inputs(key(streams.INPUTS), last, Context(before.step))

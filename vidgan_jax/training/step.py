@@ -1,141 +1,48 @@
-"""One iteration of training, for any `VideoGan`, as one program.
+"""One iteration of training as one jitted program, for any `VideoGan`.
 
-Discriminator updates and the generator's update run in the system's order in one jitted function
-of (state, batch, frozen). Spectral normalisation happens once per network and update, outside the
-modules: `_Use` holds the normalised weights and carries gradients back through sigma.
+The program runs the discriminator updates and the generator's update in the order of the system's
+schedule. Each update has four parts: it normalises the weights (`gradients.normalize`), passes a
+batch through the networks (`passes`), differentiates its loss, over micro-batches if asked to
+(`gradients.accumulate`), and makes one optimizer step.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from vidgan_jax.layers import normalization, spectral_norm
-from vidgan_jax.models.contract import Context, Side, VideoGan
-from vidgan_jax.runtime import mesh as meshes
-from vidgan_jax.runtime import sharding, streams
+from vidgan_jax.layers import normalization
+from vidgan_jax.models.contract import Arrays, Context, Side, VideoGan
+from vidgan_jax.runtime import streams
+from vidgan_jax.training import gradients, passes
+from vidgan_jax.training import metrics as scalars
+from vidgan_jax.training.gradients import NormalizedNetwork
 from vidgan_jax.training.optimizers import Optimizers
+from vidgan_jax.training.passes import GeneratorPass, Update
 from vidgan_jax.training.state import Average, Network, TrainState
-
-
-@dataclasses.dataclass(frozen=True)
-class _Use:
-  """A network's weights as one update uses them.
-
-  Attributes:
-    weights: spectrally normalised; on several devices a copy for each (`runtime.mesh.spread`).
-    pullback: maps gradients by weights to gradients by parameters.
-    spectral: the vectors after this update's power iteration.
-    sigmas: {path: largest singular value}.
-    batch_stats: running moments.
-  """
-
-  weights: Any
-  pullback: Callable
-  spectral: Any
-  sigmas: dict
-  batch_stats: Any
-
-
-@dataclasses.dataclass(frozen=True)
-class _Drawn:
-  """Generated clips.
-
-  Attributes:
-    side: with latents, inputs and samples.
-    moments: batch statistics that the generator reported.
-    pullback: maps gradients by samples to those by the weights that made them; None where nobody
-      asked for it.
-  """
-
-  side: Side
-  moments: Any
-  pullback: Callable | None
-
-
-def _use(network: Network, eps: float, spread=lambda weights: weights) -> _Use:
-  def normalize(params):
-    weights, spectral, sigmas = spectral_norm.normalize(params, network.spectral, eps=eps)
-    return spread(weights), (spectral, sigmas)
-
-  weights, pullback, (spectral, sigmas) = jax.vjp(normalize, network.params, has_aux=True)
-  return _Use(weights, lambda g: pullback(g)[0], spectral, sigmas, network.batch_stats)
-
-
-def _after(use: _Use, metrics: dict) -> tuple[_Use, dict]:
-  """Makes whatever uses the weights next wait for the update that `metrics` come from.
-
-  Nothing else orders the passes of one generator through an iteration. XLA then runs them side by
-  side and holds the saved activations of the generator's update beneath both discriminator updates:
-  135.9 instead of 108.2 GiB for DVD-GAN at batch 512 with `block_inputs` on one H100, as compiled.
-  """
-  weights, metrics = jax.lax.optimization_barrier((use.weights, metrics))
-  return dataclasses.replace(use, weights=weights), metrics
-
-
-def _interleave(real, generated):
-  """Two batches as one of twice the size, example by example.
-
-  Examples of one device stay there; joining end to end would move half of them.
-  """
-  return jax.tree.map(
-    lambda r, g: jnp.stack([r, g.astype(r.dtype)], 1).reshape(-1, *r.shape[1:]), real, generated
-  )
-
-
-def _separate(joint):
-  split = lambda which: jax.tree.map(lambda a: a.reshape(-1, 2, *a.shape[1:])[:, which], joint)
-  return split(0), split(1)
-
-
-def _updated(network: Network, use: _Use, gradients, optimizer, reported) -> Network:
-  """The network after one optimizer step on `gradients` by parameters."""
-  updates, optimizer_state = optimizer.update(gradients, network.optimizer, network.params)
-  moments = network.batch_stats
-  for moment in reported:
-    moments = normalization.blend(moments, moment) if moment else moments
-  return Network(
-    params=optax.apply_updates(network.params, updates),
-    spectral=use.spectral,
-    batch_stats=moments,
-    optimizer=optimizer_state,
-  )
-
-
-def _pixel_metrics(side: str, clip, dark_level: float):
-  """Mean pixel per channel in [0, 1] and the fraction of dark clips (thesis 4.5)."""
-  pixels = (clip.astype(jnp.float32) + 1) / 2
-  means = jnp.mean(pixels, axis=(0, 1, 2, 3))
-  dark = jnp.mean(jnp.mean(pixels, axis=(1, 2, 3, 4)) < dark_level, dtype=jnp.float32)
-  names = ("red", "green", "blue")
-  metrics = {f"pixel/{side}_{name}": means[i] for i, name in enumerate(names)}
-  return {**metrics, f"pixel/{side}_dark": dark}
 
 
 class Iteration:
   """One iteration of `gan`: a pure function (state, batch, frozen) -> (state, metrics).
 
-  `batch` is {"clip": uint8 [D steps, B, T, H, W, 3], "label": int32 [D steps, B]}; the generator's
-  update sees the last of its real batches. `frozen` holds variables of frozen earlier stages, {}
-  where there are none. `metrics` is {name: scalar}: losses by part and in sum, gradient norms by
-  parameters, mean scores, the largest sigma, pixel statistics, and "finite"; of the discriminators
-  the mean over their updates.
+  With `config.microbatch` n, each update passes its batch through the networks n clips at a time
+  and makes one optimizer step with the mean of their gradients. Each micro-batch is a batch of its
+  own for everything that depends on the whole batch:
 
-  With `config.microbatch` n each update takes its batch through the networks n clips at a time and
-  steps once, along the mean of their gradients. Each such group is a batch of its own to whatever
-  looks at the whole batch: batch normalisation, whose statistics are the group's ("ghost batch
-  normalisation", Hoffer et al. 2017, arXiv 1705.08741) and whose running moments move towards their
-  mean over the groups, and losses that are not means over clips. All else stays as it is for the
-  whole batch; random numbers are others.
+  * Batch normalisation normalises over the micro-batch ("ghost batch normalisation", Hoffer et al.
+    2017, arXiv 1705.08741). Its running statistics move towards the mean over the micro-batches.
+  * Losses that are not means over clips are averaged over the micro-batches.
+
+  Each micro-batch also has random keys of its own. All else is as for the whole batch.
 
   Args:
     gan: the system.
     optimizers: of its networks.
     config: the whole config.
-    mesh: the devices that share a batch; None is one device.
+    mesh: devices that share a batch. None is one device.
   """
 
   def __init__(self, gan: VideoGan, optimizers: Optimizers, config, mesh=None):
@@ -144,280 +51,306 @@ class Iteration:
     self.ema_decay, self.ema_start = config.ema.decay, config.ema.start
     self.dark_level = config.guard.dark_level
     self.rules = config.sharding
-    self.groups = config.batch_size // (config.microbatch or config.batch_size)
+    self.micro_batches = config.batch_size // (config.microbatch or config.batch_size)
 
-  def __call__(self, state: TrainState, batch, frozen=None):
-    """Runs the iteration; see the class."""
-    schedule, frozen = self.gan.schedule, frozen or {}
-    steps, shares = schedule.discriminator_steps, schedule.shared_fakes
-    last = jax.tree.map(lambda a: a[-1], batch)
-    metrics, collected, shared, drawn = {}, [], None, None
-    # One normalisation of the generator serves every discriminator update before its own.
-    use = self._use(state.generator, "generator")
-    if schedule.generator_first:
-      microstep = 0 if shares else steps
-      state, shared, metrics = self._update_generator(state, use, last, frozen, microstep)
-      use = self._use(state.generator, "generator")
-    for microstep in range(steps):
-      real = jax.tree.map(lambda a, i=microstep: a[i], batch)
-      if shares and not schedule.generator_first and microstep == steps - 1 and self.groups == 1:
-        # The generator's update goes back through this pass. In groups it makes them again: kept
-        # for the way back, all groups would take the memory that groups are there to save.
-        drawn = self._draw(use, state, real, frozen, microstep, differentiable=True)
-        shared = drawn.side
-      state, result = self._update_discriminators(state, use, real, frozen, microstep, shared)
-      use, result = _after(use, result)
-      collected.append(result)
-      shared = None
-    if not schedule.generator_first:
-      microstep = steps - 1 if shares else steps
-      state, _, metrics = self._update_generator(state, use, last, frozen, microstep, drawn)
-    means = jax.tree.map(lambda *values: sum(values) / steps, *collected)
-    metrics = {**means, **metrics}
-    metrics["finite"] = _all_finite(metrics)
-    if self.rules == "replicated" or self.mesh is None or self.mesh.devices.size == 1:
-      # Of a state in parts each part would need a collective; the loop looks before it saves one.
-      metrics["finite"] *= _state_finite(state)
-    return state.replace(step=state.step + 1), metrics
-
-  def _use(self, network, name):
-    """Normalises a network's weights, on every device or each on its own part, for all to use."""
-
-    def spread(weights):
-      if self.mesh is None or self.mesh.devices.size == 1:
-        return weights
-      places = sharding.shardings(weights, self.mesh, self.rules, f"{name}/params/")
-      return meshes.spread(weights, places)
-
-    return _use(network, self.gan.spectral_eps, spread)
-
-  def _uses(self, state):
-    return {n: self._use(v, f"discriminators/{n}") for n, v in state.discriminators.items()}
-
-  def _key(self, stream, state, microstep, group=None):
-    key = streams.key(self.seed, stream, state.step, microstep)
-    return key if group is None else jax.random.fold_in(key, group)
-
-  def _split(self, tree):
-    """Asks for the batch axis to be split over the devices.
-
-    What is drawn from a replicated key would otherwise stay whole on every device, and with it all
-    that is computed from it: in the generator's update, everything.
-    """
-    if self.mesh is None:
-      return tree
-    return jax.tree.map(lambda a: meshes.split_batch(a, self.mesh), tree)
-
-  def _over_groups(self, function, weights, batch, grouped=None):
-    """Averages `function(weights, batch, grouped, group)` over the groups of a batch.
+  def __call__(
+    self, state: TrainState, batch: Arrays, frozen: dict[str, Any] | None = None
+  ) -> tuple[TrainState, dict[str, jax.Array]]:
+    """Runs the iteration.
 
     Args:
-      function: returns (gradients by weights, means, kept).
-      weights: as networks use them.
-      batch: arrays [B, ...].
-      grouped: what an earlier call kept.
+      state: before the iteration.
+      batch: {"clip": uint8 [D steps, B, T, H, W, 3], "label": int32 [D steps, B]}. The generator's
+        update gets the last of these real batches.
+      frozen: {name: variables} of frozen earlier stages.
 
     Returns:
-      gradients and means, averaged, and what was kept of each group.
+      The new state, and metrics {name: scalar}: losses, in parts and in sum, norms of the gradients
+      by the parameters, mean scores, largest sigmas, pixel statistics, and "finite", 1 or 0.
+      Metrics of the discriminators are means over their updates.
     """
-    if self.groups == 1:
-      return function(weights, batch, grouped, None)
-
-    def part(array):
-      # Strided, so that every device has its share of each group and no example moves.
-      return jnp.moveaxis(array.reshape(-1, self.groups, *array.shape[1:]), 1, 0)
-
-    def add(totals, given):
-      gradients, means, kept = function(weights, *given)
-      return jax.tree.map(jnp.add, totals, (gradients, means)), kept
-
-    xs = jax.tree.map(part, batch), grouped, jnp.arange(self.groups)
-    first = jax.tree.map(lambda a: a[0], xs)
-    shapes = jax.eval_shape(lambda *given: function(weights, *given)[:2], *first)
-    gradients, means = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
-    if self.mesh is not None and self.mesh.devices.size > 1:
-      gradients = jax.tree.map(lambda a: meshes.split_batch(a, self.mesh), gradients)
-    totals, kept = jax.lax.scan(add, (gradients, means), xs)
-    return *jax.tree.map(lambda a: a / self.groups, totals), kept
-
-  def _draw(self, use, state, batch, frozen, microstep, group=None, *, differentiable=False):
-    """Draws latents and inputs and generates clips for one update."""
-    key = lambda stream: self._key(stream, state, microstep, group)
-    size = batch["label"].shape[0]
-    context = Context(state.step, frozen)
-    latents = self._split(self.gan.latents(key(streams.LATENTS), size))
-    inputs = self._split(self.gan.generated_inputs(key(streams.INPUTS), batch, context))
-
-    def network(weights, given, whole):
-      moments, noise = whole
-      variables = {"params": weights, normalization.COLLECTION: moments}
-      return self.gan.generate(variables, *given, noise, True)
-
-    def generate(weights):
-      return meshes.on_each_device(network, self.mesh)(
-        weights, (latents, inputs), (use.batch_stats, key(streams.NOISE_GENERATOR))
+    schedule = self.gan.schedule
+    steps, shared = schedule.discriminator_steps, schedule.shared_fakes
+    update = lambda number: Update(self.seed, Context(state.step, frozen or {}), number)
+    generator_update = update(self._generator_microstep())
+    last_batch = jax.tree.map(lambda a: a[-1], batch)
+    # The generator is normalised once for all discriminator updates that precede its own.
+    generator = self._normalized(state.generator, "generator")
+    generated, generator_pass, discriminator_metrics = None, None, []
+    if schedule.generator_first:
+      state, generated, generator_metrics = self._update_generator(
+        state, generator, last_batch, generator_update
       )
+      generator = self._normalized(state.generator, "generator")
+    for step in range(steps):
+      real_batch = jax.tree.map(lambda a, i=step: a[i], batch)
+      last = step == steps - 1
+      if shared and not schedule.generator_first and last and self.micro_batches == 1:
+        # The generator's update differentiates this pass. With micro-batches it repeats the passes
+        # instead: keeping the activations of all of them would take the memory that they save.
+        generator_pass = self._generate(generator, real_batch, update(step), differentiable=True)
+        generated = generator_pass.side
+      state, metrics = self._update_discriminators(
+        state, generator, real_batch, update(step), generated
+      )
+      generator, metrics = gradients.after_update(generator, metrics)
+      discriminator_metrics.append(metrics)
+      generated = None
+    if not schedule.generator_first:
+      state, _, generator_metrics = self._update_generator(
+        state, generator, last_batch, generator_update, generator_pass
+      )
+    means = jax.tree.map(lambda *values: sum(values) / steps, *discriminator_metrics)
+    metrics = {**means, **generator_metrics}
+    metrics["finite"] = scalars.all_finite(metrics)
+    if self.rules == "replicated" or self.mesh is None or self.mesh.devices.size == 1:
+      # A sharded state would need a collective per array. The loop checks it before a save instead.
+      metrics["finite"] *= scalars.state_finite(state)
+    return state.replace(step=state.step + 1), metrics
 
-    pullback = None
-    if differentiable:
-      samples, back, reported = jax.vjp(generate, use.weights, has_aux=True)
-      pullback = lambda by_samples: back(by_samples)[0]
-    else:
-      samples, reported = generate(use.weights)
-    moments = reported.get(normalization.COLLECTION, {})
-    return _Drawn(Side(inputs=inputs, samples=samples, latents=latents), moments, pullback)
+  def _generator_microstep(self) -> int:
+    """Number of the generator's update; see `Update`."""
+    steps = self.gan.schedule.discriminator_steps
+    if not self.gan.schedule.shared_fakes:
+      return steps
+    return 0 if self.gan.schedule.generator_first else steps - 1
 
-  def _discriminate(self, name, weights, use, view, noise):
-    """Returns scores and reported collections of one discriminator."""
+  def _normalized(self, network: Network, name: str) -> NormalizedNetwork:
+    return gradients.normalize(
+      network, name, eps=self.gan.spectral_eps, mesh=self.mesh, rules=self.rules
+    )
 
-    def network(weights, view, whole):
-      moments, noise = whole
-      variables = {"params": weights, normalization.COLLECTION: moments}
-      return self.gan.discriminate(name, variables, view, noise)
+  def _normalized_discriminators(self, state: TrainState) -> dict[str, NormalizedNetwork]:
+    return {n: self._normalized(v, f"discriminators/{n}") for n, v in state.discriminators.items()}
 
-    return meshes.on_each_device(network, self.mesh)(weights, view, (use.batch_stats, noise))
+  def _accumulate(self, function, weights, batch, generated=None):
+    return gradients.accumulate(
+      function, weights, batch, generated, count=self.micro_batches, mesh=self.mesh
+    )
 
-  def _real(self, key, batch, context):
-    samples = self.gan.real_samples(key, batch, context)
-    return Side(inputs=self.gan.real_inputs(key, batch, context), samples=samples)
+  def _real(self, batch, update, index):
+    return passes.real_side(self.gan, update.key(streams.REAL, index), batch, update.context)
 
-  def _update_discriminators(self, state, use, batch, frozen, microstep, shared):
-    gan, context = self.gan, Context(state.step, frozen)
-    uses = self._uses(state)
+  def _generate(self, generator, batch, update, index=None, *, differentiable=False):
+    return passes.generate(
+      self.gan, generator, batch, update, index, mesh=self.mesh, differentiable=differentiable
+    )
 
-    def gradients(weights, batch, fake, group):
-      key = lambda stream: self._key(stream, state, microstep, group)
-      real = self._real(key(streams.REAL), batch, context)
-      if fake is None:
-        fake = self._draw(use, state, batch, frozen, microstep, group).side
-      fake = jax.lax.stop_gradient(fake)
-      noise, penalty = key(streams.NOISE_DISCRIMINATOR), key(streams.PENALTY)
-      real_views = gan.views(key(streams.VIEWS_REAL), real.samples, real.inputs, context)
-      fake_views = gan.views(key(streams.VIEWS_GENERATED), fake.samples, fake.inputs, context)
+  def _discriminate(self, name, weights, batch_stats, view, key):
+    return passes.discriminate(self.gan, name, weights, batch_stats, view, key, mesh=self.mesh)
 
-      def loss(weights):
-        def score(name, view):
-          return self._discriminate(name, weights[name], uses[name], view, noise)
+  def _update_discriminators(
+    self,
+    state: TrainState,
+    generator: NormalizedNetwork,
+    batch: Arrays,
+    update: Update,
+    generated: Side | None = None,
+  ) -> tuple[TrainState, dict[str, jax.Array]]:
+    """Updates all discriminators once.
 
-        real_scores, fake_scores, moments = {}, {}, {}
-        for name in weights:
-          if gan.joint_scores:
-            joint, _ = score(name, _interleave(real_views[name], fake_views[name]))
-            real_scores[name], fake_scores[name] = _separate(joint)
-            moments[name] = []
-          else:
-            real_scores[name], from_real = score(name, real_views[name])
-            fake_scores[name], from_fake = score(name, fake_views[name])
-            moments[name] = [r.get(normalization.COLLECTION, {}) for r in (from_real, from_fake)]
-        parts = gan.discriminator_losses(
-          real.replace(scores=real_scores), fake.replace(scores=fake_scores), context
-        )
-        parts |= gan.penalties(
-          lambda n, v: score(n, v)[0], real_views, fake_views, penalty, context
-        )
-        metrics = {f"loss/discriminator/{name}": value for name, value in parts.items()}
-        metrics["loss/discriminator"] = sum(parts.values())
-        for name in weights:
-          metrics[f"score/{name}_real"] = _mean(real_scores[name])
-          metrics[f"score/{name}_generated"] = _mean(fake_scores[name])
-        return metrics["loss/discriminator"], (metrics, moments)
+    Args:
+      state: before the update.
+      generator: network to generate clips with.
+      batch: the real batch.
+      update: number and context of this update.
+      generated: the clips that the generator's update uses too, with one row per micro-batch. None
+        generates new ones.
 
-      found, (metrics, moments) = jax.grad(loss, has_aux=True)(weights)
-      metrics |= _pixel_metrics("real", real.samples["clip"], self.dark_level)
-      return found, (metrics, moments), None
+    Returns:
+      The new state and metrics.
+    """
+    networks = self._normalized_discriminators(state)
 
-    weights = {name: u.weights for name, u in uses.items()}
-    found, (metrics, moments), _ = self._over_groups(gradients, weights, batch, shared)
-    networks = {}
+    def differentiate(weights, batch, generated, index):
+      real = self._real(batch, update, index)
+      if generated is None:
+        generated = self._generate(generator, batch, update, index).side
+      loss = self._discriminator_loss(
+        networks, real, jax.lax.stop_gradient(generated), update, index
+      )
+      by_weights, (metrics, batch_stats) = jax.grad(loss, has_aux=True)(weights)
+      metrics |= scalars.pixel_metrics("real", real.samples["clip"], self.dark_level)
+      return by_weights, (metrics, batch_stats), None
+
+    weights = {name: network.weights for name, network in networks.items()}
+    by_weights, (metrics, batch_stats), _ = self._accumulate(
+      differentiate, weights, batch, generated
+    )
+    updated = {}
     for name, network in state.discriminators.items():
-      by_params = uses[name].pullback(found[name])
+      by_params = networks[name].pullback(by_weights[name])
       metrics[f"gradient_norm/{name}"] = optax.global_norm(by_params)
-      metrics[f"sigma_max/{name}"] = _largest(uses[name].sigmas)
+      metrics[f"sigma_max/{name}"] = scalars.largest(networks[name].sigmas)
       network = _updated(
-        network, uses[name], by_params, self.optimizers.discriminators[name], moments[name]
+        network, networks[name], by_params, self.optimizers.discriminators[name], batch_stats[name]
       )
-      networks[name] = self._constrained(name, network, state.step, microstep)
-    return state.replace(discriminators=networks), metrics
+      updated[name] = self._constrained(name, network, update)
+    return state.replace(discriminators=updated), metrics
 
-  def _constrained(self, name, network, step, microstep):
+  def _discriminator_loss(
+    self, networks: dict[str, NormalizedNetwork], real: Side, generated: Side, update: Update, index
+  ):
+    """The loss of all discriminators, as a function of their weights.
+
+    Returns:
+      A function ({name: weights}) -> (loss, (metrics, {name: list of reported batch statistics})).
+    """
+    gan, context = self.gan, update.context
+    noise_key = update.key(streams.NOISE_DISCRIMINATOR, index)
+    penalty_key = update.key(streams.PENALTY, index)
+    views = lambda stream, side: gan.views(
+      update.key(stream, index), side.samples, side.inputs, context
+    )
+    real_views, generated_views = (
+      views(streams.VIEWS_REAL, real),
+      views(streams.VIEWS_GENERATED, generated),
+    )
+
+    def loss(weights):
+      def score(name, view):
+        return self._discriminate(name, weights[name], networks[name].batch_stats, view, noise_key)
+
+      real_scores, generated_scores, batch_stats = {}, {}, {}
+      for name in weights:
+        if gan.joint_scores:
+          joint, _ = score(name, passes.interleave(real_views[name], generated_views[name]))
+          real_scores[name], generated_scores[name] = passes.separate(joint)
+          batch_stats[name] = []
+        else:
+          real_scores[name], of_real = score(name, real_views[name])
+          generated_scores[name], of_generated = score(name, generated_views[name])
+          batch_stats[name] = [of_real, of_generated]
+      parts = gan.discriminator_losses(
+        real.replace(scores=real_scores), generated.replace(scores=generated_scores), context
+      )
+      parts |= gan.penalties(
+        lambda name, view: score(name, view)[0], real_views, generated_views, penalty_key, context
+      )
+      metrics = scalars.loss_metrics("discriminator", parts)
+      for name in weights:
+        metrics[f"score/{name}_real"] = scalars.mean(real_scores[name])
+        metrics[f"score/{name}_generated"] = scalars.mean(generated_scores[name])
+      return metrics["loss/discriminator"], (metrics, batch_stats)
+
+    return loss
+
+  def _constrained(self, name: str, network: Network, update: Update) -> Network:
     """Applies the system's constraint after the last discriminator update of every period."""
     period = self.gan.constraint_period
-    if not period or microstep != self.gan.schedule.discriminator_steps - 1:
+    if not period or update.microstep != self.gan.schedule.discriminator_steps - 1:
       return network
     variables = {"params": network.params, normalization.COLLECTION: network.batch_stats}
     params = jax.lax.cond(
-      (step + 1) % period == 0,
+      (update.context.step + 1) % period == 0,
       lambda v: self.gan.constrain(name, v),
       lambda v: v["params"],
       variables,
     )
     return network.replace(params=params)
 
-  def _update_generator(self, state, use, batch, frozen, microstep, drawn=None):
-    """Returns the state, the clips it was updated on where others share them, and metrics."""
-    gan, context = self.gan, Context(state.step, frozen)
-    uses = self._uses(state)
-    keeps = gan.schedule.shared_fakes and gan.schedule.generator_first
+  def _update_generator(
+    self,
+    state: TrainState,
+    generator: NormalizedNetwork,
+    batch: Arrays,
+    update: Update,
+    generator_pass: GeneratorPass | None = None,
+  ) -> tuple[TrainState, Side | None, dict[str, jax.Array]]:
+    """Updates the generator and its moving average once.
 
-    def gradients(weights, batch, _, group):
-      key = lambda stream: self._key(stream, state, microstep, group)
-      real = self._real(key(streams.REAL), batch, context)
-      now = drawn
-      if now is None:
-        used = dataclasses.replace(use, weights=weights)
-        now = self._draw(used, state, batch, frozen, microstep, group, differentiable=True)
+    Args:
+      state: before the update.
+      generator: its generator, normalised.
+      batch: the real batch.
+      update: number and context of this update.
+      generator_pass: the pass to differentiate; None makes a new one.
 
-      def loss(samples):
-        fake = now.side.replace(samples=samples)
-        views = gan.views(key(streams.VIEWS_GENERATED), fake.samples, fake.inputs, context)
-        noise = key(streams.NOISE_DISCRIMINATOR)
-        scores = {
-          name: self._discriminate(name, used.weights, used, views[name], noise)[0]
-          for name, used in uses.items()
-        }
-        parts = gan.generator_losses(fake.replace(scores=scores), real, context)
-        metrics = {f"loss/generator/{name}": value for name, value in parts.items()}
-        metrics["loss/generator"] = sum(parts.values())
-        return metrics["loss/generator"], metrics
+    Returns:
+      The new state, the generated clips if a later discriminator update uses them too, and metrics.
+    """
+    networks = self._normalized_discriminators(state)
+    keep = self.gan.schedule.shared_fakes and self.gan.schedule.generator_first
 
-      by_samples, metrics = jax.grad(loss, has_aux=True)(now.side.samples)
-      metrics |= _pixel_metrics("generated", now.side.samples["clip"], self.dark_level)
-      return now.pullback(by_samples), (metrics, now.moments), now.side if keeps else None
+    def differentiate(weights, batch, _, index):
+      real = self._real(batch, update, index)
+      current = generator_pass
+      if current is None:
+        network = dataclasses.replace(generator, weights=weights)
+        current = self._generate(network, batch, update, index, differentiable=True)
+      side = current.side
+      loss = self._generator_loss(networks, real, side, update, index)
+      by_samples, metrics = jax.grad(loss, has_aux=True)(side.samples)
+      metrics |= scalars.pixel_metrics("generated", side.samples["clip"], self.dark_level)
+      by_weights = current.pullback(by_samples)
+      return by_weights, (metrics, current.batch_stats), side if keep else None
 
-    found, (metrics, moments), side = self._over_groups(gradients, use.weights, batch)
-    by_params = use.pullback(found)
-    generator = _updated(state.generator, use, by_params, self.optimizers.generator, [moments])
+    by_weights, (metrics, batch_stats), side = self._accumulate(
+      differentiate, generator.weights, batch
+    )
+    by_params = generator.pullback(by_weights)
+    network = _updated(
+      state.generator, generator, by_params, self.optimizers.generator, [batch_stats]
+    )
     metrics["gradient_norm/generator"] = optax.global_norm(by_params)
-    metrics["sigma_max/generator"] = _largest(use.sigmas)
-    ema = self._average(state.ema, generator, state.step)
-    return state.replace(generator=generator, ema=ema), side, metrics
+    metrics["sigma_max/generator"] = scalars.largest(generator.sigmas)
+    ema = self._average(state.ema, network, update.context.step)
+    return state.replace(generator=network, ema=ema), side, metrics
+
+  def _generator_loss(
+    self, networks: dict[str, NormalizedNetwork], real: Side, side: Side, update: Update, index
+  ):
+    """The generator's loss, as a function of the samples of `side`.
+
+    Returns:
+      A function (samples) -> (loss, metrics).
+    """
+
+    def loss(samples):
+      generated = side.replace(samples=samples)
+      views_key = update.key(streams.VIEWS_GENERATED, index)
+      views = self.gan.views(views_key, generated.samples, generated.inputs, update.context)
+      noise_key = update.key(streams.NOISE_DISCRIMINATOR, index)
+      scores = {
+        name: self._discriminate(name, n.weights, n.batch_stats, views[name], noise_key)[0]
+        for name, n in networks.items()
+      }
+      parts = self.gan.generator_losses(generated.replace(scores=scores), real, update.context)
+      metrics = scalars.loss_metrics("generator", parts)
+      return metrics["loss/generator"], metrics
+
+    return loss
 
   def _average(self, ema: Average, generator: Network, step) -> Average:
     """Moves the average towards the new generator; a copy before its start (DVD-GAN A.3)."""
     decay = jnp.where(step + 1 < self.ema_start, 0.0, self.ema_decay)
 
     def move(old, new):
-      # Written so that decay 0 gives the new value to the bit.
+      # In this form, decay 0 returns the new value bit for bit.
       return (decay * old + (1 - decay) * new).astype(old.dtype)
 
     return jax.tree.map(move, ema, Average(generator.params, generator.batch_stats))
 
 
-def _all_finite(metrics):
-  """1 where every loss and gradient norm is finite, else 0."""
-  watched = [v for name, v in metrics.items() if name.startswith(("loss/", "gradient_norm/"))]
-  return jnp.all(jnp.isfinite(jnp.stack(watched))).astype(jnp.float32)
+def _updated(
+  network: Network, normalized: NormalizedNetwork, by_params, optimizer, batch_stats: Iterable
+) -> Network:
+  """The network after one optimizer step.
 
-
-def _state_finite(state):
-  """1 where all weights, optimizer states, averages, moments and vectors are finite, else 0."""
-  leaves = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-  return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves])).astype(jnp.float32)
-
-
-def _largest(sigmas):
-  return jnp.max(jnp.stack(list(sigmas.values()))) if sigmas else jnp.zeros(())
-
-
-def _mean(scores):
-  return jnp.mean(jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(scores)]))
+  Args:
+    network: before it.
+    normalized: the same network as this update applied it.
+    by_params: gradients by the parameters.
+    optimizer: of this network.
+    batch_stats: the statistics that its batch normalisation reported, once for each pass.
+  """
+  updates, optimizer_state = optimizer.update(by_params, network.optimizer, network.params)
+  running = network.batch_stats
+  for reported in batch_stats:
+    running = normalization.blend(running, reported) if reported else running
+  return Network(
+    params=optax.apply_updates(network.params, updates),
+    spectral=normalized.spectral,
+    batch_stats=running,
+    optimizer=optimizer_state,
+  )
