@@ -10,6 +10,7 @@ import vidgan_jax.training.state as states
 from vidgan_jax.analysis import curvature, headlines, hessian, looks
 from vidgan_jax.data.build import build_source
 from vidgan_jax.models import contract
+from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime import paths
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
@@ -102,7 +103,7 @@ def _look(request, report):
       report(f"left out: {error}")  # a run that goes on has removed it, or it is damaged
       continue
     if gan is None:
-      gan = hessian.for_analysis(config)
+      gan = hessian.for_analysis(config, meshes.platform())
       names = request.discriminators or sorted(gan.discriminators)
       for name in names:
         hessian.check_name(gan, name)

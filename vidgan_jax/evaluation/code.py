@@ -11,7 +11,8 @@ import importlib.util
 import pathlib
 from collections.abc import Iterable
 
-_ROOMS = ("vidgan_jax.evaluation.networks.", "vidgan_jax.layers.")  # followed through imports
+# Imports of these packages are followed.
+_ROOMS = ("vidgan_jax.evaluation.networks.", "vidgan_jax.layers.", "vidgan_jax.ops.")
 _ALWAYS = ("vidgan_jax.evaluation.preprocessing", "vidgan_jax.evaluation.resizing")
 _DIGITS = 12
 

@@ -5,9 +5,10 @@ import dataclasses
 import jax
 from flax import linen as nn
 
-from vidgan_jax.layers.convolution import Conv, Weights, convolve
+from vidgan_jax.layers.convolution import Conv, Weights
 from vidgan_jax.layers.normalization import ConditionalBatchNorm
 from vidgan_jax.layers.settings import LayerSettings, rematerialised
+from vidgan_jax.ops import forms
 
 
 class GeneratorBlock(nn.Module):
@@ -91,7 +92,7 @@ class PlainBlock3D(nn.Module):
     """Maps [B, T, H, W, C] to [B, ceil(T/2), ceil(H/2), ceil(W/2), features]."""
     settings = dataclasses.replace(self.settings, spectral=False)
     kernel, bias = Weights((3, 3, 3, x.shape[-1], self.features), settings, name="conv")()
-    out = convolve(
+    out = forms.get(settings.ops).convolve(
       x.astype(settings.dtype),
       kernel,
       strides=2,

@@ -1,4 +1,4 @@
-"""What every layer of a network shares: numerics, initialisation and exact savings."""
+"""What every layer of a network shares: numerics, initialisation and the form of its arithmetic."""
 
 import dataclasses
 import functools
@@ -24,8 +24,9 @@ class LayerSettings:
     dtype: type of activations and of the kernels they meet.
     param_dtype: type of the parameters.
     precision: matrix-unit precision of convolutions and products; None is the device's default.
-    savings: use the algebraically equal, cheaper forms of `layers.convolution` and of the ConvGRU.
-      Off gives the network as the papers write it, which is the tested reference.
+    ops: the form of the arithmetic, a name in `ops.forms.FORMS`. All forms give the same results up
+      to rounding; they differ in speed on a given kind of device. "plain" is the network as the
+      papers write it, the tested reference.
     remat: "none", "conv_outputs" (keep convolution outputs, recompute the rest) or "block_inputs"
       (keep only what enters a residual block).
   """
@@ -35,7 +36,7 @@ class LayerSettings:
   dtype: Any = jnp.float32
   param_dtype: Any = jnp.float32
   precision: Any = None
-  savings: bool = True
+  ops: str = "folded"
   remat: str = "none"
 
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from vidgan_jax.layers.convolution import average_pool
+from vidgan_jax.ops.convolution import average_pool
 from vidgan_jax.runtime.errors import UserError
 
 DOWNSAMPLINGS = ("identity", "pool2", "pool4", "half_crop")

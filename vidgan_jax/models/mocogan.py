@@ -292,12 +292,12 @@ def _check_frames(options, frames: int) -> None:
     raise UserError(f"discriminator.video {options.video} needs {least} frames or more: {frames}")
 
 
-def build(config, savings: bool | None = None) -> MocoGan:
+def build(config, settings: LayerSettings) -> MocoGan:
   """Builds the system of `config` (see `configs/mocogan.py`).
 
   Args:
-    config: the whole config; `config.model` and `config.precision` are read.
-    savings: overrides `config.model.savings`; False is the network as the paper writes it.
+    config: the whole config; `config.model` is read.
+    settings: of all layers; see `contract.layer_settings`.
 
   Raises:
     UserError: on sizes that do not fit.
@@ -316,8 +316,8 @@ def build(config, savings: bool | None = None) -> MocoGan:
   if tgan.halvings(model.resolution) < 2:
     raise UserError(f"resolution {model.resolution} is too small for patches, must be at least 16")
   _check_frames(model.discriminator, model.frames)
-  make = lambda spectral: contract.layer_settings(
-    config, savings, spectral=spectral, initializer=model.initializer
+  make = lambda spectral: dataclasses.replace(
+    settings, spectral=spectral, initializer=model.initializer
   )
   generator = Generator(
     model.generator.channels, model.resolution, model.categories, model.motion_dim, make(False)
