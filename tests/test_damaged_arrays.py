@@ -16,8 +16,7 @@ from vidgan_jax.data.sources import base as sources
 from vidgan_jax.data.sources import frame_cache
 from vidgan_jax.evaluation import clips
 from vidgan_jax.evaluation.features import extractor, references
-from vidgan_jax.evaluation.features.pipeline import Gathered
-from vidgan_jax.evaluation.statistics.moments import Moments
+from vidgan_jax.evaluation.statistics.moments import FeatureSet, Moments
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import npz
 from vidgan_jax.weights import convert
@@ -52,7 +51,7 @@ def kept_features(folder, pixels):
   about = {"network": "stand_in", "outputs": ["features"], "resolution": [8, 8], "count": 6}
   path = folder / "reference.npz"
   references.save(
-    path, {"features": Gathered(Moments.of(features), features)}, np.arange(6), about, "c0de"
+    path, {"features": FeatureSet(Moments.of(features), features)}, np.arange(6), about, "c0de"
   )
   return path, lambda: references.load(path, about, "c0de")
 

@@ -21,11 +21,10 @@ from vidgan_jax.data.formats import index
 from vidgan_jax.data.prepare import shards, verify, workspace
 from vidgan_jax.data.sources.prepared import Prepared
 from vidgan_jax.evaluation.features import extractor, references
-from vidgan_jax.evaluation.features.pipeline import Gathered
 from vidgan_jax.evaluation.report import page as report
 from vidgan_jax.evaluation.report import results
 from vidgan_jax.evaluation.report import writer as keeper
-from vidgan_jax.evaluation.statistics.moments import Moments
+from vidgan_jax.evaluation.statistics.moments import FeatureSet, Moments
 from vidgan_jax.models import registry
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.config import configuration
@@ -412,7 +411,7 @@ def test_descriptions_within_archives(tmp_path):
   features = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
   about = {"network": "stand_in", "outputs": ["features"], "resolution": [8, 8], "count": 6}
   path = tmp_path / "reference.npz"
-  gathered = {"features": Gathered(Moments.of(features), features)}
+  gathered = {"features": FeatureSet(Moments.of(features), features)}
   references.save(path, gathered, np.arange(6), about, "c0de")
   arrays = npz.read(path)
   text = arrays["__about__"].tobytes().decode()

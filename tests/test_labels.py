@@ -10,8 +10,7 @@ from vidgan_jax.data.formats import index
 from vidgan_jax.data.sources import base as sources
 from vidgan_jax.evaluation import clips
 from vidgan_jax.evaluation.features import references
-from vidgan_jax.evaluation.features.pipeline import Gathered
-from vidgan_jax.evaluation.statistics.moments import Moments
+from vidgan_jax.evaluation.statistics.moments import FeatureSet, Moments
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.sampling import files, generation
 
@@ -93,7 +92,7 @@ def test_of_kept_features(tmp_path, name):
   features = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
   about = {"network": "stand_in", "outputs": ["features"], "count": 4}
   path = tmp_path / "a.npz"
-  gathered = {"features": Gathered(Moments.of(features), features)}
+  gathered = {"features": FeatureSet(Moments.of(features), features)}
   references.save(path, gathered, np.arange(4), about, "c0de")
   with np.load(path) as archive:
     np.savez(path, **{**archive, "labels": LABELS[name]})

@@ -129,7 +129,7 @@ def main(argv):
   _check_flags()
   from vidgan_jax.analysis import cli
   from vidgan_jax.analysis.samples.analyses import Tools
-  from vidgan_jax.evaluation.statistics import vectors
+  from vidgan_jax.evaluation.features import vectors
   from vidgan_jax.runtime.hardware import compilation  # JAX loads here
   from vidgan_jax.sampling import interpolation
   from vidgan_jax.sampling import run as runs

@@ -155,16 +155,16 @@ def main(argv):
   """Evaluates and writes."""
   del argv
   _check_flags()
-  from vidgan_jax.evaluation.protocols import base as protocols
+  from vidgan_jax.evaluation.protocols import listing, registry
 
   if _LIST.value:
-    for line in protocols.lines():
+    for line in listing.lines():
       door.report(line)
     return
   if _CONVERT.value:
     _convert()
     return
-  protocols.get_protocol(_PROTOCOL.value)  # a misspelt name is refused before JAX loads
+  registry.get_protocol(_PROTOCOL.value)  # a misspelt name is refused before JAX loads
   from vidgan_jax.evaluation import cli
   from vidgan_jax.runtime.hardware import compilation, memory
   from vidgan_jax.sampling import run, stream

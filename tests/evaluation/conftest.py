@@ -8,7 +8,8 @@ import pytest
 
 from vidgan_jax.data.sources.base import InMemorySource
 from vidgan_jax.evaluation.features.extractor import Extractor, weights_hash
-from vidgan_jax.evaluation.protocols.base import Measure, Protocol
+from vidgan_jax.evaluation.metrics.registry import METRICS
+from vidgan_jax.evaluation.protocols.base import Protocol
 
 FRAMES, SIDE, CLASSES, WIDTH = 4, 8, 3, 10
 
@@ -54,11 +55,11 @@ SCALE = ("scale", 2 / 255, -1.0)
 def protocol():
   """Every metric by the stand-in; 60 real clips, 30 generated."""
   kinds = {"is": "logits", "fid": "features", "accuracy": "logits", "kvd": "features"}
-  measures = [Measure(metric, "stand_in", output, (SCALE,)) for metric, output in kinds.items()]
+  measures = [METRICS[metric]("stand_in", output, (SCALE,)) for metric, output in kinds.items()]
   return Protocol(
     "tiny",
     "a test",
-    (*measures, Measure("prdc", "stand_in", "features", (SCALE,))),
+    (*measures, METRICS["prdc"]("stand_in", "features", (SCALE,))),
     real_count=60,
     generated_count=30,
     per_class=True,

@@ -13,15 +13,9 @@ from vidgan_jax.evaluation import cli, evaluator
 from vidgan_jax.evaluation import clips as clip_sources
 from vidgan_jax.evaluation.features import references
 from vidgan_jax.evaluation.features.extractor import PACKAGED
-from vidgan_jax.evaluation.protocols import (
-  base as protocols,
-)
-from vidgan_jax.evaluation.protocols import (
-  fingerprint,
-)
-from vidgan_jax.evaluation.protocols import (
-  published as published_protocols,
-)
+from vidgan_jax.evaluation.protocols import fingerprint
+from vidgan_jax.evaluation.protocols import published as published_protocols
+from vidgan_jax.evaluation.protocols import registry as protocols
 from vidgan_jax.evaluation.report import page as page
 from vidgan_jax.evaluation.report import writer
 from vidgan_jax.runtime.config import configuration
@@ -218,8 +212,8 @@ def test_the_embedded_classifier_says_that_it_does_not_know_other_data(
   changes = {"data.name": "npz", "data.directory": str(tmp_path / "own.npz")}
   note = f"{PACKAGED} knows only the embedded moving shapes, and this run was trained on other data"
   for network, data in ((PACKAGED, changes), (PACKAGED, {}), ("stand_in", changes)):
-    measures = tuple(dataclasses.replace(m, network=network) for m in protocol.measures)
-    changed = dataclasses.replace(protocol, name=f"of_{network}_{len(data)}", measures=measures)
+    measures = tuple(dataclasses.replace(m, network=network) for m in protocol.metrics)
+    changed = dataclasses.replace(protocol, name=f"of_{network}_{len(data)}", metrics=measures)
     monkeypatch.setattr(protocols, "known", lambda changed=changed: {changed.name: changed})
     (run / "config.json").write_text(configuration.to_json(lean_config(**data)))
     output = str(tmp_path / changed.name)

@@ -11,9 +11,10 @@ import pytest
 from vidgan_jax.evaluation.clips import ArrayClips, RealClips
 from vidgan_jax.evaluation.evaluator import Evaluator
 from vidgan_jax.evaluation.features import pipeline
-from vidgan_jax.evaluation.metrics import measures
+from vidgan_jax.evaluation.metrics.accuracy import wilson
+from vidgan_jax.evaluation.metrics.base import Computed, halves
+from vidgan_jax.evaluation.metrics.registry import METRICS
 from vidgan_jax.evaluation.protocols import fingerprint
-from vidgan_jax.evaluation.protocols.base import Measure
 from vidgan_jax.evaluation.report import columns
 from vidgan_jax.evaluation.statistics.kernel_distance import kernel_distance
 from vidgan_jax.runtime import mesh as meshes
@@ -97,7 +98,7 @@ def test_kernel_distances_have_intervals_but_of_subsets(judged):
   for one in (found, found["floor"]):
     low, high = one["interval"]
     assert low < one["value"] < high
-  some = judged(measures=(Measure("kvd", "stand_in", "features", (SCALE,), 0, subsets=5),))["kvd"]
+  some = judged(metrics=(METRICS["kvd"]("stand_in", "features", (SCALE,), subsets=5),))["kvd"]
   assert some["interval"] is None and some["floor"]["interval"] is None and some["std"] > 0
   several = judged(repeats=2)["kvd"]
   assert several["interval"] is None and several["std"] > 0
@@ -116,8 +117,8 @@ def test_kernel_distances_know_classes_and_how_many_real_clips_there_are(
   found = judged((clips, labels))["kvd"]
   np.testing.assert_allclose(found["value"], expected, rtol=1e-4)
   assert found["fields"]["estimator"] == "classes"
-  published = Measure("kvd", "stand_in", "features", (SCALE,), estimator="unbiased")
-  other = judged((clips, labels), measures=(published,))["kvd"]
+  published = METRICS["kvd"]("stand_in", "features", (SCALE,), estimator="unbiased")
+  other = judged((clips, labels), metrics=(published,))["kvd"]
   expected, _ = kernel_distance(*sets, estimator="unbiased")
   np.testing.assert_allclose(other["value"], expected, rtol=1e-4)
   assert abs(other["value"] - found["value"]) > 1e-3 * abs(found["value"])
@@ -138,10 +139,10 @@ def test_subsets_of_kernel_distances_tell_their_size(
 ):
   """No larger than the generated set, nor than half of the real one, for the floor's sake."""
   options = dict(subsets=3, subset_size=asked, estimator="unbiased")
-  measure = Measure("kvd", "stand_in", "features", (SCALE,), **options)
+  metric = METRICS["kvd"]("stand_in", "features", (SCALE,), **options)
   clips = some_clips(generated, 5, bias=20)
   counts = dict(real_count=real_count, generated_count=generated)
-  found = judged(clips, measures=(measure,), **counts)["kvd"]
+  found = judged(clips, metrics=(metric,), **counts)["kvd"]
   assert found["fields"]["subset_size_used"] == used and found["fields"]["subset_size"] == asked
   told = f"3 subsets of {used} clips: the protocol asks for subsets of {asked}"
   assert (told in found["warnings"]) == (used < asked)
@@ -158,7 +159,7 @@ def test_the_floor_is_of_disjoint_clips(judged, protocol):
   real = judged.reference.gathered["stand_in", (SCALE,)]["features"]
   own = [r for r in found.values() if r["floor"] and "disjoint sets of 30" in r["floor"]["what"]]
   assert {r["metric"] for r in own} >= {"fid", "kvd", "precision", "coverage"}
-  one, other = measures._halves(real, real, 0)
+  one, other = halves(real, real, 0)
   assert not {*one.tolist()} & {*other.tolist()} and len(one) == len(other) == 30
 
 
@@ -172,16 +173,16 @@ def test_epsilon_and_its_place_are_the_protocols(judged, stand_in, some_clips):
     "probabilities": np.mean(np.sum((p + eps) * (np.log(p + eps) - np.log(q + eps)), 1)),
   }
   for place, value in expected.items():
-    measure = Measure("is", "stand_in", "logits", (SCALE,), eps=eps, eps_place=place)
-    found = judged((clips, labels), measures=(measure,))["is"]
+    metric = METRICS["is"]("stand_in", "logits", (SCALE,), eps=eps, eps_place=place)
+    found = judged((clips, labels), metrics=(metric,))["is"]
     np.testing.assert_allclose(found["value"], np.exp(value), rtol=1e-5)
   assert abs(expected["logs"] - expected["probabilities"]) > 1e-3
 
 
 def test_ddof_is_the_protocols(judged, protocol):
-  fid = next(m for m in protocol.measures if m.metric == "fid")
+  fid = next(m for m in protocol.metrics if m.name == "fid")
   by_one, by_none = (
-    judged(measures=(dataclasses.replace(fid, ddof=ddof),))["fid"] for ddof in (1, 0)
+    judged(metrics=(dataclasses.replace(fid, ddof=ddof),))["fid"] for ddof in (1, 0)
   )
   # Covariances of 60 and 30 clips are 60/59 and 30/29 larger: more than a percent of their trace.
   assert abs(by_one["value"] / by_none["value"] - 1) > 1e-3
@@ -231,8 +232,8 @@ def test_too_many_features_leave_their_moments(evaluator, some_clips):
 
 
 def test_a_reference_that_was_too_large_to_keep(evaluator, source, protocol, some_clips):
-  fid = tuple(m for m in protocol.measures if m.metric == "fid")
-  made = evaluator(measures=fid)
+  fid = tuple(m for m in protocol.metrics if m.name == "fid")
+  made = evaluator(metrics=fid)
   reference = made.reference(RealClips(source, protocol, 60))
   ((key, outputs),) = reference.gathered.items()
   lean = {key: {n: dataclasses.replace(found, features=None) for n, found in outputs.items()}}
@@ -251,9 +252,9 @@ def test_swapped_channels_change_the_numbers(judged, some_clips):
   one, other = judged((clips, labels)), judged((clips[..., ::-1], labels))
   assert one["fid"]["value"] != pytest.approx(other["fid"]["value"], rel=1e-3)
   bgr = tuple(
-    dataclasses.replace(m, preprocess=(SCALE, ("bgr",))) for m in judged.evaluator.protocol.measures
+    dataclasses.replace(m, preprocess=(SCALE, ("bgr",))) for m in judged.evaluator.protocol.metrics
   )
-  both = judged((clips, labels), measures=bgr)  # real and generated alike
+  both = judged((clips, labels), metrics=bgr)  # real and generated alike
   assert both["is"]["value"] == pytest.approx(other["is"]["value"], rel=1e-6)
   assert both["is"]["fingerprint"] != one["is"]["fingerprint"]
 
@@ -287,9 +288,9 @@ def test_by_class(judged):
 
 def test_diversity_and_values_of_unlimited_clips(judged, stand_in, some_clips):
   metrics = {"diversity": "features", "fid_infinity": "features", "is_infinity": "logits"}
-  own = tuple(Measure(metric, "stand_in", output, (SCALE,)) for metric, output in metrics.items())
+  own = tuple(METRICS[metric]("stand_in", output, (SCALE,)) for metric, output in metrics.items())
   clips, labels = some_clips(30, 5, bias=20)
-  found = judged((clips, labels), measures=own)
+  found = judged((clips, labels), metrics=own)
   _, hidden = features_by_hand(stand_in, clips)
   pairs = [
     np.mean([np.linalg.norm(a - b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j])
@@ -314,10 +315,10 @@ def test_too_few_clips_of_a_class_or_for_neighbours_leave_out_these_measures_alo
   judged, some_clips
 ):
   said = []
-  prdc, distance = Measure("prdc", "stand_in", "features", (SCALE,)), "features"
+  prdc, distance = METRICS["prdc"]("stand_in", "features", (SCALE,)), "features"
   metrics = ("diversity", "fid", "fid_infinity")
-  own = [Measure(metric, "stand_in", distance, (SCALE,)) for metric in metrics]
-  options = dict(measures=(prdc, *own), report=said.append)
+  own = [METRICS[metric]("stand_in", distance, (SCALE,)) for metric in metrics]
+  options = dict(metrics=(prdc, *own), report=said.append)
   clips, _ = some_clips(5, 5)
   found = judged((clips, np.arange(5)), generated_count=5, **options)
   assert set(found) == {"fid", "fid_infinity"}
@@ -338,8 +339,8 @@ def test_too_few_clips_of_a_class_or_for_neighbours_leave_out_these_measures_alo
 
 
 def test_ten_splits_are_lower_than_one(judged, protocol):
-  measure = Measure("is", "stand_in", "logits", (SCALE,), splits=10)
-  ten, one = judged(measures=(measure,))["is"], judged()["is"]
+  metric = METRICS["is"]("stand_in", "logits", (SCALE,), splits=10)
+  ten, one = judged(metrics=(metric,))["is"], judged()["is"]
   assert ten["value"] < one["value"] and ten["std"] > 0 and ten["interval"] is None
   assert ten["fingerprint"] != one["fingerprint"]
 
@@ -376,7 +377,7 @@ def test_all_that_a_number_is_made_of(judged):
     assert {*found[metric]["fields"]} == common | fields, metric
 
 
-def test_every_setting_of_a_measure_is_in_it():
+def test_every_setting_of_a_metric_is_in_its_fields():
   changes = {
     "ddof": ("fid", 0), "splits": ("is", 10), "eps": ("is", 1e-7), "subsets": ("kvd", 100),
     "eps_place": ("is", "probabilities"), "subset_size": ("kvd", 500),
@@ -384,10 +385,11 @@ def test_every_setting_of_a_measure_is_in_it():
     "network": ("is", "b"), "output": ("is", "b"),
     "preprocess": ("is", (SCALE,)),
   }  # fmt: skip
-  assert {*changes, "metric"} == {field.name for field in dataclasses.fields(Measure)}
-  for name, (metric, value) in changes.items():
-    measure = Measure(metric, "a", "a")
-    assert dataclasses.replace(measure, **{name: value}).settings() != measure.settings(), name
+  every = {field.name for cls in METRICS.values() for field in dataclasses.fields(cls)}
+  assert {*changes} == every
+  for name, (kind, value) in changes.items():
+    metric = METRICS[kind]("a", "a")
+    assert dataclasses.replace(metric, **{name: value}).fields() != metric.fields(), name
 
 
 def test_references_differ_by_how_clips_are_taken(evaluator, source, stand_in):
@@ -416,11 +418,11 @@ def test_other_weights_and_other_data_have_other_fingerprints(judged, stand_in):
     (29, {}, "29 clips are too few for protocol tiny: it takes 30"),
     (59, {"repeats": 2}, "it takes 30 x 2"),
     (30, {"real_count": 71}, "71 real clips are asked for, the train split has 70"),
-    (30, {"measures": (Measure("is", "other", "logits"),)}, "needs the network other"),
-    (30, {"measures": (Measure("is", "stand_in", "fc7"),)}, "has no output 'fc7'"),
+    (30, {"metrics": (METRICS["is"]("other", "logits"),)}, "needs the network other"),
+    (30, {"metrics": (METRICS["is"]("stand_in", "fc7"),)}, "has no output 'fc7'"),
     (
       30,
-      {"measures": (Measure("is", "stand_in", "logits", (("subtract_mean", 0, 0),)),)},
+      {"metrics": (METRICS["is"]("stand_in", "logits", (("subtract_mean", 0, 0),)),)},
       "lacks its mean file",
     ),
   ],
@@ -483,15 +485,15 @@ def test_copies_are_told(judged, some_clips):
 
 def test_what_else_makes_a_number_doubtful_is_told(judged, stand_in, some_clips):
   metrics = ("fid", "fid_infinity")
-  own = tuple(Measure(metric, "stand_in", "features", (SCALE,)) for metric in metrics)
-  found = judged(some_clips(50, 5), measures=own, generated_count=50)
+  own = tuple(METRICS[metric]("stand_in", "features", (SCALE,)) for metric in metrics)
+  found = judged(some_clips(50, 5), metrics=own, generated_count=50)
   assert any(
     "the floor is of 30 clips a side, the value of 50" in w for w in found["fid"]["warnings"]
   )
   assert not found["fid_infinity"]["warnings"]
-  found = judged(measures=own)
+  found = judged(metrics=own)
   assert not any("clips a side" in w for w in found["fid"]["warnings"])
-  few = judged(measures=own[:1], real_count=7)["fid"]
+  few = judged(metrics=own[:1], real_count=7)["fid"]
   assert few["floor"] is None and not any("the floor is of" in w for w in few["warnings"])
   assert found["fid_infinity"]["warnings"] == [
     "30 clips for 10 dimensions: too few to extrapolate from"
@@ -509,8 +511,8 @@ def test_lossy_pictures_are_told(evaluator, source, protocol):
 
 
 def test_neighbours_of_few_real_clips_leave_out_the_floor(judged):
-  prdc = (Measure("prdc", "stand_in", "features", (SCALE,)),)
-  few, more = judged(measures=prdc, real_count=10), judged(measures=prdc, real_count=12)
+  prdc = (METRICS["prdc"]("stand_in", "features", (SCALE,)),)
+  few, more = judged(metrics=prdc, real_count=10), judged(metrics=prdc, real_count=12)
   assert few["density"]["floor"] is None and few["density"]["value"] >= 0
   assert more["density"]["floor"]["value"] >= 0
 
@@ -526,8 +528,8 @@ def test_a_trial_is_one_by_any_count(judged, evaluator, source, protocol, some_c
 
 def test_seeds_are_in_fingerprints(judged, some_clips):
   """What is drawn, subsets and splits, moves a number of given clips as well."""
-  ten = (Measure("is", "stand_in", "logits", (SCALE,), splits=10),)
-  one = judged(measures=ten)["is"]
+  ten = (METRICS["is"]("stand_in", "logits", (SCALE,), splits=10),)
+  one = judged(metrics=ten)["is"]
   clips = ArrayClips(*some_clips(30, 5, bias=20))
   (other,) = judged.evaluator.score(clips, judged.reference, seed=1).records
   assert one["value"] != other["value"]
@@ -555,7 +557,7 @@ def test_other_sizes_than_the_sources_are_told(judged):
 
 
 def test_wilsons_interval():
-  low, high = measures._wilson(1.0, 1000)
+  low, high = wilson(1.0, 1000)
   assert high == 1.0 and low == pytest.approx(0.99617, abs=1e-5)
 
 
@@ -568,7 +570,7 @@ for name in evaluation._PUBLIC:
   assert getattr(evaluation, name).__module__.startswith("vidgan_jax."), name
 rooms = {name.split(".")[1] for name in sys.modules if name.startswith("vidgan_jax.")}
 print(sorted(rooms))
-for name in ("tensorflow", "torch", "matplotlib"):
+  assert getattr(evaluation, name) is not None, name
   print(name, name in sys.modules)
 """
 
@@ -582,15 +584,7 @@ for name in ("tensorflow", "torch", "matplotlib"):
 
 def test_a_value_out_of_range_is_left_out_and_the_others_are_kept(judged, monkeypatch):
   lines = []
-  proper = measures.score
-
-  def score(measure, *args, **options):
-    found = proper(measure, *args, **options)
-    if measure.metric == "kvd":
-      found = [dataclasses.replace(each, values=(float("nan"),)) for each in found]
-    return found
-
-  monkeypatch.setattr(measures, "score", score)
+  monkeypatch.setattr(METRICS["kvd"], "compute", lambda *_: Computed({"kvd": [float("nan")]}))
   found = judged(report=lines.append)
   assert "kvd" not in found and "fid" in found
   assert [line for line in lines if "kvd is left out" in line and "stand_in" in line]

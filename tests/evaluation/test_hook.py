@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from vidgan_jax.evaluation import hook
-from vidgan_jax.evaluation.protocols import base as protocols
+from vidgan_jax.evaluation.metrics.registry import METRICS
+from vidgan_jax.evaluation.protocols import registry as protocols
 from vidgan_jax.evaluation.report import page as page
 from vidgan_jax.evaluation.report import results
 from vidgan_jax.models import registry
@@ -166,8 +167,8 @@ def test_the_best_by_what_the_data_cannot_have_is_refused_before_training(
   with pytest.raises(UserError, match="best is 'accuracy', but the data has no labels"):
     monkeypatch.setattr(hook.requests, "labels_fit", lambda *arguments: False)
     train({0: 0}, best="accuracy")
-  measures = (protocols.Measure("diversity", "stand_in", "features"),)
-  other = dataclasses.replace(protocol, measures=measures)
+  measures = (METRICS["diversity"]("stand_in", "features"),)
+  other = dataclasses.replace(protocol, metrics=measures)
   monkeypatch.setattr(protocols, "known", lambda: {"tiny": other})
   with pytest.raises(UserError, match="neither more nor less is better"):
     train({}, best="diversity")

@@ -20,8 +20,8 @@ def judge(protocol, stand_in, source):
 
   def build(count, **changes):
     subsets = {"kvd": {"subsets": 7, "subset_size": 20}}
-    measures = tuple(dataclasses.replace(m, **subsets.get(m.metric, {})) for m in protocol.measures)
-    changed = dataclasses.replace(protocol, real_count=count, measures=measures, **changes)
+    measures = tuple(dataclasses.replace(m, **subsets.get(m.name, {})) for m in protocol.metrics)
+    changed = dataclasses.replace(protocol, real_count=count, metrics=measures, **changes)
     mesh = meshes.make_mesh(jax.devices()[:1])
     made = Evaluator(changed, {"stand_in": stand_in()}, mesh=mesh, report=lambda line: None)
     real = RealClips(source, changed, count)
@@ -89,7 +89,7 @@ def test_features_too_large_to_keep_cannot_be_halved(judge):
   lean = dataclasses.replace(reference, gathered=lean)
   with pytest.raises(UserError, match="too large to keep"):
     lean.halves(10)
-  fid = tuple(m for m in made.protocol.measures if m.metric == "fid")
-  made.protocol = dataclasses.replace(made.protocol, measures=fid)
+  fid = tuple(m for m in made.protocol.metrics if m.name == "fid")
+  made.protocol = dataclasses.replace(made.protocol, metrics=fid)
   (told,) = {r["against"] for r in motion_controls.score(made, real, lean)}
   assert told.startswith("the reference, which holds")

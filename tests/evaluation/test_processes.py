@@ -16,9 +16,11 @@ import ml_collections
 import numpy as np
 from absl import app, flags
 
+from vidgan_jax import evaluation
 from vidgan_jax.evaluation import hook
 from vidgan_jax.evaluation.features.extractor import Extractor
-from vidgan_jax.evaluation.protocols import base as protocols
+from vidgan_jax.evaluation.metrics.registry import METRICS
+from vidgan_jax.evaluation.protocols import registry as protocols
 from vidgan_jax.evaluation.report import page as page
 from vidgan_jax.evaluation.report import results
 from vidgan_jax.models import registry
@@ -51,8 +53,8 @@ def _extractor(frames, side):
 def _protocol():
   scale = (("scale", 2 / 255, -1.0),)
   kinds = {"is": "logits", "fid": "features", "kvd": "features", "accuracy": "logits"}
-  measures = tuple(protocols.Measure(m, "stand_in", o, scale) for m, o in kinds.items())
-  return protocols.Protocol("tiny", "a test", measures, real_count=37, generated_count=COUNT)
+  measures = tuple(METRICS[m]("stand_in", o, scale) for m, o in kinds.items())
+  return evaluation.Protocol("tiny", "a test", measures, real_count=37, generated_count=COUNT)
 
 
 def judge(config, workdir, devices):

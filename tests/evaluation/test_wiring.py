@@ -11,12 +11,14 @@ import jax
 import numpy as np
 import pytest
 
+from vidgan_jax import evaluation
 from vidgan_jax.data.formats import index
 from vidgan_jax.evaluation import cli, evaluator, hook
 from vidgan_jax.evaluation.evaluator import Evaluator
 from vidgan_jax.evaluation.features import references
-from vidgan_jax.evaluation.protocols import base as protocols
-from vidgan_jax.evaluation.protocols.base import Measure, Protocol
+from vidgan_jax.evaluation.metrics.registry import METRICS
+from vidgan_jax.evaluation.protocols import registry as protocols
+from vidgan_jax.evaluation.protocols.base import Protocol
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.config import configuration
 from vidgan_jax.runtime.errors import UserError
@@ -112,7 +114,7 @@ def _door(config, said, workdir, flags):
 
 
 def protocol_of(**changes):
-  measures = (Measure("fid", "stand_in", "features", (("scale", 2 / 255, -1.0),)),)
+  measures = (METRICS["fid"]("stand_in", "features", (("scale", 2 / 255, -1.0),)),)
   return Protocol("tiny", "a test", measures, generated_count=4, **changes)
 
 
@@ -190,7 +192,7 @@ def test_numbers_tell_stride_and_split(taken, stand_in):
     _, reference, _ = taken("door", protocol)
     made = Evaluator(protocol, {"stand_in": stand_in()}, mesh=meshes.make_mesh(jax.devices()[:1]))
     clips = np.random.default_rng(0).integers(0, 256, (4, FRAMES, SIDE, SIDE, 3), np.uint8)
-    (records[stride, split],) = made.score(evaluator.clips.ArrayClips(clips), reference).records
+    (records[stride, split],) = made.score(evaluation.ArrayClips(clips), reference).records
     fields = records[stride, split]["fields"]
     assert (fields["stride"], fields.get("split", "train")) == (stride, split)
   assert len({record["fingerprint"] for record in records.values()}) == 3

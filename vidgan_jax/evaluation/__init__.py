@@ -9,7 +9,8 @@ import importlib
 _PUBLIC = {
   "ArrayClips": "clips",
   "Evaluator": "evaluator",
-  "Measure": "protocols.base",
+  "METRICS": "metrics.registry",
+  "Metric": "metrics.base",
   "Moments": "statistics.moments",
   "Protocol": "protocols.base",
   "RealClips": "clips",
@@ -19,7 +20,7 @@ _PUBLIC = {
   "frechet_distance": "statistics.frechet",
   "frechet_distance_of_features": "statistics.frechet",
   "frechet_interval": "statistics.intervals",
-  "get_protocol": "protocols.base",
+  "get_protocol": "protocols.registry",
   "load_extractor": "features.extractor",
   "load_extractors": "evaluator",
   "precision_recall": "statistics.precision_recall",

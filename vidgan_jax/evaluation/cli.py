@@ -13,7 +13,8 @@ from vidgan_jax.evaluation import clips as clip_sources
 from vidgan_jax.evaluation import motion_controls
 from vidgan_jax.evaluation.evaluator import Evaluator, check_frames, load_extractors
 from vidgan_jax.evaluation.features import references
-from vidgan_jax.evaluation.protocols import base as protocols
+from vidgan_jax.evaluation.protocols import registry as protocols
+from vidgan_jax.evaluation.protocols.base import Protocol
 from vidgan_jax.evaluation.report import results, writer
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
@@ -114,7 +115,7 @@ def real_clips(data, protocol, *, frames, resolution, num_classes, stride, seed,
   return found
 
 
-def adjusted(protocol, request) -> protocols.Protocol:
+def adjusted(protocol, request) -> Protocol:
   """The protocol with what a request changes; what moves a number is in the fingerprint."""
   names = ("frames", "stride", "split", "bootstrap")
   changes = {name: getattr(request, name) for name in names}
@@ -236,7 +237,7 @@ def _reference(evaluator, request, protocol, shape, report):
 
 def labels_fit(protocol, reference) -> bool:
   """Whether the labels of the data are the embedded classifier's, where that is asked."""
-  if not any(measure.metric == "accuracy" for measure in protocol.measures):
+  if not any(metric.labels_are_classes for metric in protocol.metrics):
     return True
   return clip_sources.of_embedded_set(reference.class_names)
 

@@ -4,36 +4,26 @@ An `Evaluator` has its networks compiled for its devices. It gathers the real cl
 or finds them in a file, and then scores as many sets of generated clips as are handed in.
 """
 
-import dataclasses
-import datetime
 import pathlib
 from collections.abc import Callable, Mapping
 
-import jax
-import numpy as np
-
-from vidgan_jax.evaluation import clips
 from vidgan_jax.evaluation.features import pipeline, references
-from vidgan_jax.evaluation.features.extractor import NETWORKS, PACKAGED, load_extractor, unverified
+from vidgan_jax.evaluation.features.extractor import (
+  NETWORKS,
+  PACKAGED,
+  load_extractor,
+)
 from vidgan_jax.evaluation.features.references import Reference
-from vidgan_jax.evaluation.metrics import by_class, measures
+from vidgan_jax.evaluation.metrics.base import ClipSet, Inputs, Score, TooFewClips, finite
 from vidgan_jax.evaluation.protocols import fingerprint
 from vidgan_jax.evaluation.protocols.base import Protocol
+from vidgan_jax.evaluation.records import Circumstances, Scores, heading
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.errors import UserError
 
-FORMAT = 1
 # Attributes of clips, kept with a reference:
 _OF_REAL = ("population", "stride", "trained_stride", "split", "data")
-
-
-@dataclasses.dataclass(frozen=True)
-class Scores:
-  """What one set of generated clips scored: records and per-class entries, plain values."""
-
-  records: list[dict]
-  per_class: list[dict]
 
 
 def load_extractors(protocol: Protocol, weights=None) -> dict:
@@ -89,10 +79,10 @@ class Evaluator:
     self.mesh = mesh or meshes.make_mesh()
     self.batch_size, self._report = batch_size, report
     wanted = {}
-    for measure in protocol.measures:
-      if measure.network not in extractors:
-        raise UserError(f"protocol {protocol.name} needs the network {measure.network}")
-      wanted.setdefault((measure.network, measure.preprocess), []).append(measure.output)
+    for metric in protocol.metrics:
+      if metric.network not in extractors:
+        raise UserError(f"protocol {protocol.name} needs the network {metric.network}")
+      wanted.setdefault((metric.network, metric.preprocess), []).append(metric.output)
     self.ways = [
       pipeline.Way(extractors[name], operations, dict.fromkeys(outputs), self.mesh)
       for (name, operations), outputs in wanted.items()
@@ -184,7 +174,7 @@ class Evaluator:
 
     Args:
       generated: clips, see `evaluation.clips`; repeat r is of the clips r * count and on.
-      reference: from `reference`; None where no measure needs it.
+      reference: from `reference`; None where no metric compares with it.
       count: clips of one repeat; None is the protocol's.
       labelled: whether the clips' labels mean the reference's classes; else what needs labels is
         left out.
@@ -192,7 +182,7 @@ class Evaluator:
       repeats: sets of clips; None is the protocol's.
       description: of the progress bar.
       leaving: asked between batches whether to give up.
-      floor: see `measures.score`.
+      floor: see `Inputs.with_floor`.
 
     Returns:
       `Scores`, of several processes empty ones in all but the first, or None where it was given up.
@@ -203,6 +193,63 @@ class Evaluator:
     protocol = self.protocol
     count, repeats = count or protocol.generated_count, repeats or protocol.repeats
     self._check(generated, reference, count, repeats)
+    sets = self._features(generated, count, repeats, description, leaving)
+    if sets is None:
+      return None
+    if not processes.first():
+      return Scores([], [])
+    labelled = labelled and reference is not None and reference.labels is not None
+    about = Circumstances(
+      protocol, tuple(generated.shape), generated.about, reference, count, repeats, seed
+    )
+    scores = Scores([], [])
+    for metric in protocol.metrics:
+      if metric.needs_labels and not labelled:
+        self._report(f"{metric.name} is left out: the clips have no labels of known classes")
+        continue
+      inputs = self._inputs(metric, reference, sets, seed, floor)
+      try:
+        found = metric.score(inputs)
+      except TooFewClips as error:
+        names = [number.name for number in metric.numbers]
+        verb = "is" if len(names) == 1 else "are"
+        self._report(f"{', '.join(names)} {verb} left out: {error}")
+        continue
+      records = about.records(metric, self.extractors[metric.network], self._finite(metric, found))
+      scores.records.extend(records)
+      first = inputs.generated[0]
+      if protocol.per_class and labelled and records and metric.of(first).features is not None:
+        by_class, digits = metric.by_class(inputs.real, first), records[0]["fingerprint"]
+        scores.per_class.extend(about.class_records(metric, by_class, digits))
+    return scores
+
+  def _check(self, generated, reference, count, repeats):
+    """UserError where these clips cannot be scored."""
+    if count < 2:
+      raise UserError(f"{count} generated clip(s); at least 2 are needed")
+    self.check_shape(generated.shape)
+    if reference is not None and tuple(generated.shape) != reference.shape:
+      words = lambda shape: f"{shape[0]} frames of {shape[1]}x{shape[2]}"
+      raise UserError(
+        f"the reference has {words(reference.shape)}, the generated clips {words(generated.shape)}"
+      )
+    if reference is None and any(metric.compares for metric in self.protocol.metrics):
+      raise UserError(f"protocol {self.protocol.name} compares with real clips: it needs some")
+    needed, has = count * repeats, getattr(generated, "count", None)
+    if has is not None and has < needed:
+      raise UserError(
+        f"{has} clips are too few for protocol {self.protocol.name}: it takes {count}"
+        f"{f' x {repeats}' if repeats > 1 else ''}; --count=N evaluates "
+        "fewer, and the fingerprint says so"
+      )
+    if count < self.protocol.least_clips:
+      raise UserError(
+        f"{count} clips are too few for protocol {self.protocol.name}: its metrics need at least "
+        f"{self.protocol.least_clips}"
+      )
+
+  def _features(self, generated, count, repeats, description, leaving):
+    """[({path: {output: `FeatureSet`}}, labels) of each repeat], or None where it was given up."""
     sets = []
     for repeat in range(repeats):
       found = pipeline.gather(
@@ -218,184 +265,28 @@ class Evaluator:
       if found is None:
         return None
       sets.append(found)
-    if not processes.first():
-      return Scores([], [])
-    if reference is None or reference.labels is None:
-      labelled = False
-    records, per_class = [], []
-    for measure in protocol.measures:
-      if measure.metric in measures.LABELLED and not labelled:
-        self._report(f"{measure.metric} is left out: the clips have no labels of known classes")
-        continue
-      try:
-        new, classes = self._measure(
-          measure, generated, reference, sets, count, labelled, seed, floor
-        )
-      except measures.TooFewClips as error:
-        prdc = measure.metric == "prdc"
-        names = "precision, recall, density, coverage are" if prdc else f"{measure.metric} is"
-        self._report(f"{names} left out: {error}")
-        continue
-      records += new
-      per_class += classes
-    return Scores(records, per_class)
+    return sets
 
-  def _check(self, generated, reference, count, repeats):
-    if count < 2:
-      raise UserError(f"{count} generated clip(s); at least 2 are needed")
-    self.check_shape(generated.shape)
-    if reference is not None and tuple(generated.shape) != reference.shape:
-      words = lambda shape: f"{shape[0]} frames of {shape[1]}x{shape[2]}"
-      raise UserError(
-        f"the reference has {words(reference.shape)}, the generated clips {words(generated.shape)}"
+  def _inputs(self, metric, reference, sets, seed, floor) -> Inputs:
+    """What a metric computes from: the outputs of its network behind its preprocessing."""
+    path = (metric.network, metric.preprocess)
+    real = reference and ClipSet(reference.gathered[path], reference.labels, reference.population)
+    generated = [ClipSet(gathered[path], labels) for gathered, labels in sets]
+    return Inputs(real, generated, self.protocol.bootstrap, seed, floor)
+
+  def _finite(self, metric, scores) -> list[Score]:
+    """The scores that a file of results can hold; of others a warning is reported."""
+    kept = []
+    for score in scores:
+      if finite(score.value):
+        kept.append(score.without_overflow())
+        continue
+      self._report(
+        f"WARNING: {score.metric} is left out: its value is {score.value:g}, out of range; are "
+        f"the weights of {metric.network} the right ones, or damaged?"
       )
-    needed, has = count * repeats, getattr(generated, "count", None)
-    if has is not None and has < needed:
-      raise UserError(
-        f"{has} clips are too few for protocol {self.protocol.name}: it takes {count}"
-        f"{f' x {repeats}' if repeats > 1 else ''}; --count=N evaluates "
-        "fewer, and the fingerprint says so"
-      )
-    splits = max((m.splits for m in self.protocol.measures if m.metric == "is"), default=1)
-    if count < splits:
-      raise UserError(f"{count} clips are too few for {splits} splits of the Inception Score")
-
-  def _measure(self, measure, generated, reference, sets, count, labelled, seed, floor):
-    key = (measure.network, measure.preprocess)
-    own = [gathered[key][measure.output] for gathered, _ in sets]
-    real = reference and reference.gathered[key][measure.output]
-    scores = measures.score(
-      measure,
-      real,
-      own,
-      real_labels=reference and reference.labels,
-      labels=[labels for _, labels in sets],
-      bootstrap=self.protocol.bootstrap,
-      seed=seed,
-      floor=floor,
-      population=reference and reference.population,
-    )
-    fields = self._fields(measure, generated, reference, count, len(sets), seed)
-    records, per_class = [], []
-    for found in scores:
-      if not measures.finite(found.value):
-        self._report(
-          f"WARNING: {found.metric} is left out: its value is {found.value:g}, out of range; are "
-          f"the weights of {measure.network} the right ones, or damaged?"
-        )
-        continue
-      found = measures.without_overflow(found)
-      fields_of_it = {**fields, "metric": found.metric, **found.used}
-      records.append(self._record(measure, found, fields_of_it, generated, reference, count))
-    if self.protocol.per_class and labelled and records:
-      first, labels = own[0], sets[0][1]
-      if first.features is not None:
-        found = by_class.by_class(measure, real, reference.labels, first, labels)
-        step = generated.about.get("step")
-        names = reference.class_names
-        for label, entry in found.items():
-          named = {"class": label, "name": names[label] if label < len(names) else str(label)}
-          truncation = generated.about.get("truncation")
-          told = {"step": step, "truncation": truncation, "metric": measure.metric}
-          per_class.append({**told, **named, **entry, "fingerprint": records[0]["fingerprint"]})
-    return records, per_class
-
-  def _fields(self, measure, generated, reference, count, repeats, seed) -> dict:
-    """All that a number is made of."""
-    protocol, extractor = self.protocol, self.extractors[measure.network]
-    frames, height, width, _ = generated.shape
-    constants = {n: a for n, a in sorted(extractor.constants.items())}
-    found = {
-      "format": FORMAT,
-      "protocol": protocol.name,
-      **measure.settings(),
-      "weights": extractor.weights_hash,
-      "constants": fingerprint.of_arrays(constants) if constants else None,
-      "frames": frames,
-      "resolution": [height, width],
-      "quantisation": protocol.quantisation,
-      "count_generated": count,
-      "repeats": repeats,
-      "trial": (count, repeats) != (protocol.generated_count, protocol.repeats),
-      "seed": seed,
-      **generated.about,
-    }
-    if found["seed"] != seed:  # subsets and splits are drawn apart from the clips
-      found["seed_of_draws"] = seed
-    if measure.metric in measures.DISTANCES:
-      found["reference"] = reference.hashes[(measure.network, measure.preprocess)]
-      found["count_real"] = reference.count
-      # Left out where they equal what older results had: numbers stay comparable with those.
-      taken = {"stride": reference.stride, "split": reference.split}
-      found |= {name: value for name, value in taken.items() if value not in (None, "train")}
-      if protocol.real_count not in (None, reference.count):
-        found["trial"] = True
-    return fingerprint.plain(found)
-
-  def _record(self, measure, found, fields, generated, reference, count) -> dict:
-    about = generated.about
-    return {
-      "step": about.get("step"),
-      "metric": found.metric,
-      "network": measure.network,
-      "output": measure.output,
-      "value": found.value,
-      "values": list(found.values),
-      "std": found.std,
-      "interval": found.interval and list(found.interval),
-      "level": measures.LEVEL,
-      "count_real": reference.count if measure.metric in measures.DISTANCES else None,
-      "count_generated": count,
-      "truncation": about.get("truncation"),
-      "ema": about.get("ema"),
-      "floor": found.floor and {**found.floor, "interval": _listed(found.floor["interval"])},
-      "fingerprint": fingerprint.of_column(fields),
-      "number": fingerprint.of_number(fields),
-      "fields": fields,
-      "warnings": [
-        *found.warnings,
-        *self._unusual(generated.shape[1]),
-        *clips.other_stride(reference),
-        *clips.other_data(reference, [measure.network]),
-        *unverified(self.extractors[measure.network]),
-      ],
-    }
-
-  def _unusual(self, side: int) -> list[str]:
-    """A warning where the protocol's source judged clips of other sizes."""
-    usual = self.protocol.resolutions
-    if not usual or side in usual:
-      return []
-    sizes = " and ".join(f"{size}x{size}" for size in usual)
-    return [f"clips of {side}x{side}; the protocol's source scored {sizes}"]
+    return kept
 
   def heading(self, reference: Reference | None, run: Mapping) -> dict:
     """What stands above the records of a file of results; see `results`."""
-    reference = reference and {
-      "description": reference.description,
-      "hash": fingerprint.digest(sorted(reference.hashes.values())),
-      "count": reference.count,
-    }
-    return {
-      "format": FORMAT,
-      "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-      "versions": _versions(),
-      "run": dict(run),
-      "protocol": fingerprint.plain(self.protocol.describe()),
-      "reference": reference,
-    }
-
-
-def _listed(interval):
-  return interval and list(interval)
-
-
-def _versions() -> dict:
-  import vidgan_jax
-
-  return {
-    "vidgan_jax": vidgan_jax.__version__,
-    "jax": jax.__version__,
-    "numpy": np.__version__,
-    "device": jax.devices()[0].device_kind,
-  }
+    return heading(self.protocol, reference, run)

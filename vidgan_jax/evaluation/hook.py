@@ -14,9 +14,8 @@ import vidgan_jax.training.state as states
 from vidgan_jax.evaluation import cli
 from vidgan_jax.evaluation.evaluator import Evaluator, load_extractors
 from vidgan_jax.evaluation.features import references
-from vidgan_jax.evaluation.metrics.measures import LABELLED
-from vidgan_jax.evaluation.protocols import base as protocols
-from vidgan_jax.evaluation.protocols.base import HIGHER
+from vidgan_jax.evaluation.metrics import registry as metrics
+from vidgan_jax.evaluation.protocols import registry as protocols
 from vidgan_jax.evaluation.report import results, writer
 from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.checkpoints import Checkpoints
@@ -58,13 +57,14 @@ class EvaluationHook(Hook):
     self.count, self.real_count = settings.count or None, settings.real_count or None
     self._called = False
     self.protocol = protocols.get_protocol(settings.protocol)
-    metrics = protocols.metrics(self.protocol)
-    if self.best and self.best not in metrics:
+    numbers = self.protocol.numbers
+    if self.best and self.best not in numbers:
       raise UserError(
-        f"evaluation.best is {self.best!r}; {self.protocol.name} has {', '.join(metrics)}"
+        f"evaluation.best is {self.best!r}; {self.protocol.name} has {', '.join(numbers)}"
       )
-    if self.best == "diversity":
-      raise UserError("evaluation.best is 'diversity', of which neither more nor less is better")
+    self._metric = metrics.of_number(self.best)
+    if self._metric and self._metric.higher_is_better is None:
+      raise UserError(f"evaluation.best is {self.best!r}, of which neither more nor less is better")
     self._stream = stream
     self._report = lambda line: report(line) if processes.first() else None
     self._extractors = load(self.protocol)  # now: what is missing is told before training begins
@@ -144,7 +144,7 @@ class EvaluationHook(Hook):
     # The first process alone has labels where features were kept from an earlier start.
     labelled = processes.from_first(reference.labels is not None)
     labelled = labelled and cli.labels_fit(self.protocol, reference)
-    if self.best in LABELLED and not labelled:
+    if self._metric and self._metric.needs_labels and not labelled:
       raise UserError(f"evaluation.best is {self.best!r}, but the data has no labels that it needs")
     self._evaluator, self._reference = evaluator, reference
     self._kept = writer.Keeper(folder, real, reference.class_names, self._report)
@@ -178,7 +178,7 @@ class EvaluationHook(Hook):
 
     Of iterations whose state could have been kept, that is: others may be judged beside.
     """
-    sign = 1 if self.best in HIGHER else -1
+    sign = 1 if self._metric.higher_is_better else -1
     kept = Checkpoints(context.workdir / BEST / states.CHECKPOINTS).steps()
     others = [
       sign * r["value"]

@@ -81,14 +81,13 @@ def score(evaluator, real, reference, *, count=None, labelled=True, seed: int = 
 
 def _of_one_class(protocol, reference, first, numbers) -> bool:
   """Whether both halves have two clips of one class, if a protocol asks how much these differ."""
-  if reference.labels is None or all(m.metric != "diversity" for m in protocol.measures):
+  if reference.labels is None or not any(metric.needs_pairs for metric in protocol.metrics):
     return True
   return all(np.bincount(some).max() > 1 for some in (first.labels, reference.labels[numbers]))
 
 
 def _enough(protocol, reference) -> bool:
   """Whether a reference kept the features of enough clips to be halved."""
-  splits = max((m.splits for m in protocol.measures if m.metric == "is"), default=1)
   outputs = [found for own in reference.gathered.values() for found in own.values()]
   kept = all(found.features is not None for found in outputs)
-  return kept and reference.count // 2 >= max(_LEAST, splits)
+  return kept and reference.count // 2 >= max(_LEAST, protocol.least_clips)

@@ -136,11 +136,11 @@ def mean():
 
 def test_tgans_preparation_step_by_step(mean):
   """128x128 by a cubic kernel, BGR, minus the mean's middle columns, then 8..120 of all."""
-  from vidgan_jax.evaluation.protocols import base as protocols
+  from vidgan_jax.evaluation.protocols import registry as protocols
 
-  (measure,) = protocols.get_protocol("tgan_is_c3d").measures
+  (metric,) = protocols.get_protocol("tgan_is_c3d").metrics
   clip = np.random.default_rng(5).integers(0, 256, (1, 16, 64, 64, 3)).astype(np.uint8)
-  found = preprocessing.apply(clip, measure.preprocess, {"mean": mean})
+  found = preprocessing.apply(clip, metric.preprocess, {"mean": mean})
   assert found.shape == (1, 16, 112, 112, 3)
   frame, y, x = 7, 20, 90
   for channel in range(3):
@@ -155,11 +155,11 @@ def test_tgans_preparation_step_by_step(mean):
 
 def test_tganv2s_preparation_step_by_step(mean):
   """Straight to 112x112 with corners aligned; the mean's window begins at row and column 8."""
-  from vidgan_jax.evaluation.protocols import base as protocols
+  from vidgan_jax.evaluation.protocols import registry as protocols
 
-  measure = protocols.get_protocol("tganv2_is_fid_c3d").measures[0]
+  metric = protocols.get_protocol("tganv2_is_fid_c3d").metrics[0]
   clip = np.random.default_rng(6).integers(0, 256, (1, 16, 192, 192, 3)).astype(np.uint8)
-  found = preprocessing.apply(clip, measure.preprocess, {"mean": mean})
+  found = preprocessing.apply(clip, metric.preprocess, {"mean": mean})
   frame, y, x = 3, 100, 11
   for channel in range(3):
     pixel = sum(
@@ -186,11 +186,11 @@ R2PLUS1D = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))  # torch
   ],
 )
 def test_the_other_preparations_by_definition(name, method, size, scaled):
-  from vidgan_jax.evaluation.protocols import base as protocols
+  from vidgan_jax.evaluation.protocols import registry as protocols
 
   clip = np.random.default_rng(7).integers(0, 256, (1, 2, 64, 64, 3)).astype(np.uint8)
-  for measure in protocols.get_protocol(name).measures:
-    found = np.asarray(preprocessing.apply(clip, measure.preprocess))
+  for metric in protocols.get_protocol(name).metrics:
+    found = np.asarray(preprocessing.apply(clip, metric.preprocess))
     assert found.shape == (1, 2, size, size, 3)
     for y, x, channel in ((5, size - 2, 0), (size // 3, 18, 1), (size - 1, 50, 2)):
       pixel = sum(
@@ -202,20 +202,20 @@ def test_the_other_preparations_by_definition(name, method, size, scaled):
 
 
 def test_ldvd_gans_preparation_is_tgans():
-  from vidgan_jax.evaluation.protocols import base as protocols
+  from vidgan_jax.evaluation.protocols import registry as protocols
 
-  (tgan,) = protocols.get_protocol("tgan_is_c3d").measures
-  assert {m.preprocess for m in protocols.get_protocol("ldvd_is_fid_c3d").measures} == {
+  (tgan,) = protocols.get_protocol("tgan_is_c3d").metrics
+  assert {m.preprocess for m in protocols.get_protocol("ldvd_is_fid_c3d").metrics} == {
     tgan.preprocess
   }
 
 
 def test_i3ds_preparation_ends_in_minus_one_to_one():
-  from vidgan_jax.evaluation.protocols import base as protocols
+  from vidgan_jax.evaluation.protocols import registry as protocols
 
-  (measure,) = protocols.get_protocol("fvd_unterthiner2018").measures
+  (metric,) = protocols.get_protocol("fvd_unterthiner2018").metrics
   clip = np.stack([np.zeros((9, 4, 4, 3)), np.full((9, 4, 4, 3), 255)]).astype(np.uint8)
-  found = np.asarray(preprocessing.apply(clip, measure.preprocess))
+  found = np.asarray(preprocessing.apply(clip, metric.preprocess))
   assert found.shape == (2, 9, 224, 224, 3)
   assert np.ptp(found[0]) == 0 and np.ptp(found[1]) < 1e-6
   np.testing.assert_allclose((found[0].max(), found[1].max()), (-1, 1), atol=1e-6)

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from vidgan_jax.evaluation.protocols import base as protocols
+from vidgan_jax.evaluation.protocols import registry as protocols
 
 PAPERS = pathlib.Path(__file__).parents[4] / "shared" / "papers"
 

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from vidgan_jax.evaluation.features import references
-from vidgan_jax.evaluation.features.pipeline import Gathered
 from vidgan_jax.evaluation.protocols import fingerprint
 from vidgan_jax.evaluation.report import results
-from vidgan_jax.evaluation.statistics.moments import Moments
+from vidgan_jax.evaluation.statistics.moments import FeatureSet, Moments
 from vidgan_jax.runtime.errors import UserError
 
 
@@ -114,7 +113,7 @@ def kept(tmp_path):
   """A reference file, what it is of, and its features."""
   features = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
   about = {"network": "stand_in", "outputs": ["features"], "resolution": [8, 8], "count": 9}
-  gathered = {"features": Gathered(Moments.of(features), features)}
+  gathered = {"features": FeatureSet(Moments.of(features), features)}
   path = tmp_path / "deep" / "reference.npz"
   references.save(path, gathered, np.arange(9) % 3, about, "c0de")
   return path, about, features
@@ -160,7 +159,7 @@ def test_damaged_references_are_refused(kept, tmp_path):
   path.write_bytes(data[: len(data) // 2])
   with pytest.raises(UserError, match=r"reference\.npz: not a readable \.npz"):
     references.load(path, about, "c0de")
-  gathered = {"features": Gathered(Moments.of(features[:5]), features[:5])}
+  gathered = {"features": FeatureSet(Moments.of(features[:5]), features[:5])}
   references.save(path, gathered, np.arange(9), about, "c0de")
   with pytest.raises(UserError, match="damaged"):
     references.load(path, about, "c0de")

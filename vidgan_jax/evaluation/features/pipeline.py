@@ -7,7 +7,6 @@ processes', each reads its own part of real clips, and all get the features of a
 
 import collections
 import contextlib
-import dataclasses
 from collections.abc import Callable, Sequence
 
 import jax
@@ -16,7 +15,7 @@ from tqdm import tqdm
 
 from vidgan_jax.data.pipeline import Prefetcher
 from vidgan_jax.evaluation.features import preprocessing
-from vidgan_jax.evaluation.statistics.moments import Moments
+from vidgan_jax.evaluation.statistics.moments import FeatureSet, Moments
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.errors import UserError
@@ -25,24 +24,6 @@ from vidgan_jax.runtime.hardware import compilation
 KEPT_BYTES = 2**30  # features of one output that are kept; of more, moments alone
 _PATIENCE = 2  # seconds without a progress bar
 _AHEAD = 2  # batches computed before the features of the first are fetched
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Gathered:
-  """What is known of one output of a network for a set of clips.
-
-  Attributes:
-    moments: of its features.
-    features: float32 [N, d] in the order of the clips, or None where they were too many to keep.
-  """
-
-  moments: Moments
-  features: np.ndarray | None
-
-  @property
-  def count(self) -> int:
-    """Clips."""
-    return self.moments.count
 
 
 class Way:
@@ -81,7 +62,7 @@ class Way:
 
   @property
   def key(self) -> tuple:
-    """(network, operations): measures that share it share the features."""
+    """(network, operations): metrics that share it share the features."""
     return (self.extractor.name, self.operations)
 
   def check_shape(self, shape) -> None:
@@ -119,10 +100,10 @@ class _Keeper:
     self._moments = block if self._moments is None else self._moments.merge(block)
     self._waiting = []
 
-  def finished(self) -> Gathered:
+  def finished(self) -> FeatureSet:
     if self._waiting:
       self._merge()
-    return Gathered(self._moments, self._features)
+    return FeatureSet(self._moments, self._features)
 
 
 def _batches(clips, begin: int, end: int, size: int, mesh):
@@ -178,7 +159,7 @@ def gather(
     leaving: asked between batches whether to give up.
 
   Returns:
-    ({way.key: {output: `Gathered`}}, labels int [end - begin]), or None where it was given up.
+    ({way.key: {output: `FeatureSet`}}, labels int [end - begin]), or None where it was given up.
 
   Raises:
     UserError: on too few frames, or features that are not finite.

@@ -16,11 +16,10 @@ import numpy as np
 
 from vidgan_jax.data.sources import base as sources
 from vidgan_jax.evaluation.features import code
-from vidgan_jax.evaluation.features.pipeline import Gathered
 from vidgan_jax.evaluation.protocols import fingerprint
 from vidgan_jax.evaluation.report import results
 from vidgan_jax.evaluation.statistics import intervals
-from vidgan_jax.evaluation.statistics.moments import Moments
+from vidgan_jax.evaluation.statistics.moments import FeatureSet, Moments
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import json_files, npz, paths
 from vidgan_jax.runtime.text import printable
@@ -37,7 +36,7 @@ class Reference:
   """The real side.
 
   Attributes:
-    gathered: {(network, operations): {output: `features.Gathered`}}.
+    gathered: {(network, operations): {output: `features.FeatureSet`}}.
     labels: int of each clip, or None where the data has no classes.
     hashes: {(network, operations): twelve digits of all it was made from}.
     shape: (T, H, W, 3) of its clips.
@@ -81,7 +80,7 @@ class Reference:
     if any(features is None for own in kept.values() for features in own.values()):
       raise UserError("the features of so many real clips are too large to keep")
     one, other = intervals.disjoint_halves(self.count, min(count, self.count // 2), seed)
-    some = lambda features: Gathered(Moments.of(features[one]), features[one])
+    some = lambda features: FeatureSet(Moments.of(features[one]), features[one])
     part = {"first_of_halves": [len(one), seed]}
     return dataclasses.replace(
       self,
@@ -113,14 +112,13 @@ def about(way, protocol, shape, about_clips: Mapping, count: int) -> dict:
     about_clips: their `about`, see `evaluation.clips`, which tells of the data.
     count: clips.
   """
-  constants = {name: way.extractor.constants[name] for name in sorted(way.extractor.constants)}
   frames, height, width, _ = shape
   return fingerprint.plain(
     {
       "format": _FORMAT,
       "network": way.extractor.name,
       "weights": way.extractor.weights_hash,
-      "constants": fingerprint.of_arrays(constants) if constants else None,
+      "constants": fingerprint.of_constants(way.extractor.constants),
       "preprocess": way.operations,
       "outputs": sorted(way.outputs),
       "frames": frames,
@@ -136,7 +134,7 @@ class OtherCode(UserError):
   """Features that other code made of the same clips with the same weights."""
 
 
-def save(path, gathered: dict[str, Gathered], labels, about_it: dict, made_by: str) -> None:
+def save(path, gathered: dict[str, FeatureSet], labels, about_it: dict, made_by: str) -> None:
   """Writes a file whole or not at all.
 
   Args:
@@ -165,7 +163,7 @@ def save(path, gathered: dict[str, Gathered], labels, about_it: dict, made_by: s
   npz.write(path, arrays)
 
 
-def load(path, expected: dict, made_by: str) -> tuple[dict[str, Gathered], np.ndarray]:
+def load(path, expected: dict, made_by: str) -> tuple[dict[str, FeatureSet], np.ndarray]:
   """Reads a file.
 
   Args:
@@ -174,7 +172,7 @@ def load(path, expected: dict, made_by: str) -> tuple[dict[str, Gathered], np.nd
     made_by: of the code that would make it now.
 
   Returns:
-    ({output: `Gathered`}, labels).
+    ({output: `FeatureSet`}, labels).
 
   Raises:
     OtherCode: where other code made it; files of before this was written down do not tell.
@@ -212,7 +210,7 @@ def load(path, expected: dict, made_by: str) -> tuple[dict[str, Gathered], np.nd
       raise UserError(f"{damaged} {output} is of {moments.count} clips, not {count}")
     if features is not None:
       features = _checked_features(features, (count, len(moments.mean)), f"{damaged} {output}")
-    gathered[output] = Gathered(moments, features)
+    gathered[output] = FeatureSet(moments, features)
   return gathered, labels
 
 
@@ -257,7 +255,7 @@ class Place:
     return cls(path and pathlib.Path(path), file is not None, about_it, made_by)
 
   def load(self, report):
-    """({output: `Gathered`}, labels), or None where they are to be made; see `load`.
+    """({output: `FeatureSet`}, labels), or None where they are to be made; see `load`.
 
     Raises:
       UserError: the file that was named is damaged, of something else, or cannot be written later.
@@ -279,7 +277,7 @@ class Place:
     report(f"features of {self.about['count']} real clips: {self.path}")
     return found
 
-  def save(self, gathered: dict[str, Gathered], labels, report) -> None:
+  def save(self, gathered: dict[str, FeatureSet], labels, report) -> None:
     """Keeps them where there is a place; where that fails, a warning says so."""
     if self.path is None:
       return

@@ -52,6 +52,11 @@ def of_arrays(arrays: Mapping[str, np.ndarray]) -> str:
   return found.hexdigest()[:DIGITS]
 
 
+def of_constants(constants: Mapping[str, np.ndarray]) -> str | None:
+  """Digits of the constants of a network, such as a mean clip; None where it has none."""
+  return of_arrays(constants) if constants else None
+
+
 def difference(there: Mapping, here: Mapping) -> str | None:
   """Names the first field in which two differ: "field is A there, B here"; None where none."""
   there, here = plain(there), plain(here)

@@ -1,7 +1,14 @@
 """The protocols: the embedded set's, the recommended one, those of the papers and their code."""
 
+from vidgan_jax.evaluation.metrics.accuracy import Accuracy
+from vidgan_jax.evaluation.metrics.diversity import Diversity
+from vidgan_jax.evaluation.metrics.frechet import FID, FVD
+from vidgan_jax.evaluation.metrics.inception_score import InceptionScore
+from vidgan_jax.evaluation.metrics.kernel import KernelDistance
+from vidgan_jax.evaluation.metrics.neighbours import PrecisionRecall
+from vidgan_jax.evaluation.metrics.unlimited import FVDInfinity
 from vidgan_jax.evaluation.protocols import paper_rows
-from vidgan_jax.evaluation.protocols.base import Measure, Protocol
+from vidgan_jax.evaluation.protocols.base import Protocol
 
 _SIGNED = ("scale", 2 / 255, -1.0)  # 0..255 to [-1, 1]
 _UNIT = ("scale", 1 / 255, 0.0)
@@ -18,13 +25,13 @@ _EMBEDDED_INPUT = (_SIGNED,)  # the network brings other sizes to its own
 MOVING_SHAPES = Protocol(
   name="moving_shapes",
   source="this project's embedded set and its classifier",
-  measures=(
-    Measure("is", _EMBEDDED, "logits", _EMBEDDED_INPUT),
-    Measure("fid", _EMBEDDED, "features", _EMBEDDED_INPUT),
-    Measure("accuracy", _EMBEDDED, "logits", _EMBEDDED_INPUT),
-    Measure("kvd", _EMBEDDED, "features", _EMBEDDED_INPUT),
-    Measure("prdc", _EMBEDDED, "features", _EMBEDDED_INPUT),
-    Measure("diversity", _EMBEDDED, "features", _EMBEDDED_INPUT),
+  metrics=(
+    InceptionScore(_EMBEDDED, "logits", _EMBEDDED_INPUT),
+    FID(_EMBEDDED, "features", _EMBEDDED_INPUT),
+    Accuracy(_EMBEDDED, "logits", _EMBEDDED_INPUT),
+    KernelDistance(_EMBEDDED, "features", _EMBEDDED_INPUT),
+    PrecisionRecall(_EMBEDDED, "features", _EMBEDDED_INPUT),
+    Diversity(_EMBEDDED, "features", _EMBEDDED_INPUT),
   ),
   real_count=2000,
   generated_count=1000,
@@ -38,12 +45,12 @@ MOVING_SHAPES = Protocol(
 RECOMMENDED = Protocol(
   name="recommended",
   source="this project's choice: FVD as its authors computed it, with what shows its blind spots",
-  measures=(
-    Measure("fvd", _K400, "logits", _I3D_TF1),
-    Measure("kvd", _K400, "logits", _I3D_TF1, subsets=100),
-    Measure("prdc", _K400, "avgpool", _I3D_TF1),
-    Measure("is", _K400, "logits", _I3D_TF1),
-    Measure("fvd_infinity", _K400, "logits", _I3D_TF1),
+  metrics=(
+    FVD(_K400, "logits", _I3D_TF1),
+    KernelDistance(_K400, "logits", _I3D_TF1, subsets=100),
+    PrecisionRecall(_K400, "avgpool", _I3D_TF1),
+    InceptionScore(_K400, "logits", _I3D_TF1),
+    FVDInfinity(_K400, "logits", _I3D_TF1),
   ),
   frames=16,
   stride=1,
@@ -61,7 +68,7 @@ RECOMMENDED = Protocol(
 FVD_UNTERTHINER2018 = Protocol(
   name="fvd_unterthiner2018",
   source="Unterthiner et al. 2018, google-research/frechet_video_distance",
-  measures=(Measure("fvd", _K400, "logits", _I3D_TF1),),
+  metrics=(FVD(_K400, "logits", _I3D_TF1),),
   frames=16,
   stride=1,
   generated_count=2048,
@@ -80,9 +87,9 @@ FVD_UNTERTHINER2018 = Protocol(
 DVD_GAN = Protocol(
   name="dvd_gan_fid_is_k600",
   source="Clark, Donahue, Simonyan 2019, section 2.5",
-  measures=(
-    Measure("fid", _K600, "avgpool", _I3D_TF1),
-    Measure("is", _K600, "logits", _I3D_TF1, splits=10),
+  metrics=(
+    FID(_K600, "avgpool", _I3D_TF1),
+    InceptionScore(_K600, "logits", _I3D_TF1, splits=10),
   ),
   stride=2,
   crop="random",
@@ -120,7 +127,7 @@ _PROGRESSIVE = tuple(row for row in paper_rows.TGANV2_TABLE_2 if "128x128" in ro
 TGAN = Protocol(
   name="tgan_is_c3d",
   source="Saito et al. 2017, evaluation/calc_inception.py of its code",
-  measures=(Measure("is", _C3D, "logits", _C3D_TGAN, eps=1e-7),),
+  metrics=(InceptionScore(_C3D, "logits", _C3D_TGAN, eps=1e-7),),
   frames=16,
   generated_count=9984,
   repeats=4,
@@ -141,9 +148,9 @@ TGAN = Protocol(
 TGANV2 = Protocol(
   name="tganv2_is_fid_c3d",
   source="Saito et al. 2020, the evaluation of its code",
-  measures=(
-    Measure("is", _C3D, "logits", _C3D_TGANV2, eps=1e-20, eps_place="probabilities"),
-    Measure("fid", _C3D, "fc7", _C3D_TGANV2),
+  metrics=(
+    InceptionScore(_C3D, "logits", _C3D_TGANV2, eps=1e-20, eps_place="probabilities"),
+    FID(_C3D, "fc7", _C3D_TGANV2),
   ),
   frames=16,
   stride=1,
@@ -166,9 +173,9 @@ TGANV2 = Protocol(
 LDVD_GAN = Protocol(
   name="ldvd_is_fid_c3d",
   source="Kahembwe & Ramamoorthy 2020, after TGAN's code with TGANv2's mean file",
-  measures=(
-    Measure("is", _C3D, "logits", _C3D_TGAN, eps=1e-7),
-    Measure("fid", _C3D, "fc7", _C3D_TGAN),
+  metrics=(
+    InceptionScore(_C3D, "logits", _C3D_TGAN, eps=1e-7),
+    FID(_C3D, "fc7", _C3D_TGAN),
   ),
   frames=16,
   stride=1,
@@ -194,9 +201,9 @@ _R2PLUS1D_INPUT = (
 DU = Protocol(
   name="du_r2plus1d",
   source="Du 2020 (thesis), chapter 4",
-  measures=(
-    Measure("is", _R2PLUS1D, "logits", _R2PLUS1D_INPUT),
-    Measure("fid", _R2PLUS1D, "avgpool", _R2PLUS1D_INPUT),
+  metrics=(
+    InceptionScore(_R2PLUS1D, "logits", _R2PLUS1D_INPUT),
+    FID(_R2PLUS1D, "avgpool", _R2PLUS1D_INPUT),
   ),
   stride=2,
   generated_count=10_000,
@@ -214,10 +221,10 @@ DU = Protocol(
 SSW_GAN = Protocol(
   name="ssw_gan",
   source="Castrejon, Ballas, Courville 2021, section 5.1",
-  measures=(
-    Measure("is", _K400, "logits", _I3D_TF1, splits=10),
-    Measure("fid", _K600, "avgpool", _I3D_TF1),
-    Measure("fvd", _K400, "logits", _I3D_TF1),
+  metrics=(
+    InceptionScore(_K400, "logits", _I3D_TF1, splits=10),
+    FID(_K600, "avgpool", _I3D_TF1),
+    FVD(_K400, "logits", _I3D_TF1),
   ),
   crop="random",
   generated_count=10_000,
@@ -243,9 +250,7 @@ SSW_GAN = Protocol(
 STYLEGAN_V = Protocol(
   name="stylegan_v_fvd2048_16f",
   source="Skorokhodov et al. 2022, fvd2048_16f of its code",
-  measures=(
-    Measure("fvd", _K400, "logits", (("resize", "half_pixel", 224, 224), _SIGNED), ddof=0),
-  ),
+  metrics=(FVD(_K400, "logits", (("resize", "half_pixel", 224, 224), _SIGNED), ddof=0),),
   frames=16,
   stride=1,
   generated_count=2048,

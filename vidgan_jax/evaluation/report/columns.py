@@ -4,82 +4,9 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 
-ROWS = ("step", "truncation", "checkpoint")  # what may differ within a column
+from vidgan_jax.evaluation.metrics import registry as metrics
 
-# {metric: (name, lower is better or None for nearer to real clips' is, what it means)}
-METRICS = {
-  "fvd": (
-    "FVD",
-    True,
-    "How far the generated clips' features lie from those of real clips, as distance between two "
-    "Gaussians; it sees frames well and motion less.",
-  ),
-  "fid": (
-    "FID",
-    True,
-    "The Fréchet distance between features of generated and of real clips: how far their means and "
-    "spreads are apart.",
-  ),
-  "is": (
-    "Inception Score",
-    False,
-    "How surely a classifier names each clip's class, and how evenly all classes come up; at most "
-    "the number of classes, and blind to copies.",
-  ),
-  "kvd": (
-    "KVD",
-    True,
-    "A kernel distance between features, without bias at any number of clips; around 0, even below "
-    "it, where both sets are alike.",
-  ),
-  "accuracy": (
-    "Accuracy",
-    False,
-    "The share of generated clips that the classifier takes for the class they were drawn for.",
-  ),
-  "precision": (
-    "Precision",
-    False,
-    "The share of generated clips that lie among the real ones: fidelity.",
-  ),
-  "recall": (
-    "Recall",
-    False,
-    "The share of real clips that lie among the generated ones: variety.",
-  ),
-  "density": (
-    "Density",
-    False,
-    "How many real clips surround a generated one, against what is expected: fidelity, may be "
-    "above 1.",
-  ),
-  "coverage": (
-    "Coverage",
-    False,
-    "The share of real clips that have a generated one nearby: variety.",
-  ),
-  "fvd_infinity": (
-    "FVD∞",
-    True,
-    "FVD as it would be with unlimited clips, by a line through the values of fewer and fewer.",
-  ),
-  "fid_infinity": (
-    "FID∞",
-    True,
-    "FID as it would be with unlimited clips, by a line through the values of fewer and fewer.",
-  ),
-  "is_infinity": (
-    "Inception Score∞",
-    False,
-    "The score as it would be with unlimited clips, by a line through the values of fewer clips.",
-  ),
-  "diversity": ("Diversity", None, "How much clips of one class differ from each other."),
-}
-_DIRECTIONS = {
-  True: ("↓", "lower is better"),
-  False: ("↑", "higher is better"),
-  None: ("≈", "nearer to real is better"),
-}
+ROWS = ("step", "truncation", "checkpoint")  # what may differ within a column
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,12 +29,12 @@ class Column:
   @property
   def name(self) -> str:
     """Of the metric, for reading."""
-    return metric_name(self.metric)
+    return metrics.number(self.metric).title
 
   @property
   def meaning(self) -> str:
     """One sentence."""
-    return METRICS.get(self.metric, ("", None, "A number this page has no words for."))[2]
+    return metrics.number(self.metric).meaning
 
   @property
   def main(self) -> Mapping:
@@ -128,16 +55,6 @@ class Column:
     step = self.main.get("step")
     found = {truncation(r): r for r in self.records if r.get("step") == step}
     return [found[at] for at in sorted(found)]
-
-
-def metric_name(metric: str) -> str:
-  """Of a metric, for reading."""
-  return METRICS[metric][0] if metric in METRICS else str(metric).replace("_", " ")
-
-
-def direction(metric: str) -> tuple[str, str]:
-  """A sign and words that say which numbers of a metric are good; empty where it is not known."""
-  return _DIRECTIONS[METRICS[metric][1]] if metric in METRICS else ("", "")
 
 
 def truncation(record: Mapping) -> float:

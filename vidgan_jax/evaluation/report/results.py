@@ -8,7 +8,7 @@ import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
 
-from vidgan_jax.evaluation.protocols.base import HIGHER
+from vidgan_jax.evaluation.metrics import registry as metrics
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import json_files, locks
 from vidgan_jax.runtime.files.atomic_files import atomic_file
@@ -254,23 +254,16 @@ def table(content: Mapping) -> list[str]:
     for column, (metric, digits) in enumerate(heads):
       if cells[row][column]:
         floor = f"   real clips {floors[column]}" if floors[column] else ""
-        lines.append(
-          f"  {metric:<{width}} {cells[row][column]:<28}{floor:<37} {_better(metric)} ({digits})"
-        )
+        _, better = metrics.direction(metric)
+        lines.append(f"  {metric:<{width}} {cells[row][column]:<28}{floor:<37} {better} ({digits})")
   by_warning = {}
   for record in records:
     for warning in record["warnings"]:
       by_warning.setdefault(warning, {})[record["metric"]] = None
-  warned = {f"{', '.join(metrics)}: {warning}": None for warning, metrics in by_warning.items()}
+  warned = {f"{', '.join(names)}: {warning}": None for warning, names in by_warning.items()}
   if any(record["fields"].get("trial") for record in records):
     warned["a trial: evaluated on other numbers of clips than the protocol asks for"] = None
   return lines + [f"  note: {line}" for line in warned]
-
-
-def _better(metric: str) -> str:
-  if metric == "diversity":
-    return "nearer to real is better"
-  return "higher is better" if metric in HIGHER else "lower is better"
 
 
 def _row_name(record) -> str:

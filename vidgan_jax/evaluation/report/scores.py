@@ -3,12 +3,18 @@
 import json
 from collections.abc import Mapping
 
-from vidgan_jax.evaluation.report.charts import Series, figure, number, range_bar, table, text
+from vidgan_jax.evaluation.metrics import registry as metrics
+from vidgan_jax.evaluation.report.charts import (
+  Series,
+  figure,
+  number,
+  range_bar,
+  table,
+  text,
+)
 from vidgan_jax.evaluation.report.columns import (
   Column,
   cell,
-  direction,
-  metric_name,
   rows,
   truncation,
 )
@@ -55,7 +61,7 @@ def _interval(record) -> str:
 
 def _card(results, column: Column, shared: list[str]) -> str:
   record, floor = column.main, column.main.get("floor") or {}
-  way = " ".join(direction(column.metric)).strip()
+  way = " ".join(metrics.direction(column.metric)).strip()
   spread = record.get("std")
   deviation = f" <small>± {number(spread, 2)}</small>" if spread is not None else ""
   lines = []
@@ -120,8 +126,8 @@ def _table(found: list[Column]) -> str:
 
 def _head(metric: str) -> str:
   """A metric's name, and a sign for which of its numbers are good."""
-  sign, words = direction(metric)
-  return f'{text(metric_name(metric))}&nbsp;<span title="{words}">{sign}</span>'
+  sign, words = metrics.direction(metric)
+  return f'{text(metrics.number(metric).title)}&nbsp;<span title="{words}">{sign}</span>'
 
 
 def _breakable(words: str) -> str:
@@ -141,7 +147,7 @@ def _paper_table(results) -> str:
   if not told:
     return ""
   lines = [
-    f'<tr><th scope="row">{text(metric_name(row.get("metric", "")))}</th>'
+    f'<tr><th scope="row">{text(metrics.number(row.get("metric", "")).title)}</th>'
     f"<td>{text(row.get('value', ''))}</td>"
     f'<td class="wide">{text(row.get("source", ""))}</td></tr>'
     for row in told
@@ -281,7 +287,9 @@ def controls(results) -> str:
   for (metric, network, output, _), own in found.items():
     cells = "".join(f"<td>{number(own[n].get('value')) if n in own else '–'}</td>" for n in names)
     where = f"<small>{text(network)}</small><small>{text(output)}</small>"
-    lines.append(f'<tr><th scope="row">{text(metric_name(metric))}{where}</th>{cells}</tr>')
+    lines.append(
+      f'<tr><th scope="row">{text(metrics.number(metric).title)}{where}</th>{cells}</tr>'
+    )
   against = dict.fromkeys(text(judged_against(record)) for record in results["controls"])
   caption = (
     f"Compared with {'; '.join(against)}. Compare what is worse by motion alone with the score "

@@ -264,3 +264,21 @@ def merge_all(parts: Iterable[Moments]) -> Moments:
   for part in parts[1:]:
     total = total.merge(part)
   return total
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FeatureSet:
+  """One output of a network for a set of clips.
+
+  Attributes:
+    moments: of the features.
+    features: float32 [N, d] in the order of the clips, or None where they were too many to keep.
+  """
+
+  moments: Moments
+  features: np.ndarray | None
+
+  @property
+  def count(self) -> int:
+    """Number of clips."""
+    return self.moments.count

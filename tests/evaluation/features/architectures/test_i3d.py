@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from vidgan_jax.evaluation.features import preprocessing
 from vidgan_jax.evaluation.features.architectures import i3d
-from vidgan_jax.evaluation.protocols.base import get_protocol
+from vidgan_jax.evaluation.protocols.registry import get_protocol
 from vidgan_jax.evaluation.statistics.frechet import frechet_distance_of_features
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.hardware import flops
@@ -390,13 +390,13 @@ def of_fvd():
 )
 def test_black_clips_against_white_ones_as_published(of_fvd, count, frames, distance, within):
   """google-research/frechet_video_distance's example.py ("around 131"), and with 8 x 30 frames."""
-  (measure,) = get_protocol("fvd_unterthiner2018").measures
+  (metric,) = get_protocol("fvd_unterthiner2018").metrics
   both = []
   for level in (0, 255):
     clips = np.full((1, frames, 64, 64, 3), level, np.uint8)
-    logits = of_fvd([preprocessing.apply(clips, measure.preprocess)])
+    logits = of_fvd([preprocessing.apply(clips, metric.preprocess)])
     both.append(np.repeat(logits, count, axis=0))
-  assert abs(frechet_distance_of_features(*both, measure.ddof) - distance) < within
+  assert abs(frechet_distance_of_features(*both, metric.ddof) - distance) < within
 
 
 def test_seeded_noise_as_published(of_fvd):

@@ -4,35 +4,38 @@ from collections.abc import Callable
 
 import numpy as np
 
+from vidgan_jax.runtime.errors import UserError
+
 _BATCH = 32
-_DISTANCES = ("fid", "fvd", "kvd")
 
 
 def of_network(name: str) -> Callable[[np.ndarray], np.ndarray]:
   """A function from uint8 clips [N, T, H, W, 3] to float32 vectors [N, d] of a network.
 
-  Preprocessing and output are those with which the first protocol that takes distances between
-  features of this network does so.
+  Preprocessing and output are those of the first protocol that compares features of this network.
 
   Args:
     name: of an extractor.
 
   Raises:
-    UserError: see `extractor.load_extractor`.
+    UserError: no protocol compares its features, or see `extractor.load_extractor`.
   """
   import jax
 
   from vidgan_jax.evaluation.features import extractor, preprocessing
-  from vidgan_jax.evaluation.protocols import base as protocols
+  from vidgan_jax.evaluation.protocols import registry as protocols
 
   network = extractor.load_extractor(name)
-  measures = [m for p in protocols.known().values() for m in p.measures if m.network == name]
-  measure = next(m for m in measures if m.metric in _DISTANCES)
+  every = [metric for protocol in protocols.known().values() for metric in protocol.metrics]
+  own = [metric for metric in every if metric.network == name and metric.compares]
+  if not own:
+    raise UserError(f"no protocol compares features of {name}")
+  metric = own[0]
 
   @jax.jit
   def vectors(variables, clips):
-    prepared = preprocessing.apply(clips, measure.preprocess, network.constants)
-    return network.apply(variables, prepared)[measure.output]
+    prepared = preprocessing.apply(clips, metric.preprocess, network.constants)
+    return network.apply(variables, prepared)[metric.output]
 
   def embed(clips):
     found = []

@@ -1,0 +1,68 @@
+"""How often a classifier names the class that a clip was generated for."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from vidgan_jax.evaluation.metrics.base import QUANTILE, Computed, Floor, Metric, Number
+
+
+@dataclasses.dataclass(frozen=True)
+class Accuracy(Metric):
+  """The share of clips whose largest logit is that of their label."""
+
+  name = "accuracy"
+  numbers = (
+    Number(
+      "accuracy",
+      "Accuracy",
+      "The share of generated clips that the classifier takes for the class they were drawn for.",
+    ),
+  )
+  higher_is_better = True
+  input = "logits"
+  needs_labels = True
+  labels_are_classes = True
+  scores_classes = True
+
+  def compute(self, inputs):
+    """See `Metric`."""
+    logits = self.kept(*inputs.generated)
+    values = [
+      accuracy(each, clips.labels) for each, clips in zip(logits, inputs.generated, strict=True)
+    ]
+    return Computed({self.name: values})
+
+  def interval(self, inputs, computed):
+    """See `Metric`."""
+    return wilson(computed.values[self.name][0], self.of(inputs.generated[0]).count)
+
+  def floor(self, inputs):
+    """See `Metric`: the accuracy on all real clips."""
+    real = self.of(inputs.real)
+    if real.features is None:
+      return {}
+    value = accuracy(real.features, inputs.real.labels)
+    interval = wilson(value, real.count) if inputs.bootstrap else None
+    return {self.name: Floor(value, interval, f"{real.count} real clips")}
+
+  def values_by_class(self, real, generated, counts):
+    """See `Metric`."""
+    logits = self.of(generated).features
+    return {label: accuracy(logits[generated.labels == label], label) for label in counts}
+
+
+def accuracy(logits, labels) -> float:
+  """The share of clips, logits [N, C], whose largest logit is that of their label."""
+  return float(np.mean(np.argmax(logits, axis=1) == labels))
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+  """Wilson's interval of a share: right near 0 and 1, where a bootstrap is not."""
+  z = QUANTILE
+  middle = share + z * z / (2 * count)
+  reach = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+  scale = 1 + z * z / count
+  low, high = (middle - reach) / scale, (middle + reach) / scale
+  return (low if share > 0 else 0.0, high if share < 1 else 1.0)

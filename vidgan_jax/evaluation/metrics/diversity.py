@@ -1,0 +1,62 @@
+"""How much clips of one class differ from each other."""
+
+import dataclasses
+
+from vidgan_jax.evaluation.metrics.base import Computed, Floor, Metric, Number, TooFewClips
+from vidgan_jax.evaluation.statistics import diversity
+
+
+@dataclasses.dataclass(frozen=True)
+class Diversity(Metric):
+  """Mean Euclidean distance between the features of two clips of a class, averaged over classes.
+
+  It has no interval: a resample repeats clips, which lie at distance 0.
+  """
+
+  name = "diversity"
+  numbers = (
+    Number("diversity", "Diversity", "How much clips of one class differ from each other."),
+  )
+  higher_is_better = None
+  needs_labels = True
+  needs_pairs = True
+  scores_classes = True
+
+  def has_interval(self, repeats, bootstrap):
+    """See `Metric`."""
+    return False
+
+  def compute(self, inputs):
+    """See `Metric`."""
+    features = self.kept(*inputs.generated)
+    values = [
+      diversity.mean_within_classes(each, clips.labels)
+      for each, clips in zip(features, inputs.generated, strict=True)
+    ]
+    if None in values:
+      raise TooFewClips("no class has two clips (--count, --real_count)")
+    return Computed({self.name: values})
+
+  def floor(self, inputs):
+    """See `Metric`: the diversity of all real clips."""
+    real = self.of(inputs.real)
+    if real.features is None:
+      return {}
+    value = diversity.mean_within_classes(real.features, inputs.real.labels)
+    return {} if value is None else {self.name: Floor(value, None, f"{real.count} real clips")}
+
+  def warnings(self, inputs, floor):
+    """See `Metric`."""
+    known = inputs.with_floor and inputs.real is not None
+    if not known or floor or self.of(inputs.real).features is None:
+      return []
+    return ["the floor is left out: no class has two real clips (--real_count)"]
+
+  def values_by_class(self, real, generated, counts):
+    """See `Metric`."""
+    features = self.of(generated).features
+    return {
+      label: diversity.mean_distance(features[generated.labels == label])
+      for label, (_, count) in counts.items()
+      if count > 1
+    }

@@ -1,0 +1,67 @@
+"""A list of the protocols for reading: all that each fixes, and what its source leaves open."""
+
+from vidgan_jax.evaluation.protocols import registry
+
+
+def lines() -> list[str]:
+  """The list, line by line."""
+  text = []
+  for protocol in registry.known().values():
+    text += [f"{protocol.name}: {protocol.source}", *_clip_lines(protocol)]
+    text += [line for metric in protocol.metrics for line in _metric_lines(protocol, metric)]
+    text += [f"  - {note}" for note in protocol.notes]
+  return text
+
+
+def _clip_lines(protocol) -> list[str]:
+  frames = f"{protocol.frames} frames" if protocol.frames else "frames as trained"
+  stride = f"stride {protocol.stride}" if protocol.stride else "stride as trained"
+  real = f"{protocol.real_count:,}" if protocol.real_count else "all"
+  windows = f"{protocol.windows} windows"
+  if protocol.windows_per_video > 1:
+    windows += f", {protocol.windows_per_video} of each video"
+  mirrored = ", every second mirrored" if protocol.flip else ""
+  repeats = f", {protocol.repeats} times" if protocol.repeats > 1 else ""
+  sides = f"; of {' or '.join(f'{side}x{side}' for side in protocol.resolutions)}"
+  return [
+    f"  clips: {frames}{sides if protocol.resolutions else ''}; {protocol.quantisation}",
+    f"  real: {real} of the {protocol.split} split; {windows}, {stride}, {protocol.crop} crop"
+    f"{mirrored}",
+    f"  generated: {protocol.generated_count:,}{repeats}; {_floor(protocol)}",
+  ]
+
+
+def _floor(protocol) -> str:
+  """How many real clips on each side the floor compares."""
+  if protocol.real_count is None:
+    return "floor at as many, or at half of the real clips where these are fewer"
+  count = min(protocol.generated_count, protocol.real_count // 2)
+  return f"floor at {count:,} clips a side"
+
+
+def _metric_lines(protocol, metric) -> list[str]:
+  settings = metric.settings()
+  if protocol.per_class and metric.scores_classes:
+    settings.append("by class too")
+  interval = metric.has_interval(protocol.repeats, protocol.bootstrap)
+  settings.append("95 % interval" if interval else "no interval")
+  prepared = "; ".join(map(_operation, metric.preprocess))
+  return [
+    f"  {metric.name} of {metric.network}.{metric.output}: {', '.join(settings)}",
+    f"    after {prepared}",
+  ]
+
+
+def _operation(operation) -> str:
+  """Of pixels in 0..255, see `preprocessing.apply`."""
+  name, *arguments = operation
+  if name == "scale":
+    return "times {:.6g}, plus {:.6g}".format(*arguments)
+  return " ".join([name, *map(_plain, arguments)])
+
+
+def _plain(value) -> str:
+  """Of an operation's argument."""
+  if isinstance(value, tuple):
+    return ",".join(map(_plain, value))
+  return f"{value:.6g}" if isinstance(value, float) else str(value)
