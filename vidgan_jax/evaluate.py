@@ -29,7 +29,10 @@ from vidgan_jax.runtime.errors import UserError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _PROTOCOL = flags.DEFINE_string("protocol", "moving_shapes", "Its name; --list shows all.")
-_LIST = flags.DEFINE_bool("list", False, "List the protocols and exit.")
+_METRICS = flags.DEFINE_list(
+  "metrics", [], "Metrics to add to those of the protocol, by commas; --list shows all."
+)
+_LIST = flags.DEFINE_bool("list", False, "List protocols and metrics, and exit.")
 _OUTPUT = flags.DEFINE_string(
   "output", None, "Folder of results; default WORKDIR/evaluation/PROTOCOL. File, with --convert."
 )
@@ -164,7 +167,8 @@ def main(argv):
   if _CONVERT.value:
     _convert()
     return
-  registry.get_protocol(_PROTOCOL.value)  # a misspelt name is refused before JAX loads
+  # Misspelt names are refused before JAX loads.
+  registry.with_metrics(registry.get_protocol(_PROTOCOL.value), _METRICS.value)
   from vidgan_jax.evaluation import cli
   from vidgan_jax.runtime.hardware import compilation, memory
   from vidgan_jax.sampling import run, stream
@@ -174,6 +178,7 @@ def main(argv):
   lines = cli.fulfil(
     cli.Request(
       protocol=_PROTOCOL.value,
+      metrics=tuple(_METRICS.value),
       workdir=_WORKDIR.value,
       output=_OUTPUT.value,
       checkpoint=_CHECKPOINT.value,

@@ -94,6 +94,15 @@ def test_a_run(ask, run):
   assert "evaluating iteration 4 by tiny, truncation 1" in said
 
 
+def test_metrics_are_added_by_name_and_change_no_other(ask):
+  usual, _, _ = ask()
+  content, lines, _ = ask(metrics=("fvd",))
+  added = [r for r in content["records"] if r["metric"] == "fvd"]
+  assert len(added) == 1 and any(line.strip().startswith("fvd ") for line in lines)
+  digests = {r["metric"]: r["fingerprint"] for r in content["records"]}
+  assert all(digests[r["metric"]] == r["fingerprint"] for r in usual["records"])
+
+
 @pytest.fixture(autouse=True)
 def fewer_real_ones(protocol):
   """The embedded set of the tiny config has 40 scenes."""
@@ -386,8 +395,8 @@ def test_a_reference_file_of_another_resolution(ask, some_clips, tmp_path):
     (dict(truncations=()), "--truncations must name a number"),
     (dict(truncations=(1.0, 0.0)), "truncation is 0; it is a standard deviation"),
     (dict(clips="nothing.npz", output="x", real="y", truncations=(0.5,)), "are drawn already"),
-    (dict(output=__file__), "cannot write to .*test_requests.py is no folder"),
-    (dict(output=f"{__file__}/out"), "cannot write to .*test_requests.py is no folder"),
+    (dict(output=__file__), "cannot write to .*test_cli.py is no folder"),
+    (dict(output=f"{__file__}/out"), "cannot write to .*test_cli.py is no folder"),
     (dict(clips="nothing.npz", output="x"), "nothing.npz: no such file"),
     (dict(clips="nothing.npz"), "--clips needs --output"),
     (dict(real_count=41), "41 real clips are asked for, the train split has 40"),

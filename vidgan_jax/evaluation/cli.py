@@ -29,6 +29,7 @@ class Request:
   """What is asked for; see the flags of `vidgan_jax.evaluate`."""
 
   protocol: str = "moving_shapes"
+  metrics: Sequence[str] = ()
   workdir: str | None = None
   output: str | None = None
   checkpoint: int | None = None
@@ -117,6 +118,7 @@ def real_clips(data, protocol, *, frames, resolution, num_classes, stride, seed,
 
 def adjusted(protocol, request) -> Protocol:
   """The protocol with what a request changes; what moves a number is in the fingerprint."""
+  protocol = protocols.with_metrics(protocol, request.metrics)
   names = ("frames", "stride", "split", "bootstrap")
   changes = {name: getattr(request, name) for name in names}
   return dataclasses.replace(

@@ -8,9 +8,11 @@ from vidgan_jax.evaluation.protocols import listing
 from vidgan_jax.evaluation.protocols import registry as protocols
 
 
-def test_it_names_every_protocol():
+def test_it_names_every_protocol_and_metric():
   text = "\n".join(listing.lines())
   assert all(name in text for name in protocols.known())
+  for metric in METRICS.values():
+    assert all(f"{metric.name}" in text and number.meaning in text for number in metric.numbers)
 
 
 def test_the_list_tells_all_that_a_protocol_fixes(monkeypatch):

@@ -1,5 +1,6 @@
-"""A list of the protocols for reading: all that each fixes, and what its source leaves open."""
+"""A list for reading: all that each protocol fixes and leaves open, then the metrics."""
 
+from vidgan_jax.evaluation.metrics.registry import METRICS, direction
 from vidgan_jax.evaluation.protocols import registry
 
 
@@ -10,6 +11,11 @@ def lines() -> list[str]:
     text += [f"{protocol.name}: {protocol.source}", *_clip_lines(protocol)]
     text += [line for metric in protocol.metrics for line in _metric_lines(protocol, metric)]
     text += [f"  - {note}" for note in protocol.notes]
+  text.append("metrics that --metrics adds to a protocol, by default settings:")
+  for name, metric in METRICS.items():
+    for number in metric.numbers:
+      names = name if number.name == name else f"{name}, {number.name}"
+      text.append(f"  {names}: {number.title} ({direction(number.name)[1]}). {number.meaning}")
   return text
 
 
