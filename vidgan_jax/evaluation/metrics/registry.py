@@ -1,31 +1,30 @@
 """All metrics by name. A new metric is one module of this folder and one line here."""
 
+import importlib
 from collections.abc import Mapping
 
-from vidgan_jax.evaluation.metrics import (
-  accuracy,
-  diversity,
-  frechet,
-  inception_score,
-  kernel,
-  neighbours,
-  unlimited,
-)
 from vidgan_jax.evaluation.metrics.base import Metric, Number
 
-_ALL = (
-  frechet.FVD,
-  frechet.FID,
-  inception_score.InceptionScore,
-  kernel.KernelDistance,
-  accuracy.Accuracy,
-  neighbours.PrecisionRecall,
-  diversity.Diversity,
-  unlimited.FVDInfinity,
-  unlimited.FIDInfinity,
-  unlimited.InceptionScoreInfinity,
+_CLASSES = (  # module and class, in the order in which lists show them
+  "frechet.FVD",
+  "frechet.FID",
+  "inception_score.InceptionScore",
+  "kernel.KernelDistance",
+  "accuracy.Accuracy",
+  "neighbours.PrecisionRecall",
+  "diversity.Diversity",
+  "unlimited.FVDInfinity",
+  "unlimited.FIDInfinity",
+  "unlimited.InceptionScoreInfinity",
 )
 
+
+def _load(path: str) -> type[Metric]:
+  module, name = path.split(".")
+  return getattr(importlib.import_module(f"{__package__}.{module}"), name)
+
+
+_ALL = tuple(map(_load, _CLASSES))
 METRICS: Mapping[str, type[Metric]] = {metric.name: metric for metric in _ALL}
 _NUMBERS = {number.name: (number, metric) for metric in _ALL for number in metric.numbers}
 _DIRECTIONS = {
