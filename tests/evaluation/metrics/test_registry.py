@@ -21,6 +21,7 @@ OTHERS = {  # of each field a value that is not its default
   "subset_size": 500,
   "estimator": "unbiased",
   "neighbours": (5, 5),
+  "order": 2.0,
 }
 
 

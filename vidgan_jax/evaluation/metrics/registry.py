@@ -13,6 +13,7 @@ _CLASSES = (  # module and class, in the order in which lists show them
   "accuracy.Accuracy",
   "neighbours.PrecisionRecall",
   "diversity.Diversity",
+  "vendi.VendiScore",
   "unlimited.FVDInfinity",
   "unlimited.FIDInfinity",
   "unlimited.InceptionScoreInfinity",
