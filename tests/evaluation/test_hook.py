@@ -165,7 +165,7 @@ def test_the_best_by_what_the_data_cannot_have_is_refused_before_training(
   train, monkeypatch, protocol
 ):
   with pytest.raises(UserError, match="best is 'accuracy', but the data has no labels"):
-    monkeypatch.setattr(hook.requests, "labels_fit", lambda *arguments: False)
+    monkeypatch.setattr(hook.clips, "labels_fit", lambda *arguments: False)
     train({0: 0}, best="accuracy")
   measures = (METRICS["diversity"]("stand_in", "features"),)
   other = dataclasses.replace(protocol, metrics=measures)

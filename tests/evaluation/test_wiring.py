@@ -14,6 +14,7 @@ import pytest
 from vidgan_jax import evaluation
 from vidgan_jax.data.formats import index
 from vidgan_jax.evaluation import cli, evaluator, hook
+from vidgan_jax.evaluation import clips as evaluation_clips
 from vidgan_jax.evaluation.evaluator import Evaluator
 from vidgan_jax.evaluation.features import references
 from vidgan_jax.evaluation.metrics.registry import METRICS
@@ -236,7 +237,7 @@ def test_files_of_features_from_before_strides_were_told_are_still_read(
     config.data.update(name="prepared", directory=str(folder))
 
   def real(stride):
-    return cli.real_clips(
+    return evaluation_clips.of_run(
       config.data.copy_and_resolve_references(),
       protocol,
       frames=FRAMES,

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 import jax
 
 import vidgan_jax.training.state as states
-from vidgan_jax.data.build import build_source
 from vidgan_jax.evaluation import clips as clip_sources
 from vidgan_jax.evaluation import motion_controls
 from vidgan_jax.evaluation.evaluator import Evaluator, check_frames, load_extractors
@@ -20,7 +19,6 @@ from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import paths
 
-FOLDER = "evaluation"  # of a run
 _POLL = 5.0  # seconds between looks at a run that is followed
 
 
@@ -71,49 +69,6 @@ class Opener:
 
   load: Callable
   stream: Callable
-
-
-def real_clips(data, protocol, *, frames, resolution, num_classes, stride, seed, count, report):
-  """The real clips of a protocol, from a run's `config.data` (a copy of it, unlocked).
-
-  Args:
-    data: see `data.build.build_source`; window, crop and mirroring are set as the protocol says.
-    protocol: see `protocols.Protocol`.
-    frames, resolution, num_classes: of the clips.
-    stride: between frames; None is the data's own.
-    seed: of order and windows.
-    count: clips; None is all.
-    report: called with lines for the user.
-
-  Raises:
-    UserError: where the data is not there or does not fit.
-  """
-  trained = data.stride
-  with data.unlocked():
-    data.stride = stride or trained
-    data.crop, data.horizontal_flip, data.temporal_reversal = protocol.crop, protocol.flip, False
-  source = build_source(
-    data,
-    frames=frames,
-    resolution=resolution,
-    num_classes=num_classes,
-    split=protocol.split,
-    report=report,
-  )
-  drawn = data.name == "moving_shapes"  # not stored: there are no frames to leave out
-  found = clip_sources.RealClips(
-    source,
-    protocol,
-    count,
-    seed,
-    stride=None if drawn else data.stride,
-    trained_stride=None if drawn else trained,
-    data=data.name,
-  )
-  notes = clip_sources.other_stride(found) + clip_sources.other_data(found, protocol.networks)
-  for line in notes:
-    report(f"note: {line}")
-  return found
 
 
 def adjusted(protocol, request) -> Protocol:
@@ -175,7 +130,7 @@ def _check(request):
 
 def _folder(request) -> pathlib.Path:
   """Where the results of a run go unless --output says otherwise."""
-  return pathlib.Path(request.workdir) / FOLDER / request.protocol
+  return pathlib.Path(request.workdir) / results.FOLDER / request.protocol
 
 
 def _real(request, protocol, shape, report):
@@ -197,7 +152,7 @@ def _real(request, protocol, shape, report):
   with config.unlocked():
     if request.data_directory is not None:
       config.data.directory = request.data_directory
-  found = real_clips(
+  found = clip_sources.of_run(
     config.data,
     protocol,
     frames=shape[0],
@@ -237,13 +192,6 @@ def _reference(evaluator, request, protocol, shape, report):
   return real, reference
 
 
-def labels_fit(protocol, reference) -> bool:
-  """Whether the labels of the data are the embedded classifier's, where that is asked."""
-  if not any(metric.labels_are_classes for metric in protocol.metrics):
-    return True
-  return clip_sources.of_embedded_set(reference.class_names)
-
-
 def _judge_clips(request, protocol, report):
   generated = clip_sources.read(request.clips)
   check_frames(protocol, generated.shape[0])
@@ -264,7 +212,7 @@ def _judge_clips(request, protocol, report):
     generated,
     reference,
     count=request.count,
-    labelled=generated.labelled and labels_fit(protocol, reference),
+    labelled=generated.labelled and clip_sources.labels_fit(protocol, reference),
     seed=request.seed,
   )
   spoilt = _controls(request, evaluator, real, reference)
@@ -278,7 +226,7 @@ def _controls(request, evaluator, real, reference) -> list[dict]:
   """Scores of real clips whose motion was spoilt, where they are asked for."""
   if not request.controls:
     return []
-  labelled = labels_fit(evaluator.protocol, reference)
+  labelled = clip_sources.labels_fit(evaluator.protocol, reference)
   return motion_controls.score(
     evaluator, real, reference, count=request.count, labelled=labelled, seed=request.seed
   )
@@ -369,7 +317,7 @@ def _judge_run(request, protocol, opener, report):
         stream,
         reference,
         count=request.count,
-        labelled=labels_fit(protocol, reference),
+        labelled=clip_sources.labels_fit(protocol, reference),
         seed=request.seed,
       )
       heading, drawn = evaluator.heading(reference, about), writer.first_clips(stream)

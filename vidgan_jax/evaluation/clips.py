@@ -12,6 +12,7 @@ import os
 import numpy as np
 
 from vidgan_jax.data import pipeline
+from vidgan_jax.data.build import build_source
 from vidgan_jax.data.sources import base as sources
 from vidgan_jax.data.sources import moving_shapes
 from vidgan_jax.evaluation.features.extractor import PACKAGED
@@ -124,6 +125,56 @@ class RealClips:
     """The clips of these numbers, uint8 [N, T, H, W, 3], and their labels int32 [N]."""
     found = list(self._pool.map(self._example, map(int, numbers)))
     return np.stack([clip for clip, _ in found]), np.array([label for _, label in found], np.int32)
+
+
+def of_run(data, protocol, *, frames, resolution, num_classes, stride, seed, count, report):
+  """The real clips of a protocol from the data of a run.
+
+  Args:
+    data: `config.data` of the run, a copy; crop and mirroring are set in it as the protocol says.
+    protocol: see `protocols.Protocol`.
+    frames, resolution, num_classes: of the clips.
+    stride: between frames; None is the data's own.
+    seed: of order and windows.
+    count: clips; None is all.
+    report: called with lines for the user.
+
+  Raises:
+    UserError: where the data is not there or does not fit.
+  """
+  trained = data.stride
+  with data.unlocked():
+    data.stride = stride or trained
+    data.crop, data.horizontal_flip, data.temporal_reversal = protocol.crop, protocol.flip, False
+  source = build_source(
+    data,
+    frames=frames,
+    resolution=resolution,
+    num_classes=num_classes,
+    split=protocol.split,
+    report=report,
+  )
+  drawn = data.name == "moving_shapes"  # not stored: there are no frames to leave out
+  found = RealClips(
+    source,
+    protocol,
+    count,
+    seed,
+    stride=None if drawn else data.stride,
+    trained_stride=None if drawn else trained,
+    data=data.name,
+  )
+  notes = other_stride(found) + other_data(found, protocol.networks)
+  for line in notes:
+    report(f"note: {line}")
+  return found
+
+
+def labels_fit(protocol, reference) -> bool:
+  """Whether the labels of the data are the embedded classifier's, where that is asked."""
+  if not any(metric.labels_are_classes for metric in protocol.metrics):
+    return True
+  return of_embedded_set(reference.class_names)
 
 
 def other_stride(real) -> list[str]:

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable
 
 import vidgan_jax.training.state as states
-from vidgan_jax.evaluation import cli
+from vidgan_jax.evaluation import clips
 from vidgan_jax.evaluation.evaluator import Evaluator, load_extractors
 from vidgan_jax.evaluation.features import references
 from vidgan_jax.evaluation.metrics import registry as metrics
@@ -83,7 +83,7 @@ class EvaluationHook(Hook):
 
   def before_save(self, context: HookContext) -> None:
     """Judges."""
-    folder = context.workdir / cli.FOLDER / self.protocol.name
+    folder = context.workdir / results.FOLDER / self.protocol.name
     if self._evaluator is None and not self._open(context, folder):
       return
     if not self._judges(context.step, context.last):
@@ -97,7 +97,7 @@ class EvaluationHook(Hook):
       generated,
       self._reference,
       count=self.count,
-      labelled=cli.labels_fit(self.protocol, self._reference),
+      labelled=clips.labels_fit(self.protocol, self._reference),
       leaving=context.stop_requested,
     )
     if scores is None:
@@ -125,7 +125,7 @@ class EvaluationHook(Hook):
         f"evaluation.protocol {self.protocol.name} scores clips of {frames} frames, the run makes "
         f"{gan.frames}"
       )
-    real = cli.real_clips(
+    real = clips.of_run(
       configuration.from_json(configuration.to_json(context.config)).data,
       self.protocol,
       frames=frames,
@@ -143,7 +143,7 @@ class EvaluationHook(Hook):
       return False
     # The first process alone has labels where features were kept from an earlier start.
     labelled = processes.from_first(reference.labels is not None)
-    labelled = labelled and cli.labels_fit(self.protocol, reference)
+    labelled = labelled and clips.labels_fit(self.protocol, reference)
     if self._metric and self._metric.needs_labels and not labelled:
       raise UserError(f"evaluation.best is {self.best!r}, but the data has no labels that it needs")
     self._evaluator, self._reference = evaluator, reference

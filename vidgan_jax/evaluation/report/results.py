@@ -13,6 +13,7 @@ from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import json_files, locks
 from vidgan_jax.runtime.files.atomic_files import atomic_file
 
+FOLDER = "evaluation"  # of a run
 FILE, LATEX = "results.json", "results.tex"
 _LISTS = ("records", "paper", "per_class", "truncation_curve")
 
