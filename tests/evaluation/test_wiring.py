@@ -100,10 +100,10 @@ def _hook(config, stand_in, said, workdir):
   load = lambda protocol: {"stand_in": stand_in()}
   made = hook.EvaluationHook(config.evaluation, None, said.append, load)
   mesh = meshes.make_mesh(jax.devices()[:1])
-  moment = types.SimpleNamespace(step=1, last=False, begin=0, gan=_gan(), config=config, mesh=mesh)
-  moment.workdir, moment.leaving = workdir, lambda: False
+  context = types.SimpleNamespace(step=1, last=False, gan=_gan(), config=config, mesh=mesh)
+  context.workdir, context.start_step, context.stop_requested = workdir, 0, lambda: False
   assert made.due(0, False)
-  made.before_save(moment)
+  made.before_save(context)
 
 
 def _door(config, said, workdir, flags):
