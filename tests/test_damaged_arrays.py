@@ -15,11 +15,10 @@ from vidgan_jax.data.prepare import shards
 from vidgan_jax.data.sources import base as sources
 from vidgan_jax.data.sources import frame_cache
 from vidgan_jax.evaluation import clips
-from vidgan_jax.evaluation.features import extractor, references
+from vidgan_jax.evaluation.features import convert, extractor, references
 from vidgan_jax.evaluation.statistics.moments import FeatureSet, Moments
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import npz
-from vidgan_jax.weights import convert
 
 HEADER = 128
 

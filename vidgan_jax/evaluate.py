@@ -141,7 +141,7 @@ def _check_flags():
 def _convert():
   if not _SOURCE.value:
     raise UserError("--convert needs --source=FILE_OR_FOLDER")
-  from vidgan_jax.weights import convert
+  from vidgan_jax.evaluation.features import convert
 
   convert.convert(
     _CONVERT.value,

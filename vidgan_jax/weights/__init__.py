@@ -1,1 +1,1 @@
-"""Weights that others published: known files, and their conversion."""
+"""Weights that others published: which files are known, and readers of their formats."""

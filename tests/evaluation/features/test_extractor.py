@@ -191,7 +191,7 @@ def test_networks_are_as_they_are_described_and_at_the_highest_precision(name):
 
 def test_opening_the_rooms_imports_nothing_heavy():
   code = (
-    "import sys; import vidgan_jax.evaluation.features.extractor, vidgan_jax.weights.convert; "
+    "import sys; from vidgan_jax.evaluation.features import convert, extractor; "
     "print([m for m in ('torch', 'tensorflow', 'matplotlib', 'tensorflow_hub') "
     "if m in sys.modules])"
   )

@@ -10,7 +10,7 @@ from vidgan_jax.analysis import cli as analysis
 from vidgan_jax.data.build import build_source
 from vidgan_jax.data.prepare import settings, verify
 from vidgan_jax.evaluation import cli as evaluation
-from vidgan_jax.evaluation.features import extractor, references
+from vidgan_jax.evaluation.features import convert, extractor, references
 from vidgan_jax.runtime import door
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import paths
@@ -18,7 +18,6 @@ from vidgan_jax.runtime.hardware import compilation
 from vidgan_jax.sampling import cli as sampling
 from vidgan_jax.sampling import run
 from vidgan_jax.training import loop
-from vidgan_jax.weights import convert
 
 ADDRESSES = [
   "gs://bucket/run", "gs:/bucket/run", "s3://a", "hdfs://a/b", "file:///data", "GS://a", "http://a",

@@ -2,7 +2,7 @@
 
 A file of ours is an .npz without pickle: float32 arrays at their paths ("params/fc/kernel"), what
 else the network needs ("constants/mean"), and "__about__", JSON that tells where they are from.
-`weights.convert` makes it of files that others published.
+`convert` makes it of files that others published.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
-"""Weights that others published, made files of ours.
+"""Makes files of weights from those that others published.
 
-Every source is known by what is in it, not by its name: an I3D by the checksums of its variables,
-whichever program it was saved by; other files by their digests. What is not known is converted only
-when asked for, and its file then says so.
+A source is recognised by its content, not by its name: an I3D by the checksums of its variables,
+whichever program saved it, other files by their digests. An unknown source is converted only on
+request, and the file written says so.
 """
 
 import dataclasses

@@ -8,10 +8,10 @@ import zlib
 import numpy as np
 import pytest
 
-from vidgan_jax.evaluation.features import extractor
+from vidgan_jax.evaluation.features import convert, extractor
 from vidgan_jax.evaluation.features.architectures import c3d, i3d, r2plus1d
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.weights import convert, i3d_for_torch, known
+from vidgan_jax.weights import i3d_for_torch, known
 from vidgan_jax.weights.readers import tensor_bundle
 
 
