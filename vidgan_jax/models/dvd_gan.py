@@ -11,6 +11,7 @@ statements, BigGAN, or DGMR's pseudo-code by the same authors; `configs/dvd_gan.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -24,36 +25,9 @@ from vidgan_jax.layers.normalization import BatchNorm
 from vidgan_jax.layers.recurrent import ConvGRU
 from vidgan_jax.layers.residual import PlainBlock3D, discriminator_block, generator_block
 from vidgan_jax.layers.settings import LayerSettings, rematerialised
-from vidgan_jax.models import contract
+from vidgan_jax.models import contract, dvd_gan_config
 from vidgan_jax.objectives import losses
 from vidgan_jax.runtime.errors import UserError
-
-# Widths in multiples of ch (A.2): the generator's list starts with ch0, the width at 4x4. 256 is
-# BigGAN's list (the paper reports results there and prints none); 32 is ours, for small machines.
-GENERATOR_MULTIPLIERS = {
-  32: (8, 8, 4, 2),
-  64: (8, 8, 8, 4, 2),
-  128: (16, 16, 8, 4, 2, 1),
-  256: (16, 16, 8, 8, 4, 2, 1),
-}
-DISCRIMINATOR_MULTIPLIERS = {
-  32: (2, 4, 8, 8),
-  64: (2, 4, 8, 16, 16),
-  128: (1, 2, 4, 8, 16, 16),
-  256: (1, 2, 4, 8, 8, 16, 16),
-}
-
-
-def multipliers(table, resolution: int, given) -> tuple[int, ...]:
-  """The widths `given` by the config or, where it gives none, the table's for `resolution`."""
-  if given:
-    return tuple(given)
-  if resolution not in table:
-    raise UserError(
-      f"no width list for resolution {resolution}; known: {', '.join(map(str, table))} "
-      "(or give `multipliers`)"
-    )
-  return table[resolution]
 
 
 class Generator(nn.Module):
@@ -297,49 +271,42 @@ class DvdGan(contract.VideoGan):
     return parts
 
 
-def _attention_fault(model, blocks: int, temporal_blocks: int) -> str:
+def _discriminator_multipliers(model) -> tuple[Sequence[int], Sequence[int]]:
+  """Channels of the spatial and of the temporal discriminator's blocks, in multiples of ch."""
+  deep = model.discriminator
+  spatial = dvd_gan_config.discriminator_multipliers(model.resolution, deep.multipliers)
+  return spatial, deep.temporal_multipliers or spatial
+
+
+def _attention_fault(model) -> str:
   """Says that no discriminator has a map of the size that self-attention is asked for, or ""."""
   deep = model.discriminator
+  blocks, temporal_blocks = (len(widths) for widths in _discriminator_multipliers(model))
   start = {"identity": 1, "pool4": 4}.get(deep.downsampling, 2)
   sizes = {model.resolution >> block for block in range(1, blocks) if deep.sampled_frames}
   if deep.temporal:
     halved = {model.resolution // start >> block for block in range(1, temporal_blocks)}
     sizes |= {size for size in halved if size >= deep.temporal_min_size}
-  sizes = sorted(sizes - {0})
-  if deep.attention_resolution in (0, *sizes):
+  sizes -= {0}
+  if deep.attention_resolution in {0, *sizes}:
     return ""
   return (
     f"discriminator.attention_resolution is {deep.attention_resolution}, but the discriminators' "
-    f"maps have {', '.join(map(str, sizes)) or 'no other size than the clips'}; 0 is no attention"
+    f"maps have {', '.join(map(str, sorted(sizes))) or 'no other size than the clips'}; 0 is no "
+    "attention"
   )
 
 
-def build(config, savings: bool | None = None) -> DvdGan:
-  """Builds the system of `config` (see `configs/dvd_gan.py`).
-
-  Args:
-    config: the whole config; `config.model` and `config.precision` are read.
-    savings: overrides `config.model.savings`; False is the network as the paper writes it.
-
-  Raises:
-    UserError: on sizes that do not fit each other.
-  """
-  model = config.model
-  wide, deep = model.generator, model.discriminator
-  if deep.sampled_frames > model.frames:
-    raise UserError(
-      f"the spatial discriminator samples {deep.sampled_frames} frames of clips of {model.frames}"
-    )
-  settings = contract.layer_settings(
-    config, savings, initializer=model.initializer, remat=model.remat
-  )
-  widths = multipliers(GENERATOR_MULTIPLIERS, model.resolution, wide.multipliers)
+def _generator(model, settings: LayerSettings) -> Generator:
+  """The generator of `config.model`; UserError if its widths do not fit the resolution."""
+  wide = model.generator
+  widths = dvd_gan_config.generator_multipliers(model.resolution, wide.multipliers)
   if model.resolution not in [4 * 2**stage for stage in range(1, len(widths))]:
     raise UserError(
       f"{len(widths)} generator widths cannot grow 4x4 to {model.resolution}x{model.resolution}; "
       "the resolution must be 4 times a power of two with a width for every doubling"
     )
-  generator = Generator(
+  return Generator(
     widths=tuple(m * wide.channels for m in widths),
     resolution=model.resolution,
     num_classes=model.num_classes,
@@ -354,8 +321,12 @@ def build(config, savings: bool | None = None) -> DvdGan:
       ).split()
     },
   )
-  spatial = multipliers(DISCRIMINATOR_MULTIPLIERS, model.resolution, deep.multipliers)
-  temporal_widths = deep.temporal_multipliers or spatial
+
+
+def _discriminators(model, settings: LayerSettings) -> dict[str, Discriminator]:
+  """The discriminators of `config.model`; UserError if there is none, or none has attention."""
+  deep = model.discriminator
+  spatial, temporal_widths = _discriminator_multipliers(model)
   common = dict(
     num_classes=model.num_classes,
     settings=settings,
@@ -376,10 +347,32 @@ def build(config, savings: bool | None = None) -> DvdGan:
     )
   if not discriminators:
     raise UserError("no discriminator: sampled_frames is 0 and temporal is off")
+  return discriminators
+
+
+def build(config, savings: bool | None = None) -> DvdGan:
+  """Builds the system of `config` (see `configs/dvd_gan.py`).
+
+  Args:
+    config: the whole config; `config.model` and `config.precision` are read.
+    savings: overrides `config.model.savings`; False is the network as the paper writes it.
+
+  Raises:
+    UserError: on sizes that do not fit each other.
+  """
+  model = config.model
+  if model.discriminator.sampled_frames > model.frames:
+    raise UserError(
+      f"the spatial discriminator samples {model.discriminator.sampled_frames} frames of clips of "
+      f"{model.frames}"
+    )
+  settings = contract.layer_settings(
+    config, savings, initializer=model.initializer, remat=model.remat
+  )
   return DvdGan(
     name=model.name,
-    generator=generator,
-    discriminators=discriminators,
+    generator=_generator(model, settings),
+    discriminators=_discriminators(model, settings),
     frames=model.frames,
     resolution=model.resolution,
     num_classes=model.num_classes,
@@ -387,10 +380,10 @@ def build(config, savings: bool | None = None) -> DvdGan:
       discriminator_steps=model.discriminator_steps, shared_fakes=model.shared_fakes
     ),
     spectral_eps=model.spectral_eps,
-    fault=_attention_fault(model, len(spatial), len(temporal_widths)),
+    fault=_attention_fault(model),
     latent_dim=model.latent_dim,
-    sampled_frames=deep.sampled_frames,
-    downsampling=deep.downsampling,
+    sampled_frames=model.discriminator.sampled_frames,
+    downsampling=model.discriminator.downsampling,
     aggregation=model.aggregation,
     generated_labels=model.generated_labels,
     pixel_weight=model.pixel_loss.weight,

@@ -1,12 +1,14 @@
 """The switches of DVD-GAN; `configs/` sets them per experiment."""
 
 import itertools
+from collections.abc import Sequence
 
 import ml_collections
 
 from vidgan_jax.runtime.config import schema
 from vidgan_jax.runtime.config.base_switches import model_switches
 from vidgan_jax.runtime.config.schema import boolean, choice, integer, integers, number
+from vidgan_jax.runtime.errors import UserError
 
 _WIDTH = {"least": 1, "most": 8192}  # channels
 _MULTIPLIERS = {"least": 1, "most": 1024}
@@ -135,3 +137,49 @@ SWITCHES = {
 def default() -> ml_collections.ConfigDict:
   """DVD-GAN's first version at 64x64x12 with every switch at its default."""
   return schema.defaults(SWITCHES)
+
+
+# Channels in multiples of ch (A.2). The generator's list begins with the width at 4x4. The lists of
+# 256 are BigGAN's: the paper reports results there and prints no list. Those of 32 are ours, for
+# small machines.
+_GENERATOR_MULTIPLIERS = {
+  32: (8, 8, 4, 2),
+  64: (8, 8, 8, 4, 2),
+  128: (16, 16, 8, 4, 2, 1),
+  256: (16, 16, 8, 8, 4, 2, 1),
+}
+_DISCRIMINATOR_MULTIPLIERS = {
+  32: (2, 4, 8, 8),
+  64: (2, 4, 8, 16, 16),
+  128: (1, 2, 4, 8, 16, 16),
+  256: (1, 2, 4, 8, 8, 16, 16),
+}
+
+
+def generator_multipliers(resolution: int, given: Sequence[int]) -> tuple[int, ...]:
+  """Channels at 4x4 and after each stage, in multiples of ch.
+
+  Args:
+    resolution: of the clips.
+    given: by the config. If it is empty, the paper's list for `resolution` holds.
+
+  Raises:
+    UserError: if neither exists.
+  """
+  return _multipliers(_GENERATOR_MULTIPLIERS, resolution, given)
+
+
+def discriminator_multipliers(resolution: int, given: Sequence[int]) -> tuple[int, ...]:
+  """Channels after each block, in multiples of ch; see `generator_multipliers`."""
+  return _multipliers(_DISCRIMINATOR_MULTIPLIERS, resolution, given)
+
+
+def _multipliers(table, resolution, given):
+  if given:
+    return tuple(given)
+  if resolution not in table:
+    raise UserError(
+      f"no width list for resolution {resolution}; known: {', '.join(map(str, table))} "
+      "(or give `multipliers`)"
+    )
+  return table[resolution]

@@ -1,12 +1,12 @@
-"""MoCoGAN (Tulyakov et al. 2018, arXiv 1707.04993) and its lower-dimensional discriminators.
+"""MoCoGAN (Tulyakov et al. 2018, arXiv 1707.04993).
 
-"Lower Dimensional Kernels for Video Discriminators" (Kahembwe & Ramamoorthy 2020, LDVD below)
-judges MoCoGAN's generator by other discriminators: factorised (MoCoGAN-F, its Table 4a), with
-temporal shifts (MoCoGAN-TSM, 4.2), or TGAN-F's. Where the papers are silent the code of
-sergeytulyakov/mocogan decides.
+Where the paper is silent, the code of sergeytulyakov/mocogan decides. `models/ldvd.py` has
+MoCoGAN-F and MoCoGAN-TSM, which replace the discriminators. LDVD is their paper, "Lower Dimensional
+Kernels for Video Discriminators" (Kahembwe & Ramamoorthy 2020).
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from vidgan_jax.objectives import losses
 from vidgan_jax.runtime.errors import UserError
 
 SLOPE = 0.2
+LAYERS = 4  # of the patch discriminators
 
 
 class GatedRecurrentUnit(nn.Module):
@@ -110,65 +111,89 @@ class Generator(nn.Module):
     return {"clip": jnp.tanh(x.astype(jnp.promote_types(jnp.float32, x.dtype)))}
 
 
-class Discriminator(nn.Module):
-  """MoCoGAN's patch discriminators on frames or clips (LDVD Table 1), and their relatives.
+def convolution(x, width: int, window: tuple[int, int, int], settings: LayerSettings, name: str):
+  """A convolution of [B, T, H, W, C] without bias that halves height and width.
+
+  It does not pad time: of T frames, T - window[0] + 1 are left.
+  """
+  padding = (0, window[1] // 2 - 1, window[2] // 2 - 1)
+  return StridedConv(width, window, (1, 2, 2), padding, settings, use_bias=False, name=name)(x)
+
+
+def activation(x, index: int, settings: LayerSettings, train: bool):
+  """Batch normalisation, but not after the first layer, and leaky ReLU."""
+  if index:
+    x = BatchNorm(settings, "shared", name=f"norm{index}")(x, train)
+  return jax.nn.leaky_relu(x, SLOPE)
+
+
+def patch_scores(x):
+  """[B, T, H, W, 1] as scores [B, T, H, W], in float32 at least."""
+  return x[..., 0].astype(jnp.promote_types(jnp.float32, x.dtype))
+
+
+class PatchDiscriminator(nn.Module):
+  """Scores patches of a frame (the image discriminator) or of a clip (LDVD Table 1).
 
   Attributes:
-    kind: "image" or "patch", 2-D or 3-D; "categorical", 3-D with one layer more and one score
-      beside the logits of the categories; "factorised" (LDVD Table 4a) or "tsm" (4.2).
-    level: how many layers are factorised, or followed by a shift; the others are 2-D. (Table 4a
-      gives the spatial half of the fourth 256 channels; Table 5b's size says 1.)
-    channels: of the first layer; each further one doubles them.
+    channels: of the first layer; the second and third double them, the fourth has one.
     settings: see `LayerSettings`.
-    window: of the kernels.
-    categories: of "categorical".
-    noise: standard deviation in front of the layers: of all four where there is no time, of the
-      first three where there is, of all but the last where there are categories.
+    window: of the kernels in height and width.
+    depth: of the kernels in time: 1 in the image discriminator, `window` in that of clips.
+    noise: standard deviation of noise in front of layers: of all four in the image discriminator,
+      of the first three in that of clips.
   """
 
-  kind: str
-  level: int
   channels: int
   settings: LayerSettings
   window: int = 4
-  categories: int = 0
+  depth: int = 4
   noise: float = 0.0
 
   @nn.compact
   def __call__(self, clip, noise_keys=None, train: bool = True):
-    """Scores [B, T, H, W, 3] as [B, T', H', W']; "categorical" as [B, 1 + categories]."""
-    x = clip.astype(self.settings.dtype)
-    whole = self.kind in ("patch", "categorical")
-    widths = [self.channels * 2**index for index in range(3)]
-    widths += [self.channels * 8, 1 + self.categories] if self.kind == "categorical" else [1]
-    noisy = {"image": 4, "categorical": 4}.get(self.kind, 3)
-    for index, width in enumerate(widths):
-      last = index == len(widths) - 1
-      if index < noisy:
-        x = noise.add(x, noise_keys, 2 * index, self.noise)
-      if self.kind == "categorical" and last:
-        x = self._conv(x, width, (self.window,) * 3, f"c{index}", (1, 1, 1), (0, 0, 0))
-        return x[:, 0, 0, 0].astype(jnp.promote_types(jnp.float32, x.dtype))
-      if self.kind == "factorised" and index < self.level:
-        x = self._conv(x, width, (1, self.window, self.window), f"c{index}")
-        x = jax.nn.leaky_relu(x, SLOPE)
-        x = self._conv(x, width, (4, 1, 1), f"c{index}_time", (1, 1, 1), (1, 0, 0))
-      else:
-        depth = self.window if whole else 1
-        x = self._conv(x, width, (depth, self.window, self.window), f"c{index}")
-      if last:
-        return x[..., 0].astype(jnp.promote_types(jnp.float32, x.dtype))
-      if index:
-        x = BatchNorm(self.settings, "shared", name=f"norm{index}")(x, train)
-      x = jax.nn.leaky_relu(x, SLOPE)
-      if self.kind == "tsm" and index < self.level:
-        x = temporal.shift(x)
-    raise AssertionError("the last layer returns")
+    """Scores [B, T, H, W, 3] as [B, T', H', W']."""
+    settings, window = self.settings, (self.depth, self.window, self.window)
+    x = clip.astype(settings.dtype)
+    for index in range(LAYERS - 1):
+      x = noise.add(x, noise_keys, 2 * index, self.noise)
+      x = convolution(x, self.channels * 2**index, window, settings, f"c{index}")
+      x = activation(x, index, settings, train)
+    if self.depth == 1:
+      x = noise.add(x, noise_keys, 2 * (LAYERS - 1), self.noise)
+    return patch_scores(convolution(x, 1, window, settings, f"c{LAYERS - 1}"))
 
-  def _conv(self, x, width, window, name, strides=(1, 2, 2), padding=None):
-    if padding is None:
-      padding = (0, self.window // 2 - 1, self.window // 2 - 1)
-    return StridedConv(width, window, strides, padding, self.settings, use_bias=False, name=name)(x)
+
+class CategoricalDiscriminator(nn.Module):
+  """Scores a clip and guesses its category, with one 3-D layer more than for patches.
+
+  Attributes:
+    channels: of the first layer; each of the next three doubles them.
+    categories: how many.
+    settings: see `LayerSettings`.
+    window: of the kernels.
+    noise: standard deviation of noise in front of all layers but the last.
+  """
+
+  channels: int
+  categories: int
+  settings: LayerSettings
+  window: int = 4
+  noise: float = 0.0
+
+  @nn.compact
+  def __call__(self, clip, noise_keys=None, train: bool = True):
+    """Maps [B, T, H, W, 3] to a score and logits [B, 1 + categories], in float32 at least."""
+    settings, window = self.settings, (self.window,) * 3
+    x = clip.astype(settings.dtype)
+    for index in range(LAYERS):
+      x = noise.add(x, noise_keys, 2 * index, self.noise)
+      x = convolution(x, self.channels * 2**index, window, settings, f"c{index}")
+      x = activation(x, index, settings, train)
+    last = StridedConv(
+      1 + self.categories, window, (1, 1, 1), (0, 0, 0), settings, use_bias=False, name=f"c{LAYERS}"
+    )
+    return last(x)[:, 0, 0, 0].astype(jnp.promote_types(jnp.float32, x.dtype))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # hashed by identity: a static argument of jit
@@ -254,50 +279,46 @@ class MocoGan(contract.VideoGan):
     return parts
 
 
-def _discriminators(model, settings) -> dict:
-  options, found = model.discriminator, {}
-  common = dict(channels=options.channels, settings=settings, noise=options.noise)
-  if options.image:
-    found["image"] = Discriminator("image", 0, window=options.image_window, **common)
-  if options.video == "tgan":
-    found["video"] = tgan.discriminator(options.tgan, model.resolution, settings)
-  elif options.video != "none":
-    categories = model.categories if options.video == "categorical" else 0
-    if options.video == "categorical" and model.resolution != 64:
-      raise UserError("the categorical discriminator is made for 64x64")
-    found["video"] = Discriminator(
-      options.video,
-      options.level,
-      window=options.video_window,
-      categories=categories,
-      **common,
-    )
-  if not found:
-    raise UserError("no discriminator: discriminator.image is off and discriminator.video none")
-  return found
+def video_discriminator(model, settings: LayerSettings) -> nn.Module:
+  """MoCoGAN's own discriminator of clips: "patch" or "categorical".
 
+  Args:
+    model: `config.model`.
+    settings: see `LayerSettings`.
 
-def _check_frames(options, frames: int) -> None:
-  """UserError where clips are too short, or too long, to be scored."""
-  whole = 4 * (options.video_window - 1)  # what four windows without padding take away
-  # TGAN's 3-D layers, and those that are factorised, halve time.
-  halved = {"3d": 4, "factorised": options.tgan.level}.get(options.tgan.kind, 0)
-  least = {"patch": whole + 1, "factorised": options.level + 1, "tgan": 2**halved}
-  least = least.get(options.video, 1)
-  if options.video == "categorical" and frames != whole + options.video_window:
+  Raises:
+    UserError: on a number of frames or a resolution that it cannot score.
+  """
+  options, window = model.discriminator, model.discriminator.video_window
+  common = dict(settings=settings, window=window, noise=options.noise)
+  whole = LAYERS * (window - 1)  # frames that four layers without padding take away
+  if options.video == "patch":
+    check_frames("patch", model.frames, whole + 1)
+    return PatchDiscriminator(options.channels, depth=window, **common)
+  if model.frames != whole + window:
     raise UserError(
-      f"the categorical discriminator scores {whole + options.video_window} frames, not {frames}"
+      f"the categorical discriminator scores {whole + window} frames, not {model.frames}"
     )
+  if model.resolution != 64:
+    raise UserError("the categorical discriminator is made for 64x64")
+  return CategoricalDiscriminator(options.channels, model.categories, **common)
+
+
+def check_frames(video: str, frames: int, least: int) -> None:
+  """UserError if clips are too short for a discriminator."""
   if frames < least:
-    raise UserError(f"discriminator.video {options.video} needs {least} frames or more: {frames}")
+    raise UserError(f"discriminator.video {video} needs {least} frames or more: {frames}")
 
 
-def build(config, savings: bool | None = None) -> MocoGan:
+def build(
+  config, savings: bool | None = None, video_discriminator: Callable = video_discriminator
+) -> MocoGan:
   """Builds the system of `config` (see `configs/mocogan.py`).
 
   Args:
     config: the whole config; `config.model` and `config.precision` are read.
     savings: overrides `config.model.savings`; False is the network as the paper writes it.
+    video_discriminator: builds the discriminator of clips from (model, settings).
 
   Raises:
     UserError: on sizes that do not fit.
@@ -315,17 +336,26 @@ def build(config, savings: bool | None = None) -> MocoGan:
     )
   if tgan.halvings(model.resolution) < 2:
     raise UserError(f"resolution {model.resolution} is too small for patches, must be at least 16")
-  _check_frames(model.discriminator, model.frames)
   make = lambda spectral: contract.layer_settings(
     config, savings, spectral=spectral, initializer=model.initializer
   )
   generator = Generator(
     model.generator.channels, model.resolution, model.categories, model.motion_dim, make(False)
   )
+  options, settings = model.discriminator, make(model.discriminator.spectral)
+  discriminators = {}
+  if options.image:
+    discriminators["image"] = PatchDiscriminator(
+      options.channels, settings, options.image_window, depth=1, noise=options.noise
+    )
+  if options.video != "none":
+    discriminators["video"] = video_discriminator(model, settings)
+  if not discriminators:
+    raise UserError("no discriminator: discriminator.image is off and discriminator.video none")
   return MocoGan(
     name=model.name,
     generator=generator,
-    discriminators=_discriminators(model, make(model.discriminator.spectral)),
+    discriminators=discriminators,
     frames=model.frames,
     resolution=model.resolution,
     num_classes=model.num_classes,

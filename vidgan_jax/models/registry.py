@@ -1,12 +1,12 @@
 """Names of the systems and how to build them."""
 
-from vidgan_jax.models import dvd_gan, mocogan, switches, tgan, vgan
+from vidgan_jax.models import dvd_gan, ldvd, switches, vgan
 from vidgan_jax.models.contract import VideoGan
 
 _BUILDERS = {
   "dvd_gan": dvd_gan.build,
-  "mocogan": mocogan.build,
-  "tgan": tgan.build,
+  "mocogan": ldvd.build_mocogan,
+  "tgan": ldvd.build_tgan,
   "vgan": vgan.build,
 }
 

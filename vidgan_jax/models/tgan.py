@@ -1,13 +1,13 @@
-"""TGAN (Saito, Matsumoto, Saito 2017, arXiv 1611.06624) and its lower-dimensional discriminators.
+"""TGAN (Saito, Matsumoto, Saito 2017, arXiv 1611.06624).
 
-"Lower Dimensional Kernels for Video Discriminators" (Kahembwe & Ramamoorthy 2020, LDVD below)
-replaces TGAN's 3-D discriminator by a factorised one (TGAN-F, its 4.1 and Table 4b) or by one of
-2-D convolutions with temporal shifts (TGAN-TSM, 4.2), and enlarges the generator at 128x128
-(Table 9). Where the paper is silent the code of pfnet-research/tgan decides.
+Where the paper is silent, the code of pfnet-research/tgan decides. `models/ldvd.py` has TGAN-F and
+TGAN-TSM, which replace the discriminator. LDVD is their paper, "Lower Dimensional Kernels for Video
+Discriminators" (Kahembwe & Ramamoorthy 2020); its Table 9 enlarges the generator at 128x128.
 """
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,6 @@ from vidgan_jax.layers.convolution import Conv, Dense
 from vidgan_jax.layers.normalization import BatchNorm
 from vidgan_jax.layers.settings import LayerSettings
 from vidgan_jax.layers.strided import StridedConv, TransposedConv
-from vidgan_jax.layers.temporal import shift
 from vidgan_jax.models import contract
 from vidgan_jax.objectives import constraints, losses
 from vidgan_jax.runtime.errors import UserError
@@ -109,21 +108,60 @@ class Generator(nn.Module):
     return x.reshape(*z.shape[:2], 4, 4, width)
 
 
+def convolution(x, width: int, window: tuple[int, int, int], settings: LayerSettings, name: str):
+  """A convolution of [B, T, H, W, C] that halves each axis along which its window is above 1."""
+  strides = tuple(2 if size > 1 else 1 for size in window)
+  padding = tuple(1 if size > 1 else 0 for size in window)
+  return StridedConv(width, window, strides, padding, settings, name=name)(x)
+
+
+def normalization(x, settings: LayerSettings, name: str, train: bool):
+  """Batch normalisation over frames and positions, with a gain and no bias."""
+  return BatchNorm(settings, "shared", EPSILON, use_bias=False, name=name)(x, train)
+
+
+def activation(x, noise_keys, number: int, deviation: float):
+  """Leaky ReLU of the input plus noise.
+
+  Args:
+    x: [B, T, H, W, C].
+    noise_keys: one random key per clip, or None.
+    number: of the activation within the network; each has noise of its own.
+    deviation: standard deviation of the noise. 0 adds none.
+  """
+  return jax.nn.leaky_relu(noise.add(x, noise_keys, number, deviation), SLOPE)
+
+
+def score(x, pooling: str, settings: LayerSettings, name: str):
+  """The last layer c4: pools time, and maps each clip's 4x4 map to one score.
+
+  Args:
+    x: [B, T, 4, 4, C].
+    pooling: over time, "mean", "sum" or "max" (LDVD Figure 5a).
+    settings: see `LayerSettings`.
+    name: of the layer.
+
+  Returns:
+    scores [B], in float32 at least.
+  """
+  wide = x.astype(jnp.promote_types(jnp.float32, x.dtype))
+  pool = {"mean": jnp.mean, "sum": jnp.sum, "max": jnp.max}[pooling]
+  pooled = pool(wide, axis=1)
+  settings = dataclasses.replace(settings, dtype=wide.dtype)
+  return StridedConv(1, (4, 4), (1, 1), (0, 0), settings, name=name)(pooled)[:, 0, 0, 0]
+
+
 class Discriminator(nn.Module):
-  """TGAN's discriminator with 3-D, factorised or shifted 2-D convolutions.
+  """TGAN's discriminator: 3-D convolutions and a linear layer (LDVD Table 3b).
 
   Attributes:
-    kind: "3d" (LDVD Table 3b), "factorised" (Table 4b) or "tsm" (4.2).
-    level: how many of the first layers are factorised, or followed by a shift; the others are 2-D.
     channels: of the first layer; each further one doubles them.
-    layers: each halves height and width; beyond the fourth they are 2-D.
+    layers: each halves height and width. The first four are 3-D and halve time, others are 2-D.
     settings: see `LayerSettings`.
-    pooling: how what is left of time is pooled before the last layer.
-    noise: standard deviation before every leaky ReLU, 0 for none (TGAN's vanilla variant).
+    pooling: over time before the last layer, see `score`.
+    noise: standard deviation of noise before every activation; 0.3 in TGAN's vanilla variant.
   """
 
-  kind: str
-  level: int
   channels: int
   layers: int
   settings: LayerSettings
@@ -133,36 +171,15 @@ class Discriminator(nn.Module):
   @nn.compact
   def __call__(self, clip, noise_keys=None, train: bool = True):
     """Scores [B, T, H, W, 3] as [B]."""
-    x = clip.astype(self.settings.dtype)
+    settings = self.settings
+    x = clip.astype(settings.dtype)
     for index in range(self.layers):
-      width = self.channels * 2**index
-      if self.kind == "3d" and index < 4:
-        x = self._conv(x, width, (4, 4, 4), f"c{index}")
-      else:
-        x = self._conv(x, width, (1, 4, 4), f"c{index}")
-      if self.kind == "factorised" and index < self.level:
-        x = self._activated(x, noise_keys, 2 * index + 1)
-        x = self._conv(x, width, (4, 1, 1), f"c{index}_time")
+      window = (4, 4, 4) if index < _DOUBLINGS else (1, 4, 4)
+      x = convolution(x, self.channels * 2**index, window, settings, f"c{index}")
       if index:
-        norm = BatchNorm(self.settings, "shared", EPSILON, use_bias=False, name=f"norm{index}")
-        x = norm(x, train)
-      x = self._activated(x, noise_keys, 2 * index)
-      if self.kind == "tsm" and index < self.level:
-        x = shift(x)
-    wide = x.astype(jnp.promote_types(jnp.float32, x.dtype))
-    pool = {"mean": jnp.mean, "sum": jnp.sum, "max": jnp.max}[self.pooling]
-    pooled = pool(wide, axis=1)
-    settings = dataclasses.replace(self.settings, dtype=wide.dtype)
-    last = StridedConv(1, (4, 4), (1, 1), (0, 0), settings, name=f"c{self.layers}")
-    return last(pooled)[:, 0, 0, 0]
-
-  def _conv(self, x, width, window, name):
-    strides = tuple(2 if size > 1 else 1 for size in window)
-    padding = tuple(1 if size > 1 else 0 for size in window)
-    return StridedConv(width, window, strides, padding, self.settings, name=name)(x)
-
-  def _activated(self, x, keys, place):
-    return jax.nn.leaky_relu(noise.add(x, keys, place, self.noise), SLOPE)
+        x = normalization(x, settings, f"norm{index}", train)
+      x = activation(x, noise_keys, 2 * index, self.noise)
+    return score(x, self.pooling, settings, f"c{self.layers}")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # hashed by identity: a static argument of jit
@@ -222,27 +239,29 @@ def halvings(resolution: int) -> int:
 
 
 def discriminator(options, resolution: int, settings: LayerSettings) -> Discriminator:
-  """TGAN's discriminator by `options` (kind, level, channels, pooling, noise)."""
-  layers = halvings(resolution)
-  if options.level > min(layers, 4):
-    raise UserError(f"discriminator.level is {options.level}, must be 0 to {min(layers, 4)}")
+  """TGAN's own discriminator.
+
+  Args:
+    options: `config.model.discriminator`: channels, pooling, noise.
+    resolution: of the clips.
+    settings: see `LayerSettings`.
+  """
   return Discriminator(
-    options.kind,
-    options.level,
     options.channels,
-    layers,
+    halvings(resolution),
     settings,
     pooling=options.pooling,
     noise=options.noise,
   )
 
 
-def build(config, savings: bool | None = None) -> Tgan:
+def build(config, savings: bool | None = None, discriminator: Callable = discriminator) -> Tgan:
   """Builds the system of `config` (see `configs/tgan.py`).
 
   Args:
     config: the whole config; `config.model` and `config.precision` are read.
     savings: overrides `config.model.savings`; False is the network as the paper writes it.
+    discriminator: builds the discriminator from (options, resolution, settings).
 
   Raises:
     UserError: on sizes that do not fit, or classes.
