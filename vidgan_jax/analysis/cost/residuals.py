@@ -26,9 +26,10 @@ _SAME_STORAGE = frozenset(
 )
 # Fused into whatever reads the result.
 _FUSED = frozenset(
-  """abs add add_any and broadcast_in_dim clamp concatenate convert_element_type cos div eq exp exp2
-  expm1 ge gt integer_pow iota le log log1p logistic lt max min mul ne neg not or pad pow rem rev
-  rsqrt select_n sign sin slice split sqrt square sub tanh transpose""".split()
+  """abs add add_any and atan2 broadcast_in_dim cbrt ceil clamp concatenate convert_element_type cos
+  cosh div eq erf exp exp2 expm1 floor ge gt integer_pow iota is_finite le log log1p logistic lt max
+  min mul ne neg not one_minus_square or pad pow rem rev round rsqrt select_n sign sin sinh slice
+  split sqrt square sub tan tanh transpose""".split()
 )
 # Their result is stored, but their operand is computed while it is summed up.
 _REDUCTIONS = frozenset("reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or".split())
