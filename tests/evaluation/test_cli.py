@@ -121,7 +121,7 @@ def test_features_that_other_code_made_are_made_anew_but_not_over_a_file_that_wa
   first, _, _ = ask()
   named = str(tmp_path / "named.npz")
   ask(reference=named)
-  monkeypatch.setattr(references.code, "digest", lambda modules: "0ther")
+  monkeypatch.setattr(references.code, "version", lambda network: "0ther")
   again, _, said = ask()
   (line,) = (line for line in said if "other code" in line)
   assert line.endswith("was made by other code of stand_in than this; it is made anew")

@@ -255,7 +255,7 @@ def test_files_of_features_from_before_strides_were_told_are_still_read(
   older = references.path_for(tmp_path, protocol.name, told)
   fresh = made.reference(clips)
   gathered = fresh.gathered[way.key]
-  references.save(older, gathered, fresh.labels, told, references.code.digest(network.modules))
+  references.save(older, gathered, fresh.labels, told, references.code.version(network.code))
   said = []
   made._report = said.append
   again = made.reference(real(2), folder=tmp_path)

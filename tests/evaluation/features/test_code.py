@@ -1,54 +1,41 @@
-"""The code that makes features is known by its sources, and by those they import."""
-
-import importlib
-import sys
+"""Cached features carry the version of the code that made them."""
 
 import pytest
 
 from vidgan_jax.evaluation.features import code, extractor
-from vidgan_jax.evaluation.features.architectures import r2plus1d
 
 
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-  """A folder of the modules made_a, which imports made_b, and made_c."""
-  monkeypatch.syspath_prepend(tmp_path)
-  monkeypatch.setattr(code, "_ROOMS", ("made_",))
-  (tmp_path / "made_a.py").write_text("def build():\n  import made_b\n  return made_b.x\n")
-  (tmp_path / "made_b.py").write_text("from made_a import build\nx = 1\n")
-  (tmp_path / "made_c.py").write_text("x = 1\n")
-  importlib.invalidate_caches()
-  yield tmp_path
-  for name in ("made_a", "made_b", "made_c"):
-    sys.modules.pop(name, None)
+def test_a_version_counts_preprocessing_and_the_network(monkeypatch):
+  assert code.version() == "preprocessing 1"
+  assert code.version("i3d") == "preprocessing 1, i3d 1"
+  assert code.version("mine 3") == "preprocessing 1, mine 3"
+  before = {name: code.version(name) for name in code.VERSIONS}
+  monkeypatch.setitem(code.VERSIONS, "i3d", 2)
+  assert {name for name, kept in before.items() if code.version(name) != kept} == {"i3d"}
+  monkeypatch.setitem(code.VERSIONS, "preprocessing", 2)
+  assert all(code.version(name) != kept for name, kept in before.items())
 
 
-def test_any_change_of_what_is_imported_counts(package):
-  before = code.digest(["made_a"])
-  assert before == code.digest(["made_a"]) and len(before) == 12
-  (package / "made_c.py").write_text("x = 2\n")
-  assert code.digest(["made_a"]) == before
-  (package / "made_b.py").write_text("from made_a import build\nx = 2\n")
-  changed = code.digest(["made_a"])
-  assert changed != before
-  (package / "made_a.py").write_bytes((package / "made_a.py").read_bytes() + b"\r\n")
-  assert code.digest(["made_a"]) != changed
+def test_every_network_has_a_version():
+  parts = [network.code for network in extractor.NETWORKS.values()]
+  parts.append(extractor.load_extractor(extractor.PACKAGED).code)
+  assert {*parts} == {*code.VERSIONS} - {"preprocessing"}
 
 
-def test_networks_differ_and_preprocessing_is_always_of_it(monkeypatch):
-  modules = [type(extractor.find(n).build().module).__module__ for n in extractor.NETWORKS]
-  assert len({code.digest([name]) for name in modules}) == 3  # I3D, C3D, R(2+1)D
-  read, sources = [], code._source
-  monkeypatch.setattr(code, "_source", lambda name: read.append(name) or sources(name))
-  code.digest([r2plus1d.__name__])
-  room = "vidgan_jax.evaluation"
-  assert {*read} == {
-    f"{room}.preprocessing", f"{room}.resizing", f"{room}.networks.r2plus1d",
-    f"{room}.networks.separable",
-  }  # fmt: skip
-
-
-def test_the_packages_classifier_tells_its_code():
-  opened = extractor.load_extractor(extractor.PACKAGED)
-  assert opened.modules == ("vidgan_jax.evaluation.features.architectures.moving_shapes",)
-  assert code.digest(opened.modules) != code.digest([])
+@pytest.mark.parametrize(
+  ("kept", "expected"),
+  [
+    ("8452b3f26ba1", "preprocessing 1, i3d 1"),
+    ("e1617c3905a6", "preprocessing 1, c3d 1"),
+    ("08002382a95a", "preprocessing 1, r2plus1d 1"),
+    ("e1ef5639571b", "preprocessing 1, moving_shapes 1"),
+    ("3237c8ee8516", "preprocessing 1"),
+    ("preprocessing 1, i3d 1", "preprocessing 1, i3d 1"),
+    ("0123456789ab", "0123456789ab"),
+    (None, None),
+    (["8452b3f26ba1"], None),
+  ],
+)
+def test_hashes_of_older_files_stand_for_the_first_versions(monkeypatch, kept, expected):
+  monkeypatch.setitem(code.VERSIONS, "i3d", 2)  # not for the newest
+  assert code.stored(kept) == expected

@@ -1,69 +1,47 @@
-"""Which code makes features: kept with them, so that those of other code are not taken for its own.
+"""Versions of the code that computes features, stored with cached features.
 
-The code of a network is its module and what that imports of the rooms that compute. Any change of a
-source file counts, of a comment too: features made anew cost time, stale ones a wrong number.
+Features of another version are rejected and computed again. Raise the version of a part when a
+change of its code moves features by more than rounding. A change of names, comments or structure
+leaves the version, and with it all cached features.
 """
 
-import ast
-import functools
-import hashlib
-import importlib.util
-import pathlib
-from collections.abc import Iterable
+VERSIONS = {
+  "preprocessing": 1,  # of all networks: `preprocessing` and `resizing`
+  "c3d": 1,
+  "i3d": 1,
+  "moving_shapes": 1,
+  "r2plus1d": 1,
+}
+# Files from before there were versions hold a hash of the source files: {hash: version}.
+_OF_HASHES = {
+  "3237c8ee8516": "preprocessing 1",  # of networks from outside this project
+  "8452b3f26ba1": "preprocessing 1, i3d 1",
+  "e1617c3905a6": "preprocessing 1, c3d 1",
+  "08002382a95a": "preprocessing 1, r2plus1d 1",
+  "e1ef5639571b": "preprocessing 1, moving_shapes 1",
+}
 
-_ROOMS = (
-  "vidgan_jax.evaluation.features.architectures.",
-  "vidgan_jax.layers.",
-)  # followed through imports
-_ALWAYS = (
-  "vidgan_jax.evaluation.features.preprocessing",
-  "vidgan_jax.evaluation.features.resizing",
-)
-_DIGITS = 12
 
-
-def digest(modules: Iterable[str]) -> str:
-  """Twelve digits of the sources that turn clips into features.
+def version(network: str = "") -> str:
+  """The version of the code that turns clips into features, "preprocessing 1, i3d 1".
 
   Args:
-    modules: names of those of a network; preprocessing is added, and what they import.
-
-  Raises:
-    ModuleNotFoundError: where there is no such module.
+    network: a part in `VERSIONS`, or name and version of a network from outside, "mine 3"; empty
+      counts preprocessing alone.
   """
-  found, waiting = {}, [*_ALWAYS, *modules]
-  while waiting:
-    name = waiting.pop()
-    if name not in found:
-      found[name] = _source(name)
-      waiting += _imported(found[name])
-  total = hashlib.sha256()
-  for name, source in sorted(found.items()):
-    total.update(f"{name} {len(source)}\n{source}".encode())
-  return total.hexdigest()[:_DIGITS]
+  parts = [f"preprocessing {VERSIONS['preprocessing']}"]
+  if network:
+    parts.append(f"{network} {VERSIONS[network]}" if network in VERSIONS else network)
+  return ", ".join(parts)
 
 
-def _source(name: str) -> str:
-  spec = importlib.util.find_spec(name)
-  if spec is None or spec.origin is None:
-    raise ModuleNotFoundError(f"no source of {name}")
-  return pathlib.Path(spec.origin).read_text(encoding="utf-8")  # line ends become one kind
+def stored(kept: object) -> str | None:
+  """The version that a file of features states, as `version` writes it.
 
+  Args:
+    kept: the file's entry: a version, or a hash in an older file.
 
-@functools.cache
-def _imported(source: str) -> tuple[str, ...]:
-  """Modules of the rooms that a source imports, wherever in it it does."""
-  names = []
-  for node in ast.walk(ast.parse(source)):
-    if isinstance(node, ast.Import):
-      names += [alias.name for alias in node.names]
-    elif isinstance(node, ast.ImportFrom) and node.module:
-      names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-  return tuple(name for name in names if name.startswith(_ROOMS) and _is_module(name))
-
-
-def _is_module(name: str) -> bool:
-  try:
-    return importlib.util.find_spec(name) is not None
-  except ModuleNotFoundError:  # its parent is a module that has no parts, as of a function's name
-    return False
+  Returns:
+    the version; None where the entry is none, as in the oldest files.
+  """
+  return _OF_HASHES.get(kept, kept) if isinstance(kept, str) else None

@@ -91,5 +91,5 @@ def open_embedded(path: str | os.PathLike = FILE) -> extractor.Extractor:
     apply=network.apply,
     constants={},
     about=about,
-    modules=(network.__name__,),
+    code="moving_shapes",
   )

@@ -43,7 +43,8 @@ class Extractor:
       jitted, with products at the highest precision.
     constants: what preprocessing needs besides, C3D's "mean" clip [16, 128, 171, 3].
     about: where the weights are from, as their file tells.
-    modules: names of those whose code it is, see `code.digest`.
+    code: which code it is: a part in `code.VERSIONS`, or name and version of a network from
+      outside this project; stored with cached features.
   """
 
   name: str
@@ -55,7 +56,7 @@ class Extractor:
   apply: Callable[[Any, jax.Array], dict[str, jax.Array]]
   constants: Mapping[str, np.ndarray]
   about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-  modules: tuple[str, ...] = ()
+  code: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,12 +83,14 @@ class Network:
     what: the network and what it was trained on, in a few words.
     bring: which file its user brings.
     build: () -> `Parts`; imports the network.
+    code: its part in `code.VERSIONS`.
     options: of the conversion, besides source and output.
   """
 
   what: str
   bring: str
   build: Callable[[], Parts]
+  code: str
   options: str = ""
 
 
@@ -117,27 +120,32 @@ NETWORKS: Mapping[str, Network] = {
     "I3D trained on Kinetics-400 alone, the network of FVD",
     "TF-Hub's deepmind/i3d-kinetics-400/1, or rgb_scratch of deepmind/kinetics-i3d",
     _i3d(400),
+    "i3d",
   ),
   "i3d_kinetics600": Network(
     "I3D trained on Kinetics-600, of DVD-GAN's FID and IS",
     "rgb_scratch_kin600 of deepmind/kinetics-i3d",
     _i3d(600),
+    "i3d",
   ),
   "i3d_kinetics400_imagenet": Network(
     "I3D inflated from ImageNet and trained on Kinetics-400, whose FVD compares with no other",
     "rgb_imagenet of deepmind/kinetics-i3d",
     _i3d(400),
+    "i3d",
   ),
   "c3d_ucf101": Network(
     "C3D fine-tuned on UCF-101, of TGAN's IS and FID",
     "conv3d_deepnetA_ucf.npz and mean2.npz of pfnet-research/tgan",
     _c3d,
+    "c3d",
     " --mean=mean2.npz --allow_unknown",  # no checksum of these files is known
   ),
   "r2plus1d_kinetics400": Network(
     "R(2+1)D-18 trained on Kinetics-400",
     "torchvision's r2plus1d_18-91a641e6.pth",
     _r2plus1d,
+    "r2plus1d",
   ),
 }
 PACKAGED = "moving_shapes_classifier"
@@ -197,7 +205,7 @@ def load_extractor(name: str, path: str | os.PathLike | None = None) -> Extracto
     apply=lambda variables, clips: module.apply(variables, clips),
     constants=kept,
     about=about,
-    modules=(type(module).__module__,),
+    code=network.code,
   )
 
 

@@ -2,8 +2,8 @@
 
 A file is an `.npz` without pickled objects: for each output moments and, where they were kept,
 features; the labels; and `__about__`, JSON bytes of all that they were made from. A file of other
-clips or another network is refused, naming the first difference; so is one that other code made.
-That code is no part of a number's fingerprint: most changes of it move no number.
+clips or another network is refused, naming the first difference; so is one of another version of
+the code (`code`). That version is no part of a number's fingerprint.
 """
 
 import dataclasses
@@ -142,7 +142,7 @@ def save(path, gathered: dict[str, FeatureSet], labels, about_it: dict, made_by:
     gathered: by output.
     labels: int [N].
     about_it: see `about`.
-    made_by: see `code.digest`.
+    made_by: see `code.version`.
 
   Raises:
     UserError: where it cannot be written.
@@ -169,7 +169,7 @@ def load(path, expected: dict, made_by: str) -> tuple[dict[str, FeatureSet], np.
   Args:
     path: of the file.
     expected: what it must be of; see `about`.
-    made_by: of the code that would make it now.
+    made_by: version of the code that would make it now.
 
   Returns:
     ({output: `FeatureSet`}, labels).
@@ -182,7 +182,7 @@ def load(path, expected: dict, made_by: str) -> tuple[dict[str, FeatureSet], np.
   if _ABOUT not in arrays:
     raise UserError(f"{path}: is no reference, a file of features that --reference wrote")
   told = json_files.parse(arrays[_ABOUT].tobytes(), str(path), dict)
-  there = told.pop(_CODE, None)
+  there = code.stored(told.pop(_CODE, None))
   if "stride" in expected:  # older files lack it; "probe", bytes of some clips, stands for it
     told.setdefault("stride", expected["stride"])
   different = fingerprint.difference(told, expected)
@@ -235,7 +235,7 @@ class Place:
     path: of the file, or None.
     named: the user named this file: what does not fit is refused, not replaced.
     about: see the function of this name.
-    made_by: see `code.digest`.
+    made_by: see `code.version`.
   """
 
   path: pathlib.Path | None
@@ -251,7 +251,7 @@ class Place:
       untold = {name: value for name, value in about_it.items() if name != "stride"}
       older = path_for(folder, protocol.name, untold)
       path = older if os.path.lexists(older) else path
-    made_by = code.digest(way.extractor.modules)
+    made_by = code.version(way.extractor.code)
     return cls(path and pathlib.Path(path), file is not None, about_it, made_by)
 
   def load(self, report):
