@@ -1,0 +1,70 @@
+"""Numbers, fingerprints and names that moving code must leave as they are.
+
+`python -m tests.pins.write` computes them anew and tells what differs.
+"""
+
+import json
+
+import pytest
+
+from tests.pins import compare, compute, experiments, kept
+
+PINNED = kept.read()
+
+
+@pytest.fixture(scope="session")
+def computed(tmp_path_factory):
+  """What this code computes, part by part; see `compute.run`."""
+  return compute.run(tmp_path_factory.mktemp("pins"))
+
+
+@pytest.fixture(scope="session")
+def same_machine():
+  """Whether bits of floats can be compared here."""
+  return kept.same_machine()
+
+
+@pytest.mark.parametrize("case", experiments.CASES)
+def test_two_iterations(computed, same_machine, case):
+  cases = (compare.of_case(part["training"], case) for part in (PINNED, computed))
+  assert not compare.training(*cases, same_machine)
+
+
+@pytest.mark.parametrize("name", PINNED["scores"][0]["protocols"])
+def test_fingerprints_of_protocols(computed, same_machine, name):
+  tolerance = 0.0 if same_machine else compare.FLOAT32
+  pinned, found = (part["scores"][0]["protocols"][name] for part in (PINNED, computed))
+  assert not compare.differences(pinned, found, tolerance)
+
+
+def test_scores_of_the_embedded_set(computed, same_machine):
+  tolerance = 0.0 if same_machine else compare.FLOAT32
+  pinned, found = (part["scores"][0]["embedded"] for part in (PINNED, computed))
+  if not same_machine:  # digits of floats
+    pinned, found = ({k: v for k, v in part.items() if k != "latex"} for part in (pinned, found))
+  assert not compare.differences(pinned, found, tolerance)
+
+
+@pytest.mark.parametrize("what", ["configs", "listed", "summaries"])
+def test_parameters_and_summaries(computed, what):
+  assert not compare.differences(*(part["parameters"][0][what] for part in (PINNED, computed)))
+
+
+def test_no_protocol_or_config_is_without_pins(computed):
+  for name in ("training", "scores", "parameters"):
+    assert list(PINNED[name][0]) and {*PINNED[name][0]} == {*computed[name][0]}
+  assert {*PINNED["scores"][0]["protocols"]} == {*computed["scores"][0]["protocols"]}
+
+
+def test_pins_are_small():
+  assert sum(path.stat().st_size for path in kept.FOLDER.iterdir()) < 300_000
+
+
+def test_what_differs_is_named():
+  pinned = {"a": [(0.5).hex(), 1], "b": "x"}
+  assert not compare.differences(pinned, json.loads(json.dumps(pinned)))
+  assert compare.differences(pinned, {"a": [(0.5 + 1e-12).hex(), 1], "b": "x"})
+  assert not compare.differences(pinned, {"a": [(0.5 + 1e-12).hex(), 1], "b": "x"}, 1e-9)
+  (line,) = compare.differences(pinned, {"a": [(0.5).hex(), 2], "b": "x"}, 1e-9)
+  assert line == "a[1]: 1 is pinned, 2 computed"
+  assert len(compare.differences(pinned, {"a": [(0.5).hex(), 1], "c": "x"})) == 2
