@@ -92,7 +92,7 @@ def numeric(config) -> dict[str, schema.Switch]:
 def build(config) -> None:
   """Builds the state of a config and scores two clips abstractly: no array is allocated."""
   switches.check(config)
-  gan = registry.build(config)
+  gan = registry.build(config, platform="cpu")
   gan.check_new()
   transforms = optimizers.build(config, gan.discriminators)
   made = jax.eval_shape(lambda: state.create(gan, transforms, config.seed))

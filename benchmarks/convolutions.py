@@ -4,12 +4,12 @@
   python benchmarks/convolutions.py --channels=16 --clips=1 --dtype=float32 --tflops=0.14 \
       --bandwidth=0.02                                             # a CPU of two cores
 
-Each row is a layer in one form, "plain" as the paper writes it or "saved" as `layers.convolution`
-rewrites it exactly: milliseconds forward, and forward with both gradients, medians of --calls after
-warm-up. TFLOP/s counts the work as written, so that forms compare. The roofline is, for the form's
-own work, the larger of FLOPs / --tflops and bytes / --bandwidth, with input, output and kernel read
-or written once each (three times as much with gradients); "% roof" is that time over the one
-measured, with gradients. One line of JSON goes to --results.
+Each row is a layer in one form of `ops`, "plain" as the paper writes it or the one for this device:
+milliseconds forward, and forward with both gradients, medians of --calls after warm-up. TFLOP/s
+counts the work as written, so that forms compare. The roofline is, for the form's own work, the
+larger of FLOPs / --tflops and bytes / --bandwidth, with input, output and kernel read or written
+once each (three times as much with gradients); "% roof" is that time over the one measured, with
+gradients. One line of JSON goes to --results.
 
 Exit codes: 0 done, 2 bad input.
 """
@@ -56,18 +56,19 @@ settings.above_zero("tflops", "bandwidth")
 _RESULTS = settings.define_results()
 
 
-def _layer(kind, saved):
-  """The function (x, kernel) of a layer in one form, and its window."""
-  from vidgan_jax.layers import convolution
+def _layer(kind, ops):
+  """The function (x, kernel) of a layer in the form `ops`, and its window."""
+  from vidgan_jax.ops import forms
 
+  form = forms.get(ops)
   window = {"up1": (1, 1), "same3": (3, 3, 3), "pool3": (3, 3, 3)}.get(kind, (3, 3))
 
   def call(x, kernel):
     if kind in ("up", "up1"):
-      return convolution.upsampled_convolution(x, kernel, savings=saved)
+      return form.upsampled_convolution(x, kernel)
     if kind in ("pool", "pool3"):
-      return convolution.pooled_convolution(x, kernel, (2,) * len(window), savings=saved)
-    return convolution.same_convolution(x, kernel, savings=saved)
+      return form.pooled_convolution(x, kernel, (2,) * len(window))
+    return form.same_convolution(x, kernel)
 
   return call, window
 
@@ -85,7 +86,7 @@ def _timed(function, *arguments) -> float:
   return statistics.median(seconds)
 
 
-def _measure(layer, saved) -> dict:
+def _measure(layer, ops) -> dict:
   """Times one layer in one form."""
   import jax
   import jax.numpy as jnp
@@ -95,7 +96,7 @@ def _measure(layer, saved) -> dict:
 
   name, kind, size, inputs, outputs, frames = layer
   inputs, outputs = (n * _CHANNELS.value or 3 for n in (inputs, outputs))
-  call, window = _layer(kind, saved)
+  call, window = _layer(kind, ops)
   random, dtype = np.random.default_rng(0), jnp.dtype(_DTYPE.value)
   shape = (_CLIPS.value * frames, *size, inputs)
   x = jnp.asarray(random.standard_normal(shape, np.float32), dtype)
@@ -111,10 +112,10 @@ def _measure(layer, saved) -> dict:
   count = lambda f, *given: flops.count(f, *given)
   moved = x.nbytes + out.nbytes + kernel.size * dtype.itemsize
   roof = lambda work, bytes: max(work / _TFLOPS.value, bytes / _BANDWIDTH.value) / 1e12
-  written = _layer(kind, False)[0]
+  written = _layer(kind, "plain")[0]
   return {
     "layer": name,
-    "form": "saved" if saved else "plain",
+    "form": ops,
     "input": list(shape),
     "output": list(out.shape),
     "forward_seconds": _timed(forward, x, kernel),
@@ -131,14 +132,17 @@ def main(argv):
   del argv
   import jax
 
+  from vidgan_jax.ops import forms
+  from vidgan_jax.runtime import mesh as meshes
+
   layers = [layer for layer in _LAYERS if _ONLY.value in layer[0]]
   if not layers:
     raise UserError(f"no layer's name holds {_ONLY.value!r}")
   head = "layer form in out forward_ms both_ms TFLOP/s both_TFLOP/s roof_ms %_roof"
   table, found = [head.split()], []
   for layer in layers:
-    for saved in (False, True):
-      result = _measure(layer, saved)
+    for ops in ("plain", forms.choose(meshes.platform())):
+      result = _measure(layer, ops)
       found.append(result)
       work, both = result["as_written_flops"], result["both_seconds"]
       table.append(

@@ -60,6 +60,7 @@ def _programs(case):
 
   from vidgan_jax.models import registry
   from vidgan_jax.models.contract import Context
+  from vidgan_jax.runtime import mesh as meshes
   from vidgan_jax.runtime.hardware import flops
 
   family, row, level = CASES[case]
@@ -68,7 +69,7 @@ def _programs(case):
     config.precision, config.model.savings = _PRECISION.value, _SAVINGS.value
     if level is not None:
       config.model.discriminator.level = level
-  gan = registry.build(config)
+  gan = registry.build(config, platform=meshes.platform())
   variables = jax.jit(lambda: gan.init(jax.random.key(0))["discriminators"]["video"])()
   params, others = variables.pop("params"), variables
   size = (_CLIPS.value, gan.frames, gan.resolution, gan.resolution, 3)

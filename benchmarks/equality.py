@@ -3,12 +3,12 @@
   python benchmarks/equality.py [--channels=16] [--batch_size=4]
 
 In float32 the same state, clips and random keys go through one iteration of DVD-GAN at 64x64x12 on
-the default device and on the CPU of the same process, as the paper writes it ("plain") and with the
-layers' exact savings ("saved"). Compared are the losses and every network's gradients by its
-parameters, of its last update. An error is the largest difference within an array, relative to the
-array's largest number, or to 1e-4 of the largest in its network where that is more (biases in front
-of batch normalisation have no gradient but rounding). The last row compares bfloat16 on the device
-with float32 on the CPU; it is shown and not judged.
+the default device and on the CPU of the same process, as the paper writes it ("plain") and in the
+form of `ops` for each of the two devices ("saved"). Compared are the losses and every network's
+gradients by its parameters, of its last update. An error is the largest difference within an array,
+relative to the array's largest number, or to 1e-4 of the largest in its network where that is more
+(biases in front of batch normalisation have no gradient but rounding). The last row compares
+bfloat16 on the device with float32 on the CPU; it is shown and not judged.
 
 One line of JSON goes to --results. Exit codes: 0 all equal within --tolerance, 1 not, 2 bad input.
 """
@@ -62,7 +62,7 @@ def _iteration(device, precision: str, savings: bool) -> dict:
   with config.unlocked():
     config.batch_size = _BATCH.value
   mesh = meshes.make_mesh([device])
-  gan = registry.build(config)
+  gan = registry.build(config, platform=meshes.platform(mesh))
   kept = optimizers.Optimizers(
     _keep_gradients(), {name: _keep_gradients() for name in gan.discriminators}
   )

@@ -85,7 +85,7 @@ def _ours(config):
 
   memory.keep_freed()
   mesh = meshes.make_mesh()
-  gan = registry.build(config)
+  gan = registry.build(config, platform=meshes.platform(mesh))
   transforms = optimizers.build(config, gan.discriminators)
   like = state.abstract(gan, transforms, config.seed, mesh, config.sharding)
   iteration = Iteration(gan, transforms, config, mesh)

@@ -46,6 +46,7 @@ def _measure(case) -> dict:
   from vidgan_jax.analysis.cost import summary
   from vidgan_jax.models import registry
   from vidgan_jax.models.contract import Context
+  from vidgan_jax.runtime import mesh as meshes
   from vidgan_jax.runtime import precision
   from vidgan_jax.sampling import generation
 
@@ -53,7 +54,8 @@ def _measure(case) -> dict:
   config = dvd_gan.get_config(row + (",runlocal" if _RUNLOCAL.value else ""))
   with config.unlocked():
     config.precision, config.model.savings = _PRECISION.value, _SAVINGS.value
-  gan = registry.build(config)
+  platform = meshes.platform()
+  gan = registry.build(config, platform=platform)
   variables = jax.jit(lambda: gan.init(jax.random.key(0))["generator"])()
   variables.pop("spectral", None)
   labels = jnp.arange(clips) % max(1, gan.num_classes)
@@ -69,7 +71,7 @@ def _measure(case) -> dict:
     seconds.append(time.perf_counter() - begin)
   if len(np.unique(out)) < 2:
     raise UserError(f"{case} draws clips without content")
-  written = registry.build(config, savings=False)
+  written = registry.build(config, platform=platform, ops="plain")
   work = summary.forward_flops(written, summary.abstract_variables(written))["generator"]
   return {
     "case": case,
@@ -78,7 +80,7 @@ def _measure(case) -> dict:
     "clips": clips,
     "frames": gan.frames,
     "resolution": gan.resolution,
-    "precision": precision.policy(config.precision).name,
+    "precision": precision.policy(config.precision, platform).name,
     "savings": config.model.savings,
     "device": jax.devices()[0].device_kind,
     "seconds": seconds[_WARM_UP.value :],

@@ -34,7 +34,7 @@ def get_config(channels: int = 16, precision: str = "float32", savings: bool = T
   Args:
     channels: ch of the generator and of the discriminators, 128 in the paper.
     precision: "float32" or "float64".
-    savings: see `layers.settings.LayerSettings`.
+    savings: see `config.model.savings`.
   """
   config = dvd_gan.get_config("kinetics600_64x12")
   with config.unlocked():

@@ -125,7 +125,8 @@ def _measure(row) -> dict:
   config = get_config(row)
   mesh = meshes.make_mesh()
   meshes.check_batch(config.batch_size, mesh, config.microbatch)
-  gan = registry.build(config)
+  platform = meshes.platform(mesh)
+  gan = registry.build(config, platform=platform)
   transforms = optimizers.build(config, gan.discriminators)
   like = state.abstract(gan, transforms, config.seed, mesh, config.sharding)
   program, compile_seconds = loop._compiled(
@@ -133,7 +134,7 @@ def _measure(row) -> dict:
   )
   seconds = _seconds(program, gan, transforms, config, like, mesh)
   device = jax.devices()[0]
-  policy = precision.policy(config.precision).name
+  policy = precision.policy(config.precision, platform).name
   peak = _TFLOPS.value * 1e12 if _TFLOPS.value else flops.peak_flops(device)
   told = summary.summarize(config, dtype="bfloat16" if policy == "bfloat16" else "float32")
   memory, held = program.memory_analysis(), device.memory_stats() or {}

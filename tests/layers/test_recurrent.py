@@ -35,12 +35,12 @@ def unit(reference, params, x, state, kind, activation):
 def test_states_equal_numpy_in_every_form(
   x64, wide, draw, normal, reference, assert_close, kind, activation, constant
 ):
-  """With savings and without, unrolled and scanned, from a given state and from zeros."""
+  """As written and hoisted, unrolled and scanned, from a given state and from zeros."""
   x = normal((BATCH, *SIZE, CHANNELS) if constant else (BATCH, FRAMES, *SIZE, CHANNELS))
   start = normal((BATCH, *SIZE, FEATURES), 1)
   modules = [
-    ConvGRU(FEATURES, wide(savings=savings), kind, activation, unroll)
-    for savings, unroll in [(True, True), (True, False), (False, False)]
+    ConvGRU(FEATURES, wide(ops=ops), kind, activation, unroll)
+    for ops, unroll in [("folded", True), ("folded", False), ("plain", False)]
   ]
   frames = FRAMES if constant else None
   params = draw(modules[0], x, frames)
@@ -73,17 +73,17 @@ def test_clips_too_long_to_unroll_equal_numpy(x64, wide, draw, normal, reference
   assert_close(states, expected)
 
 
-@pytest.mark.parametrize("savings", [True, False])
+@pytest.mark.parametrize("ops", ["folded", "plain"])
 @pytest.mark.parametrize(
   ("kind", "activation", "constant"),
   [("multiplicative", "relu", True), ("standard", "tanh", False)],
 )
 def test_gradients_equal_central_differences(
-  x64, wide, draw, normal, assert_gradient, kind, activation, constant, savings
+  x64, wide, draw, normal, assert_gradient, kind, activation, constant, ops
 ):
   x = normal((BATCH, *SIZE, CHANNELS) if constant else (BATCH, FRAMES, *SIZE, CHANNELS))
   start, factors = normal((BATCH, *SIZE, FEATURES), 1), normal((BATCH, FRAMES, *SIZE, FEATURES), 2)
-  module = ConvGRU(FEATURES, wide(savings=savings), kind, activation)
+  module = ConvGRU(FEATURES, wide(ops=ops), kind, activation)
   frames = FRAMES if constant else None
   params = draw(module, x, frames)
 

@@ -35,7 +35,7 @@ def generator_reference(reference, params, x, condition, upsample, statistics):
   return out + shortcut
 
 
-@pytest.mark.parametrize("savings", [True, False])
+@pytest.mark.parametrize("ops", ["folded", "plain"])
 @pytest.mark.parametrize(
   ("features", "upsample", "statistics", "has_shortcut"),
   [
@@ -56,10 +56,10 @@ def test_generator_block_equals_numpy(
   upsample,
   statistics,
   has_shortcut,
-  savings,
+  ops,
 ):
   x, condition = normal((2, 2, 3, 2, 4)), 0.5 * normal((2, 5), 1)
-  module = GeneratorBlock(features, wide(savings=savings), upsample, statistics)
+  module = GeneratorBlock(features, wide(ops=ops), upsample, statistics)
   params = draw(module, x, condition, True)
   norms = {"norm1", "norm2"}
   windows = {"conv1": (3, 3), "conv2": (3, 3)} | ({"shortcut": (1, 1)} if has_shortcut else {})
@@ -104,8 +104,8 @@ def test_discriminator_block_equals_numpy(
 ):
   x = normal(shape)
   modules = [
-    DiscriminatorBlock(features, wide(savings=savings), pool, preactivation, dimensions)
-    for savings in (True, False)
+    DiscriminatorBlock(features, wide(ops=ops), pool, preactivation, dimensions)
+    for ops in ("folded", "plain")
   ]
   params = draw(modules[0], x)
   windows = {"conv1": (3,) * dimensions, "conv2": (3,) * dimensions}
@@ -156,7 +156,7 @@ def test_rematerialisation_changes_no_numbers(x64, wide, draw, normal, assert_cl
     params = draw(DiscriminatorBlock(3, wide(), (2, 2)), x)
     factors = normal((2, 2, 2, 1, 3), 2)
   plain, saving = (
-    functools.partial(run_block, wide(remat=name, savings=False), kind) for name in ("none", remat)
+    functools.partial(run_block, wide(remat=name, ops="plain"), kind) for name in ("none", remat)
   )
   arguments = (params, x, condition, factors)
   assert_close(jax.jit(saving)(*arguments), jax.jit(plain)(*arguments))

@@ -721,13 +721,13 @@ def test_the_temporal_discriminator_sees_the_order_of_frames(small, scoring):
   assert not np.allclose(backwards, scores, atol=1e-2)
 
 
-def test_savings_change_no_network(tiny, generating, scoring):
-  """The whole networks as the paper writes them, against their cheaper equals, in float32."""
+def test_forms_change_no_network(tiny, generating, scoring):
+  """The whole networks as the paper writes them, against the form for CPUs, in float32."""
   config = tiny(generator__doubled=False)
-  plain, saving = registry.build(config, savings=False), registry.build(config)
-  for gan, savings in ((plain, False), (saving, True)):
+  plain, saving = registry.build(config, ops="plain"), registry.build(config, platform="cpu")
+  for gan, ops in ((plain, "plain"), (saving, "cpu")):
     networks = [gan.generator, *gan.discriminators.values()]
-    assert [network.settings.savings for network in networks] == [savings] * 3
+    assert [network.settings.ops for network in networks] == [ops] * 3
   assert paths(abstract(plain)) == paths(abstract(saving))
   variables, label = fill(abstract(saving)), jnp.array([0, 1, 2])
   clips = [

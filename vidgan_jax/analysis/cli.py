@@ -13,6 +13,7 @@ from vidgan_jax.analysis.curvature import records as curvature
 from vidgan_jax.analysis.samples import analyses
 from vidgan_jax.data.build import build_source
 from vidgan_jax.models import contract
+from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import paths
@@ -105,7 +106,7 @@ def _look(request, report):
       report(f"left out: {error}")  # a run that goes on has removed it, or it is damaged
       continue
     if gan is None:
-      gan = hessian.for_analysis(config)
+      gan = hessian.for_analysis(config, meshes.platform())
       names = request.discriminators or sorted(gan.discriminators)
       for name in names:
         hessian.check_name(gan, name)

@@ -30,7 +30,11 @@ def _max_pool(x):
 
 
 def _fold(x, axes):
-  """[B, T, H, W, C] -> ([*other axes, L, C], shape before merging, axis order)."""
+  """Moves `axes` of x [B, T, H, W, C] in front of the channels and merges them.
+
+  Returns:
+    [*other axes, L, C] with L positions, the shape before merging, and the order of the axes.
+  """
   attended = [_AXES[a] for a in axes]
   order = [i for i in range(4) if i not in attended] + attended + [4]
   moved = x.transpose(order)
@@ -61,8 +65,12 @@ class SelfAttention(nn.Module):
   pool: bool = False
 
   @nn.compact
-  def __call__(self, x):
-    """Maps [B, T, H, W, C] to the same shape."""
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps [B, T, H, W, C] to the same shape.
+
+    Raises:
+      UserError: on an unknown style.
+    """
     if self.style not in STYLES:
       raise UserError(f"unknown attention style {self.style!r}; known: {', '.join(STYLES)}")
     settings, channels = self.settings, x.shape[-1]
@@ -101,6 +109,11 @@ class SeparableAttention(nn.Module):
   Memory is the largest of H^2 W T, H W^2 T and H W T^2 instead of (H W T)^2. The text attends over
   height, width, time ("hwt"); the paper's pseudo-code over time, height, width ("thw"); the thesis'
   code over width, height, time ("wht").
+
+  Attributes:
+    settings: see `LayerSettings`.
+    order: the axes in the order in which they are attended over.
+    style: see `SelfAttention`.
   """
 
   settings: LayerSettings
@@ -108,8 +121,12 @@ class SeparableAttention(nn.Module):
   style: str = "sagan"
 
   @nn.compact
-  def __call__(self, x):
-    """Maps [B, T, H, W, C] to the same shape."""
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps [B, T, H, W, C] to the same shape.
+
+    Raises:
+      UserError: where `order` is no order of the letters t, h and w.
+    """
     if self.order not in ORDERS:
       raise UserError(f"attention order {self.order!r} is not an order of the letters t, h and w")
     names = {"t": "time", "h": "height", "w": "width"}

@@ -24,8 +24,16 @@ class ProjectionHead(nn.Module):
   settings: LayerSettings
 
   @nn.compact
-  def __call__(self, x, labels=None):
-    """Scores [B, N, H, W, C] with `labels` int [B] as [B, N], one score per frame or time step."""
+  def __call__(self, x: jax.Array, labels: jax.Array | None = None) -> jax.Array:
+    """Scores activations.
+
+    Args:
+      x: [B, N, H, W, C], N frames or time steps.
+      labels: int [B]; not needed without classes.
+
+    Returns:
+      [B, N], one score per frame or time step.
+    """
     wide = jnp.promote_types(jnp.float32, x.dtype)
     hidden = jnp.sum(jax.nn.relu(x).astype(wide), axis=(2, 3))
     settings = dataclasses.replace(self.settings, dtype=wide)

@@ -4,19 +4,27 @@ import jax
 import jax.numpy as jnp
 
 
-def keys(key, batch_size: int):
-  """One random key per example, as data uint32 [B, 2] that a batch can carry."""
+def keys(key: jax.Array, batch_size: int) -> jax.Array:
+  """One random key per example, as data uint32 [B, 2] that a batch can carry.
+
+  Args:
+    key: a random key.
+    batch_size: B.
+  """
   return jax.random.key_data(jax.random.split(key, batch_size))
 
 
-def add(x, example_keys, place: int, deviation: float):
-  """Adds N(0, deviation^2) to [B, ...].
+def add(x: jax.Array, example_keys: jax.Array, place: int, deviation: float) -> jax.Array:
+  """Adds noise from N(0, deviation^2) to activations.
 
   Args:
-    x: activations.
-    example_keys: see `keys`.
-    place: tells this layer from the network's others.
-    deviation: 0 adds nothing.
+    x: [B, ...].
+    example_keys: uint32 [B, 2]; see `keys`.
+    place: number of the layer in its network; layers of other numbers draw other noise.
+    deviation: standard deviation; 0 adds nothing.
+
+  Returns:
+    [B, ...] in the type of `x`.
   """
   if not deviation:
     return x

@@ -4,11 +4,13 @@ Activations are [B, T, H, W, C]. Statistics are taken over B, H and W for each t
 nothing passes between frames (DVD-GAN A.2), or over T as well ("shared"). With the batch split over
 devices they are statistics of the whole batch (`runtime.mesh`).
 
-With `train=True` a layer normalises by the batch's own moments and reports them in the collection
-"batch_stats"; with `train=False` it normalises by the moments found there. The layer keeps no
-running average: whoever applies it decides what to do with the reported moments. The training step
-blends them into running ones (`blend`); standing statistics average them over passes.
+With `train=True` a layer normalises by the moments of the batch and writes them to the collection
+"batch_stats"; with `train=False` it normalises by the moments in that collection. No layer keeps a
+running average. The training step blends the written moments into running ones (`blend`); standing
+statistics average them over passes.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,13 +27,22 @@ MOMENTUM = 0.9  # share of the old running moments kept at an update (BigGAN's c
 STATISTICS = ("per_step", "shared")
 
 
-def blend(running, reported, momentum: float = MOMENTUM):
-  """Moves running moments towards the batch's: momentum * running + (1 - momentum) * reported."""
+def blend(running: Any, reported: Any, momentum: float = MOMENTUM) -> Any:
+  """Moves running moments towards those of a batch.
+
+  Args:
+    running: tree of running moments.
+    reported: tree of the batch's moments, of the same structure.
+    momentum: share of the running moments that is kept.
+
+  Returns:
+    momentum * running + (1 - momentum) * reported.
+  """
   return jax.tree.map(lambda old, new: momentum * old + (1 - momentum) * new, running, reported)
 
 
 def _moments(module, x, statistics, train):
-  """Mean and biased variance, [1, T or 1, 1, 1, C] in float32 or wider."""
+  """Mean and biased variance of x [B, T, H, W, C], [1, T or 1, 1, 1, C] in float32 or wider."""
   if statistics not in STATISTICS:
     raise UserError(f"unknown batch statistics {statistics!r}; known: {', '.join(STATISTICS)}")
   wide = jnp.promote_types(jnp.float32, x.dtype)
@@ -41,9 +52,9 @@ def _moments(module, x, statistics, train):
     mean = module.get_variable(COLLECTION, "mean")
     variance = module.get_variable(COLLECTION, "variance")
     if mean is None or mean.shape != shape:
-      found = "none" if mean is None else mean.shape
+      present = "none" if mean is None else mean.shape
       raise ValueError(
-        f"batch statistics at {'/'.join(module.path)} are {found}, the activations need {shape}; "
+        f"batch statistics at {'/'.join(module.path)} are {present}, the activations need {shape}; "
         "collect standing statistics for this number of frames first"
       )
   elif module.is_initializing():
@@ -87,8 +98,13 @@ class BatchNorm(nn.Module):
   gain_spread: float = 0.0
 
   @nn.compact
-  def __call__(self, x, train: bool):
-    """Normalises [B, T, H, W, C]."""
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """Normalises [B, T, H, W, C]; see the module for `train`.
+
+    Raises:
+      UserError: on unknown statistics.
+      ValueError: without `train`, where there are no moments for this number of frames.
+    """
     mean, variance = _moments(self, x, self.statistics, train)
     shape = (x.shape[-1],)
     spread = nn.initializers.normal(self.gain_spread) if self.gain_spread else None
@@ -106,14 +122,18 @@ class ConditionalBatchNorm(nn.Module):
 
   DVD-GAN A.3 with BigGAN's biasless, spectrally normalised maps. The "1 +" is essential: without it
   gains start near zero (google/compare_gan issue 54).
+
+  Attributes:
+    settings: see `LayerSettings`.
+    statistics: see `BatchNorm`.
   """
 
   settings: LayerSettings
   statistics: str = "per_step"
 
   @nn.compact
-  def __call__(self, x, condition, train: bool):
-    """Normalises [B, T, H, W, C] under `condition` [B, D]; None leaves a plain `BatchNorm`."""
+  def __call__(self, x: jax.Array, condition: jax.Array | None, train: bool) -> jax.Array:
+    """Normalises [B, T, H, W, C] under `condition` [B, D]; None is a plain `BatchNorm`."""
     if condition is None:
       return BatchNorm(self.settings, self.statistics, name="unconditional")(x, train)
     mean, variance = _moments(self, x, self.statistics, train)

@@ -5,9 +5,10 @@ import dataclasses
 import jax
 from flax import linen as nn
 
-from vidgan_jax.layers.convolution import Conv, Weights, convolve
+from vidgan_jax.layers.convolution import Conv, Weights
 from vidgan_jax.layers.normalization import ConditionalBatchNorm
 from vidgan_jax.layers.settings import LayerSettings, rematerialised
+from vidgan_jax.ops import forms
 
 
 class GeneratorBlock(nn.Module):
@@ -28,7 +29,7 @@ class GeneratorBlock(nn.Module):
   statistics: str = "per_step"
 
   @nn.compact
-  def __call__(self, x, condition, train: bool):
+  def __call__(self, x: jax.Array, condition: jax.Array | None, train: bool) -> jax.Array:
     """Maps [B, T, H, W, C] under `condition` [B, D] or None to [B, T, H', W', features]."""
     settings = self.settings
     norm = lambda name: ConditionalBatchNorm(settings, self.statistics, name=name)
@@ -47,7 +48,7 @@ class DiscriminatorBlock(nn.Module):
 
   No normalisation. The first block of a network takes no ReLU of the video: with pixels in [-1, 1]
   that would lose half the information (ajbrock/BigGAN-PyTorch PR 81). The ReLU acts on the residual
-  branch only. A 1x1 shortcut convolution stands where width or size changes, an identity elsewhere.
+  branch only. The shortcut is a 1x1 convolution where width or size changes, else the identity.
 
   Attributes:
     features: output channels, also of the inner convolution.
@@ -64,7 +65,7 @@ class DiscriminatorBlock(nn.Module):
   dimensions: int = 2
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     """Maps [B, T, H, W, C] to [B, T', H', W', features]."""
     settings, window = self.settings, (3,) * self.dimensions
     out = jax.nn.relu(x) if self.preactivation else x
@@ -81,17 +82,21 @@ class PlainBlock3D(nn.Module):
   """A 3x3x3 convolution with stride 2, padding 1, then ReLU: no shortcut, no spectral norm.
 
   What the thesis' final script trains in place of the 3-D residual blocks (its `--Dv_no_res`).
+
+  Attributes:
+    features: output channels.
+    settings: see `LayerSettings`.
   """
 
   features: int
   settings: LayerSettings
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     """Maps [B, T, H, W, C] to [B, ceil(T/2), ceil(H/2), ceil(W/2), features]."""
     settings = dataclasses.replace(self.settings, spectral=False)
     kernel, bias = Weights((3, 3, 3, x.shape[-1], self.features), settings, name="conv")()
-    out = convolve(
+    out = forms.get(settings.ops).convolve(
       x.astype(settings.dtype),
       kernel,
       strides=2,
@@ -101,11 +106,11 @@ class PlainBlock3D(nn.Module):
     return jax.nn.relu(out + bias.astype(out.dtype))
 
 
-def generator_block(settings: LayerSettings):
+def generator_block(settings: LayerSettings) -> type[nn.Module]:
   """`GeneratorBlock` under the settings' rematerialisation policy."""
   return rematerialised(GeneratorBlock, settings, static_argnums=(3,))
 
 
-def discriminator_block(settings: LayerSettings):
+def discriminator_block(settings: LayerSettings) -> type[nn.Module]:
   """`DiscriminatorBlock` under the settings' rematerialisation policy."""
   return rematerialised(DiscriminatorBlock, settings)

@@ -1,4 +1,4 @@
-"""What every layer of a network shares: numerics, initialisation and exact savings."""
+"""What every layer of a network shares: numerics, initialisation and the form of its arithmetic."""
 
 import dataclasses
 import functools
@@ -13,7 +13,7 @@ from vidgan_jax.runtime.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class LayerSettings:
-  """Settings handed unchanged to every layer of a network.
+  """Settings that every layer of a network gets unchanged.
 
   Attributes:
     spectral: declare a power-iteration vector for each weight (DVD-GAN A.3: "all weight layers").
@@ -24,8 +24,9 @@ class LayerSettings:
     dtype: type of activations and of the kernels they meet.
     param_dtype: type of the parameters.
     precision: matrix-unit precision of convolutions and products; None is the device's default.
-    savings: use the algebraically equal, cheaper forms of `layers.convolution` and of the ConvGRU.
-      Off gives the network as the papers write it, which is the tested reference.
+    ops: the form of the arithmetic, a name in `ops.forms.FORMS`. All forms give the same results up
+      to rounding; they differ in speed on a given kind of device. "plain" is the network as the
+      papers write it, the tested reference.
     remat: "none", "conv_outputs" (keep convolution outputs, recompute the rest) or "block_inputs"
       (keep only what enters a residual block).
   """
@@ -35,7 +36,7 @@ class LayerSettings:
   dtype: Any = jnp.float32
   param_dtype: Any = jnp.float32
   precision: Any = None
-  savings: bool = True
+  ops: str = "folded"
   remat: str = "none"
 
 
@@ -63,13 +64,18 @@ INITIALIZERS = {
 _BY_FAN = ("lecun_normal", "fan_in_uniform")
 
 
-def kernel_initializer(settings: LayerSettings, *, transposed: bool = False):
-  """Returns the Flax initializer named by `settings.initializer`; UserError on other names.
+def kernel_initializer(
+  settings: LayerSettings, *, transposed: bool = False
+) -> nn.initializers.Initializer:
+  """Returns the Flax initializer named by `settings.initializer`.
 
   Args:
     settings: see `LayerSettings`.
-    transposed: of a transposed convolution, whose kernels Chainer and PyTorch keep with the outputs
-      first, so that their "fan in" counts these.
+    transposed: of a transposed convolution. Chainer and PyTorch store its kernel with the output
+      channels first, so their "fan in" counts the output channels.
+
+  Raises:
+    UserError: on an unknown name.
   """
   if settings.initializer not in INITIALIZERS:
     raise UserError(
@@ -88,7 +94,9 @@ _REMAT_POLICIES = {
 REMAT = ("none", *_REMAT_POLICIES)
 
 
-def rematerialised(module_class, settings: LayerSettings, static_argnums: tuple[int, ...] = ()):
+def rematerialised(
+  module_class: type[nn.Module], settings: LayerSettings, static_argnums: tuple[int, ...] = ()
+) -> type[nn.Module]:
   """Wraps a block's class so that its activations are recomputed in the backward pass.
 
   Args:

@@ -1,11 +1,10 @@
 """Spectral normalisation of a whole network, once per update, outside its modules.
 
-A layer that is to be normalised declares, when it is initialised, a vector in the collection
-"spectral" at the path of its weight (`declare`). The modules themselves apply whatever weights
-they are given; `normalize` makes the normalised weights from parameters and vectors. So one power
-iteration serves all passes of an update (real and generated, every discriminator step), runs in
-float32 or wider at the highest precision, and the vectors advance only when their own network is
-updated.
+When a normalised layer is initialised, it declares a vector in the collection "spectral" at the
+path of its weight (`declare`). `normalize` computes the normalised weights from parameters and
+vectors, and the modules apply these weights as they are. So one power iteration serves all passes
+of an update (real and generated, every discriminator step). It runs in float32 or wider at the
+highest precision. The vectors advance only when their own network is updated.
 
 Source: Miyato et al. 2018 (arXiv 1802.05957), algorithm 1; the flattening and the order of the two
 half steps follow BigGAN (arXiv 1809.11096): a convolution kernel [*window, in, out] is the matrix
@@ -13,21 +12,30 @@ half steps follow BigGAN (arXiv 1809.11096): a convolution kernel [*window, in, 
 """
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from flax import traverse_util
 from flax.core import unfreeze
 
 COLLECTION = "spectral"
-# Matrices of equal shape up to this many numbers go through the power iteration together: for them
-# the count of small operations is what costs (and what is compiled), for larger ones the reading,
-# which a copy into a batch would double.
+# Matrices of equal shape with at most this many entries share one batched power iteration: their
+# cost is the number of small operations, at run time and in compilation. For larger matrices it is
+# memory traffic, which a copy into a batch would double.
 _BATCHED_UP_TO = 2**20
 
 
-def declare(module, name: str, weight: jax.Array) -> None:
-  """Declares the vector u ~ N(0, 1) of `weight` while `module` is being initialised."""
+def declare(module: nn.Module, name: str, weight: jax.Array) -> None:
+  """Declares the vector u ~ N(0, 1) of a weight while `module` is being initialised.
+
+  Args:
+    module: the one whose compact method is running.
+    name: of the weight: "kernel", or "embedding" for a table.
+    weight: [*window, in, out], or [classes, features].
+  """
   if not module.is_initializing():
     return
   size = weight.shape[0] if name == "embedding" else weight.shape[-1]
@@ -48,8 +56,16 @@ def _unit(vectors, eps):
   return vectors / jnp.maximum(norms, eps)
 
 
-def largest_singular_value(matrix, u, *, eps: float = 1e-8, iterations: int = 1):
-  """Power iteration on `matrix` [..., rows, columns] from `u` [..., columns].
+def largest_singular_value(
+  matrix: jax.Array, u: jax.Array, *, eps: float = 1e-8, iterations: int = 1
+) -> tuple[jax.Array, jax.Array]:
+  """Estimates the largest singular value by power iteration.
+
+  Args:
+    matrix: [..., rows, columns].
+    u: [..., columns], the vectors to start from.
+    eps: lower bound of the norms divided by.
+    iterations: of the power iteration.
 
   Returns:
     sigma [...], the estimate v^T matrix u with v and u held constant under differentiation, and the
@@ -71,13 +87,15 @@ def largest_singular_value(matrix, u, *, eps: float = 1e-8, iterations: int = 1)
   return product("...r,...r->...", v, product("...rc,...c->...r", matrix, u)), u
 
 
-def normalize(params, vectors, *, eps: float = 1e-8, iterations: int = 1):
+def normalize(
+  params: Mapping[str, Any], vectors: Mapping[str, Any], *, eps: float = 1e-8, iterations: int = 1
+) -> tuple[dict, dict, dict[str, jax.Array]]:
   """Divides every weight that has a vector by its largest singular value.
 
   Args:
     params: nested dict of parameters.
-    vectors: the network's "spectral" collection: a nested dict whose leaves u stand at the paths of
-      the weights to be normalised; {} normalises nothing.
+    vectors: the network's "spectral" collection, a nested dict with a vector u at the path of every
+      weight to normalise; {} normalises nothing.
     eps: lower bound of the norms divided by (BigGAN's code 1e-12 to 1e-6).
     iterations: power iterations from the stored vectors.
 
@@ -92,11 +110,11 @@ def normalize(params, vectors, *, eps: float = 1e-8, iterations: int = 1):
   advanced, sigmas = {}, {}
   for paths in _batches(matrices):
     if len(paths) == 1:
-      found = [estimate(matrices[paths[0]], vectors[paths[0]])]
+      estimates = [estimate(matrices[paths[0]], vectors[paths[0]])]
     else:
       stacked = jnp.stack([matrices[path] for path in paths])
-      found = zip(*estimate(stacked, jnp.stack([vectors[path] for path in paths])), strict=True)
-    for path, (sigma, u) in zip(paths, found, strict=True):
+      estimates = zip(*estimate(stacked, jnp.stack([vectors[path] for path in paths])), strict=True)
+    for path, (sigma, u) in zip(paths, estimates, strict=True):
       sigmas[path], advanced[path] = sigma, u.astype(vectors[path].dtype)
   for path, sigma in sigmas.items():
     weights[path] = (weights[path] / sigma).astype(weights[path].dtype)
@@ -106,7 +124,7 @@ def normalize(params, vectors, *, eps: float = 1e-8, iterations: int = 1):
 
 
 def _batches(matrices) -> list[list]:
-  """The paths of `matrices` in lists that share a shape and type, large ones each by itself."""
+  """Groups the paths of `matrices` by shape and type; each large matrix is a group of its own."""
   batches = {}
   for path, matrix in matrices.items():
     key = (matrix.shape, matrix.dtype) if matrix.size <= _BATCHED_UP_TO else path

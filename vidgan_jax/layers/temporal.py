@@ -1,15 +1,15 @@
-"""What cuts a clip in time or space for a discriminator, and what mixes its frames."""
+"""Frame sampling, downsampling and temporal shifts of clips."""
 
 import jax
 import jax.numpy as jnp
 
-from vidgan_jax.layers.convolution import average_pool
+from vidgan_jax.ops.convolution import average_pool
 from vidgan_jax.runtime.errors import UserError
 
 DOWNSAMPLINGS = ("identity", "pool2", "pool4", "half_crop")
 
 
-def sample_frames(key, clips, count: int):
+def sample_frames(key: jax.Array, clips: jax.Array, count: int) -> jax.Array:
   """Takes `count` frames of each clip, uniformly without replacement, in their order in time.
 
   Each clip draws its own indices (DVD-GAN 3.1; per clip as in DGMR's pseudo-code).
@@ -35,15 +35,17 @@ def sample_frames(key, clips, count: int):
   return jnp.take_along_axis(clips, indices[:, :, None, None, None], axis=1)
 
 
-def downsample(key, clips, kind: str):
-  """phi of DVD-GAN 3.1 and 4.3: what the temporal discriminator sees of [B, T, H, W, C].
+def downsample(key: jax.Array, clips: jax.Array, kind: str) -> jax.Array:
+  """phi of DVD-GAN 3.1 and 4.3: shrinks the clips of the temporal discriminator.
 
   Args:
     key: random key, used by "half_crop" alone.
     clips: [B, T, H, W, C].
-    kind: "identity", "pool2" and "pool4" (average pooling of each frame), or "half_crop" (one
-      window of half height and width at a random place, its own for each clip and the same in all
-      its frames).
+    kind: "identity", "pool2" and "pool4" (average pooling of each frame), or "half_crop" (a window
+      of half height and width at a random position, drawn for each clip, the same in all frames).
+
+  Returns:
+    [B, T, H', W', C].
 
   Raises:
     UserError: on another kind.
@@ -66,15 +68,18 @@ def downsample(key, clips, kind: str):
   return jax.vmap(crop)(clips, corners)
 
 
-def shift(x, parts: int = 4):
-  """Temporal shift: of the channels, one part comes from the next frame and one from the last.
+def shift(x: jax.Array, parts: int = 4) -> jax.Array:
+  """Temporal shift: one part of the channels comes from the next frame, one from the previous.
 
   Lin et al. 2019 (arXiv 1811.08383) as "Lower Dimensional Kernels for Video Discriminators" 4.2
   uses it: a quarter of the channels for each direction, one step, zeros at the ends, no residual.
 
   Args:
     x: [B, T, H, W, C].
-    parts: the first C // parts channels see frame t + 1, as many after them t - 1.
+    parts: the first C // parts channels come from frame t + 1, as many after them from t - 1.
+
+  Returns:
+    [B, T, H, W, C].
   """
   width = x.shape[-1] // parts
   later, earlier, own = jnp.split(x, [width, 2 * width], axis=-1)

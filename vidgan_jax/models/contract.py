@@ -33,6 +33,7 @@ from flax import struct
 
 from vidgan_jax.layers import normalization, spectral_norm
 from vidgan_jax.layers.settings import LayerSettings
+from vidgan_jax.ops import forms
 from vidgan_jax.runtime import precision
 from vidgan_jax.runtime.errors import UserError
 
@@ -46,24 +47,23 @@ def check(what: str, value, known) -> None:
     raise UserError(f"unknown {what} {value!r}; known: {', '.join(map(str, known))}")
 
 
-def layer_settings(config, savings: bool | None = None, **changes) -> LayerSettings:
-  """The settings of a network's layers under `config`.
+def layer_settings(config, platform: str, ops: str | None = None) -> LayerSettings:
+  """The settings that all layers of a system share; a builder adds those of its networks.
 
   Args:
-    config: the whole config; `config.precision` and, of `config.model`, savings are read.
-    savings: overrides `config.model.savings`; False is the network as the paper writes it.
-    **changes: further fields of `LayerSettings`.
+    config: the whole config; `config.precision` and `config.model.savings` are read.
+    platform: of the devices that the system is built for; see `runtime.mesh.platform`.
+    ops: the form of the arithmetic, a name in `ops.forms.FORMS`; None chooses by `platform` and
+      `config.model.savings`.
 
   Raises:
-    UserError: on an unknown precision.
+    UserError: on an unknown precision or form.
   """
-  policy = precision.policy(config.precision)
+  policy = precision.policy(config.precision, platform)
+  ops = forms.choose(platform, config.model.savings) if ops is None else ops
+  check("ops", ops, forms.FORMS)
   return LayerSettings(
-    dtype=policy.dtype,
-    param_dtype=policy.param_dtype,
-    precision=policy.precision,
-    savings=config.model.savings if savings is None else savings,
-    **changes,
+    dtype=policy.dtype, param_dtype=policy.param_dtype, precision=policy.precision, ops=ops
   )
 
 

@@ -350,12 +350,12 @@ def _discriminators(model, settings: LayerSettings) -> dict[str, Discriminator]:
   return discriminators
 
 
-def build(config, savings: bool | None = None) -> DvdGan:
+def build(config, settings: LayerSettings) -> DvdGan:
   """Builds the system of `config` (see `configs/dvd_gan.py`).
 
   Args:
-    config: the whole config; `config.model` and `config.precision` are read.
-    savings: overrides `config.model.savings`; False is the network as the paper writes it.
+    config: the whole config; `config.model` is read.
+    settings: of all layers; see `contract.layer_settings`.
 
   Raises:
     UserError: on sizes that do not fit each other.
@@ -366,9 +366,7 @@ def build(config, savings: bool | None = None) -> DvdGan:
       f"the spatial discriminator samples {model.discriminator.sampled_frames} frames of clips of "
       f"{model.frames}"
     )
-  settings = contract.layer_settings(
-    config, savings, initializer=model.initializer, remat=model.remat
-  )
+  settings = dataclasses.replace(settings, initializer=model.initializer, remat=model.remat)
   return DvdGan(
     name=model.name,
     generator=_generator(model, settings),

@@ -207,11 +207,11 @@ def _mocogan_discriminator(model, settings: LayerSettings) -> nn.Module:
   return kind(options.channels, options.level, settings, options.video_window, options.noise)
 
 
-def build_tgan(config, savings: bool | None = None) -> tgan.Tgan:
+def build_tgan(config, settings: LayerSettings) -> tgan.Tgan:
   """TGAN with its own or a lower-dimensional discriminator; see `tgan.build`."""
-  return tgan.build(config, savings, _tgan_discriminator)
+  return tgan.build(config, settings, _tgan_discriminator)
 
 
-def build_mocogan(config, savings: bool | None = None) -> mocogan.MocoGan:
+def build_mocogan(config, settings: LayerSettings) -> mocogan.MocoGan:
   """MoCoGAN with its own or a lower-dimensional discriminator; see `mocogan.build`."""
-  return mocogan.build(config, savings, _mocogan_discriminator)
+  return mocogan.build(config, settings, _mocogan_discriminator)

@@ -311,13 +311,13 @@ def check_frames(video: str, frames: int, least: int) -> None:
 
 
 def build(
-  config, savings: bool | None = None, video_discriminator: Callable = video_discriminator
+  config, settings: LayerSettings, video_discriminator: Callable = video_discriminator
 ) -> MocoGan:
   """Builds the system of `config` (see `configs/mocogan.py`).
 
   Args:
-    config: the whole config; `config.model` and `config.precision` are read.
-    savings: overrides `config.model.savings`; False is the network as the paper writes it.
+    config: the whole config; `config.model` is read.
+    settings: of all layers; see `contract.layer_settings`.
     video_discriminator: builds the discriminator of clips from (model, settings).
 
   Raises:
@@ -336,8 +336,8 @@ def build(
     )
   if tgan.halvings(model.resolution) < 2:
     raise UserError(f"resolution {model.resolution} is too small for patches, must be at least 16")
-  make = lambda spectral: contract.layer_settings(
-    config, savings, spectral=spectral, initializer=model.initializer
+  make = lambda spectral: dataclasses.replace(
+    settings, spectral=spectral, initializer=model.initializer
   )
   generator = Generator(
     model.generator.channels, model.resolution, model.categories, model.motion_dim, make(False)

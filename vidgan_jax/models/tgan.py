@@ -255,12 +255,12 @@ def discriminator(options, resolution: int, settings: LayerSettings) -> Discrimi
   )
 
 
-def build(config, savings: bool | None = None, discriminator: Callable = discriminator) -> Tgan:
+def build(config, settings: LayerSettings, discriminator: Callable = discriminator) -> Tgan:
   """Builds the system of `config` (see `configs/tgan.py`).
 
   Args:
-    config: the whole config; `config.model` and `config.precision` are read.
-    savings: overrides `config.model.savings`; False is the network as the paper writes it.
+    config: the whole config; `config.model` is read.
+    settings: of all layers; see `contract.layer_settings`.
     discriminator: builds the discriminator from (options, resolution, settings).
 
   Raises:
@@ -271,9 +271,7 @@ def build(config, savings: bool | None = None, discriminator: Callable = discrim
     raise UserError(f"{model.name} knows no classes; num_classes must be 0")
   if model.frames != 2**_DOUBLINGS:
     raise UserError(f"TGAN draws {2**_DOUBLINGS} frames, not {model.frames}")
-  make = lambda initializer: contract.layer_settings(
-    config, savings, spectral=False, initializer=initializer
-  )
+  make = lambda initializer: dataclasses.replace(settings, spectral=False, initializer=initializer)
   widths = tuple(model.generator.temporal_channels)
   if len(widths) != _DOUBLINGS:
     raise UserError(

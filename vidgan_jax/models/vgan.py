@@ -153,12 +153,12 @@ class Vgan(contract.VideoGan):
     return losses.cross_entropy(logits, jnp.full(logits.shape[:1], label, jnp.int32))
 
 
-def build(config, savings: bool | None = None) -> Vgan:
+def build(config, settings: LayerSettings) -> Vgan:
   """Builds the system of `config` (see `configs/vgan.py`).
 
   Args:
-    config: the whole config; `config.model` and `config.precision` are read.
-    savings: overrides `config.model.savings`; False is the network as the paper writes it.
+    config: the whole config; `config.model` is read.
+    settings: of all layers; see `contract.layer_settings`.
 
   Raises:
     UserError: on sizes that do not fit, or classes.
@@ -170,7 +170,7 @@ def build(config, savings: bool | None = None) -> Vgan:
     raise UserError(f"VGAN draws 16 or 32 frames, not {model.frames}")
   if model.resolution != 4 * 2**_DOUBLINGS:
     raise UserError(f"VGAN is made for 64x64, not {model.resolution}x{model.resolution}")
-  settings = contract.layer_settings(config, savings, spectral=False, initializer=model.initializer)
+  settings = dataclasses.replace(settings, spectral=False, initializer=model.initializer)
   return Vgan(
     name=model.name,
     generator=Generator(model.generator.channels, model.frames, settings),

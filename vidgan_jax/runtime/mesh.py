@@ -22,6 +22,20 @@ def make_mesh(devices=None) -> jax.sharding.Mesh:
   return jax.sharding.Mesh(np.asarray(ordered), (DATA,), axis_types=(AxisType.Auto,))
 
 
+def platform(mesh: jax.sharding.Mesh | None = None) -> str:
+  """What kind of devices a program is for: "cpu", "gpu" or "tpu".
+
+  Whatever depends on the kind of device (the form of the arithmetic, the `auto` precision, compiler
+  options) gets this name handed in. Nothing else asks for the backend of this process, because a
+  program may be compiled here for other devices.
+
+  Args:
+    mesh: the devices; None is the default device of this process.
+  """
+  device = jax.devices()[0] if mesh is None else mesh.devices.flat[0]
+  return device.platform
+
+
 def replicated(mesh) -> NamedSharding:
   """The same array on every device."""
   return NamedSharding(mesh, PartitionSpec())

@@ -27,12 +27,20 @@ class Precision:
   precision: Any
 
 
-def policy(name: str) -> Precision:
-  """Returns the policy called `name`; UserError on an unknown one."""
+def policy(name: str, platform: str) -> Precision:
+  """Returns a policy.
+
+  Args:
+    name: of `POLICIES`.
+    platform: what "auto" depends on; see `mesh.platform`.
+
+  Raises:
+    UserError: on an unknown name, or "float64" without `jax_enable_x64`.
+  """
   if name not in POLICIES:
     raise UserError(f"unknown precision {name!r}; known: {', '.join(POLICIES)}")
   if name == "auto":
-    name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    name = "float32" if platform == "cpu" else "bfloat16"
   if name == "bfloat16":
     return Precision(name, jnp.bfloat16, jnp.float32, None)
   if name == "float64" and not jax.config.jax_enable_x64:

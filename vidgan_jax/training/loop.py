@@ -131,7 +131,7 @@ class Trainer:
     meshes.check_batch(config.batch_size, self.mesh, config.microbatch)
     self.part = meshes.part_of_batch(self.mesh)
     precision.check_width(config.precision)
-    self.gan = registry.build(config)
+    self.gan = registry.build(config, platform=meshes.platform(self.mesh))
     workdirs.check_fault(workdir, self.gan, report)
     self.transforms = optimizers.build(config, self.gan.discriminators)
     self.like = states.abstract(self.gan, self.transforms, config.seed, self.mesh, config.sharding)
@@ -208,7 +208,8 @@ class Trainer:
         self.report(
           f"training on {len(devices)} x {devices[0].device_kind}"
           f"{f' in {count} processes' if count > 1 else ''}, "
-          f"{precision.policy(self.config.precision).name}, {_batch_words(self.config)}"
+          f"{precision.policy(self.config.precision, devices[0].platform).name}, "
+          f"{_batch_words(self.config)}"
         )
         if len(devices) > 1:
           self.report(states.size(self.like, self.mesh, self.config.sharding))

@@ -135,7 +135,7 @@ def placement(config, devices: int, batch_size: int | None = None) -> list[str]:
   batch_size = config.batch_size if batch_size is None else batch_size
   switches.check(config)
   meshes.check_division(batch_size, devices, config.microbatch)
-  gan = registry.build(config)
+  gan = registry.build(config, platform="cpu")  # shapes and types of the state depend on none
   gan.check_new()
   optimizers = transforms.build(config, gan.discriminators)
   shapes = jax.eval_shape(functools.partial(create, gan, optimizers, config.seed))
@@ -221,7 +221,7 @@ def load(workdir, step: int | None = None, *, mesh=None, report=print):
   config = read_config(workdir)
   mesh = mesh or meshes.make_mesh(jax.devices()[:1])
   with _describing(workdir):
-    gan = registry.build(config)
+    gan = registry.build(config, platform=meshes.platform(mesh))
     precision.check_width(config.precision)
     like = abstract(gan, transforms.build(config, gan.discriminators), config.seed, mesh)
   restored = Checkpoints(pathlib.Path(workdir) / CHECKPOINTS, report=report).restore(like, step)

@@ -11,7 +11,6 @@ import jax
 import pytest
 
 from vidgan_jax.analysis.cost import summary
-from vidgan_jax.layers import cpu_convolution
 from vidgan_jax.models import registry
 from vidgan_jax.runtime.config import schema
 from vidgan_jax.runtime.errors import UserError
@@ -52,7 +51,7 @@ def test_flops_of_the_papers_rows(load_config, row):
   changes, *networks, iteration = ROWS[row]
   config = load_config("dvd_gan", row.split()[0]).unlock()
   schema.set_fields(config, changes)
-  gan = registry.build(config, savings=False)
+  gan = registry.build(config, ops="plain")
   forward = summary.forward_flops(gan, summary.abstract_variables(gan))
   assert list(forward) == ["generator", "spatial", "temporal"]
   for work, expected in zip(forward.values(), networks, strict=True):
@@ -76,7 +75,7 @@ def test_parameters_of_the_papers_first_row(of_row_one):
 
 
 def test_time_floor_of_the_papers_first_row(of_row_one):
-  """5.72 s on one H200; a quarter to a third less with the layers' savings, 2,980 TFLOP."""
+  """5.72 s on one H200; a quarter to a third less in the folded forms, 2,980 TFLOP."""
   written, executed = (of_row_one["iteration"][kind] for kind in ("as_written", "none"))
   assert written["tflop"] == pytest.approx(4517, rel=0.01)
   assert written["seconds"] == pytest.approx(5.72, rel=0.01)
@@ -122,17 +121,16 @@ def counted(config, gan, batch_size=8):
 
 
 def test_training_does_the_work_of_the_closed_form(row_one):
-  gan = registry.build(row_one, savings=False)
+  gan = registry.build(row_one, ops="plain")
   assert counted(row_one, gan) == pytest.approx(summary.flops_per_clip(row_one), rel=0.01)
 
 
 def test_training_does_the_work_of_the_estimate(row_one, of_row_one):
-  """With savings and rematerialisation."""
+  """In the folded forms, with rematerialisation."""
   config = row_one.copy_and_resolve_references().unlock()
   config.model.remat = "block_inputs"
   expected = of_row_one["iteration"]["block_inputs"]["tflop"] * 1e12 / row_one.batch_size
-  with cpu_convolution.traced_for("gpu"):
-    work = counted(config, registry.build(config))
+  work = counted(config, registry.build(config, platform="gpu"))
   assert work == pytest.approx(expected, rel=0.01)
 
 

@@ -27,7 +27,7 @@ def ratio(config, kind=Iteration):
   Lowered, not compiled, on abstract arrays: seconds for a full-size system. XLA does not count taps
   that fall on padding, so the closed form leaves them out as well.
   """
-  gan = registry.build(config, savings=False)
+  gan = registry.build(config, ops="plain")
   transforms = optimizers.build(config, gan.discriminators)
   before = jax.eval_shape(lambda: state.create(gan, transforms, 0))
   steps = gan.schedule.discriminator_steps

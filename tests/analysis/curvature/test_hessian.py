@@ -60,7 +60,7 @@ def small(lean_config):
     config = lean_config(precision="float64", **{"model.num_classes": 2})
     config.unlock()
     config.model.discriminator.channels = 2
-    gan = registry.build(config, savings=False)
+    gan = registry.build(config, ops="plain")
     transforms = optimizers.build(config, gan.discriminators)
     state = jax.jit(lambda: states.create(gan, transforms, 0))()
     random = np.random.default_rng(0)
@@ -91,12 +91,12 @@ def test_a_discriminators_hessian_against_the_dense_one(x64, small):
 
 
 def test_products_are_differences_of_gradients(x64, load_config):
-  """Of a discriminator with batch norm and noise, in the forms that are fast on CPU."""
+  """Of a discriminator with batch norm and noise, in the forms for CPUs."""
   name, config = "video", load_config("tgan", "normal,runlocal")
   with config.unlocked():
     config.precision = "float64"
     config.model.resolution = 16
-  gan = hessian.for_analysis(config)
+  gan = hessian.for_analysis(config, "cpu")
   transforms = optimizers.build(config, gan.discriminators)
   state = jax.jit(lambda: states.create(gan, transforms, 0))()
   random = np.random.default_rng(0)

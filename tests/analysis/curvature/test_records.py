@@ -79,7 +79,7 @@ def test_a_requests_files(run, looked_at):
     span = f"from {record['smallest']:.3g} to {record['largest']:.3g}; "
     assert line.startswith(f"hessian, spatial, iteration {step}: eigenvalues {span}")
   assert [record["step"] for record in found["records"]] == [1, 2]
-  gan = hessian.for_analysis(run.config)
+  gan = hessian.for_analysis(run.config, "cpu")
   batch = records.fixed_batch(run.source, 4, 0)
   assert found["settings"]["products"] == 8
   for record in found["records"]:
@@ -106,7 +106,7 @@ def test_a_requests_files(run, looked_at):
 
 def test_gradients_of_the_two_sides(run, looked_at):
   """Against the loss with the other side's scores held."""
-  gan, state = hessian.for_analysis(run.config), run.states[2]
+  gan, state = hessian.for_analysis(run.config, "cpu"), run.states[2]
   batch = records.fixed_batch(run.source, 4, 0)
   held = hessian.hold(gan, 0, state, batch)
   spatial = state.discriminators["spatial"]

@@ -8,8 +8,8 @@ clip) and 3 G + 2 D for the generator (no weight gradients of the discriminators
 forward FLOPs of the generator and of all discriminators: 5 G + 14 D for n = 2. That is the work "as
 written" that utilisation is measured against. What this program runs ("as executed") is less by the
 exact savings of the layers and more by what rematerialisation repeats and penalties add; it is
-counted from the traced gradients, in the forms for accelerators. Spectral normalisation and
-optimizer are left out of both.
+counted from the traced gradients of the networks as built for accelerators. Spectral normalisation
+and optimizer are left out of both.
 
 Memory. Between forward and backward pass an update keeps residuals, counted by
 `analysis.residuals` as JAX lists them ("traced", an upper bound) and as a compiler that fuses
@@ -27,7 +27,6 @@ import jax
 import jax.numpy as jnp
 
 from vidgan_jax.analysis.cost.residuals import gradient_cost
-from vidgan_jax.layers import cpu_convolution
 from vidgan_jax.models import contract, registry, switches
 from vidgan_jax.models.contract import Context, Side, VideoGan
 from vidgan_jax.runtime import mesh as meshes
@@ -36,10 +35,10 @@ from vidgan_jax.runtime.hardware import flops
 
 REMAT_POLICIES = ("none", "conv_outputs", "block_inputs")
 DTYPES = ("bfloat16", "float32")
+_PLATFORM = "gpu"  # whose program is counted
 _MOMENTS = {"adam": 2, "rmsprop": 1}  # of each parameter
 
 
-@cpu_convolution.traced_for("gpu")
 def summarize(
   config, *, batch_size: int | None = None, dtype: str = "bfloat16", tflops: float = 790.0
 ) -> dict:
@@ -74,10 +73,10 @@ def summarize(
     raise UserError(f"tflops {tflops} must be a number above 0")
   if dtype not in DTYPES:
     raise UserError(f"unknown dtype {dtype!r}; known: {', '.join(DTYPES)}")
-  gan = registry.build(config)
+  gan = _build(config)
   gan.check_new()
   variables = abstract_variables(gan)
-  written = forward_flops(registry.build(config, savings=False), variables)
+  written = forward_flops(_build(config, ops="plain"), variables)
   executed = forward_flops(gan, variables)
   parameters = count_parameters(variables)
   static = static_bytes(parameters, config.optimizer.kind)
@@ -120,8 +119,13 @@ def flops_per_clip(config) -> int:
 
   Model FLOP utilisation is this times the batch, by the seconds of an iteration and the peak.
   """
-  gan = registry.build(config, savings=False)
+  gan = _build(config, ops="plain")
   return iteration_flops(gan, forward_flops(gan, abstract_variables(gan)))
+
+
+def _build(config, ops: str | None = None) -> VideoGan:
+  """The system of `config` for accelerators; `ops` as `registry.build` takes it."""
+  return registry.build(config, platform=_PLATFORM, ops=ops)
 
 
 def _changed(config, dtype, remat) -> VideoGan:
@@ -131,7 +135,7 @@ def _changed(config, dtype, remat) -> VideoGan:
     config.precision = dtype
     if "remat" in config.model:
       config.model.remat = remat
-  return registry.build(config)
+  return _build(config)
 
 
 def _rates(work, batch_size, tflops):
@@ -140,7 +144,7 @@ def _rates(work, batch_size, tflops):
 
 
 def abstract_variables(gan: VideoGan) -> dict:
-  """What `gan.init` returns, as shapes; the same whatever savings, precision and remat."""
+  """What `gan.init` returns, as shapes; the same under every form, precision and remat."""
   return jax.eval_shape(lambda: gan.init(jax.random.key(0)))
 
 

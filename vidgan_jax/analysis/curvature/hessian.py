@@ -18,9 +18,10 @@ import numpy as np
 from flax import struct
 from jax.flatten_util import ravel_pytree
 
-from vidgan_jax.layers import cpu_convolution, normalization, spectral_norm
+from vidgan_jax.layers import normalization, spectral_norm
 from vidgan_jax.models import contract, registry
 from vidgan_jax.models.contract import Context, Side
+from vidgan_jax.ops import forms
 from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.errors import UserError
 
@@ -164,13 +165,19 @@ class Held(struct.PyTreeNode):
   batch_stats: Any
 
 
-def for_analysis(config):
-  """The system of `config` in float32 or wider."""
+def for_analysis(config, platform: str) -> contract.VideoGan:
+  """The system of `config` whose discriminators have second derivatives, in float32 or wider.
+
+  Args:
+    config: of the run.
+    platform: of the devices that the analysis runs on; see `runtime.mesh.platform`.
+  """
   config = config.copy_and_resolve_references()
   with config.unlocked():
     if config.precision != "float64":
       config.precision = "float32"
-  return registry.build(config)
+  ops = forms.choose(platform, config.model.savings, forward_mode=True)
+  return registry.build(config, platform=platform, ops=ops)
 
 
 def _key(seed, stream):
@@ -235,11 +242,7 @@ def discriminator_loss(gan, name: str, seed: int, held: Held, params, of_generat
       is `params`. Penalties are the part of `params`.
   """
   key = functools.partial(_key, seed)
-  with cpu_convolution.forward_mode():
-    return _discriminator_loss(gan, name, key, held, params, of_generated)
 
-
-def _discriminator_loss(gan, name, key, held, params, of_generated):
   def weights(params):
     return {**held.weights, name: _normalized(params, held.spectral[name], gan.spectral_eps)}
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from vidgan_jax.analysis.curvature import hessian
 from vidgan_jax.analysis.curvature import records as curvature
+from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.hooks import Hook, HookContext
 
 
@@ -30,7 +31,7 @@ class CurvatureHook(Hook):
     """Measures the state and adds records to the files."""
     folder = context.workdir / curvature.FOLDER
     if self._gan is None:
-      self._gan = hessian.for_analysis(context.config)
+      self._gan = hessian.for_analysis(context.config, meshes.platform(context.mesh))
       for what, name in curvature.FILES.items():
         settings = self.options.settings(what, context.config, context.source)
         curvature.drop_after(folder / name, what, settings, context.start_step)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from vidgan_jax.data.sources.moving_shapes import CLASS_NAMES
-from vidgan_jax.layers import convolution
+from vidgan_jax.ops import convolution, forms
 from vidgan_jax.runtime.errors import UserError
 
 NAME = "moving_shapes_classifier"
@@ -25,6 +25,7 @@ INPUT_SIZE = (32, 32)
 _WIDTHS = (24, 48, 96)
 _EMBEDDING = 96
 _GROUPS = 8
+_OPS = "cpu"  # on every device: the network is small, its users have no accelerator
 _HIGHEST = jax.lax.Precision.HIGHEST
 
 
@@ -73,7 +74,7 @@ class MovingShapesClassifier(nn.Module):
     """A 3x3 convolution of every frame; normalised afterwards, hence without a bias."""
     shape = (3, 3, x.shape[-1], features)
     kernel = self.param(f"{name}_kernel", nn.initializers.he_normal(), shape)
-    return convolution.convolve(x, kernel, savings=True, precision=_HIGHEST)
+    return forms.get(_OPS).convolve(x, kernel, precision=_HIGHEST)
 
   def _temporal(self, name, x, features):
     """Frame t sees t-1, t and t+1 at its place; before the first and after the last are zeros."""

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from vidgan_jax.layers.strided import strided_convolution, transposed_convolution
+from vidgan_jax.ops import forms
 
 
 def written_out(x, kernel, strides, padding):
@@ -36,7 +36,7 @@ def transposed(x, kernel):
   return out[(slice(None), *[slice(1, -1)] * rank)]
 
 
-@pytest.mark.parametrize("savings", [False, True])
+@pytest.mark.parametrize("ops", ["plain", "folded"])
 @pytest.mark.parametrize(
   ("size", "window", "strides", "padding"),
   [
@@ -52,12 +52,12 @@ def transposed(x, kernel):
     ((9, 9), (3, 3), (2, 2), (1, 1)),  # a window that cells do not fill
   ],
 )
-def test_strided(x64, assert_gradient, savings, size, window, strides, padding):
+def test_strided(x64, assert_gradient, ops, size, window, strides, padding):
   random = np.random.default_rng(0)
   x = random.normal(size=(2, *size, 3))
   kernel = random.normal(size=(*window, 3, 5))
   pads = [(p, p) for p in padding]
-  call = jax.jit(lambda x, k: strided_convolution(x, k, strides, pads, savings=savings))
+  call = jax.jit(lambda x, k: forms.get(ops).strided_convolution(x, k, strides, pads))
   expected = written_out(x, kernel, strides, pads)
   out = call(x, kernel)
   assert out.shape == expected.shape
@@ -66,13 +66,13 @@ def test_strided(x64, assert_gradient, savings, size, window, strides, padding):
   assert_gradient(lambda x, k: (call(x, k) * weights).sum(), (x, kernel), directions=1)
 
 
-@pytest.mark.parametrize("savings", [False, True])
+@pytest.mark.parametrize("ops", ["plain", "folded"])
 @pytest.mark.parametrize("size", [(3,), (4, 3), (2, 3, 4)])
-def test_transposed(x64, assert_gradient, savings, size):
+def test_transposed(x64, assert_gradient, ops, size):
   random = np.random.default_rng(0)
   x = random.normal(size=(2, *size, 3))
   kernel = random.normal(size=(*[4] * len(size), 3, 5))
-  call = jax.jit(lambda x, k: transposed_convolution(x, k, savings=savings))
+  call = jax.jit(forms.get(ops).transposed_convolution)
   np.testing.assert_allclose(call(x, kernel), transposed(x, kernel), atol=1e-11)
   weights = random.normal(size=call(x, kernel).shape)
   assert_gradient(lambda x, k: (call(x, k) * weights).sum(), (x, kernel), directions=1)
@@ -82,9 +82,9 @@ def test_axes_in_front_are_batch(x64):
   random = np.random.default_rng(0)
   x = random.normal(size=(2, 3, 8, 8, 3))
   kernel = random.normal(size=(4, 4, 3, 5))
-  for savings in (False, True):
-    out = strided_convolution(x, kernel, (2, 2), [(1, 1)] * 2, savings=savings)
+  for form in forms.FORMS.values():
+    out = form.strided_convolution(x, kernel, (2, 2), [(1, 1)] * 2)
     assert out.shape == (2, 3, 4, 4, 5)
     np.testing.assert_allclose(out[1], written_out(x[1], kernel, (2, 2), [(1, 1)] * 2), atol=1e-11)
-    out = transposed_convolution(x, kernel, savings=savings)
+    out = form.transposed_convolution(x, kernel)
     np.testing.assert_allclose(out[1], transposed(x[1], kernel), atol=1e-11)

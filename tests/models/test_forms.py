@@ -1,22 +1,27 @@
-"""The networks as the paper writes them, and with every exact saving: equal, with gradients."""
+"""The networks as the paper writes them, and in every other form: equal, with gradients."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidgan_jax.layers import cpu_convolution
+from vidgan_jax.analysis.curvature import hessian
 from vidgan_jax.models import registry
 from vidgan_jax.models.contract import Context, Side
+from vidgan_jax.ops import cpu
+from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.training import loop
 
 
 @pytest.fixture(scope="module")
 def found(tiny_config, randomized, enable_x64):
-  """A function (savings) that returns clips, scores and the gradients of both losses."""
+  """A function (ops) that returns clips, scores and the gradients of both losses."""
 
-  def compute(savings):
+  def compute(ops):
     with enable_x64(True):
       config = tiny_config(precision="float64")
-      gan = registry.build(config, savings=savings)
+      gan = registry.build(config, ops=ops)
       variables = randomized(jax.eval_shape(lambda: gan.init(jax.random.key(0))))
       generator = np.random.default_rng(0)
       key, label = jax.random.key(1), generator.integers(0, gan.num_classes, 3)
@@ -48,15 +53,14 @@ def found(tiny_config, randomized, enable_x64):
 
 @pytest.fixture(scope="module")
 def plain(found):
-  return found(False)
+  return found("plain")
 
 
-@pytest.mark.parametrize("device", ["cpu", "gpu"])
-def test_savings_are_exact(found, plain, monkeypatch, device, assert_close):
-  """In the forms for a CPU, whatever a convolution's size, and in those for GPU and TPU."""
-  monkeypatch.setattr(cpu_convolution, "_WORTH_IT", {"few pixels": 0, "many pixels": 0})
-  with cpu_convolution.traced_for(device):
-    outputs, gradients = found(True)
+@pytest.mark.parametrize("ops", ["cpu", "folded"])
+def test_forms_are_exact(found, plain, monkeypatch, ops, assert_close):
+  """The form for CPUs with every convolution taken for a large one."""
+  monkeypatch.setattr(cpu, "_LEAST_WORK", {"few pixels": 0, "many pixels": 0})
+  outputs, gradients = found(ops)
   assert_close(outputs, plain[0], 1e-11)
   largest = max(np.max(np.abs(leaf)) for leaf in jax.tree.leaves(plain[1]))
   for (path, got), want in zip(
@@ -65,3 +69,32 @@ def test_savings_are_exact(found, plain, monkeypatch, device, assert_close):
     # Biases before a batch normalisation have no gradient but rounding.
     scale = max(np.max(np.abs(want)), 1e-5 * largest)
     assert np.max(np.abs(got - want)) <= 1e-11 * scale, jax.tree_util.keystr(path)
+
+
+def _settings(gan):
+  (found,) = {network.settings for network in (gan.generator, *gan.discriminators.values())}
+  return found
+
+
+def test_a_system_is_built_for_the_platform_that_is_named(tiny_config):
+  """Not for the backend of this process, which is a CPU."""
+  config = tiny_config(precision="auto")
+  for platform, ops, dtype in [("cpu", "cpu", jnp.float32), ("tpu", "folded", jnp.bfloat16)]:
+    settings = _settings(registry.build(config, platform=platform))
+    assert (settings.ops, settings.dtype) == (ops, dtype)
+    assert _settings(registry.build(config, platform=platform, ops="plain")).ops == "plain"
+  assert _settings(registry.build(config)).ops == "cpu"
+  as_written = tiny_config(**{"model.savings": False})
+  assert _settings(registry.build(as_written, platform="tpu")).ops == "plain"
+  with pytest.raises(UserError, match="unknown ops 'fast'; known: plain, folded, cpu, cpu_forward"):
+    registry.build(config, ops="fast")
+
+
+def test_runs_and_analyses_are_built_for_their_devices(tiny_config, tmp_path, monkeypatch):
+  config = tiny_config()
+  assert _settings(hessian.for_analysis(config, "cpu")).ops == "cpu_forward"
+  assert _settings(hessian.for_analysis(config, "gpu")).ops == "folded"
+  one = jax.devices()[:1]
+  assert _settings(loop.Trainer(config, tmp_path / "cpu", devices=one).gan).ops == "cpu"
+  monkeypatch.setattr(meshes, "platform", lambda mesh: "tpu")
+  assert _settings(loop.Trainer(config, tmp_path / "tpu", devices=one).gan).ops == "folded"

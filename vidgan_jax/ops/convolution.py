@@ -1,0 +1,162 @@
+"""Primitives that all forms share: XLA's convolution, pooling, upsampling and rearrangements.
+
+Channels come last. Axes in front of the window's axes are batch and are folded batch-major: a clip
+[B, T, H, W, C] passes through a 3x3 convolution as B*T frames and stays on its device.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+Precision = jax.lax.PrecisionLike
+Padding = str | Sequence[tuple[int, int]]
+
+_SPATIAL = "DHW"
+
+
+def convolve_batch(
+  x: jax.Array,
+  kernel: jax.Array,
+  strides: Sequence[int],
+  padding: Padding,
+  precision: Precision = None,
+) -> jax.Array:
+  """XLA's convolution of one batch axis.
+
+  Args:
+    x: [N, *spatial, in], with one to three spatial axes.
+    kernel: [*window, in, out] in the type of `x`.
+    strides: one per window axis.
+    padding: "SAME", "VALID" or one (low, high) pair per window axis.
+    precision: see `jax.lax.Precision`.
+
+  Returns:
+    [N, *spatial', out] in the type of `x`.
+  """
+  axes = _SPATIAL[-(kernel.ndim - 2) :]
+  layout = (f"N{axes}C", f"{axes}IO", f"N{axes}C")
+  return jax.lax.conv_general_dilated(
+    x, kernel, strides, padding, dimension_numbers=layout, precision=precision
+  )
+
+
+def fold(x: jax.Array, rank: int) -> tuple[jax.Array, tuple[int, ...]]:
+  """Merges the axes in front of the last `rank` + 1 into one.
+
+  Args:
+    x: [*lead, *spatial, C] with `rank` spatial axes.
+    rank: number of spatial axes.
+
+  Returns:
+    [N, *spatial, C] and `lead`.
+  """
+  lead = x.shape[: x.ndim - rank - 1]
+  return x.reshape(math.prod(lead), *x.shape[len(lead) :]), lead
+
+
+def upsample_nearest(x: jax.Array) -> jax.Array:
+  """Doubles height and width of [..., H, W, C] by repetition: [..., 2H, 2W, C]."""
+  *lead, height, width, channels = x.shape
+  x = jnp.broadcast_to(
+    x.reshape(*lead, height, 1, width, 1, channels), (*lead, height, 2, width, 2, channels)
+  )
+  return x.reshape(*lead, 2 * height, 2 * width, channels)
+
+
+def pool_factors(shape: Sequence[int], pool: Sequence[int]) -> tuple[int, ...]:
+  """Pooling factors that shrink no axis below one: `pool` where it fits, else 1.
+
+  Args:
+    shape: sizes of the pooled axes.
+    pool: wanted factor of each.
+  """
+  return tuple(factor if size >= factor else 1 for size, factor in zip(shape, pool, strict=True))
+
+
+def average_pool(x: jax.Array, pool: Sequence[int]) -> jax.Array:
+  """Means over windows of `pool` on the last axes before the channels.
+
+  A remainder is dropped: [B, T, H, W, C] with pool (2, 2, 2) gives [B, T//2, H//2, W//2, C]. An
+  axis shorter than its factor keeps its size. Sums are taken in float32 or wider.
+
+  Args:
+    x: [..., *spatial, C].
+    pool: one factor per spatial axis.
+
+  Returns:
+    [..., *(size // factor), C] in the type of `x`.
+  """
+  rank = len(pool)
+  spatial = x.shape[-rank - 1 : -1]
+  pool = pool_factors(spatial, pool)
+  lead = x.shape[: x.ndim - rank - 1]
+  kept = tuple(size // factor for size, factor in zip(spatial, pool, strict=True))
+  x = x[(..., *[slice(0, k * f) for k, f in zip(kept, pool, strict=True)], slice(None))]
+  windows = list(itertools.chain.from_iterable(zip(kept, pool, strict=True)))
+  x = x.reshape(*lead, *windows, x.shape[-1])
+  means = jnp.mean(
+    x.astype(jnp.promote_types(jnp.float32, x.dtype)),
+    axis=tuple(len(lead) + 2 * i + 1 for i in range(rank)),
+  )
+  return means.astype(x.dtype)
+
+
+def product(x: jax.Array, matrix: jax.Array, precision: Precision = None) -> jax.Array:
+  """The product of x [..., in] and a matrix [in, out], taken over one axis of rows.
+
+  All leading axes are merged first. With several row axes, XLA copies both operands into another
+  order before it takes the gradient by the matrix.
+
+  Returns:
+    [..., out].
+  """
+  out = jnp.dot(x.reshape(-1, x.shape[-1]), matrix, precision=precision)
+  return out.reshape(*x.shape[:-1], matrix.shape[-1])
+
+
+def space_to_depth(x: jax.Array, factors: Sequence[int], lead: int, merge: int = 1) -> jax.Array:
+  """Turns cells of `factors` pixels into channels.
+
+  Args:
+    x: [*lead axes, *spatial, *other axes]; each factor divides its spatial size.
+    factors: one per spatial axis.
+    lead: number of axes in front of the spatial ones.
+    merge: the pixels of a cell join the first of the last `merge` axes: 1 for activations
+      [..., C], 2 for kernels [..., in, out].
+
+  Returns:
+    [*lead axes, *(size // factor), *other axes], the joined axis prod(factors) times as long.
+  """
+  rank = len(factors)
+  shape = list(x.shape[:lead])
+  for size, factor in zip(x.shape[lead : lead + rank], factors, strict=True):
+    shape += [size // factor, factor]
+  x = x.reshape(*shape, *x.shape[lead + rank :])
+  order = [*range(lead), *range(lead, lead + 2 * rank, 2), *range(lead + 1, lead + 2 * rank, 2)]
+  x = x.transpose(*order, *range(lead + 2 * rank, x.ndim))
+  channels = math.prod(factors) * x.shape[-merge]
+  return x.reshape(*x.shape[: lead + rank], channels, *x.shape[x.ndim - merge + 1 :])
+
+
+def inputs_of_taps(
+  x: jax.Array, window: Sequence[int], padding: Sequence[tuple[int, int]]
+) -> list[jax.Array]:
+  """The part of the padded input that each tap of a window multiplies, for stride 1.
+
+  Args:
+    x: [N, *spatial, C].
+    window: one size per spatial axis.
+    padding: one (low, high) pair per spatial axis.
+
+  Returns:
+    one [N, *spatial', C] per tap, the last window axis fastest.
+  """
+  padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+  sizes = [n - w + 1 for n, w in zip(padded.shape[1:-1], window, strict=True)]
+  return [
+    padded[(slice(None), *[slice(o, o + n) for o, n in zip(offset, sizes, strict=True)])]
+    for offset in itertools.product(*map(range, window))
+  ]

@@ -1,0 +1,209 @@
+"""Forms of large convolutions that XLA computes faster on a CPU.
+
+XLA computes a 3-D convolution, a convolution on a small map and the gradient by a kernel at a
+fraction of the speed of 2-D convolutions and matrix products. So, measured on two cores
+(benchmarks/README.md):
+
+- a 3-D convolution becomes a 2-D one over all frames, with the taps in depth side by side as
+  channels; with many input channels, a sum of matrix products, one for each tap;
+- a convolution on few pixels becomes one matrix product;
+- the gradient by a kernel becomes a sum of matrix products; with few channels, a 2-D convolution
+  whose window is as large as the map.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+
+from vidgan_jax.ops import strided
+from vidgan_jax.ops.convolution import convolve_batch, inputs_of_taps
+from vidgan_jax.ops.folded import Folded
+
+# Measured on two CPU cores. On maps of so few pixels a convolution reaches a tenth of a product's
+# speed. Below so many multiply-adds, the compile time outweighs the speed-up.
+_FEW_PIXELS = 16
+_LEAST_WORK = {"few pixels": 2**22, "many pixels": 2**27}
+# With at most so many channels on both sides, the gradient by a kernel is a convolution: the
+# products would be narrow, and copying the input of each tap would take longer than they do.
+_NARROW = 64
+# With more input channels, the products of all taps are as fast as 2-D convolutions.
+_SHALLOW = 128
+
+
+class Cpu(Folded):
+  """The forms for CPUs: `Folded`, with large convolutions as the module's docstring describes.
+
+  Large convolutions have reverse-mode derivatives only.
+  """
+
+  def _convolve_batch(self, x, kernel, strides, padding, precision):
+    if set(strides) != {1} or not is_large(x, kernel):
+      return super()._convolve_batch(x, kernel, strides, padding, precision)
+    if isinstance(padding, str):
+      rank = kernel.ndim - 2
+      padding = jax.lax.padtype_to_pads(x.shape[1:-1], kernel.shape[:rank], strides, padding)
+    return self._convolve_large(x, kernel, tuple(map(tuple, padding)), precision)
+
+  def _convolve_large(self, x, kernel, padding, precision):
+    return _convolve(x, kernel, padding, precision)
+
+  def _convolve_pooled(self, x, kernel, factors, padding, precision):
+    """See `Folded`. In 2-D, cells become channels in the backward pass of a large convolution."""
+    if kernel.ndim == 4 and is_large(x, kernel):
+      return _convolve_pooled(x, kernel.astype(x.dtype), factors, padding, precision)
+    return super()._convolve_pooled(x, kernel, factors, padding, precision)
+
+
+class CpuForward(Cpu):
+  """The forms of `Cpu` with derivatives of either mode and any order.
+
+  Large convolutions are matrix products throughout, which JAX differentiates itself.
+  """
+
+  def _convolve_large(self, x, kernel, padding, precision):
+    return _products(x, kernel, padding, precision)
+
+  def _convolve_pooled(self, x, kernel, factors, padding, precision):
+    return self._convolve_cells(x, kernel, factors, padding, precision)
+
+
+def is_large(x: jax.Array, kernel: jax.Array) -> bool:
+  """Whether a convolution is large enough for the forms of this module to be faster on a CPU.
+
+  Args:
+    x: [N, *spatial, in].
+    kernel: [*window, in, out].
+  """
+  kind = "few pixels" if _few_pixels(x) else "many pixels"
+  return math.prod(x.shape[:-1]) * kernel.size >= _LEAST_WORK[kind]
+
+
+def _few_pixels(x) -> bool:
+  """Whether the maps of x [N, *spatial, in] are small."""
+  return math.prod(x.shape[1:-1]) <= _FEW_PIXELS
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolve(x, kernel, padding, precision):
+  """A convolution of x [N, *spatial, in] in its fastest form.
+
+  Args:
+    x: activations.
+    kernel: [*window, in, out] in the type of `x`.
+    padding: tuple of (low, high) pairs.
+    precision: see `jax.lax.Precision`.
+
+  Returns:
+    [N, *spatial', out].
+  """
+  rank = kernel.ndim - 2
+  if _few_pixels(x) or (rank == 3 and x.shape[-1] > _SHALLOW):
+    return _products(x, kernel, padding, precision)
+  if rank == 2:
+    return convolve_batch(x, kernel, (1,) * rank, padding, precision)
+  frames = _depth_as_channels(x, kernel.shape[0], padding[0])
+  flat = frames.reshape(-1, *frames.shape[2:])
+  kernel = jnp.moveaxis(kernel, 0, 2)
+  kernel = kernel.reshape(*kernel.shape[:2], -1, kernel.shape[-1])
+  out = convolve_batch(flat, kernel, (1, 1), padding[1:], precision)
+  return out.reshape(*frames.shape[:2], *out.shape[1:])
+
+
+def _depth_as_channels(x, depth, padding):
+  """The inputs of `depth` taps in depth of x [N, D, H, W, C], as channels [N, D', H, W, depth * C].
+
+  `padding` is a (low, high) pair in depth.
+  """
+  padded = jnp.pad(x, ((0, 0), padding, (0, 0), (0, 0), (0, 0)))
+  size = padded.shape[1] - depth + 1
+  return jnp.concatenate([padded[:, tap : tap + size] for tap in range(depth)], axis=-1)
+
+
+def _products(x, kernel, padding, precision):
+  """A convolution of x [N, *spatial, in] as matrix products."""
+  seen = inputs_of_taps(x, kernel.shape[:-2], padding)
+  taps = kernel.reshape(-1, *kernel.shape[-2:])
+  if _few_pixels(x):
+    flat = taps.reshape(-1, taps.shape[-1])
+    return _product(jnp.concatenate(seen, axis=-1), flat, precision).astype(x.dtype)
+  total = sum(_product(s, tap, precision) for s, tap in zip(seen, taps, strict=True))
+  return total.astype(x.dtype)
+
+
+def _product(a, b, precision):
+  """A matrix product summed, and left, in float32 or wider."""
+  wide = jnp.promote_types(jnp.float32, a.dtype)
+  return jnp.dot(a, b, precision=precision, preferred_element_type=wide)
+
+
+def _gradients(padding, precision, residuals, cotangent):
+  """The gradients of `_convolve` by x and by the kernel, which are `residuals`."""
+  x, kernel = residuals
+  *window, inputs, outputs = kernel.shape
+  back = tuple(
+    (size - 1 - low, size - 1 - high) for size, (low, high) in zip(window, padding, strict=True)
+  )
+  mirrored = jnp.flip(kernel, tuple(range(len(window)))).swapaxes(-1, -2)
+  by_x = _convolve(cotangent, mirrored, back, precision)
+  if not _few_pixels(x) and max(inputs, outputs) <= _NARROW:
+    by_kernel = _narrow_kernel_gradient(x, cotangent, window, padding, precision)
+    return by_x, by_kernel.astype(kernel.dtype)
+  flat = lambda a: a.reshape(-1, a.shape[-1])
+  product = lambda a, b: _product(flat(a).T, flat(b), precision)
+  if outputs < inputs:  # the narrower of the two is shifted
+    seen = reversed(inputs_of_taps(cotangent, window, back))
+    by_kernel = product(x, jnp.concatenate([*seen], axis=-1))
+    by_kernel = jnp.moveaxis(by_kernel.reshape(inputs, *window, outputs), 0, -2)
+  else:
+    seen = inputs_of_taps(x, window, padding)
+    by_kernel = jnp.stack([product(each, cotangent) for each in seen])
+  return by_x, by_kernel.reshape(kernel.shape).astype(kernel.dtype)
+
+
+def _narrow_kernel_gradient(x, cotangent, window, padding, precision):
+  """The gradient by a kernel as a 2-D convolution whose window is as large as the map."""
+  *depth, _, _ = window
+  if depth:
+    x = _depth_as_channels(x, depth[0], padding[0])
+    x, cotangent = (a.reshape(-1, *a.shape[2:]) for a in (x, cotangent))
+  gradient = jax.lax.conv_general_dilated(
+    x,
+    cotangent,
+    (1, 1),
+    padding[-2:],
+    dimension_numbers=("CHWN", "IHWO", "HWNC"),  # examples are its channels: it sums over them
+    precision=precision,
+    preferred_element_type=jnp.promote_types(jnp.float32, x.dtype),
+  )
+  if depth:
+    gradient = gradient.reshape(*window[-2:], depth[0], -1, cotangent.shape[-1])
+    gradient = jnp.moveaxis(gradient, 2, 0)
+  return gradient
+
+
+_convolve.defvjp(lambda x, kernel, *how: (_convolve(x, kernel, *how), (x, kernel)), _gradients)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _convolve_pooled(x, kernel, factors, padding, precision):
+  """A 2-D convolution with strides `factors`; its backward pass has no strides, but cells."""
+  return convolve_batch(x, kernel, factors, padding, precision)
+
+
+def _pooled_gradients(factors, padding, precision, residuals, cotangent):
+  """The gradients of `_convolve_pooled` by x and by the kernel, which are `residuals`."""
+  cells = strided.cells(factors, padding)
+  arrays = tuple(cell(array) for cell, array in zip(cells, residuals, strict=True))
+  gradients = _gradients(((0, 0),) * len(factors), precision, arrays, cotangent)
+  # Not `jax.vjp` of the whole: the forward pass that it traces would count as work.
+  return tuple(
+    jax.linear_transpose(cell, array)(gradient)[0]
+    for cell, array, gradient in zip(cells, residuals, gradients, strict=True)
+  )
+
+
+_convolve_pooled.defvjp(
+  lambda x, kernel, *how: (_convolve_pooled(x, kernel, *how), (x, kernel)), _pooled_gradients
+)

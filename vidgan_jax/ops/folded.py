@@ -1,0 +1,180 @@
+"""Forms with fewer multiply-adds: operations around a convolution are folded into its kernel.
+
+- Nearest upsampling by 2 and a 3x3 convolution are four 2x2 convolutions and an interleave: 16
+  instead of 36 products per input pixel.
+- A 3x3 (3x3x3) convolution and average pooling by 2 are one 4x4 (4x4x4) convolution with stride 2:
+  16 instead of 36 products per output (64 instead of 216).
+- A 1x1 convolution commutes with both.
+- The parts of a ConvGRU that see only its input are computed for all time steps at once.
+
+Kernels are folded in the type of the parameters. No form uses a dilated or transposed convolution,
+whose gradients are slow in XLA.
+"""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from vidgan_jax.ops import convolution, gru, strided
+from vidgan_jax.ops.convolution import Precision
+from vidgan_jax.ops.plain import Plain
+
+_FEW_CHANNELS = 4
+
+
+class Folded(Plain):
+  """The forms for accelerators; see the module's docstring, and `Plain` for the operations."""
+
+  def same_convolution(
+    self, x: jax.Array, kernel: jax.Array, *, precision: Precision = None
+  ) -> jax.Array:
+    """See `Plain`. A video's three channels are gathered from the whole window before one product.
+
+    Convolution units reach a small part of their speed on so few channels.
+    """
+    window = kernel.shape[:-2]
+    if kernel.shape[-2] > _FEW_CHANNELS or math.prod(window) == 1:
+      return self.convolve(x, kernel, precision=precision)
+    folded, _ = convolution.fold(x, len(window))
+    taps = convolution.inputs_of_taps(folded, window, ((1, 1),) * len(window))
+    patches = jnp.concatenate(taps, axis=-1)
+    matrix = kernel.reshape(-1, kernel.shape[-1]).astype(x.dtype)
+    out = convolution.product(patches, matrix, precision)
+    return out.reshape(*x.shape[:-1], -1)
+
+  def upsampled_convolution(
+    self, x: jax.Array, kernel: jax.Array, *, precision: Precision = None
+  ) -> jax.Array:
+    """See `Plain`. Four 2x2 convolutions, one for each position in a 2x2 cell of the output."""
+    if kernel.shape[:2] == (1, 1):
+      return convolution.upsample_nearest(self.convolve(x, kernel, precision=precision))
+    *lead, height, width, _ = x.shape
+    features = kernel.shape[-1]
+    # Output row 2i sees rows i-1 (tap 0) and i (taps 1, 2); row 2i+1 sees i (0, 1) and i+1 (2).
+    # Four convolutions, not one with four times the channels on a padded map: both take equally
+    # many products, and on CPU the weight gradient of the latter is 20 times slower.
+    phases = []
+    for a, row in enumerate(_halve(kernel, 0)):
+      for b, phase in enumerate(_halve(row, 1)):
+        padding = ((1 - a, a), (1 - b, b))
+        phases.append(self.convolve(x, phase, padding=padding, precision=precision))
+    out = jnp.stack(phases, axis=-2).reshape(*lead, height, width, 2, 2, features)
+    out = jnp.moveaxis(out, -3, -4)  # [..., H, 2, W, 2, features]
+    return out.reshape(*lead, 2 * height, 2 * width, features)
+
+  def pooled_convolution(
+    self, x: jax.Array, kernel: jax.Array, pool: Sequence[int], *, precision: Precision = None
+  ) -> jax.Array:
+    """See `Plain`. Pooling by 2 becomes a stride of 2; other factors are pooled as written."""
+    rank = kernel.ndim - 2
+    spatial = x.shape[-rank - 1 : -1]
+    factors = convolution.pool_factors(spatial, pool)
+    if not set(factors) <= {1, 2}:
+      return super().pooled_convolution(x, kernel, pool, precision=precision)
+    if all(size == 1 for size in kernel.shape[:-2]):
+      return self.convolve(convolution.average_pool(x, factors), kernel, precision=precision)
+    kernel, padding = _pooled_kernel(kernel, spatial, factors)
+    folded, lead = convolution.fold(x, rank)
+    out = self._convolve_pooled(folded, kernel, factors, padding, precision)
+    return out.reshape(*lead, *out.shape[1:])
+
+  def _convolve_pooled(self, x, kernel, factors, padding, precision):
+    """The convolution with strides `factors` that pooling has become, of x [N, *spatial, in].
+
+    In 3-D, cells become channels and the stride disappears: on GPU, strided convolutions in 3-D are
+    slow and their gradients unreliable.
+    """
+    if kernel.ndim == 5:
+      return self._convolve_cells(x, kernel, factors, padding, precision)
+    return convolution.convolve_batch(x, kernel.astype(x.dtype), factors, padding, precision)
+
+  def _convolve_cells(self, x, kernel, factors, padding, precision):
+    """A convolution with strides `factors` as one without, on cells of as many pixels."""
+    cells_of_x, cells_of_kernel = strided.cells(factors, padding)
+    return self.convolve(
+      cells_of_x(x), cells_of_kernel(kernel), padding="VALID", precision=precision
+    )
+
+  def strided_convolution(
+    self,
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    *,
+    precision: Precision = None,
+  ) -> jax.Array:
+    """See `Plain`. Cells become channels where every window is a multiple of its stride."""
+    kernel, strides, padding = strided.without_batch_axes(kernel, strides, padding)
+    window = kernel.shape[:-2]
+    divides = all(size % stride == 0 for size, stride in zip(window, strides, strict=True))
+    if set(strides) == {1} or not divides:
+      return self.convolve(x, kernel, strides=strides, padding=padding, precision=precision)
+    padded = strided.pad_to_cells(x, window, strides, padding)
+    folded, lead = convolution.fold(padded, len(window))
+    no_padding = ((0, 0),) * len(window)
+    out = self._convolve_cells(folded, kernel, strides, no_padding, precision)
+    return out.reshape(*lead, *out.shape[1:])
+
+  def transposed_convolution(
+    self, x: jax.Array, kernel: jax.Array, *, precision: Precision = None
+  ) -> jax.Array:
+    """See `Plain`. One convolution with half the window for each phase of the output."""
+    return strided.by_phases(
+      x,
+      kernel,
+      lambda taps, padding: self.convolve(x, taps, padding=padding, precision=precision),
+    )
+
+  def conv_gru(
+    self,
+    weights: gru.Weights,
+    x: jax.Array,
+    state: jax.Array,
+    *,
+    frames: int,
+    activation: str,
+    unroll: bool,
+    precision: Precision = None,
+  ) -> jax.Array:
+    """See `Plain`. What only sees x is hoisted out of the loop; reverse-mode derivatives alone."""
+    return gru.hoisted(
+      weights, x, state, self._recurrent(precision), gru.Steps(activation, frames, unroll)
+    )
+
+
+def _halve(kernel, axis):
+  """The two windows of 2 that replace a window of 3 on `axis` of a map before its upsampling."""
+  first, second, third = jnp.split(kernel, 3, axis)
+  return (
+    jnp.concatenate([first, second + third], axis),
+    jnp.concatenate([first + second, third], axis),
+  )
+
+
+def _pooled_kernel(kernel, spatial, factors):
+  """The kernel and padding of the strided convolution that includes the pooling.
+
+  Args:
+    kernel: [3, ..., 3, in, out].
+    spatial: sizes of the map before the convolution.
+    factors: 1 or 2 for each window axis.
+
+  Returns:
+    a kernel with windows of 3 (factor 1) or 4 (factor 2), and (low, high) pairs.
+  """
+  padding = []
+  for axis, (size, factor) in enumerate(zip(spatial, factors, strict=True)):
+    if factor == 1:
+      padding.append((1, 1))
+      continue
+    # The mean of outputs 2i and 2i+1 sees inputs 2i-1 .. 2i+2.
+    widths = [(0, 0)] * kernel.ndim
+    widths[axis] = (0, 1)
+    first = jnp.pad(kernel, widths)
+    widths[axis] = (1, 0)
+    kernel = 0.5 * (first + jnp.pad(kernel, widths))
+    padding.append((1, 1 - size % 2))
+  return kernel, tuple(padding)

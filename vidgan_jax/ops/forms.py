@@ -1,0 +1,49 @@
+"""The forms of the operations, and the one that a network uses.
+
+  plain        as the papers write it; the reference that the others are tested against
+  folded       fewer multiply-adds, for accelerators
+  cpu          `folded`, with large convolutions as matrix products, for CPUs
+  cpu_forward  `cpu` with forward-mode derivatives, for Hessians
+
+The form is chosen once, where a model is built (`choose`), from the platform that the model is
+built for. `LayerSettings.ops` carries its name to every layer.
+"""
+
+from vidgan_jax.ops.cpu import Cpu, CpuForward
+from vidgan_jax.ops.folded import Folded
+from vidgan_jax.ops.plain import Plain
+from vidgan_jax.runtime.errors import UserError
+
+FORMS: dict[str, Plain] = {
+  "plain": Plain(),
+  "folded": Folded(),
+  "cpu": Cpu(),
+  "cpu_forward": CpuForward(),
+}
+
+
+def get(name: str) -> Plain:
+  """Returns the form called `name`, an object whose methods are the operations; see `Plain`.
+
+  Raises:
+    UserError: on an unknown name.
+  """
+  if name not in FORMS:
+    raise UserError(f"unknown ops {name!r}; known: {', '.join(FORMS)}")
+  return FORMS[name]
+
+
+def choose(platform: str, savings: bool = True, *, forward_mode: bool = False) -> str:
+  """Returns the name of the form for a platform.
+
+  Args:
+    platform: "cpu", "gpu" or "tpu"; see `runtime.mesh.platform`.
+    savings: `config.model.savings`; False is "plain" on every platform.
+    forward_mode: the network's convolutions need forward-mode derivatives (`jax.jvp`). The `cpu`
+      form has reverse mode alone, the other forms have both.
+  """
+  if not savings:
+    return "plain"
+  if platform != "cpu":
+    return "folded"
+  return "cpu_forward" if forward_mode else "cpu"

@@ -1,0 +1,169 @@
+"""The operations as the papers write them."""
+
+from collections.abc import Sequence
+
+import jax
+
+from vidgan_jax.ops import convolution, gru, strided
+from vidgan_jax.ops.convolution import Padding, Precision
+
+
+class Plain:
+  """The operations of the layers, as written: the reference of the other forms.
+
+  Other forms inherit from this class and override what they compute differently. Each method takes
+  activations with the channels last; axes in front of the window's axes are batch. `precision` is a
+  `jax.lax.Precision` of convolutions and products. Kernels are cast to the type of the activations.
+  """
+
+  def convolve(
+    self,
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    strides: int | Sequence[int] = 1,
+    padding: Padding = "SAME",
+    precision: Precision = None,
+  ) -> jax.Array:
+    """Convolves activations with a kernel.
+
+    Args:
+      x: [..., *spatial, in].
+      kernel: [*window, in, out].
+      strides: one number, or one per window axis.
+      padding: "SAME", "VALID" or one (low, high) pair per window axis.
+      precision: see `Plain`.
+
+    Returns:
+      [..., *spatial', out] in the type of `x`.
+    """
+    rank = kernel.ndim - 2
+    folded, lead = convolution.fold(x, rank)
+    strides = (strides,) * rank if isinstance(strides, int) else tuple(strides)
+    out = self._convolve_batch(folded, kernel.astype(x.dtype), strides, padding, precision)
+    return out.reshape(*lead, *out.shape[1:])
+
+  def _convolve_batch(self, x, kernel, strides, padding, precision):
+    """Convolves x [N, *spatial, in]; the step that forms for a device override."""
+    return convolution.convolve_batch(x, kernel, strides, padding, precision)
+
+  def same_convolution(
+    self, x: jax.Array, kernel: jax.Array, *, precision: Precision = None
+  ) -> jax.Array:
+    """A SAME convolution with a window of 3s or of 1s.
+
+    Args:
+      x: [..., *spatial, in].
+      kernel: [*window, in, out].
+      precision: see `Plain`.
+
+    Returns:
+      [..., *spatial, out].
+    """
+    return self.convolve(x, kernel, precision=precision)
+
+  def upsampled_convolution(
+    self, x: jax.Array, kernel: jax.Array, *, precision: Precision = None
+  ) -> jax.Array:
+    """Nearest upsampling of height and width by 2, then a SAME convolution.
+
+    Args:
+      x: [..., H, W, in].
+      kernel: [3, 3, in, out] or [1, 1, in, out].
+      precision: see `Plain`.
+
+    Returns:
+      [..., 2H, 2W, out].
+    """
+    return self.convolve(convolution.upsample_nearest(x), kernel, precision=precision)
+
+  def pooled_convolution(
+    self, x: jax.Array, kernel: jax.Array, pool: Sequence[int], *, precision: Precision = None
+  ) -> jax.Array:
+    """A SAME convolution with a window of 3s or of 1s, then average pooling.
+
+    Args:
+      x: [..., *spatial, in].
+      kernel: [*window, in, out].
+      pool: one factor per window axis; see `convolution.average_pool` for remainders.
+      precision: see `Plain`.
+
+    Returns:
+      [..., *(size // factor), out].
+    """
+    return convolution.average_pool(self.convolve(x, kernel, precision=precision), pool)
+
+  def strided_convolution(
+    self,
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    *,
+    precision: Precision = None,
+  ) -> jax.Array:
+    """A convolution with strides and explicit padding.
+
+    Args:
+      x: [..., *spatial, in].
+      kernel: [*window, in, out].
+      strides: one per window axis.
+      padding: one (low, high) pair per window axis.
+      precision: see `Plain`.
+
+    Returns:
+      [..., *spatial', out], spatial' = (spatial + low + high - window) // stride + 1.
+    """
+    kernel, strides, padding = strided.without_batch_axes(kernel, strides, padding)
+    return self.convolve(x, kernel, strides=strides, padding=padding, precision=precision)
+
+  def transposed_convolution(
+    self, x: jax.Array, kernel: jax.Array, *, precision: Precision = None
+  ) -> jax.Array:
+    """The transpose of a convolution with window 4, stride 2 and padding 1: doubles every axis.
+
+    As ConvTranspose(4, 2, 1) of PyTorch and Chainer: output o gathers input i with the tap
+    o + 1 - 2 i of the kernel.
+
+    Args:
+      x: [..., *spatial, in].
+      kernel: [4, ..., 4, in, out].
+      precision: see `Plain`.
+
+    Returns:
+      [..., *(2 * spatial), out].
+    """
+    return strided.dilated(x, kernel, precision)
+
+  def conv_gru(
+    self,
+    weights: gru.Weights,
+    x: jax.Array,
+    state: jax.Array,
+    *,
+    frames: int,
+    activation: str,
+    unroll: bool,
+    precision: Precision = None,
+  ) -> jax.Array:
+    """Runs a convolutional GRU over the frames of a clip; see `ops.gru` for its equations.
+
+    Args:
+      weights: {name: (kernel, bias)}; see `gru.Weights`.
+      x: [B, T, H, W, C], or [B, H, W, C] as the input of every step.
+      state: [B, H, W, F] before the first step.
+      frames: number of steps T.
+      activation: rho, a name in `gru.ACTIVATIONS`.
+      unroll: unroll the steps into the program.
+      precision: see `Plain`.
+
+    Returns:
+      the states after each step, [B, T, H, W, F].
+    """
+    return gru.as_written(
+      weights, x, state, self._recurrent(precision), gru.Steps(activation, frames, unroll)
+    )
+
+  def _recurrent(self, precision):
+    """The convolution of a recurrent unit: a function (x, kernel)."""
+    return lambda x, kernel: self.convolve(x, kernel, precision=precision)
