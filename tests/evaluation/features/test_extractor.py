@@ -28,7 +28,7 @@ class Tiny(nn.Module):
 def tiny(monkeypatch):
   """The name of a network with five arrays at most."""
   parts = extractor.Parts(Tiny(), {"logits": 2}, 4, (8, 8), {"mean": (2, 3)})
-  network = extractor.Network("a tiny network", "a tiny file", lambda: parts)
+  network = extractor.Network("a tiny network", "a tiny file", lambda: parts, "tiny 1")
   monkeypatch.setitem(extractor.NETWORKS, "tiny", network)
   return "tiny"
 
@@ -58,7 +58,7 @@ def test_weights_come_back(tmp_path, tiny, arrays):
   assert (found.outputs, found.min_frames, found.input_size) == ({"logits": 2}, 4, (8, 8))
   np.testing.assert_array_equal(found.constants["mean"], mean)
   assert (found.about["origin"], found.about["parameters"]) == ("here", 8)
-  assert found.modules == (Tiny.__module__,)
+  assert found.code == "tiny 1"
 
 
 def test_constants_may_be_missing(tmp_path, tiny, arrays):
