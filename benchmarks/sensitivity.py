@@ -132,11 +132,11 @@ def classifier(untrained: int | None = None):
   """
   import jax
 
-  from vidgan_jax.evaluation.features import embedded
+  from vidgan_jax.evaluation.features import extractor
   from vidgan_jax.evaluation.features.architectures import moving_shapes as network
 
   if untrained is None:
-    variables = embedded.open_embedded().variables
+    variables = extractor.load_extractor(extractor.PACKAGED).variables
   else:
     example = np.zeros((1, network.MIN_FRAMES, *network.INPUT_SIZE, 3), np.float32)
     variables = network.MovingShapesClassifier().init(jax.random.key(untrained), example)

@@ -4,7 +4,6 @@ import hashlib
 import json
 import subprocess
 import sys
-import types
 
 import jax
 import numpy as np
@@ -140,14 +139,6 @@ def test_the_default_folder_is_the_user_s_cache(monkeypatch):
 def test_an_unknown_network_is_refused_with_those_that_are_known():
   with pytest.raises(UserError, match=r"unknown network 'i3d'; known: .*moving_shapes_classifier"):
     extractor.load_extractor("i3d")
-
-
-def test_the_packaged_classifier_is_opened_by_its_own_module(monkeypatch):
-  module = types.ModuleType("embedded")
-  module.open_embedded = lambda *arguments: arguments
-  monkeypatch.setitem(sys.modules, "vidgan_jax.evaluation.features.embedded", module)
-  assert extractor.load_extractor("moving_shapes_classifier") == ()
-  assert extractor.load_extractor("moving_shapes_classifier", "file") == ("file",)
 
 
 EXPECTED = {

@@ -70,9 +70,9 @@ def convert(
     UserError: the source is missing, damaged, another network's or not known, or the output exists.
       Nothing is written then.
   """
-  if network == extractor.PACKAGED:
-    raise UserError(f"the weights of {network} come with the package; there is nothing to convert")
   what = extractor.find(network)
+  if what.file:
+    raise UserError(f"the weights of {network} come with the package; there is nothing to convert")
   source = pathlib.Path(paths.local(source, "--source"))
   output = None if output is None else pathlib.Path(paths.local(output, "--output"))
   mean = None if mean is None else paths.local(mean, "--mean")

@@ -173,10 +173,27 @@ def accuracy_table(variables, count: int) -> str:
   return "\n".join(lines)
 
 
-def main(_) -> None:
-  """Trains, judges and writes."""
-  from vidgan_jax.evaluation.features import embedded
+def save(path, variables, training) -> str:
+  """Writes weights of the classifier; returns their hash.
 
+  Args:
+    path: the file, which is replaced.
+    variables: {"params": ...} of the network.
+    training: how they were made, kept as JSON beside name and hash.
+
+  Raises:
+    UserError: the file cannot be written.
+  """
+  from vidgan_jax.evaluation.features import extractor  # JAX loads here
+
+  arrays = {k: np.asarray(v, np.float32) for k, v in extractor.flatten(variables).items()}
+  origin = "vidgan_jax.evaluation.features.embedded_training"
+  about = {"origin": origin, "training": dict(training)}
+  return extractor.save(path, extractor.PACKAGED, arrays, about)
+
+
+def main(_) -> None:
+  """Trains, evaluates and writes."""
   options = flags.FLAGS
   output = pathlib.Path(paths.local(options.output, "--output"))
   if output.suffix != ".npz":
@@ -201,7 +218,7 @@ def main(_) -> None:
     "batch_size": options.batch_size,
     "learning_rate": options.learning_rate,
   }
-  digest = embedded.save(output, variables, {**about, "seed": SEED})
+  digest = save(output, variables, {**about, "seed": SEED})
   door.report(accuracy_table(variables, options.held_out))
   door.report(f"{output}: {output.stat().st_size} bytes, hash {digest}")
 

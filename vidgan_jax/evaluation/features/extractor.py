@@ -66,6 +66,8 @@ class Parts:
   Attributes:
     module: the Flax module, which maps clips to its outputs.
     constants: shapes by name.
+    apply: in place of the module's own function where the network resizes clips by itself; it then
+      takes clips of any size, and `input_size` is that of the module.
   """
 
   module: Any
@@ -73,6 +75,7 @@ class Parts:
   min_frames: int
   input_size: tuple[int, int] | None
   constants: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+  apply: Callable[[Any, jax.Array], dict[str, jax.Array]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +88,7 @@ class Network:
     build: () -> `Parts`; imports the network.
     code: its part in `code.VERSIONS`.
     options: of the conversion, besides source and output.
+    file: of the weights, where they come with the package.
   """
 
   what: str
@@ -92,6 +96,7 @@ class Network:
   build: Callable[[], Parts]
   code: str
   options: str = ""
+  file: pathlib.Path | None = None
 
 
 def _i3d(classes: int) -> Callable[[], Parts]:
@@ -115,7 +120,14 @@ def _r2plus1d() -> Parts:
   return Parts(r2plus1d.R2Plus1D(), r2plus1d.OUTPUTS, r2plus1d.MIN_FRAMES, None)
 
 
-NETWORKS: Mapping[str, Network] = {
+def _moving_shapes() -> Parts:
+  from vidgan_jax.evaluation.features.architectures import moving_shapes as network
+
+  module, size = network.MovingShapesClassifier(), network.INPUT_SIZE
+  return Parts(module, network.OUTPUTS, network.MIN_FRAMES, size, apply=network.apply)
+
+
+NETWORKS: Mapping[str, Network] = {  # whose weights users bring
   "i3d_kinetics400": Network(
     "I3D trained on Kinetics-400 alone, the network of FVD",
     "TF-Hub's deepmind/i3d-kinetics-400/1, or rgb_scratch of deepmind/kinetics-i3d",
@@ -149,6 +161,13 @@ NETWORKS: Mapping[str, Network] = {
   ),
 }
 PACKAGED = "moving_shapes_classifier"
+_PACKAGED = Network(
+  "the classifier of the embedded set",
+  "",
+  _moving_shapes,
+  "moving_shapes",
+  file=pathlib.Path(__file__).with_name(f"{PACKAGED}.npz"),
+)
 
 
 def load_extractor(name: str, path: str | os.PathLike | None = None) -> Extractor:
@@ -162,17 +181,13 @@ def load_extractor(name: str, path: str | os.PathLike | None = None) -> Extracto
     UserError: the network is unknown, or its file is missing, damaged or another network's. What is
       missing is named, and how to make it.
   """
-  if name == PACKAGED:
-    embedded = importlib.import_module("vidgan_jax.evaluation.features.embedded")
-    return embedded.open_embedded(*([] if path is None else [path]))
   network = find(name)
-  path = default_path(name) if path is None else pathlib.Path(paths.local(path, "--weights"))
+  if path is None:
+    path = network.file or default_path(name)
+  else:
+    path = pathlib.Path(paths.local(path, "--weights"))
   if not path.is_file():
-    raise UserError(
-      f"no weights of {name} ({network.what}): {path} is missing. Bring {network.bring}, and run "
-      f"python -m vidgan_jax.evaluate --convert={name} --source=FILE_OR_FOLDER{network.options} "
-      f"--output={path}"
-    )
+    raise UserError(_missing(name, network, path))
   parts = network.build()
   shapes = variable_shapes(parts)
   constants = {f"{_CONSTANTS}{key}": shape for key, shape in parts.constants.items()}
@@ -200,21 +215,35 @@ def load_extractor(name: str, path: str | os.PathLike | None = None) -> Extracto
     weights_hash=found,
     outputs=dict(parts.outputs),
     min_frames=parts.min_frames,
-    input_size=parts.input_size,
+    input_size=None if parts.apply else parts.input_size,
     variables=unflatten(arrays),
-    apply=lambda variables, clips: module.apply(variables, clips),
+    apply=parts.apply or (lambda variables, clips: module.apply(variables, clips)),
     constants=kept,
     about=about,
     code=network.code,
   )
 
 
+def _missing(name: str, network: Network, path: pathlib.Path) -> str:
+  """The line on a file of weights that is not there: what to do about it."""
+  if network.file:
+    return (
+      f"{path} is missing; python -m vidgan_jax.evaluation.features.embedded_training "
+      f"--output={path} makes it"
+    )
+  return (
+    f"no weights of {name} ({network.what}): {path} is missing. Bring {network.bring}, and run "
+    f"python -m vidgan_jax.evaluate --convert={name} --source=FILE_OR_FOLDER{network.options} "
+    f"--output={path}"
+  )
+
+
 def find(name: str) -> Network:
   """The network of this name; UserError where it is unknown."""
-  if name not in NETWORKS:
-    known = ", ".join([*NETWORKS, PACKAGED])
-    raise UserError(f"unknown network {printable(name)!r}; known: {known}")
-  return NETWORKS[name]
+  known = {**NETWORKS, PACKAGED: _PACKAGED}
+  if name not in known:
+    raise UserError(f"unknown network {printable(name)!r}; known: {', '.join(known)}")
+  return known[name]
 
 
 def default_path(name: str) -> pathlib.Path:
