@@ -32,71 +32,17 @@ Exit codes: 0 done, 2 bad input.
 
 from absl import flags
 
+from vidgan_jax.analysis.request import Request
 from vidgan_jax.runtime import door
-from vidgan_jax.runtime.config import base_switches, schema
+from vidgan_jax.runtime.config import requests
 
-_WORKDIR = flags.DEFINE_list("workdir", None, "Folder of the run; several, by commas, to compare.")
-_WHAT = flags.DEFINE_list("what", ["hessian"], "What to analyze, by commas; see above.")
-_OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; default WORKDIR/analysis.")
-_NAMES = flags.DEFINE_list("discriminators", None, "Their names; default all.")
-_CHECKPOINT = schema.define("checkpoint", base_switches.CHECKPOINT)
-_EVERY = flags.DEFINE_bool("every_checkpoint", False, "Look at all checkpoints that are kept.")
-_BATCH = schema.define(
-  "batch_size",
-  schema.integer(None, "Clips of the fixed batch; default the run's, 16.", least=1, most=65_536),
-)
-_COUNT = schema.define(
-  "eigenvalues", schema.integer(None, "How many; default the run's, 10.", least=1, most=1000)
-)
-_PRODUCTS = schema.define(
-  "products",
-  schema.integer(
-    None,
-    "Hessian-vector products at most, and vectors kept; default the run's, 60.",
-    least=1,
-    most=1000,
-  ),
-)
-_SEED = schema.define(
-  "seed",
-  schema.integer(
-    0, "Of the batch, of what is random, of the first vector.", least=0, most=schema.LARGEST_SEED
-  ),
-)
-_DATA = flags.DEFINE_string("data_directory", None, "Where the data lies now; default as trained.")
-_CACHE = flags.DEFINE_string(
-  "compilation_cache", None, "Folder of compiled programs; empty turns the cache off."
-)
-_CLIPS = schema.define(
-  "clips",
-  schema.integer(
-    None,
-    "Clips to draw (walks, for smoothness); default 64 neighbours, 300 spectrum, 128 darkness, 8.",
-    least=1,
-    most=1_000_000,
-  ),
-)
-_FRAMES = schema.define(
-  "frames", schema.integer(None, "Of drawn clips; default as trained.", least=1, most=4096)
-)
-_TRUNCATION = schema.define("truncation", base_switches.TRUNCATION)
-_SEARCH = schema.define(
-  "search",
-  schema.integer(
-    10_000,
-    "Training clips among which to look for neighbours; 0 is all.",
-    least=0,
-    most=1_000_000_000,
-  ),
-)
-_HELD_OUT = flags.DEFINE_string(
-  "held_out", None, "Folder or file of held-out clips; default the data's test split."
-)
+requests.define(Request)
 _FEATURES = flags.DEFINE_list(
   "features", [], "Networks in whose features distances are taken too, beside pixels."
 )
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what the last four have written.")
-flags.mark_flag_as_required("workdir")
+_CACHE = flags.DEFINE_string(
+  "compilation_cache", None, "Folder of compiled programs; empty turns the cache off."
+)
 
 _CURVATURE = {"discriminators", "checkpoint", "every_checkpoint", "batch_size", "seed"}
 _CURVATURE |= {"data_directory"}
@@ -117,7 +63,7 @@ _TAKES = {
 
 def _check_flags():
   """UserError where a flag is set that nothing of --what takes."""
-  what = _WHAT.value or []
+  what = flags.FLAGS.what or []
   if set(what) <= set(_TAKES):  # a misspelt one is refused later, with those that are known
     taken = _ALWAYS.union(*(_TAKES[each] for each in what))
     door.check_unused(set(door.given()) - taken, f"with --what={','.join(what)}")
@@ -141,25 +87,7 @@ def main(argv):
     features={name: vectors.of_network(name) for name in _FEATURES.value},
   )
   lines = cli.fulfil(
-    cli.Request(
-      workdirs=_WORKDIR.value,
-      what=_WHAT.value,
-      output=_OUTPUT.value,
-      discriminators=_NAMES.value,
-      checkpoint=_CHECKPOINT.value,
-      every_checkpoint=_EVERY.value,
-      batch_size=_BATCH.value,
-      eigenvalues=_COUNT.value,
-      products=_PRODUCTS.value,
-      seed=_SEED.value,
-      data_directory=_DATA.value,
-      clips=_CLIPS.value,
-      frames=_FRAMES.value,
-      truncation=_TRUNCATION.value,
-      search=_SEARCH.value,
-      held_out=_HELD_OUT.value,
-      overwrite=_OVERWRITE.value,
-    ),
+    requests.read(Request),
     report=door.report,
     tools=tools,
   )

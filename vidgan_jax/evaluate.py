@@ -23,83 +23,13 @@ Exit codes: 0 done, 2 bad input.
 
 from absl import flags
 
+from vidgan_jax.evaluation.request import Request
 from vidgan_jax.runtime import door
-from vidgan_jax.runtime.config import base_switches, schema
+from vidgan_jax.runtime.config import requests
 from vidgan_jax.runtime.errors import UserError
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
-_PROTOCOL = flags.DEFINE_string("protocol", "moving_shapes", "Its name; --list shows all.")
-_METRICS = flags.DEFINE_list(
-  "metrics", [], "Metrics to add to those of the protocol, by commas; --list shows all."
-)
+requests.define(Request)
 _LIST = flags.DEFINE_bool("list", False, "List protocols and metrics, and exit.")
-_OUTPUT = flags.DEFINE_string(
-  "output", None, "Folder of results; default WORKDIR/evaluation/PROTOCOL. File, with --convert."
-)
-_CHECKPOINT = schema.define("checkpoint", base_switches.CHECKPOINT)
-_EVERY = flags.DEFINE_bool("every_checkpoint", False, "Evaluate all checkpoints that are kept.")
-_FOLLOW = flags.DEFINE_bool(
-  "follow", False, "Evaluate each checkpoint as it is saved, until the run's last iteration."
-)
-_PATIENCE = schema.define(
-  "patience",
-  schema.number(
-    None,
-    "Of --follow: minutes without a new checkpoint after which it ends; by default it waits on.",
-    least=0,
-    most=10_000_000,
-  ),
-)
-_EMA = flags.DEFINE_bool("ema", True, "Draw from the moving average, or from the live weights.")
-_TRUNCATION = schema.define("truncation", base_switches.TRUNCATION)
-_TRUNCATIONS = schema.define(
-  "truncations", schema.numbers(None, "Several, by commas: a curve.", least=0, above=True, most=100)
-)
-_FRAMES = schema.define(
-  "frames", schema.integer(None, "Instead of the protocol's.", least=1, most=4096)
-)
-_STRIDE = schema.define(
-  "stride",
-  schema.integer(
-    None,
-    "Between the frames of real clips, instead of the protocol's; a run is trained at data.stride.",
-    least=1,
-    most=10_000,
-  ),
-)
-_SPLIT = flags.DEFINE_string(
-  "split", None, "Of the data that real clips are of, instead of the protocol's: train, test, ..."
-)
-_COUNT = schema.define(
-  "count", schema.integer(None, "Generated clips, for a trial.", least=2, most=10_000_000)
-)
-_REAL_COUNT = schema.define(
-  "real_count", schema.integer(None, "Real clips, for a trial.", least=2, most=10_000_000)
-)
-_SEED = schema.define(
-  "seed",
-  schema.integer(0, "Of latents, windows and resampling.", least=0, most=schema.LARGEST_SEED),
-)
-_BATCH = schema.define("batch_size", schema.integer(32, "Clips at a time.", least=1, most=65_536))
-_STANDING = schema.define("standing_passes", base_switches.STANDING_PASSES)
-_BOOTSTRAP = schema.define(
-  "bootstrap",
-  schema.integer(None, "Resamplings behind intervals; 0 computes none.", least=0, most=100_000),
-)
-_DATA = flags.DEFINE_string("data_directory", None, "Where the data lies now; default as trained.")
-_WEIGHTS = flags.DEFINE_string("weights", None, "Folder of converted weights, NETWORK.npz.")
-_CLIPS = flags.DEFINE_string(
-  "clips", None, "A .npz of clips (and labels) to evaluate, instead of a run's."
-)
-_REAL = flags.DEFINE_string("real", None, "A .npz of real clips (and labels), not the run's data.")
-_REFERENCE = flags.DEFINE_string(
-  "reference", None, "File of the real clips' features: refused if of others, written if absent."
-)
-_CONTROLS = flags.DEFINE_bool(
-  "controls",
-  False,
-  "Score real clips too, unharmed and frozen, shuffled, reversed, against others.",
-)
 _CONVERT = flags.DEFINE_string("convert", None, "Name of a network whose weights to convert.")
 _MEAN = flags.DEFINE_string("mean", None, "With --convert=c3d_ucf101: the .npz of its mean clip.")
 _ALLOW_UNKNOWN = flags.DEFINE_bool(
@@ -110,11 +40,6 @@ _SOURCE = flags.DEFINE_string("source", None, "File or folder of the published w
 _CACHE = flags.DEFINE_string(
   "compilation_cache", None, "Folder of compiled programs; empty turns the cache off."
 )
-
-
-def _truncations():
-  return (_TRUNCATION.value,) if _TRUNCATIONS.value is None else tuple(_TRUNCATIONS.value)
-
 
 _CONVERTING = ("source", "mean", "allow_unknown", "overwrite")  # flags of --convert alone
 
@@ -128,13 +53,14 @@ def _check_flags():
     door.check_unused(given - {"convert", "output", "list", *_CONVERTING}, "with --convert")
   else:
     door.check_unused(_CONVERTING, "without --convert")
-  if _TRUNCATIONS.value is not None:
+  value = flags.FLAGS
+  if value.truncations is not None:
     door.check_unused(["truncation"], "with --truncations, which names all")
-  if _CLIPS.value:
+  if value.clips:
     door.check_unused(["ema", "standing_passes"], "with --clips, which are drawn already")
-  if _REAL.value:
+  if value.real:
     door.check_unused(["data_directory"], "with --real, which is the data")
-  if _CLIPS.value and _REAL.value:
+  if value.clips and value.real:
     door.check_unused(["workdir"], "with --clips and --real, which need no run")
 
 
@@ -146,7 +72,7 @@ def _convert():
   convert.convert(
     _CONVERT.value,
     _SOURCE.value,
-    _OUTPUT.value,
+    flags.FLAGS.output,
     mean=_MEAN.value,
     allow_unknown=_ALLOW_UNKNOWN.value,
     overwrite=_OVERWRITE.value,
@@ -167,45 +93,17 @@ def main(argv):
   if _CONVERT.value:
     _convert()
     return
+  request = requests.read(Request)
   # Misspelt names are refused before JAX loads.
-  registry.with_metrics(registry.get_protocol(_PROTOCOL.value), _METRICS.value)
+  registry.with_metrics(registry.get_protocol(request.protocol), request.metrics)
   from vidgan_jax.evaluation import cli
   from vidgan_jax.runtime.hardware import compilation, memory
   from vidgan_jax.sampling import run, stream
 
   memory.keep_freed_on_cpu()
   compilation.enable_cache(_CACHE.value, door.report)
-  lines = cli.fulfil(
-    cli.Request(
-      protocol=_PROTOCOL.value,
-      metrics=tuple(_METRICS.value),
-      workdir=_WORKDIR.value,
-      output=_OUTPUT.value,
-      checkpoint=_CHECKPOINT.value,
-      every_checkpoint=_EVERY.value,
-      follow=_FOLLOW.value,
-      patience=_PATIENCE.value,
-      use_ema=_EMA.value,
-      truncations=_truncations(),
-      frames=_FRAMES.value,
-      stride=_STRIDE.value,
-      split=_SPLIT.value,
-      count=_COUNT.value,
-      real_count=_REAL_COUNT.value,
-      seed=_SEED.value,
-      batch_size=_BATCH.value,
-      standing_passes=_STANDING.value,
-      bootstrap=_BOOTSTRAP.value,
-      data_directory=_DATA.value,
-      weights=_WEIGHTS.value,
-      clips=_CLIPS.value,
-      real=_REAL.value,
-      reference=_REFERENCE.value,
-      controls=_CONTROLS.value,
-    ),
-    cli.Opener(load=run.load, stream=stream.Stream),
-    report=door.report,
-  )
+  opener = cli.Opener(load=run.load, stream=stream.Stream)
+  lines = cli.fulfil(request, opener, report=door.report)
   for line in lines:
     door.report(line)
 

@@ -26,81 +26,16 @@ Exit codes: 0 done, 2 bad input, or faults that --verify found.
 
 from absl import flags
 
+from vidgan_jax.data.prepare.settings import Request
 from vidgan_jax.runtime import door
-from vidgan_jax.runtime.config import schema
+from vidgan_jax.runtime.config import requests
 from vidgan_jax.runtime.errors import UserError
 
-_SOURCE = flags.DEFINE_string("source", None, "What the input is; see above.")
-_INPUT = flags.DEFINE_string("input", None, "Folder or file of the data.")
-_OUTPUT = flags.DEFINE_string("output", None, "Folder of the prepared set.")
+requests.define(Request, sometimes=("source", "input"))
 _VERIFY = flags.DEFINE_bool(
   "verify", False, "Look at the set in --output again: checksums, pictures, labels, index."
 )
-_NAME = flags.DEFINE_string("name", None, "Name of the set; default the source's.")
-_SPLITS = flags.DEFINE_list("split", None, "Splits, by commas; default all that are there.")
-_SPLIT_NUMBER = schema.define(
-  "split_number", schema.integer(None, "Which of UCF-101's lists; default 1.", least=1, most=99)
-)
-_LISTS = flags.DEFINE_list(
-  "lists", None, "UCF-101: folder of its lists. Kinetics: csv files. Default: those in --input."
-)
-_CLASSES = flags.DEFINE_string(
-  "classes", None, "File with a class name per line, in label order; default those found, sorted."
-)
-_CLASS_LEVEL = schema.define(
-  "class_level",
-  schema.integer(
-    1,
-    "folder, frames: which folder on a clip's path is its class, 1 the topmost. 0: no classes.",
-    least=0,
-    most=64,
-  ),
-)
-_SPLIT_FOLDERS = flags.DEFINE_string(
-  "split_folders",
-  "auto",
-  "folder, frames: which folders are splits. auto: those named like train, val and test, where all "
-  "beside them are; none: none; FOLDER=SPLIT,...: these.",
-)
-_RESOLUTION = schema.define(
-  "resolution",
-  schema.integer(None, "Pixels of the smaller side; default as it is.", least=1, most=8192),
-)
-_RESIZE = flags.DEFINE_enum(
-  "resize", "bilinear", ["bilinear", "area"], "How pictures are made smaller."
-)
-_CROP = schema.define(
-  "crop",
-  schema.integer(None, "First cut the middle square of so many pixels.", least=1, most=65_536),
-)
-_STRIDE = schema.define("stride", schema.integer(1, "Keep every n-th frame.", least=1, most=10_000))
-_FRAME_RATE = schema.define(
-  "frame_rate",
-  schema.number(
-    None,
-    "Keep so many frames per second; slower clips keep all of theirs.",
-    least=0,
-    above=True,
-    most=1000,
-  ),
-)
-_QUALITY = schema.define("quality", schema.integer(95, "Quality of the JPEGs.", least=1, most=100))
 _LOSSLESS = flags.DEFINE_bool("lossless", False, "PNG instead of JPEG.")
-_CLIPS_PER_SHARD = schema.define(
-  "clips_per_shard",
-  schema.integer(
-    128, "Clips per file; as much is done again after a stop.", least=1, most=1_000_000
-  ),
-)
-_LIMIT = schema.define(
-  "limit",
-  schema.integer(None, "At most so many clips per split, for trials.", least=1, most=1_000_000_000),
-)
-_WORKERS = schema.define(
-  "workers",
-  schema.integer(None, "Clips worked on at once; default the number of cores.", least=1, most=1024),
-)
-flags.mark_flag_as_required("output")
 
 
 def main(argv):
@@ -109,39 +44,17 @@ def main(argv):
   if _VERIFY.value:
     from vidgan_jax.data.prepare import verify
 
-    verify.verify(_OUTPUT.value, report=door.report)
+    verify.verify(flags.FLAGS.output, report=door.report)
     return
-  for flag in (_SOURCE, _INPUT):
-    if not flag.value:
-      raise UserError(f"--{flag.name} is required")
-  if _LOSSLESS.value and _QUALITY.present:
+  for name in ("source", "input"):
+    if not flags.FLAGS[name].value:
+      raise UserError(f"--{name} is required")
+  if _LOSSLESS.value and flags.FLAGS["quality"].present:
     raise UserError("of --lossless and --quality only one can be taken: PNG has no quality")
-  from vidgan_jax.data.prepare import run, settings  # the decoder's libraries load here
+  from vidgan_jax.data.prepare import run  # the decoder's libraries load here
 
-  run.prepare(
-    settings.Request(
-      source=_SOURCE.value,
-      input=_INPUT.value,
-      output=_OUTPUT.value,
-      name=_NAME.value,
-      splits=tuple(_SPLITS.value or ()),
-      split_number=_SPLIT_NUMBER.value,
-      lists=tuple(_LISTS.value or ()),
-      classes=_CLASSES.value,
-      class_level=_CLASS_LEVEL.value,
-      split_folders=_SPLIT_FOLDERS.value,
-      resolution=_RESOLUTION.value,
-      resize=_RESIZE.value,
-      crop=_CROP.value,
-      stride=_STRIDE.value,
-      frame_rate=_FRAME_RATE.value,
-      quality=None if _LOSSLESS.value else _QUALITY.value,
-      clips_per_shard=_CLIPS_PER_SHARD.value,
-      limit=_LIMIT.value,
-      workers=_WORKERS.value,
-    ),
-    report=door.report,
-  )
+  lossless = {"quality": None} if _LOSSLESS.value else {}
+  run.prepare(requests.read(Request, **lossless), report=door.report)
 
 
 if __name__ == "__main__":

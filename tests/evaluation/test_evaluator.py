@@ -208,7 +208,7 @@ def test_the_last_batch_is_counted_whole_and_its_filling_never(evaluator, some_c
   clips[-1] = 255  # one that would be missed
   made = evaluator(devices=8, batch_size=8)
   given = ArrayClips(clips, labels)
-  gathered, found = pipeline.gather(made.ways, given, 0, 13, mesh=made.mesh, batch_size=8)
+  gathered, found = pipeline.gather(made.feature_paths, given, 0, 13, mesh=made.mesh, batch_size=8)
   (outputs,) = gathered.values()
   logits, hidden = features_by_hand(stand_in, clips)
   np.testing.assert_allclose(outputs["features"].features, hidden, atol=1e-5)
@@ -223,8 +223,8 @@ def test_too_many_features_leave_their_moments(evaluator, some_clips):
   made = evaluator()
   options = dict(mesh=made.mesh, batch_size=16)
   given = ArrayClips(clips, labels)
-  kept, _ = pipeline.gather(made.ways, given, 0, 40, **options)
-  few, _ = pipeline.gather(made.ways, given, 0, 40, keep_bytes=40, **options)
+  kept, _ = pipeline.gather(made.feature_paths, given, 0, 40, **options)
+  few, _ = pipeline.gather(made.feature_paths, given, 0, 40, keep_bytes=40, **options)
   for key, outputs in few.items():
     for name, found in outputs.items():
       assert found.features is None and kept[key][name].features is not None

@@ -184,7 +184,7 @@ def test_when_it_is_due():
   )
   # 0, where training begins, makes ready and judges nothing.
   assert [step for step in range(8) if made.due(step, step == 7)] == [0, 3, 6, 7]
-  assert not made._judges(0, False)
+  assert not made._scores_at(0, False)
 
 
 def test_too_few_real_clips_are_told_before_training_begins(train):

@@ -231,7 +231,7 @@ def test_files_of_features_from_before_strides_were_told_are_still_read(
   protocol = protocol_of(stride=2)
   network = stand_in()
   made = Evaluator(protocol, {"stand_in": network}, mesh=meshes.make_mesh(jax.devices()[:1]))
-  (way,) = made.ways
+  (path,) = made.feature_paths
   config = lean_config()
   with config.unlocked():
     config.data.update(name="prepared", directory=str(folder))
@@ -250,11 +250,11 @@ def test_files_of_features_from_before_strides_were_told_are_still_read(
     )
 
   clips = real(2)
-  told = references.about(way, protocol, clips.shape, clips.about, clips.count)
+  told = references.about(path, protocol, clips.shape, clips.about, clips.count)
   assert told.pop("stride") == 2
   older = references.path_for(tmp_path, protocol.name, told)
   fresh = made.reference(clips)
-  gathered = fresh.gathered[way.key]
+  gathered = fresh.gathered[path.key]
   references.save(older, gathered, fresh.labels, told, references.code.version(network.code))
   said = []
   made._report = said.append

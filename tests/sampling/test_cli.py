@@ -55,7 +55,7 @@ def test_chosen_classes_seed_length_and_spread(ask, run):
 
 
 def test_live_weights_and_the_checkpoint_are_asked_for_and_said(ask):
-  _, said, _ = ask(labels="0", use_ema=False, checkpoint=2, standing_passes=3)
+  _, said, _ = ask(labels="0", live=True, checkpoint=2, standing_passes=3)
   assert said == ["drawing 2 clips at iteration 4 (live weights)"]
   asked = ask.opened[-1]
   assert (asked["step"], asked["use_ema"], asked["standing_passes"]) == (2, False, 3)
@@ -66,7 +66,7 @@ def test_live_weights_and_the_checkpoint_are_asked_for_and_said(ask):
   [("0,5,5,2", [0, 5, 5, 2]), (None, [0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7])],
 )
 def test_class_walks_go_between_pairs_and_by_default_through_all_classes(ask, run, labels, pairs):
-  archive, _, _ = ask(interpolate="class", labels=labels, steps=3)
+  archive, _, _ = ask(interpolate="class", labels=labels, interpolation_steps=3)
   key = streams.key(0, streams.SAMPLING)
   latents, weights = interpolation.class_walk(run.gan, key, pairs, 3)
   np.testing.assert_array_equal(archive["labels"], weights)
@@ -74,7 +74,7 @@ def test_class_walks_go_between_pairs_and_by_default_through_all_classes(ask, ru
 
 
 def test_latent_walks(ask, run):
-  archive, _, _ = ask(interpolate="latent", labels="4,2", steps=4)
+  archive, _, _ = ask(interpolate="latent", labels="4,2", interpolation_steps=4)
   assert archive["labels"].tolist() == [4] * 4 + [2] * 4
   latents, labels = interpolation.latent_walk(run.gan, streams.key(0, streams.SAMPLING), [4, 2], 4)
   np.testing.assert_array_equal(archive["clips"], run.generate(latents, labels))
@@ -92,13 +92,13 @@ def test_latent_walks(ask, run):
     (dict(labels="8"), "label '8' is no number in 0..7"),
     (dict(interpolate="class", per_label=3), "--per_label is not for --interpolate"),
     (dict(interpolate="latent", per_label=2), "--per_label is not for --interpolate"),
-    (dict(steps=8), "--interpolation_steps is for --interpolate"),
+    (dict(interpolation_steps=8), "--interpolation_steps is for --interpolate"),
     (dict(interpolate="class", labels="1,2,3"), "pairs of labels, got 3"),
-    (dict(interpolate="latent", steps=1), "at least 2 steps"),
+    (dict(interpolate="latent", interpolation_steps=1), "at least 2 steps"),
     (dict(frames=10**11), "16 clips of 100000000000 frames take .* GiB"),
     (dict(labels="0", per_label=2 * 10**9), "2000000000 clips of 4 frames take 1431 GiB"),
-    (dict(interpolate="class", steps=10**9), "7000000000 clips of 4 frames take"),
-    (dict(interpolate="latent", steps=10**9), "8000000000 clips of 4 frames take"),
+    (dict(interpolate="class", interpolation_steps=10**9), "7000000000 clips of 4 frames take"),
+    (dict(interpolate="latent", interpolation_steps=10**9), "8000000000 clips of 4 frames take"),
   ],
 )
 def test_bad_requests_are_refused_before_anything_is_drawn_or_written(

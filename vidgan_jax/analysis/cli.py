@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
 
 import jax
 
@@ -10,44 +9,15 @@ import vidgan_jax.training.state as states
 from vidgan_jax.analysis import summary_lines
 from vidgan_jax.analysis.curvature import hessian, plots
 from vidgan_jax.analysis.curvature import records as curvature
+from vidgan_jax.analysis.request import Request
 from vidgan_jax.analysis.samples import analyses
 from vidgan_jax.data.build import build_source
 from vidgan_jax.models import contract
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.files import paths
 
 WHAT = (*curvature.FILES, *analyses.LOOKS, "compare")
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-  """What is asked for; see the flags of `vidgan_jax.analyze`."""
-
-  workdirs: Sequence[str]
-  what: Sequence[str] = ("hessian",)
-  output: str | None = None
-  discriminators: Sequence[str] | None = None
-  checkpoint: int | None = None
-  every_checkpoint: bool = False
-  batch_size: int | None = None
-  eigenvalues: int | None = None
-  products: int | None = None
-  seed: int = 0
-  data_directory: str | None = None
-  clips: int | None = None
-  frames: int | None = None
-  truncation: float = 1.0
-  search: int = 10_000
-  held_out: str | None = None
-  overwrite: bool = False
-
-  def __post_init__(self):
-    """Expands `~` in paths; UserError where one is no local path."""
-    workdirs = paths.all_local(self.workdirs, "--workdir")
-    object.__setattr__(self, "workdirs", workdirs)
-    paths.localize(self, "output", "data_directory", "held_out")
 
 
 def fulfil(request: Request, report=print, tools: analyses.Tools | None = None) -> list[str]:

@@ -1,9 +1,9 @@
-"""One call of the evaluate door, from folders of runs to files of results."""
+"""One call of `evaluate`: from the folder of a run, or a file of clips, to files of results."""
 
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 
@@ -15,47 +15,11 @@ from vidgan_jax.evaluation.features import references
 from vidgan_jax.evaluation.protocols import registry as protocols
 from vidgan_jax.evaluation.protocols.base import Protocol
 from vidgan_jax.evaluation.report import results, writer
+from vidgan_jax.evaluation.request import Request
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.files import paths
 
 _POLL = 5.0  # seconds between looks at a run that is followed
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-  """What is asked for; see the flags of `vidgan_jax.evaluate`."""
-
-  protocol: str = "moving_shapes"
-  metrics: Sequence[str] = ()
-  workdir: str | None = None
-  output: str | None = None
-  checkpoint: int | None = None
-  every_checkpoint: bool = False
-  follow: bool = False
-  patience: float | None = None
-  use_ema: bool = True
-  truncations: Sequence[float] = (1.0,)
-  frames: int | None = None
-  stride: int | None = None
-  split: str | None = None
-  count: int | None = None
-  real_count: int | None = None
-  seed: int = 0
-  batch_size: int = 32
-  standing_passes: int = 16
-  bootstrap: int | None = None
-  data_directory: str | None = None
-  weights: str | None = None
-  clips: str | None = None
-  real: str | None = None
-  reference: str | None = None
-  controls: bool = False
-
-  def __post_init__(self):
-    """Expands `~` in paths; UserError where one is no local path."""
-    folders = ("workdir", "output", "data_directory", "weights")
-    paths.localize(self, *folders, "clips", "real", "reference")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,8 +55,8 @@ def fulfil(request: Request, opener: Opener, report=print) -> list[str]:
   _check(request)
   try:
     if request.clips is not None:
-      return _judge_clips(request, protocol, report)
-    return _judge_run(request, protocol, opener, report)
+      return _evaluate_clips(request, protocol, report)
+    return _evaluate_run(request, protocol, opener, report)
   except jax.errors.JaxRuntimeError as error:
     if "RESOURCE_EXHAUSTED" not in str(error):
       raise
@@ -186,13 +150,12 @@ def _evaluator(request, protocol, report):
 
 
 def _reference(evaluator, request, protocol, shape, report):
-  evaluator.check_shape(shape)
   real = _real(request, protocol, shape, report)
   reference = evaluator.reference(real, file=request.reference, folder=references.default_folder())
   return real, reference
 
 
-def _judge_clips(request, protocol, report):
+def _evaluate_clips(request, protocol, report):
   generated = clip_sources.read(request.clips)
   check_frames(protocol, generated.shape[0])
   if protocol.frames is not None and generated.shape[0] != protocol.frames:
@@ -206,7 +169,7 @@ def _judge_clips(request, protocol, report):
   if needed < generated.count or protocol.repeats > 1:  # files may be ordered by class
     generated = generated.shuffled(request.seed, needed)
   about = {"workdir": str(request.clips), "name": pathlib.Path(request.clips).name}
-  kept = writer.Keeper(request.output, real, reference.class_names, report)
+  kept = writer.ResultsWriter(request.output, real, reference.class_names, report)
   kept.check(evaluator.heading(reference, about))
   scores = evaluator.score(
     generated,
@@ -233,7 +196,7 @@ def _controls(request, evaluator, real, reference) -> list[dict]:
 
 
 def _steps(request, config, report):
-  """Yields checkpoints to judge; None is the newest. Follows a run until its last iteration."""
+  """Yields checkpoints to evaluate; None is the newest. Follows a run until its last iteration."""
   folder = pathlib.Path(request.workdir) / states.CHECKPOINTS
   known = Checkpoints(folder, report=report)
   if request.every_checkpoint:
@@ -260,8 +223,8 @@ def _steps(request, config, report):
     last = time.monotonic()
 
 
-def _judges_these(protocol, frames) -> str:
-  """How clips of so many frames can be judged, or why they cannot."""
+def _advice(protocol, frames) -> str:
+  """How clips of so many frames can be evaluated, or why they cannot."""
   try:
     check_frames(protocol, frames)
   except UserError as error:
@@ -269,7 +232,7 @@ def _judges_these(protocol, frames) -> str:
   return f"--frames={frames} scores these, "
 
 
-def _judge_run(request, protocol, opener, report):
+def _evaluate_run(request, protocol, opener, report):
   config = states.read_config(request.workdir)
   folder = request.output or _folder(request)
   evaluator = kept = reference = None
@@ -281,7 +244,7 @@ def _judge_run(request, protocol, opener, report):
       run = opener.load(
         request.workdir,
         step=step,
-        use_ema=request.use_ema,
+        use_ema=request.ema,
         standing_passes=request.standing_passes,
         report=report,
       )
@@ -295,7 +258,7 @@ def _judge_run(request, protocol, opener, report):
       if frames != run.gan.frames and request.frames is None:
         raise UserError(
           f"protocol {protocol.name} scores clips of {frames} frames, the run makes "
-          f"{run.gan.frames}; {_judges_these(protocol, run.gan.frames)}--frames={frames} unrolls it"
+          f"{run.gan.frames}; {_advice(protocol, run.gan.frames)}--frames={frames} unrolls it"
         )
       check_frames(protocol, frames)
       side = run.gan.resolution
@@ -305,7 +268,7 @@ def _judge_run(request, protocol, opener, report):
         "workdir": str(request.workdir),
         "name": pathlib.Path(request.workdir).resolve().name,
       }
-      kept = writer.Keeper(folder, real, reference.class_names, report)
+      kept = writer.ResultsWriter(folder, real, reference.class_names, report)
       kept.check(evaluator.heading(reference, about))
       spoilt = _controls(request, evaluator, real, reference)
     for truncation in request.truncations:

@@ -1,4 +1,4 @@
-"""Where the clips that are judged come from: a data source, or an array.
+"""Sources of the clips to evaluate: the data of a run, or an array.
 
 Anything that is called as `clips(begin, end)` and returns uint8 [end - begin, T, H, W, 3] (of NumPy
 or on the devices) with labels int [end - begin] will do, if it has `shape`, (T, H, W, 3), and

@@ -1,18 +1,14 @@
-"""Judges clips by a protocol: one object for a door's request and for a training hook.
+"""Evaluates clips by a protocol, for the command and for the training hook.
 
-An `Evaluator` has its networks compiled for its devices. It gathers the real clips' features once,
-or finds them in a file, and then scores as many sets of generated clips as are handed in.
+An `Evaluator` compiles its networks for its devices. It computes the features of the real clips
+once, or reads them from a file, and then scores any number of sets of generated clips.
 """
 
 import pathlib
 from collections.abc import Callable, Mapping
 
 from vidgan_jax.evaluation.features import pipeline, references
-from vidgan_jax.evaluation.features.extractor import (
-  NETWORKS,
-  PACKAGED,
-  load_extractor,
-)
+from vidgan_jax.evaluation.features.extractor import NETWORKS, PACKAGED, find, load_extractor
 from vidgan_jax.evaluation.features.references import Reference
 from vidgan_jax.evaluation.metrics.base import ClipSet, Inputs, Score, TooFewClips, finite
 from vidgan_jax.evaluation.protocols import fingerprint
@@ -49,27 +45,27 @@ def load_extractors(protocol: Protocol, weights=None) -> dict:
 def check_frames(protocol: Protocol, frames: int) -> None:
   """UserError where clips have too few frames for a network of the protocol; opens no weights."""
   for name in protocol.networks:
-    if name in NETWORKS:
-      least = NETWORKS[name].build().min_frames
+    if name in (*NETWORKS, PACKAGED):
+      least = find(name).build().min_frames
       if frames < least:
         raise UserError(f"{name} needs clips of at least {least} frames, these have {frames}")
 
 
 class Evaluator:
-  """Judges clips by a protocol.
+  """Evaluates clips by a protocol.
 
-  Where the devices of its mesh are several processes', all have to call it alike: all run the
-  networks, and the first alone has the kept features of real clips and computes scores.
+  With several processes, all must make the same calls: all run the networks; process 0 alone reads
+  stored features of real clips and computes scores.
 
   Args:
     protocol: see `protocols.get_protocol`.
-    extractors: {name: `extractor.Extractor`} of the networks that it needs.
+    extractors: {name: `extractor.Extractor`} of the protocol's networks.
     mesh: devices; by default all.
     batch_size: clips at a time, rounded up to a multiple of the devices; no number depends on it.
     report: called with lines for the user.
 
   Raises:
-    UserError: where a network is missing or lacks an output.
+    UserError: a network is missing or lacks an output.
   """
 
   def __init__(
@@ -83,50 +79,46 @@ class Evaluator:
       if metric.network not in extractors:
         raise UserError(f"protocol {protocol.name} needs the network {metric.network}")
       wanted.setdefault((metric.network, metric.preprocess), []).append(metric.output)
-    self.ways = [
-      pipeline.Way(extractors[name], operations, dict.fromkeys(outputs), self.mesh)
+    self.feature_paths = [
+      pipeline.FeaturePath(extractors[name], operations, dict.fromkeys(outputs), self.mesh)
       for (name, operations), outputs in wanted.items()
     ]
-
-  def check_shape(self, shape) -> None:
-    """UserError where clips (T, H, W, 3) cannot be judged by this protocol's networks."""
-    for way in self.ways:
-      way.check_shape(shape)
 
   def reference(
     self, real, *, file=None, folder=None, leaving: Callable[[], bool] = lambda: False
   ) -> Reference | None:
-    """Features of all clips of `real`, from a file where they are known.
+    """Features of all clips of `real`, computed or read from a file.
 
     Args:
       real: clips, see `evaluation.clips`, with `count`.
-      file: of the features; it is refused where it holds others, and written where it is not there.
-        For protocols of one network and preprocessing.
-      folder: where files are kept otherwise; None keeps none.
-      leaving: asked between batches whether to give up.
+      file: path of the features, for protocols of one network and preprocessing. A file of other
+        features is refused; a missing one is written.
+      folder: folder of such files where `file` is None; None stores no features.
+      leaving: called between batches; True stops the computation.
 
     Returns:
-      a `Reference`, or None where it was given up.
+      a `Reference`, or None where `leaving` stopped it.
 
     Raises:
-      UserError: on a file of something else, or clips that will not do.
+      UserError: the file holds other features, or the clips do not fit the networks.
     """
-    self.check_shape(real.shape)
-    if file is not None and len(self.ways) > 1:
-      raise UserError(f"--reference is one file; {self.protocol.name} needs {len(self.ways)}")
+    if file is not None and len(self.feature_paths) > 1:
+      raise UserError(
+        f"--reference is one file; {self.protocol.name} needs {len(self.feature_paths)}"
+      )
     count, about_clips = real.count, real.about
     if count < 2:
       raise UserError(f"{count} real clip(s); at least 2 are needed")
     gathered, labels, hashes, missing = {}, None, {}, {}
-    for way in self.ways:
-      told = references.about(way, self.protocol, real.shape, about_clips, count)
-      hashes[way.key] = fingerprint.digest(told)
-      place = references.Place.of(way, self.protocol, told, file, folder)
-      known = place.load(self._report) if processes.first() else None
+    for path in self.feature_paths:
+      about = references.about(path, self.protocol, real.shape, about_clips, count)
+      hashes[path.key] = fingerprint.digest(about)
+      feature_file = references.ReferenceFile.of(path, self.protocol, about, file, folder)
+      known = feature_file.load(self._report) if processes.first() else None
       if processes.from_first(known is None):
-        missing[way] = place
+        missing[path] = feature_file
       elif known:
-        gathered[way.key], labels = known
+        gathered[path.key], labels = known
     if missing:
       found = pipeline.gather(
         [*missing],
@@ -141,10 +133,10 @@ class Evaluator:
       if found is None:
         return None
       new, labels = found
-      for way, place in missing.items():
-        gathered[way.key] = new[way.key]
+      for path, feature_file in missing.items():
+        gathered[path.key] = new[path.key]
         if processes.first():
-          place.save(new[way.key], labels, self._report)
+          feature_file.save(new[path.key], labels, self._report)
     return Reference(
       gathered,
       labels if getattr(real, "num_classes", 0) else None,
@@ -173,22 +165,22 @@ class Evaluator:
     """Scores generated clips.
 
     Args:
-      generated: clips, see `evaluation.clips`; repeat r is of the clips r * count and on.
-      reference: from `reference`; None where no metric compares with it.
+      generated: clips, see `evaluation.clips`; repeat r takes the clips from r * count on.
+      reference: from `reference`; None if no metric compares with real clips.
       count: clips of one repeat; None is the protocol's.
-      labelled: whether the clips' labels mean the reference's classes; else what needs labels is
-        left out.
+      labelled: whether the clips' labels are the reference's classes; if not, metrics that need
+        labels are left out.
       seed: of bootstrap and subsets.
       repeats: sets of clips; None is the protocol's.
       description: of the progress bar.
-      leaving: asked between batches whether to give up.
+      leaving: called between batches; True stops the computation.
       floor: see `Inputs.with_floor`.
 
     Returns:
-      `Scores`, of several processes empty ones in all but the first, or None where it was given up.
+      `Scores`, empty ones in all processes but process 0; None where `leaving` stopped it.
 
     Raises:
-      UserError: where clips and reference differ in shape, or are too few.
+      UserError: clips and reference differ in shape, or there are too few clips.
     """
     protocol = self.protocol
     count, repeats = count or protocol.generated_count, repeats or protocol.repeats
@@ -227,7 +219,6 @@ class Evaluator:
     """UserError where these clips cannot be scored."""
     if count < 2:
       raise UserError(f"{count} generated clip(s); at least 2 are needed")
-    self.check_shape(generated.shape)
     if reference is not None and tuple(generated.shape) != reference.shape:
       words = lambda shape: f"{shape[0]} frames of {shape[1]}x{shape[2]}"
       raise UserError(
@@ -253,7 +244,7 @@ class Evaluator:
     sets = []
     for repeat in range(repeats):
       found = pipeline.gather(
-        self.ways,
+        self.feature_paths,
         generated,
         repeat * count,
         (repeat + 1) * count,

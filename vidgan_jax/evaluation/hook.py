@@ -1,8 +1,8 @@
-"""Scores of a run while it trains, and the best of its states kept.
+"""The training hook that scores a run and keeps its best state.
 
-The same `Evaluator` as behind the evaluate door. Training waits while it looks; a process of its
-own, `evaluate --follow`, does not make it wait. Where several processes train, all draw clips, run
-the networks and save the best state together; the first computes scores and writes them.
+It uses the same `Evaluator` as the command. Training waits while it evaluates; `evaluate --follow`,
+a process of its own, does not delay training. With several processes, all draw clips, run the
+networks and save the best state; process 0 alone computes and writes scores.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import locks
 from vidgan_jax.runtime.hooks import Hook, HookContext
 
-BEST = "best"  # of a run's folder: a run of its own, to be sampled and judged as any other
+BEST = "best"  # of a run's folder: a run of its own, to be sampled and evaluated like any other
 _MARK = "best.json"
 
 
@@ -71,22 +71,19 @@ class EvaluationHook(Hook):
     self._evaluator = self._reference = self._kept = None
 
   def due(self, step, last) -> bool:
-    """At every `every`-th iteration and at the last, but not before the first.
-
-    And where training begins: what is wrong is told then.
-    """
+    """At every `every`-th iteration and at the last; and at the start, to report faults early."""
     first, self._called = not self._called, True
-    return bool(self.every and (first or self._judges(step, last)))
+    return bool(self.every and (first or self._scores_at(step, last)))
 
-  def _judges(self, step, last) -> bool:
+  def _scores_at(self, step, last) -> bool:
     return bool(step and (last or step % self.every == 0))
 
   def before_save(self, context: HookContext) -> None:
-    """Judges."""
+    """Scores the run, writes the scores, and keeps the state if it is the best."""
     folder = context.workdir / results.FOLDER / self.protocol.name
     if self._evaluator is None and not self._open(context, folder):
       return
-    if not self._judges(context.step, context.last):
+    if not self._scores_at(context.step, context.last):
       return
     if context.step == context.start_step and processes.from_first(
       processes.first() and self._known(folder, context.step)
@@ -101,7 +98,7 @@ class EvaluationHook(Hook):
       leaving=context.stop_requested,
     )
     if scores is None:
-      return  # told to leave
+      return  # training was asked to stop
     shown = writer.first_clips(generated, context.mesh)
     best = self._write(context, scores, shown) if processes.first() else None
     if processes.from_first(best is not None):
@@ -116,7 +113,7 @@ class EvaluationHook(Hook):
     return found[0] if found and self._is_best(context, found[0], content["records"]) else None
 
   def _open(self, context, folder) -> bool:
-    """Readies networks, real clips and files; False where it was told to leave."""
+    """Prepares networks, real clips and files; False where training was asked to stop."""
     evaluator = Evaluator(self.protocol, self._extractors, mesh=context.mesh, report=self._report)
     gan = context.gan
     frames = self.protocol.frames or gan.frames
@@ -147,7 +144,7 @@ class EvaluationHook(Hook):
     if self._metric and self._metric.needs_labels and not labelled:
       raise UserError(f"evaluation.best is {self.best!r}, but the data has no labels that it needs")
     self._evaluator, self._reference = evaluator, reference
-    self._kept = writer.Keeper(folder, real, reference.class_names, self._report)
+    self._kept = writer.ResultsWriter(folder, real, reference.class_names, self._report)
     self._kept.check(self._heading(context))  # in all processes, so that all refuse
     if processes.first():
       locks.check(context.workdir / BEST, _what(context.workdir / BEST))
@@ -176,7 +173,7 @@ class EvaluationHook(Hook):
   def _is_best(self, context, record, records) -> bool:
     """Whether no earlier score of the same fingerprint is as good.
 
-    Of iterations whose state could have been kept, that is: others may be judged beside.
+    Of iterations whose state could have been kept, that is: `evaluate` may add scores of others.
     """
     sign = 1 if self._metric.higher_is_better else -1
     kept = Checkpoints(context.workdir / BEST / states.CHECKPOINTS).steps()
@@ -187,7 +184,7 @@ class EvaluationHook(Hook):
       and r["fingerprint"] == record["fingerprint"]
       and r["truncation"] == record["truncation"]
       and (r["step"] or 0) < record["step"]
-      and (r["step"] in kept or self._judges(r["step"], False))
+      and (r["step"] in kept or self._scores_at(r["step"], False))
     ]
     return not others or max(others) < sign * record["value"]
 

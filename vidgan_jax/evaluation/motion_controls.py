@@ -1,9 +1,9 @@
-"""What real clips score whose motion was spoilt: whether a protocol's metrics see motion at all.
+"""Scores of real clips with spoilt motion: do a protocol's metrics see motion at all?
 
-The reference is halved as for the real-against-real floor, the second set is spoilt and judged
-against the first. Unharmed, it scores the floor; spoilt, what of that is due to motion. Clips of
-the reference judged against all of it would find themselves there, and score better than any
-generator can: that is done only where there are too few clips to halve, and said.
+The reference is halved as for the floor. The second half is spoilt and compared with the first.
+Unharmed it scores the floor; the difference shows what a metric sees of motion. Comparing clips
+with a reference that holds them would score better than any generator can: that is done only where
+there are too few clips to halve, and the result says so.
 """
 
 import numpy as np
@@ -45,12 +45,12 @@ def score(evaluator, real, reference, *, count=None, labelled=True, seed: int = 
     evaluator: see `evaluator.Evaluator`.
     real: the clips that `reference` is of.
     reference: see `references.Reference`.
-    count: generated clips that the protocol judges; None is its own number.
+    count: generated clips of one evaluation; None is the protocol's.
     labelled, seed: see `Evaluator.score`.
 
   Returns:
-    records as of `Scores`, with "control", how they were spoilt, and "against", what they were
-    judged against.
+    records as of `Scores`, with "control", how the clips were spoilt, and "against", which clips
+    they were compared with.
 
   Raises:
     UserError: see `Evaluator.score`.

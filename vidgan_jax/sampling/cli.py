@@ -1,6 +1,5 @@
 """One request for samples, from a run's folder to files."""
 
-import dataclasses
 import itertools
 import math
 
@@ -9,36 +8,11 @@ import numpy as np
 
 from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.files import paths
 from vidgan_jax.sampling import files, generation, interpolation
 from vidgan_jax.sampling import run as runs
+from vidgan_jax.sampling.request import Request
 
 _PER_LABEL, _STEPS = 2, 8  # clips of a class, and of a walk
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-  """What is asked for; see the flags of `vidgan_jax.sample`."""
-
-  workdir: str
-  output: str
-  overwrite: bool = False
-  labels: str | None = None
-  per_label: int | None = None
-  truncation: float = 1.0
-  frames: int | None = None
-  interpolate: str | None = None
-  steps: int | None = None
-  seed: int = 0
-  use_ema: bool = True
-  checkpoint: int | None = None
-  standing_passes: int = 16
-  batch_size: int = 16
-  frame_rate: float = 8.0
-
-  def __post_init__(self):
-    """Expands `~` in paths; UserError where one is no local path."""
-    paths.localize(self, "workdir", "output")
 
 
 def fulfil(request: Request, report=print) -> list[str]:
@@ -54,12 +28,12 @@ def fulfil(request: Request, report=print) -> list[str]:
     raise UserError(
       "--per_label is not for --interpolate; --interpolation_steps=N sets the clips of a walk"
     )
-  if request.steps is not None and not request.interpolate:
+  if request.interpolation_steps is not None and not request.interpolate:
     raise UserError("--interpolation_steps is for --interpolate")
   run = runs.load(
     request.workdir,
     step=request.checkpoint,
-    use_ema=request.use_ema,
+    use_ema=not request.live,
     standing_passes=request.standing_passes,
     report=report,
   )
@@ -68,7 +42,7 @@ def fulfil(request: Request, report=print) -> list[str]:
   if request.per_label is not None and not classes:
     raise UserError("--per_label is for runs with classes, this one has none")
   per_label = request.per_label or _PER_LABEL if classes else 1
-  steps = request.steps or _STEPS
+  steps = request.interpolation_steps or _STEPS
   if request.labels is not None:
     labels = files.parse_labels(request.labels, run.class_names, classes)
   else:
@@ -92,7 +66,7 @@ def fulfil(request: Request, report=print) -> list[str]:
     drawn = np.repeat(labels, per_label)
     latents = generation.draw_latents(gan, key, len(drawn), **options)
     columns = per_label if per_label > 3 else _columns(len(drawn))
-  weights = "moving average" if request.use_ema else "live weights"
+  weights = "live weights" if request.live else "moving average"
   with files.new_output(request.output, request.overwrite) as folder:
     report(f"drawing {len(drawn)} clips at iteration {run.step} ({weights})")
     if (request.frames or 0) > gan.frames:

@@ -33,7 +33,7 @@ def scores(*steps, value=2.0):
 
 @pytest.fixture
 def keep(tmp_path, some_clips, monkeypatch):
-  """A function (report) that makes a `Keeper` of one folder, and what is shown."""
+  """A function (report) that makes a `ResultsWriter` of one folder, and what is shown."""
   written = []
   write = lambda content, path, *clips, **more: written.append(len(content["records"])) or path
   monkeypatch.setattr(page, "write", write)
@@ -46,7 +46,7 @@ def keep(tmp_path, some_clips, monkeypatch):
       return shown[0][begin:end], shown[1][begin:end]
 
   def make(report=lambda line: None):
-    return keeper.Keeper(tmp_path / "out", Real(), report=report), shown
+    return keeper.ResultsWriter(tmp_path / "out", Real(), report=report), shown
 
   make.pages = written
   make.path = tmp_path / "out" / results.FILE

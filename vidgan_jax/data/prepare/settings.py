@@ -1,58 +1,94 @@
-"""What is asked of one preparation."""
+"""What `prepare` is asked for; it loads no decoder, for flags are made of it."""
 
 import dataclasses
 import os
+from typing import TYPE_CHECKING
 
-from vidgan_jax.data.formats import index
-from vidgan_jax.data.prepare import pictures
-from vidgan_jax.data.sources import split_folders
+from vidgan_jax.runtime.config.requests import option
+from vidgan_jax.runtime.config.schema import choice, integer, number, text, texts
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import paths
+
+if TYPE_CHECKING:
+  from vidgan_jax.data.prepare import pictures
+
+_AUTO = "auto"  # see `split_folders.parse`
+_RESIZES = ("bilinear", "area")  # see `pictures`
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-  """One preparation; see the flags of `vidgan_jax.prepare`.
+  """One preparation. `quality` None writes PNG."""
 
-  Attributes:
-    source: which adapter reads the input (`run.SOURCES`).
-    input: folder or file of the data.
-    output: folder of the prepared set.
-    name: of the set; None is the source's.
-    splits: which splits; empty is all that are there.
-    split_number: which of UCF-101's lists; None is the first.
-    lists: UCF-101's folder of lists, or Kinetics' csv files; empty looks in the input.
-    classes: file that names a class per line, in label order; None takes those that are found.
-    class_level: which folder on a clip's path is its class, 1 for the topmost; 0 drops the classes
-      of any source.
-    split_folders: which folders are splits; see `split_folders.parse`.
-    resolution, resize, crop: see `pictures.Geometry`.
-    stride, frame_rate: see `pictures.Selection`.
-    quality: of the JPEGs, 1..100; None writes PNG.
-    clips_per_shard: inputs per file.
-    limit: at most so many inputs per split.
-    workers: how many clips are worked on at once; no result depends on it.
-  """
-
-  source: str
-  input: str
-  output: str
-  name: str | None = None
-  splits: tuple[str, ...] = ()
-  split_number: int | None = None
-  lists: tuple[str, ...] = ()
-  classes: str | None = None
-  class_level: int = 1
-  split_folders: str = split_folders.AUTO
-  resolution: int | None = None
-  resize: str = "bilinear"
-  crop: int | None = None
-  stride: int = 1
-  frame_rate: float | None = None
-  quality: int | None = 95
-  clips_per_shard: int = 128
-  limit: int | None = None
-  workers: int | None = None
+  source: str = option(text(None, "What the input is; see above."), required=True)
+  input: str = option(text(None, "Folder or file of the data."), required=True)
+  output: str = option(text(None, "Folder of the prepared set."), required=True)
+  name: str | None = option(text(None, "Name of the set; default the source's."))
+  splits: tuple[str, ...] = option(
+    texts((), "Splits, by commas; default all that are there."), flag="split"
+  )
+  split_number: int | None = option(
+    integer(None, "Which of UCF-101's lists; default 1.", least=1, most=99)
+  )
+  lists: tuple[str, ...] = option(
+    texts(
+      (),
+      "UCF-101: folder of its lists. Kinetics: csv files. Default: those in --input.",
+    )
+  )
+  classes: str | None = option(
+    text(
+      None,
+      "File with a class name per line, in label order; default those found, sorted.",
+    )
+  )
+  class_level: int = option(
+    integer(
+      1,
+      "folder, frames: which folder on a clip's path is its class, 1 the topmost. 0: no classes.",
+      least=0,
+      most=64,
+    )
+  )
+  split_folders: str = option(
+    text(
+      _AUTO,
+      "folder, frames: which folders are splits. auto: those named like train, val and test, where "
+      "all beside them are; none: none; FOLDER=SPLIT,...: these.",
+    )
+  )
+  resolution: int | None = option(
+    integer(None, "Pixels of the smaller side; default as it is.", least=1, most=8192)
+  )
+  resize: str = option(choice("bilinear", _RESIZES, "How pictures are made smaller."))
+  crop: int | None = option(
+    integer(None, "First cut the middle square of so many pixels.", least=1, most=65_536)
+  )
+  stride: int = option(integer(1, "Keep every n-th frame.", least=1, most=10_000))
+  frame_rate: float | None = option(
+    number(
+      None,
+      "Keep so many frames per second; slower clips keep all of theirs.",
+      least=0,
+      above=True,
+      most=1000,
+    )
+  )
+  quality: int | None = option(integer(95, "Quality of the JPEGs.", least=1, most=100))
+  clips_per_shard: int = option(
+    integer(128, "Clips per file; as much is done again after a stop.", least=1, most=1_000_000)
+  )
+  limit: int | None = option(
+    integer(None, "At most so many clips per split, for trials.", least=1, most=1_000_000_000)
+  )
+  workers: int | None = option(
+    integer(
+      None,
+      "Clips worked on at once, no result depends on it; default the number of cores.",
+      least=1,
+      most=1024,
+    )
+  )
 
   def __post_init__(self):
     """Expands `~` in paths; UserError where one is no local path."""
@@ -60,10 +96,13 @@ class Request:
 
   def check(self) -> None:
     """Raises UserError where the request contradicts itself or its folders do."""
+    from vidgan_jax.data.formats import index
+    from vidgan_jax.data.sources import split_folders
+
     if not index.NAME.fullmatch(self.set_name):
       raise UserError(f"the name '{self.set_name}' must be small letters, digits and underscores")
-    if self.resize not in pictures.RESIZES:
-      raise UserError(f"unknown resize '{self.resize}', known are: {', '.join(pictures.RESIZES)}")
+    if self.resize not in _RESIZES:
+      raise UserError(f"unknown resize '{self.resize}', known are: {', '.join(_RESIZES)}")
     if self.frame_rate is not None and self.stride != 1:
       raise UserError("of stride and frame_rate only one can be taken")
     if self.frame_rate is not None and not 0 < self.frame_rate <= 1000:
@@ -84,7 +123,7 @@ class Request:
         f"class_level is of folder and frames; {self.source} knows 0 alone, no classes"
       )
     split_folders.parse(self.split_folders)
-    if self.split_folders != split_folders.AUTO and self.source not in (
+    if self.split_folders != _AUTO and self.source not in (
       "folder",
       "frames",
       "kinetics",
@@ -109,14 +148,16 @@ class Request:
     return 1 if self.split_number is None else self.split_number
 
   @property
-  def geometry(self) -> pictures.Geometry:
+  def geometry(self) -> "pictures.Geometry":
     """How pictures are resized."""
+    from vidgan_jax.data.prepare import pictures
+
     return pictures.Geometry(self.resolution, self.resize, self.crop)
 
   def settings(self) -> dict:
     """All that decides the bytes, but for the inputs and the versions of the programs."""
     # Sets of versions that did not have the switch say nothing of it.
-    by_name = self.split_folders == split_folders.AUTO
+    by_name = self.split_folders == _AUTO
     return {
       **({} if by_name else {"split_folders": self.split_folders}),
       "source": self.source,

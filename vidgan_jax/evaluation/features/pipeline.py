@@ -1,8 +1,8 @@
-"""Features of clips: preprocessing and network in one program, split over the devices.
+"""Computes features of clips: preprocessing and network in one program, split over the devices.
 
-The last batch is filled up to the size that was compiled, and what was filled in is never counted;
-so nothing depends on the batch size, and every clip enters once. Where the devices are several
-processes', each reads its own part of real clips, and all get the features of all.
+The last batch is filled up to the compiled size, and the filling is never counted: every clip
+counts once, and no number depends on the batch size. With several processes, each reads its own
+part of the real clips, and all receive the features of all clips.
 """
 
 import collections
@@ -26,17 +26,17 @@ _PATIENCE = 2  # seconds without a progress bar
 _AHEAD = 2  # batches computed before the features of the first are fetched
 
 
-class Way:
-  """One way from clips to features: operations, then a network.
+class FeaturePath:
+  """Preprocessing and a network, compiled as one program: clips to features.
 
   Args:
     extractor: see `extractor.Extractor`.
     operations: see `preprocessing.apply`.
-    outputs: those of the network that are wanted.
+    outputs: names of the network's outputs to return.
     mesh: devices.
 
   Raises:
-    UserError: where the network has no such output, or lacks a constant that an operation needs.
+    UserError: the network has no such output, or lacks a constant that an operation needs.
   """
 
   def __init__(self, extractor, operations, outputs: Sequence[str], mesh):
@@ -78,8 +78,8 @@ class Way:
     return self._program(self._variables, clips)
 
 
-class _Keeper:
-  """Gathers batches of features."""
+class _Collector:
+  """Collects batches of the features of one output."""
 
   def __init__(self, count, width, keep_bytes):
     self._features = None
@@ -134,7 +134,7 @@ def _batches(clips, begin: int, end: int, size: int, mesh):
 
 
 def gather(
-  ways: Sequence[Way],
+  feature_paths: Sequence[FeaturePath],
   clips: Callable,
   begin: int,
   end: int,
@@ -148,7 +148,7 @@ def gather(
   """Runs clips begin..end-1 through networks.
 
   Args:
-    ways: what to compute; each clip is drawn once for all of them.
+    feature_paths: what to compute; each clip is drawn once for all of them.
     clips: see `evaluation.clips`.
     begin: number of the first clip.
     end: number after the last.
@@ -159,21 +159,23 @@ def gather(
     leaving: asked between batches whether to give up.
 
   Returns:
-    ({way.key: {output: `FeatureSet`}}, labels int [end - begin]), or None where it was given up.
+    ({path.key: {output: `FeatureSet`}}, labels int [end - begin]), or None where it was given up.
 
   Raises:
     UserError: on too few frames, or features that are not finite.
   """
   if batch_size < 1:
     raise UserError(f"batch_size is {batch_size}, must be at least 1")
-  for way in ways:
-    way.check_shape(clips.shape)
+  for path in feature_paths:
+    path.check_shape(clips.shape)
   devices = mesh.devices.size
   size = min(batch_size, end - begin)
   size = -(-size // devices) * devices
-  keepers = {
-    way.key: {o: _Keeper(end - begin, way.extractor.outputs[o], keep_bytes) for o in way.outputs}
-    for way in ways
+  collectors = {
+    path.key: {
+      o: _Collector(end - begin, path.extractor.outputs[o], keep_bytes) for o in path.outputs
+    }
+    for path in feature_paths
   }
   # Of several processes one program at a time: see `processes.local`.
   ahead = _AHEAD if jax.process_count() == 1 else 0
@@ -183,7 +185,7 @@ def gather(
     found, count = waiting.popleft()
     for key, outputs in jax.device_get(processes.local(found, mesh)).items():
       for output, features in outputs.items():
-        keepers[key][output].add(features[:count])
+        collectors[key][output].add(features[:count])
 
   bar = tqdm(
     total=end - begin,
@@ -198,7 +200,7 @@ def gather(
     for batch, own, count in _batches(clips, begin, end, size, mesh):
       if leaving():
         return None
-      waiting.append(({way.key: way(batch) for way in ways}, count))
+      waiting.append(({path.key: path(batch) for path in feature_paths}, count))
       labels.append(np.asarray(own))
       if len(waiting) > ahead:
         settle()
@@ -206,7 +208,7 @@ def gather(
     while waiting:
       settle()
   gathered = {
-    key: {output: keeper.finished() for output, keeper in outputs.items()}
-    for key, outputs in keepers.items()
+    key: {output: each.finished() for output, each in outputs.items()}
+    for key, outputs in collectors.items()
   }
   return gathered, np.concatenate(labels)

@@ -36,7 +36,7 @@ class Reference:
   """The real side.
 
   Attributes:
-    gathered: {(network, operations): {output: `features.FeatureSet`}}.
+    gathered: {(network, operations): {output: `FeatureSet`}}.
     labels: int of each clip, or None where the data has no classes.
     hashes: {(network, operations): twelve digits of all it was made from}.
     shape: (T, H, W, 3) of its clips.
@@ -75,7 +75,8 @@ class Reference:
       UserError: where features were too many to keep, or clips are too few.
     """
     kept = {
-      way: {o: found.features for o, found in own.items()} for way, own in self.gathered.items()
+      feature_path: {o: found.features for o, found in own.items()}
+      for feature_path, own in self.gathered.items()
     }
     if any(features is None for own in kept.values() for features in own.values()):
       raise UserError("the features of so many real clips are too large to keep")
@@ -84,9 +85,14 @@ class Reference:
     part = {"first_of_halves": [len(one), seed]}
     return dataclasses.replace(
       self,
-      gathered={way: {o: some(f) for o, f in own.items()} for way, own in kept.items()},
+      gathered={
+        feature_path: {o: some(f) for o, f in own.items()} for feature_path, own in kept.items()
+      },
       labels=None if self.labels is None else self.labels[one],
-      hashes={way: fingerprint.digest({"of": h, **part}) for way, h in self.hashes.items()},
+      hashes={
+        feature_path: fingerprint.digest({"of": h, **part})
+        for feature_path, h in self.hashes.items()
+      },
       count=len(one),
       description=f"{len(one)} of {self.description}",
       population=None,
@@ -102,11 +108,11 @@ def default_folder() -> pathlib.Path | None:
   return pathlib.Path(folder) if folder else None
 
 
-def about(way, protocol, shape, about_clips: Mapping, count: int) -> dict:
+def about(feature_path, protocol, shape, about_clips: Mapping, count: int) -> dict:
   """All that features of real clips depend on, as plain values.
 
   Args:
-    way: see `features.Way`.
+    feature_path: see `pipeline.FeaturePath`.
     protocol: see `protocols.Protocol`.
     shape: (T, H, W, 3) of the clips.
     about_clips: their `about`, see `evaluation.clips`, which tells of the data.
@@ -116,11 +122,11 @@ def about(way, protocol, shape, about_clips: Mapping, count: int) -> dict:
   return fingerprint.plain(
     {
       "format": _FORMAT,
-      "network": way.extractor.name,
-      "weights": way.extractor.weights_hash,
-      "constants": fingerprint.of_constants(way.extractor.constants),
-      "preprocess": way.operations,
-      "outputs": sorted(way.outputs),
+      "network": feature_path.extractor.name,
+      "weights": feature_path.extractor.weights_hash,
+      "constants": fingerprint.of_constants(feature_path.extractor.constants),
+      "preprocess": feature_path.operations,
+      "outputs": sorted(feature_path.outputs),
       "frames": frames,
       "resolution": [height, width],
       "count": count,
@@ -228,8 +234,8 @@ def path_for(folder, protocol_name: str, about_it: dict) -> pathlib.Path:
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
-  """Where features of a way's real clips are kept, if anywhere.
+class ReferenceFile:
+  """The file with the real clips' features of one `FeaturePath`, if there is one.
 
   Attributes:
     path: of the file, or None.
@@ -244,14 +250,14 @@ class Place:
   made_by: str
 
   @classmethod
-  def of(cls, way, protocol, about_it: Mapping, file=None, folder=None) -> "Place":
+  def of(cls, feature_path, protocol, about_it: Mapping, file=None, folder=None) -> "ReferenceFile":
     """A file that was named, else one in a folder, else none."""
     path = file or (folder and path_for(folder, protocol.name, about_it)) or None
     if path and not file and not os.path.lexists(path):
       untold = {name: value for name, value in about_it.items() if name != "stride"}
       older = path_for(folder, protocol.name, untold)
       path = older if os.path.lexists(older) else path
-    made_by = code.version(way.extractor.code)
+    made_by = code.version(feature_path.extractor.code)
     return cls(path and pathlib.Path(path), file is not None, about_it, made_by)
 
   def load(self, report):
@@ -278,7 +284,7 @@ class Place:
     return found
 
   def save(self, gathered: dict[str, FeatureSet], labels, report) -> None:
-    """Keeps them where there is a place; where that fails, a warning says so."""
+    """Writes the features to the file, if there is one; a failure is reported as a warning."""
     if self.path is None:
       return
     try:

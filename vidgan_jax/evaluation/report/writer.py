@@ -1,7 +1,7 @@
 """Adds scores to the files of a folder: results.json, results.tex and report.html.
 
-A hook of training and `evaluate --follow` may judge one run by one protocol at a time: each reads,
-adds and writes while the other waits, so that the scores of both stay.
+The training hook and `evaluate --follow` may score one run by one protocol at the same time: each
+reads, adds and writes while the other waits, so that the scores of both are kept.
 """
 
 import pathlib
@@ -15,7 +15,7 @@ _SHOWN = 32  # clips of each side in a report
 _EACH, _LOOKED_AT = 4, 256  # of a class, and real clips among which they are looked for
 
 
-class Keeper:
+class ResultsWriter:
   """The files of one run's scores by one protocol.
 
   Args:
@@ -80,7 +80,7 @@ def _numbers(content) -> set[str]:
 
 
 def first_clips(generated, mesh=None):
-  """Clips of those that are judged, to be shown: uint8 [N, T, H, W, 3] and labels, of NumPy.
+  """The first of the evaluated clips, for a report: uint8 [N, T, H, W, 3] and labels, of NumPy.
 
   Args:
     generated: see `evaluation.clips`.

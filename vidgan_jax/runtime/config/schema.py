@@ -116,12 +116,12 @@ def boolean(default: bool, help: str, **more) -> Switch:
   return Switch("boolean", default, help, **more)
 
 
-def choice(default: str, choices, help: str, **more) -> Switch:
+def choice(default: str | None, choices, help: str, **more) -> Switch:
   """One of the texts `choices`."""
   return Switch("text", default, help, choices=tuple(choices), **more)
 
 
-def text(default: str, help: str, **more) -> Switch:
+def text(default: str | None, help: str, **more) -> Switch:
   """Any text: a name, a folder, a file."""
   return Switch("text", default, help, **more)
 
@@ -242,9 +242,11 @@ def set_fields(config, values: Mapping[str, Any]) -> None:
 
 def define(name: str, switch: Switch) -> flags.FlagHolder:
   """Defines an absl flag of the calling module; its `--help` tells what is allowed."""
-  help = f"{switch.help} {switch.allowed()[0].upper()}{switch.allowed()[1:]}."
   if switch.kind == "boolean":
     return flags.DEFINE_bool(name, switch.default, switch.help)
+  help = switch.help
+  if switch.choices or switch.kind not in ("text", "texts"):
+    help += f" {switch.allowed()[0].upper()}{switch.allowed()[1:]}."
   serializer = flags.CsvListSerializer(",") if switch.kind.endswith("s") else None
   return flags.DEFINE(
     _Parser(switch), name, switch.default, help, serializer=serializer or flags.ArgumentSerializer()
@@ -269,6 +271,8 @@ class _Parser(flags.ArgumentParser):
 
   def _read(self, argument: str):
     """The value that `argument` spells, or `argument` itself where it spells none."""
+    if self.switch.kind == "texts":
+      return flags.ListParser().parse(argument)
     one = {"integer": _integer, "number": float, "text": str}[self.switch.kind.removesuffix("s")]
     try:
       if not self.switch.kind.endswith("s"):
