@@ -131,7 +131,7 @@ def test_bad_files_of_weights_are_refused(tmp_path):
     load(path)
   about = {"format": 1, "network": "i3d_kinetics400"}
   np.savez(path, __about__=np.frombuffer(json.dumps(about).encode(), np.uint8))
-  with pytest.raises(UserError, match="i3d_kinetics400 .*not moving_shapes_classifier"):
+  with pytest.raises(UserError, match=r"i3d_kinetics400 .*not moving_shapes_classifier"):
     load(path)
   embedded_training.save(path, variables, {})
   arrays = npz.read(path)
