@@ -75,3 +75,10 @@ def test_processes_need_the_same_number_of_devices():
   mesh = meshes.make_mesh([_Device(0, 0), _Device(0, 1), _Device(1, 2)])
   with pytest.raises(UserError, match="process 0 has 2, process 1 has 1"):
     meshes.part_of_batch(mesh)
+
+
+def test_the_platform_is_that_of_the_mesh():
+  """Of devices that are not here too: what is compiled for them has their forms and precision."""
+  (name, *_) = SLICES
+  assert meshes.platform(meshes.make_mesh(_devices(name))) == "tpu"
+  assert meshes.platform(meshes.make_mesh(jax.devices()[:1])) == meshes.platform() == "cpu"

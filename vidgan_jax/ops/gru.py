@@ -15,6 +15,7 @@ every step, as in DVD-GAN's generator. That saves nearly half of the unit's work
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,7 @@ class Steps:
   frames: int
   unroll: bool
 
-  def scan(self, function, carry, xs, reverse: bool = False):
+  def scan(self, function: Callable, carry: Any, xs: Any, reverse: bool = False) -> tuple[Any, Any]:
     """`jax.lax.scan` over all steps."""
     unroll = self.frames if self.unroll else 1
     return jax.lax.scan(function, carry, xs, length=self.frames, unroll=unroll, reverse=reverse)
