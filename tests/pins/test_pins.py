@@ -46,8 +46,15 @@ def test_scores_of_the_embedded_set(computed, same_machine):
 
 
 @pytest.mark.parametrize("what", ["configs", "listed", "summaries"])
-def test_parameters_and_summaries(computed, what):
-  assert not compare.differences(*(part["parameters"][0][what] for part in (PINNED, computed)))
+def test_parameters_and_summaries(computed, same_machine, what):
+  parts = [part["parameters"][0][what] for part in (PINNED, computed)]
+  if what == "summaries" and not same_machine:  # versions of JAX trace gradients differently
+    traced = ("activations", "iteration")
+    parts = [
+      {row: {k: v for k, v in each.items() if k not in traced} for row, each in part.items()}
+      for part in parts
+    ]
+  assert not compare.differences(*parts)
 
 
 def test_no_protocol_or_config_is_without_pins(computed):
