@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Formats and lints are checked, then the tests run on CPU. Arguments go to pytest:
+# Formats, lints and types are checked, then the tests run on CPU. Arguments go to pytest:
 #   launch/test.sh tests/layers -k attention
 set -euo pipefail
 PLATFORMS="${JAX_PLATFORMS:-cpu}"
@@ -9,6 +9,7 @@ VIDGAN_JAX_DEVICE="${VIDGAN_JAX_DEVICE:-cpu}"
 
 ruff format --check .
 ruff check .
+mypy
 export JAX_PLATFORMS="$PLATFORMS"
 # All of them: a process per core, a file at a time; what takes long is XLA's compiling, one thread.
 # In the order of tests/conftest.py: the longest files first.

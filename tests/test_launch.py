@@ -17,7 +17,8 @@ from packaging.version import Version
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-# Stands for python3, .venv/bin/python and ruff: notes its arguments and does as little as will do.
+# Stands for python3, ruff, mypy and .venv/bin/python: notes its arguments and does as little as
+# will do.
 STUB = r"""#!/usr/bin/env bash
 all="$*"
 case "$0 $all" in
@@ -30,6 +31,7 @@ case "$all" in
     mkdir -p .venv/bin
     cp "$0" .venv/bin/python
     cp "$0" .venv/bin/ruff
+    cp "$0" .venv/bin/mypy
     ;;
   "-m pip install"*) exit "${PIP_CODE:-0}" ;;
   "-m vidgan_jax.train"*)
@@ -348,6 +350,7 @@ def test_tests_run_on_cpu_or_where_jax_is_told(project):
   _, notes = project.run("test.sh", "tests/layers", "-k", "a b")
   assert notes[-1] == "python [cpu] -m pytest tests/layers -k a b"
   assert asked(notes, "format --check .") and asked(notes, "ruff [cpu] check .")
+  assert asked(notes, "mypy [cpu]")
   _, notes = project.run("test.sh", JAX_PLATFORMS="cuda")
   assert notes[-1].startswith("python [cuda] -m pytest -rs --numprocesses=")  # all, shared out
 

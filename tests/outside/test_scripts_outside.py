@@ -59,7 +59,10 @@ def test_the_quickstart_refuses_a_read_only_clone(outside, installed, read_only,
   assert not (outside.project / ".venv").exists() and not (installed / "runs").exists()
 
 
-@pytest.mark.skipif(not shutil.which("ruff", path=f"{sys.prefix}/bin"), reason="needs ruff")
+@pytest.mark.skipif(
+  not all(shutil.which(name, path=f"{sys.prefix}/bin") for name in ("ruff", "mypy")),
+  reason="needs ruff and mypy",
+)
 def test_the_script_of_the_tests(outside, installed):
   said = script(outside, installed, "test.sh", "tests/runtime/test_text.py", HOME=None, cwd="/")
   assert re.search(r"^\d+ passed in ", said.stdout, re.MULTILINE)

@@ -46,7 +46,11 @@ def fulfil(request: Request, report=print, tools: analyses.Tools | None = None) 
   drawn = [what for what in request.what if what in analyses.LOOKS]
   others = [what for what in request.what if what in curvature.FILES]
   try:
-    lines = analyses.fulfil(request, drawn, tools, report) if drawn else []
+    lines = []
+    if drawn:
+      if tools is None:
+        raise ValueError("analyses of samples need tools")
+      lines += analyses.fulfil(request, drawn, tools, report)
     lines += _look(dataclasses.replace(request, what=others), report) if others else []
     return lines
   except jax.errors.JaxRuntimeError as error:

@@ -39,6 +39,7 @@ class ProjectionHead(nn.Module):
     settings = dataclasses.replace(self.settings, dtype=wide)
     scores = Dense(1, settings, name="linear")(hidden)[..., 0]
     if self.num_classes:
+      assert labels is not None, "a discriminator with classes needs labels"
       embedding = Embed(self.num_classes, x.shape[-1], settings, name="embed")(labels)
       scores = scores + jnp.sum(embedding[:, None] * hidden, axis=-1)
     return scores

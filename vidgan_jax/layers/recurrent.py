@@ -1,5 +1,7 @@
 """Convolutional gated recurrent units (DVD-GAN A.2); `ops.gru` has the equations."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -57,7 +59,9 @@ class ConvGRU(nn.Module):
         raise UserError(f"unknown ConvGRU {name} {value!r}; known: {', '.join(known)}")
     settings = self.settings
     x = x.astype(settings.dtype)
-    frames = frames if x.ndim == 4 else x.shape[1]
+    if x.ndim != 4:
+      frames = x.shape[1]
+    assert frames is not None, "an input without a time axis needs a number of frames"
     state = jnp.zeros((x.shape[0], *x.shape[-3:-1], self.features), x.dtype)
     if initial_state is not None:
       state = initial_state.astype(x.dtype)
@@ -78,4 +82,7 @@ class ConvGRU(nn.Module):
     if self.kind == "multiplicative":
       shapes["gate_state"] = (1, 1, features, features)
       shapes["gate_input"] = (1, 1, channels, features)
-    return {name: Weights(shape, self.settings, name=name)() for name, shape in shapes.items()}
+    weights: dict[str, Any] = {}  # all have a bias
+    for name, shape in shapes.items():
+      weights[name] = Weights(shape, self.settings, name=name)()
+    return weights

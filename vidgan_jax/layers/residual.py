@@ -96,6 +96,7 @@ class PlainBlock3D(nn.Module):
     """Maps [B, T, H, W, C] to [B, ceil(T/2), ceil(H/2), ceil(W/2), features]."""
     settings = dataclasses.replace(self.settings, spectral=False)
     kernel, bias = Weights((3, 3, 3, x.shape[-1], self.features), settings, name="conv")()
+    assert bias is not None
     out = forms.get(settings.ops).convolve(
       x.astype(settings.dtype),
       kernel,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -53,7 +54,7 @@ def _uniform01(key, shape, dtype=jnp.float32):
   return jax.random.uniform(key, shape, dtype, -0.01, 0.01)
 
 
-INITIALIZERS = {
+INITIALIZERS: dict[str, Callable] = {
   "orthogonal": nn.initializers.orthogonal(),
   "normal02": nn.initializers.normal(0.02),
   "normal01": nn.initializers.normal(0.01),

@@ -13,7 +13,7 @@ half steps follow BigGAN (arXiv 1809.11096): a convolution kernel [*window, in, 
 
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -103,8 +103,8 @@ def normalize(
     weights (structure of `params`), the advanced vectors (structure of `vectors`), and sigmas
     {"path/of/weight": scalar}. The gradient of weights with respect to params flows through sigma.
   """
-  weights = traverse_util.flatten_dict(unfreeze(params))
-  vectors = traverse_util.flatten_dict(unfreeze(vectors))
+  weights = traverse_util.flatten_dict(unfreeze(cast(dict, params)))
+  vectors = traverse_util.flatten_dict(unfreeze(cast(dict, vectors)))
   matrices = {path: as_matrix(path[-1], weights[path]) for path in vectors}
   estimate = functools.partial(largest_singular_value, eps=eps, iterations=iterations)
   advanced, sigmas = {}, {}

@@ -236,10 +236,10 @@ class VideoGan(abc.ABC):
 
   def discriminate(self, name: str, variables, view: Arrays, key, train: bool = True):
     """Returns the scores of discriminator `name` and the collections it reported."""
+    call: dict[str, Any] = {**view, "train": train}
     return self.discriminators[name].apply(
       variables,
-      **view,
-      train=train,
+      **call,
       rngs={"noise": key},
       mutable=[normalization.COLLECTION] if train else [],
     )

@@ -47,6 +47,7 @@ def command_flags(command: str) -> list[flags.Flag]:
   """
   before = set(flags.FLAGS)
   spec = importlib.util.find_spec(f"vidgan_jax.{command}")
+  assert spec and spec.loader
   spec.loader.exec_module(importlib.util.module_from_spec(spec))
   found = [flags.FLAGS[name] for name in flags.FLAGS if name not in before]
   flags.FLAGS.remove_flag_values([flag.name for flag in found])

@@ -145,8 +145,8 @@ def score(x, pooling: str, settings: LayerSettings, name: str):
     scores [B], in float32 at least.
   """
   wide = x.astype(jnp.promote_types(jnp.float32, x.dtype))
-  pool = {"mean": jnp.mean, "sum": jnp.sum, "max": jnp.max}[pooling]
-  pooled = pool(wide, axis=1)
+  pools: dict[str, Callable] = {"mean": jnp.mean, "sum": jnp.sum, "max": jnp.max}
+  pooled = pools[pooling](wide, axis=1)
   settings = dataclasses.replace(settings, dtype=wide.dtype)
   return StridedConv(1, (4, 4), (1, 1), (0, 0), settings, name=name)(pooled)[:, 0, 0, 0]
 

@@ -122,8 +122,8 @@ class Checkpoints:
     self._keep = max(2, keep)
     self._report = report
     self._manager = None
-    self._last_saved = None
-    self._alias = None  # a descriptor of the directory, see `_path`
+    self._last_saved: int | None = None
+    self._alias: int | None = None  # a descriptor of the directory, see `_path`
 
   def _path(self, create: bool) -> pathlib.Path:
     """The directory by a name that Orbax and TensorStore take as it is."""

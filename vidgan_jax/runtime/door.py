@@ -184,7 +184,7 @@ def _fail(error, code):
 def _among_others() -> bool:
   """Whether this is one of several processes that train together."""
   jax = sys.modules.get("jax")
-  return bool(jax) and jax.distributed.is_initialized()
+  return jax is not None and jax.distributed.is_initialized()
 
 
 def _exit(code):

@@ -133,7 +133,7 @@ def _to_varying(array, axes: tuple[str, ...]):
   """`array`, allowed to differ over mesh axes over which it is equal so far."""
   if hasattr(jax.lax, "pcast"):
     return jax.lax.pcast(array, axes, to="varying")
-  return jax.lax.pvary(array, axes)  # JAX before 0.8
+  return jax.lax.pvary(array, axes)  # type: ignore[attr-defined]  # JAX before 0.8
 
 
 def like_devices(array, other):

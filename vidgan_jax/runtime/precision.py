@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from vidgan_jax.runtime.errors import UserError
 
+_CONFIG: Any = jax.config  # its options are defined at run time
 POLICIES = ("auto", "bfloat16", "float32", "float64")
 
 
@@ -43,7 +44,7 @@ def policy(name: str, platform: str) -> Precision:
     name = "float32" if platform == "cpu" else "bfloat16"
   if name == "bfloat16":
     return Precision(name, jnp.bfloat16, jnp.float32, None)
-  if name == "float64" and not jax.config.jax_enable_x64:
+  if name == "float64" and not _CONFIG.jax_enable_x64:
     raise UserError("precision float64 needs JAX_ENABLE_X64=1")
   dtype = jnp.float64 if name == "float64" else jnp.float32
   return Precision(name, dtype, dtype, jax.lax.Precision.HIGHEST)
@@ -55,7 +56,7 @@ def check_width(name: str) -> None:
   JAX would draw random numbers in 64 bits then, so that a run would go on with other numbers than
   it began with.
   """
-  if jax.config.jax_enable_x64 and name != "float64":
+  if _CONFIG.jax_enable_x64 and name != "float64":
     raise UserError(
       f"JAX computes in 64 bits (JAX_ENABLE_X64 or jax_enable_x64), config.precision is {name}: "
       "the random numbers would be others than in 32 bits; set JAX_ENABLE_X64=0, or in a program "

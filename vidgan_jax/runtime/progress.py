@@ -57,7 +57,7 @@ class Lines:
 
   def __init__(self, report, total: int, every: float = 60.0):
     self._report, self._total, self._every = report, total, every
-    self._last = None
+    self._last: float | None = None
 
   def tell(self, done: int, seconds: float, state: str) -> None:
     """Reports unless it did so a short while ago.

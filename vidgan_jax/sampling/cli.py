@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import jax
 import numpy as np
@@ -54,7 +55,7 @@ def fulfil(request: Request, report=print) -> list[str]:
   else:
     count = len(labels) * per_label
   generation.check_size(gan, count, request.frames or gan.frames)
-  options = dict(frames=request.frames, truncation=request.truncation)
+  options: dict[str, Any] = dict(frames=request.frames, truncation=request.truncation)
   key = streams.key(request.seed, streams.SAMPLING)
   if request.interpolate == "latent":
     latents, drawn = interpolation.latent_walk(gan, key, labels, steps, **options)

@@ -148,11 +148,12 @@ def _label(word: str, class_names, num_classes: int) -> int:
       f"label {word!r} is the name of class {name} and the number of class "
       f"{class_names[number]!r}; write name:{word} or index:{word}"
     )
-  if name is None and number is None:
+  number = number if name is None else name
+  if number is None:
     known = f"; known names: {', '.join(class_names[:20])}" if len(class_names) else ""
     known += ", ..." if len(class_names) > 20 else ""
     raise UserError(f"label {word!r} is no number in 0..{num_classes - 1} and no class{known}")
-  return number if name is None else name
+  return number
 
 
 def _word(name: str) -> str:

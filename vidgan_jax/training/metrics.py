@@ -12,7 +12,8 @@ from vidgan_jax.training.state import TrainState
 def loss_metrics(side: str, parts: Losses) -> dict[str, jax.Array]:
   """{"loss/SIDE/PART": value} and their sum as "loss/SIDE"."""
   metrics = {f"loss/{side}/{name}": value for name, value in parts.items()}
-  return {**metrics, f"loss/{side}": sum(parts.values())}
+  total: Any = sum(parts.values())
+  return {**metrics, f"loss/{side}": total}
 
 
 def pixel_metrics(side: str, clip: jax.Array, dark_level: float) -> dict[str, jax.Array]:

@@ -29,7 +29,7 @@ class Update:
   context: Context
   microstep: int
 
-  def key(self, stream: int, index: jax.Array | None = None) -> jax.Array:
+  def key(self, stream: str, index: jax.Array | None = None) -> jax.Array:
     """The random key of a stream, for the whole batch (`index` None) or for one micro-batch."""
     key = streams.key(self.seed, stream, self.context.step, self.microstep)
     return key if index is None else jax.random.fold_in(key, index)

@@ -197,7 +197,9 @@ def forward_flops(gan: VideoGan, variables, padding: bool = True) -> dict[str, i
     {"generator" or name of a discriminator: FLOPs}.
   """
   key, batch, latents, inputs = _arguments(gan, 1)
-  generate = lambda *arguments: gan.generate(*arguments, True)
+  generate = lambda variables, latents, inputs, key: gan.generate(
+    variables, latents, inputs, key, True
+  )
   count = functools.partial(flops.count, padding=padding)
   counts = {"generator": count(generate, variables["generator"], latents, inputs, key)}
   views = jax.eval_shape(lambda key, batch: _real(gan, key, batch, Context())[1], key, batch)

@@ -4,6 +4,7 @@ from typing import Any
 
 from vidgan_jax.analysis.curvature import hessian
 from vidgan_jax.analysis.curvature import records as curvature
+from vidgan_jax.models.contract import VideoGan
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.hooks import Hook, HookContext
 
@@ -21,7 +22,7 @@ class CurvatureHook(Hook):
   def __init__(self, settings: Any):
     self.every = settings.every
     self.options = curvature.Options(settings.batch_size, settings.eigenvalues, settings.products)
-    self._gan = None
+    self._gan: VideoGan | None = None
 
   def due(self, step: int, last: bool) -> bool:
     """Before the first iteration, every `every` iterations and after the last."""
@@ -35,7 +36,7 @@ class CurvatureHook(Hook):
       for what, name in curvature.FILES.items():
         settings = self.options.settings(what, context.config, context.source)
         curvature.drop_after(folder / name, what, settings, context.start_step)
-      if context.step == context.start_step and self._known(folder, context.step):
+      if context.step == context.start_step and self._known(self._gan, folder, context.step):
         return  # a resumed run has measured this step already
     try:
       curvature.analyse(
@@ -53,9 +54,9 @@ class CurvatureHook(Hook):
     except (hessian.Abandoned, hessian.NotFinite):
       pass  # the loop's guard reports a state that is not finite
 
-  def _known(self, folder, step) -> bool:
+  def _known(self, gan: VideoGan, folder, step) -> bool:
     """Whether both files hold records of all discriminators at `step`."""
-    names = {*self._gan.discriminators}
+    names = {*gan.discriminators}
     for what, name in curvature.FILES.items():
       if not (folder / name).exists():
         return False

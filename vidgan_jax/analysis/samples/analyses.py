@@ -178,7 +178,7 @@ def find_neighbours(look: Look, folder) -> Found:
   written = []
   for space, found in near.items():
     lists = [found.nearest(query, _NEAREST) for query in range(number)]
-    record = {
+    record: dict[str, Any] = {
       "nearest": [[{"index": int(order[p]), "distance": d} for p, d in each] for each in lists]
     }
     for name, chosen in (("held_out", range(number)), ("control", range(number, len(queries)))):

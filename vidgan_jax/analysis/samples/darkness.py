@@ -5,6 +5,8 @@ still bright. Training logs the mean pixel of each channel and the share of dark
 of generated clips; what one checkpoint draws is looked at here class by class.
 """
 
+from typing import Any
+
 import numpy as np
 
 from vidgan_jax.analysis.samples import figures
@@ -30,7 +32,7 @@ def curves(records: list[dict]) -> dict:
   wanted = [name for side in SIDES for name in names[side]]
   number = lambda value: isinstance(value, int | float) and not isinstance(value, bool)
   kept = [r for r in records if all(number(r.get(name)) for name in ("step", *wanted))]
-  told = {"step": [record["step"] for record in kept]}
+  told: dict[str, Any] = {"step": [record["step"] for record in kept]}
   for side in SIDES:
     told[side] = {name.rsplit("_", 1)[1]: [record[name] for record in kept] for name in names[side]}
   return told

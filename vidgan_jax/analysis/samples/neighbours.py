@@ -106,7 +106,9 @@ def search(
   return found
 
 
-def nearest_of_equally_many(train: Found, held_out: Found, queries) -> tuple[np.ndarray, ...]:
+def nearest_of_equally_many(
+  train: Found, held_out: Found, queries
+) -> tuple[np.ndarray, np.ndarray]:
   """Distances to the nearest training and held-out clip among the first n of each.
 
   n is, class by class, the smaller of both numbers: the nearest of many is nearer than that of few.

@@ -10,6 +10,8 @@ are luma (Rec. 601) in [0, 1]; the paper does not say what it does with colour. 
 cycle per pixel, is kept; what lies in the corners beyond it is left out, as there.
 """
 
+from typing import Any
+
 import numpy as np
 
 from vidgan_jax.analysis.samples import figures
@@ -74,7 +76,8 @@ class Spectra:
     if count < sets:
       raise UserError(f"{count} clips do not make {sets} disjoint sets")
     self.count, self.frames, self.sets = count, frames, sets
-    self._seen, self._sums, self._counts = 0, None, np.zeros(sets, int)
+    self._seen, self._counts = 0, np.zeros(sets, int)
+    self._sums: Any = None  # its shape is known with the first clips
 
   def add(self, clips: np.ndarray) -> None:
     """Adds the next clips, uint8 [n, T, L, L, 3]."""
@@ -109,7 +112,7 @@ def compare(real: np.ndarray, generated: np.ndarray, frames: list[int]) -> list[
   """
   records = []
   for place, frame in enumerate(frames):
-    record = {"frame": frame}
+    record: dict[str, Any] = {"frame": frame}
     for name, sets in (("real", real), ("generated", generated)):
       own = sets[:, place]
       record[name] = {"mean": own.mean(0).tolist(), "std": own.std(0, ddof=1).tolist()}

@@ -6,6 +6,8 @@ for several steps and then another. So the distance between neighbouring steps i
 far the largest stands out. Distances are root mean square differences, as in `neighbours`.
 """
 
+from typing import Any
+
 import numpy as np
 
 from vidgan_jax.analysis.samples import figures, neighbours
@@ -45,7 +47,7 @@ def walk_record(points: np.ndarray) -> dict:
 
 def summary(walks: list[dict]) -> dict:
   """Medians of the walks' ratios, and the largest jump ratio; None where no walk has one."""
-  told = {"walks": len(walks)}
+  told: dict[str, Any] = {"walks": len(walks)}
   for name in ("largest_share", "jump_ratio", "largest_by_ends", "detour"):
     values = [walk[name] for walk in walks if walk[name] is not None]
     told[f"median_{name}"] = float(np.median(values)) if values else None

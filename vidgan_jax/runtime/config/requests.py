@@ -58,8 +58,9 @@ def read(request: type[_Request], **values) -> _Request:
   """
   for field, switch, name in _options(request):
     value = flags.FLAGS[name].value
-    several = switch.kind.endswith("s") and value is not None
-    values.setdefault(field.name, tuple(value) if several else value)
+    if switch.kind.endswith("s") and value is not None:
+      value = tuple(value)
+    values.setdefault(field.name, value)
   return request(**values)
 
 

@@ -15,7 +15,7 @@ range, and a range has no infinite end: values beyond it are refused in one line
 import dataclasses
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ml_collections
@@ -80,6 +80,7 @@ class Switch:
       return isinstance(value, str) and "\0" not in value and known
     if isinstance(value, bool) or not isinstance(value, int if kind == "integer" else int | float):
       return False
+    assert self.least is not None and self.most is not None  # every number has a range
     return (self.least < value if self.above else self.least <= value) and value <= self.most
 
   def allowed(self) -> str:
@@ -273,7 +274,8 @@ class _Parser(flags.ArgumentParser):
     """The value that `argument` spells, or `argument` itself where it spells none."""
     if self.switch.kind == "texts":
       return flags.ListParser().parse(argument)
-    one = {"integer": _integer, "number": float, "text": str}[self.switch.kind.removesuffix("s")]
+    readers: dict[str, Callable] = {"integer": _integer, "number": float, "text": str}
+    one = readers[self.switch.kind.removesuffix("s")]
     try:
       if not self.switch.kind.endswith("s"):
         return one(argument)

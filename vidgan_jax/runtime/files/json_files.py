@@ -27,7 +27,7 @@ from vidgan_jax.runtime.text import printable
 MAX_BYTES = 64 * 2**20
 MAX_DEPTH = 100  # of lists and objects within each other
 _LARGEST, _LARGEST_FLOAT = 2**63, 1e100
-_NAMES = {
+_NAMES: dict[Any, str] = {
   str: "text",
   bool: "true or false",
   int: "an integer",

@@ -12,6 +12,7 @@ import os
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
+from typing import Literal
 
 import numpy as np
 
@@ -140,6 +141,7 @@ class Archive:
     self.path, self._archive = path, archive
     self._max_bytes = min(max_bytes, cores.usable_memory() or max_bytes)
     self._members = {}
+    assert archive.fp is not None  # it is open
     size = os.fstat(archive.fp.fileno()).st_size
     infos = archive.infolist()
     if len(infos) > MAX_ARRAYS:
@@ -229,7 +231,7 @@ def check_numbers(dtype: np.dtype, structured: bool = False) -> None:
 def _filled(stream, header: Header) -> np.ndarray:
   """The items of an array whose size was checked, flat."""
   flat = np.empty(math.prod(header.shape), header.dtype)
-  view, filled = memoryview(flat.view(np.uint8)), 0
+  view, filled = flat.view(np.uint8).data, 0
   while filled < len(view):
     count = stream.readinto(view[filled : filled + _PIECE])
     if not count:
@@ -321,9 +323,9 @@ def read(
       where = f"{archive.path}: array {printable(name)!r}"
       if name not in expected:
         raise UserError(f"{where} is none of the arrays wanted")
-      shape = headers[name].shape
-      if expected[name] is not None and tuple(expected[name]) != shape:
-        raise UserError(f"{where} is {list(shape)}, wanted {list(expected[name])}")
+      shape, wanted = headers[name].shape, expected[name]
+      if wanted is not None and tuple(wanted) != shape:
+        raise UserError(f"{where} is {list(shape)}, wanted {list(wanted)}")
     total = sum(header.nbytes for header in headers.values())
     if total > max_bytes:
       raise UserError(
@@ -370,8 +372,10 @@ def map_npy(path: str | os.PathLike, structured: bool = False) -> np.ndarray:
       raise ValueError(f"{rest} bytes lie behind its array of shape {list(header.shape)}")
     if not header.nbytes:
       return np.empty(header.shape, header.dtype)
-    order = "F" if header.fortran else "C"
-    return np.memmap(path, header.dtype, "r", header.offset, header.shape, order)
+    order: Literal["F", "C"] = "F" if header.fortran else "C"
+    return np.memmap(
+      path, dtype=header.dtype, mode="r", offset=header.offset, shape=header.shape, order=order
+    )
 
 
 def write(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:

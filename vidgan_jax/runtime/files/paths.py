@@ -4,6 +4,7 @@ import os
 import pwd
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import file_name
@@ -86,7 +87,8 @@ def localize(request, *fields: str) -> None:
     if value is None:
       continue
     if isinstance(value, str | os.PathLike):
-      value = type(value)(local(value, flag))
+      make: Any = type(value)
+      value = make(local(value, flag))
     else:
       value = type(value)(all_local(value, flag))
     object.__setattr__(request, field, value)

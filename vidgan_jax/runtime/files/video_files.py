@@ -4,6 +4,7 @@ import dataclasses
 import fractions
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import av
 import numpy as np
@@ -25,7 +26,9 @@ _EXACT_COLORS = (
   | Interpolation.BITEXACT
 )
 # Titles in old files are not always UTF-8, and nobody reads them here; PyAV 19 takes any bytes.
-_METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+_METADATA: dict[str, Any] = (
+  {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+)
 
 
 class VideoError(UserError):
@@ -112,7 +115,7 @@ def _orientation(frame: av.VideoFrame) -> tuple[int, ...]:
 
   Each pair (a, d) or (b, c) is 0; angles between those of the eight orientations are rounded.
   """
-  matrix = frame.side_data.get("DISPLAYMATRIX")
+  matrix: Any = frame.side_data.get("DISPLAYMATRIX")
   if matrix is None or len(bytes(matrix)) < 36:
     return (1, 0, 0, 1)
   a, b, _, c, d, *_ = np.frombuffer(bytes(matrix)[:36], np.int32).tolist()

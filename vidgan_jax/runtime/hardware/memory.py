@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import itertools
 import os
+from typing import Any
 
 # Of mallopt(3) and madvise(2): glibc's malloc.h, Linux' mman.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
@@ -53,7 +54,8 @@ def keep_freed_on_cpu() -> bool:
   import jax
 
   # `jax_platform_name`, deprecated, is not an attribute of every JAX version's config.
-  asked = jax.config.jax_platforms or os.environ.get("JAX_PLATFORM_NAME")
+  config: Any = jax.config  # its options are defined at run time
+  asked = config.jax_platforms or os.environ.get("JAX_PLATFORM_NAME")
   return (asked.split(",")[0] == "cpu" if asked else not _plugins()) and keep_freed()
 
 
