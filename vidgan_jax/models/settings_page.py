@@ -7,7 +7,9 @@ import importlib.util
 import pathlib
 import re
 
-from absl import flags
+# `app` defines flags of its own, which differ between versions of absl: it is imported before the
+# commands, so that they are not counted among theirs.
+from absl import app, flags  # noqa: F401
 
 from vidgan_jax.models import switches
 from vidgan_jax.runtime.config import base_switches, schema
