@@ -89,22 +89,7 @@ def convert(
   if file:
     report(f"{source} is {file.title}{f': {file.note}' if file.note else ''}")
     _check_known(network, source, file)
-  if network in _I3D_CLASSES:
-    converted = _i3d(network, source, form)
-  else:
-    make, wanted, kind = {
-      _C3D: (_c3d, "npz", "Chainer's .npz"),
-      _R2PLUS1D: (_r2plus1d, "torch", "torchvision's .pth"),
-    }[network]
-    checkpoints = [*source.glob("*.index"), *source.glob("variables/*.index")]
-    if source.is_dir() and not checkpoints:
-      raise UserError(f"{source} is a folder; {network} is made of one file, {kind}")
-    if form != wanted:
-      file = file or known.identify(source)
-      named = file.title if file else "a file of another kind"
-      raise UserError(f"{source} is {named}; {network} is made of {kind}")
-    doubt = f"no file known here has its SHA-256 {found.sha256}"
-    converted = _Converted(make(source), file.title if file else None, doubt)
+  converted = _converted(network, source, form, file, found)
   if not converted.verified and not allow_unknown:
     raise UserError(
       f"{source} is well-formed, but not known to be {what.what}: {converted.doubt}. Scores made "
@@ -128,6 +113,32 @@ def convert(
     report(f"verified: {converted.verified}")
   report(f"{network}: {output}, hash {digest[:12]}")
   return output
+
+
+def _converted(network, source, form, file, found):
+  """The arrays of a network from `source`; see `convert`.
+
+  Args:
+    network, source: see `convert`.
+    form: from `_form`.
+    file: the known file that `source` is, or None.
+    found: digests of `source`; None for TensorFlow.
+  """
+  if network in _I3D_CLASSES:
+    return _i3d(network, source, form)
+  make, wanted, kind = {
+    _C3D: (_c3d, "npz", "Chainer's .npz"),
+    _R2PLUS1D: (_r2plus1d, "torch", "torchvision's .pth"),
+  }[network]
+  checkpoints = [*source.glob("*.index"), *source.glob("variables/*.index")]
+  if source.is_dir() and not checkpoints:
+    raise UserError(f"{source} is a folder; {network} is made of one file, {kind}")
+  if form != wanted:
+    file = file or known.identify(source)
+    named = file.title if file else "a file of another kind"
+    raise UserError(f"{source} is {named}; {network} is made of {kind}")
+  doubt = f"no file known here has its SHA-256 {found.sha256}"
+  return _Converted(make(source), file.title if file else None, doubt)
 
 
 def _form(source: pathlib.Path) -> str:
