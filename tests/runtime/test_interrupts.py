@@ -33,12 +33,15 @@ MODULES = {
   "slow": WAIT,
   # As modules with a part in C do, which report an interruption in their own words.
   "wrong": f"try:\n  {WAIT}\nexcept BaseException:\n  raise ImportError('broken')",
+  # As modules that look for optional parts do, and ignore whatever goes wrong.
+  "deaf": f"try:\n  {WAIT}\nexcept BaseException:\n  pass",
 }
 PLACES = {
   "first import": ("import package.slow", "  pass"),
   "between imports": (WAIT, "  pass"),
   "import in main": ("", "  import package.slow"),
   "import that fails": ("", "  import package.wrong"),
+  "import that goes on": ("", "  import package.deaf\n  print('went on', file=sys.stderr)"),
   "work": ("", f"  {WAIT}"),
   "error on the way out": ("", f"  try:\n    {WAIT}\n  finally:\n    1 / 0"),
   "callback": (

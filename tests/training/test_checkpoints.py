@@ -183,6 +183,7 @@ def test_full_disk_is_one_line_and_leaves_the_last_checkpoint(saved, caplog):
     signal.signal(signal.SIGXFSZ, ignored)
   assert "could not save the checkpoint at iteration 8" in str(caught.value)
   assert "\n" not in str(caught.value) and not caplog.records
+  assert not list(saved.glob("*.orbax-checkpoint-tmp*"))  # what was written fills the disk no more
   again = Checkpoints(saved)
   assert 8 not in again.steps()
   assert same(again.restore(like(small(0)))[0], small(6))
@@ -322,6 +323,20 @@ def test_a_checkpoint_that_its_run_removes_meanwhile_is_not_called_damaged(saved
 
   monkeypatch.setattr(Checkpoints, "_compare", remove_first)
   assert same(checkpoints.restore(like(small(0)))[0], small(4))
+
+
+@pytest.mark.parametrize("error", [PermissionError("not yours"), MemoryError("no memory")])
+def test_what_says_nothing_about_a_checkpoint_does_not_make_it_damaged(saved, monkeypatch, error):
+  checkpoints, lines = Checkpoints(saved), []
+  checkpoints._report = lines.append
+
+  def fail(self, *arguments, **options):
+    raise error
+
+  monkeypatch.setattr(type(checkpoints._open(create=False)), "restore", fail)
+  with pytest.raises(UserError, match=f"cannot read the checkpoint at iteration 6 .*: {error}"):
+    checkpoints.restore(like(small(0)))
+  assert not lines  # neither called damaged nor passed over
 
 
 def test_files_with_other_names_are_no_checkpoints(saved):

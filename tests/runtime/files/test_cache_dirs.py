@@ -48,6 +48,14 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path, monkeypatch,
   assert os.path.join(tmp_path, home, ".cache") in line
 
 
+def test_a_folder_without_permission_is_reported_in_one_line(tmp_path, monkeypatch):
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+  monkeypatch.setattr(os, "access", lambda path, mode: False)  # the superuser may write anywhere
+  lines = []
+  assert cache_dirs.usable("a", lost="nothing is kept", report=lines.append) is None
+  assert f"{tmp_path}/vidgan_jax/a cannot be written" in lines[0]
+
+
 def test_without_a_home_folder(monkeypatch):
   monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # neither HOME nor an account
   lines = []

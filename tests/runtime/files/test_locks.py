@@ -167,3 +167,20 @@ def test_a_folder_itself_is_locked_without_a_file_in_it(tmp_path):
     with pytest.raises(locks.Taken):
       take(tmp_path / "b", name=None)
   assert take(tmp_path / "b", name=None)
+
+
+def test_another_users_file_is_locked_without_being_written(tmp_path, monkeypatch):
+  """As the superuser every file may be written: opening for writing is refused here instead."""
+  (tmp_path / locks.FILE).write_text("theirs\n")
+  real = os.open
+
+  def no_writing(path, flags, *mode, **options):
+    if flags & os.O_RDWR and str(path).endswith(locks.FILE):
+      raise PermissionError(errno.EACCES, "Permission denied", str(path))
+    return real(path, flags, *mode, **options)
+
+  monkeypatch.setattr(os, "open", no_writing)
+  with locks.held(tmp_path, "write there", pytest.fail):
+    with pytest.raises(locks.Taken):
+      take(tmp_path)
+  assert (tmp_path / locks.FILE).read_text() == "theirs\n"
