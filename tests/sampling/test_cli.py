@@ -26,7 +26,7 @@ def ask(run, workdir, tmp_path, monkeypatch):
     return opened
 
   monkeypatch.setattr(runs, "load", open_run)
-  monkeypatch.setattr(cli.files.video_files, "write_mp4", lambda *a, **k: None)  # slow
+  monkeypatch.setattr(cli.files.video_writers, "write_mp4", lambda *a, **k: None)  # slow
 
   def fulfil(**fields):
     said = []

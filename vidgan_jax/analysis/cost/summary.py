@@ -1,22 +1,20 @@
-"""What a config costs, told from shapes alone: parameters, FLOPs, memory and the time floor.
+"""What a config costs: parameters, FLOPs, memory and a lower bound of the time.
 
-Networks are traced, neither compiled nor run: a full-size summary takes seconds on any machine.
+Networks are traced, not compiled or run: a full-size summary takes seconds on any machine.
 
 FLOPs. One iteration with n discriminator updates costs, per clip, n (G + 3 * 2 D) for the
 discriminators (clips generated, then forward, input and weight gradients of a real and a generated
 clip) and 3 G + 2 D for the generator (no weight gradients of the discriminators), with G and D the
 forward FLOPs of the generator and of all discriminators: 5 G + 14 D for n = 2. That is the work "as
-written" that utilisation is measured against. What this program runs ("as executed") is less by the
-exact savings of the layers and more by what rematerialisation repeats and penalties add; it is
-counted from the traced gradients of the networks as built for accelerators. Spectral normalisation
-and optimizer are left out of both.
+written" that utilisation is measured against. The work "as executed" subtracts the layers' savings
+and adds rematerialisation and penalties; it is counted from the traced gradients of the networks as
+built for accelerators. Neither contains spectral normalisation and optimizer.
 
-Memory. Between forward and backward pass an update keeps residuals, counted by
-`analysis.residuals` as JAX lists them ("traced", an upper bound) and as a compiler that fuses
-elementwise work keeps them ("fused", which the totals use). What one block holds for a moment
-while it is recomputed, and the compiler's workspace, come on top. Static are parameters, gradients,
-the optimizer's moments (Adam's two, RMSprop's one) and the generator's average in float32, as if on
-one device.
+Memory. `analysis.cost.residuals` counts what an update keeps between forward and backward pass:
+"traced", as JAX lists it, an upper bound; "fused", as kept by a compiler that fuses elementwise
+work, which the totals use. The memory of one block's recomputation and the compiler's workspace
+come on top. Static are, in float32 on one device: parameters, gradients, the optimizer's moments
+(Adam's two, RMSprop's one) and the generator's average.
 """
 
 import functools
