@@ -1,8 +1,10 @@
 """A run's folder, before anything is trained in it."""
 
+import os
+
 import pytest
 
-from vidgan_jax.runtime import processes
+from vidgan_jax.runtime import locks, processes
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.training import workdir
 
@@ -19,3 +21,29 @@ def test_processes_without_one_folder_are_refused_before_anything_is_made(tmp_pa
   with pytest.raises(UserError, match="not one folder"):
     workdir.make(tmp_path / "run", config=None)
   assert asked == [(tmp_path / "run", "workdir")] and not (tmp_path / "run").exists()
+
+
+DESCRIPTION = {"num_examples": 1}
+
+
+def test_a_second_training_in_a_folder_is_refused_in_words_that_name_the_first(
+  load_config, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(locks, "PATIENCE", 0.0)
+  config, run = load_config("quickstart"), tmp_path / "run"
+  with workdir.opened(workdir.make(run, config), config, DESCRIPTION):
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    words = rf"cannot use {run}(/best)? as workdir: process {os.getpid()} on .* has been using it"
+    for again in (
+      run,
+      run / "best",
+    ):  # the best state is a run's folder too, which the first writes
+      with pytest.raises(locks.Taken, match=words):
+        workdir.make(again, config)
+    with pytest.raises(locks.Taken, match=words):
+      with workdir.opened(run, config, DESCRIPTION):
+        pass
+    after = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    assert after == before
+  with workdir.opened(workdir.make(run, config), config, DESCRIPTION):
+    pass
