@@ -4,8 +4,9 @@ import os
 
 import pytest
 
-from vidgan_jax.runtime import locks, processes
+from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.files import locks
 from vidgan_jax.training import workdir
 
 
