@@ -1,21 +1,18 @@
-"""Several processes judge a run together as one does alone, and keep its best state.
+"""Two processes compute the scores of one, and save the same best state.
 
-The file is also the program that each of the processes runs.
+This file is also the program that each of the two processes runs.
 """
 
 import functools
 import json
 import os
-import pathlib
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-from absl import app, flags
 
+from tests import two_processes
 from vidgan_jax import evaluation
 from vidgan_jax.evaluation import hook
 from vidgan_jax.evaluation.features.extractor import Extractor
@@ -33,7 +30,6 @@ from vidgan_jax.training import optimizers
 from vidgan_jax.training import state as states
 from vidgan_jax.training.logs import Log, Reader
 
-ROOT = pathlib.Path(__file__).parents[2]
 COUNT, STEPS = 22, (2, 4, 6)  # 22 clips in batches of 8: the last is filled up
 
 
@@ -57,7 +53,7 @@ def _protocol():
   return evaluation.Protocol("tiny", "a test", measures, real_count=37, generated_count=COUNT)
 
 
-def judge(config, workdir, devices):
+def evaluate(config, workdir, devices):
   """Calls the hook as the loop would, with the states of `STEPS`."""
   mesh, gan = meshes.make_mesh(devices), registry.build(config)
   transforms = optimizers.build(config, gan.discriminators)
@@ -104,40 +100,16 @@ def workdir_of(folder, name):
   return workdir
 
 
-def in_two(folder):
-  """Judges in two processes of two devices each; returns what the first said."""
-  flag = "device_count"
-  others = [f for f in os.environ["XLA_FLAGS"].split() if flag not in f]
-  done = subprocess.run(
-    [
-      ROOT / "launch" / "local_multiprocess.sh",
-      "2",
-      sys.executable,
-      __file__,
-      f"--folder={folder}",
-    ],
-    env={
-      **os.environ,
-      "PYTHONPATH": str(ROOT),
-      "XLA_FLAGS": " ".join([*others, f"--xla_force_host_platform_{flag}=2"]),
-    },
-    capture_output=True,
-    text=True,
-    timeout=400,
-  )
-  assert done.returncode == 0, done.stderr
-  return done.stdout
-
-
-def test_two_processes_judge_as_one_and_keep_the_best_state(lean_config, tmp_path, monkeypatch):
+def test_two_processes_score_as_one_and_keep_the_best_state(lean_config, tmp_path, monkeypatch):
   config = lean_config()
   (tmp_path / "config.json").write_text(configuration.to_json(config))
   alone, two = (workdir_of(tmp_path, name) for name in ("one", "two"))
   monkeypatch.setenv("VIDGAN_JAX_REFERENCES", "")
   prepare(monkeypatch.setattr, tmp_path, 1)
-  judge(config, alone, jax.devices()[:1])
-  said = in_two(tmp_path)
-  in_two(tmp_path)  # again, where the first alone has kept features and labels of the real clips
+  evaluate(config, alone, jax.devices()[:1])
+  output = two_processes.run(__file__, tmp_path, devices=2)
+  # Again: now process 0 alone has the cached features and labels of the real clips.
+  two_processes.run(__file__, tmp_path, devices=2)
   one, both = (
     results.read(w / "evaluation" / "tiny" / "results.json")["records"] for w in (alone, two)
   )
@@ -156,25 +128,17 @@ def test_two_processes_judge_as_one_and_keep_the_best_state(lean_config, tmp_pat
     jax.tree.leaves(expected.generator), jax.tree.leaves(kept.generator), strict=True
   ):
     np.testing.assert_allclose(a, b, rtol=1e-6)
-  # The second process had kept features, the first had none: the first one decides, and writes.
+  # Process 0 decides whether features are computed, and writes them. It had none in the first run.
   assert len(list((tmp_path / "references0").glob("*.npz"))) == 1
-  assert "features of 37 real clips: " not in said
+  assert "features of 37 real clips: " not in output
 
 
-def main(argv):
-  """What each process of `in_two` does."""
-  del argv
-  given, folder = flags.FLAGS, pathlib.Path(flags.FLAGS.folder)
-  processes.start(given.coordinator, given.num_processes, given.process_id)
+def evaluate_in_two(folder):
+  """What each of the two processes does."""
   prepare(setattr, folder, jax.process_index())
-  judge(
-    configuration.from_json((folder / "config.json").read_text()), folder / "two", jax.devices()
-  )
+  config = configuration.from_json((folder / "config.json").read_text())
+  evaluate(config, folder / "two", jax.devices())
 
 
 if __name__ == "__main__":
-  flags.DEFINE_string("folder", None, "Of the config, and of the run.")
-  flags.DEFINE_string("coordinator", None, "")
-  flags.DEFINE_integer("num_processes", None, "")
-  flags.DEFINE_integer("process_id", None, "")
-  app.run(main)
+  two_processes.main(evaluate_in_two)

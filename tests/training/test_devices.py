@@ -1,18 +1,14 @@
 """One device and eight, one process and two give the same state."""
 
 import functools
-import os
-import pathlib
-import subprocess
-import sys
 import types
 
 import jax
 import jax.experimental
 import numpy as np
 import pytest
-from absl import app, flags
 
+from tests import two_processes
 from vidgan_jax.models import registry
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime import processes, sharding
@@ -176,26 +172,13 @@ def of_two(settings, tmp_path_factory):
   for precision, rules, _ in OF_TWO:
     config = settings(precision, rules, lean=True)
     (folder / f"{precision}-{rules}.json").write_text(configuration.to_json(config))
-  root = pathlib.Path(__file__).parents[2]
-  launcher = root / "launch" / "local_multiprocess.sh"
-  done = subprocess.run(
-    [launcher, "2", sys.executable, __file__, f"--folder={folder}"],
-    env={**os.environ, "PYTHONPATH": str(root), "XLA_FLAGS": _one_device()},
-    capture_output=True,
-    text=True,
-  )
-  assert done.returncode == 0, done.stderr
+  two_processes.run(__file__, folder, devices=1)
 
   def read(precision, rules):
     with np.load(folder / f"{precision}-{rules}.npz") as arrays:
       return [arrays[name] for name in arrays.files]
 
   return read
-
-
-def _one_device():
-  """The tests' flags for XLA without the one that makes eight devices of a CPU."""
-  return " ".join(f for f in os.environ["XLA_FLAGS"].split() if "device_count" not in f)
 
 
 @pytest.mark.parametrize(("precision", "rules", "tolerance"), OF_TWO)
@@ -243,12 +226,9 @@ def test_microbatches_must_divide(microbatch, words):
     meshes.check_batch(16, meshes.make_mesh(), microbatch)
 
 
-def main(argv):
-  """What each process of `of_two` does."""
-  del argv
-  given = flags.FLAGS
-  processes.start(given.coordinator, given.num_processes, given.process_id)
-  for path in sorted(pathlib.Path(given.folder).glob("*.json")):
+def train_in_two(folder):
+  """What each of the two processes does."""
+  for path in sorted(folder.glob("*.json")):
     played = _run(configuration.from_json(path.read_text()), jax.devices())
     assert len(played.mesh.devices) == 2 == jax.process_count()
     after = processes.local(played.after, played.mesh)
@@ -257,8 +237,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-  flags.DEFINE_string("folder", None, "Of configs, and of states to come.")
-  flags.DEFINE_string("coordinator", None, "")
-  flags.DEFINE_integer("num_processes", None, "")
-  flags.DEFINE_integer("process_id", None, "")
-  app.run(main)
+  two_processes.main(train_in_two)

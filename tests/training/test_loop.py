@@ -98,11 +98,14 @@ def start(folder, config):
 
 
 def wait_for_steps(folder, count, process, limit=300):
-  """Waits until the log holds `count` iterations."""
+  """Waits until the log has `count` iterations; fails if the process ends before, or hangs."""
   end = time.monotonic() + limit
-  while time.monotonic() < end and process.poll() is None:
+  while True:
+    ended = process.poll() is not None  # before the log is read: it may write its last line and end
     if len(read_log(folder / "run" / "log.jsonl")) >= count:
       return
+    assert not ended, process.communicate()[0]
+    assert time.monotonic() < end, f"no iteration {count} within {limit} s"
     time.sleep(0.02)
 
 
