@@ -19,7 +19,7 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from vidgan_jax.models import contract, registry, settings_page, switches
+from vidgan_jax.models import contract, registry, settings_page, stored_config, switches
 from vidgan_jax.runtime import door
 from vidgan_jax.runtime.config import configuration, schema
 from vidgan_jax.runtime.errors import UserError
@@ -177,7 +177,7 @@ def from_file(config, path: str, value):
     part = part[group]
   part[name] = value
   try:
-    return configuration.from_json(json.dumps(content))
+    return stored_config.from_json(json.dumps(content))
   except ValueError as error:  # which `training.state.read_config` turns into one line
     raise UserError(str(error)) from error
 

@@ -12,7 +12,7 @@ import pytest
 from vidgan_jax.data import build as data
 from vidgan_jax.layers import attention, normalization, recurrent, temporal
 from vidgan_jax.layers import settings as layers
-from vidgan_jax.models import registry, settings_page, switches
+from vidgan_jax.models import registry, settings_page, stored_config, switches
 from vidgan_jax.objectives import losses
 from vidgan_jax.runtime import precision, sharding
 from vidgan_jax.runtime.config import base_switches, configuration, schema
@@ -158,23 +158,36 @@ def test_attention_of_a_size_that_a_map_has_builds(tiny_config):
   assert "attention" in shapes["discriminators"]["spatial"]["params"]
 
 
-def test_switches_of_models_that_came_later_are_shared():
-  """`configuration`, below the models, knows how old runs are read and what may change in them."""
-  for system in switches.SYSTEMS.values():
-    for path, switch in system.items():
-      if switch.absent is not schema.REQUIRED or not switch.enters_update:
-        shared = base_switches.MODEL[path]
-        assert (shared.absent, shared.enters_update) == (switch.absent, switch.enters_update)
+LATER = {
+  "data.later": (base_switches.SWITCHES, "data.later"),
+  "model.later": (switches.SYSTEMS["dvd_gan"], "later"),
+}
 
 
-def test_a_switch_that_comes_later_leaves_identities_as_they_were(tiny_config, monkeypatch):
+@pytest.mark.parametrize("path", LATER)
+def test_a_switch_that_is_added_later_changes_nothing_in_old_runs(tiny_config, monkeypatch, path):
   config = tiny_config()
-  before = configuration.identity(config)
-  monkeypatch.setitem(configuration._ADDED, "data.later", ())
-  old = configuration.from_json(configuration.to_json(config))
-  assert old.data.later == () and configuration.identity(old) == before
-  old.data.later = ("x",)
-  assert configuration.identity(old) != before
+  text, before = configuration.to_json(config), stored_config.identity(config)
+  table, name = LATER[path]
+  monkeypatch.setitem(table, name, schema.integer(5, "Help.", least=0, most=9, absent=0))
+  old = stored_config.from_json(text)
+  group = old[path.split(".")[0]]
+  assert group.later == 0 and stored_config.identity(old) == before
+  switches.check(old)
+  group.later = 5
+  assert stored_config.identity(old) != before
+  difference = stored_config.first_difference(stored_config.from_json(text), old)
+  assert difference == f"{path}: 0 there, 5 here"
+
+
+def test_a_switch_of_a_model_may_leave_updates_alone(tiny_config, monkeypatch):
+  new = schema.integer(0, "Help.", least=0, most=9, absent=0, enters_update=False)
+  monkeypatch.setitem(switches.SYSTEMS["dvd_gan"], "later", new)
+  text = configuration.to_json(tiny_config())
+  old, other = stored_config.from_json(text), stored_config.from_json(text)
+  other.model.later = 5
+  assert stored_config.first_difference(old, other) is None
+  assert stored_config.identity(old) == stored_config.identity(other)
 
 
 def test_commands_help_with_what_is_allowed():

@@ -14,7 +14,7 @@ from vidgan_jax.evaluation.metrics.registry import METRICS
 from vidgan_jax.evaluation.protocols import registry as protocols
 from vidgan_jax.evaluation.report import page as page
 from vidgan_jax.evaluation.report import results
-from vidgan_jax.models import registry
+from vidgan_jax.models import registry, stored_config
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.hooks import HookContext
@@ -198,8 +198,8 @@ def test_configs_of_older_runs_may_gain_it(parts):
   config, _, _ = parts
   old = json.loads(configuration.to_json(config))
   del old["evaluation"]
-  old = configuration.from_json(json.dumps(old))
-  new = configuration.from_json(configuration.to_json(config))
+  old = stored_config.from_json(json.dumps(old))
+  new = stored_config.from_json(configuration.to_json(config))
   new.evaluation.every = 7
-  assert configuration.first_difference(old, new) is None
-  assert configuration.identity(old) == configuration.identity(new)
+  assert stored_config.first_difference(old, new) is None
+  assert stored_config.identity(old) == stored_config.identity(new)

@@ -20,7 +20,7 @@ from vidgan_jax.evaluation.metrics.registry import METRICS
 from vidgan_jax.evaluation.protocols import registry as protocols
 from vidgan_jax.evaluation.report import page as page
 from vidgan_jax.evaluation.report import results
-from vidgan_jax.models import registry
+from vidgan_jax.models import registry, stored_config
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.config import configuration
@@ -136,7 +136,7 @@ def test_two_processes_score_as_one_and_keep_the_best_state(lean_config, tmp_pat
 def evaluate_in_two(folder):
   """What each of the two processes does."""
   prepare(setattr, folder, jax.process_index())
-  config = configuration.from_json((folder / "config.json").read_text())
+  config = stored_config.from_json((folder / "config.json").read_text())
   evaluate(config, folder / "two", jax.devices())
 
 

@@ -7,7 +7,7 @@ import jax
 
 from tests.pins import experiments
 from vidgan_jax.analysis.cost import summary
-from vidgan_jax.models import registry
+from vidgan_jax.models import registry, stored_config
 from vidgan_jax.runtime.config import configuration, schema
 
 LISTED = (("dvd_gan", "kinetics600_64x12"), ("tgan", "svc"), ("mocogan", "base"))
@@ -53,7 +53,7 @@ def parameters() -> dict:
       if (file, row) in LISTED:
         listed[f"{file}:{row}"] = networks
     found[f"{file}:{row}"] = {
-      "identity": configuration.identity(config),
+      "identity": stored_config.identity(config),
       "fields": _hash(fields),
       "json": hashlib.sha256(configuration.to_json(config).encode()).hexdigest()[:16],
       "networks": of_model[model],

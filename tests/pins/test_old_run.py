@@ -12,8 +12,7 @@ from tests.pins import compare, kept, old_run
 from vidgan_jax.analysis.cost import summary
 from vidgan_jax.data.build import build_source
 from vidgan_jax.evaluation.features import code
-from vidgan_jax.models import registry
-from vidgan_jax.runtime.config import configuration
+from vidgan_jax.models import registry, stored_config
 from vidgan_jax.runtime.files import npz
 from vidgan_jax.training import state
 
@@ -64,7 +63,7 @@ def exact():
 
 def test_its_config_is_known(old):
   config = state.read_config(old / old_run.RUN)
-  assert configuration.identity(config) == IDENTITY
+  assert stored_config.identity(config) == IDENTITY
   counts = summary.count_parameters(summary.abstract_variables(registry.build(config)))
   assert {name: modules["total"] for name, modules in counts.items()} == PARAMETERS
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests import two_processes
-from vidgan_jax.models import registry
+from vidgan_jax.models import registry, stored_config
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime import processes, sharding
 from vidgan_jax.runtime.config import configuration, schema
@@ -229,7 +229,7 @@ def test_microbatches_must_divide(microbatch, words):
 def train_in_two(folder):
   """What each of the two processes does."""
   for path in sorted(folder.glob("*.json")):
-    played = _run(configuration.from_json(path.read_text()), jax.devices())
+    played = _run(stored_config.from_json(path.read_text()), jax.devices())
     assert len(played.mesh.devices) == 2 == jax.process_count()
     after = processes.local(played.after, played.mesh)
     if processes.first():

@@ -43,7 +43,7 @@ class Pause(hooks.Hook):
 
 def main(argv):
   workdir = pathlib.Path(argv[1])
-  config = configuration.from_json((workdir / "wanted.json").read_text())
+  config = stored_config.from_json((workdir / "wanted.json").read_text())
   trainer = loop.Trainer(config, workdir / "run", [Pause()],
                          devices=__import__("jax").devices()[:1], report=door.report)
   trainer.run()

@@ -17,6 +17,7 @@ from vidgan_jax.evaluation.features import references
 from vidgan_jax.evaluation.metrics import registry as metrics
 from vidgan_jax.evaluation.protocols import registry as protocols
 from vidgan_jax.evaluation.report import results, writer
+from vidgan_jax.models import stored_config
 from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.config import configuration
@@ -123,7 +124,7 @@ class EvaluationHook(Hook):
         f"{gan.frames}"
       )
     real = clips.of_run(
-      configuration.from_json(configuration.to_json(context.config)).data,
+      stored_config.from_json(configuration.to_json(context.config)).data,
       self.protocol,
       frames=frames,
       resolution=gan.resolution,

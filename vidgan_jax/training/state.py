@@ -12,11 +12,10 @@ import optax
 from flax import struct
 
 from vidgan_jax.layers import normalization, spectral_norm
-from vidgan_jax.models import registry, switches
+from vidgan_jax.models import registry, stored_config, switches
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime import precision, sharding, streams
 from vidgan_jax.runtime.checkpoints import Checkpoints
-from vidgan_jax.runtime.config import configuration
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import json_files, paths
 from vidgan_jax.runtime.text import composed
@@ -180,7 +179,7 @@ def read_config(workdir):
   """
   path = pathlib.Path(workdir) / CONFIG
   try:
-    config = configuration.from_json(path.read_bytes())
+    config = stored_config.from_json(path.read_bytes())
     switches.check(config)
     return config
   except json_files.JsonError as error:  # which names the file

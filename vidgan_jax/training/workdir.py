@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Callable, Iterator
 
 import vidgan_jax.training.state as states
+from vidgan_jax.models import stored_config
 from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.config import configuration
@@ -90,7 +91,7 @@ def _check(workdir, config) -> list[int]:
         "it back, or train in another folder"
       )
     if steps:
-      difference = configuration.first_difference(states.read_config(workdir), config)
+      difference = stored_config.first_difference(states.read_config(workdir), config)
       if difference:
         raise UserError(f"{workdir} holds a run of another config: {difference}")
   except (FileExistsError, NotADirectoryError) as error:

@@ -9,7 +9,7 @@ import pathlib
 
 from vidgan_jax.analysis.curvature import gradients, hessian, plots
 from vidgan_jax.data.pipeline import Batches
-from vidgan_jax.runtime.config import configuration
+from vidgan_jax.models import stored_config
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import json_files, locks
 from vidgan_jax.runtime.progress import ticking
@@ -53,7 +53,7 @@ class Options:
       "batch_size": self.batch_size,
       "seed": self.seed,
       "data": source.description()["checksum"],
-      "config": configuration.identity(config),
+      "config": stored_config.identity(config),
     }
     if what == "hessian":
       found |= {"eigenvalues": self.eigenvalues, "products": self.products}

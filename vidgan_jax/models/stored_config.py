@@ -1,0 +1,105 @@
+"""A run's config.json: reading it, its identity, and how two configs differ.
+
+All models are known here, so a switch that one model gains later is declared in that model's own
+file: `absent` gives its value in older files.
+"""
+
+import json
+import zlib
+from typing import Any
+
+import ml_collections
+
+from vidgan_jax.models import switches
+from vidgan_jax.runtime.config import base_switches, schema
+from vidgan_jax.runtime.files import json_files
+
+# Switches that were added later and are part of the identity even where they change nothing. All
+# others that were added later are left out then, so that old runs keep their identity.
+_IN_IDENTITY = {
+  "microbatch",
+  "optimizer.kind",
+  "optimizer.rmsprop_decay",
+  "optimizer.weight_decay",
+  "model.shared_fakes",
+  "data.split",
+  "data.classes",
+  "data.min_frames",
+  "data.temporal_reversal",
+}
+
+
+def from_json(text: str | bytes) -> ml_collections.ConfigDict:
+  """Reads a config that `configuration.to_json` wrote.
+
+  Switches that did not exist when it was written get the value that changes nothing
+  (`schema.Switch.absent`).
+
+  Raises:
+    ValueError: if `text` is not a config.
+  """
+  content = json_files.parse(text, "config.json")
+  for name in ("data", "ema", "model", "optimizer"):
+    if not isinstance(content, dict) or not isinstance(content.get(name), dict):
+      raise ValueError(f"it holds no config (no {name!r} with fields)")
+  config = ml_collections.ConfigDict(content)
+  for name, value in _added(config).items():
+    *path, last = name.split(".")
+    part = config
+    for step in path:
+      part = part.get(step) if isinstance(part, ml_collections.ConfigDict) else None
+    if isinstance(part, ml_collections.ConfigDict) and part and last not in part:
+      part[last] = value
+  return config
+
+
+def identity(config: ml_collections.ConfigDict) -> str:
+  """Returns eight hexadecimal digits that are equal for configs with the same updates."""
+  added = _added(config)
+  entering = {
+    path: value
+    for path, value in _entering(config).items()
+    if path not in added or path in _IN_IDENTITY or value != _as_json(added[path])
+  }
+  text = json.dumps(entering, sort_keys=True, default=str)
+  return f"{zlib.crc32(text.encode()):08x}"
+
+
+def first_difference(old: ml_collections.ConfigDict, new: ml_collections.ConfigDict) -> str | None:
+  """Names the first field, in alphabetical order, that differs and enters an update.
+
+  Fields that enter no update (lengths, cadences, folders, the guard) may differ.
+
+  Returns:
+    "field: old value there, new value here", or None.
+  """
+  before, after = _entering(old), _entering(new)
+  for name in sorted({*before, *after}):
+    if before.get(name) != after.get(name):
+      return f"{name}: {before.get(name)!r} there, {after.get(name)!r} here"
+  return None
+
+
+def _switches(config) -> dict[str, schema.Switch]:
+  """All switches of the config's model; those of every model where its name is unknown."""
+  name = config.get("model", {}).get("name")
+  if isinstance(name, str) and name in switches.SYSTEMS:
+    return switches.of(name)
+  return {**base_switches.SWITCHES, **schema.within("model", base_switches.MODEL)}
+
+
+def _added(config) -> dict[str, Any]:
+  """{path: value in older files} of the switches that were added later."""
+  every = _switches(config).items()
+  return {path: switch.absent for path, switch in every if switch.absent is not schema.REQUIRED}
+
+
+def _entering(config) -> dict[str, Any]:
+  """{path: value} of all fields that enter an update; tuples as lists, as in JSON."""
+  free = {path for path, switch in _switches(config).items() if not switch.enters_update}
+  fields = schema.flatten(config).items()
+  return {path: _as_json(value) for path, value in fields if path not in free}
+
+
+def _as_json(value):
+  return list(value) if isinstance(value, tuple) else value
