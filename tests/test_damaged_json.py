@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from vidgan_jax.analysis import cli
+from vidgan_jax.analysis.curvature import plots
 from vidgan_jax.analysis.curvature import records as curvature
 from vidgan_jax.analysis.samples import analyses
 from vidgan_jax.data.build import build_source
@@ -22,8 +23,7 @@ from vidgan_jax.data.prepare import shards, verify, workspace
 from vidgan_jax.data.sources.prepared import Prepared
 from vidgan_jax.evaluation.features import extractor, references
 from vidgan_jax.evaluation.report import page as report
-from vidgan_jax.evaluation.report import results
-from vidgan_jax.evaluation.report import writer as keeper
+from vidgan_jax.evaluation.report import results, writer
 from vidgan_jax.evaluation.statistics.moments import FeatureSet, Moments
 from vidgan_jax.models import registry
 from vidgan_jax.runtime.checkpoints import Checkpoints
@@ -219,7 +219,7 @@ def test_results(tmp_path):
       return clips[begin:end], np.zeros(end - begin, int)
 
   clips = np.random.default_rng(0).integers(256, size=(2, 2, 8, 8, 3), dtype=np.uint8)
-  kept = keeper.Keeper(tmp_path, Real(), report=lambda line: None)
+  results_writer = writer.ResultsWriter(tmp_path, Real(), report=lambda line: None)
   scores = types.SimpleNamespace(records=[record(step=12)], per_class=[of_class])
 
   def read():
@@ -228,7 +228,7 @@ def test_results(tmp_path):
     results.latex(merged)
     report.write(merged, tmp_path / "report.html")
     results.control_lines(merged["controls"])
-    kept.drop_after(4, heading)
+    results_writer.drop_after(4, heading)
     path.write_bytes(before)
 
   seen = survives(path, read, each=3)
@@ -258,7 +258,7 @@ def norms(step):
   ("what", "make"), [("hessian", spectrum), ("gradients", norms)], ids=["hessian", "gradients"]
 )
 def test_curvature(tmp_path, monkeypatch, what, make):
-  monkeypatch.setattr(curvature, "_save", lambda figure, output: None)  # half a second each
+  monkeypatch.setattr(plots, "_save", lambda figure, output: None)  # half a second each
   folder = tmp_path / "run" / curvature.FOLDER
   path, settings = folder / curvature.FILES[what], {"batch_size": 4, "config": "ab"}
   curvature.add(path, what, settings, [make(1), make(2)])
@@ -273,7 +273,7 @@ def test_curvature(tmp_path, monkeypatch, what, make):
       cli.fulfil(cli.Request([str(tmp_path / "run")], **ask))
 
   survives(path, read, each=3, bits=10, cuts=4)
-  curvature._continue(path, what, settings, 1)
+  curvature.drop_after(path, what, settings, 1)
   assert len(curvature.read(path, what)["records"]) == 1
 
 

@@ -288,7 +288,7 @@ def test_outputs_that_cannot_be_written(trained, door, tmp_path):
     (["--frames=-1"], ["--frames=-1"]),
     (["--seed=4294967296"], ["--seed=4294967296"]),
     (["--frame_rate=nan"], ["--frame_rate=nan: must be a number from 0.1"]),
-    (["--interpolate=pixel"], ["--interpolate=pixel", "latent|class"]),
+    (["--interpolate=pixel"], ["--interpolate=pixel", "one of latent, class"]),
     (["--labels=no_such"], ["'no_such'", "known names: disk_horizontal, "]),
     (["--workdir={tmp}/none"], ["no run in", "none"]),
     (["--workdir={tmp}"], ["no run in"]),

@@ -73,7 +73,8 @@ def test_programs_compile_where_the_path_of_the_code_is_no_text(tmp_path, first)
   folder = tmp_path / "d\u00e9"
   folder.mkdir()
   (folder / "vidgan_jax").symlink_to(ROOT / "vidgan_jax")
-  program = f"import {first}, jax, sys; from vidgan_jax.runtime import checkpoints, compilation\n"
+  program = f"import {first}, jax, sys; from vidgan_jax.runtime import checkpoints\n"
+  program += "from vidgan_jax.runtime.hardware import compilation\n"
   program += "assert compilation.enable_cache(sys.argv[1]); print(checkpoints.__file__)\n"
   program += "print(checkpoints.checksums([jax.numpy.ones(2)]))"
   environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(folder), "JAX_PLATFORMS": "cpu"}

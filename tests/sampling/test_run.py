@@ -353,7 +353,7 @@ def test_no_module_needs_tensorflow():
   assert others == [] and int(count) > 40
   # Inside functions these two may import it, for who asks for it; nothing else does.
   data = ROOT / "vidgan_jax" / "data"
-  asked = {data / "tensorflow_pipeline.py", data / "preparation" / "arrays.py"}
+  asked = {data / "tensorflow_pipeline.py", data / "prepare" / "arrays.py"}
   for path in {*(ROOT / "vidgan_jax").rglob("*.py")} - asked:
     for node in ast.walk(ast.parse(path.read_text())):
       names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

@@ -13,7 +13,7 @@ from vidgan_jax.layers.normalization import BatchNorm
 from vidgan_jax.layers.settings import LayerSettings
 from vidgan_jax.models import contract, registry
 from vidgan_jax.runtime import streams
-from vidgan_jax.training import optimizers, state
+from vidgan_jax.training import optimizers, passes, state
 from vidgan_jax.training.step import Iteration
 
 FRAMES, SIZE, BATCH = 2, 4, 6
@@ -168,7 +168,7 @@ def test_who_draws_anew_and_who_shares(play, schedule, expected):
   assert microsteps(play(contract.Schedule(**schedule))) == expected
 
 
-def test_generator_first_is_judged_by_the_old_discriminators(play):
+def test_generator_first_is_scored_by_the_old_discriminators(play):
   first = play(contract.Schedule(generator_first=True, shared_fakes=True))
   last = play(contract.Schedule(shared_fakes=True))
   before = first.states[0]
@@ -180,9 +180,9 @@ def test_generator_first_is_judged_by_the_old_discriminators(play):
     first.gan, optimizers.build(first.config, first.gan.discriminators), first.config
   )
   batch = jax.tree.map(lambda a: a[-1], first.batch)
-  moved, _, _ = alone._update_generator(
-    before, alone._use(before.generator, "generator"), batch, {}, 0
-  )
+  generator = alone._normalized(before.generator, "generator")
+  update = passes.Update(first.config.seed, contract.Context(before.step, {}), 0)
+  moved, _, _ = alone._update_generator(before, generator, batch, update)
   np.testing.assert_array_equal(
     moved.generator.params["Dense_0"]["kernel"],
     first.states[1].generator.params["Dense_0"]["kernel"],
@@ -254,34 +254,29 @@ def test_frozen_stages_and_the_step_reach_the_system(play):
   np.testing.assert_allclose(faded, [whole / 4, whole / 2, 0.75 * whole], atol=1e-5)
 
 
-class Forgetful(Iteration):
-  """Makes the pass again that the generator's update shares with the discriminators'."""
+class WithoutSharedPass(Iteration):
+  """Repeats the generator pass that its update could share with the last discriminator update."""
 
-  def _update_generator(self, state, use, batch, frozen, microstep, drawn=None):
-    return super()._update_generator(state, use, batch, frozen, microstep)
+  def _update_generator(self, state, generator, batch, update, generator_pass=None):
+    return super()._update_generator(state, generator, batch, update)
 
 
-def test_a_shared_pass_is_the_one_that_would_be_made_again(play, assert_close):
+def test_a_shared_pass_equals_a_repeated_one(play, assert_close):
   schedule = contract.Schedule(discriminator_steps=2, shared_fakes=True)
-  shared, again = play(schedule), play(schedule, kind=Forgetful)
+  shared, again = play(schedule), play(schedule, kind=WithoutSharedPass)
   assert microsteps(shared) == [0, 1] and microsteps(again) == [0, 1, 1]
   assert_close(shared.states[-1], again.states[-1], 1e-12)
   assert_close(shared.metrics, again.metrics, 1e-12)
 
 
-class SameInEveryGroup(Iteration):
-  """Draws the same random numbers for every micro-batch."""
-
-  def _key(self, stream, state, microstep, group=None):
-    return super()._key(stream, state, microstep)
-
-
 @pytest.mark.parametrize("first", [False, True])
-def test_a_microbatch_is_a_batch_of_its_own(play, assert_close, first):
-  """Two groups of the same clips do what one does: statistics, losses, the order of moves."""
+def test_a_microbatch_is_a_batch_of_its_own(play, assert_close, monkeypatch, first):
+  """Two micro-batches of the same clips and random numbers do what one does."""
   schedule = contract.Schedule(discriminator_steps=2, generator_first=first, shared_fakes=first)
   alone = play(schedule)
-  twice = play(schedule, repeat=2, microbatch=BATCH, kind=SameInEveryGroup)
+  key = passes.Update.key
+  monkeypatch.setattr(passes.Update, "key", lambda self, stream, index=None: key(self, stream))
+  twice = play(schedule, repeat=2, microbatch=BATCH)
   assert_close(twice.states[-1], alone.states[-1], 1e-12)
   assert_close(twice.metrics, alone.metrics, 1e-12)
 
