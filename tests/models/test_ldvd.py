@@ -278,8 +278,8 @@ def test_where_weights_start(load_config):
 @pytest.mark.parametrize(
   ("file", "row", "changes", "words"),
   [
-    ("tgan", "svc", {"num_classes": 3}, "knows no classes"),
-    ("tgan", "svc", {"frames": 12}, "draws 16 frames, not 12"),
+    ("tgan", "svc", {"num_classes": 3}, "has no classes"),
+    ("tgan", "svc", {"frames": 12}, "generates 16 frames, not 12"),
     ("tgan", "svc", {"resolution": 48}, "must be 4 times a power of two"),
     ("tgan", "svc", {"generator.temporal_channels": (8, 8, 8)}, "16 frames need 4 widths"),
     ("tgan", "f_c1", {"discriminator.level": 5}, "discriminator.level is 5"),
@@ -291,20 +291,20 @@ def test_where_weights_start(load_config):
     ),
     ("mocogan", "base", {"categories": 3}, "categories 3 must be 0 or the number of classes"),
     ("mocogan", "image_only", {"discriminator.image": False}, "no discriminator"),
-    ("mocogan", "base", {"frames": 12}, "needs 13 frames or more: 12"),
-    ("mocogan", "f_c3", {"frames": 4}, "needs 5 frames or more: 4"),
+    ("mocogan", "base", {"frames": 12}, "needs 13 frames or more, not 12"),
+    ("mocogan", "f_c3", {"frames": 4}, "needs 5 frames or more, not 4"),
     (
       "mocogan",
       "tgan_f",
       {"frames": 8, "discriminator.tgan.level": 4},
-      "needs 16 frames or more: 8",
+      "needs 16 frames or more, not 8",
     ),
     ("mocogan", "base", {"discriminator.image_window": 5}, "image_window is 5, must be even"),
     ("mocogan", "base", {"infogan": True}, "infogan needs categories"),
     ("mocogan", "categorical", {"frames": 12}, "scores 16 frames, not 12"),
     ("mocogan", "base", {"resolution": 8}, "too small for patches, must be at least 16"),
-    ("vgan", "ucf101_16", {"frames": 8}, "draws 16 or 32 frames, not 8"),
-    ("vgan", "ucf101_16", {"resolution": 128}, "made for 64x64, not 128x128"),
+    ("vgan", "ucf101_16", {"frames": 8}, "generates 16 or 32 frames, not 8"),
+    ("vgan", "ucf101_16", {"resolution": 128}, "generates 64x64, not 128x128"),
   ],
 )
 def test_refusals(load_config, file, row, changes, words):

@@ -13,7 +13,8 @@ from vidgan_jax.runtime.errors import UserError
 
 ACTIVATIONS = tuple(gru.ACTIVATIONS)
 KINDS = ("multiplicative", "standard")
-# Frames. On CPU, unrolled steps are 10 times faster; of longer clips compilation takes too long.
+# Number of frames. Unrolled steps are 10 times faster on CPU, but take too long to compile for
+# longer clips.
 UNROLL_UP_TO = 16
 
 
@@ -41,15 +42,15 @@ class ConvGRU(nn.Module):
     """Runs the unit.
 
     Args:
-      x: [B, T, H, W, C], or [B, H, W, C] as the input of every one of `frames` steps.
-      frames: number of steps where `x` has no time axis.
-      initial_state: [B, H, W, F]; None is zeros (DVD-GAN-FP feeds its encoder's output).
+      x: [B, T, H, W, C], or [B, H, W, C] as the input of each of `frames` steps.
+      frames: number of steps if `x` has no time axis.
+      initial_state: [B, H, W, F]; None is zeros. DVD-GAN-FP passes the output of its encoder.
 
     Returns:
-      the states [B, T, H, W, F] in the settings' dtype.
+      The states after each step, [B, T, H, W, F], in the settings' dtype.
 
     Raises:
-      UserError: on an unknown kind or activation.
+      UserError: the kind or the activation is unknown.
     """
     for name, value, known in (
       ("kind", self.kind, KINDS),
@@ -76,7 +77,7 @@ class ConvGRU(nn.Module):
     )
 
   def _weights(self, channels: int) -> gru.Weights:
-    """Declares the weights for an input of so many channels."""
+    """Declares the weights for an input with `channels` channels."""
     features, both = self.features, self.features + channels
     shapes = dict.fromkeys(("reset", "update", "candidate"), (3, 3, both, features))
     if self.kind == "multiplicative":

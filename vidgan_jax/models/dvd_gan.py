@@ -1,13 +1,14 @@
 """DVD-GAN (Clark, Donahue, Simonyan 2019, arXiv 1907.06571) and the variant of Du's thesis (2020).
 
-A generator runs a convolutional GRU at 4x4 on a constant input made of z and the class, attends
-over all positions of all frames, and grows each frame with BigGAN's residual blocks ("single_rnn",
-the paper's first version); or it puts a ConvGRU in front of two residual blocks at every resolution
-("stacked_rnn", as the paper's second version and SSW-GAN). A spatial discriminator scores k frames
-at full resolution, a temporal one the whole clip after downsampling by phi.
+The generator runs a convolutional GRU at 4x4. Its input at every time step is a map computed from z
+and the class. Self-attention over all positions of all frames follows, then BigGAN's residual
+blocks upsample each frame ("single_rnn", the paper's first version). In "stacked_rnn" (the paper's
+second version, also used by SSW-GAN) a ConvGRU precedes two residual blocks at every resolution.
+The spatial discriminator scores k frames at full resolution. The temporal discriminator scores the
+whole clip after downsampling by phi.
 
-What the paper leaves open is a switch of the config whose default follows the paper's own other
-statements, BigGAN, or DGMR's pseudo-code by the same authors; `configs/dvd_gan.py` lists them.
+Where the paper leaves a choice open, a switch in `dvd_gan_config` decides. Its default follows
+other statements of the paper, BigGAN, or the pseudo-code of DGMR by the same authors.
 """
 
 import dataclasses
@@ -34,20 +35,23 @@ class Generator(nn.Module):
   """DVD-GAN's generator (A.2).
 
   Attributes:
-    widths: channels [ch0, after block group 1, ...].
-    resolution: of the frames; 4 * 2**(number of upsampling stages).
-    num_classes: 0 for no labels.
+    widths: channels at 4x4 and after each stage.
+    resolution: height and width of the frames, 4 * 2**(number of upsampling stages).
+    num_classes: number of classes; 0 is without labels.
     embedding_dim: size of the class embedding e(y).
     settings: see `LayerSettings`.
     variant: "single_rnn" or "stacked_rnn".
-    doubled: two residual blocks per stage, the second upsampling (A.2), or one.
-    final_width: width of a further block at full resolution; 0 for none (thesis, Table 3.1).
-    condition: what conditional batch norm sees: "z_class", "class" or "z".
-    statistics: of batch norm, "per_step" or "shared".
-    rnn: "multiplicative" or "standard"; rnn_activation: "relu" or "tanh".
-    rnn_spectral, linear_spectral: spectral normalisation there (the thesis' code has none).
-    full_attention: attention over all positions after the first GRU.
-    attention_before: place of separable attention; attention_order, attention_style: its form.
+    doubled: two residual blocks per stage, of which the second upsamples (A.2), instead of one.
+    final_width: channels of a further block at full resolution (thesis, Table 3.1); 0 for none.
+    condition: input of conditional batch norm: "z_class", "class" or "z".
+    statistics: statistics of batch norm, "per_step" or "shared".
+    rnn: kind of the ConvGRU, "multiplicative" or "standard".
+    rnn_activation: "relu" or "tanh".
+    rnn_spectral: spectral normalisation of the ConvGRU (False in the thesis' code).
+    linear_spectral: spectral normalisation of the first linear layer (False in the thesis' code).
+    full_attention: attention over all positions and frames after the first ConvGRU.
+    attention_before: the block in front of which separable attention stands.
+    attention_order, attention_style: see `SeparableAttention`.
   """
 
   widths: tuple[int, ...]
@@ -76,8 +80,8 @@ class Generator(nn.Module):
     Args:
       latents: {"z": [B, latent_dim]}.
       inputs: {"label": int [B], or float [B, num_classes] to mix classes}; {} without classes.
-      train: normalise by the batch's statistics.
-      frames: number of frames.
+      train: normalise with the statistics of this batch.
+      frames: frames per clip.
     """
     settings = self.settings
     z = latents["z"].astype(settings.dtype)
@@ -107,10 +111,10 @@ class Generator(nn.Module):
     return {"clip": jnp.tanh(x.astype(jnp.promote_types(jnp.float32, x.dtype)))}
 
   def _conditions(self, z, inputs):
-    """Returns [z; e(y)] and what conditional batch norm sees of it."""
+    """Returns [z; e(y)] concatenated, and the part of it that enters conditional batch norm."""
     if not self.num_classes:
       return z, z
-    # The generator's shared table carries no spectral norm (BigGAN).
+    # As in BigGAN, the generator's shared embedding table has no spectral normalisation.
     table = dataclasses.replace(self.settings, spectral=False)
     embedding = Embed(self.num_classes, self.embedding_dim, table, name="embed")(inputs["label"])
     both = jnp.concatenate([z, embedding], axis=-1)
@@ -123,7 +127,7 @@ class Generator(nn.Module):
     return ConvGRU(width, settings, self.rnn, self.rnn_activation, name=name)
 
   def _plan(self):
-    """The layers after the first GRU: ("block" or "rnn", width, upsample)."""
+    """The layers after the first ConvGRU, as tuples ("block" or "rnn", channels, upsample)."""
     stages = (self.resolution // 4).bit_length() - 1
     plan = []
     for stage, (before, after) in enumerate(zip(self.widths, self.widths[1:], strict=False)):
@@ -138,7 +142,7 @@ class Generator(nn.Module):
     return plan
 
   def _attention_index(self, plan):
-    """Index in `plan` of the block that separable attention stands before, or None."""
+    """Index in `plan` of the block in front of which separable attention stands, or None."""
     blocks = [i for i, (kind, _, _) in enumerate(plan) if kind == "block"]
     upsampling = [i for i, (_, _, upsample) in enumerate(plan) if upsample]
     return {
@@ -150,19 +154,19 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-  """BigGAN's discriminator on frames, or with its first blocks in 3-D on clips (A.2).
+  """BigGAN's discriminator, applied to frames, or to clips with 3-D convolutions at first (A.2).
 
   Attributes:
     widths: channels of the residual blocks; all but the last halve height and width.
-    num_classes: 0 for no projection.
+    num_classes: number of classes; 0 is without a projection.
     settings: see `LayerSettings`.
-    blocks_3d: how many of the first blocks are three-dimensional (0 spatial, 2 temporal).
-    plain_3d: make those plain convolutions (`PlainBlock3D`).
-    pool_time: 3-D blocks halve time too (thesis, DGMR); a remainder of one frame is dropped.
-    time_into: after the 3-D blocks, time goes into the "batch" or into the "channel" axis (which
-      the thesis found to bring about black videos).
+    blocks_3d: number of blocks at the start with 3-D convolutions (0 spatial, 2 temporal).
+    plain_3d: replace these blocks by plain 3-D convolutions (`PlainBlock3D`).
+    pool_time: 3-D blocks also halve time (thesis, DGMR). An odd last frame is dropped.
+    time_into: axis that time is merged into after the 3-D blocks, "batch" or "channel". The thesis
+      reports black videos with "channel".
     min_size: no block shrinks height or width below this.
-    attention_resolution: self-attention after the block that reaches this size; 0 for none.
+    attention_resolution: self-attention follows the block whose output has this height; 0 for none.
   """
 
   widths: tuple[int, ...]
@@ -177,7 +181,7 @@ class Discriminator(nn.Module):
 
   @nn.compact
   def __call__(self, clip, label=None, train: bool = True):
-    """Scores [B, T, H, W, 3] with `label` int [B] as [B, T'], one per frame or time step."""
+    """Scores clips [B, T, H, W, 3] with labels int [B]: [B, T'], one per frame or time step."""
     del train  # no layer behaves differently
     settings = self.settings
     x = clip.astype(settings.dtype)
@@ -205,12 +209,14 @@ class DvdGan(contract.VideoGan):
 
   Attributes:
     latent_dim: size of z.
-    sampled_frames: k, frames the spatial discriminator sees of each clip.
+    sampled_frames: k, number of frames of each clip that the spatial discriminator scores.
     downsampling: phi, see `layers.temporal.downsample`.
     aggregation: see `objectives.losses.hinge_discriminator`.
-    generated_labels: "uniform" over the classes (BigGAN's code) or the real "batch"'s.
-    pixel_weight, pixel_start, pixel_form: the thesis' average pixel loss, see
-      `objectives.losses.average_pixel_loss`; weight 0 leaves it out, it enters at iteration start.
+    generated_labels: "uniform" draws labels from all classes (BigGAN's code); "batch" takes those
+      of the real clips.
+    pixel_weight: weight of the thesis' average pixel loss; 0 leaves it out.
+    pixel_start: first iteration with this loss.
+    pixel_form: see `objectives.losses.average_pixel_loss`.
   """
 
   latent_dim: int = 120
@@ -223,12 +229,12 @@ class DvdGan(contract.VideoGan):
   pixel_form: str = "channel_means"
 
   def latents(self, key, batch_size, frames=None, scale=1.0):
-    """z ~ N(0, scale^2 I) [B, latent_dim], the same for every frame (A.2)."""
+    """{"z": [B, latent_dim]} from N(0, scale^2 I), the same z for every frame (A.2)."""
     del frames
     return {"z": scale * jax.random.normal(key, (batch_size, self.latent_dim), jnp.float32)}
 
   def generated_inputs(self, key, batch, context):
-    """Labels for the clips to generate."""
+    """Labels of the clips to generate; {} without classes."""
     del context
     if not self.num_classes:
       return {}
@@ -238,12 +244,12 @@ class DvdGan(contract.VideoGan):
     return {"label": jax.random.randint(key, shape, 0, self.num_classes, jnp.int32)}
 
   def sampling_inputs(self, key, labels, context, frames=None, conditioning=None):
-    """Labels as they are; nothing without classes."""
+    """The given labels; {} without classes."""
     del key, context, frames, conditioning
     return {"label": labels} if self.num_classes else {}
 
   def views(self, key, samples, inputs, context):
-    """k frames for the spatial discriminator, phi(clip) for the temporal one."""
+    """k frames of each clip for the spatial discriminator, phi(clip) for the temporal one."""
     del context
     frames_key, crop_key = jax.random.split(key)
     clip, views = samples["clip"], {}
@@ -256,12 +262,12 @@ class DvdGan(contract.VideoGan):
     return views
 
   def discriminator_losses(self, real, generated, context):
-    """Hinge, each discriminator's real and generated side by name, weighted 1:1."""
+    """Hinge losses of each discriminator on real and on generated clips, all with weight 1."""
     del context
     return losses.hinge_discriminator(real.scores, generated.scores, self.aggregation)
 
   def generator_losses(self, generated, real, context):
-    """Minus the scores by discriminator, and the average pixel loss where it is asked for."""
+    """Minus the mean score of each discriminator, and the average pixel loss if it has a weight."""
     parts = losses.hinge_generator(generated.scores, self.aggregation)
     if self.pixel_weight:
       pixel = losses.average_pixel_loss(
@@ -272,14 +278,14 @@ class DvdGan(contract.VideoGan):
 
 
 def _discriminator_multipliers(model) -> tuple[Sequence[int], Sequence[int]]:
-  """Channels of the spatial and of the temporal discriminator's blocks, in multiples of ch."""
+  """Returns the channels of the spatial and of the temporal discriminator, in multiples of ch."""
   deep = model.discriminator
   spatial = dvd_gan_config.discriminator_multipliers(model.resolution, deep.multipliers)
   return spatial, deep.temporal_multipliers or spatial
 
 
 def _attention_fault(model) -> str:
-  """Says that no discriminator has a map of the size that self-attention is asked for, or ""."""
+  """A message if no map of a discriminator has the size `attention_resolution`, otherwise ""."""
   deep = model.discriminator
   blocks, temporal_blocks = (len(widths) for widths in _discriminator_multipliers(model))
   start = {"identity": 1, "pool4": 4}.get(deep.downsampling, 2)
@@ -298,7 +304,7 @@ def _attention_fault(model) -> str:
 
 
 def _generator(model, settings: LayerSettings) -> Generator:
-  """The generator of `config.model`; UserError if its widths do not fit the resolution."""
+  """Builds the generator of `config.model`; UserError if its widths do not fit the resolution."""
   wide = model.generator
   widths = dvd_gan_config.generator_multipliers(model.resolution, wide.multipliers)
   if model.resolution not in [4 * 2**stage for stage in range(1, len(widths))]:
@@ -324,7 +330,7 @@ def _generator(model, settings: LayerSettings) -> Generator:
 
 
 def _discriminators(model, settings: LayerSettings) -> dict[str, Discriminator]:
-  """The discriminators of `config.model`; UserError if there is none, or none has attention."""
+  """Builds the discriminators of `config.model`; UserError if there is none."""
   deep = model.discriminator
   spatial, temporal_widths = _discriminator_multipliers(model)
   common = dict(
@@ -354,11 +360,11 @@ def build(config, settings: LayerSettings) -> DvdGan:
   """Builds the system of `config` (see `configs/dvd_gan.py`).
 
   Args:
-    config: the whole config; `config.model` is read.
-    settings: of all layers; see `contract.layer_settings`.
+    config: the whole config; only `config.model` is read.
+    settings: settings of all layers, see `contract.layer_settings`.
 
   Raises:
-    UserError: on sizes that do not fit each other.
+    UserError: sizes do not fit each other.
   """
   model = config.model
   if model.discriminator.sampled_frames > model.frames:

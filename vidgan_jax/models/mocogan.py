@@ -1,8 +1,8 @@
 """MoCoGAN (Tulyakov et al. 2018, arXiv 1707.04993).
 
-Where the paper is silent, the code of sergeytulyakov/mocogan decides. `models/ldvd.py` has
-MoCoGAN-F and MoCoGAN-TSM, which replace the discriminators. LDVD is their paper, "Lower Dimensional
-Kernels for Video Discriminators" (Kahembwe & Ramamoorthy 2020).
+Details that the paper leaves out follow the authors' code, sergeytulyakov/mocogan. `models/ldvd.py`
+has MoCoGAN-F and MoCoGAN-TSM, which replace the discriminators. They come from LDVD, "Lower
+Dimensional Kernels for Video Discriminators" (Kahembwe & Ramamoorthy 2020).
 """
 
 import dataclasses
@@ -21,16 +21,18 @@ from vidgan_jax.models import contract, tgan
 from vidgan_jax.objectives import losses
 from vidgan_jax.runtime.errors import UserError
 
-SLOPE = 0.2
-LAYERS = 4  # of the patch discriminators
+SLOPE = 0.2  # of leaky ReLU
+LAYERS = 4  # layers of the patch discriminators
 
 
 class GatedRecurrentUnit(nn.Module):
-  """PyTorch's GRU cell, stepped through time.
+  """PyTorch's GRU cell, run over the time steps of a clip.
+
+  It always computes in the parameters' type, float32, because it is small.
 
   Attributes:
-    features: of the state.
-    settings: see `LayerSettings`; always in float32, since it is tiny.
+    features: size of the state, F.
+    settings: see `LayerSettings`.
   """
 
   features: int
@@ -38,7 +40,15 @@ class GatedRecurrentUnit(nn.Module):
 
   @nn.compact
   def __call__(self, state, inputs):
-    """States [B, T, F] from the one before the first step [B, F] and inputs [B, T, I]."""
+    """Runs the cell.
+
+    Args:
+      state: [B, F] before the first step.
+      inputs: [B, T, I].
+
+    Returns:
+      The states after each step, [B, T, F].
+    """
     wide = dataclasses.replace(self.settings, dtype=self.settings.param_dtype, spectral=False)
     bound = 1 / jnp.sqrt(self.features)
     draw = lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
@@ -52,11 +62,11 @@ class GatedRecurrentUnit(nn.Module):
     product = lambda a, b: jnp.dot(a.astype(wide.dtype), b, precision=jax.lax.Precision.HIGHEST)
     from_inputs = product(inputs, w["input_kernel"]) + w["input_bias"]
 
-    def step(state, given):
-      reset, update, candidate = jnp.split(given, 3, axis=-1)
-      own = jnp.split(product(state, w["state_kernel"]) + w["state_bias"], 3, axis=-1)
-      r, u = jax.nn.sigmoid(reset + own[0]), jax.nn.sigmoid(update + own[1])
-      after = (1 - u) * jnp.tanh(candidate + r * own[2]) + u * state
+    def step(state, from_input):
+      reset, update, candidate = jnp.split(from_input, 3, axis=-1)
+      from_state = jnp.split(product(state, w["state_kernel"]) + w["state_bias"], 3, axis=-1)
+      r, u = jax.nn.sigmoid(reset + from_state[0]), jax.nn.sigmoid(update + from_state[1])
+      after = (1 - u) * jnp.tanh(candidate + r * from_state[2]) + u * state
       return after, after
 
     _, states = jax.lax.scan(step, state.astype(wide.dtype), jnp.moveaxis(from_inputs, 1, 0))
@@ -64,13 +74,15 @@ class GatedRecurrentUnit(nn.Module):
 
 
 class Generator(nn.Module):
-  """A content vector, a category and a motion vector for each frame, drawn by one 2-D network.
+  """Generates each frame with one 2-D network from content, category and a motion vector.
+
+  Content and category are the same in all frames of a clip. A GRU computes the motion vectors.
 
   Attributes:
-    channels: of the map at full resolution's half; 4x4 has channels * resolution / 8.
-    resolution: 4 times a power of two.
-    categories: 0 for none.
-    motion_dim: of the motion vectors.
+    channels: channels at half of the full resolution; at 4x4 they are channels * resolution / 8.
+    resolution: height and width of a frame, 4 times a power of two.
+    categories: number of categories; 0 for none.
+    motion_dim: size of the motion vectors.
     settings: see `LayerSettings`.
   """
 
@@ -82,9 +94,13 @@ class Generator(nn.Module):
 
   @nn.compact
   def __call__(self, latents, inputs, train: bool, frames: int):
-    """Draws {"clip": [B, T, H, W, 3]} from "content", "motion" and "start" of `latents`.
+    """Generates {"clip": [B, T, H, W, 3]} in [-1, 1].
 
-    `inputs` holds "label" where there are categories: int [B], or float [B, categories] weights.
+    Args:
+      latents: "content", "motion" and "start", see `MocoGan.latents`.
+      inputs: {"label": int [B], or float [B, categories] weights}; {} without categories.
+      train: normalise with the statistics of this batch.
+      frames: frames per clip T.
     """
     settings, content = self.settings, latents["content"]
     if latents["motion"].shape[1] != frames:
@@ -101,7 +117,7 @@ class Generator(nn.Module):
     still = jnp.broadcast_to(still, (*motion.shape[:2], still.shape[-1])).astype(motion.dtype)
     z = jnp.concatenate([still, motion], axis=-1)
     width = self.channels * self.resolution // 8
-    # A transposed convolution of one pixel to 4x4 is a linear map.
+    # A transposed convolution of a single pixel to 4x4 is a linear map.
     x = Dense(16 * width, settings, use_bias=False, transposed=True, name="layer0")(z)
     x = x.reshape(*z.shape[:2], 4, 4, width)
     for index in range(tgan.halvings(self.resolution)):
@@ -114,34 +130,38 @@ class Generator(nn.Module):
 def convolution(x, width: int, window: tuple[int, int, int], settings: LayerSettings, name: str):
   """A convolution of [B, T, H, W, C] without bias that halves height and width.
 
-  It does not pad time: of T frames, T - window[0] + 1 are left.
+  It does not pad time: T frames become T - window[0] + 1.
   """
   padding = (0, window[1] // 2 - 1, window[2] // 2 - 1)
   return StridedConv(width, window, (1, 2, 2), padding, settings, use_bias=False, name=name)(x)
 
 
 def activation(x, index: int, settings: LayerSettings, train: bool):
-  """Batch normalisation, but not after the first layer, and leaky ReLU."""
+  """Batch normalisation, unless `index` is 0 (the first layer), and leaky ReLU."""
   if index:
     x = BatchNorm(settings, "shared", name=f"norm{index}")(x, train)
   return jax.nn.leaky_relu(x, SLOPE)
 
 
 def patch_scores(x):
-  """[B, T, H, W, 1] as scores [B, T, H, W], in float32 at least."""
+  """Returns activations [B, T, H, W, 1] as scores [B, T, H, W], in float32 or wider."""
   return x[..., 0].astype(jnp.promote_types(jnp.float32, x.dtype))
 
 
 class PatchDiscriminator(nn.Module):
-  """Scores patches of a frame (the image discriminator) or of a clip (LDVD Table 1).
+  """Scores patches of a frame (image discriminator) or of a clip (video discriminator).
+
+  LDVD Table 1 lists the layers.
 
   Attributes:
-    channels: of the first layer; the second and third double them, the fourth has one.
+    channels: output channels of the first layer; the second and third double them, the fourth has
+      one.
     settings: see `LayerSettings`.
-    window: of the kernels in height and width.
-    depth: of the kernels in time: 1 in the image discriminator, `window` in that of clips.
-    noise: standard deviation of noise in front of layers: of all four in the image discriminator,
-      of the first three in that of clips.
+    window: height and width of the kernels.
+    depth: size of the kernels in time: 1 in the image discriminator, `window` in the video
+      discriminator.
+    noise: standard deviation of the noise in front of layers: all four in the image discriminator,
+      the first three in the video discriminator.
   """
 
   channels: int
@@ -152,7 +172,7 @@ class PatchDiscriminator(nn.Module):
 
   @nn.compact
   def __call__(self, clip, noise_keys=None, train: bool = True):
-    """Scores [B, T, H, W, 3] as [B, T', H', W']."""
+    """Maps clips [B, T, H, W, 3] to scores of patches [B, T', H', W']."""
     settings, window = self.settings, (self.depth, self.window, self.window)
     x = clip.astype(settings.dtype)
     for index in range(LAYERS - 1):
@@ -165,14 +185,14 @@ class PatchDiscriminator(nn.Module):
 
 
 class CategoricalDiscriminator(nn.Module):
-  """Scores a clip and guesses its category, with one 3-D layer more than for patches.
+  """Scores a clip and classifies its category; has one layer more than `PatchDiscriminator`.
 
   Attributes:
-    channels: of the first layer; each of the next three doubles them.
-    categories: how many.
+    channels: output channels of the first layer; the next three layers double them.
+    categories: number of categories.
     settings: see `LayerSettings`.
-    window: of the kernels.
-    noise: standard deviation of noise in front of all layers but the last.
+    window: size of the kernels in all three dimensions.
+    noise: standard deviation of the noise in front of all layers but the last.
   """
 
   channels: int
@@ -183,7 +203,7 @@ class CategoricalDiscriminator(nn.Module):
 
   @nn.compact
   def __call__(self, clip, noise_keys=None, train: bool = True):
-    """Maps [B, T, H, W, 3] to a score and logits [B, 1 + categories], in float32 at least."""
+    """Maps clips [B, T, H, W, 3] to [B, 1 + categories], a score and logits, float32 or wider."""
     settings, window = self.settings, (self.window,) * 3
     x = clip.astype(settings.dtype)
     for index in range(LAYERS):
@@ -200,13 +220,15 @@ class CategoricalDiscriminator(nn.Module):
 class MocoGan(contract.VideoGan):
   """MoCoGAN as a `VideoGan`.
 
-  The code draws clips of its own for each discriminator and for each update; here both see the same
-  clips in an update, the image discriminator one random frame of each.
+  The authors' code generates separate clips for each discriminator in each update. Here both
+  discriminators score the same clips, and the image discriminator sees one random frame of each.
 
   Attributes:
-    content_dim, motion_dim: sizes of the latents.
-    categories: of the generator; its labels are the data's classes.
-    infogan: the generator is told to be recognised as its category.
+    content_dim: size of the content vector.
+    motion_dim: size of a motion vector.
+    categories: categories that the generator is conditioned on, the classes of the data; 0 for
+      none.
+    infogan: add the cross entropy of the generated clips' categories to the generator's loss.
   """
 
   content_dim: int = 50
@@ -215,7 +237,12 @@ class MocoGan(contract.VideoGan):
   infogan: bool = False
 
   def latents(self, key, batch_size, frames=None, scale=1.0):
-    """Content [B, 50], motion noise [B, T, 10] and the first state [B, 10], all N(0, scale^2)."""
+    """Draws all latents from N(0, scale^2).
+
+    Returns:
+      {"content": [B, content_dim], "motion": [B, T, motion_dim], the GRU's inputs, "start":
+      [B, motion_dim], the GRU's state before the first step}.
+    """
     keys = jax.random.split(key, 3)
     draw = lambda key, *shape: scale * jax.random.normal(key, (batch_size, *shape), jnp.float32)
     return {
@@ -225,19 +252,19 @@ class MocoGan(contract.VideoGan):
     }
 
   def generated_inputs(self, key, batch, context):
-    """Uniform categories for the clips to generate."""
+    """Uniformly drawn categories for the clips to generate; {} without categories."""
     del context
     if not self.categories:
       return {}
     return {"label": jax.random.randint(key, batch["label"].shape, 0, self.categories, jnp.int32)}
 
   def sampling_inputs(self, key, labels, context, frames=None, conditioning=None):
-    """Labels as they are; nothing without categories."""
+    """The given labels; {} without categories."""
     del key, context, frames, conditioning
     return {"label": labels} if self.categories else {}
 
   def views(self, key, samples, inputs, context):
-    """A random frame of each clip, and the clips."""
+    """A random frame of each clip for "image", the whole clips for "video"."""
     del inputs, context
     clip, views = samples["clip"], {}
     keys = jax.random.split(key, 3)
@@ -251,14 +278,14 @@ class MocoGan(contract.VideoGan):
     return views
 
   def _split(self, side):
-    """Scores by discriminator, and the logits of categories or None."""
+    """Returns the scores by discriminator, and the logits of the categories or None."""
     scores, logits = dict(side.scores), None
     if getattr(self.discriminators.get("video"), "categories", 0):
       scores["video"], logits = scores["video"][:, 0], scores["video"][:, 1:]
     return scores, logits
 
   def discriminator_losses(self, real, generated, context):
-    """Cross entropy of every patch, and of the real clips' categories."""
+    """Cross entropy of the patches' scores, and of the categories of real clips."""
     del context
     (real_scores, logits), (fake_scores, _) = self._split(real), self._split(generated)
     parts = {}
@@ -270,7 +297,7 @@ class MocoGan(contract.VideoGan):
     return parts
 
   def generator_losses(self, generated, real, context):
-    """Cross entropy towards "real" (not saturating), and of the categories drawn."""
+    """Non-saturating loss of the patches' scores, and with `infogan` that of the categories."""
     del real, context
     scores, logits = self._split(generated)
     parts = {name: losses.logistic(values, 1) for name, values in scores.items()}
@@ -280,24 +307,24 @@ class MocoGan(contract.VideoGan):
 
 
 def video_discriminator(model, settings: LayerSettings) -> nn.Module:
-  """MoCoGAN's own discriminator of clips: "patch" or "categorical".
+  """Builds one of MoCoGAN's original discriminators of clips, "patch" or "categorical".
 
   Args:
     model: `config.model`.
     settings: see `LayerSettings`.
 
   Raises:
-    UserError: on a number of frames or a resolution that it cannot score.
+    UserError: the discriminator does not support the number of frames or the resolution.
   """
   options, window = model.discriminator, model.discriminator.video_window
   common = dict(settings=settings, window=window, noise=options.noise)
-  whole = LAYERS * (window - 1)  # frames that four layers without padding take away
+  lost = LAYERS * (window - 1)  # frames by which four layers without padding shorten a clip
   if options.video == "patch":
-    check_frames("patch", model.frames, whole + 1)
+    check_frames("patch", model.frames, lost + 1)
     return PatchDiscriminator(options.channels, depth=window, **common)
-  if model.frames != whole + window:
+  if model.frames != lost + window:
     raise UserError(
-      f"the categorical discriminator scores {whole + window} frames, not {model.frames}"
+      f"the categorical discriminator scores {lost + window} frames, not {model.frames}"
     )
   if model.resolution != 64:
     raise UserError("the categorical discriminator is made for 64x64")
@@ -305,9 +332,9 @@ def video_discriminator(model, settings: LayerSettings) -> nn.Module:
 
 
 def check_frames(video: str, frames: int, least: int) -> None:
-  """UserError if clips are too short for a discriminator."""
+  """UserError if clips are too short for the discriminator `video`."""
   if frames < least:
-    raise UserError(f"discriminator.video {video} needs {least} frames or more: {frames}")
+    raise UserError(f"discriminator.video {video} needs {least} frames or more, not {frames}")
 
 
 def build(
@@ -316,17 +343,17 @@ def build(
   """Builds the system of `config` (see `configs/mocogan.py`).
 
   Args:
-    config: the whole config; `config.model` is read.
-    settings: of all layers; see `contract.layer_settings`.
+    config: the whole config; only `config.model` is read.
+    settings: settings of all layers, see `contract.layer_settings`.
     video_discriminator: builds the discriminator of clips from (model, settings).
 
   Raises:
-    UserError: on sizes that do not fit.
+    UserError: sizes do not fit each other.
   """
   model = config.model
   for name in ("image_window", "video_window"):
     window = model.discriminator[name]
-    if window % 2:  # else a layer would not halve height and width
+    if window % 2:  # an odd window would not halve height and width exactly
       raise UserError(f"discriminator.{name} is {window}, must be even")
   if model.infogan and not (model.categories and model.discriminator.video == "categorical"):
     raise UserError("infogan needs categories, and discriminator.video categorical")

@@ -1,4 +1,4 @@
-"""Adversarial losses and terms on generated clips."""
+"""Adversarial losses, and further loss terms on generated clips."""
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +9,12 @@ AGGREGATIONS = ("sum_before", "mean_after", "concat_mean")
 
 
 def _wide(x):
+  """`x` in float32, or in its own type if that is wider."""
   return x.astype(jnp.promote_types(jnp.float32, x.dtype))
 
 
 def _outputs(scores, aggregation):
-  """{part: [B, N] or [B]} on which the hinge acts."""
+  """Aggregates {name: scores [B, N]} to {name: [B, N] or [B]}, to which the hinge is applied."""
   if aggregation not in AGGREGATIONS:
     raise UserError(f"unknown aggregation {aggregation!r}; known: {', '.join(AGGREGATIONS)}")
   scores = {name: _wide(s) for name, s in scores.items()}
@@ -29,9 +30,10 @@ def hinge_discriminator(real, generated, aggregation: str):
 
   Args:
     real, generated: {name: scores [B, N]}, one score per frame or time step.
-    aggregation: "sum_before", the hinge of the sum over N (DVD-GAN A.2, thesis equation 4.2);
-      "mean_after", the mean of the hinges (thesis equation 4.3, with the maximum its code has);
-      "concat_mean", the mean hinge over all discriminators' outputs together (SSW-GAN).
+    aggregation: "sum_before" is the hinge of the sum over N (DVD-GAN A.2, thesis equation 4.2).
+      "mean_after" is the mean of the hinges of single scores (thesis equation 4.3; the equation
+      lacks the maximum, the thesis' code has it). "concat_mean" is the mean of the hinges of the
+      scores of all discriminators together (SSW-GAN).
 
   Returns:
     {"name_real": scalar, "name_generated": scalar}; their sum is the loss.
@@ -45,7 +47,7 @@ def hinge_discriminator(real, generated, aggregation: str):
 
 
 def hinge_generator(generated, aggregation: str):
-  """Generator's side of `hinge_discriminator`: {name: -mean score}, aggregated alike."""
+  """The generator's loss for `hinge_discriminator`: {name: -mean score}, same aggregation."""
   return {name: -jnp.mean(s) for name, s in _outputs(generated, aggregation).items()}
 
 
@@ -53,12 +55,12 @@ PIXEL_FORMS = ("channel_means", "pixels")
 
 
 def average_pixel_loss(real, generated, form: str):
-  """The thesis' Average Pixel Value Loss, differentiable (its code's has no gradient).
+  """The Average Pixel Value Loss of Du's thesis, with a gradient; in the thesis' code it has none.
 
   Args:
     real, generated: clips [B, T, H, W, 3] in [-1, 1].
-    form: "channel_means", the mean over channels of |mean real - mean generated|, what the thesis'
-      code computes; "pixels", the L1 distance of paired pixels, as equation 4.1 is printed.
+    form: "channel_means" is the mean over channels of |mean real - mean generated|, as in the
+      thesis' code. "pixels" is the mean L1 distance of corresponding pixels, as in equation 4.1.
   """
   real, generated = _wide(real), _wide(generated)
   if form == "channel_means":
@@ -70,26 +72,27 @@ def average_pixel_loss(real, generated, form: str):
 
 
 def wasserstein_discriminator(real, generated):
-  """{"real": -mean score, "generated": mean score} (WGAN, arXiv 1701.07875); scores [B, ...].
+  """WGAN's critic loss (arXiv 1701.07875): {"real": -mean score, "generated": mean score}.
 
-  A clip's score is the sum of its scores, as TGAN's code divides their sum by the batch.
+  The mean is over clips. The score of a clip is the sum of its scores [B, ...], because TGAN's code
+  divides the sum of all scores by the batch size.
   """
   mean = lambda scores: jnp.sum(_wide(scores)) / scores.shape[0]
   return {"real": -mean(real), "generated": mean(generated)}
 
 
 def wasserstein_generator(generated):
-  """Generator's side of `wasserstein_discriminator`."""
+  """The generator's loss for `wasserstein_discriminator`: -mean score."""
   return -jnp.sum(_wide(generated)) / generated.shape[0]
 
 
 def logistic(scores, target: float):
-  """Mean binary cross entropy of logits `scores` [...] with one target, 0 or 1."""
+  """Mean binary cross entropy of the logits `scores` [...]; all have the target 0, or all 1."""
   scores = _wide(scores)
   return jnp.mean(jax.nn.softplus(scores) - target * scores)
 
 
 def cross_entropy(logits, labels):
-  """Mean cross entropy of `logits` [..., K] with labels int [...]."""
+  """Mean cross entropy of `logits` [..., K] with `labels`, int [...] in 0..K-1."""
   logs = jax.nn.log_softmax(_wide(logits))
   return -jnp.mean(jnp.take_along_axis(logs, labels[..., None], axis=-1))
