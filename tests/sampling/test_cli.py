@@ -42,7 +42,7 @@ def ask(run, workdir, tmp_path, monkeypatch):
 def test_every_class_by_default(ask, run, tmp_path):
   archive, said, lines = ask()
   assert archive["labels"].tolist() == np.repeat(np.arange(8), 2).tolist()
-  assert said == ["drawing 16 clips at iteration 4 (moving average)"]
+  assert said == ["generating 16 clips at iteration 4 (moving average)"]
   assert any(str(tmp_path / "out" / "samples.npz") in line for line in lines)
   np.testing.assert_array_equal(archive["clips"], run.sample(0, labels=archive["labels"]))
 
@@ -56,7 +56,7 @@ def test_chosen_classes_seed_length_and_spread(ask, run):
 
 def test_live_weights_and_the_checkpoint_are_asked_for_and_said(ask):
   _, said, _ = ask(labels="0", live=True, checkpoint=2, standing_passes=3)
-  assert said == ["drawing 2 clips at iteration 4 (live weights)"]
+  assert said == ["generating 2 clips at iteration 4 (live weights)"]
   asked = ask.opened[-1]
   assert (asked["step"], asked["use_ema"], asked["standing_passes"]) == (2, False, 3)
 
@@ -89,10 +89,10 @@ def test_latent_walks(ask, run):
     (dict(frames=0), "frames is 0"),
     (dict(frames=7, standing_passes=0), "7 frames need standing statistics"),
     (dict(labels=""), "label '' is no number"),
-    (dict(labels="8"), "label '8' is no number in 0..7"),
-    (dict(interpolate="class", per_label=3), "--per_label is not for --interpolate"),
-    (dict(interpolate="latent", per_label=2), "--per_label is not for --interpolate"),
-    (dict(interpolation_steps=8), "--interpolation_steps is for --interpolate"),
+    (dict(labels="8"), "label '8' is neither a number in 0..7"),
+    (dict(interpolate="class", per_label=3), "--per_label cannot be combined with --interpolate"),
+    (dict(interpolate="latent", per_label=2), "--per_label cannot be combined with --interpolate"),
+    (dict(interpolation_steps=8), "--interpolation_steps needs --interpolate"),
     (dict(interpolate="class", labels="1,2,3"), "pairs of labels, got 3"),
     (dict(interpolate="latent", interpolation_steps=1), "at least 2 steps"),
     (dict(frames=10**11), "16 clips of 100000000000 frames take .* GiB"),
@@ -114,7 +114,7 @@ def test_clips_per_class_are_refused_without_classes(tmp_path, monkeypatch):
   gan = types.SimpleNamespace(num_classes=0, frames=4)
   run = types.SimpleNamespace(gan=gan, check_frames=lambda frames: None)
   monkeypatch.setattr(runs, "load", lambda *arguments, **options: run)
-  with pytest.raises(UserError, match="--per_label is for runs with classes"):
+  with pytest.raises(UserError, match="--per_label needs a run with classes"):
     cli.fulfil(cli.Request("run", str(tmp_path / "out"), per_label=3))
 
 

@@ -38,7 +38,7 @@ def write(
 def test_every_file_is_there_opens_and_has_its_size(tmp_path, clips):
   output = tmp_path / "new" / "out"
   write(output, clips, frame_rate=5.0)
-  lines = files.whereabouts(output, len(clips))
+  lines = files.list_files(output, len(clips))
   assert sorted(p.name for p in output.iterdir()) == sorted(files._NAMES)
   for name in files._NAMES:
     assert sum(str(output / name) in line for line in lines) == 1, name
@@ -322,14 +322,16 @@ def test_unknown_labels_list_the_known_ones(text):
   with pytest.raises(UserError) as caught:
     files.parse_labels(text, NAMES, 8)
   message = str(caught.value)
-  assert f"label {text.split(',')[-1]!r} is no number in 0..7 and no class" in message
+  assert (
+    f"label {text.split(',')[-1]!r} is neither a number in 0..7 nor the name of a class" in message
+  )
   assert "known names: ride/bike, .., ../../up," in message and ", ..." not in message[-6:]
 
 
 def test_names_in_another_form_of_unicode_are_the_same():
   assert files.parse_labels("CAFE\u0301,caf\u00e9", ("b", "caf\u00e9"), 2) == [1, 1]
   assert files.parse_labels("b,B", ("B", "b"), 2) == [1, 0]
-  with pytest.raises(UserError, match="no class"):  # either could be meant
+  with pytest.raises(UserError, match="nor the name of a class"):  # two names match
     files.parse_labels("BB", ("Bb", "bB"), 2)
 
 
@@ -347,7 +349,7 @@ def test_a_name_that_is_the_number_of_another_class_is_refused(text):
   with pytest.raises(UserError, match=words):
     files.parse_labels(text, ("2", "007", "5"), 3)
   for text in ("07", "index:3", "index:007", "name:3", "index:"):
-    with pytest.raises(UserError, match=r"is no number in 0\.\.2 and no class"):
+    with pytest.raises(UserError, match=r"is neither a number in 0\.\.2 nor the name of a class"):
       files.parse_labels(text, ("2", "007", "5"), 3)
 
 
@@ -358,7 +360,7 @@ def test_numbers_that_are_the_names_of_their_classes_are_no_trouble():
 def test_of_many_classes_twenty_are_listed():
   with pytest.raises(UserError, match=r"c18, c19, \.\.\.$"):
     files.parse_labels("swim", [f"c{i}" for i in range(600)], 600)
-  with pytest.raises(UserError, match=r"in 0\.\.599 and no class$"):
+  with pytest.raises(UserError, match=r"in 0\.\.599 nor the name of a class$"):
     files.parse_labels("swim", (), 600)
 
 

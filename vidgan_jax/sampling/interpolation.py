@@ -1,4 +1,4 @@
-"""Walks through the latent space and between classes (DVD-GAN 4.4, Figures 8, 9 and 18 to 20)."""
+"""Interpolation between latents and between classes (DVD-GAN 4.4, Figures 8, 9 and 18 to 20)."""
 
 import jax
 import numpy as np
@@ -13,18 +13,18 @@ def _check_steps(steps):
 
 
 def latent_walk(gan, key, labels, steps: int, *, frames=None, truncation: float = 1.0):
-  """Straight lines between two latents under one class each.
+  """Interpolates linearly between two random latents, with the same class for both.
 
   Args:
-    gan: a `VideoGan`.
+    gan: the system.
     key: random key.
-    labels: int [N], one walk per label.
-    steps: clips per walk, both ends among them.
-    frames: per clip; None is as in training.
-    truncation: factor on the latents' spread.
+    labels: int [N], one interpolation for each label.
+    steps: clips per interpolation, including both ends.
+    frames: frames per clip; None is as in training.
+    truncation: see `generation.draw_latents`.
 
   Returns:
-    (latents {name: [N * steps, ...]}, labels [N * steps]), walk by walk.
+    (latents {name: [N * steps, ...]}, labels [N * steps]), one interpolation after the other.
   """
   _check_steps(steps)
   generation.check_labels(labels, gan.num_classes)
@@ -44,19 +44,20 @@ def latent_walk(gan, key, labels, steps: int, *, frames=None, truncation: float 
 
 
 def class_walk(gan, key, labels, steps: int, *, frames=None, truncation: float = 1.0):
-  """One latent under straight lines between two class embeddings.
+  """Interpolates linearly between the embeddings of two classes, with the same latent for both.
 
   Args:
-    gan: a `VideoGan` with classes.
+    gan: a system with classes.
     key: random key.
     labels: int [2 N], pairs (from, to).
     steps, frames, truncation: see `latent_walk`.
 
   Returns:
-    (latents {name: [N * steps, ...]}, label weights float32 [N * steps, num_classes]).
+    (latents {name: [N * steps, ...]}, label weights float32 [N * steps, num_classes]), one
+    interpolation after the other.
 
   Raises:
-    UserError: on an odd number of labels or a model without classes.
+    UserError: the number of labels is odd, or the model has no classes.
   """
   _check_steps(steps)
   if not gan.num_classes:

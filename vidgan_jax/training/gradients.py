@@ -42,14 +42,14 @@ class NormalizedNetwork:
 def normalize(
   network: Network, name: str, *, eps: float, mesh: jax.sharding.Mesh | None, rules: str
 ) -> NormalizedNetwork:
-  """Normalises a network's weights once, for all that one update computes with them.
+  """Normalises a network's weights once, for all passes of one update.
 
   Args:
     network: parameters and vectors of the power iteration.
     name: path of the network in the state, e.g. "generator". Sharding rules refer to it.
     eps: lower bound of norms.
     mesh: devices that share a batch. None is one device.
-    rules: name of the sharding rules, `config.sharding`.
+    rules: name of the sharding rules, the value of `config.sharding`.
   """
 
   def normalized(params):
@@ -91,8 +91,9 @@ def accumulate(
   every device holds its share of every micro-batch, and no example moves between devices.
 
   Args:
-    function: returns (gradients by `weights`, means, results) of one micro-batch. `index` is the
-      number of the micro-batch, or None if the batch is not split.
+    function: returns (gradients by `weights`, means, results) of one micro-batch. Means are
+      averaged like gradients; results are stacked. `index` is the number of the micro-batch, or
+      None if the batch is not split.
     weights: normalised weights.
     batch: tree of arrays [B, ...], B divisible by `count`.
     extra: more input of `function`, for example the results of an earlier call: a tree of arrays

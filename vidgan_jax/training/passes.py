@@ -1,4 +1,4 @@
-"""Passes through the networks, as the updates of an iteration make them."""
+"""Forward passes through generator and discriminators, as the updates of an iteration use them."""
 
 import dataclasses
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from vidgan_jax.training.gradients import NormalizedNetwork
 
 @dataclasses.dataclass(frozen=True)
 class Update:
-  """What one update of an iteration depends on besides networks and data.
+  """Identifies one update of a run: all that it depends on besides networks and data.
 
   Attributes:
     seed: of the run.
@@ -101,8 +101,8 @@ def generate(
 def _sharded(tree, mesh):
   """Shards the batch axis of arrays that are drawn from a key.
 
-  The key is replicated. Without this constraint, the drawn arrays would be replicated too, and with
-  them all that is computed from them: the whole generator's update.
+  The key is replicated. Without this constraint, the drawn arrays would be replicated too, and so
+  would everything computed from them: each device would compute the generator's whole update.
   """
   if mesh is None:
     return tree
@@ -110,7 +110,7 @@ def _sharded(tree, mesh):
 
 
 def real_side(gan: VideoGan, key: jax.Array, batch: Arrays, context: Context) -> Side:
-  """The real side of the game: samples and inputs of the real batch."""
+  """Returns samples and inputs of the real batch."""
   samples = gan.real_samples(key, batch, context)
   return Side(inputs=gan.real_inputs(key, batch, context), samples=samples)
 
@@ -125,7 +125,7 @@ def discriminate(
   *,
   mesh: jax.sharding.Mesh | None,
 ) -> tuple[Any, Any]:
-  """Scores a view.
+  """Scores a view with one discriminator.
 
   Args:
     gan: the system.

@@ -1,9 +1,9 @@
-"""One iteration of training as one jitted program, for any `VideoGan`.
+"""One iteration of training as one function to be jitted, for any `VideoGan`.
 
-The program runs the discriminator updates and the generator's update in the order of the system's
+The iteration runs the discriminator updates and the generator's update in the order of the system's
 schedule. Each update has four parts: it normalises the weights (`gradients.normalize`), passes a
-batch through the networks (`passes`), differentiates its loss, over micro-batches if asked to
-(`gradients.accumulate`), and makes one optimizer step.
+batch through the networks (`passes`), computes the gradients of its loss, averaged over
+micro-batches if the batch is split (`gradients.accumulate`), and makes one optimizer step.
 """
 
 import dataclasses
@@ -29,18 +29,18 @@ class Iteration:
   """One iteration of `gan`: a pure function (state, batch, frozen) -> (state, metrics).
 
   With `config.microbatch` n, each update passes its batch through the networks n clips at a time
-  and makes one optimizer step with the mean of their gradients. Each micro-batch is a batch of its
-  own for everything that depends on the whole batch:
+  and makes one optimizer step with the mean of their gradients. Whatever depends on a whole batch
+  then depends on a micro-batch instead:
 
   * Batch normalisation normalises over the micro-batch ("ghost batch normalisation", Hoffer et al.
     2017, arXiv 1705.08741). Its running statistics move towards the mean over the micro-batches.
   * Losses that are not means over clips are averaged over the micro-batches.
 
-  Each micro-batch also has random keys of its own. All else is as for the whole batch.
+  Each micro-batch also has separate random keys. All else is as for the whole batch.
 
   Args:
     gan: the system.
-    optimizers: of its networks.
+    optimizers: optimizers of its networks.
     config: the whole config.
     mesh: devices that share a batch. None is one device.
   """
@@ -65,9 +65,10 @@ class Iteration:
       frozen: {name: variables} of frozen earlier stages.
 
     Returns:
-      The new state, and metrics {name: scalar}: losses, in parts and in sum, norms of the gradients
-      by the parameters, mean scores, largest sigmas, pixel statistics, and "finite", 1 or 0.
-      Metrics of the discriminators are means over their updates.
+      The new state, and metrics {name: scalar}: loss terms and their sums, norms of the gradients
+      by the parameters, mean scores, largest sigmas, pixel statistics, and "finite", which is 1 if
+      losses, gradients and (unless it is sharded) the state are finite, otherwise 0. Metrics of the
+      discriminators are means over their updates.
     """
     schedule = self.gan.schedule
     steps, shared = schedule.discriminator_steps, schedule.shared_fakes
@@ -87,7 +88,8 @@ class Iteration:
       last = step == steps - 1
       if shared and not schedule.generator_first and last and self.micro_batches == 1:
         # The generator's update differentiates this pass. With micro-batches it repeats the passes
-        # instead: keeping the activations of all of them would take the memory that they save.
+        # instead, because storing the activations of all passes would need as much memory as the
+        # whole batch.
         generator_pass = self._generate(generator, real_batch, update(step), differentiable=True)
         generated = generator_pass.side
       state, metrics = self._update_discriminators(
@@ -109,7 +111,7 @@ class Iteration:
     return state.replace(step=state.step + 1), metrics
 
   def _generator_microstep(self) -> int:
-    """Number of the generator's update; see `Update`."""
+    """The microstep of the generator's update; see `Update`."""
     steps = self.gan.schedule.discriminator_steps
     if not self.gan.schedule.shared_fakes:
       return steps
@@ -153,9 +155,9 @@ class Iteration:
       state: before the update.
       generator: network to generate clips with.
       batch: the real batch.
-      update: number and context of this update.
-      generated: the clips that the generator's update uses too, with one row per micro-batch. None
-        generates new ones.
+      update: seed, context and microstep of this update.
+      generated: clips that the generator's update uses too, with one row per micro-batch if the
+        batch is split. None generates new clips.
 
     Returns:
       The new state and metrics.
@@ -236,7 +238,10 @@ class Iteration:
     return loss
 
   def _constrained(self, name: str, network: Network, update: Update) -> Network:
-    """Applies the system's constraint after the last discriminator update of every period."""
+    """Applies the system's constraint after the last discriminator update of every period.
+
+    The period is `VideoGan.constraint_period` iterations; in all other updates nothing changes.
+    """
     period = self.gan.constraint_period
     if not period or update.microstep != self.gan.schedule.discriminator_steps - 1:
       return network
@@ -261,10 +266,10 @@ class Iteration:
 
     Args:
       state: before the update.
-      generator: its generator, normalised.
+      generator: the normalised generator of `state`.
       batch: the real batch.
-      update: number and context of this update.
-      generator_pass: the pass to differentiate; None makes a new one.
+      update: seed, context and microstep of this update.
+      generator_pass: the pass to differentiate; None runs a new pass.
 
     Returns:
       The new state, the generated clips if a later discriminator update uses them too, and metrics.
@@ -322,7 +327,7 @@ class Iteration:
     return loss
 
   def _average(self, ema: Average, generator: Network, step) -> Average:
-    """Moves the average towards the new generator; a copy before its start (DVD-GAN A.3)."""
+    """Moves the average towards the new generator; before `ema_start` copies it (DVD-GAN A.3)."""
     decay = jnp.where(step + 1 < self.ema_start, 0.0, self.ema_decay)
 
     def move(old, new):
@@ -338,11 +343,11 @@ def _updated(
   """The network after one optimizer step.
 
   Args:
-    network: before it.
-    normalized: the same network as this update applied it.
+    network: the network before the step.
+    normalized: the same network with normalised weights.
     by_params: gradients by the parameters.
-    optimizer: of this network.
-    batch_stats: the statistics that its batch normalisation reported, once for each pass.
+    optimizer: optimizer of this network.
+    batch_stats: statistics that batch normalisation reported, one tree for each pass.
   """
   updates, optimizer_state = optimizer.update(by_params, network.optimizer, network.params)
   running = network.batch_stats
