@@ -23,14 +23,14 @@ STYLES = ("sagan", "bare")
 ORDERS = tuple("".join(order) for order in itertools.permutations("thw"))
 
 
-def _max_pool(x):
+def _max_pool(x: jax.Array) -> jax.Array:
   """Maxima over 2x2 windows in height and width of [B, T, H, W, C]."""
   batch, frames, height, width, channels = x.shape
   x = x.reshape(batch, frames, height // 2, 2, width // 2, 2, channels)
   return jnp.max(x, axis=(3, 5))
 
 
-def _fold(x, axes):
+def _fold(x: jax.Array, axes: str) -> tuple[jax.Array, tuple[int, ...], list[int]]:
   """Moves `axes` of x [B, T, H, W, C] in front of the channels and merges them.
 
   Returns:
@@ -45,7 +45,7 @@ def _fold(x, axes):
   return moved.reshape(*lead, length, moved.shape[-1]), moved.shape, order
 
 
-def _unfold(x, shape, order):
+def _unfold(x: jax.Array, shape: tuple[int, ...], order: list[int]) -> jax.Array:
   """Reverses `_fold` for any number of channels."""
   inverse = [order.index(i) for i in range(5)]
   return x.reshape(*shape[:-1], x.shape[-1]).transpose(inverse)

@@ -14,12 +14,12 @@ def keys(key: jax.Array, batch_size: int) -> jax.Array:
   return jax.random.key_data(jax.random.split(key, batch_size))
 
 
-def add(x: jax.Array, example_keys: jax.Array, number: int, deviation: float) -> jax.Array:
+def add(x: jax.Array, example_keys: jax.Array | None, number: int, deviation: float) -> jax.Array:
   """Adds noise from N(0, deviation^2) to activations.
 
   Args:
     x: [B, ...].
-    example_keys: uint32 [B, 2]; see `keys`.
+    example_keys: uint32 [B, 2], see `keys`; may be None if `deviation` is 0.
     number: number of this call in the network. Different numbers draw different noise.
     deviation: standard deviation; 0 adds nothing.
 
@@ -28,6 +28,7 @@ def add(x: jax.Array, example_keys: jax.Array, number: int, deviation: float) ->
   """
   if not deviation:
     return x
+  assert example_keys is not None, "noise needs random keys"
   draw = lambda key: jax.random.normal(
     jax.random.fold_in(jax.random.wrap_key_data(key), number), x.shape[1:], jnp.float32
   )

@@ -42,7 +42,9 @@ def blend(running: Any, reported: Any, momentum: float = MOMENTUM) -> Any:
   return jax.tree.map(lambda old, new: momentum * old + (1 - momentum) * new, running, reported)
 
 
-def _moments(module, x, statistics, train):
+def _moments(
+  module: nn.Module, x: jax.Array, statistics: str, train: bool
+) -> tuple[jax.Array, jax.Array]:
   """Returns the mean and biased variance to normalise x [B, T, H, W, C] with.
 
   Both are [1, T or 1, 1, 1, C] in float32 or wider.
@@ -78,7 +80,14 @@ def _moments(module, x, statistics, train):
   return mean.reshape(spread), variance.reshape(spread)
 
 
-def _normalize(x, mean, variance, gain, bias, epsilon=EPSILON):
+def _normalize(
+  x: jax.Array,
+  mean: jax.Array,
+  variance: jax.Array,
+  gain: jax.Array,
+  bias: jax.Array | float,
+  epsilon: float = EPSILON,
+) -> jax.Array:
   """Returns (x - mean) * gain / sqrt(variance + epsilon) + bias in the type of `x`."""
   scale = gain * jax.lax.rsqrt(variance + epsilon)
   return ((x.astype(mean.dtype) - mean) * scale + bias).astype(x.dtype)

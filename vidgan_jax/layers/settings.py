@@ -2,8 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,14 @@ class LayerSettings:
   remat: str = "none"
 
 
-def _scaled(scale, distribution, transposed, key, shape, dtype=jnp.float32):
+def _scaled(
+  scale: float,
+  distribution: Literal["normal", "uniform"],
+  transposed: bool,
+  key: jax.Array,
+  shape: Sequence[int],
+  dtype: Any = jnp.float32,
+) -> jax.Array:
   """Draws from a distribution with mean 0 and variance scale / fan in, without truncation."""
   inputs, outputs = (-1, -2) if transposed else (-2, -1)
   draw = nn.initializers.variance_scaling(
@@ -52,7 +59,7 @@ def _scaled(scale, distribution, transposed, key, shape, dtype=jnp.float32):
   return draw(key, shape, dtype)
 
 
-def _uniform01(key, shape, dtype=jnp.float32):
+def _uniform01(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
   return jax.random.uniform(key, shape, dtype, -0.01, 0.01)
 
 

@@ -51,7 +51,7 @@ def as_matrix(name: str, weight: jax.Array) -> jax.Array:
   return weight.T if name == "embedding" else weight.reshape(-1, weight.shape[-1])
 
 
-def _unit(vectors, eps):
+def _unit(vectors: jax.Array, eps: float) -> jax.Array:
   norms = jnp.sqrt(jnp.sum(jnp.square(vectors), axis=-1, keepdims=True))
   return vectors / jnp.maximum(norms, eps)
 
@@ -76,7 +76,7 @@ def largest_singular_value(
   constant = jax.lax.stop_gradient(matrix)
   product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
-  def advance(vectors):
+  def advance(vectors: tuple[Any, jax.Array]) -> tuple[jax.Array, jax.Array]:
     v = _unit(product("...rc,...c->...r", constant, vectors[1]), eps)
     return v, _unit(product("...r,...rc->...c", v, constant), eps)
 
@@ -124,7 +124,7 @@ def normalize(
   return unflatten(weights), unflatten({path: advanced[path] for path in vectors}), named
 
 
-def _batches(matrices) -> list[list]:
+def _batches(matrices: dict[tuple[str, ...], jax.Array]) -> list[list]:
   """Groups the paths of small matrices by shape and type; each large matrix is a separate group."""
   batches = {}
   for path, matrix in matrices.items():

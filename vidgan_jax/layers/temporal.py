@@ -62,7 +62,7 @@ def downsample(key: jax.Array, clips: jax.Array, kind: str) -> jax.Array:
   limits = jnp.array([height - size[0], width - size[1]])
   corners = jax.random.randint(key, (batch, 2), 0, limits + 1)
 
-  def crop(clip, corner):
+  def crop(clip: jax.Array, corner: jax.Array) -> jax.Array:
     return jax.lax.dynamic_slice(clip, (0, corner[0], corner[1], 0), (frames, *size, channels))
 
   return jax.vmap(crop)(clips, corners)

@@ -25,13 +25,14 @@ each with its own batch size, and R1 in `penalties`. ProgressiveVGAN blends reso
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
+from ml_collections import ConfigDict
 
 from vidgan_jax.layers import normalization, spectral_norm
 from vidgan_jax.layers.settings import LayerSettings
@@ -39,17 +40,18 @@ from vidgan_jax.ops import forms
 from vidgan_jax.runtime import precision
 from vidgan_jax.runtime.errors import UserError
 
-Arrays = dict[str, jax.Array]
-Losses = dict[str, jax.Array]
+Arrays = dict[str, jax.Array]  # batch, inputs, latents, samples or a view; see above
+Losses = dict[str, jax.Array]  # {name: scalar}
+Variables = Mapping[str, Any]  # {collection: nested dictionary of arrays}
 
 
-def check(what: str, value, known) -> None:
+def check(what: str, value: object, known: Iterable[object]) -> None:
   """Raises UserError unless `value` is one of the `known` values of the switch called `what`."""
   if value not in known:
     raise UserError(f"unknown {what} {value!r}; known: {', '.join(map(str, known))}")
 
 
-def layer_settings(config, platform: str, ops: str | None = None) -> LayerSettings:
+def layer_settings(config: ConfigDict, platform: str, ops: str | None = None) -> LayerSettings:
   """Returns the settings that all layers of a system share.
 
   The `build` function of a system replaces single fields, such as the initializer.
@@ -158,7 +160,9 @@ class VideoGan(abc.ABC):
       raise UserError(self.fault)
 
   @abc.abstractmethod
-  def latents(self, key, batch_size: int, frames: int | None = None, scale=1.0) -> Arrays:
+  def latents(
+    self, key: jax.Array, batch_size: int, frames: int | None = None, scale: float | jax.Array = 1.0
+  ) -> Arrays:
     """Draws the latents of `batch_size` clips.
 
     Args:
@@ -168,15 +172,15 @@ class VideoGan(abc.ABC):
       scale: factor on the latents' standard deviation or range: 1 in training, less to truncate.
     """
 
-  def generated_inputs(self, key, batch: Arrays, context: Context) -> Arrays:
+  def generated_inputs(self, key: jax.Array, batch: Arrays, context: Context) -> Arrays:
     """Inputs of the clips generated in an update with the real `batch`, by default none."""
     del key, batch, context
     return {}
 
   def sampling_inputs(
     self,
-    key,
-    labels,
+    key: jax.Array,
+    labels: jax.Array,
     context: Context,
     frames: int | None = None,
     conditioning: Arrays | None = None,
@@ -193,7 +197,7 @@ class VideoGan(abc.ABC):
     del key, labels, context, frames, conditioning
     return {}
 
-  def real_inputs(self, key, batch: Arrays, context: Context) -> Arrays:
+  def real_inputs(self, key: jax.Array, batch: Arrays, context: Context) -> Arrays:
     """Inputs of the real clips of `batch`, by default their labels.
 
     `real_samples` receives the same `key`, so that both methods can draw the same window.
@@ -201,14 +205,16 @@ class VideoGan(abc.ABC):
     del key, context
     return {"label": batch["label"]} if self.num_classes else {}
 
-  def real_samples(self, key, batch: Arrays, context: Context) -> Arrays:
+  def real_samples(self, key: jax.Array, batch: Arrays, context: Context) -> Arrays:
     """Samples of the real clips of `batch`, by default {"clip": the clips in [-1, 1]}."""
     del key, context
     # float32, or float64 if JAX has it enabled: such runs must not round to float32.
     return {"clip": batch["clip"].astype(jnp.result_type(float)) / 127.5 - 1}
 
   @abc.abstractmethod
-  def views(self, key, samples: Arrays, inputs: Arrays, context: Context) -> dict[str, Arrays]:
+  def views(
+    self, key: jax.Array, samples: Arrays, inputs: Arrays, context: Context
+  ) -> dict[str, Arrays]:
     """Returns {discriminator: view}, the part of real or generated samples that each one sees."""
 
   @abc.abstractmethod
@@ -224,7 +230,7 @@ class VideoGan(abc.ABC):
     score: Callable[[str, Arrays], Any],
     real_views: dict[str, Arrays],
     generated_views: dict[str, Arrays],
-    key,
+    key: jax.Array,
     context: Context,
   ) -> Losses:
     """Further terms of the discriminators' loss, e.g. R1, by name; by default none.
@@ -238,11 +244,19 @@ class VideoGan(abc.ABC):
     del score, real_views, generated_views, key, context
     return {}
 
-  def constrain(self, name: str, variables):
+  def constrain(self, name: str, variables: Variables) -> Variables:
     """Projects the parameters of discriminator `name`; see `constraint_period`."""
     return variables["params"]
 
-  def generate(self, variables, latents, inputs, key, train: bool, frames: int | None = None):
+  def generate(
+    self,
+    variables: Variables,
+    latents: Arrays,
+    inputs: Arrays,
+    key: jax.Array,
+    train: bool,
+    frames: int | None = None,
+  ) -> tuple[Arrays, Variables]:
     """Runs the generator.
 
     Args:
@@ -266,7 +280,9 @@ class VideoGan(abc.ABC):
       mutable=[normalization.COLLECTION] if train else [],
     )
 
-  def discriminate(self, name: str, variables, view: Arrays, key, train: bool = True):
+  def discriminate(
+    self, name: str, variables: Variables, view: Arrays, key: jax.Array, train: bool = True
+  ) -> tuple[Any, Variables]:
     """Runs discriminator `name` on a view; see `generate` for the arguments.
 
     Returns:
@@ -280,7 +296,7 @@ class VideoGan(abc.ABC):
       mutable=[normalization.COLLECTION] if train else [],
     )
 
-  def init(self, key, frozen=None):
+  def init(self, key: jax.Array, frozen: dict[str, Any] | None = None) -> dict[str, Any]:
     """Draws the initial variables of all networks.
 
     Args:
@@ -302,7 +318,7 @@ class VideoGan(abc.ABC):
       {"params": keys["generator"], "noise": key}, latents, inputs, True, self.frames
     )
 
-    def example_views():
+    def example_views() -> dict[str, Arrays]:
       samples = self.real_samples(key, batch, context)
       return self.views(key, samples, self.real_inputs(key, batch, context), context)
 

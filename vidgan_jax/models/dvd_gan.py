@@ -12,11 +12,11 @@ other statements of the paper, BigGAN, or the pseudo-code of DGMR by the same au
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from ml_collections import ConfigDict
 
 from vidgan_jax.layers import temporal
 from vidgan_jax.layers.attention import SelfAttention, SeparableAttention
@@ -27,6 +27,7 @@ from vidgan_jax.layers.recurrent import ConvGRU
 from vidgan_jax.layers.residual import PlainBlock3D, discriminator_block, generator_block
 from vidgan_jax.layers.settings import LayerSettings, rematerialised
 from vidgan_jax.models import contract, dvd_gan_config
+from vidgan_jax.models.contract import Arrays, Context, Losses, Side
 from vidgan_jax.objectives import losses
 from vidgan_jax.runtime.errors import UserError
 
@@ -74,7 +75,7 @@ class Generator(nn.Module):
   attention_style: str = "sagan"
 
   @nn.compact
-  def __call__(self, latents, inputs, train: bool, frames: int):
+  def __call__(self, latents: Arrays, inputs: Arrays, train: bool, frames: int) -> Arrays:
     """Generates {"clip": [B, frames, resolution, resolution, 3]} in [-1, 1].
 
     Args:
@@ -110,7 +111,7 @@ class Generator(nn.Module):
     x = Conv(3, (3, 3), settings, name="to_rgb")(x)
     return {"clip": jnp.tanh(x.astype(jnp.promote_types(jnp.float32, x.dtype)))}
 
-  def _conditions(self, z, inputs):
+  def _conditions(self, z: jax.Array, inputs: Arrays) -> tuple[jax.Array, jax.Array]:
     """Returns [z; e(y)] concatenated, and the part of it that enters conditional batch norm."""
     if not self.num_classes:
       return z, z
@@ -120,13 +121,13 @@ class Generator(nn.Module):
     both = jnp.concatenate([z, embedding], axis=-1)
     return both, {"z_class": both, "class": embedding, "z": z}[self.condition]
 
-  def _recurrent(self, width, name):
+  def _recurrent(self, width: int, name: str) -> ConvGRU:
     settings = dataclasses.replace(
       self.settings, spectral=self.settings.spectral and self.rnn_spectral
     )
     return ConvGRU(width, settings, self.rnn, self.rnn_activation, name=name)
 
-  def _plan(self):
+  def _plan(self) -> list[tuple[str, int, bool]]:
     """The layers after the first ConvGRU, as tuples ("block" or "rnn", channels, upsample)."""
     stages = (self.resolution // 4).bit_length() - 1
     plan = []
@@ -141,7 +142,7 @@ class Generator(nn.Module):
       plan.append(("block", self.final_width, False))
     return plan
 
-  def _attention_index(self, plan):
+  def _attention_index(self, plan: list[tuple[str, int, bool]]) -> int | None:
     """Index in `plan` of the block in front of which separable attention stands, or None."""
     blocks = [i for i, (kind, _, _) in enumerate(plan) if kind == "block"]
     upsampling = [i for i, (_, _, upsample) in enumerate(plan) if upsample]
@@ -180,7 +181,9 @@ class Discriminator(nn.Module):
   attention_resolution: int = 0
 
   @nn.compact
-  def __call__(self, clip, label=None, train: bool = True):
+  def __call__(
+    self, clip: jax.Array, label: jax.Array | None = None, train: bool = True
+  ) -> jax.Array:
     """Scores clips [B, T, H, W, 3] with labels int [B]: [B, T'], one per frame or time step."""
     del train  # no layer behaves differently
     settings = self.settings
@@ -228,12 +231,14 @@ class DvdGan(contract.VideoGan):
   pixel_start: int = 0
   pixel_form: str = "channel_means"
 
-  def latents(self, key, batch_size, frames=None, scale=1.0):
+  def latents(
+    self, key: jax.Array, batch_size: int, frames: int | None = None, scale: float | jax.Array = 1.0
+  ) -> Arrays:
     """{"z": [B, latent_dim]} from N(0, scale^2 I), the same z for every frame (A.2)."""
     del frames
     return {"z": scale * jax.random.normal(key, (batch_size, self.latent_dim), jnp.float32)}
 
-  def generated_inputs(self, key, batch, context):
+  def generated_inputs(self, key: jax.Array, batch: Arrays, context: Context) -> Arrays:
     """Labels of the clips to generate; {} without classes."""
     del context
     if not self.num_classes:
@@ -243,12 +248,21 @@ class DvdGan(contract.VideoGan):
     shape = batch["label"].shape
     return {"label": jax.random.randint(key, shape, 0, self.num_classes, jnp.int32)}
 
-  def sampling_inputs(self, key, labels, context, frames=None, conditioning=None):
+  def sampling_inputs(
+    self,
+    key: jax.Array,
+    labels: jax.Array,
+    context: Context,
+    frames: int | None = None,
+    conditioning: Arrays | None = None,
+  ) -> Arrays:
     """The given labels; {} without classes."""
     del key, context, frames, conditioning
     return {"label": labels} if self.num_classes else {}
 
-  def views(self, key, samples, inputs, context):
+  def views(
+    self, key: jax.Array, samples: Arrays, inputs: Arrays, context: Context
+  ) -> dict[str, Arrays]:
     """k frames of each clip for the spatial discriminator, phi(clip) for the temporal one."""
     del context
     frames_key, crop_key = jax.random.split(key)
@@ -261,12 +275,12 @@ class DvdGan(contract.VideoGan):
       views = {name: {**view, "label": inputs["label"]} for name, view in views.items()}
     return views
 
-  def discriminator_losses(self, real, generated, context):
+  def discriminator_losses(self, real: Side, generated: Side, context: Context) -> Losses:
     """Hinge losses of each discriminator on real and on generated clips, all with weight 1."""
     del context
     return losses.hinge_discriminator(real.scores, generated.scores, self.aggregation)
 
-  def generator_losses(self, generated, real, context):
+  def generator_losses(self, generated: Side, real: Side, context: Context) -> Losses:
     """Minus the mean score of each discriminator, and the average pixel loss if it has a weight."""
     parts = losses.hinge_generator(generated.scores, self.aggregation)
     if self.pixel_weight:
@@ -277,50 +291,24 @@ class DvdGan(contract.VideoGan):
     return parts
 
 
-def _discriminator_multipliers(model) -> tuple[Sequence[int], Sequence[int]]:
-  """Returns the channels of the spatial and of the temporal discriminator, in multiples of ch."""
-  deep = model.discriminator
-  spatial = dvd_gan_config.discriminator_multipliers(model.resolution, deep.multipliers)
-  return spatial, deep.temporal_multipliers or spatial
-
-
-def _attention_fault(model) -> str:
-  """A message if no map of a discriminator has the size `attention_resolution`, otherwise ""."""
-  deep = model.discriminator
-  blocks, temporal_blocks = (len(widths) for widths in _discriminator_multipliers(model))
-  start = {"identity": 1, "pool4": 4}.get(deep.downsampling, 2)
-  sizes = {model.resolution >> block for block in range(1, blocks) if deep.sampled_frames}
-  if deep.temporal:
-    halved = {model.resolution // start >> block for block in range(1, temporal_blocks)}
-    sizes |= {size for size in halved if size >= deep.temporal_min_size}
-  sizes -= {0}
-  if deep.attention_resolution in {0, *sizes}:
-    return ""
-  return (
-    f"discriminator.attention_resolution is {deep.attention_resolution}, but the discriminators' "
-    f"maps have {', '.join(map(str, sorted(sizes))) or 'no other size than the clips'}; 0 is no "
-    "attention"
-  )
-
-
-def _generator(model, settings: LayerSettings) -> Generator:
+def _generator(model: ConfigDict, settings: LayerSettings) -> Generator:
   """Builds the generator of `config.model`; UserError if its widths do not fit the resolution."""
-  wide = model.generator
-  widths = dvd_gan_config.generator_multipliers(model.resolution, wide.multipliers)
+  options = model.generator
+  widths = dvd_gan_config.generator_multipliers(model.resolution, options.multipliers)
   if model.resolution not in [4 * 2**stage for stage in range(1, len(widths))]:
     raise UserError(
       f"{len(widths)} generator widths cannot grow 4x4 to {model.resolution}x{model.resolution}; "
       "the resolution must be 4 times a power of two with a width for every doubling"
     )
   return Generator(
-    widths=tuple(m * wide.channels for m in widths),
+    widths=tuple(m * options.channels for m in widths),
     resolution=model.resolution,
     num_classes=model.num_classes,
     embedding_dim=model.embedding_dim,
     settings=settings,
-    final_width=wide.final_multiplier * wide.channels,
+    final_width=options.final_multiplier * options.channels,
     **{
-      name: wide[name]
+      name: options[name]
       for name in (
         "variant doubled condition statistics rnn rnn_activation rnn_spectral linear_spectral "
         "full_attention attention_before attention_order attention_style"
@@ -329,26 +317,28 @@ def _generator(model, settings: LayerSettings) -> Generator:
   )
 
 
-def _discriminators(model, settings: LayerSettings) -> dict[str, Discriminator]:
+def _discriminators(model: ConfigDict, settings: LayerSettings) -> dict[str, Discriminator]:
   """Builds the discriminators of `config.model`; UserError if there is none."""
-  deep = model.discriminator
-  spatial, temporal_widths = _discriminator_multipliers(model)
+  options = model.discriminator
+  spatial, temporal_widths = dvd_gan_config.discriminator_multipliers(model)
   common = dict(
     num_classes=model.num_classes,
     settings=settings,
-    attention_resolution=deep.attention_resolution,
+    attention_resolution=options.attention_resolution,
   )
   discriminators = {}
-  if deep.sampled_frames:
-    discriminators["spatial"] = Discriminator(tuple(m * deep.channels for m in spatial), **common)
-  if deep.temporal:
+  if options.sampled_frames:
+    discriminators["spatial"] = Discriminator(
+      tuple(m * options.channels for m in spatial), **common
+    )
+  if options.temporal:
     discriminators["temporal"] = Discriminator(
-      tuple(m * deep.channels for m in temporal_widths),
+      tuple(m * options.channels for m in temporal_widths),
       blocks_3d=2,
-      plain_3d=deep.plain_3d,
-      pool_time=deep.pool_time,
-      time_into=deep.time_into,
-      min_size=deep.temporal_min_size,
+      plain_3d=options.plain_3d,
+      pool_time=options.pool_time,
+      time_into=options.time_into,
+      min_size=options.temporal_min_size,
       **common,
     )
   if not discriminators:
@@ -356,7 +346,7 @@ def _discriminators(model, settings: LayerSettings) -> dict[str, Discriminator]:
   return discriminators
 
 
-def build(config, settings: LayerSettings) -> DvdGan:
+def build(config: ConfigDict, settings: LayerSettings) -> DvdGan:
   """Builds the system of `config` (see `configs/dvd_gan.py`).
 
   Args:
@@ -384,7 +374,7 @@ def build(config, settings: LayerSettings) -> DvdGan:
       discriminator_steps=model.discriminator_steps, shared_fakes=model.shared_fakes
     ),
     spectral_eps=model.spectral_eps,
-    fault=_attention_fault(model),
+    fault=dvd_gan_config.attention_fault(model),
     latent_dim=model.latent_dim,
     sampled_frames=model.discriminator.sampled_frames,
     downsampling=model.discriminator.downsampling,

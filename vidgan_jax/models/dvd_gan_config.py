@@ -192,12 +192,28 @@ def generator_multipliers(resolution: int, configured: Sequence[int]) -> tuple[i
   return _multipliers(_GENERATOR_MULTIPLIERS, resolution, configured)
 
 
-def discriminator_multipliers(resolution: int, configured: Sequence[int]) -> tuple[int, ...]:
-  """Channels after each block, in multiples of ch; see `generator_multipliers`."""
-  return _multipliers(_DISCRIMINATOR_MULTIPLIERS, resolution, configured)
+def discriminator_multipliers(
+  model: ml_collections.ConfigDict,
+) -> tuple[Sequence[int], Sequence[int]]:
+  """Channels after each block of the spatial and of the temporal discriminator.
+
+  Args:
+    model: `config.model`. If it has no list, the paper's list for its resolution is returned.
+
+  Returns:
+    Two lists, in multiples of ch.
+
+  Raises:
+    UserError: neither the config nor the paper has a list.
+  """
+  configured = model.discriminator
+  spatial = _multipliers(_DISCRIMINATOR_MULTIPLIERS, model.resolution, configured.multipliers)
+  return spatial, configured.temporal_multipliers or spatial
 
 
-def _multipliers(table, resolution, configured):
+def _multipliers(
+  table: dict[int, tuple[int, ...]], resolution: int, configured: Sequence[int]
+) -> tuple[int, ...]:
   if configured:
     return tuple(configured)
   if resolution not in table:
@@ -206,3 +222,22 @@ def _multipliers(table, resolution, configured):
       "(or give `multipliers`)"
     )
   return table[resolution]
+
+
+def attention_fault(model: ml_collections.ConfigDict) -> str:
+  """A message if no map of a discriminator has the size `attention_resolution`, otherwise ""."""
+  options = model.discriminator
+  blocks, temporal_blocks = (len(widths) for widths in discriminator_multipliers(model))
+  start = {"identity": 1, "pool4": 4}.get(options.downsampling, 2)
+  sizes = {model.resolution >> block for block in range(1, blocks) if options.sampled_frames}
+  if options.temporal:
+    halved = {model.resolution // start >> block for block in range(1, temporal_blocks)}
+    sizes |= {size for size in halved if size >= options.temporal_min_size}
+  sizes -= {0}
+  if options.attention_resolution in {0, *sizes}:
+    return ""
+  available = ", ".join(map(str, sorted(sizes))) or "no other size than the clips"
+  return (
+    f"discriminator.attention_resolution is {options.attention_resolution}, but the "
+    f"discriminators' maps have {available}; 0 leaves attention out"
+  )

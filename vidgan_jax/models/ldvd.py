@@ -9,7 +9,9 @@ The paper writes "c0-c1" if the first two layers are changed; here this is `leve
 layers are 2-D.
 """
 
+import jax
 from flax import linen as nn
+from ml_collections import ConfigDict
 
 from vidgan_jax.layers import noise
 from vidgan_jax.layers.settings import LayerSettings
@@ -45,7 +47,9 @@ class FactorisedTgan(nn.Module):
   noise: float = 0.0
 
   @nn.compact
-  def __call__(self, clip, noise_keys=None, train: bool = True):
+  def __call__(
+    self, clip: jax.Array, noise_keys: jax.Array | None = None, train: bool = True
+  ) -> jax.Array:
     """Maps clips [B, T, H, W, 3] to scores [B]."""
     settings = self.settings
     x = clip.astype(settings.dtype)
@@ -83,7 +87,9 @@ class FactorisedMocoGan(nn.Module):
   noise: float = 0.0
 
   @nn.compact
-  def __call__(self, clip, noise_keys=None, train: bool = True):
+  def __call__(
+    self, clip: jax.Array, noise_keys: jax.Array | None = None, train: bool = True
+  ) -> jax.Array:
     """Maps clips [B, T, H, W, 3] to scores of patches [B, T - level, H', W']."""
     settings, window = self.settings, (1, self.window, self.window)
     x = clip.astype(settings.dtype)
@@ -101,7 +107,7 @@ class FactorisedMocoGan(nn.Module):
     return mocogan.patch_scores(x)
 
 
-def _over_time(x, width: int, settings: LayerSettings, name: str):
+def _over_time(x: jax.Array, width: int, settings: LayerSettings, name: str) -> jax.Array:
   """MoCoGAN-F's convolution over time, which turns T frames into T - 1."""
   return StridedConv(
     width, (_DEPTH, 1, 1), (1, 1, 1), (1, 0, 0), settings, use_bias=False, name=name
@@ -132,7 +138,9 @@ class ShiftedTgan(nn.Module):
   noise: float = 0.0
 
   @nn.compact
-  def __call__(self, clip, noise_keys=None, train: bool = True):
+  def __call__(
+    self, clip: jax.Array, noise_keys: jax.Array | None = None, train: bool = True
+  ) -> jax.Array:
     """Maps clips [B, T, H, W, 3] to scores [B]."""
     settings = self.settings
     x = clip.astype(settings.dtype)
@@ -165,7 +173,9 @@ class ShiftedMocoGan(nn.Module):
   noise: float = 0.0
 
   @nn.compact
-  def __call__(self, clip, noise_keys=None, train: bool = True):
+  def __call__(
+    self, clip: jax.Array, noise_keys: jax.Array | None = None, train: bool = True
+  ) -> jax.Array:
     """Maps clips [B, T, H, W, 3] to scores of patches [B, T, H', W']."""
     settings, window = self.settings, (1, self.window, self.window)
     x = clip.astype(settings.dtype)
@@ -183,7 +193,7 @@ class ShiftedMocoGan(nn.Module):
 # Section 5, experiments: which discriminator is trained with which generator.
 
 
-def _tgan_discriminator(options, resolution: int, settings: LayerSettings) -> nn.Module:
+def _tgan_discriminator(options: ConfigDict, resolution: int, settings: LayerSettings) -> nn.Module:
   """Builds the discriminator of TGAN ("3d"), TGAN-F or TGAN-TSM; see `tgan.discriminator`."""
   layers = tgan.halvings(resolution)
   if options.level > min(layers, 4):
@@ -194,7 +204,7 @@ def _tgan_discriminator(options, resolution: int, settings: LayerSettings) -> nn
   return kind(options.channels, layers, options.level, settings, options.pooling, options.noise)
 
 
-def _mocogan_discriminator(model, settings: LayerSettings) -> nn.Module:
+def _mocogan_discriminator(model: ConfigDict, settings: LayerSettings) -> nn.Module:
   """Builds the clip discriminator `discriminator.video`; see `mocogan.video_discriminator`."""
   options = model.discriminator
   if options.video == "tgan":
@@ -210,11 +220,11 @@ def _mocogan_discriminator(model, settings: LayerSettings) -> nn.Module:
   return kind(options.channels, options.level, settings, options.video_window, options.noise)
 
 
-def build_tgan(config, settings: LayerSettings) -> tgan.Tgan:
+def build_tgan(config: ConfigDict, settings: LayerSettings) -> tgan.Tgan:
   """Builds TGAN with its original or a lower-dimensional discriminator; see `tgan.build`."""
   return tgan.build(config, settings, _tgan_discriminator)
 
 
-def build_mocogan(config, settings: LayerSettings) -> mocogan.MocoGan:
+def build_mocogan(config: ConfigDict, settings: LayerSettings) -> mocogan.MocoGan:
   """Builds MoCoGAN with its original or a lower-dimensional discriminator; see `mocogan.build`."""
   return mocogan.build(config, settings, _mocogan_discriminator)

@@ -3,6 +3,8 @@
 Also the fields that the configs of these three systems have in common.
 """
 
+from typing import Any
+
 import ml_collections
 
 from vidgan_jax.runtime.config import configuration, schema
@@ -10,7 +12,9 @@ from vidgan_jax.runtime.config.base_switches import model_switches
 from vidgan_jax.runtime.config.schema import boolean, choice, integer, integers, number
 
 
-def experiment(model, *, batch_size: int, num_iterations: int, rate: float):
+def experiment(
+  model: ml_collections.ConfigDict, *, batch_size: int, num_iterations: int, rate: float
+) -> ml_collections.ConfigDict:
   """A config that trains `model` on a folder of videos, without a moving average.
 
   Args:
@@ -39,7 +43,7 @@ def experiment(model, *, batch_size: int, num_iterations: int, rate: float):
   return config
 
 
-def on_moving_shapes(config, iterations: int) -> None:
+def on_moving_shapes(config: ml_collections.ConfigDict, iterations: int) -> None:
   """Shortens an experiment in place to some minutes on two CPU cores, with curvature analyses.
 
   It keeps 64x64 and 16 frames. The data are the embedded moving shapes on plain backgrounds.
@@ -83,7 +87,7 @@ def _initializer(default: str, kernels: str) -> schema.Switch:
   return choice(default, _INITIALIZERS, f"Initial distribution of {kernels}.")
 
 
-def _common(name: str, **defaults) -> dict[str, schema.Switch]:
+def _common(name: str, **defaults: Any) -> dict[str, schema.Switch]:
   return model_switches(name, **{"resolution": 64, "frames": 16, "shared_fakes": True, **defaults})
 
 

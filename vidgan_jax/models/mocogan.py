@@ -11,66 +11,21 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from ml_collections import ConfigDict
 
 from vidgan_jax.layers import noise, temporal
 from vidgan_jax.layers.convolution import Dense
 from vidgan_jax.layers.normalization import BatchNorm
+from vidgan_jax.layers.recurrent import GatedRecurrentUnit
 from vidgan_jax.layers.settings import LayerSettings
 from vidgan_jax.layers.strided import StridedConv, TransposedConv
 from vidgan_jax.models import contract, tgan
+from vidgan_jax.models.contract import Arrays, Context, Losses, Side
 from vidgan_jax.objectives import losses
 from vidgan_jax.runtime.errors import UserError
 
 SLOPE = 0.2  # of leaky ReLU
 LAYERS = 4  # layers of the patch discriminators
-
-
-class GatedRecurrentUnit(nn.Module):
-  """PyTorch's GRU cell, run over the time steps of a clip.
-
-  It always computes in the parameters' type, float32, because it is small.
-
-  Attributes:
-    features: size of the state, F.
-    settings: see `LayerSettings`.
-  """
-
-  features: int
-  settings: LayerSettings
-
-  @nn.compact
-  def __call__(self, state, inputs):
-    """Runs the cell.
-
-    Args:
-      state: [B, F] before the first step.
-      inputs: [B, T, I].
-
-    Returns:
-      The states after each step, [B, T, F].
-    """
-    wide = dataclasses.replace(self.settings, dtype=self.settings.param_dtype, spectral=False)
-    bound = 1 / jnp.sqrt(self.features)
-    draw = lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
-    shapes = {
-      "input_kernel": (inputs.shape[-1], 3 * self.features),
-      "input_bias": (3 * self.features,),
-      "state_kernel": (self.features, 3 * self.features),
-      "state_bias": (3 * self.features,),
-    }
-    w = {n: self.param(n, draw, s, self.settings.param_dtype) for n, s in shapes.items()}
-    product = lambda a, b: jnp.dot(a.astype(wide.dtype), b, precision=jax.lax.Precision.HIGHEST)
-    from_inputs = product(inputs, w["input_kernel"]) + w["input_bias"]
-
-    def step(state, from_input):
-      reset, update, candidate = jnp.split(from_input, 3, axis=-1)
-      from_state = jnp.split(product(state, w["state_kernel"]) + w["state_bias"], 3, axis=-1)
-      r, u = jax.nn.sigmoid(reset + from_state[0]), jax.nn.sigmoid(update + from_state[1])
-      after = (1 - u) * jnp.tanh(candidate + r * from_state[2]) + u * state
-      return after, after
-
-    _, states = jax.lax.scan(step, state.astype(wide.dtype), jnp.moveaxis(from_inputs, 1, 0))
-    return jnp.moveaxis(states, 0, 1)
 
 
 class Generator(nn.Module):
@@ -93,7 +48,7 @@ class Generator(nn.Module):
   settings: LayerSettings
 
   @nn.compact
-  def __call__(self, latents, inputs, train: bool, frames: int):
+  def __call__(self, latents: Arrays, inputs: Arrays, train: bool, frames: int) -> Arrays:
     """Generates {"clip": [B, T, H, W, 3]} in [-1, 1].
 
     Args:
@@ -127,7 +82,9 @@ class Generator(nn.Module):
     return {"clip": jnp.tanh(x.astype(jnp.promote_types(jnp.float32, x.dtype)))}
 
 
-def convolution(x, width: int, window: tuple[int, int, int], settings: LayerSettings, name: str):
+def convolution(
+  x: jax.Array, width: int, window: tuple[int, int, int], settings: LayerSettings, name: str
+) -> jax.Array:
   """A convolution of [B, T, H, W, C] without bias that halves height and width.
 
   It does not pad time: T frames become T - window[0] + 1.
@@ -136,14 +93,14 @@ def convolution(x, width: int, window: tuple[int, int, int], settings: LayerSett
   return StridedConv(width, window, (1, 2, 2), padding, settings, use_bias=False, name=name)(x)
 
 
-def activation(x, index: int, settings: LayerSettings, train: bool):
+def activation(x: jax.Array, index: int, settings: LayerSettings, train: bool) -> jax.Array:
   """Batch normalisation, unless `index` is 0 (the first layer), and leaky ReLU."""
   if index:
     x = BatchNorm(settings, "shared", name=f"norm{index}")(x, train)
   return jax.nn.leaky_relu(x, SLOPE)
 
 
-def patch_scores(x):
+def patch_scores(x: jax.Array) -> jax.Array:
   """Returns activations [B, T, H, W, 1] as scores [B, T, H, W], in float32 or wider."""
   return x[..., 0].astype(jnp.promote_types(jnp.float32, x.dtype))
 
@@ -171,7 +128,9 @@ class PatchDiscriminator(nn.Module):
   noise: float = 0.0
 
   @nn.compact
-  def __call__(self, clip, noise_keys=None, train: bool = True):
+  def __call__(
+    self, clip: jax.Array, noise_keys: jax.Array | None = None, train: bool = True
+  ) -> jax.Array:
     """Maps clips [B, T, H, W, 3] to scores of patches [B, T', H', W']."""
     settings, window = self.settings, (self.depth, self.window, self.window)
     x = clip.astype(settings.dtype)
@@ -202,7 +161,9 @@ class CategoricalDiscriminator(nn.Module):
   noise: float = 0.0
 
   @nn.compact
-  def __call__(self, clip, noise_keys=None, train: bool = True):
+  def __call__(
+    self, clip: jax.Array, noise_keys: jax.Array | None = None, train: bool = True
+  ) -> jax.Array:
     """Maps clips [B, T, H, W, 3] to [B, 1 + categories], a score and logits, float32 or wider."""
     settings, window = self.settings, (self.window,) * 3
     x = clip.astype(settings.dtype)
@@ -236,7 +197,9 @@ class MocoGan(contract.VideoGan):
   categories: int = 0
   infogan: bool = False
 
-  def latents(self, key, batch_size, frames=None, scale=1.0):
+  def latents(
+    self, key: jax.Array, batch_size: int, frames: int | None = None, scale: float | jax.Array = 1.0
+  ) -> Arrays:
     """Draws all latents from N(0, scale^2).
 
     Returns:
@@ -251,19 +214,28 @@ class MocoGan(contract.VideoGan):
       "start": draw(keys[2], self.motion_dim),
     }
 
-  def generated_inputs(self, key, batch, context):
+  def generated_inputs(self, key: jax.Array, batch: Arrays, context: Context) -> Arrays:
     """Uniformly drawn categories for the clips to generate; {} without categories."""
     del context
     if not self.categories:
       return {}
     return {"label": jax.random.randint(key, batch["label"].shape, 0, self.categories, jnp.int32)}
 
-  def sampling_inputs(self, key, labels, context, frames=None, conditioning=None):
+  def sampling_inputs(
+    self,
+    key: jax.Array,
+    labels: jax.Array,
+    context: Context,
+    frames: int | None = None,
+    conditioning: Arrays | None = None,
+  ) -> Arrays:
     """The given labels; {} without categories."""
     del key, context, frames, conditioning
     return {"label": labels} if self.categories else {}
 
-  def views(self, key, samples, inputs, context):
+  def views(
+    self, key: jax.Array, samples: Arrays, inputs: Arrays, context: Context
+  ) -> dict[str, Arrays]:
     """A random frame of each clip for "image", the whole clips for "video"."""
     del inputs, context
     clip, views = samples["clip"], {}
@@ -277,14 +249,14 @@ class MocoGan(contract.VideoGan):
         views[name]["noise_keys"] = noise.keys(key, clip.shape[0])
     return views
 
-  def _split(self, side):
+  def _split(self, side: Side) -> tuple[dict[str, jax.Array], jax.Array | None]:
     """Returns the scores by discriminator, and the logits of the categories or None."""
     scores, logits = dict(side.scores), None
     if getattr(self.discriminators.get("video"), "categories", 0):
       scores["video"], logits = scores["video"][:, 0], scores["video"][:, 1:]
     return scores, logits
 
-  def discriminator_losses(self, real, generated, context):
+  def discriminator_losses(self, real: Side, generated: Side, context: Context) -> Losses:
     """Cross entropy of the patches' scores, and of the categories of real clips."""
     del context
     (real_scores, logits), (fake_scores, _) = self._split(real), self._split(generated)
@@ -296,7 +268,7 @@ class MocoGan(contract.VideoGan):
       parts["category"] = losses.cross_entropy(logits, real.inputs["label"])
     return parts
 
-  def generator_losses(self, generated, real, context):
+  def generator_losses(self, generated: Side, real: Side, context: Context) -> Losses:
     """Non-saturating loss of the patches' scores, and with `infogan` that of the categories."""
     del real, context
     scores, logits = self._split(generated)
@@ -306,7 +278,7 @@ class MocoGan(contract.VideoGan):
     return parts
 
 
-def video_discriminator(model, settings: LayerSettings) -> nn.Module:
+def video_discriminator(model: ConfigDict, settings: LayerSettings) -> nn.Module:
   """Builds one of MoCoGAN's original discriminators of clips, "patch" or "categorical".
 
   Args:
@@ -338,7 +310,7 @@ def check_frames(video: str, frames: int, least: int) -> None:
 
 
 def build(
-  config, settings: LayerSettings, video_discriminator: Callable = video_discriminator
+  config: ConfigDict, settings: LayerSettings, video_discriminator: Callable = video_discriminator
 ) -> MocoGan:
   """Builds the system of `config` (see `configs/mocogan.py`).
 

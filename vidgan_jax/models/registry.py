@@ -1,5 +1,7 @@
 """Builds a system by the name in its config."""
 
+from ml_collections import ConfigDict
+
 from vidgan_jax.models import contract, dvd_gan, ldvd, switches, vgan
 from vidgan_jax.models.contract import VideoGan
 from vidgan_jax.runtime import mesh
@@ -12,7 +14,7 @@ _BUILDERS = {
 }
 
 
-def build(config, *, platform: str | None = None, ops: str | None = None) -> VideoGan:
+def build(config: ConfigDict, *, platform: str | None = None, ops: str | None = None) -> VideoGan:
   """Builds the `VideoGan` called `config.model.name` for one kind of device.
 
   Args:

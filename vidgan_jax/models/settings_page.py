@@ -68,7 +68,7 @@ def _flags(command: str) -> list[str]:
   return schema.table(rows, "--", updates=False)
 
 
-def _switch_of(flag) -> schema.Switch:
+def _switch_of(flag: flags.Flag) -> schema.Switch:
   """Describes an absl flag that is a text, a list of texts or a boolean as a switch."""
   choices = tuple(getattr(flag.parser, "enum_values", ()))
   several = isinstance(flag.parser, flags.ListParser)

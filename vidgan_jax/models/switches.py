@@ -4,6 +4,8 @@ Each model declares its switches in a separate module that does not import JAX, 
 list them and refuse wrong values without loading JAX.
 """
 
+from ml_collections import ConfigDict
+
 from vidgan_jax.models import dvd_gan_config, ldvd_config
 from vidgan_jax.runtime.config import base_switches, schema
 from vidgan_jax.runtime.errors import UserError
@@ -18,19 +20,19 @@ SYSTEMS = {
 _MAX_CLIP_BYTES = 2**37  # limit for the uint8 clips of one iteration, over all processes
 
 
-def system(name) -> dict[str, schema.Switch]:
+def system(name: object) -> dict[str, schema.Switch]:
   """Returns the switches of the model called `name`; UserError if there is none."""
   if not isinstance(name, str) or name not in SYSTEMS:
     raise UserError(f"unknown model {schema.shown(name)}; known: {', '.join(sorted(SYSTEMS))}")
   return SYSTEMS[name]
 
 
-def of(name) -> dict[str, schema.Switch]:
+def of(name: object) -> dict[str, schema.Switch]:
   """Returns all switches of a config with the model `name`; UserError if there is no such model."""
   return {**base_switches.SWITCHES, **schema.within("model", system(name))}
 
 
-def check(config) -> None:
+def check(config: ConfigDict) -> None:
   """Checks a config before anything is allocated, compiled or written.
 
   Args:
@@ -54,12 +56,12 @@ def check(config) -> None:
     )
 
 
-def check_model(model) -> None:
+def check_model(model: ConfigDict) -> None:
   """Checks `config.model` alone; see `check`."""
   schema.check(model, system(model.get("name")), "config.model")
 
 
-def _check_batch(config) -> None:
+def _check_batch(config: ConfigDict) -> None:
   """UserError if micro-batches do not divide the batch, or its clips take too much memory."""
   size, group = config.batch_size, config.get("microbatch", 0)
   if group and size % group:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from ml_collections import ConfigDict
 
 from vidgan_jax.layers import noise
 from vidgan_jax.layers.convolution import Conv, Dense
@@ -20,6 +21,7 @@ from vidgan_jax.layers.normalization import BatchNorm
 from vidgan_jax.layers.settings import LayerSettings
 from vidgan_jax.layers.strided import StridedConv, TransposedConv
 from vidgan_jax.models import contract
+from vidgan_jax.models.contract import Arrays, Context, Losses, Side, Variables
 from vidgan_jax.objectives import constraints, losses
 from vidgan_jax.runtime.errors import UserError
 
@@ -42,7 +44,7 @@ class TemporalGenerator(nn.Module):
   settings: LayerSettings
 
   @nn.compact
-  def __call__(self, z, train: bool):
+  def __call__(self, z: jax.Array, train: bool) -> jax.Array:
     """Maps z [B, Z] to [B, 16, latent_dim] in [-1, 1]."""
     settings = self.settings
     x = Dense(self.channels[0], settings, transposed=True, name="layer0")(z[:, None])
@@ -53,7 +55,7 @@ class TemporalGenerator(nn.Module):
     x = TransposedConv(self.latent_dim, 1, settings, name=f"layer{len(self.channels)}")(x)
     return jnp.tanh(x)
 
-  def _activated(self, x, index, train):
+  def _activated(self, x: jax.Array, index: int, train: bool) -> jax.Array:
     norm = BatchNorm(self.settings, "shared", EPSILON, use_bias=False, name=f"norm{index}")
     return jax.nn.relu(norm(x[:, :, None, None], train)[:, :, 0, 0])
 
@@ -79,7 +81,7 @@ class Generator(nn.Module):
   temporal_settings: LayerSettings
 
   @nn.compact
-  def __call__(self, latents, inputs, train: bool, frames: int):
+  def __call__(self, latents: Arrays, inputs: Arrays, train: bool, frames: int) -> Arrays:
     """Generates {"clip": [B, T, H, W, 3] in [-1, 1]} from {"z": [B, Z]}."""
     del inputs
     if frames != 2**_DOUBLINGS:
@@ -101,7 +103,7 @@ class Generator(nn.Module):
     x = Conv(3, (3, 3), settings, name="rgb")(x)
     return {"clip": jnp.tanh(x.astype(jnp.promote_types(jnp.float32, x.dtype)))}
 
-  def _first_half(self, z, name, train):
+  def _first_half(self, z: jax.Array, name: str, train: bool) -> jax.Array:
     """Half of the first map's channels: latents [B, T, Z] to [B, T, 4, 4, image_channels // 2].
 
     Batch norm treats the linear layer's output as a vector, before it becomes a 4x4 map.
@@ -113,19 +115,23 @@ class Generator(nn.Module):
     return x.reshape(*z.shape[:2], 4, 4, width)
 
 
-def convolution(x, width: int, window: tuple[int, int, int], settings: LayerSettings, name: str):
+def convolution(
+  x: jax.Array, width: int, window: tuple[int, int, int], settings: LayerSettings, name: str
+) -> jax.Array:
   """A convolution of [B, T, H, W, C] that halves each axis on which its window is larger than 1."""
   strides = tuple(2 if size > 1 else 1 for size in window)
   padding = tuple(1 if size > 1 else 0 for size in window)
   return StridedConv(width, window, strides, padding, settings, name=name)(x)
 
 
-def normalization(x, settings: LayerSettings, name: str, train: bool):
+def normalization(x: jax.Array, settings: LayerSettings, name: str, train: bool) -> jax.Array:
   """Batch normalisation over frames and positions, with a gain and no bias."""
   return BatchNorm(settings, "shared", EPSILON, use_bias=False, name=name)(x, train)
 
 
-def activation(x, noise_keys, number: int, deviation: float):
+def activation(
+  x: jax.Array, noise_keys: jax.Array | None, number: int, deviation: float
+) -> jax.Array:
   """Leaky ReLU of the input plus noise.
 
   Args:
@@ -137,7 +143,7 @@ def activation(x, noise_keys, number: int, deviation: float):
   return jax.nn.leaky_relu(noise.add(x, noise_keys, number, deviation), SLOPE)
 
 
-def score(x, pooling: str, settings: LayerSettings, name: str):
+def score(x: jax.Array, pooling: str, settings: LayerSettings, name: str) -> jax.Array:
   """The last layer: pools over time, and maps the 4x4 map of each clip to one score.
 
   Args:
@@ -175,7 +181,9 @@ class Discriminator(nn.Module):
   noise: float = 0.0
 
   @nn.compact
-  def __call__(self, clip, noise_keys=None, train: bool = True):
+  def __call__(
+    self, clip: jax.Array, noise_keys: jax.Array | None = None, train: bool = True
+  ) -> jax.Array:
     """Maps clips [B, T, H, W, 3] to scores [B]."""
     settings = self.settings
     x = clip.astype(settings.dtype)
@@ -200,13 +208,17 @@ class Tgan(contract.VideoGan):
   latent_dim: int = 100
   loss: str = "wasserstein"
 
-  def latents(self, key, batch_size, frames=None, scale=1.0):
+  def latents(
+    self, key: jax.Array, batch_size: int, frames: int | None = None, scale: float | jax.Array = 1.0
+  ) -> Arrays:
     """{"z": [B, latent_dim]} from U(-scale, scale)."""
     del frames
     shape = (batch_size, self.latent_dim)
     return {"z": scale * jax.random.uniform(key, shape, jnp.float32, -1, 1)}
 
-  def views(self, key, samples, inputs, context):
+  def views(
+    self, key: jax.Array, samples: Arrays, inputs: Arrays, context: Context
+  ) -> dict[str, Arrays]:
     """The whole clip, and a random key per clip if the discriminator adds noise."""
     del inputs, context
     view = {"clip": samples["clip"]}
@@ -214,7 +226,7 @@ class Tgan(contract.VideoGan):
       view["noise_keys"] = noise.keys(key, samples["clip"].shape[0])
     return {"video": view}
 
-  def discriminator_losses(self, real, generated, context):
+  def discriminator_losses(self, real: Side, generated: Side, context: Context) -> Losses:
     """WGAN's critic loss, or cross entropy with real clips as class 0 and generated as class 1."""
     del context
     real, generated = real.scores["video"], generated.scores["video"]
@@ -222,7 +234,7 @@ class Tgan(contract.VideoGan):
       return losses.wasserstein_discriminator(real, generated)
     return {"real": losses.logistic(real, 0), "generated": losses.logistic(generated, 1)}
 
-  def generator_losses(self, generated, real, context):
+  def generator_losses(self, generated: Side, real: Side, context: Context) -> Losses:
     """WGAN's generator loss, or the non-saturating form of the vanilla loss."""
     del real, context
     scores = generated.scores["video"]
@@ -230,7 +242,7 @@ class Tgan(contract.VideoGan):
       return {"video": losses.wasserstein_generator(scores)}
     return {"video": losses.logistic(scores, 0)}
 
-  def constrain(self, name, variables):
+  def constrain(self, name: str, variables: Variables) -> Variables:
     """Singular value clipping, see `objectives.constraints`."""
     del name
     return constraints.singular_value_clipping(variables)
@@ -244,7 +256,7 @@ def halvings(resolution: int) -> int:
   return count
 
 
-def discriminator(options, resolution: int, settings: LayerSettings) -> Discriminator:
+def discriminator(options: ConfigDict, resolution: int, settings: LayerSettings) -> Discriminator:
   """Builds TGAN's original discriminator.
 
   Args:
@@ -261,7 +273,9 @@ def discriminator(options, resolution: int, settings: LayerSettings) -> Discrimi
   )
 
 
-def build(config, settings: LayerSettings, discriminator: Callable = discriminator) -> Tgan:
+def build(
+  config: ConfigDict, settings: LayerSettings, discriminator: Callable = discriminator
+) -> Tgan:
   """Builds the system of `config` (see `configs/tgan.py`).
 
   Args:

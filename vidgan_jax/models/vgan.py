@@ -9,12 +9,14 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from ml_collections import ConfigDict
 
 from vidgan_jax.layers.convolution import Dense
 from vidgan_jax.layers.normalization import BatchNorm
 from vidgan_jax.layers.settings import LayerSettings
 from vidgan_jax.layers.strided import StridedConv, TransposedConv
 from vidgan_jax.models import contract
+from vidgan_jax.models.contract import Arrays, Context, Losses, Side
 from vidgan_jax.objectives import losses
 from vidgan_jax.runtime.errors import UserError
 
@@ -39,7 +41,7 @@ class Generator(nn.Module):
   settings: LayerSettings
 
   @nn.compact
-  def __call__(self, latents, inputs, train: bool, frames: int):
+  def __call__(self, latents: Arrays, inputs: Arrays, train: bool, frames: int) -> Arrays:
     """Generates clips from {"z": [B, Z]}.
 
     Returns:
@@ -70,7 +72,7 @@ class Generator(nn.Module):
       "background": background,
     }
 
-  def _first(self, z, size, name, train):
+  def _first(self, z: jax.Array, size: tuple[int, int, int], name: str, train: bool) -> jax.Array:
     """The first layer: z [B, 1, Z] to activations [B, *size, channels]."""
     # A transposed convolution of a single pixel is a linear map with one bias per channel.
     steps, height, width = size
@@ -83,7 +85,7 @@ class Generator(nn.Module):
     x = x.reshape(z.shape[0], *size, self.channels) + bias.astype(x.dtype)
     return self._activated(x, f"{name}_norm0", train)
 
-  def _activated(self, x, name, train):
+  def _activated(self, x: jax.Array, name: str, train: bool) -> jax.Array:
     return jax.nn.relu(
       BatchNorm(self.settings, "shared", gain_spread=GAIN_SPREAD, name=name)(x, train)
     )
@@ -101,7 +103,7 @@ class Discriminator(nn.Module):
   settings: LayerSettings
 
   @nn.compact
-  def __call__(self, clip, train: bool = True):
+  def __call__(self, clip: jax.Array, train: bool = True) -> jax.Array:
     """Maps clips [B, T, H, W, 3] to logits [B, 2]."""
     settings = self.settings
     x = clip.astype(settings.dtype)
@@ -129,17 +131,21 @@ class Vgan(contract.VideoGan):
   latent_dim: int = 100
   mask_weight: float = 0.1
 
-  def latents(self, key, batch_size, frames=None, scale=1.0):
+  def latents(
+    self, key: jax.Array, batch_size: int, frames: int | None = None, scale: float | jax.Array = 1.0
+  ) -> Arrays:
     """{"z": [B, latent_dim]} from N(0, scale^2 I)."""
     del frames
     return {"z": scale * jax.random.normal(key, (batch_size, self.latent_dim), jnp.float32)}
 
-  def views(self, key, samples, inputs, context):
+  def views(
+    self, key: jax.Array, samples: Arrays, inputs: Arrays, context: Context
+  ) -> dict[str, Arrays]:
     """The whole clip."""
     del key, inputs, context
     return {"video": {"clip": samples["clip"]}}
 
-  def discriminator_losses(self, real, generated, context):
+  def discriminator_losses(self, real: Side, generated: Side, context: Context) -> Losses:
     """Cross entropy of the classes 1 (real) and 0 (generated)."""
     del context
     return {
@@ -147,7 +153,7 @@ class Vgan(contract.VideoGan):
       "generated": self._towards(generated.scores["video"], 0),
     }
 
-  def generator_losses(self, generated, real, context):
+  def generator_losses(self, generated: Side, real: Side, context: Context) -> Losses:
     """Cross entropy of generated clips with the class 1 (real), and the mean of the mask."""
     del real, context
     return {
@@ -156,11 +162,11 @@ class Vgan(contract.VideoGan):
     }
 
   @staticmethod
-  def _towards(logits, label):
+  def _towards(logits: jax.Array, label: int) -> jax.Array:
     return losses.cross_entropy(logits, jnp.full(logits.shape[:1], label, jnp.int32))
 
 
-def build(config, settings: LayerSettings) -> Vgan:
+def build(config: ConfigDict, settings: LayerSettings) -> Vgan:
   """Builds the system of `config` (see `configs/vgan.py`).
 
   Args:

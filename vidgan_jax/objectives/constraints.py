@@ -1,5 +1,8 @@
 """Projections of a network's parameters after an update."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import traverse_util
@@ -7,7 +10,7 @@ from flax import traverse_util
 from vidgan_jax.layers.normalization import COLLECTION
 
 
-def clip_singular_values(kernel, limit: float = 1.0):
+def clip_singular_values(kernel: jax.Array, limit: float = 1.0) -> jax.Array:
   """Clips the singular values of `kernel` [*window, in, out] to at most `limit`.
 
   This is TGAN's singular value clipping (Saito et al. 2017, arXiv 1611.06624, 3.2) of the matrix
@@ -29,7 +32,7 @@ def clip_singular_values(kernel, limit: float = 1.0):
   return (matrix if tall else matrix.T).reshape(kernel.shape).astype(kernel.dtype)
 
 
-def singular_value_clipping(variables):
+def singular_value_clipping(variables: Mapping[str, Any]) -> dict[str, Any]:
   """TGAN's constraint on a discriminator: makes convolutions and batch norms 1-Lipschitz.
 
   It clips the kernels of convolutions (`clip_singular_values`). As in TGAN's code, it clips the

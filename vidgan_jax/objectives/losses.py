@@ -5,15 +5,17 @@ import jax.numpy as jnp
 
 from vidgan_jax.runtime.errors import UserError
 
+Scores = dict[str, jax.Array]  # {name of a discriminator, or of a loss term: array}
+
 AGGREGATIONS = ("sum_before", "mean_after", "concat_mean")
 
 
-def _wide(x):
+def _wide(x: jax.Array) -> jax.Array:
   """`x` in float32, or in its own type if that is wider."""
   return x.astype(jnp.promote_types(jnp.float32, x.dtype))
 
 
-def _outputs(scores, aggregation):
+def _outputs(scores: Scores, aggregation: str) -> Scores:
   """Aggregates {name: scores [B, N]} to {name: [B, N] or [B]}, to which the hinge is applied."""
   if aggregation not in AGGREGATIONS:
     raise UserError(f"unknown aggregation {aggregation!r}; known: {', '.join(AGGREGATIONS)}")
@@ -25,7 +27,7 @@ def _outputs(scores, aggregation):
   return scores
 
 
-def hinge_discriminator(real, generated, aggregation: str):
+def hinge_discriminator(real: Scores, generated: Scores, aggregation: str) -> Scores:
   """Hinge losses of the discriminators (DVD-GAN 2.2; Lim & Ye 2017).
 
   Args:
@@ -46,7 +48,7 @@ def hinge_discriminator(real, generated, aggregation: str):
   return losses
 
 
-def hinge_generator(generated, aggregation: str):
+def hinge_generator(generated: Scores, aggregation: str) -> Scores:
   """The generator's loss for `hinge_discriminator`: {name: -mean score}, same aggregation."""
   return {name: -jnp.mean(s) for name, s in _outputs(generated, aggregation).items()}
 
@@ -54,7 +56,7 @@ def hinge_generator(generated, aggregation: str):
 PIXEL_FORMS = ("channel_means", "pixels")
 
 
-def average_pixel_loss(real, generated, form: str):
+def average_pixel_loss(real: jax.Array, generated: jax.Array, form: str) -> jax.Array:
   """The Average Pixel Value Loss of Du's thesis, with a gradient; in the thesis' code it has none.
 
   Args:
@@ -71,7 +73,7 @@ def average_pixel_loss(real, generated, form: str):
   raise UserError(f"unknown pixel loss {form!r}; known: {', '.join(PIXEL_FORMS)}")
 
 
-def wasserstein_discriminator(real, generated):
+def wasserstein_discriminator(real: jax.Array, generated: jax.Array) -> Scores:
   """WGAN's critic loss (arXiv 1701.07875): {"real": -mean score, "generated": mean score}.
 
   The mean is over clips. The score of a clip is the sum of its scores [B, ...], because TGAN's code
@@ -81,18 +83,18 @@ def wasserstein_discriminator(real, generated):
   return {"real": -mean(real), "generated": mean(generated)}
 
 
-def wasserstein_generator(generated):
+def wasserstein_generator(generated: jax.Array) -> jax.Array:
   """The generator's loss for `wasserstein_discriminator`: -mean score."""
   return -jnp.sum(_wide(generated)) / generated.shape[0]
 
 
-def logistic(scores, target: float):
+def logistic(scores: jax.Array, target: float) -> jax.Array:
   """Mean binary cross entropy of the logits `scores` [...]; all have the target 0, or all 1."""
   scores = _wide(scores)
   return jnp.mean(jax.nn.softplus(scores) - target * scores)
 
 
-def cross_entropy(logits, labels):
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
   """Mean cross entropy of `logits` [..., K] with `labels`, int [...] in 0..K-1."""
   logs = jax.nn.log_softmax(_wide(logits))
   return -jnp.mean(jnp.take_along_axis(logs, labels[..., None], axis=-1))

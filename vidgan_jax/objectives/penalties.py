@@ -1,12 +1,14 @@
 """Penalties on weights."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import traverse_util
 from flax.core import unfreeze
 
 
-def orthogonal_gradient(params, weight: float):
+def orthogonal_gradient(params: Any, weight: float) -> Any:
   """Gradient of BigGAN's orthogonal penalty, 2 beta ((W W^T) o (1 - I)) W, for each kernel.
 
   W is a parameter named "kernel", flattened to [out, in * window]. The gradient of all other

@@ -13,13 +13,16 @@ operations, as measured on two cores (benchmarks/README.md):
 
 import functools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from vidgan_jax.ops import strided
-from vidgan_jax.ops.convolution import convolve_batch, inputs_of_taps
+from vidgan_jax.ops.convolution import Padding, Precision, convolve_batch, inputs_of_taps
 from vidgan_jax.ops.folded import Folded
+from vidgan_jax.ops.strided import Pairs
 
 # All limits are measured on two CPU cores. On maps with at most this many pixels, a convolution
 # reaches a tenth of the speed of a matrix product.
@@ -40,18 +43,35 @@ class Cpu(Folded):
   Large convolutions have no forward-mode derivatives, only reverse-mode ones.
   """
 
-  def _convolve_batch(self, x, kernel, strides, padding, precision):
+  def _convolve_batch(
+    self,
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Sequence[int],
+    padding: Padding,
+    precision: Precision,
+  ) -> jax.Array:
     if set(strides) != {1} or not is_large(x, kernel):
       return super()._convolve_batch(x, kernel, strides, padding, precision)
     if isinstance(padding, str):
       rank = kernel.ndim - 2
       padding = jax.lax.padtype_to_pads(x.shape[1:-1], kernel.shape[:rank], strides, padding)
-    return self._convolve_large(x, kernel, tuple(map(tuple, padding)), precision)
+    pairs = tuple((low, high) for low, high in padding)
+    return self._convolve_large(x, kernel, pairs, precision)
 
-  def _convolve_large(self, x, kernel, padding, precision):
+  def _convolve_large(
+    self, x: jax.Array, kernel: jax.Array, padding: Pairs, precision: Precision
+  ) -> jax.Array:
     return _convolve(x, kernel, padding, precision)
 
-  def _convolve_pooled(self, x, kernel, factors, padding, precision):
+  def _convolve_pooled(
+    self,
+    x: jax.Array,
+    kernel: jax.Array,
+    factors: Sequence[int],
+    padding: Pairs,
+    precision: Precision,
+  ) -> jax.Array:
     """See `Folded`. The backward pass of a large 2-D convolution moves cells into the channels."""
     if kernel.ndim == 4 and is_large(x, kernel):
       return _convolve_pooled(x, kernel.astype(x.dtype), factors, padding, precision)
@@ -64,10 +84,19 @@ class CpuForward(Cpu):
   All large convolutions are matrix products, which JAX can differentiate.
   """
 
-  def _convolve_large(self, x, kernel, padding, precision):
+  def _convolve_large(
+    self, x: jax.Array, kernel: jax.Array, padding: Pairs, precision: Precision
+  ) -> jax.Array:
     return _products(x, kernel, padding, precision)
 
-  def _convolve_pooled(self, x, kernel, factors, padding, precision):
+  def _convolve_pooled(
+    self,
+    x: jax.Array,
+    kernel: jax.Array,
+    factors: Sequence[int],
+    padding: Pairs,
+    precision: Precision,
+  ) -> jax.Array:
     return self._convolve_cells(x, kernel, factors, padding, precision)
 
 
@@ -82,13 +111,13 @@ def is_large(x: jax.Array, kernel: jax.Array) -> bool:
   return math.prod(x.shape[:-1]) * kernel.size >= _LEAST_WORK[kind]
 
 
-def _few_pixels(x) -> bool:
+def _few_pixels(x: jax.Array) -> bool:
   """Whether the maps of x [N, *spatial, in] are small."""
   return math.prod(x.shape[1:-1]) <= _FEW_PIXELS
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _convolve(x, kernel, padding, precision):
+def _convolve(x: jax.Array, kernel: jax.Array, padding: Pairs, precision: Precision) -> jax.Array:
   """A convolution of x [N, *spatial, in] with stride 1, in the form that is fastest on CPUs.
 
   Args:
@@ -113,7 +142,7 @@ def _convolve(x, kernel, padding, precision):
   return out.reshape(*frames.shape[:2], *out.shape[1:])
 
 
-def _depth_as_channels(x, depth, padding):
+def _depth_as_channels(x: jax.Array, depth: int, padding: tuple[int, int]) -> jax.Array:
   """Puts the inputs of all taps in depth side by side as channels.
 
   Args:
@@ -129,24 +158,26 @@ def _depth_as_channels(x, depth, padding):
   return jnp.concatenate([padded[:, tap : tap + size] for tap in range(depth)], axis=-1)
 
 
-def _products(x, kernel, padding, precision):
+def _products(x: jax.Array, kernel: jax.Array, padding: Pairs, precision: Precision) -> jax.Array:
   """A convolution of x [N, *spatial, in] as matrix products; see `_convolve` for the arguments."""
   inputs = inputs_of_taps(x, kernel.shape[:-2], padding)
   taps = kernel.reshape(-1, *kernel.shape[-2:])
   if _few_pixels(x):
     flat = taps.reshape(-1, taps.shape[-1])
     return _product(jnp.concatenate(inputs, axis=-1), flat, precision).astype(x.dtype)
-  total = sum(_product(i, tap, precision) for i, tap in zip(inputs, taps, strict=True))
+  total: Any = sum(_product(i, tap, precision) for i, tap in zip(inputs, taps, strict=True))
   return total.astype(x.dtype)
 
 
-def _product(a, b, precision):
+def _product(a: jax.Array, b: jax.Array, precision: Precision) -> jax.Array:
   """A matrix product, summed and returned in float32 or wider."""
   wide = jnp.promote_types(jnp.float32, a.dtype)
   return jnp.dot(a, b, precision=precision, preferred_element_type=wide)
 
 
-def _gradients(padding, precision, residuals, cotangent):
+def _gradients(
+  padding: Pairs, precision: Precision, residuals: tuple[jax.Array, ...], cotangent: jax.Array
+) -> tuple[jax.Array, jax.Array]:
   """The gradients of `_convolve` by x and by the kernel; `residuals` are (x, kernel)."""
   x, kernel = residuals
   *window, inputs, outputs = kernel.shape
@@ -170,7 +201,9 @@ def _gradients(padding, precision, residuals, cotangent):
   return by_x, by_kernel.reshape(kernel.shape).astype(kernel.dtype)
 
 
-def _narrow_kernel_gradient(x, cotangent, window, padding, precision):
+def _narrow_kernel_gradient(
+  x: jax.Array, cotangent: jax.Array, window: Sequence[int], padding: Pairs, precision: Precision
+) -> jax.Array:
   """The gradient by a kernel as a 2-D convolution whose window is as large as the map."""
   *depth, _, _ = window
   if depth:
@@ -195,7 +228,9 @@ _convolve.defvjp(lambda x, kernel, *rest: (_convolve(x, kernel, *rest), (x, kern
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _convolve_pooled(x, kernel, factors, padding, precision):
+def _convolve_pooled(
+  x: jax.Array, kernel: jax.Array, factors: Sequence[int], padding: Pairs, precision: Precision
+) -> jax.Array:
   """A 2-D convolution with strides `factors`.
 
   The backward pass moves cells of `factors` pixels into the channels instead of using strides.
@@ -203,7 +238,13 @@ def _convolve_pooled(x, kernel, factors, padding, precision):
   return convolve_batch(x, kernel, factors, padding, precision)
 
 
-def _pooled_gradients(factors, padding, precision, residuals, cotangent):
+def _pooled_gradients(
+  factors: Sequence[int],
+  padding: Pairs,
+  precision: Precision,
+  residuals: tuple[jax.Array, ...],
+  cotangent: jax.Array,
+) -> tuple[jax.Array, ...]:
   """The gradients of `_convolve_pooled` by x and by the kernel; `residuals` are (x, kernel)."""
   cells = strided.cells(factors, padding)
   arrays = tuple(cell(array) for cell, array in zip(cells, residuals, strict=True))

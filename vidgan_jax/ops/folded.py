@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from vidgan_jax.ops import convolution, gru, strided
 from vidgan_jax.ops.convolution import Precision
 from vidgan_jax.ops.plain import Plain
+from vidgan_jax.ops.strided import Pairs
 
 _FEW_CHANNELS = 4
 
@@ -80,7 +81,14 @@ class Folded(Plain):
     out = self._convolve_pooled(folded, kernel, factors, padding, precision)
     return out.reshape(*lead, *out.shape[1:])
 
-  def _convolve_pooled(self, x, kernel, factors, padding, precision):
+  def _convolve_pooled(
+    self,
+    x: jax.Array,
+    kernel: jax.Array,
+    factors: Sequence[int],
+    padding: Pairs,
+    precision: Precision,
+  ) -> jax.Array:
     """The strided convolution that replaces convolution and pooling.
 
     In 3-D it becomes a convolution without strides, because on GPUs strided 3-D convolutions are
@@ -97,7 +105,14 @@ class Folded(Plain):
       return self._convolve_cells(x, kernel, factors, padding, precision)
     return convolution.convolve_batch(x, kernel.astype(x.dtype), factors, padding, precision)
 
-  def _convolve_cells(self, x, kernel, factors, padding, precision):
+  def _convolve_cells(
+    self,
+    x: jax.Array,
+    kernel: jax.Array,
+    factors: Sequence[int],
+    padding: Pairs,
+    precision: Precision,
+  ) -> jax.Array:
     """A convolution with strides `factors`, computed without strides; see `strided.cells`."""
     cells_of_x, cells_of_kernel = strided.cells(factors, padding)
     return self.convolve(
@@ -152,7 +167,7 @@ class Folded(Plain):
     )
 
 
-def _halve(kernel, axis):
+def _halve(kernel: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
   """The two windows of 2 that, on the map before upsampling, replace a window of 3 on `axis`."""
   first, second, third = jnp.split(kernel, 3, axis)
   return (
@@ -161,7 +176,9 @@ def _halve(kernel, axis):
   )
 
 
-def _pooled_kernel(kernel, spatial, factors):
+def _pooled_kernel(
+  kernel: jax.Array, spatial: Sequence[int], factors: Sequence[int]
+) -> tuple[jax.Array, Pairs]:
   """The kernel and padding of the strided convolution that includes the pooling.
 
   Args:

@@ -31,6 +31,7 @@ _SLOPES = {"relu": lambda c: (c > 0).astype(c.dtype), "tanh": lambda c: 1 - c * 
 # channels are [state, x] in reset and update, [x, state] in candidate.
 Weights = dict[str, tuple[jax.Array, jax.Array]]
 Convolve = Callable[[jax.Array, jax.Array], jax.Array]
+Arrays = dict[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +79,7 @@ def as_written(
   if not constant:
     inputs = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 0), inputs)
 
-  def step(state, now):
+  def step(state: jax.Array, now: Arrays) -> tuple[jax.Array, jax.Array]:
     now = inputs if constant else now
     g = affine("gate_state", state) * now["gate"] if multiplicative else state
     joined = jnp.concatenate([g, now["x"]], axis=-1)
@@ -109,7 +110,9 @@ def hoisted(
   return jnp.moveaxis(_Recurrence(steps, constant, convolve)(kernels, inputs, state), 0, 1)
 
 
-def _halves(weights, x, features, convolve):
+def _halves(
+  weights: Weights, x: jax.Array, features: int, convolve: Convolve
+) -> tuple[Arrays, Arrays]:
   """Splits the kernels into the parts for the state and for x, and computes the convolutions of x.
 
   Returns:
@@ -155,7 +158,7 @@ class _Recurrence:
   constant: bool
   convolve: Convolve
 
-  def __call__(self, kernels, inputs, state):
+  def __call__(self, kernels: Arrays, inputs: Arrays, state: jax.Array) -> jax.Array:
     """Runs all steps.
 
     Args:
@@ -170,14 +173,16 @@ class _Recurrence:
     run.defvjp(self._forward, self._backward)
     return run(kernels, inputs, state)
 
-  def _convolve_back(self, cotangent, kernel):
+  def _convolve_back(self, cotangent: jax.Array, kernel: jax.Array) -> jax.Array:
     """The gradient of `convolve` by its input."""
     return self.convolve(cotangent, jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
 
-  def _forward(self, kernels, inputs, state):
+  def _forward(
+    self, kernels: Arrays, inputs: Arrays, state: jax.Array
+  ) -> tuple[jax.Array, tuple[Arrays, Arrays, Arrays]]:
     rho = ACTIVATIONS[self.steps.activation]
 
-    def step(state, step_inputs):
+    def step(state: jax.Array, step_inputs: Arrays) -> tuple[jax.Array, Arrays]:
       step_inputs = inputs if self.constant else step_inputs
       linear = g = state
       if "gate" in step_inputs:
@@ -192,7 +197,9 @@ class _Recurrence:
     _, values = self.steps.scan(step, state, None if self.constant else inputs)
     return values["after"], (kernels, inputs, values)
 
-  def _backward(self, residuals, cotangents):
+  def _backward(
+    self, residuals: tuple[Arrays, Arrays, Arrays], cotangents: jax.Array
+  ) -> tuple[Arrays, Arrays, jax.Array]:
     kernels, inputs, values = residuals
     d_state, d_inputs = self._backward_in_time(kernels, inputs, values, cotangents)
     g = values["linear"]
@@ -212,7 +219,9 @@ class _Recurrence:
       d_inputs = jax.tree.map(lambda a: jnp.sum(a, axis=0), d_inputs)
     return d_kernels, d_inputs, d_state
 
-  def _backward_in_time(self, kernels, inputs, values, cotangents):
+  def _backward_in_time(
+    self, kernels: Arrays, inputs: Arrays, values: Arrays, cotangents: jax.Array
+  ) -> tuple[jax.Array, Arrays]:
     """Runs the steps in reverse order.
 
     Args:
@@ -227,7 +236,9 @@ class _Recurrence:
     """
     slope = _SLOPES[self.steps.activation]
 
-    def step(d_next, slices):
+    def step(
+      d_next: jax.Array, slices: tuple[jax.Array, Arrays, Arrays]
+    ) -> tuple[jax.Array, Arrays]:
       cotangent, values, step_inputs = slices
       step_inputs = inputs if self.constant else step_inputs
       linear, r, u, c = values["linear"], values["r"], values["u"], values["c"]
@@ -252,7 +263,7 @@ class _Recurrence:
       reverse=True,
     )
 
-  def _kernel_gradient(self, x, cotangent, kernel):
+  def _kernel_gradient(self, x: jax.Array, cotangent: jax.Array, kernel: jax.Array) -> jax.Array:
     """The gradient by a kernel, summed over all steps; x and cotangent are [T, B, H, W, ...]."""
     # Merging T and B with time as the slower axis would move examples between devices.
     x, cotangent = jnp.moveaxis(x, 0, 1), jnp.moveaxis(cotangent, 0, 1)

@@ -44,7 +44,14 @@ class Plain:
     out = self._convolve_batch(folded, kernel.astype(x.dtype), strides, padding, precision)
     return out.reshape(*lead, *out.shape[1:])
 
-  def _convolve_batch(self, x, kernel, strides, padding, precision):
+  def _convolve_batch(
+    self,
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Sequence[int],
+    padding: Padding,
+    precision: Precision,
+  ) -> jax.Array:
     """Convolves x [N, *spatial, in]; forms for a kind of device override this method."""
     return convolution.convolve_batch(x, kernel, strides, padding, precision)
 
@@ -165,6 +172,6 @@ class Plain:
       weights, x, state, self._recurrent(precision), gru.Steps(activation, frames, unroll)
     )
 
-  def _recurrent(self, precision):
+  def _recurrent(self, precision: Precision) -> gru.Convolve:
     """The convolution of a recurrent unit: a function (x, kernel)."""
     return lambda x, kernel: self.convolve(x, kernel, precision=precision)

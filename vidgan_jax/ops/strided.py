@@ -54,7 +54,7 @@ def cells(
     convolution of their results, with stride 1, equals the strided convolution.
   """
 
-  def of_x(x):
+  def of_x(x: jax.Array) -> jax.Array:
     if any(map(any, padding)):
       x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     return space_to_depth(x, factors, 1)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ from vidgan_jax.sampling.request import Request
 _PER_LABEL, _STEPS = 2, 8  # default number of clips per class, and per interpolation
 
 
-def fulfil(request: Request, report=print) -> list[str]:
+def fulfil(request: Request, report: Callable[[str], None] = print) -> list[str]:
   """Generates and writes the clips; returns lines with the paths of the files.
 
   Raises:

@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import shutil
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -22,7 +23,7 @@ _SHOWN = 5  # how many names of existing files an error message lists
 
 
 @contextlib.contextmanager
-def new_output(output, overwrite: bool):
+def new_output(output: str | os.PathLike, overwrite: bool) -> Iterator[pathlib.Path]:
   """Yields a temporary folder for `write_samples`; on success, its files become `output`.
 
   If `output` does not exist, the temporary folder is OUTPUT.partial, which is renamed at the end.
@@ -69,7 +70,7 @@ def new_output(output, overwrite: bool):
 
 
 @contextlib.contextmanager
-def _system_errors_as_user_errors(output):
+def _system_errors_as_user_errors(output: str | os.PathLike) -> Iterator[None]:
   """Turns an OSError into a UserError."""
   try:
     yield
@@ -77,7 +78,7 @@ def _system_errors_as_user_errors(output):
     raise UserError(f"cannot write samples to {output}: {error}") from error
 
 
-def _check_replaceable(output, overwrite):
+def _check_replaceable(output: pathlib.Path, overwrite: bool) -> None:
   """UserError if a folder has files and `overwrite` is False, or if it has unexpected entries.
 
   An unexpected entry is a folder with the name of a sample file, or a file called "clips".
@@ -94,7 +95,7 @@ def _check_replaceable(output, overwrite):
     )
 
 
-def _remove_leftover(partial):
+def _remove_leftover(partial: pathlib.Path) -> None:
   """Empties a temporary folder that a killed process left; UserError if it holds other files."""
   for path in partial.rglob("*"):
     *folders, name = path.relative_to(partial).parts
@@ -108,7 +109,7 @@ def _remove_leftover(partial):
     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _move_up(partial, output):
+def _move_up(partial: pathlib.Path, output: pathlib.Path) -> None:
   """Moves samples into a folder and replaces the samples in it."""
   # samples.npz is removed first and moved last: if it exists, all its other files exist too.
   (output / "samples.npz").unlink(missing_ok=True)
@@ -122,7 +123,7 @@ def _move_up(partial, output):
   shutil.rmtree(partial)
 
 
-def parse_labels(text: str, class_names, num_classes: int) -> list[int]:
+def parse_labels(text: str, class_names: Sequence[str], num_classes: int) -> list[int]:
   """Parses class numbers and names separated by commas, such as "0,3,jetskiing".
 
   If the whole text is the name of a class, it may contain commas. A word such as "3" may be the
@@ -140,7 +141,7 @@ def parse_labels(text: str, class_names, num_classes: int) -> list[int]:
   return [_label(word.strip(), class_names, num_classes) for word in text.split(",")]
 
 
-def _label(word: str, class_names, num_classes: int) -> int:
+def _label(word: str, class_names: Sequence[str], num_classes: int) -> int:
   """Returns the number of the class that one word in `parse_labels` names."""
   name = find_name(word, class_names)
   prefix, _, rest = word.partition(":")
@@ -169,7 +170,15 @@ def _word(name: str) -> str:
   return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:60]
 
 
-def write_samples(folder, clips, labels, class_names, *, columns: int, frame_rate: float = 8.0):
+def write_samples(
+  folder: str | os.PathLike,
+  clips: np.ndarray,
+  labels: np.ndarray | Sequence[int],
+  class_names: Sequence[str],
+  *,
+  columns: int,
+  frame_rate: float = 8.0,
+) -> None:
   """Writes a video of all clips in a grid, an image of their frames, the clips, and the arrays.
 
   The files are grid.mp4, grid.gif, contact_sheet.png (one row per clip, one column per frame),
@@ -201,7 +210,7 @@ def write_samples(folder, clips, labels, class_names, *, columns: int, frame_rat
     np.savez_compressed(file, clips=clips, labels=labels)
 
 
-def list_files(output, count: int) -> list[str]:
+def list_files(output: str | os.PathLike, count: int) -> list[str]:
   """Returns lines with the paths of the files that `write_samples` wrote for `count` clips."""
   output = pathlib.Path(output)
   return [

@@ -1,20 +1,23 @@
 """Generates clips: latents, truncation, standing statistics, any number of frames."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from vidgan_jax.layers import normalization
+from vidgan_jax.models.contract import Arrays, Context, Variables, VideoGan
 from vidgan_jax.runtime.errors import UserError
 
 _MAX_BYTES = 16 * 2**30  # limit for all clips of a request; more is probably a typing error
 _BAR_DELAY = 2  # seconds before a progress bar appears
 
 
-def to_uint8(clip):
+def to_uint8(clip: jax.Array) -> jax.Array:
   """Converts float pixels in [-1, 1] to uint8 in 0..255, rounded to nearest; any shape."""
   return jnp.clip(jnp.round((clip.astype(jnp.float32) + 1) * 127.5), 0, 255).astype(jnp.uint8)
 
@@ -31,7 +34,7 @@ def check_frames(frames: int | None) -> None:
     raise UserError(f"frames is {frames}, must be at least 1")
 
 
-def check_labels(labels, num_classes: int) -> None:
+def check_labels(labels: ArrayLike, num_classes: int) -> None:
   """UserError unless labels are int [N] in 0..num_classes-1 or finite float [N, num_classes].
 
   A model without classes ignores labels; it accepts any N numbers.
@@ -59,7 +62,7 @@ def check_labels(labels, num_classes: int) -> None:
       raise UserError(f"label {label} is outside 0..{num_classes - 1}")
 
 
-def check_size(gan, count: int, frames: int) -> None:
+def check_size(gan: VideoGan, count: int, frames: int) -> None:
   """UserError if `count` uint8 clips of `frames` frames take more than `_MAX_BYTES`."""
   size = count * frames * gan.resolution**2 * 3
   if size > _MAX_BYTES:
@@ -69,7 +72,9 @@ def check_size(gan, count: int, frames: int) -> None:
     )
 
 
-def draw_latents(gan, key, count: int, *, frames: int | None = None, truncation: float = 1.0):
+def draw_latents(
+  gan: VideoGan, key: jax.Array, count: int, *, frames: int | None = None, truncation: float = 1.0
+) -> Arrays:
   """Draws the latents of `count` clips.
 
   Each clip has a separate random key, so that its latents do not depend on `count`.
@@ -93,7 +98,9 @@ def draw_latents(gan, key, count: int, *, frames: int | None = None, truncation:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
-def generate(gan, variables, latents, inputs, frames: int):
+def generate(
+  gan: VideoGan, variables: Variables, latents: Arrays, inputs: Arrays, frames: int
+) -> jax.Array:
   """Generates uint8 [N, frames, H, W, 3], normalised with the statistics in `variables`."""
   key = jax.random.key(0)  # unused: generators draw noise in training only
   samples, _ = gan.generate(variables, latents, inputs, key, False, frames)
@@ -101,7 +108,15 @@ def generate(gan, variables, latents, inputs, frames: int):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3, 4))
-def _moments(gan, variables, key, batch_size: int, frames: int, truncation, context):
+def _moments(
+  gan: VideoGan,
+  variables: Variables,
+  key: jax.Array,
+  batch_size: int,
+  frames: int,
+  truncation: float | jax.Array,
+  context: Context,
+) -> Any:
   """Generates one batch; returns the mean and variance of each batch normalisation layer."""
   keys = jax.random.split(key, 4)
   latents = gan.latents(keys[0], batch_size, frames, truncation)
@@ -114,16 +129,16 @@ def _moments(gan, variables, key, batch_size: int, frames: int, truncation, cont
 
 
 def standing_statistics(
-  gan,
-  variables,
-  key,
-  context,
+  gan: VideoGan,
+  variables: Variables,
+  key: jax.Array,
+  context: Context,
   *,
   passes: int = 16,
   batch_size: int = 16,
   frames: int | None = None,
   truncation: float = 1.0,
-):
+) -> Variables:
   """Replaces batch statistics by their average over several batches of generated clips.
 
   These are BigGAN's standing statistics: before sampling, 16 batches are generated with the
@@ -158,7 +173,15 @@ def standing_statistics(
   return {**variables, normalization.COLLECTION: mean}
 
 
-def in_batches(gan, variables, latents, inputs, *, frames: int | None = None, batch_size: int = 16):
+def in_batches(
+  gan: VideoGan,
+  variables: Variables,
+  latents: Arrays,
+  inputs: Arrays,
+  *,
+  frames: int | None = None,
+  batch_size: int = 16,
+) -> np.ndarray:
   """Generates N clips in batches of equal size, so that only one program is compiled.
 
   Args:

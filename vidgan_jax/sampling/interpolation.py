@@ -1,18 +1,30 @@
 """Interpolation between latents and between classes (DVD-GAN 4.4, Figures 8, 9 and 18 to 20)."""
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
 
+from vidgan_jax.models.contract import Arrays, VideoGan
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.sampling import generation
 
 
-def _check_steps(steps):
+def _check_steps(steps: int) -> None:
   if steps < 2:
     raise UserError(f"an interpolation needs at least 2 steps, not {steps}")
 
 
-def latent_walk(gan, key, labels, steps: int, *, frames=None, truncation: float = 1.0):
+def latent_walk(
+  gan: VideoGan,
+  key: jax.Array,
+  labels: ArrayLike,
+  steps: int,
+  *,
+  frames: int | None = None,
+  truncation: float = 1.0,
+) -> tuple[Arrays, np.ndarray]:
   """Interpolates linearly between two random latents, with the same class for both.
 
   Args:
@@ -33,7 +45,7 @@ def latent_walk(gan, key, labels, steps: int, *, frames=None, truncation: float 
   ends = generation.draw_latents(gan, key, 2 * count, frames=frames, truncation=truncation)
   weights = np.linspace(0, 1, steps)
 
-  def walk(a):
+  def walk(a: jax.Array) -> np.ndarray:
     a = np.asarray(a)
     shape = (1, steps, *[1] * (a.ndim - 1))
     line = weights.reshape(shape).astype(a.dtype)
@@ -43,7 +55,15 @@ def latent_walk(gan, key, labels, steps: int, *, frames=None, truncation: float 
   return jax.tree.map(walk, ends), np.repeat(labels, steps)
 
 
-def class_walk(gan, key, labels, steps: int, *, frames=None, truncation: float = 1.0):
+def class_walk(
+  gan: VideoGan,
+  key: jax.Array,
+  labels: Sequence[int],
+  steps: int,
+  *,
+  frames: int | None = None,
+  truncation: float = 1.0,
+) -> tuple[Arrays, np.ndarray]:
   """Interpolates linearly between the embeddings of two classes, with the same latent for both.
 
   Args:

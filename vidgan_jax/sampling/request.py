@@ -51,6 +51,6 @@ class Request:
   batch_size: int = option(integer(16, "Clips generated at once.", least=1, most=65_536))
   frame_rate: float = option(number(8.0, "Frames per second of the files.", least=0.1, most=1000))
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     """Expands `~` in paths; UserError if a path is not local."""
     paths.localize(self, "workdir", "output")

@@ -1,14 +1,22 @@
 """Opens a training run for sampling."""
 
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
+from numpy.typing import ArrayLike
 
 import vidgan_jax.training.state as states
-from vidgan_jax.models.contract import Context
+from vidgan_jax.models.contract import Arrays, Context, Variables, VideoGan
 from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import paths
 from vidgan_jax.sampling import generation
+from vidgan_jax.training.state import TrainState
 
 
 class Run:
@@ -22,7 +30,15 @@ class Run:
   """
 
   def __init__(
-    self, config, gan, state, *, frozen=None, use_ema=True, standing_passes=16, class_names=()
+    self,
+    config: ConfigDict,
+    gan: VideoGan,
+    state: TrainState,
+    *,
+    frozen: dict[str, Any] | None = None,
+    use_ema: bool = True,
+    standing_passes: int = 16,
+    class_names: Sequence[str] = (),
   ):
     self.config, self.gan, self.step = config, gan, int(state.step)
     self.context = Context(jnp.asarray(state.step), frozen or {})
@@ -40,7 +56,7 @@ class Run:
     if self.standing_passes < 1 and frames not in (None, self.gan.frames):
       raise UserError(f"{frames} frames need standing statistics: training had {self.gan.frames}")
 
-  def variables(self, frames: int | None = None, truncation: float = 1.0):
+  def variables(self, frames: int | None = None, truncation: float = 1.0) -> Variables:
     """The generator's variables for clips of `frames` frames.
 
     Standing statistics are collected at the first call and cached.
@@ -68,15 +84,15 @@ class Run:
 
   def sample(
     self,
-    key=0,
+    key: jax.Array | int = 0,
     *,
-    labels=None,
-    count=None,
-    truncation=1.0,
-    frames=None,
-    batch_size=16,
-    conditioning=None,
-  ):
+    labels: ArrayLike | None = None,
+    count: int | None = None,
+    truncation: float = 1.0,
+    frames: int | None = None,
+    batch_size: int = 16,
+    conditioning: Arrays | None = None,
+  ) -> np.ndarray:
     """Samples clips.
 
     Args:
@@ -105,6 +121,7 @@ class Run:
     if labels is None:
       labels = np.arange(count if count is not None else classes or 16) % max(1, classes)
     generation.check_labels(labels, classes)
+    labels = np.asarray(labels)
     latents = generation.draw_latents(
       self.gan, key, len(labels), frames=frames, truncation=truncation
     )
@@ -120,15 +137,15 @@ class Run:
 
   def generate(
     self,
-    latents,
-    labels,
+    latents: Arrays,
+    labels: ArrayLike,
     *,
-    key=None,
-    truncation=1.0,
-    frames=None,
-    batch_size=16,
-    conditioning=None,
-  ):
+    key: jax.Array | None = None,
+    truncation: float = 1.0,
+    frames: int | None = None,
+    batch_size: int = 16,
+    conditioning: Arrays | None = None,
+  ) -> np.ndarray:
     """Generates clips from latents {name: [N, ...]} and labels; see `sample`."""
     generation.check_labels(labels, self.gan.num_classes)
     key = streams.key(0, streams.SAMPLING) if key is None else key
@@ -138,13 +155,20 @@ class Run:
       self.gan,
       self.variables(frames, truncation),
       latents,
-      self.gan.sampling_inputs(key, labels, self.context, frames, conditioning),
+      self.gan.sampling_inputs(key, jnp.asarray(labels), self.context, frames, conditioning),
       frames=frames,
       batch_size=batch_size,
     )
 
 
-def load(workdir, *, step=None, use_ema: bool = True, standing_passes: int = 16, report=print):
+def load(
+  workdir: str | os.PathLike,
+  *,
+  step: int | None = None,
+  use_ema: bool = True,
+  standing_passes: int = 16,
+  report: Callable[[str], None] = print,
+) -> Run:
   """Opens the run in `workdir` for sampling.
 
   Args:

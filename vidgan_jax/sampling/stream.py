@@ -8,7 +8,9 @@ import functools
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
+from vidgan_jax.models.contract import Arrays, Context, Variables, VideoGan
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.errors import UserError
@@ -20,14 +22,23 @@ _INPUTS = 1  # folded into a clip's key to get the key of its inputs
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _draw(gan, frames, mesh, truncation, variables, context, key, index):
+def _draw(
+  gan: VideoGan,
+  frames: int,
+  mesh: Mesh,
+  truncation: float | jax.Array,
+  variables: Variables,
+  context: Context,
+  key: jax.Array,
+  index: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
   """Generates the clips with the numbers `index` [N].
 
   Returns:
     Clips uint8 [N, frames, H, W, 3] and labels int32 [N].
   """
 
-  def latents_and_inputs(i, label):
+  def latents_and_inputs(i: jax.Array, label: jax.Array) -> tuple[Arrays, Arrays]:
     clip_key = jax.random.fold_in(key, i)
     inputs_key = jax.random.fold_in(clip_key, _INPUTS)
     inputs = gan.sampling_inputs(inputs_key, label[None], context, frames)
@@ -61,7 +72,15 @@ class Stream:
     UserError: the seed, the truncation or the number of frames is not allowed.
   """
 
-  def __init__(self, run: Run, seed: int = 0, *, truncation: float = 1.0, frames=None, mesh=None):
+  def __init__(
+    self,
+    run: Run,
+    seed: int = 0,
+    *,
+    truncation: float = 1.0,
+    frames: int | None = None,
+    mesh: Mesh | None = None,
+  ):
     if not 0 <= seed < 2**32:
       raise UserError(f"seed {seed} is outside 0..{2**32 - 1}")
     variables = run.variables(frames, truncation)
@@ -85,7 +104,7 @@ class Stream:
     size = self._gan.resolution
     return (self._frames, size, size, 3)
 
-  def __call__(self, begin: int, end: int):
+  def __call__(self, begin: int, end: int) -> tuple[jax.Array, jax.Array]:
     """Generates the clips begin..end-1.
 
     The class of clip i is i modulo the number of classes. Each value of end - begin is compiled

@@ -7,17 +7,20 @@ runs.
 """
 
 import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from vidgan_jax.runtime import sharding
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.hardware import cores
+from vidgan_jax.training.state import TrainState
 
 # Copies of an iteration's clips that exist at once: two prefetched to the devices, one in progress.
 _BATCHES = 3
 _HINT = "a smaller config.batch_size, config.microbatch or fewer channels need less"
 
 
-def check_config(config, like, mesh) -> None:
+def check_config(config: ConfigDict, like: TrainState, mesh: Mesh) -> None:
   """UserError if state and clips alone need more memory than a device or this machine has.
 
   Args:
@@ -35,7 +38,7 @@ def check_config(config, like, mesh) -> None:
   _compare("the clips take", clip_bytes, cores.usable_memory(), owner="this machine")
 
 
-def check_program(program, mesh) -> None:
+def check_program(program: jax.stages.Compiled, mesh: Mesh) -> None:
   """UserError if a compiled iteration needs more memory than a device has.
 
   Args:
@@ -50,7 +53,7 @@ def check_program(program, mesh) -> None:
   _compare("an iteration takes", needed, device_memory(mesh))
 
 
-def device_memory(mesh) -> int | None:
+def device_memory(mesh: Mesh) -> int | None:
   """Returns the memory of each device of this process in bytes; None if it is unknown.
 
   CPU devices share the memory of their machine equally.
@@ -62,7 +65,7 @@ def device_memory(mesh) -> int | None:
   return (devices[0].memory_stats() or {}).get("bytes_limit")
 
 
-def _local_devices(mesh) -> list:
+def _local_devices(mesh: Mesh) -> list[jax.Device]:
   """Returns the devices of `mesh` that belong to this process."""
   return [device for device in mesh.devices.flat if device.process_index == jax.process_index()]
 

@@ -19,7 +19,7 @@ _PANELS = (
 
 
 @plain_style
-def plot(log_path, output) -> None:
+def plot(log_path: str | os.PathLike, output: str | os.PathLike) -> None:
   """Draws losses, scores, gradient norms, pixel means, sigmas and speed over iterations.
 
   Args:

@@ -52,7 +52,7 @@ def normalize(
     rules: name of the sharding rules, the value of `config.sharding`.
   """
 
-  def normalized(params):
+  def normalized(params: Any) -> tuple[Any, tuple[Any, dict[str, jax.Array]]]:
     weights, spectral, sigmas = spectral_norm.normalize(params, network.spectral, eps=eps)
     if mesh is not None and mesh.devices.size > 1:
       weights = meshes.spread(weights, sharding.shardings(weights, mesh, rules, f"{name}/params/"))
@@ -109,10 +109,10 @@ def accumulate(
   if count == 1:
     return function(weights, batch, extra, None)
 
-  def split(array):
+  def split(array: jax.Array) -> jax.Array:
     return jnp.moveaxis(array.reshape(-1, count, *array.shape[1:]), 1, 0)
 
-  def add(totals, micro_batch):
+  def add(totals: Any, micro_batch: Any) -> tuple[Any, Any]:
     gradients, means, results = function(weights, *micro_batch)
     return jax.tree.map(jnp.add, totals, (gradients, means)), results
 

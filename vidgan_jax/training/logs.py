@@ -11,6 +11,7 @@ import pathlib
 import shutil
 import time
 from collections.abc import Callable
+from typing import Any, Self
 
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
@@ -30,7 +31,7 @@ def _free_name(path: pathlib.Path) -> pathlib.Path:
 class Reader:
   """Replaces `Log` in all processes but process 0: it reads the same records and writes nothing."""
 
-  def __init__(self, workdir, step: int, report: Callable[[str], None] = print):
+  def __init__(self, workdir: str | os.PathLike, step: int, report: Callable[[str], None] = print):
     del report  # process 0 reports damaged lines
     records = read_log(pathlib.Path(workdir) / _NAME)
     self.records = [record for record in records if record["step"] <= step]
@@ -38,11 +39,11 @@ class Reader:
   def scalars(self, step: int, values: dict[str, float]) -> None:
     """Writes nothing."""
 
-  def __enter__(self):
+  def __enter__(self) -> Self:
     """There is nothing to close."""
     return self
 
-  def __exit__(self, *error):
+  def __exit__(self, *error: object) -> None:
     pass
 
 
@@ -63,7 +64,7 @@ class Log:
     OSError: a file cannot be written.
   """
 
-  def __init__(self, workdir, step: int, report: Callable[[str], None] = print):
+  def __init__(self, workdir: str | os.PathLike, step: int, report: Callable[[str], None] = print):
     workdir = pathlib.Path(workdir)
     self.path = workdir / _NAME
     records, damaged = read_and_count(self.path)
@@ -85,10 +86,10 @@ class Log:
     if step:  # TensorBoard then hides the events that an interrupted run wrote after `step`
       self._event(step + 1, session_log=SessionLog(status=SessionLog.START))
 
-  def _event(self, step, **content):
+  def _event(self, step: int, **content: Any) -> None:
     self._board.write_event(Event(wall_time=time.time(), step=step, **content))
 
-  def _rewrite(self):
+  def _rewrite(self) -> None:
     """Rewrites the file with `self.records` alone, if it holds anything else."""
     text = "".join(json.dumps(record) + "\n" for record in self.records)
     if self.path.exists() and self.path.read_bytes() != text.encode():
@@ -122,9 +123,9 @@ class Log:
     finally:
       self._board.close()
 
-  def __enter__(self):
+  def __enter__(self) -> Self:
     """Closes at the end of a `with` statement."""
     return self
 
-  def __exit__(self, *error):
+  def __exit__(self, *error: object) -> None:
     self.close()

@@ -3,38 +3,51 @@
 import contextlib
 import dataclasses
 import functools
+import os
 import pathlib
 import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from vidgan_jax.data.build import build_batches, build_source
 from vidgan_jax.data.pipeline import Prefetcher
+from vidgan_jax.data.sources.base import Source
 from vidgan_jax.models import registry, switches
+from vidgan_jax.models.contract import VideoGan
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime import precision, processes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import paths
 from vidgan_jax.runtime.hardware import compilation
-from vidgan_jax.runtime.hooks import HookContext
+from vidgan_jax.runtime.hooks import Hook, HookContext
 from vidgan_jax.runtime.preemption import Preemption
 from vidgan_jax.runtime.progress import Lines, ticking
 from vidgan_jax.training import capacity, guards, optimizers
 from vidgan_jax.training import state as states
 from vidgan_jax.training import workdir as workdirs
 from vidgan_jax.training.logs import Log, Reader
+from vidgan_jax.training.optimizers import Optimizers
+from vidgan_jax.training.state import TrainState
 from vidgan_jax.training.step import Iteration
 
 
-def _initialised(gan, transforms, config, like):
+def _initialised(
+  gan: VideoGan, transforms: Optimizers, config: ConfigDict, like: TrainState
+) -> TrainState:
   """Draws the state before the first iteration, with each array created in its sharding."""
   create = functools.partial(states.create, gan, transforms, config.seed)
   return jax.jit(create, out_shardings=jax.tree.map(lambda a: a.sharding, like))()
 
 
-def _compiled(iteration, like, config, mesh, frozen):
+def _compiled(
+  iteration: Iteration, like: TrainState, config: ConfigDict, mesh: Mesh, frozen: dict[str, Any]
+) -> tuple[jax.stages.Compiled, float]:
   """Compiles the iteration for this state and batch size; returns (program, seconds)."""
   batch = jax.eval_shape(lambda: iteration.gan.example_batch(config.batch_size))
   steps = iteration.gan.schedule.discriminator_steps
@@ -51,7 +64,7 @@ def _compiled(iteration, like, config, mesh, frozen):
   return program, time.perf_counter() - begin
 
 
-def _describe_batch(config) -> str:
+def _describe_batch(config: ConfigDict) -> str:
   """Describes how a batch is split, and over how many clips batch normalisation normalises."""
   size, group = config.batch_size, config.microbatch or config.batch_size
   if group == size:
@@ -74,16 +87,16 @@ class _Clock:
 
   def __init__(self, seconds: float):
     self.total = seconds
-    self._since = None  # when the clock was started; None while it is stopped
+    self._since: float | None = None  # when the clock was started; None while it is stopped
     self._interval = 0.0  # seconds since the last call of `rate`
     self._waited = 0.0  # seconds spent waiting for batches since then
     self._iterations = 0  # iterations since then
 
-  def start(self):
+  def start(self) -> None:
     """Starts the clock."""
     self._since = time.perf_counter()
 
-  def stop(self):
+  def stop(self) -> None:
     """Stops the clock; does nothing if it is stopped."""
     if self._since is not None:
       passed = time.perf_counter() - self._since
@@ -91,7 +104,7 @@ class _Clock:
       self._interval += passed
       self._since = None
 
-  def iteration(self, waited: float):
+  def iteration(self, waited: float) -> None:
     """Counts an iteration that waited `waited` seconds for its batch."""
     self._waited += waited
     self._iterations += 1
@@ -128,15 +141,15 @@ class Trainer:
 
   def __init__(
     self,
-    config,
-    workdir,
-    extra_hooks=(),
+    config: ConfigDict,
+    workdir: str | os.PathLike,
+    extra_hooks: Iterable[Hook] = (),
     *,
-    flops_per_clip=None,
-    peak_flops=None,
-    report=print,
-    source=None,
-    devices=None,
+    flops_per_clip: float | None = None,
+    peak_flops: float | None = None,
+    report: Callable[[str], None] = print,
+    source: Source | None = None,
+    devices: Sequence[jax.Device] | None = None,
   ):
     workdir = paths.local(workdir, "--workdir")
     self.config = config
@@ -187,13 +200,14 @@ class Trainer:
     self.hooks = [*extra_hooks, guards.DarkGuard(guard.dark_fraction, guard.dark_patience)]
     self._flops = flops_per_clip and flops_per_clip * config.batch_size
     self._peak = peak_flops and peak_flops * self.mesh.devices.size
-    self.log = None
+    self.log: Log | Reader  # opened by `run`
     self.stopped = False
-    self._pending = None  # (step, metrics) of the last iteration, not fetched from the devices yet
+    # (step, metrics) of the last iteration, which are not fetched from the devices yet.
+    self._pending: tuple[int, dict[str, jax.Array]] | None = None
     self._read_back = False  # whether this process has read back a checkpoint that it saved
     self._extra_metrics = {}  # enter the next record of the log only
 
-  def run(self):
+  def run(self) -> TrainState:
     """Trains to `config.num_iterations`, or until a signal, and returns the last state.
 
     Raises:
@@ -214,7 +228,7 @@ class Trainer:
         processes.told_to_leave(begin)  # from here on they agree on a step, however far it is
         if state is not None:
           self.report(f"continuing from the checkpoint at iteration {begin}")
-        if begin >= self.config.num_iterations:
+        if state is not None and begin >= self.config.num_iterations:
           self.report(f"already trained for {begin} iterations")
           return state
         devices, count = self.mesh.devices.flat, jax.process_count()
@@ -246,7 +260,14 @@ class Trainer:
       except OSError as error:
         raise UserError(f"cannot write to {self.workdir}: {error.strerror or error}") from error
 
-  def _iterate(self, program, state, begin, clock, preemption):
+  def _iterate(
+    self,
+    program: jax.stages.Compiled,
+    state: TrainState,
+    begin: int,
+    clock: _Clock,
+    preemption: Preemption,
+  ) -> TrainState:
     """Runs iterations `begin`..`config.num_iterations` - 1; returns the last state."""
     config, end = self.config, self.config.num_iterations
     # Two batches are sent to the devices in advance, while earlier iterations run.
@@ -298,7 +319,9 @@ class Trainer:
       self.report(f"stopped by a signal: {saved}; the same command continues")
     return state
 
-  def _before_save(self, state, step, begin, last, stop_requested):
+  def _before_save(
+    self, state: TrainState, step: int, begin: int, last: bool, stop_requested: Callable[[], bool]
+  ) -> None:
     """Runs the hooks that are due; see `runtime.hooks` for which process runs which."""
     due = [hook for hook in self.hooks if hook.due(step, last)]
     if not due:
@@ -327,7 +350,7 @@ class Trainer:
       elif processes.first():
         hook.before_save(ordinary)
 
-  def _process_metrics(self, clock, bar, state):
+  def _process_metrics(self, clock: _Clock, bar: tqdm, state: TrainState) -> None:
     """Fetches, checks and logs the metrics of the iteration before the one that now runs."""
     if self._pending is None:
       return

@@ -2,9 +2,11 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import jax
 import optax
+from ml_collections import ConfigDict
 
 from vidgan_jax.objectives import penalties
 from vidgan_jax.runtime.errors import UserError
@@ -26,14 +28,16 @@ def orthogonal_penalty(weight: float) -> optax.GradientTransformation:
   See `objectives.penalties`.
   """
 
-  def update(gradients, state, params=None):
+  def update(
+    gradients: Any, state: optax.OptState, params: Any = None
+  ) -> tuple[Any, optax.OptState]:
     extra = penalties.orthogonal_gradient(params, weight)
     return jax.tree.map(lambda g, e: g + e, gradients, extra), state
 
   return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def _descent(options, rate) -> optax.GradientTransformation:
+def _descent(options: ConfigDict, rate: float) -> optax.GradientTransformation:
   if options.kind == "adam":
     return optax.adam(rate, b1=options.beta1, b2=options.beta2, eps=options.eps)
   if options.kind == "rmsprop":
@@ -44,7 +48,7 @@ def _descent(options, rate) -> optax.GradientTransformation:
   raise UserError(f"unknown optimizer {options.kind!r}; known: {', '.join(KINDS)}")
 
 
-def build(config, discriminators: Iterable[str]) -> Optimizers:
+def build(config: ConfigDict, discriminators: Iterable[str]) -> Optimizers:
   """Builds one optimizer for each network.
 
   Args:
@@ -60,7 +64,7 @@ def build(config, discriminators: Iterable[str]) -> Optimizers:
   """
   options = config.optimizer
 
-  def chain(rate, *before):
+  def chain(rate: float, *before: optax.GradientTransformation) -> optax.GradientTransformation:
     decay = [optax.add_decayed_weights(options.weight_decay)] if options.weight_decay else []
     transforms = [*before, *decay, _descent(options, rate)]
     return optax.chain(*transforms) if len(transforms) > 1 else transforms[0]

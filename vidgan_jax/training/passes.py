@@ -77,12 +77,16 @@ def generate(
   inputs_key = update.key(streams.INPUTS, index)
   inputs = _sharded(gan.generated_inputs(inputs_key, batch, update.context), mesh)
 
-  def network(weights, latents_and_inputs, batch_stats_and_key):
+  def network(
+    weights: Any,
+    latents_and_inputs: tuple[Arrays, Arrays],
+    batch_stats_and_key: tuple[Any, jax.Array],
+  ) -> tuple[Any, Any]:
     batch_stats, key = batch_stats_and_key
     variables = {"params": weights, normalization.COLLECTION: batch_stats}
     return gan.generate(variables, *latents_and_inputs, key, True)
 
-  def samples_of(weights):
+  def samples_of(weights: Any) -> tuple[Any, Any]:
     key = update.key(streams.NOISE_GENERATOR, index)
     return meshes.on_each_device(network, mesh)(
       weights, (latents, inputs), (generator.batch_stats, key)
@@ -98,7 +102,7 @@ def generate(
   return GeneratorPass(Side(inputs=inputs, samples=samples, latents=latents), batch_stats, pullback)
 
 
-def _sharded(tree, mesh):
+def _sharded(tree: Any, mesh: jax.sharding.Mesh | None) -> Any:
   """Shards the batch axis of arrays that are drawn from a key.
 
   The key is replicated. Without this constraint, the drawn arrays would be replicated too, and so
@@ -140,7 +144,9 @@ def discriminate(
     The scores, and the statistics of this batch that batch normalisation reported.
   """
 
-  def network(weights, view, batch_stats_and_key):
+  def network(
+    weights: Any, view: Arrays, batch_stats_and_key: tuple[Any, jax.Array]
+  ) -> tuple[Any, Any]:
     batch_stats, key = batch_stats_and_key
     variables = {"params": weights, normalization.COLLECTION: batch_stats}
     return gan.discriminate(name, variables, view, key)

@@ -5,17 +5,21 @@ Also opens the runs in workdirs, for sampling, evaluation and analyses.
 
 import contextlib
 import functools
+import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from vidgan_jax.layers import normalization, spectral_norm
 from vidgan_jax.models import registry, stored_config, switches
+from vidgan_jax.models.contract import Variables, VideoGan
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime import precision, sharding, streams
 from vidgan_jax.runtime.checkpoints import Checkpoints
@@ -70,7 +74,7 @@ class TrainState(struct.PyTreeNode):
   ema: Average
 
 
-def create(gan, optimizers, seed: int) -> TrainState:
+def create(gan: VideoGan, optimizers: transforms.Optimizers, seed: int) -> TrainState:
   """Draws the state before the first iteration.
 
   A pure function, so that it can be jitted with the output shardings of the state.
@@ -82,7 +86,7 @@ def create(gan, optimizers, seed: int) -> TrainState:
   """
   variables = gan.init(streams.key(seed, streams.INITIALIZATION))
 
-  def network(variables, optimizer: optax.GradientTransformation):
+  def network(variables: Variables, optimizer: optax.GradientTransformation) -> Network:
     params = variables["params"]
     return Network(
       params=params,
@@ -111,12 +115,14 @@ _AVERAGE_POWER_ITERATIONS = 32
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
-def _normalized(params, vectors, eps, iterations):
+def _normalized(params: Any, vectors: Any, eps: float, iterations: int) -> dict[str, Any]:
   """See `spectral_norm.normalize`. Jitted, because otherwise JAX would compile each product."""
   return spectral_norm.normalize(params, vectors, eps=eps, iterations=iterations)[0]
 
 
-def generator_variables(state: TrainState, *, use_ema: bool = True, eps: float = 1e-8):
+def generator_variables(
+  state: TrainState, *, use_ema: bool = True, eps: float = 1e-8
+) -> dict[str, Any]:
   """Returns the variables to generate with: spectrally normalised weights, running statistics.
 
   Args:
@@ -130,7 +136,7 @@ def generator_variables(state: TrainState, *, use_ema: bool = True, eps: float =
   return {"params": weights, normalization.COLLECTION: source.batch_stats}
 
 
-def placement(config, devices: int, batch_size: int | None = None) -> list[str]:
+def placement(config: ConfigDict, devices: int, batch_size: int | None = None) -> list[str]:
   """Describes how the state of `config` would be sharded over devices, without computing it.
 
   Args:
@@ -156,18 +162,20 @@ def placement(config, devices: int, batch_size: int | None = None) -> list[str]:
   return [_size(shapes, devices, config.sharding), *lines]
 
 
-def _size(shapes, devices, rules):
+def _size(shapes: TrainState, devices: int, rules: str) -> str:
   whole = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
   each = sharding.bytes_per_device(shapes, devices, rules)
   return f"state of {whole / 1e6:,.1f} MB, {each / 1e6:,.1f} MB on each of {devices} ({rules})"
 
 
-def describe_size(like: TrainState, mesh, rules: str) -> str:
+def describe_size(like: TrainState, mesh: Mesh, rules: str) -> str:
   """Returns a line with the size of a state in total and on each device of `mesh`."""
   return _size(like, mesh.devices.size, rules)
 
 
-def abstract(gan, optimizers, seed: int, mesh, rules: str = "replicated") -> TrainState:
+def abstract(
+  gan: VideoGan, optimizers: transforms.Optimizers, seed: int, mesh: Mesh, rules: str = "replicated"
+) -> TrainState:
   """Returns the state's shapes, types and shardings without computing it.
 
   Args:
@@ -185,7 +193,7 @@ def abstract(gan, optimizers, seed: int, mesh, rules: str = "replicated") -> Tra
   )
 
 
-def read_config(workdir):
+def read_config(workdir: str | os.PathLike) -> ConfigDict:
   """Reads the config of the run in `workdir` and checks every field (`models.switches`).
 
   Raises:
@@ -204,7 +212,7 @@ def read_config(workdir):
 
 
 @contextlib.contextmanager
-def _describing(workdir) -> Iterator[None]:
+def _describing(workdir: str | os.PathLike) -> Iterator[None]:
   """Turns exceptions that a damaged config causes into a UserError that names its file."""
   try:
     yield
@@ -215,7 +223,13 @@ def _describing(workdir) -> Iterator[None]:
     raise UserError(f"no run in {workdir}: {CONFIG} describes no model ({reason})") from error
 
 
-def load(workdir, step: int | None = None, *, mesh=None, report=print):
+def load(
+  workdir: str | os.PathLike,
+  step: int | None = None,
+  *,
+  mesh: Mesh | None = None,
+  report: Callable[[str], None] = print,
+) -> tuple[ConfigDict, VideoGan, TrainState]:
   """Opens the run in `workdir` at its newest undamaged checkpoint, or at `step`.
 
   Args:
@@ -243,7 +257,7 @@ def load(workdir, step: int | None = None, *, mesh=None, report=print):
   return config, gan, restored[0]
 
 
-def _data(workdir) -> dict | None:
+def _data(workdir: str | os.PathLike) -> dict | None:
   """Reads the description of a run's training data; None if there is none, as in old runs."""
   path = pathlib.Path(paths.local(workdir, "the folder of the run")) / DATA
   try:
@@ -255,12 +269,12 @@ def _data(workdir) -> dict | None:
 _DATA_FORM = {"num_examples?": int, "class_names?": [str], "checksum?": str}
 
 
-def _normal_form(value):
+def _normal_form(value: Any) -> Any:
   """A value of a description; the names in a list are converted to one Unicode normal form."""
   return [composed(str(one)) for one in value] if isinstance(value, list) else value
 
 
-def check_data(workdir, description: dict) -> None:
+def check_data(workdir: str | os.PathLike, description: dict) -> None:
   """UserError if the run in `workdir` was trained on other data than those described.
 
   Args:
@@ -281,12 +295,14 @@ def check_data(workdir, description: dict) -> None:
       )
 
 
-def class_names(workdir) -> tuple[str, ...]:
+def class_names(workdir: str | os.PathLike) -> tuple[str, ...]:
   """Returns the class names of the data that the run in `workdir` was trained on, by label."""
   return tuple((_data(workdir) or {}).get("class_names", ()))
 
 
-def frozen_variables(gan, mesh=None, report=print) -> dict:
+def frozen_variables(
+  gan: VideoGan, mesh: Mesh | None = None, report: Callable[[str], None] = print
+) -> dict:
   """Opens the runs in `gan.frozen_runs`; returns {name: variables} for `Context.frozen`.
 
   Args:

@@ -7,12 +7,14 @@ micro-batches if the batch is split (`gradients.accumulate`), and makes one opti
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from vidgan_jax.layers import normalization
 from vidgan_jax.models.contract import Arrays, Context, Side, VideoGan
@@ -45,7 +47,9 @@ class Iteration:
     mesh: devices that share a batch. None is one device.
   """
 
-  def __init__(self, gan: VideoGan, optimizers: Optimizers, config, mesh=None):
+  def __init__(
+    self, gan: VideoGan, optimizers: Optimizers, config: ConfigDict, mesh: Mesh | None = None
+  ):
     self.gan, self.optimizers, self.mesh = gan, optimizers, mesh
     self.seed = config.seed
     self.ema_decay, self.ema_start = config.ema.decay, config.ema.start
@@ -125,20 +129,32 @@ class Iteration:
   def _normalized_discriminators(self, state: TrainState) -> dict[str, NormalizedNetwork]:
     return {n: self._normalized(v, f"discriminators/{n}") for n, v in state.discriminators.items()}
 
-  def _accumulate(self, function, weights, batch, generated=None):
+  def _accumulate(
+    self, function: Callable, weights: Any, batch: Arrays, generated: Side | None = None
+  ) -> tuple[Any, Any, Any]:
     return gradients.accumulate(
       function, weights, batch, generated, count=self.micro_batches, mesh=self.mesh
     )
 
-  def _real(self, batch, update, index):
+  def _real(self, batch: Arrays, update: Update, index: jax.Array | None) -> Side:
     return passes.real_side(self.gan, update.key(streams.REAL, index), batch, update.context)
 
-  def _generate(self, generator, batch, update, index=None, *, differentiable=False):
+  def _generate(
+    self,
+    generator: NormalizedNetwork,
+    batch: Arrays,
+    update: Update,
+    index: jax.Array | None = None,
+    *,
+    differentiable: bool = False,
+  ) -> GeneratorPass:
     return passes.generate(
       self.gan, generator, batch, update, index, mesh=self.mesh, differentiable=differentiable
     )
 
-  def _discriminate(self, name, weights, batch_stats, view, key):
+  def _discriminate(
+    self, name: str, weights: Any, batch_stats: Any, view: Arrays, key: jax.Array
+  ) -> tuple[Any, Any]:
     return passes.discriminate(self.gan, name, weights, batch_stats, view, key, mesh=self.mesh)
 
   def _update_discriminators(
@@ -164,7 +180,9 @@ class Iteration:
     """
     networks = self._normalized_discriminators(state)
 
-    def differentiate(weights, batch, generated, index):
+    def differentiate(
+      weights: dict[str, Any], batch: Arrays, generated: Side | None, index: jax.Array | None
+    ) -> tuple[Any, Any, None]:
       real = self._real(batch, update, index)
       if generated is None:
         generated = self._generate(generator, batch, update, index).side
@@ -191,8 +209,13 @@ class Iteration:
     return state.replace(discriminators=updated), metrics
 
   def _discriminator_loss(
-    self, networks: dict[str, NormalizedNetwork], real: Side, generated: Side, update: Update, index
-  ):
+    self,
+    networks: dict[str, NormalizedNetwork],
+    real: Side,
+    generated: Side,
+    update: Update,
+    index: jax.Array | None,
+  ) -> Callable[[dict[str, Any]], tuple[jax.Array, Any]]:
     """The loss of all discriminators, as a function of their weights.
 
     Returns:
@@ -209,8 +232,8 @@ class Iteration:
       views(streams.VIEWS_GENERATED, generated),
     )
 
-    def loss(weights):
-      def score(name, view):
+    def loss(weights: dict[str, Any]) -> tuple[jax.Array, Any]:
+      def score(name: str, view: Arrays) -> tuple[Any, Any]:
         return self._discriminate(name, weights[name], networks[name].batch_stats, view, noise_key)
 
       real_scores, generated_scores, batch_stats = {}, {}, {}
@@ -277,7 +300,9 @@ class Iteration:
     networks = self._normalized_discriminators(state)
     keep = self.gan.schedule.shared_fakes and self.gan.schedule.generator_first
 
-    def differentiate(weights, batch, _, index):
+    def differentiate(
+      weights: Any, batch: Arrays, _: None, index: jax.Array | None
+    ) -> tuple[Any, Any, Side | None]:
       real = self._real(batch, update, index)
       current = generator_pass
       if current is None:
@@ -287,6 +312,7 @@ class Iteration:
       loss = self._generator_loss(networks, real, side, update, index)
       by_samples, metrics = jax.grad(loss, has_aux=True)(side.samples)
       metrics |= scalars.pixel_metrics("generated", side.samples["clip"], self.dark_level)
+      assert current.pullback is not None
       by_weights = current.pullback(by_samples)
       return by_weights, (metrics, current.batch_stats), side if keep else None
 
@@ -303,15 +329,20 @@ class Iteration:
     return state.replace(generator=network, ema=ema), side, metrics
 
   def _generator_loss(
-    self, networks: dict[str, NormalizedNetwork], real: Side, side: Side, update: Update, index
-  ):
+    self,
+    networks: dict[str, NormalizedNetwork],
+    real: Side,
+    side: Side,
+    update: Update,
+    index: jax.Array | None,
+  ) -> Callable[[Arrays], tuple[jax.Array, Any]]:
     """The generator's loss, as a function of the samples of `side`.
 
     Returns:
       A function (samples) -> (loss, metrics).
     """
 
-    def loss(samples):
+    def loss(samples: Arrays) -> tuple[jax.Array, Any]:
       generated = side.replace(samples=samples)
       views_key = update.key(streams.VIEWS_GENERATED, index)
       views = self.gan.views(views_key, generated.samples, generated.inputs, update.context)
@@ -326,11 +357,11 @@ class Iteration:
 
     return loss
 
-  def _average(self, ema: Average, generator: Network, step) -> Average:
+  def _average(self, ema: Average, generator: Network, step: jax.Array | int) -> Average:
     """Moves the average towards the new generator; before `ema_start` copies it (DVD-GAN A.3)."""
     decay = jnp.where(step + 1 < self.ema_start, 0.0, self.ema_decay)
 
-    def move(old, new):
+    def move(old: jax.Array, new: jax.Array) -> jax.Array:
       # In this form, decay 0 returns the new value bit for bit.
       return (decay * old + (1 - decay) * new).astype(old.dtype)
 
@@ -338,7 +369,11 @@ class Iteration:
 
 
 def _updated(
-  network: Network, normalized: NormalizedNetwork, by_params, optimizer, batch_stats: Iterable
+  network: Network,
+  normalized: NormalizedNetwork,
+  by_params: Any,
+  optimizer: optax.GradientTransformation,
+  batch_stats: Iterable,
 ) -> Network:
   """The network after one optimizer step.
 

@@ -6,8 +6,11 @@ import os
 import pathlib
 from collections.abc import Callable, Iterator
 
+from ml_collections import ConfigDict
+
 import vidgan_jax.training.state as states
 from vidgan_jax.models import stored_config
+from vidgan_jax.models.contract import VideoGan
 from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.config import configuration
@@ -15,7 +18,7 @@ from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import locks
 
 
-def make(workdir, config) -> pathlib.Path:
+def make(workdir: str | os.PathLike, config: ConfigDict) -> pathlib.Path:
   """Creates the run's folder, or checks the run in it. Writes nothing into the folder.
 
   Raises:
@@ -30,7 +33,7 @@ def make(workdir, config) -> pathlib.Path:
   return workdir
 
 
-def check_fault(workdir, gan, report: Callable = print) -> None:
+def check_fault(workdir: str | os.PathLike, gan: VideoGan, report: Callable = print) -> None:
   """If `gan.fault` is set, refuses a new run, and warns if the run has checkpoints already."""
   if gan.fault and Checkpoints(pathlib.Path(workdir) / states.CHECKPOINTS).steps():
     report(f"WARNING: {gan.fault}; the run continues as it began")
@@ -38,7 +41,7 @@ def check_fault(workdir, gan, report: Callable = print) -> None:
     gan.check_new()
 
 
-def _check_free(workdir) -> None:
+def _check_free(workdir: pathlib.Path) -> None:
   """UserError if a process trains in this folder, or in a run whose folder `best` this is."""
   locks.check(workdir, _purpose(workdir))
   parent = workdir.absolute().parent
@@ -47,7 +50,9 @@ def _check_free(workdir) -> None:
 
 
 @contextlib.contextmanager
-def opened(workdir, config, description: dict, report: Callable = print) -> Iterator[None]:
+def opened(
+  workdir: pathlib.Path, config: ConfigDict, description: dict, report: Callable = print
+) -> Iterator[None]:
   """Locks a run's folder, and writes the config and the description of the data into it.
 
   If several processes train together, all call this function, and process 0 holds the lock.
@@ -64,7 +69,7 @@ def opened(workdir, config, description: dict, report: Callable = print) -> Iter
   """
   with contextlib.ExitStack() as stack:
 
-    def begin():
+    def begin() -> None:
       stack.enter_context(locks.held(workdir, _purpose(workdir), report))
       if _check(workdir, config):
         states.check_data(workdir, description)
@@ -75,12 +80,12 @@ def opened(workdir, config, description: dict, report: Callable = print) -> Iter
     yield
 
 
-def _purpose(workdir) -> str:
+def _purpose(workdir: pathlib.Path) -> str:
   """What the lock is for, as its error message says it."""
   return f"use {workdir} as workdir"
 
 
-def _check(workdir, config) -> list[int]:
+def _check(workdir: pathlib.Path, config: ConfigDict) -> list[int]:
   """Creates the folder if it is missing, and checks it; returns the steps of its checkpoints."""
   path = workdir / states.CONFIG
   try:
@@ -115,7 +120,7 @@ def _write(path: pathlib.Path, text: str) -> None:
     raise UserError(f"cannot use {path.parent} as workdir: {error}") from error
 
 
-def list_results(workdir) -> list[str]:
+def list_results(workdir: str | os.PathLike) -> list[str]:
   """Returns one line for each kind of result in a run's folder, with its path."""
   lines = []
   for name, what in (
