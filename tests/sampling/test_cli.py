@@ -1,4 +1,4 @@
-"""A request from its words to its files; what is refused leaves nothing behind."""
+"""Requests of `sample`, from flags to files; refused requests leave no files."""
 
 import copy
 import dataclasses
@@ -16,7 +16,7 @@ from vidgan_jax.sampling import run as runs
 
 @pytest.fixture
 def ask(run, workdir, tmp_path, monkeypatch):
-  """A function (**fields of `Request`) that returns (archive, lines told, lines returned)."""
+  """Returns a function (**fields of `Request`) -> (archive, reported lines, returned lines)."""
 
   def open_run(folder, **options):
     assert folder == workdir
@@ -29,20 +29,20 @@ def ask(run, workdir, tmp_path, monkeypatch):
   monkeypatch.setattr(cli.files.video_writers, "write_mp4", lambda *a, **k: None)  # slow
 
   def fulfil(**fields):
-    said = []
+    reported = []
     request = cli.Request(**{"workdir": workdir, "output": tmp_path / "out", **fields})
-    lines = cli.fulfil(request, report=said.append)
+    lines = cli.fulfil(request, report=reported.append)
     with np.load(tmp_path / "out" / "samples.npz") as archive:
-      return dict(archive), said, lines
+      return dict(archive), reported, lines
 
   fulfil.opened = []
   return fulfil
 
 
 def test_every_class_by_default(ask, run, tmp_path):
-  archive, said, lines = ask()
+  archive, reported, lines = ask()
   assert archive["labels"].tolist() == np.repeat(np.arange(8), 2).tolist()
-  assert said == ["generating 16 clips at iteration 4 (moving average)"]
+  assert reported == ["generating 16 clips at iteration 4 (moving average)"]
   assert any(str(tmp_path / "out" / "samples.npz") in line for line in lines)
   np.testing.assert_array_equal(archive["clips"], run.sample(0, labels=archive["labels"]))
 
@@ -54,11 +54,11 @@ def test_chosen_classes_seed_length_and_spread(ask, run):
   np.testing.assert_array_equal(archive["clips"], expected)
 
 
-def test_live_weights_and_the_checkpoint_are_asked_for_and_said(ask):
-  _, said, _ = ask(labels="0", live=True, checkpoint=2, standing_passes=3)
-  assert said == ["generating 2 clips at iteration 4 (live weights)"]
-  asked = ask.opened[-1]
-  assert (asked["step"], asked["use_ema"], asked["standing_passes"]) == (2, False, 3)
+def test_live_weights_and_the_checkpoint_are_loaded_and_reported(ask):
+  _, reported, _ = ask(labels="0", live=True, checkpoint=2, standing_passes=3)
+  assert reported == ["generating 2 clips at iteration 4 (live weights)"]
+  loaded = ask.opened[-1]
+  assert (loaded["step"], loaded["use_ema"], loaded["standing_passes"]) == (2, False, 3)
 
 
 @pytest.mark.parametrize(
