@@ -131,7 +131,7 @@ def test_plain_3d_block_equals_numpy(x64, wide, draw, normal, reference, assert_
 
 
 def run_block(settings, kind, params, x, condition, factors):
-  """Output, gradients by parameters, input and condition, and reported statistics of a block."""
+  """A block's output, statistics, and gradients for its parameters, input and condition."""
 
   def scalar(params, x, condition):
     if kind == "generator":

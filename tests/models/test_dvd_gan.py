@@ -743,7 +743,7 @@ def test_forms_change_no_network(tiny, generating, scoring):
 
 
 def test_every_parameter_has_a_gradient(small):
-  """The discriminators' and the generator's losses together have gradients by all parameters."""
+  """The discriminators' and the generator's losses together depend on all parameters."""
   gan, variables = small
   stats, key = variables["generator"]["batch_stats"], jax.random.key(0)
   inputs = {"label": jnp.array([0, 1, 2])}

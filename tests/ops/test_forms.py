@@ -90,10 +90,9 @@ def test_strides_skip_outputs(
 
 @pytest.fixture
 def compare(all_large, x64, normal, assert_close):
-  """A function (ops, call, window, shape) that compares a form with the plain one.
+  """Returns a function (ops, call, window, shape) that compares a form with the plain one.
 
-  `call(form, x, kernel)` is an operation; compared are its result and its gradients by x and by the
-  kernel.
+  It compares the result of `call(form, x, kernel)`, and its gradients for x and kernel.
   """
 
   def check(ops, call, window, shape):

@@ -46,7 +46,7 @@ def scalar(ops, frames, activation="relu", unroll=True):
 def test_hoisting_is_exact(
   all_large, x64, unit, assert_close, ops, kind, activation, constant, unroll
 ):
-  """Values, and gradients by all weights, the input and the first state."""
+  """Values, and gradients with respect to all weights, the input and the first state."""
   arguments = unit(3, kind, constant)
   results = [
     jax.jit(jax.value_and_grad(scalar(name, 3, activation, unroll), argnums=(0, 1, 2)))(*arguments)
@@ -56,7 +56,7 @@ def test_hoisting_is_exact(
 
 
 def test_each_kernel_has_one_gradient_over_all_steps(x64, unit, convolutions):
-  """The loop of the backward pass computes no gradient by a kernel."""
+  """The loop of the backward pass computes no kernel gradients."""
   gradient = jax.grad(scalar("folded", 3, unroll=False), argnums=(0, 1, 2))
   scans = [
     equation.params["jaxpr"].jaxpr

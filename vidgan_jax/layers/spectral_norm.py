@@ -101,8 +101,8 @@ def normalize(
 
   Returns:
     The normalised weights (structure of `params`), the new vectors (structure of `vectors`), and
-    the singular values {"path/of/weight": scalar}. The gradient of the weights by `params` includes
-    the gradient of the singular values.
+    the singular values {"path/of/weight": scalar}. The derivative of the weights with respect to
+    `params` includes that of the singular values.
   """
   weights = traverse_util.flatten_dict(unfreeze(cast(dict, params)))
   vectors = traverse_util.flatten_dict(unfreeze(cast(dict, vectors)))

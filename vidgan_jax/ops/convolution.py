@@ -3,6 +3,9 @@
 Channels are the last axis. All axes in front of the window's axes count as batch, and are merged
 with the first as the slowest: a clip [B, T, H, W, C] passes through a 3x3 convolution as B*T frames
 and stays on its device.
+
+A "map" is the array of activations of one frame or clip. A "tap" is one position in the window of a
+kernel. A "cell" is a block of neighbouring pixels, for example 2x2.
 """
 
 import itertools
@@ -109,7 +112,7 @@ def product(x: jax.Array, matrix: jax.Array, precision: Precision = None) -> jax
   """The product of x [..., in] and a matrix [in, out].
 
   All leading axes are merged first. With several leading axes, XLA would copy both operands into
-  another memory order before it computes the gradient by the matrix.
+  another memory order before it computes the matrix's gradient.
 
   Returns:
     [..., out].

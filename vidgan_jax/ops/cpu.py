@@ -1,14 +1,14 @@
 """Forms of large convolutions that XLA computes faster on a CPU.
 
 On CPUs, XLA computes 2-D convolutions and matrix products several times faster than 3-D
-convolutions, convolutions of small maps, and gradients by a kernel. This module replaces the slow
-operations, as measured on two cores (benchmarks/README.md):
+convolutions, convolutions of small maps, and gradients with respect to kernels. This module
+replaces the slow operations, as measured on two cores (benchmarks/README.md):
 
 - A 3-D convolution becomes a 2-D convolution over all frames, whose channels are the inputs of all
   taps in depth. With many input channels it becomes a sum of matrix products, one for each tap.
 - A convolution of a map with few pixels becomes one matrix product.
-- The gradient by a kernel becomes a sum of matrix products. With few channels it becomes a 2-D
-  convolution whose window is as large as the map.
+- The gradient with respect to a kernel becomes a sum of matrix products. With few channels it
+  becomes a 2-D convolution whose window is as large as the map.
 """
 
 import functools
@@ -29,9 +29,9 @@ from vidgan_jax.ops.strided import Pairs
 _FEW_PIXELS = 16
 # Below this number of multiply-adds, compile time outweighs the speed-up.
 _LEAST_WORK = {"few pixels": 2**22, "many pixels": 2**27}
-# With at most this many input and output channels, the gradient by a kernel is computed as a
-# convolution. The matrix products would be narrow, and copying the inputs of their taps would take
-# longer than the products.
+# With at most this many input and output channels, the gradient with respect to a kernel is
+# computed as a convolution. The matrix products would be narrow, and copying the inputs of their
+# taps would take longer than the products.
 _NARROW = 64
 # With more input channels than this, one product per tap is as fast as a 2-D convolution.
 _SHALLOW = 128
@@ -178,7 +178,7 @@ def _product(a: jax.Array, b: jax.Array, precision: Precision) -> jax.Array:
 def _gradients(
   padding: Pairs, precision: Precision, residuals: tuple[jax.Array, ...], cotangent: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """The gradients of `_convolve` by x and by the kernel; `residuals` are (x, kernel)."""
+  """The gradients of `_convolve` with respect to x and kernel, which are `residuals`."""
   x, kernel = residuals
   *window, inputs, outputs = kernel.shape
   back = tuple(
@@ -204,7 +204,7 @@ def _gradients(
 def _narrow_kernel_gradient(
   x: jax.Array, cotangent: jax.Array, window: Sequence[int], padding: Pairs, precision: Precision
 ) -> jax.Array:
-  """The gradient by a kernel as a 2-D convolution whose window is as large as the map."""
+  """The gradient with respect to a kernel, as a 2-D convolution with a map-sized window."""
   *depth, _, _ = window
   if depth:
     x = _depth_as_channels(x, depth[0], padding[0])
@@ -245,7 +245,7 @@ def _pooled_gradients(
   residuals: tuple[jax.Array, ...],
   cotangent: jax.Array,
 ) -> tuple[jax.Array, ...]:
-  """The gradients of `_convolve_pooled` by x and by the kernel; `residuals` are (x, kernel)."""
+  """The gradients of `_convolve_pooled` with respect to x and kernel, which are `residuals`."""
   cells = strided.cells(factors, padding)
   arrays = tuple(cell(array) for cell, array in zip(cells, residuals, strict=True))
   gradients = _gradients(((0, 0),) * len(factors), precision, arrays, cotangent)

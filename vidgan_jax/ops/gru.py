@@ -174,7 +174,7 @@ class _Recurrence:
     return run(kernels, inputs, state)
 
   def _convolve_back(self, cotangent: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The gradient of `convolve` by its input."""
+    """The gradient of `convolve` with respect to its input."""
     return self.convolve(cotangent, jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
 
   def _forward(
@@ -228,11 +228,11 @@ class _Recurrence:
       kernels: see `_halves`.
       inputs: see `__call__`.
       values: intermediate values of all steps from `_forward`, time first.
-      cotangents: gradients by the states after each step, time first.
+      cotangents: gradients with respect to the states after each step, time first.
 
     Returns:
-      The gradient by the state before the first step, and {name: gradients of all steps} by the
-      inputs and by the intermediate value "linear".
+      The gradient with respect to the state before the first step, and {name: gradients of all
+      steps} with respect to the inputs and to the intermediate value "linear".
     """
     slope = _SLOPES[self.steps.activation]
 
@@ -264,7 +264,10 @@ class _Recurrence:
     )
 
   def _kernel_gradient(self, x: jax.Array, cotangent: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The gradient by a kernel, summed over all steps; x and cotangent are [T, B, H, W, ...]."""
+    """The gradient with respect to a kernel, summed over all steps.
+
+    `x` and `cotangent` are [T, B, H, W, ...].
+    """
     # Merging T and B with time as the slower axis would move examples between devices.
     x, cotangent = jnp.moveaxis(x, 0, 1), jnp.moveaxis(cotangent, 0, 1)
     _, pullback = jax.vjp(lambda k: self.convolve(x, k), kernel)

@@ -1,9 +1,9 @@
 """Gradients of one update: through spectral normalisation, and over micro-batches.
 
-An update differentiates its loss by the weights that the networks are applied with, which are
-spectrally normalised. `normalize` returns these weights together with a pullback, which maps
-gradients by the weights to gradients by the parameters. `accumulate` averages the gradients of an
-update over micro-batches.
+An update applies its networks with spectrally normalised weights, and computes the gradient of its
+loss with respect to these weights. `normalize` returns them together with a pullback, which maps
+gradients with respect to the weights to gradients with respect to the parameters. `accumulate`
+averages the gradients of an update over micro-batches.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ class NormalizedNetwork:
   Attributes:
     weights: the normalised parameters. On several devices each array has one copy per device along
       a new first axis (`runtime.mesh.spread`).
-    pullback: maps gradients by `weights` to gradients by the parameters.
+    pullback: maps gradients with respect to `weights` to gradients with respect to the parameters.
     spectral: the vectors of the power iteration, advanced by one step.
     sigmas: {path of a kernel: its largest singular value}.
     batch_stats: running statistics of batch normalisation.
@@ -91,9 +91,9 @@ def accumulate(
   every device holds its share of every micro-batch, and no example moves between devices.
 
   Args:
-    function: returns (gradients by `weights`, means, results) of one micro-batch. Means are
-      averaged like gradients; results are stacked. `index` is the number of the micro-batch, or
-      None if the batch is not split.
+    function: returns (gradients with respect to `weights`, means, results) of one micro-batch.
+      Means are averaged like gradients; results are stacked. `index` is the number of the
+      micro-batch, or None if the batch is not split.
     weights: normalised weights.
     batch: tree of arrays [B, ...], B divisible by `count`.
     extra: more input of `function`, for example the results of an earlier call: a tree of arrays

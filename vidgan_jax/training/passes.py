@@ -42,8 +42,8 @@ class GeneratorPass:
   Attributes:
     side: latents, inputs and samples.
     batch_stats: statistics of this batch, as reported by the generator's batch normalisation.
-    pullback: maps gradients by the samples to gradients by the generator's normalised weights.
-      None unless the pass is differentiable.
+    pullback: maps gradients with respect to the samples to gradients with respect to the
+      generator's normalised weights. None unless the pass is differentiable.
   """
 
   side: Side

@@ -69,8 +69,8 @@ class Iteration:
       frozen: {name: variables} of frozen earlier stages.
 
     Returns:
-      The new state, and metrics {name: scalar}: loss terms and their sums, norms of the gradients
-      by the parameters, mean scores, largest sigmas, pixel statistics, and "finite", which is 1 if
+      The new state, and metrics {name: scalar}: loss terms and their sums, norms of the parameters'
+      gradients, mean scores, largest sigmas, pixel statistics, and "finite", which is 1 if
       losses, gradients and (unless it is sharded) the state are finite, otherwise 0. Metrics of the
       discriminators are means over their updates.
     """
@@ -380,7 +380,7 @@ def _updated(
   Args:
     network: the network before the step.
     normalized: the same network with normalised weights.
-    by_params: gradients by the parameters.
+    by_params: gradients with respect to the parameters.
     optimizer: optimizer of this network.
     batch_stats: statistics that batch normalisation reported, one tree for each pass.
   """
