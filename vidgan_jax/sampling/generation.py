@@ -80,7 +80,7 @@ def draw_latents(
   Each clip has a separate random key, so that its latents do not depend on `count`.
 
   Args:
-    gan: the system.
+    gan: a `VideoGan`.
     key: random key.
     count: number of clips N.
     frames: frames per clip; None is as in training.
@@ -146,7 +146,7 @@ def standing_statistics(
   (SSW-GAN takes 200 passes for its unrolled clips).
 
   Args:
-    gan: the system.
+    gan: a `VideoGan`.
     variables: variables of the generator, normalised weights and batch statistics.
     key: random key.
     context: see `models.contract.Context`.
@@ -185,7 +185,7 @@ def in_batches(
   """Generates N clips in batches of equal size, so that only one program is compiled.
 
   Args:
-    gan: the system.
+    gan: a `VideoGan`.
     variables: see `generate`.
     latents, inputs: dictionaries of arrays [N, ...].
     frames: frames per clip; None is as in training.

@@ -28,7 +28,7 @@ def latent_walk(
   """Interpolates linearly between two random latents, with the same class for both.
 
   Args:
-    gan: the system.
+    gan: a `VideoGan`.
     key: random key.
     labels: int [N], one interpolation for each label.
     steps: clips per interpolation, including both ends.
@@ -67,7 +67,7 @@ def class_walk(
   """Interpolates linearly between the embeddings of two classes, with the same latent for both.
 
   Args:
-    gan: a system with classes.
+    gan: a `VideoGan` with classes.
     key: random key.
     labels: int [2 N], pairs (from, to).
     steps, frames, truncation: see `latent_walk`.

@@ -64,11 +64,11 @@ def generate(
   """Draws latents and inputs, and generates as many clips as `batch` has.
 
   Args:
-    gan: the system.
+    gan: a `VideoGan`.
     generator: network to generate with.
     batch: the real batch.
     update: the update that needs the clips.
-    index: of the micro-batch. None is the whole batch.
+    index: number of the micro-batch. None is the whole batch.
     mesh: devices that share a batch. None is one device.
     differentiable: whether to return a pullback, which keeps the activations in memory.
   """
@@ -132,7 +132,7 @@ def discriminate(
   """Scores a view with one discriminator.
 
   Args:
-    gan: the system.
+    gan: a `VideoGan`.
     name: of the discriminator.
     weights: its normalised weights.
     batch_stats: its running statistics of batch normalisation.

@@ -80,7 +80,7 @@ def create(gan: VideoGan, optimizers: transforms.Optimizers, seed: int) -> Train
   A pure function, so that it can be jitted with the output shardings of the state.
 
   Args:
-    gan: the system.
+    gan: a `VideoGan`.
     optimizers: optimizers of its networks.
     seed: seed of the run.
   """
@@ -179,7 +179,7 @@ def abstract(
   """Returns the state's shapes, types and shardings without computing it.
 
   Args:
-    gan: the system.
+    gan: a `VideoGan`.
     optimizers: optimizers of its networks.
     seed: seed of the run.
     mesh: devices of the run.
@@ -306,7 +306,7 @@ def frozen_variables(
   """Opens the runs in `gan.frozen_runs`; returns {name: variables} for `Context.frozen`.
 
   Args:
-    gan: the system.
+    gan: a `VideoGan`.
     mesh: devices to load onto; None is the first device alone.
     report: called with lines about damaged checkpoints.
 

@@ -41,7 +41,7 @@ class Iteration:
   Each micro-batch also has separate random keys. All else is as for the whole batch.
 
   Args:
-    gan: the system.
+    gan: a `VideoGan`.
     optimizers: optimizers of its networks.
     config: the whole config.
     mesh: devices that share a batch. None is one device.
