@@ -31,8 +31,9 @@ _SYSTEM = {
   "aggregation": choice(
     "sum_before",
     ("sum_before", "mean_after", "concat_mean"),
-    "Hinge loss of several scores: of their sum, the mean for each discriminator (thesis), or the "
-    "mean over all discriminators (SSW-GAN).",
+    "Hinge loss of a discriminator's several scores: sum_before takes the hinge of their sum, "
+    "mean_after the mean of their hinges (thesis), concat_mean the mean over the scores of all "
+    "discriminators (SSW-GAN).",
   ),
   "generated_labels": choice(
     "uniform",
@@ -96,7 +97,8 @@ _GENERATOR = {
   "attention_before": choice(
     "last_block",
     ("last_block", "last_pair", "last_upsampling", "none"),
-    "The block in front of which separable attention stands.",
+    "Where separable attention is: in front of the last block, of the last two blocks, or of the "
+    "last upsampling block.",
   ),
   "attention_order": choice(
     "hwt",

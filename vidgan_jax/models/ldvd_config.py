@@ -152,13 +152,15 @@ _MOCOGAN_DISCRIMINATOR = {
   ),
   "level": integer(
     0,
-    "Where video is factorised or tsm: number of layers at the start that are factorised, or "
-    "followed by a shift.",
+    "Number of layers at the start that are factorised (if video is factorised), or followed by a "
+    "shift (if video is tsm).",
     **_LEVEL,
   ),
   "channels": integer(64, "Channels of the first layer.", **_WIDTH),
-  "image_window": integer(4, "Window of the image discriminator, even.", least=2, most=64),
-  "video_window": integer(4, "Window of the video discriminator, even.", least=2, most=64),
+  "image_window": integer(
+    4, "Height and width of the image discriminator's kernels, even.", least=2, most=64
+  ),
+  "video_window": integer(4, "Size of the video discriminator's kernels, even.", least=2, most=64),
   "noise": number(
     0.0,
     "Standard deviation of the noise in front of layers; MoCoGAN's authors use 0.1 for UCF-101.",
