@@ -88,7 +88,7 @@ def test_latent_walks(ask, run):
     (dict(frame_rate=float("inf")), "frame_rate is inf"),
     (dict(frames=0), "frames is 0"),
     (dict(frames=7, standing_passes=0), "7 frames need standing statistics"),
-    (dict(labels=""), "label '' is no number"),
+    (dict(labels=""), "label '' is neither a number"),
     (dict(labels="8"), "label '8' is neither a number in 0..7"),
     (dict(interpolate="class", per_label=3), "--per_label cannot be combined with --interpolate"),
     (dict(interpolate="latent", per_label=2), "--per_label cannot be combined with --interpolate"),

@@ -30,8 +30,8 @@ from vidgan_jax.training.logs import read_log
 # so that a signal can arrive at any moment of one.
 PROGRAM = """
 import pathlib, sys, time
+from vidgan_jax.models import stored_config
 from vidgan_jax.runtime import door, hooks, preemption
-from vidgan_jax.runtime.config import configuration
 from vidgan_jax.training import loop
 
 class Pause(hooks.Hook):
@@ -139,9 +139,8 @@ def test_sigterm_saves_leaves_and_resumes_exactly(tmp_path, long_config, uninter
   output, _ = process.communicate(timeout=60)
   assert process.returncode == 75 and time.monotonic() - begin < 30, output
   assert "stopped by a signal: saved at iteration" in output
-  assert (
-    "it/s" not in output and output.count("iteration 1 of 24: D ") == 1
-  )  # no progress bar in a file
+  assert "it/s" not in output  # no progress bar in a file
+  assert output.count("iteration 1 of 24: D ") == 1
   step = states.load(tmp_path / "run")[2].step
   assert 7 <= int(step) < 24 and int(step) % 5  # not a step at which it saves anyway
   process = start(tmp_path, long_config)
