@@ -185,9 +185,8 @@ def test_full_disk_is_one_line_and_leaves_the_last_checkpoint(saved, caplog):
     signal.signal(signal.SIGXFSZ, ignored)
   assert "could not save the checkpoint at iteration 8" in str(caught.value)
   assert "\n" not in str(caught.value) and not caplog.records
-  assert not list(
-    saved.glob("*.orbax-checkpoint-tmp*")
-  )  # the unfinished checkpoint does not stay on the full disk
+  # The unfinished checkpoint does not stay on the full disk.
+  assert not list(saved.glob("*.orbax-checkpoint-tmp*"))
   again = Checkpoints(saved)
   assert 8 not in again.steps()
   assert same(again.restore(like(small(0)))[0], small(6))
@@ -202,9 +201,8 @@ def test_leaves_are_named_by_their_path():
 )
 def test_any_name_of_a_folder_saves_and_reads(tmp_path, name):
   folder = tmp_path / name / "checkpoints"
-  (tmp_path / "axb" / "checkpoints" / "2").mkdir(
-    parents=True
-  )  # a folder that the patterns a*b and a?b also match
+  # A folder that the patterns a*b and a?b also match.
+  (tmp_path / "axb" / "checkpoints" / "2").mkdir(parents=True)
   with Checkpoints(folder) as checkpoints:
     checkpoints.save(2, small(2), {"seconds": 2.0})
     checkpoints.read_back(2, small(2))

@@ -235,9 +235,8 @@ def test_other_config_is_refused_by_its_first_field(tmp_path, lean_config):
   with pytest.raises(UserError, match=r"another config: model.generator.channels: 4 there, 6 here"):
     train(lean_config(**{"model.generator.channels": 6}), tmp_path)
   assert (tmp_path / "config.json").read_text() == before
-  assert (
-    int(train(lean_config(num_iterations=2), tmp_path).step) == 2
-  )  # a run may continue to more iterations
+  # A run may continue to more iterations.
+  assert int(train(lean_config(num_iterations=2), tmp_path).step) == 2
 
 
 def test_a_run_that_has_lost_its_config_is_refused(tmp_path, lean_config):
