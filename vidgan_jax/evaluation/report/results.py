@@ -289,13 +289,13 @@ def control_lines(records: Iterable[Mapping]) -> list[str]:
   found, against = {}, {}
   for record in records:
     found.setdefault(record["metric"], []).append(f"{record['control']} {number(record['value'])}")
-    against[judged_against(record)] = None
+    against[control_reference(record)] = None
   lines = [f"  {metric:<11} {', '.join(each)}" for metric, each in found.items()]
   head = f"real clips made worse in their motion, against {'; '.join(against)}"
   return [head, *lines] if lines else []
 
 
-def judged_against(record: Mapping) -> str:
+def control_reference(record: Mapping) -> str:
   """What a record of a control was judged against; those of older files do not tell it."""
   return str(record.get("against") or "the reference, which holds the same clips unharmed")
 
