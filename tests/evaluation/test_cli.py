@@ -251,7 +251,7 @@ def test_controls(ask):
   floors = {r["metric"]: r["floor"] for r in content["records"]}
   assert found["unharmed", "fid"] == pytest.approx(floors["fid"]["value"], rel=1e-5)
   assert found["shuffled", "fid"] > 1.1 * found["unharmed", "fid"]
-  assert "real clips made worse in their motion, against 20 other real clips" in lines
+  assert "real clips with damaged motion, compared with 20 other real clips" in lines
   assert all(record["step"] is not None for record in content["records"])
   assert ask()[0]["controls"] == content["controls"]
 
@@ -303,7 +303,7 @@ def test_clips_of_a_file(ask, some_clips, tmp_path):
   assert lines[0] == "given clips" and {r["step"] for r in content["records"]} == {None}
   assert "accuracy" not in {r["metric"] for r in content["records"]}  # no classes of the set's
   assert any("accuracy is left out" in line for line in said)
-  with pytest.raises(UserError, match="holds results of run"):
+  with pytest.raises(UserError, match="contains results of run"):
     np.savez(tmp_path / "others.npz", clips=clips[::-1], labels=labels)
     ask(clips=str(tmp_path / "others.npz"), **options)
 
@@ -390,16 +390,16 @@ def test_a_reference_file_of_another_resolution(ask, some_clips, tmp_path):
     (dict(workdir=None), "--workdir .* or --clips .* is required"),
     (dict(workdir="nowhere"), "no run in nowhere"),
     (dict(checkpoint=3), "no checkpoint at iteration 3"),
-    (dict(checkpoint=2, follow=True), "one of --checkpoint, --every_checkpoint and --follow"),
-    (dict(patience=1.0), "--patience is for --follow"),
-    (dict(truncations=()), "--truncations must name a number"),
+    (dict(checkpoint=2, follow=True), "give only one of --checkpoint, --every_checkpoint and --follow"),
+    (dict(patience=1.0), "--patience needs --follow"),
+    (dict(truncations=()), "--truncations needs at least one number"),
     (dict(truncations=(1.0, 0.0)), "truncation is 0; it is a standard deviation"),
     (dict(clips="nothing.npz", output="x", real="y", truncations=(0.5,)), "are drawn already"),
     (dict(output=__file__), "cannot write to .*test_cli.py is no folder"),
     (dict(output=f"{__file__}/out"), "cannot write to .*test_cli.py is no folder"),
     (dict(clips="nothing.npz", output="x"), "nothing.npz: no such file"),
     (dict(clips="nothing.npz"), "--clips needs --output"),
-    (dict(real_count=41), "41 real clips are asked for, the train split has 40"),
+    (dict(real_count=41), "41 real clips are requested, the train split has 40"),
     (dict(batch_size=0), "batch_size is 0"),
   ],
 )

@@ -417,7 +417,7 @@ def test_other_weights_and_other_data_have_other_fingerprints(judged, stand_in):
   [
     (29, {}, "29 clips are too few for protocol tiny: it takes 30"),
     (59, {"repeats": 2}, "it takes 30 x 2"),
-    (30, {"real_count": 71}, "71 real clips are asked for, the train split has 70"),
+    (30, {"real_count": 71}, "71 real clips are requested, the train split has 70"),
     (30, {"metrics": (METRICS["is"]("other", "logits"),)}, "needs the network other"),
     (30, {"metrics": (METRICS["is"]("stand_in", "fc7"),)}, "has no output 'fc7'"),
     (

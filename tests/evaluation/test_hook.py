@@ -170,7 +170,7 @@ def test_the_best_by_what_the_data_cannot_have_is_refused_before_training(
   measures = (METRICS["diversity"]("stand_in", "features"),)
   other = dataclasses.replace(protocol, metrics=measures)
   monkeypatch.setattr(protocols, "known", lambda: {"tiny": other})
-  with pytest.raises(UserError, match="neither more nor less is better"):
+  with pytest.raises(UserError, match="neither higher nor lower values of it are better"):
     train({}, best="diversity")
 
 
@@ -188,7 +188,7 @@ def test_when_it_is_due():
 
 
 def test_too_few_real_clips_are_told_before_training_begins(train):
-  with pytest.raises(UserError, match="41 real clips are asked for, the train split has 40"):
+  with pytest.raises(UserError, match="41 real clips are requested, the train split has 40"):
     train({0: 0}, real_count=41)
 
 

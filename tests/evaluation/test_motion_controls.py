@@ -70,7 +70,7 @@ def test_halves_share_no_clip(judge):
     h for args in ((30, 1), (30, 2), (9, 1)) for h in reference.halves(*args)[0].hashes.values()
   }
   assert len(hashes) == 3 and hashes.isdisjoint(reference.hashes.values())
-  spoilt = motion_controls.Spoilt(real, "reversed", numbers)
+  spoilt = motion_controls.DamagedClips(real, "reversed", numbers)
   np.testing.assert_array_equal(spoilt(3, 5)[0], real.take(numbers[3:5])[0][:, ::-1])
 
 

@@ -204,11 +204,11 @@ def test_numbers_tell_stride_and_split(taken, stand_in):
 @pytest.mark.parametrize(
   ("data", "flags", "words"),
   [
-    ({"name": "moving_shapes"}, {"stride": 2}, "--stride is of stored videos; moving_shapes"),
+    ({"name": "moving_shapes"}, {"stride": 2}, "--stride needs stored videos; moving_shapes"),
     ({"name": "npz"}, {"split": "test"}, "--split: the data is one .npz, which has no splits"),
     ({"name": "prepared"}, {"split": "validation"}, "no split.*'validation'"),
-    ({"name": "prepared"}, {"real": "x.npz", "stride": 2}, "--stride and --split are of a run's"),
-    ({"name": "prepared"}, {"real": "x.npz", "split": "test"}, "--stride and --split are of a"),
+    ({"name": "prepared"}, {"real": "x.npz", "stride": 2}, "--stride and --split choose from a run's"),
+    ({"name": "prepared"}, {"real": "x.npz", "split": "test"}, "--stride and --split choose from a"),
     ({"name": "prepared"}, {"stride": 2**70}, "frames"),
   ],
 )

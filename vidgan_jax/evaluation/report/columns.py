@@ -80,7 +80,7 @@ def columns(records: Sequence[Mapping]) -> list[Column]:
   Two records share a column only if metric, network, output, fingerprint and all fields but `ROWS`
   are equal. Fingerprints alone are not trusted, because a file may contain anything.
   """
-  groups: dict[tuple, tuple[dict, list[Mapping]]] = {}
+  groups: dict[tuple[str, ...], tuple[dict, list[Mapping]]] = {}
   for record in records:
     fields = record.get("fields") or {}
     constant = {name: value for name, value in fields.items() if name not in ROWS}
@@ -88,7 +88,8 @@ def columns(records: Sequence[Mapping]) -> list[Column]:
     names = [str(record.get(n) or "") for n in ("metric", "network", "output", "fingerprint")]
     groups.setdefault((*names, text), (constant, []))[1].append(record)
   return [
-    Column(*key[:4], fields, sorted(members, key=_row)) for key, (fields, members) in groups.items()
+    Column(metric, network, output, fingerprint, fields, sorted(members, key=_row))
+    for (metric, network, output, fingerprint, _), (fields, members) in groups.items()
   ]
 
 

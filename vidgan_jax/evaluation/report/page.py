@@ -117,7 +117,7 @@ def _subject(results: Mapping, all_columns: list[Column]) -> dict[str, Any]:
   """What was evaluated, and against what: values for the head of the page."""
   protocol = results.get("protocol") or {}
   reference = results.get("reference") or {}
-  steps = [c.main.get("step") for c in all_columns if c.main.get("step") is not None]
+  steps = [c.main["step"] for c in all_columns if c.main.get("step") is not None]
   weights = [f"iteration {max(steps):,}"] if steps else []
   averaged = {bool(c.main["ema"]) for c in all_columns if c.main.get("ema") is not None}
   if len(averaged) == 1:
