@@ -390,7 +390,10 @@ def test_a_reference_file_of_another_resolution(ask, some_clips, tmp_path):
     (dict(workdir=None), "--workdir .* or --clips .* is required"),
     (dict(workdir="nowhere"), "no run in nowhere"),
     (dict(checkpoint=3), "no checkpoint at iteration 3"),
-    (dict(checkpoint=2, follow=True), "give only one of --checkpoint, --every_checkpoint and --follow"),
+    (
+      dict(checkpoint=2, follow=True),
+      "give only one of --checkpoint, --every_checkpoint and --follow",
+    ),
     (dict(patience=1.0), "--patience needs --follow"),
     (dict(truncations=()), "--truncations needs at least one number"),
     (dict(truncations=(1.0, 0.0)), "truncation is 0; it is a standard deviation"),

@@ -207,8 +207,8 @@ def test_numbers_tell_stride_and_split(taken, stand_in):
     ({"name": "moving_shapes"}, {"stride": 2}, "--stride needs stored videos; moving_shapes"),
     ({"name": "npz"}, {"split": "test"}, "--split: the data is one .npz, which has no splits"),
     ({"name": "prepared"}, {"split": "validation"}, "no split.*'validation'"),
-    ({"name": "prepared"}, {"real": "x.npz", "stride": 2}, "--stride and --split choose from a run's"),
-    ({"name": "prepared"}, {"real": "x.npz", "split": "test"}, "--stride and --split choose from a"),
+    ({"name": "prepared"}, {"real": "x.npz", "stride": 2}, "--stride and --split choose"),
+    ({"name": "prepared"}, {"real": "x.npz", "split": "test"}, "--stride and --split choose"),
     ({"name": "prepared"}, {"stride": 2**70}, "frames"),
   ],
 )
