@@ -398,7 +398,7 @@ def test_a_reference_file_of_another_resolution(evaluate, some_clips, tmp_path):
     (dict(patience=1.0), "--patience needs --follow"),
     (dict(truncations=()), "--truncations needs at least one number"),
     (dict(truncations=(1.0, 0.0)), "truncation is 0; it is a standard deviation"),
-    (dict(clips="nothing.npz", output="x", real="y", truncations=(0.5,)), "are drawn already"),
+    (dict(clips="nothing.npz", output="x", real="y", truncations=(0.5,)), "are generated already"),
     (dict(output=__file__), "cannot write to .*test_cli.py is no folder"),
     (dict(output=f"{__file__}/out"), "cannot write to .*test_cli.py is no folder"),
     (dict(clips="nothing.npz", output="x"), "nothing.npz: no such file"),

@@ -82,7 +82,7 @@ def _check(request: Request) -> None:
   ):
     raise UserError("--clips has no checkpoints")
   if request.clips and tuple(request.truncations) != (1.0,):
-    raise UserError("--truncation cannot be combined with --clips, which are drawn already")
+    raise UserError("--truncation cannot be combined with --clips, which are generated already")
   if request.clips and not request.output:
     raise UserError("--clips needs --output")
   if sum((request.checkpoint is not None, request.every_checkpoint, request.follow)) > 1:

@@ -152,10 +152,10 @@ def _drawable(each: Series, log_x: bool, log_y: bool) -> Series:
   good = lambda value, log: (
     isinstance(value, int | float) and math.isfinite(value) and (value > 0 or not log)
   )
-  kept = [i for i, (x, y) in enumerate(each.points) if good(x, log_x) and good(y, log_y)]
-  notes = [each.notes[i] for i in kept] if each.notes else ()
+  indices = [i for i, (x, y) in enumerate(each.points) if good(x, log_x) and good(y, log_y)]
+  notes = [each.notes[i] for i in indices] if each.notes else ()
   band = [b for b in each.band if good(b[0], log_x) and all(good(v, log_y) for v in b[1:])]
-  return dataclasses.replace(each, points=[each.points[i] for i in kept], notes=notes, band=band)
+  return dataclasses.replace(each, points=[each.points[i] for i in indices], notes=notes, band=band)
 
 
 def _summary(each: Series) -> str:
@@ -293,10 +293,10 @@ def range_bar(value: float, interval: Sequence[float] | None, floor: float | Non
   Returns:
     SVG; empty if a number is below 0, or there is only the value.
   """
-  known = [v for v in (value, floor, *(interval or ())) if v is not None]
-  if len(known) < 2 or min(known) < 0 or not all(map(math.isfinite, known)) or max(known) <= 0:
+  values = [v for v in (value, floor, *(interval or ())) if v is not None]
+  if len(values) < 2 or min(values) < 0 or not all(map(math.isfinite, values)) or max(values) <= 0:
     return Markup()
-  scale = 196 / (max(known) * 1.04)
+  scale = 196 / (max(values) * 1.04)
   parts = [Markup('<path class="axis" d="M2 13H198"/>')]
   if interval:
     low, high = (2 + v * scale for v in interval)
