@@ -462,7 +462,7 @@ def test_networks_need_enough_frames_and_clips_of_equal_shape(score_records, sta
 @pytest.mark.parametrize(
   ("clips", "words"),
   [
-    (np.zeros((2, 4, 8, 8, 3), np.float32), "uint8 in 0..255, records float32 in 0..0"),
+    (np.zeros((2, 4, 8, 8, 3), np.float32), "uint8 in 0..255, found float32 in 0..0"),
     (np.ones((2, 4, 8, 8, 3), np.uint8), "not in 0..1"),
     (np.ones((2, 8, 8, 3), np.uint8), r"expected uint8 clips \[N, T, H, W, 3\]"),
   ],
