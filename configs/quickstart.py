@@ -23,18 +23,11 @@ from vidgan_jax.models import dvd_gan_config
 from vidgan_jax.runtime.config import configuration, schema
 
 _FIELDS = {
+  **dvd_gan_config.SMALL,
   "model.resolution": 32,
   "model.frames": 6,
   "model.num_classes": 8,
   "model.latent_dim": 12,
-  "model.embedding_dim": 32,
-  "model.discriminator_steps": 1,
-  "model.aggregation": "mean_after",
-  "model.generator.channels": 8,
-  "model.generator.doubled": False,
-  "model.generator.rnn": "standard",
-  "model.generator.statistics": "shared",
-  "model.discriminator.channels": 8,
   "model.discriminator.sampled_frames": 3,
   "data.variety": 0.0,
   "batch_size": 8,

@@ -16,17 +16,9 @@ from vidgan_jax.models import dvd_gan_config
 from vidgan_jax.runtime.config import configuration, schema
 
 _FIELDS = {
+  **dvd_gan_config.SMALL,
   "model.num_classes": 6,
   "model.latent_dim": 32,
-  "model.embedding_dim": 32,
-  "model.generator.channels": 8,
-  "model.generator.doubled": False,
-  # As in configs/quickstart.py, so that a small model learns something in a few hundred iterations.
-  "model.generator.rnn": "standard",
-  "model.generator.statistics": "shared",
-  "model.discriminator_steps": 1,
-  "model.aggregation": "mean_after",
-  "model.discriminator.channels": 8,
   "model.discriminator.sampled_frames": 4,
   "data.name": "video_folder",
   "data.prepare": "--source=ucf101",
