@@ -4,11 +4,11 @@
 
 Both sides compute in float64 from the same numbers, ours once as written and once with its exact
 savings. The check compares the generated clips and the generator's batch statistics, the scores of
-both discriminators, and the gradients of both losses by every parameter. With savings it also
-compares the whole state after one iteration of 2 discriminator updates and 1 generator update. An
-error is the largest difference within an array, relative to the largest number of the array, or to
-1e-4 times the largest number of its network if that is larger: biases in front of batch norm have
-gradients of rounding errors only.
+both discriminators, and the gradients of both losses with respect to every parameter. With savings
+it also compares the whole state after one iteration of 2 discriminator updates and 1 generator
+update. An error is the largest difference within an array, relative to the largest number of the
+array, or to 1e-4 times the largest number of its network if that is larger: biases in front of
+batch norm have gradients of rounding errors only.
 
 Exit codes: 0 all equal, 1 not equal, 2 bad input.
 """
@@ -82,7 +82,7 @@ def _ours(gan, config, variables, batch):
 
   Returns:
     {"clip", "moments" (reported batch statistics), "scores" ([of real, of generated]),
-    "gradients" ({network: by its parameters})}.
+    "gradients" ({network: with respect to its parameters})}.
   """
   import jax
 

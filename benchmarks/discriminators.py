@@ -14,9 +14,9 @@ The cases, on 16 frames of 64x64, as the papers write them:
 
 The benchmark times what one iteration computes with a discriminator. The forward pass scores
 --clips real and as many generated clips, in two passes, because these discriminators normalise over
-the batch. "both" adds the gradients by the parameters and by the generated clips. In each round
-every case is called once. The table has medians over the rounds, and medians of the ratios to the
-3-D case of the same family in the same round. According to "Lower Dimensional Kernels for Video
+the batch. "both" adds the gradients with respect to the parameters and the generated clips. In each
+round every case is called once. The table has medians over the rounds, and medians of the ratios to
+the 3-D case of the same family in the same round. According to "Lower Dimensional Kernels for Video
 Discriminators" 5.3, shifts cost 10-40% of training time and factorising costs next to nothing. Each
 run appends one line of JSON to --results.
 

@@ -4,7 +4,7 @@
 
 One iteration of DVD-GAN at 64x64x12 runs from the same state, clips and random keys on the default
 device and on the CPU of the same process. The benchmark compares the losses, and the gradients of
-every network by its parameters in its last update, in three settings:
+every network with respect to its parameters in its last update, in three settings:
 
   plain, float32    the networks as the paper writes them
   saved, float32    the form of `ops` for each of the two devices

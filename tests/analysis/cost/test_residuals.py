@@ -20,7 +20,7 @@ def cost(function, rows=ROWS, dtype=jnp.float32):
 
 def test_product_keeps_its_input():
   result = cost(lambda w, x: jnp.sum(x @ w))
-  # Forward product, and one product for the gradient by the weights.
+  # Forward product, and one product for the gradient with respect to the weights.
   assert result == {"flops": 2 * 2 * CELLS * WIDTH, "traced": 4 * CELLS, "fused": 4 * CELLS}
 
 
@@ -100,8 +100,8 @@ def test_rematerialisation_keeps_inputs_and_repeats_products(checkpointed, cells
 
   block = jax.checkpoint(block) if checkpointed else block
   # Kept: x, four results of tanh and the last product; with rematerialisation x, the results of
-  # both blocks and the last product. Products: five forward; backward five by the weights and
-  # four by the inputs (none by x); with rematerialisation the blocks' four again.
+  # both blocks and the last product. Products: five forward; backward five for gradients of weights
+  # and four for gradients of inputs (none for x); with rematerialisation the blocks' four again.
   result = cost(lambda w, x: jnp.sum(jnp.sin(block(block(x, w), w) @ w)))
   one = 2 * CELLS * WIDTH
   assert result["fused"] == 4 * cells * CELLS

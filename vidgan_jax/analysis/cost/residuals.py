@@ -6,10 +6,11 @@ two ways:
 * traced: the size of all residuals that JAX lists, each array once. This is an upper bound: the
   list includes float32 copies of bfloat16 activations and the intermediate results of elementwise
   formulas.
-* fused: the size that a compiler keeps which recomputes elementwise operations where their result
+* fused: the size that a compiler keeps if it recomputes elementwise operations where their result
   is read. It stores the results of convolutions, matrix products, reductions and loops, and their
-  operands (except those of reductions). Any other residual is replaced by the stored arrays it can
-  be recomputed from, if the ones among them that are not kept anyway are no larger than it.
+  operands (except those of reductions). Any other residual can be recomputed from stored arrays,
+  which then count in its place. It counts itself if it is smaller than the arrays that would be
+  kept for it alone.
 
 Neither count includes arrays that live only within the forward or the backward pass.
 """
@@ -60,7 +61,7 @@ class _Value:
 
 
 def gradient_cost(function, weights, data, *constants) -> dict[str, int]:
-  """Counts FLOPs and memory of the gradient of `function` by `weights`, without running it.
+  """Counts FLOPs and memory of the gradient of `function` with respect to `weights`; runs nothing.
 
   Args:
     function: a JAX function (weights, data, *constants) -> scalar.

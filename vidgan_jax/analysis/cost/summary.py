@@ -256,11 +256,12 @@ def update_costs(config, gan: VideoGan, variables) -> dict[str, dict[str, int]]:
     bytes kept for the backward pass; see `analysis.cost.residuals`.
   """
   iteration = Iteration(gan, optimizers.build(config, gan.discriminators), config)
+  # Random numbers derive from the step, so that latents and noise count as data like the batch.
   data = jax.eval_shape(lambda: (jnp.zeros((), jnp.int32), gan.example_batch(_CLIPS)))
   discriminators = {name: v["params"] for name, v in variables["discriminators"].items()}
   updates = {
-    "discriminators": (_discriminators_loss, discriminators),
-    "generator": (_generators_loss, variables["generator"]["params"]),
+    "discriminators": (_discriminator_loss, discriminators),
+    "generator": (_generator_loss, variables["generator"]["params"]),
   }
   costs = {}
   for name, (loss, weights) in updates.items():
@@ -289,7 +290,7 @@ def _generations(gan):
   return gan.schedule.discriminator_steps - gan.schedule.shared_fakes
 
 
-def _discriminators_loss(iteration, weights, data, variables):
+def _discriminator_loss(iteration, weights, data, variables):
   """The loss of a discriminator update, as a function of the discriminators' weights.
 
   Args:
@@ -307,7 +308,7 @@ def _discriminators_loss(iteration, weights, data, variables):
   return iteration.discriminator_loss(networks, real, generated, update, None)(weights)[0]
 
 
-def _generators_loss(iteration, weights, data, variables):
+def _generator_loss(iteration, weights, data, variables):
   """The loss of a generator update, as a function of the generator's weights.
 
   Args:

@@ -50,7 +50,7 @@ def _layers(gan, name, fixed, params) -> list[str]:
 
 
 def norms(gan, state, batch, name: str, *, seed: int = 0, frozen=None) -> dict:
-  """Norms of the gradient of the discriminators' loss by the parameters of each layer.
+  """Norms of the gradient of the discriminators' loss with respect to each layer's parameters.
 
   The gradient is the sum of two parts, one through the scores of real clips and one through the
   scores of generated clips. Each part has its own norm. The gradient of penalties belongs to the

@@ -1,8 +1,8 @@
 """Leading eigenvalues of the Hessian of a discriminator's loss.
 
-"Lower Dimensional Kernels for Video Discriminators" 3.2.2: the Hessian is by the parameters of one
-discriminator, on a fixed batch; Lanczos' algorithm gets exact Hessian-vector products (Pearlmutter
-1994).
+"Lower Dimensional Kernels for Video Discriminators" 3.2.2: second derivatives are taken with
+respect to the parameters of one discriminator, on a fixed batch. Lanczos' algorithm needs only
+products of the Hessian with vectors, which are exact (Pearlmutter 1994).
 
 With spectral normalisation, the loss is the function that training differentiates, in which the
 vectors of the power iteration are constants. In truth these vectors turn with the weights. This

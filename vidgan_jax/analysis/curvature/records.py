@@ -117,8 +117,8 @@ def gradient_record(gan, state, batch, name, options, *, frozen=None, stop=None)
   for layer, sides in layers.items():
     if not all(map(math.isfinite, sides.values())):
       raise hessian.NotFinite(
-        f"the gradient of {name}'s loss by the weights of layer {layer} is not finite; are the "
-        "checkpoint's weights finite?"
+        f"the gradient of {name}'s loss with respect to the weights of {layer} is not finite; are "
+        "the checkpoint's weights finite?"
       )
   return {"step": int(state.step), "discriminator": name, "layers": layers}
 
