@@ -1,8 +1,10 @@
-# Sourced by the other scripts: makes .venv in the project's folder and installs what is pinned.
-# usage: . install.sh [requirements-test.txt ...]
-# VIDGAN_JAX_DEVICE=cpu|cuda|tpu chooses jax's build; by default cuda where a driver answers.
+# Creates .venv in the project's folder and installs the pinned requirements into it.
+# The other scripts source it:
+#   . install.sh [requirements-test.txt ...]
+# VIDGAN_JAX_DEVICE=cpu|cuda|tpu chooses the build of JAX. The default is cuda if an NVIDIA driver
+# works, else cpu.
 
-unset CDPATH # cd would go, and print, elsewhere
+unset CDPATH # with it, cd may go to another folder, and prints its path
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 PROJECT="$(pwd)"
 PYTHON="${PYTHON:-python3}"
@@ -16,7 +18,7 @@ case "${VIDGAN_JAX_DEVICE:-}" in
     VIDGAN_JAX_DEVICE=cpu
     [[ "$(nvidia-smi -L 2>/dev/null)" != *"GPU "[0-9]* ]] || VIDGAN_JAX_DEVICE=cuda
     ;;
-  cpu) export JAX_PLATFORMS=cpu ;; # what is in .venv may have been installed for a GPU
+  cpu) export JAX_PLATFORMS=cpu ;; # .venv may contain JAX for GPUs from an earlier installation
   cuda | tpu) ;;
   *)
     echo "error: VIDGAN_JAX_DEVICE is '$VIDGAN_JAX_DEVICE'; known: cpu, cuda, tpu" >&2
@@ -27,28 +29,28 @@ case "$VIDGAN_JAX_DEVICE" in
   cpu) REQUIREMENTS=(requirements.txt) ;;
   tpu) REQUIREMENTS=(requirements-tpu.txt) ;;
   cuda)
-    # nvidia-smi's header says up to which CUDA the driver goes: "CUDA Version: 12.8".
+    # nvidia-smi prints the newest CUDA that the driver supports: "CUDA Version: 12.8".
     CUDA="$(nvidia-smi 2>/dev/null | sed -nE 's/.*CUDA( UMD)? Version: *([0-9]+).*/\2/p' || true)"
-    REQUIREMENTS=(requirements-cuda12.txt) # newer drivers run it too
+    REQUIREMENTS=(requirements-cuda12.txt) # all supported drivers run CUDA 12
     [ "${CUDA:-0}" -lt 13 ] || REQUIREMENTS=(requirements-cuda.txt)
     ;;
 esac
 REQUIREMENTS+=("$@")
 
-# .venv/installed has a line, "checksum size name", for each file whose pins .venv fulfils.
+# .venv/installed has a line "checksum size name" for each requirements file that is installed.
 INSTALLED="$(cat .venv/installed 2>/dev/null || true)"
 WANTED="$(cksum requirements.txt pyproject.toml "${REQUIREMENTS[@]}" | sort -u)"
 if [ -z "$(grep -vxF "$INSTALLED" <<<"$WANTED")" ]; then
   echo "installed already: $PROJECT/.venv (${REQUIREMENTS[*]})"
 elif [ ! -w . ] || { [ -e .venv ] && [ ! -w .venv/ ]; }; then
-  echo "error: $PROJECT cannot be written, where .venv goes; copy the project to a folder of yours," \
-    "or run python -m vidgan_jax.train where the package is installed" >&2
+  echo "error: $PROJECT cannot be written, but .venv must be created there; copy the project to" \
+    "your own folder, or run python -m vidgan_jax.train if the package is already installed" >&2
   exit 2
 else
   echo "installing ${REQUIREMENTS[*]} into $PROJECT/.venv"
-  rm -f .venv/installed # until all is there
+  rm -f .venv/installed # written again when everything is installed
   .venv/bin/python -m pip --version >/dev/null 2>&1 || "$PYTHON" -m venv .venv
-  case "${REQUIREMENTS[0]}" in # jax takes one CUDA plugin; the driver may have changed
+  case "${REQUIREMENTS[0]}" in # JAX accepts only one CUDA plugin, and the driver may have changed
     requirements-cuda.txt) OTHER=12 ;;
     requirements-cuda12.txt) OTHER=13 ;;
     *) OTHER="" ;;
@@ -63,7 +65,7 @@ else
   .venv/bin/python -m pip install --disable-pip-version-check --no-deps --editable .
   {
     echo "$WANTED"
-    # What was added to this very requirements.txt before is there still.
+    # Files that were installed earlier for the same requirements.txt are still installed.
     if grep -qxF "$(cksum requirements.txt)" <<<"$INSTALLED"; then
       awk 'NR == FNR { new[$3]; next } !($3 in new)' <(echo "$WANTED") <(echo "$INSTALLED")
     fi

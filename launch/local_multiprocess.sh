@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs vidgan_jax.train as several processes of this machine that train together over the loopback,
-# on CPU unless JAX_PLATFORMS says otherwise: for trying out what runs on many hosts.
+# Runs vidgan_jax.train as several processes on this machine that train together, to test a run
+# that is meant for many hosts. The processes use the CPU unless JAX_PLATFORMS is set.
 #   launch/local_multiprocess.sh COUNT COMMAND [ARGUMENT ...]
 #   launch/local_multiprocess.sh 2 .venv/bin/python -m vidgan_jax.train --config=... --workdir=...
-# Shows what process 0 says, and another one's words where that one fails first. A signal reaches
-# all of them. The exit code is that of the first to fail, else 75 where a signal stopped training,
-# which the same command continues, else 0.
+# Prints the output of process 0, and the end of another process's output if that process fails
+# first. SIGTERM and SIGINT are sent to all processes. The exit code is that of the first process
+# that fails; else 75 if a signal stopped training and the same command continues it; else 0.
 set -uo pipefail
 
 if [[ ! "${1:-}" =~ ^[1-9][0-9]*$ || $# -lt 2 ]]; then
@@ -15,7 +15,7 @@ fi
 COUNT="$1"
 shift
 export JAX_PLATFORMS="${JAX_PLATFORMS:-cpu}"
-WORDS="$(mktemp -d)"
+OUTPUTS="$(mktemp -d)"
 PORT="$(python3 -c 'import socket; s = socket.create_server(("", 0)); print(s.getsockname()[1])')"
 PIDS=()
 CODE=0
@@ -25,13 +25,13 @@ start() {
 }
 finish() {
   kill -KILL "${PIDS[@]}" 2>/dev/null
-  rm -rf "$WORDS"
+  rm -rf "$OUTPUTS"
 }
 COMMAND=("$@")
 trap finish EXIT
 trap 'kill -TERM "${PIDS[@]}" 2>/dev/null' TERM INT
 for ((i = 0; i < COUNT; i++)); do
-  if ((i == 0)); then start 0 & else start "$i" >"$WORDS/$i" 2>&1 & fi
+  if ((i == 0)); then start 0 & else start "$i" >"$OUTPUTS/$i" 2>&1 & fi
   PIDS+=($!)
 done
 
@@ -44,20 +44,22 @@ while ((${#LEFT[@]})); do
     ENDED=$?
     unset "LEFT[i]"
     ((ENDED == 0)) && continue
-    if ((ENDED == 75)); then # stopped by a signal, to be continued: the others are about to leave
+    if ((ENDED == 75)); then # stopped by a signal: the other processes will stop too
       ((CODE == 0)) && CODE=75
       continue
     fi
     ((CODE == 0 || CODE == 75)) || continue
     CODE=$ENDED
-    # The others wait for it in vain; process 0 may be about to say the same.
-    PATIENCE=20 # tenths of a second; a run that was refused or stopped has its words and files to end
+    # The others would wait for this process for ever, so they are killed. Before that, process 0
+    # has time to fail with its own message: 2 s, or 60 s after codes 2 and 3, where it may have to
+    # finish writing files.
+    PATIENCE=20 # tenths of a second
     ((ENDED == 2 || ENDED == 3)) && PATIENCE=600
     for ((t = 0; t < PATIENCE && i > 0; t++)); do alive "${PIDS[0]}" && sleep 0.1; done
-    # Unless process 0 has failed meanwhile, and said why: it still runs, or has ended well before.
+    # If process 0 still runs, or ended without an error before, it has printed no message.
     if ((i > 0)) && { [ -z "${LEFT[0]-}" ] || alive "${PIDS[0]}"; }; then
       echo "process $i:" >&2
-      tail -n 20 "$WORDS/$i" >&2
+      tail -n 20 "$OUTPUTS/$i" >&2
     fi
     kill -KILL "${PIDS[@]}" 2>/dev/null
   done

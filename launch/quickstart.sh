@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs, trains a small class-conditional DVD-GAN on the embedded moving shapes on whatever
-# device is there, draws samples and scores them: at most 12 minutes on two CPU cores. Run again, it
-# continues where it stopped, or says what is there.
+# Installs the package, trains a small class-conditional DVD-GAN on synthetic moving shapes,
+# generates samples and evaluates them, on a GPU or TPU if there is one. It takes at most 12 minutes
+# on two CPU cores. The same command continues where it stopped, and skips what is finished.
 #   launch/quickstart.sh [FOLDER] [--short] [--config.FIELD=VALUE ...]
 # FOLDER is by default runs/quickstart in the project's folder. --short trains three iterations and
-# scores 64 clips, to see that everything runs. Fields of the config are handed on to the training.
-# Exit codes: 0 all is there, 75 training was stopped by a signal, others are an error's.
+# evaluates 64 clips, to check that everything runs. Fields of the config are passed to training.
+# Exit codes: 0 done; 75 a signal stopped training; else the code of the command that failed.
 set -euo pipefail
 FOLDER="" SHORT="" TRAIN=() SCORE=()
 for argument in "$@"; do
@@ -22,41 +22,41 @@ if [ "$FOLDER" = - ]; then
 fi
 case "$FOLDER" in
   "" | /* | "~"*) ;;
-  *:/*) ;; # an address, which training refuses
+  *:/*) ;; # an address such as gs://bucket, which training refuses
   *) FOLDER="$PWD/$FOLDER" ;;
 esac
 GIVEN="$FOLDER"
-set -- # or they would be install.sh's
+set -- # otherwise the sourced install.sh would read these arguments
 . "$(dirname -- "${BASH_SOURCE[0]}")/install.sh"
 FOLDER="${GIVEN:-$PROJECT/runs/quickstart}"
-case "$FOLDER" in # Python also knows homes that HOME does not name; training refuses what it does not
+case "$FOLDER" in # Python also expands ~user; training refuses what Python cannot expand
   "~"*) FOLDER="$("$PYTHON" -c 'import os, sys; print(os.path.expanduser(sys.argv[1]))' "$FOLDER")" ;;
 esac
 CONFIG="$PROJECT/configs/quickstart.py"
 [ -z "$SHORT" ] || { CONFIG+=":runlocal" && SCORE=(--count=64 --real_count=64); }
 
 if [ -z "$GIVEN" ] && [ ! -w . ]; then
-  echo "error: $PROJECT cannot be written, where runs/quickstart goes; name another folder:" \
-    "launch/quickstart.sh FOLDER" >&2
+  echo "error: $PROJECT cannot be written, but runs/quickstart must be created there; name another" \
+    "folder: launch/quickstart.sh FOLDER" >&2
   exit 2
 fi
 
 CODE=0
 python -m vidgan_jax.train --config="$CONFIG" --workdir="$FOLDER" ${TRAIN[@]+"${TRAIN[@]}"} || CODE=$?
 if [ "$CODE" = 75 ]; then
-  echo "training stopped before its end, nothing was sampled; the same command continues"
+  echo "training stopped before its end, and nothing was sampled; the same command continues"
 fi
 [ "$CODE" = 0 ] || exit "$CODE"
 END="$(python -c 'import json, sys; print(json.load(open(sys.argv[1], encoding="utf-8"))["num_iterations"])' \
   "$FOLDER/config.json")"
 if [ -e "$FOLDER/final/samples.npz" ]; then
-  echo "samples are there already: $FOLDER/final"
+  echo "samples exist already: $FOLDER/final"
 else
   python -m vidgan_jax.sample --workdir="$FOLDER" --output="$FOLDER/final" --per_label=4
 fi
 SCORES="$FOLDER/evaluation/moving_shapes"
 if [ -e "$SCORES/report.html" ] && grep -q "\"step\": $END," "$SCORES/results.json"; then
-  echo "scores are there already: $SCORES"
+  echo "scores exist already: $SCORES"
 else
   python -m vidgan_jax.evaluate --workdir="$FOLDER" --protocol=moving_shapes ${SCORE[@]+"${SCORE[@]}"}
 fi

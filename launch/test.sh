@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Formats, lints and types are checked, then the tests run on CPU. Arguments go to pytest:
+# Checks format, lint and types, then runs the tests on CPU. Arguments are passed to pytest:
 #   launch/test.sh tests/layers -k attention
 set -euo pipefail
 PLATFORMS="${JAX_PLATFORMS:-cpu}"
-# No CUDA wheels are fetched for tests on CPU; those that are in .venv stay.
+# Tests on CPU do not install CUDA wheels; those that are installed stay.
 VIDGAN_JAX_DEVICE="${VIDGAN_JAX_DEVICE:-cpu}"
 . "$(dirname -- "${BASH_SOURCE[0]}")/install.sh" requirements-test.txt
 
@@ -11,7 +11,7 @@ ruff format --check .
 ruff check .
 mypy
 export JAX_PLATFORMS="$PLATFORMS"
-# All of them: a process per core, a file at a time; what takes long is XLA's compiling, one thread.
-# In the order of tests/conftest.py: the longest files first.
+# Without arguments, all tests run with one process per core, because XLA compiles in one thread.
+# Each process runs whole files, in the order of tests/conftest.py: the longest first.
 [ $# -gt 0 ] || set -- -rs --numprocesses=auto --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 exec python -m pytest "$@"

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Runs the tests on the versions of Python, JAX and the others that pyproject.toml admits, on CPU,
-# and prints what passed, failed and was skipped in each cell:
+# Runs the tests on CPU with several versions of Python, JAX and the other requirements that
+# pyproject.toml allows, and prints how many tests passed, failed and were skipped in each cell:
 #   launch/test_versions.sh [CELL ...] [-- PYTEST ARGUMENT ...]
 #   launch/test_versions.sh newest oldest -- tests/layers
-#   launch/test_versions.sh -- --short        a set of some minutes instead of all tests
-# Cells, by default all of them:
-#   3.11, 3.12, 3.13   that Python with requirements.txt
-#   newest             Python 3.12, and of everything the newest that pyproject.toml admits
-#   oldest             Python 3.11, and of everything the oldest: requirements-oldest.txt
-# Each cell has an environment of its own, .venvs/CELL (VIDGAN_JAX_VENVS names another folder).
-# A Python is looked for as python3.12 and among pyenv's; PYTHON_3_12=/path/to/python names it.
-# What the tests printed is in .venvs/CELL.log. Exit code 1 where a cell failed or could not run.
+#   launch/test_versions.sh -- --short        a selection of tests that takes some minutes
+# A cell is a combination of versions. By default all cells run:
+#   3.11, 3.12, 3.13   this Python with requirements.txt
+#   newest             Python 3.12 with the newest versions that pyproject.toml allows
+#   oldest             Python 3.11 with the oldest versions: requirements-oldest.txt
+# Each cell has its own environment, .venvs/CELL (VIDGAN_JAX_VENVS sets another folder). Python is
+# searched for as python3.12 and in pyenv's folder; PYTHON_3_12=/path/to/python sets its path.
+# The output of the tests is in .venvs/CELL.log. Exit code 1 if a cell failed or could not run.
 set -uo pipefail
 unset CDPATH
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
@@ -51,12 +51,13 @@ python_of() {
   return 1
 }
 
-# Makes the environment of a cell, unless it is there from the same files of today.
+# Creates the environment of a cell, unless it exists for the same requirements (and, for the cell
+# "newest", was created today).
 make() {
   local cell="$1" version="$2" python wanted files
   python="$(python_of "$version")" || { echo "no Python $version here" && return 1; }
   case "$cell" in
-    newest) files=(--upgrade --upgrade-strategy=eager ".[test]") ;; # as pip resolves pyproject.toml
+    newest) files=(--upgrade --upgrade-strategy=eager ".[test]") ;; # pip resolves pyproject.toml
     oldest) files=(-r requirements-oldest.txt ".[test]") ;;
     *) files=(-r requirements.txt -r requirements-test.txt) ;;
   esac

@@ -1,6 +1,7 @@
-"""The launch scripts, with an interpreter, a pip and a driver that only note what they are asked.
+"""The launch scripts, with stubs for Python, pip and the driver that only record their arguments.
 
-Each test has a copy of the scripts and of what they read; nothing is installed or trained.
+Each test has a copy of the scripts and of the files that they read. Nothing is installed or
+trained.
 """
 
 import os
@@ -17,8 +18,8 @@ from packaging.version import Version
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-# Stands for python3, ruff, mypy and .venv/bin/python: notes its arguments and does as little as
-# will do.
+# A stub for python3, ruff, mypy and .venv/bin/python. It records its arguments, and creates the
+# files that the scripts look for.
 STUB = r"""#!/usr/bin/env bash
 all="$*"
 case "$0 $all" in
@@ -71,7 +72,7 @@ exit 9
 
 
 class Project:
-  """A copy of the project's launch scripts in a folder of its own."""
+  """A copy of the project's launch scripts in a folder of one test."""
 
   def __init__(self, folder):
     self.path, self.bin, self.notes = folder / "a project", folder / "bin", folder / "notes"
@@ -87,11 +88,11 @@ class Project:
     (self.bin / name).chmod(0o755)
 
   def driver(self, header):
-    """Puts an nvidia-smi with these words in its header in place; None is one without a card."""
+    """Installs an nvidia-smi that prints this header; None is one that finds no GPU."""
     self.program("nvidia-smi", NO_DRIVER if header is None else DRIVER.format(header=header))
 
   def run(self, script, *arguments, code=0, cwd=None, **environment):
-    """Runs a script; returns (what it printed, what the stub was asked)."""
+    """Runs a script; returns (its output, the command lines of the stub)."""
     self.notes.write_text("")
     kept = {name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ}
     result = subprocess.run(
@@ -114,7 +115,7 @@ class Project:
     return result.stdout, self.notes.read_text().splitlines()
 
   def refused(self, script, *arguments, code=2, before=(), **environment):
-    """Runs a script that says no in one line, which is returned; `before` are words before it."""
+    """Runs a script that must fail with one line, and returns it; `before` are words before it."""
     result = subprocess.run(
       [*before, self.path / "launch" / script, *arguments],
       env={"PATH": f"{self.bin}:/usr/bin:/bin", "NOTES": "/dev/null", **environment},
@@ -127,7 +128,7 @@ class Project:
     return result.stderr
 
   def installs(self, script, **options):
-    """Runs a script; returns the requirements files that it had pip install."""
+    """Runs a script; returns the requirements files that it passed to pip."""
     _, notes = self.run(script, **options)
     return [" ".join(n.split(" -r ")[1:]) for n in notes if "pip install" in n and " -r " in n]
 
@@ -137,21 +138,21 @@ def project(tmp_path):
   return Project(tmp_path)
 
 
-def asked(notes, words):
+def matching(notes, words):
   return [note for note in notes if words in note]
 
 
 def test_a_stopped_training_is_continued_and_only_its_end_is_sampled(project, tmp_path):
   final = tmp_path / "my runs" / "a" / "final"
-  said, notes = project.run("quickstart.sh", "my runs/a", cwd=tmp_path, TRAIN_CODE="75", code=75)
-  assert said.splitlines()[-1].startswith("training stopped before its end")
-  assert not asked(notes, "vidgan_jax.sample") and not final.exists()
-  said, notes = project.run("quickstart.sh", "my runs/a", cwd=tmp_path)
-  (sampled,) = asked(notes, "vidgan_jax.sample")
-  assert f"--workdir={final.parent} --output={final} " in sampled and "before its end" not in said
-  said, notes = project.run("quickstart.sh", "my runs/a", cwd=tmp_path)
-  assert f"samples are there already: {final}" in said.splitlines()
-  assert not asked(notes, "vidgan_jax.sample")
+  output, notes = project.run("quickstart.sh", "my runs/a", cwd=tmp_path, TRAIN_CODE="75", code=75)
+  assert output.splitlines()[-1].startswith("training stopped before its end")
+  assert not matching(notes, "vidgan_jax.sample") and not final.exists()
+  output, notes = project.run("quickstart.sh", "my runs/a", cwd=tmp_path)
+  (sampled,) = matching(notes, "vidgan_jax.sample")
+  assert f"--workdir={final.parent} --output={final} " in sampled and "before its end" not in output
+  output, notes = project.run("quickstart.sh", "my runs/a", cwd=tmp_path)
+  assert f"samples exist already: {final}" in output.splitlines()
+  assert not matching(notes, "vidgan_jax.sample")
 
 
 @pytest.mark.parametrize(
@@ -160,57 +161,57 @@ def test_a_stopped_training_is_continued_and_only_its_end_is_sampled(project, tm
 def test_folders_as_users_give_them(project, tmp_path, given, folder):
   _, notes = project.run("quickstart.sh", given, cwd=tmp_path, HOME=str(tmp_path / "home"))
   wanted = folder.format(home=tmp_path / "home", here=tmp_path)
-  assert asked(notes, "vidgan_jax.train")[0].endswith(f"--workdir={wanted}")
+  assert matching(notes, "vidgan_jax.train")[0].endswith(f"--workdir={wanted}")
 
 
 @pytest.mark.parametrize("given", ["~/../../../..{here}/a", "~no_user_of_this_name/a"])
 def test_homes_that_no_variable_names(project, tmp_path, monkeypatch, given):
-  """Training refuses, in one line, what stays as it was given."""
+  """A path that cannot be expanded is passed on unchanged, and training refuses it in one line."""
   monkeypatch.delenv("HOME")
   given = given.format(here=tmp_path)
   _, notes = project.run("quickstart.sh", given, cwd=tmp_path)
-  assert asked(notes, "vidgan_jax.train")[0].endswith(f"--workdir={os.path.expanduser(given)}")
+  assert matching(notes, "vidgan_jax.train")[0].endswith(f"--workdir={os.path.expanduser(given)}")
 
 
 def test_the_end_is_scored_once(project, tmp_path):
   run = tmp_path / "a run"
-  said, notes = project.run("quickstart.sh", run, TRAIN_CODE="75", code=75)
-  assert not asked(notes, "vidgan_jax.evaluate")
+  output, notes = project.run("quickstart.sh", run, TRAIN_CODE="75", code=75)
+  assert not matching(notes, "vidgan_jax.evaluate")
   _, notes = project.run("quickstart.sh", run, SCORED="3")  # as --checkpoint=3 would
-  (scored,) = asked(notes, "vidgan_jax.evaluate")
+  (scored,) = matching(notes, "vidgan_jax.evaluate")
   assert scored.endswith(f"--workdir={run} --protocol=moving_shapes")
   _, notes = project.run("quickstart.sh", run)
-  assert asked(notes, "vidgan_jax.evaluate")
-  said, notes = project.run("quickstart.sh", run)
-  assert said.splitlines()[-1] == f"scores are there already: {run}/evaluation/moving_shapes"
-  assert not asked(notes, "vidgan_jax.evaluate")
+  assert matching(notes, "vidgan_jax.evaluate")
+  output, notes = project.run("quickstart.sh", run)
+  assert output.splitlines()[-1] == f"scores exist already: {run}/evaluation/moving_shapes"
+  assert not matching(notes, "vidgan_jax.evaluate")
 
 
 def test_what_training_refuses_ends_the_script(project, tmp_path):
   _, notes = project.run("quickstart.sh", tmp_path / "a", TRAIN_CODE="3", code=3)
-  assert not asked(notes, "vidgan_jax.sample")
+  assert not matching(notes, "vidgan_jax.sample")
 
 
 def test_a_short_run_and_fields_of_the_config(project, tmp_path):
   fields = ("--config.batch_size=4", "--config.data.classes=('a b',)")
   _, notes = project.run("quickstart.sh", *fields[:1], "a b", "--short", fields[1], cwd=tmp_path)
-  (trained,) = asked(notes, "vidgan_jax.train")
+  (trained,) = matching(notes, "vidgan_jax.train")
   assert f"--config={project.path}/configs/quickstart.py:runlocal " in trained
   assert trained.endswith(f"--workdir={tmp_path}/a b {' '.join(fields)}")
-  (scored,) = asked(notes, "vidgan_jax.evaluate")
+  (scored,) = matching(notes, "vidgan_jax.evaluate")
   assert scored.endswith(" --protocol=moving_shapes --count=64 --real_count=64")
 
 
 @pytest.mark.parametrize("arguments", [["--shrt"], ["a", "b"], ["--workdir=x"]])
 def test_other_arguments_are_refused_with_the_usage(project, arguments):
-  said = project.refused("quickstart.sh", *arguments)
-  assert said.startswith("error: usage: launch/quickstart.sh [FOLDER] [--short]")
+  output = project.refused("quickstart.sh", *arguments)
+  assert output.startswith("error: usage: launch/quickstart.sh [FOLDER] [--short]")
 
 
-def test_a_cdpath_leads_nowhere_else(project, tmp_path):
+def test_a_cdpath_has_no_effect(project, tmp_path):
   (tmp_path / "elsewhere" / "launch").mkdir(parents=True)
-  said, _ = project.run("quickstart.sh", CDPATH=str(tmp_path / "elsewhere"), cwd=project.path)
-  assert f"into {project.path}/.venv" in said
+  output, _ = project.run("quickstart.sh", CDPATH=str(tmp_path / "elsewhere"), cwd=project.path)
+  assert f"into {project.path}/.venv" in output
 
 
 LEAVES = """#!/usr/bin/env bash
@@ -234,25 +235,25 @@ def test_several_processes_that_are_stopped_are_to_be_continued(project, codes, 
     command, env=environment, capture_output=True, text=True, timeout=60, check=False
   )
   assert (ended.returncode, ended.stdout) == (code, "words of 0\n")
-  # Those of process 1 are shown where it alone fails, though the other has ended.
+  # The output of process 1 is shown if only process 1 fails, even if process 0 has ended.
   assert ("process 1:\nwords of 1" in ended.stderr) == (codes in ("75 2", "0 3"))
 
 
 def test_by_default_the_run_is_in_the_project(project):
   _, notes = project.run("quickstart.sh")
-  (trained,) = asked(notes, "vidgan_jax.train")
+  (trained,) = matching(notes, "vidgan_jax.train")
   assert trained.endswith(f"--workdir={project.path}/runs/quickstart")
   assert f"--config={project.path}/configs/quickstart.py" in trained
 
 
 def test_pip_shows_its_progress_after_one_line_of_what_and_where(project):
-  said, notes = project.run("quickstart.sh")
-  assert said.splitlines()[0] == f"installing requirements.txt into {project.path}/.venv"
-  installs = asked(notes, "pip install")
+  output, notes = project.run("quickstart.sh")
+  assert output.splitlines()[0] == f"installing requirements.txt into {project.path}/.venv"
+  installs = matching(notes, "pip install")
   assert len(installs) == 2 and not any("-q" in note for note in installs)
-  said, notes = project.run("quickstart.sh")
-  assert said.splitlines()[0] == f"installed already: {project.path}/.venv (requirements.txt)"
-  assert not asked(notes, "pip install")
+  output, notes = project.run("quickstart.sh")
+  assert output.splitlines()[0] == f"installed already: {project.path}/.venv (requirements.txt)"
+  assert not matching(notes, "pip install")
 
 
 def test_only_what_is_installed_now_counts(project):
@@ -262,7 +263,7 @@ def test_only_what_is_installed_now_counts(project):
     requirements.write_text(text)
     assert project.installs("quickstart.sh") == ["requirements.txt"]
     assert project.installs("quickstart.sh") == []
-  # The tests' tools are on top: neither installs the other's part again.
+  # The tests need further tools. Neither script installs again what the other has installed.
   assert project.installs("test.sh") == ["requirements.txt requirements-test.txt"]
   assert project.installs("quickstart.sh") == project.installs("test.sh") == []
   requirements.write_text(first)
@@ -276,13 +277,13 @@ def test_only_what_is_installed_now_counts(project):
   assert project.installs("quickstart.sh") == []
 
 
-def test_an_install_that_failed_is_no_install(project):
+def test_a_failed_installation_does_not_count(project):
   requirements = project.path / "requirements.txt"
   first = requirements.read_text()
   project.run("quickstart.sh")
   requirements.write_text("# other\n")
   project.run("quickstart.sh", code=1, PIP_CODE="1")
-  requirements.write_text(first)  # a part of the other may be there
+  requirements.write_text(first)  # a part of the other requirements may be installed
   assert project.installs("quickstart.sh") == ["requirements.txt"]
 
 
@@ -310,31 +311,31 @@ def test_a_newer_driver_replaces_the_plugin(project):
   ):
     project.driver(header)
     _, notes = project.run("quickstart.sh")
-    assert asked(notes, f"pip install --disable-pip-version-check -r {file}")
-    (removed,) = asked(notes, "pip uninstall")
+    assert matching(notes, f"pip install --disable-pip-version-check -r {file}")
+    (removed,) = matching(notes, "pip uninstall")
     assert removed.endswith(f" jax-cuda{other}-plugin jax-cuda{other}-pjrt")
     assert project.installs("quickstart.sh") == []
 
 
-def test_a_device_that_is_asked_for_needs_no_driver(project):
+def test_a_device_that_is_named_needs_no_driver(project):
   for device, file in (("tpu", "-tpu"), ("cuda", "-cuda12"), ("cpu", "")):
     shutil.rmtree(project.path / ".venv", ignore_errors=True)
     environment = dict(VIDGAN_JAX_DEVICE=device)
     assert project.installs("quickstart.sh", **environment) == [f"requirements{file}.txt"]
-  said = project.refused("quickstart.sh", VIDGAN_JAX_DEVICE="gpu")
-  assert said == "error: VIDGAN_JAX_DEVICE is 'gpu'; known: cpu, cuda, tpu\n"
+  output = project.refused("quickstart.sh", VIDGAN_JAX_DEVICE="gpu")
+  assert output == "error: VIDGAN_JAX_DEVICE is 'gpu'; known: cpu, cuda, tpu\n"
 
 
-def test_cpu_when_asked_for_is_what_jax_takes(project):
-  """.venv may hold the CUDA build, with which JAX would take the GPU."""
+def test_jax_uses_the_cpu_if_it_is_named(project):
+  """.venv may contain the CUDA build, with which JAX would use the GPU."""
   project.driver("CUDA Version: 13.0")
   _, notes = project.run("quickstart.sh")
-  assert asked(notes, "python -m vidgan_jax.train")
+  assert matching(notes, "python -m vidgan_jax.train")
   _, notes = project.run("quickstart.sh", VIDGAN_JAX_DEVICE="cpu")
-  assert asked(notes, "python [cpu] -m vidgan_jax.train") and not asked(notes, "pip install")
+  assert matching(notes, "python [cpu] -m vidgan_jax.train") and not matching(notes, "pip install")
 
 
-def test_tests_fetch_no_cuda_wheels_and_leave_those_that_are_there(project):
+def test_tests_install_no_cuda_wheels_and_leave_installed_ones(project):
   project.driver("CUDA Version: 13.0")
   tests = "requirements.txt requirements-test.txt"
   assert project.installs("test.sh") == [tests]
@@ -346,20 +347,22 @@ def test_tests_fetch_no_cuda_wheels_and_leave_those_that_are_there(project):
   assert project.installs("quickstart.sh") == []
 
 
-def test_tests_run_on_cpu_or_where_jax_is_told(project):
+def test_tests_run_on_cpu_unless_jax_platforms_is_set(project):
   _, notes = project.run("test.sh", "tests/layers", "-k", "a b")
   assert notes[-1] == "python [cpu] -m pytest tests/layers -k a b"
-  assert asked(notes, "format --check .") and asked(notes, "ruff [cpu] check .")
-  assert asked(notes, "mypy [cpu]")
+  assert matching(notes, "format --check .") and matching(notes, "ruff [cpu] check .")
+  assert matching(notes, "mypy [cpu]")
   _, notes = project.run("test.sh", JAX_PLATFORMS="cuda")
-  assert notes[-1].startswith("python [cuda] -m pytest -rs --numprocesses=")  # all, shared out
+  assert notes[-1].startswith(
+    "python [cuda] -m pytest -rs --numprocesses="
+  )  # all tests, in parallel
 
 
 def pins(name):
   """{package: version} of a requirements file."""
   lines = (ROOT / name).read_text().splitlines()
-  found = [line.split("#")[0].strip().split("==") for line in lines if "==" in line.split("#")[0]]
-  return {canonicalize_name(package.split("[")[0]): version for package, version in found}
+  pairs = [line.split("#")[0].strip().split("==") for line in lines if "==" in line.split("#")[0]]
+  return {canonicalize_name(package.split("[")[0]): version for package, version in pairs}
 
 
 def test_the_pinned_files_agree_on_jax():
@@ -367,8 +370,8 @@ def test_the_pinned_files_agree_on_jax():
   assert len({pins(name)["jax"] for name in names}) == 1
 
 
-def test_what_an_install_may_bring_lies_between_the_versions_tested():
-  """Each dependency has bounds; the lower one is that of the oldest cell of test_versions.sh."""
+def test_the_bounds_of_dependencies_include_only_tested_versions():
+  """Each dependency has bounds. The lower bound is tested in the cell "oldest"."""
   oldest, tested = pins("requirements-oldest.txt"), pins("requirements.txt")
   project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
   for requirement in map(Requirement, project["dependencies"]):
@@ -385,27 +388,27 @@ def test_what_an_install_may_bring_lies_between_the_versions_tested():
 
 
 def test_every_cell_of_the_versions_is_counted(project):
-  """With a stub for pytest: what it says is added up in the table, and its code is the script's."""
+  """With a stub for pytest: the table shows its numbers, and the script returns its exit code."""
   for version in ("3.11", "3.12", "3.13"):
     project.program(f"python{version}", VERSIONS_STUB)
   venvs = project.path.parent / "cells"
   run = lambda *arguments, **options: project.run(
     "test_versions.sh", *arguments, VIDGAN_JAX_VENVS=str(venvs), **options
   )
-  said, notes = run("3.12", "oldest", "--", "-k", "a b")
-  rows = [line.split()[:4] for line in said.splitlines()[-2:]]
+  output, notes = run("3.12", "oldest", "--", "-k", "a b")
+  rows = [line.split()[:4] for line in output.splitlines()[-2:]]
   assert rows == [["3.12", "5", "0", "2"], ["oldest", "5", "0", "2"]]
   assert [n for n in notes if "-m pytest" in n] == ["python [cpu] -m pytest -rs -k a b"] * 2
   installed = [n for n in notes if "--no-deps" not in n and "pip install" in n]
   assert "-r requirements.txt" in installed[0] and "-r requirements-oldest.txt" in installed[1]
-  said, notes = run("newest", "3.12", code=1, PYTEST_SAYS="1 failed, 3 passed, 1 error in 2.00s")
-  assert [line.split()[:4] for line in said.splitlines()[-2:]] == [
+  output, notes = run("newest", "3.12", code=1, PYTEST_SAYS="1 failed, 3 passed, 1 error in 2.00s")
+  assert [line.split()[:4] for line in output.splitlines()[-2:]] == [
     ["newest", "3", "2", "0"], ["3.12", "3", "2", "0"],
   ]  # fmt: skip
   installed = [n for n in notes if "--no-deps" not in n and "pip install" in n]
-  assert len(installed) == 1 and "--upgrade" in installed[0]  # that of 3.12 is there already
-  said, _ = run("3.13", code=1, PIP_CODE="1")
-  assert said.splitlines()[-1].split() == ["3.13", "could", "not", "be", "installed"]
+  assert len(installed) == 1 and "--upgrade" in installed[0]  # the one of 3.12 exists already
+  output, _ = run("3.13", code=1, PIP_CODE="1")
+  assert output.splitlines()[-1].split() == ["3.13", "could", "not", "be", "installed"]
   assert project.refused("test_versions.sh", "2.7").startswith("error: unknown cell 2.7; known: ")
 
 

@@ -1,23 +1,23 @@
-"""Video GANs in JAX and Flax: one training step, one data path, one evaluation.
+"""Video GANs in JAX and Flax: training, sampling and evaluation.
 
-`load` opens a training run for sampling; everything else lives in the rooms described in
-WORKSPACE.md and is imported from there. Importing this package loads neither JAX nor TensorFlow.
+`load` opens a training run for sampling. Everything else is imported from the subpackages, which
+WORKSPACE.md describes. Importing this package imports neither JAX nor TensorFlow.
 """
 
 import os
 import re
 import sys
 
-# Programs name the source files they come from, and JAX fails with std::bad_cast on a path whose
-# bytes are no text in this locale; it leaves out what this pattern matches.
-_NO_TEXT = r"[\udc80-\udcff]"
-if any(re.search(_NO_TEXT, path) for path in (__file__, *sys.path)):
-  os.environ.setdefault("JAX_HLO_SOURCE_FILE_CANONICALIZATION_REGEX", _NO_TEXT)
-  if "jax" in sys.modules:  # which has read the environment
+# Compiled programs contain the paths of their source files. JAX fails with std::bad_cast if the
+# bytes of a path are not text in this locale. This setting removes such bytes from the paths.
+_NOT_TEXT = r"[\udc80-\udcff]"
+if any(re.search(_NOT_TEXT, path) for path in (__file__, *sys.path)):
+  os.environ.setdefault("JAX_HLO_SOURCE_FILE_CANONICALIZATION_REGEX", _NOT_TEXT)
+  if "jax" in sys.modules:  # JAX reads the environment only when it is imported
     name = "jax_hlo_source_file_canonicalization_regex"
     sys.modules["jax"].config.update(name, os.environ[name.upper()])
 
-if sys.argv[:1] == ["-m"]:  # python -m vidgan_jax.COMMAND, whose module is still to be imported
+if sys.argv[:1] == ["-m"]:  # python -m vidgan_jax.COMMAND, before it imports the command's module
   from vidgan_jax.runtime import interrupts
 
   interrupts.watch()
@@ -27,6 +27,6 @@ __version__ = "0.1.0"
 
 def load(workdir, **options):
   """Opens the run in `workdir`; see `vidgan_jax.sampling.run.load`."""
-  from vidgan_jax.sampling import run  # imported late: `import vidgan_jax` stays instant
+  from vidgan_jax.sampling import run  # imported here, so that `import vidgan_jax` takes no time
 
   return run.load(workdir, **options)

@@ -1,4 +1,4 @@
-r"""Looks into a trained run.
+r"""Analyses a trained run: curvature, gradients, copies of training clips, spectra, smoothness.
 
   python -m vidgan_jax.analyze --workdir=DIR --what=hessian
   python -m vidgan_jax.analyze --workdir=DIR --what=hessian,gradients --every_checkpoint \
@@ -6,26 +6,31 @@ r"""Looks into a trained run.
   python -m vidgan_jax.analyze --workdir=DIR --what=neighbours,power_spectrum,darkness,smoothness
   python -m vidgan_jax.analyze --workdir=DIR,DIR --what=compare --output=DIR
 
-  hessian    the ten leading eigenvalues of the Hessian of the discriminators' loss by the
-             parameters of each discriminator, on a fixed batch (Lanczos on exact Hessian-vector
-             products; of normalised weights as training differentiates them, with the vectors
-             of the power iteration held): hessian.json, hessian.png
-  gradients  norms of the gradient by each layer's parameters, of real and of generated clips:
-             gradient_norms.json, gradient_norms.png
-  compare    what the hessian.json of several runs, or in several folders, tell, on one scale:
-             comparison.png
-  neighbours      the training clips nearest to generated ones of their class, and how much nearer
-                  they are than clips held out: neighbours.json, neighbours_pixel.png
-  power_spectrum  of real and of generated frames 1, 10, 25 and 50, or those there are, in three
-                  disjoint sets (SSW-GAN: --clips=1800 --frames=50): power_spectrum.json, .png
-  darkness        mean pixels and dark clips over training, from the log, and by class, of drawn
-                  clips: darkness.json, .png
-  smoothness      how evenly clips change between two latents and between two classes:
-                  smoothness.json, .png, smoothness_latent.png, smoothness_class.png
+The analyses, and the files that they write:
 
-The numbers that matter most are printed. Files go to DIR/analysis, where a run with
---config.analysis.every=N puts those of the first two while it trains; what they hold is added to.
-The last four are of one checkpoint, and replaced by --overwrite alone.
+  hessian         the ten leading eigenvalues of the Hessian of the discriminators' loss with
+                  respect to the parameters of each discriminator, on a fixed batch, by Lanczos
+                  iteration with exact Hessian-vector products. Spectral normalisation is
+                  differentiated as in training, with constant power-iteration vectors.
+                  hessian.json, hessian.png
+  gradients       norms of the gradient with respect to each layer's parameters, for real and for
+                  generated clips. gradient_norms.json, gradient_norms.png
+  compare         the eigenvalues in the hessian.json of several runs or folders, on one scale.
+                  comparison.png
+  neighbours      the training clips nearest to generated clips of the same class, and the ratio of
+                  their distance to that of the nearest held-out clips. neighbours.json,
+                  neighbours_pixel.png
+  power_spectrum  power spectra of frames 1, 10, 25 and 50 (those that exist) of real and generated
+                  clips, in three disjoint sets (SSW-GAN: --clips=1800 --frames=50).
+                  power_spectrum.json, power_spectrum.png
+  darkness        mean pixel and fraction of dark clips over training, from the log, and per class,
+                  from generated clips. darkness.json, darkness.png
+  smoothness      how evenly clips change between two latents and between two classes.
+                  smoothness.json, smoothness.png, smoothness_latent.png, smoothness_class.png
+
+The most important numbers are printed. Files are written to DIR/analysis. Results of hessian and
+gradients are added to existing files; a run with --config.analysis.every=N adds them while it
+trains. Results of the last four are of one checkpoint, and only --overwrite replaces them.
 
 Exit codes: 0 done, 2 bad input.
 """
@@ -38,45 +43,48 @@ from vidgan_jax.runtime.config import requests
 
 requests.define(Request)
 _FEATURES = flags.DEFINE_list(
-  "features", [], "Networks in whose features distances are taken too, beside pixels."
+  "features", [], "Networks in whose features to measure distances too, besides pixels."
 )
 _CACHE = flags.DEFINE_string(
-  "compilation_cache", None, "Folder of compiled programs; empty turns the cache off."
+  "compilation_cache",
+  None,
+  "Folder of cached compiled programs; by default in the user's cache, empty for none.",
 )
 
 _CURVATURE = {"discriminators", "checkpoint", "every_checkpoint", "batch_size", "seed"}
 _CURVATURE |= {"data_directory"}
-_DRAWN = {"checkpoint", "every_checkpoint", "batch_size", "seed", "clips", "frames", "truncation"}
-_DRAWN |= {"overwrite"}
+_SAMPLES = {"checkpoint", "every_checkpoint", "batch_size", "seed", "clips", "frames", "truncation"}
+_SAMPLES |= {"overwrite"}
 _ALWAYS = {"workdir", "what", "output", "compilation_cache"}
-# The flags that each of --what takes; it refuses --every_checkpoint in its own words.
-_TAKES = {
+# The flags of each analysis. The analyses of samples list --every_checkpoint, although they refuse
+# it, because `analysis.cli` refuses it with a better message.
+_FLAGS = {
   "hessian": _CURVATURE | {"eigenvalues", "products"},
   "gradients": _CURVATURE,
-  "neighbours": _DRAWN | {"data_directory", "search", "held_out", "features"},
-  "power_spectrum": _DRAWN | {"data_directory"},
-  "darkness": _DRAWN | {"data_directory"},
-  "smoothness": _DRAWN | {"features"},
+  "neighbours": _SAMPLES | {"data_directory", "search", "held_out", "features"},
+  "power_spectrum": _SAMPLES | {"data_directory"},
+  "darkness": _SAMPLES | {"data_directory"},
+  "smoothness": _SAMPLES | {"features"},
   "compare": {"discriminators"},
 }
 
 
 def _check_flags():
-  """UserError where a flag is set that nothing of --what takes."""
+  """Raises UserError if a flag is set that no analysis of --what uses."""
   what = flags.FLAGS.what or []
-  if set(what) <= set(_TAKES):  # a misspelt one is refused later, with those that are known
-    taken = _ALWAYS.union(*(_TAKES[each] for each in what))
-    door.check_unused(set(door.given()) - taken, f"with --what={','.join(what)}")
+  if set(what) <= set(_FLAGS):  # a misspelt analysis is refused later, with the list of known ones
+    used = _ALWAYS.union(*(_FLAGS[each] for each in what))
+    door.check_unused(set(door.present_flags()) - used, f"with --what={','.join(what)}")
 
 
 def main(argv):
-  """Looks and writes."""
+  """Runs the analyses and writes their results."""
   del argv
   _check_flags()
   from vidgan_jax.analysis import cli
   from vidgan_jax.analysis.samples.analyses import Tools
   from vidgan_jax.evaluation.features import vectors
-  from vidgan_jax.runtime.hardware import compilation  # JAX loads here
+  from vidgan_jax.runtime.hardware import compilation  # imports JAX
   from vidgan_jax.sampling import interpolation
   from vidgan_jax.sampling import run as runs
 

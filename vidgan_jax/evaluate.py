@@ -1,4 +1,4 @@
-r"""Evaluates the clips of a trained run, or those of a file, by a named protocol.
+r"""Evaluates clips of a trained run, or of a file, with a named protocol.
 
   python -m vidgan_jax.evaluate --workdir=DIR --protocol=moving_shapes
   python -m vidgan_jax.evaluate --workdir=DIR --protocol=fvd_unterthiner2018 --every_checkpoint
@@ -9,14 +9,15 @@ r"""Evaluates the clips of a trained run, or those of a file, by a named protoco
   python -m vidgan_jax.evaluate --list
   python -m vidgan_jax.evaluate --convert=i3d_kinetics400 --source=FILE_OR_FOLDER [--output=FILE]
 
-A protocol fixes networks, resizing, frames, counts and statistics; --list shows them. Scores go to
-DIR/evaluation/PROTOCOL: results.json (added to what is there), results.tex, report.html. Each has a
-fingerprint of all that it depends on; only numbers of one fingerprint compare. Features of the real
-clips are kept in $VIDGAN_JAX_REFERENCES (default: vidgan_jax/references in the user's cache folder,
-$XDG_CACHE_HOME or ~/.cache).
+A protocol fixes networks, resizing, frames, numbers of clips and statistics; --list shows all
+protocols. Scores are written to DIR/evaluation/PROTOCOL: results.json (new scores are added),
+results.tex and report.html. Each score has a fingerprint of all its settings. Only scores with
+equal fingerprints are comparable. Features of the real clips are cached in $VIDGAN_JAX_REFERENCES
+(by default vidgan_jax/references in the user's cache folder, $XDG_CACHE_HOME or ~/.cache).
 
---convert makes a file of weights of one that is published, after verifying it, where --weights or
-the default, $VIDGAN_JAX_WEIGHTS (vidgan_jax/weights in that folder), has it found.
+--convert verifies a file of published weights and converts it to a file for --weights. By default
+it is stored in $VIDGAN_JAX_WEIGHTS (vidgan_jax/weights in the user's cache folder), where later
+evaluations find it.
 
 Exit codes: 0 done, 2 bad input.
 """
@@ -30,36 +31,38 @@ from vidgan_jax.runtime.errors import UserError
 
 requests.define(Request)
 _LIST = flags.DEFINE_bool("list", False, "List protocols and metrics, and exit.")
-_CONVERT = flags.DEFINE_string("convert", None, "Name of a network whose weights to convert.")
-_MEAN = flags.DEFINE_string("mean", None, "With --convert=c3d_ucf101: the .npz of its mean clip.")
+_CONVERT = flags.DEFINE_string("convert", None, "Name of the network whose weights to convert.")
+_MEAN = flags.DEFINE_string("mean", None, "With --convert=c3d_ucf101: .npz file of its mean clip.")
 _ALLOW_UNKNOWN = flags.DEFINE_bool(
-  "allow_unknown", False, "Convert a file that is well-formed but not a published one."
+  "allow_unknown", False, "Also convert a well-formed file that is not a known published one."
 )
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace a converted file.")
 _SOURCE = flags.DEFINE_string("source", None, "File or folder of the published weights.")
 _CACHE = flags.DEFINE_string(
-  "compilation_cache", None, "Folder of compiled programs; empty turns the cache off."
+  "compilation_cache",
+  None,
+  "Folder of cached compiled programs; by default in the user's cache, empty for none.",
 )
 
-_CONVERTING = ("source", "mean", "allow_unknown", "overwrite")  # flags of --convert alone
+_CONVERTING = ("source", "mean", "allow_unknown", "overwrite")  # flags for --convert only
 
 
 def _check_flags():
-  """UserError where a flag is set that what is asked for does not take."""
-  given = set(door.given()) - {"compilation_cache"}
+  """Raises UserError if a flag has no effect in combination with the others."""
+  present = set(door.present_flags()) - {"compilation_cache"}
   if _LIST.value:
-    door.check_unused(given - {"list"}, "with --list, which lists all protocols")
+    door.check_unused(present - {"list"}, "with --list, which lists all protocols")
   elif _CONVERT.value:
-    door.check_unused(given - {"convert", "output", "list", *_CONVERTING}, "with --convert")
+    door.check_unused(present - {"convert", "output", "list", *_CONVERTING}, "with --convert")
   else:
     door.check_unused(_CONVERTING, "without --convert")
   value = flags.FLAGS
   if value.truncations is not None:
-    door.check_unused(["truncation"], "with --truncations, which names all")
+    door.check_unused(["truncation"], "with --truncations, which names all of them")
   if value.clips:
-    door.check_unused(["ema", "standing_passes"], "with --clips, which are drawn already")
+    door.check_unused(["ema", "standing_passes"], "with --clips, which are already generated")
   if value.real:
-    door.check_unused(["data_directory"], "with --real, which is the data")
+    door.check_unused(["data_directory"], "with --real, which names the real clips")
   if value.clips and value.real:
     door.check_unused(["workdir"], "with --clips and --real, which need no run")
 
@@ -81,7 +84,7 @@ def _convert():
 
 
 def main(argv):
-  """Evaluates and writes."""
+  """Lists protocols, converts weights, or evaluates clips and writes the scores."""
   del argv
   _check_flags()
   from vidgan_jax.evaluation.protocols import listing, registry
@@ -94,7 +97,7 @@ def main(argv):
     _convert()
     return
   request = requests.read(Request)
-  # Misspelt names are refused before JAX loads.
+  # Refuses misspelt names before JAX is imported.
   registry.with_metrics(registry.get_protocol(request.protocol), request.metrics)
   from vidgan_jax.evaluation import cli
   from vidgan_jax.runtime.hardware import compilation, memory

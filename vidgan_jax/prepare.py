@@ -1,4 +1,4 @@
-r"""Prepares a data set: videos become records of one picture per frame, read without tensorflow.
+r"""Prepares a data set: converts videos to TFRecord files with one JPEG or PNG image per frame.
 
   python -m vidgan_jax.prepare --source=ucf101 --input=/data/UCF-101 \
       --lists=/data/ucfTrainTestlist --output=/data/prepared/ucf101_128 --resolution=128
@@ -7,21 +7,27 @@ r"""Prepares a data set: videos become records of one picture per frame, read wi
   python -m vidgan_jax.prepare --source=folder --input=VIDEOS --output=DIR --limit=20
   python -m vidgan_jax.prepare --verify --output=DIR
 
-Sources: ucf101 (folders of classes, official lists), kinetics (class folders or one folder, csv
-files), bair (its TFRecords), moving_mnist (its .npy file), folder (any tree of videos), frames (any
-tree of folders of pictures), tfds (a folder that TensorFlow Datasets prepared; needs
-requirements-data.txt).
+The sources:
 
-The papers' pictures: DVD-GAN --resolution=128 --resize=bilinear; Du's thesis --resolution=64
---resize=area; TGANv2 --crop=240 --resolution=192; TGAN, MoCoGAN and their lower-dimensional kin
---crop=240 --resolution=64. Both resizes average over what they shrink (antialiasing).
+  ucf101        folders of classes, and the official lists
+  kinetics      folders of classes or one folder, and the official csv files
+  bair          the published TFRecord files
+  moving_mnist  the published .npy file
+  folder        any tree of videos
+  frames        any tree whose innermost folders hold the frames of a clip as pictures
+  tfds          a folder that TensorFlow Datasets prepared; needs requirements-data.txt
 
-The same command continues where it was stopped, and the result is the same byte for byte. The
-output folder receives the records, an index of every frame, report.txt, skipped.txt (what could not
-be used, and why) and contact_sheet.png; TensorFlow Datasets reads it with builder_from_directory.
-docs/data_format.md describes it.
+The frames of the papers: DVD-GAN --resolution=128 --resize=bilinear; Du's thesis --resolution=64
+--resize=area; TGANv2 --crop=240 --resolution=192; TGAN, MoCoGAN and their variants with
+lower-dimensional kernels --crop=240 --resolution=64. Both kinds of resizing average when they
+shrink (antialiasing).
 
-Exit codes: 0 done, 2 bad input, or faults that --verify found.
+If the command is stopped, the same command continues; the result is the same byte for byte. It
+writes the records, an index of every frame, report.txt, skipped.txt (the clips that could not be
+used, and why) and contact_sheet.png into the output folder. Training reads it without TensorFlow;
+TensorFlow Datasets reads it with builder_from_directory. docs/data_format.md describes the format.
+
+Exit codes: 0 done; 2 bad input, or --verify found faults.
 """
 
 from absl import flags
@@ -33,13 +39,13 @@ from vidgan_jax.runtime.errors import UserError
 
 requests.define(Request, sometimes=("source", "input"))
 _VERIFY = flags.DEFINE_bool(
-  "verify", False, "Look at the set in --output again: checksums, pictures, labels, index."
+  "verify", False, "Verify the prepared set in --output: checksums, pictures, labels, index."
 )
 _LOSSLESS = flags.DEFINE_bool("lossless", False, "PNG instead of JPEG.")
 
 
 def main(argv):
-  """Prepares, or verifies."""
+  """Prepares a data set, or verifies a prepared one."""
   del argv
   if _VERIFY.value:
     from vidgan_jax.data.prepare import verify
@@ -50,8 +56,8 @@ def main(argv):
     if not flags.FLAGS[name].value:
       raise UserError(f"--{name} is required")
   if _LOSSLESS.value and flags.FLAGS["quality"].present:
-    raise UserError("of --lossless and --quality only one can be taken: PNG has no quality")
-  from vidgan_jax.data.prepare import run  # the decoder's libraries load here
+    raise UserError("--lossless and --quality exclude each other: PNG has no quality")
+  from vidgan_jax.data.prepare import run  # imports the decoders
 
   lossless = {"quality": None} if _LOSSLESS.value else {}
   run.prepare(requests.read(Request, **lossless), report=door.report)

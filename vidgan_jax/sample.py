@@ -1,4 +1,4 @@
-r"""Draws clips from a trained run.
+r"""Generates clips with a trained run.
 
   python -m vidgan_jax.sample --workdir=DIR --output=DIR
   python -m vidgan_jax.sample --workdir=DIR --output=DIR --labels=0,3,jetskiing --per_label=4 \
@@ -6,8 +6,8 @@ r"""Draws clips from a trained run.
   python -m vidgan_jax.sample --workdir=DIR --output=DIR --interpolate=latent --labels=2,5
   python -m vidgan_jax.sample --workdir=DIR --output=DIR --interpolate=class --labels=2,5
 
-The output folder receives grid.mp4, grid.gif, contact_sheet.png (frames as columns), clips/ and
-samples.npz (uint8 [N, T, H, W, 3] and labels). The same seed gives the same bytes.
+Writes grid.mp4, grid.gif, contact_sheet.png (frames as columns), clips/ and samples.npz
+(uint8 [N, T, H, W, 3] and labels) into the output folder. The same seed gives the same bytes.
 
 Exit codes: 0 done, 2 bad input.
 """
@@ -20,14 +20,16 @@ from vidgan_jax.sampling.request import Request
 
 requests.define(Request)
 _CACHE = flags.DEFINE_string(
-  "compilation_cache", None, "Folder of compiled programs; empty turns the cache off."
+  "compilation_cache",
+  None,
+  "Folder of cached compiled programs; by default in the user's cache, empty for none.",
 )
 
 
 def main(argv):
-  """Draws and writes."""
+  """Generates clips and writes them."""
   del argv
-  from vidgan_jax.runtime.hardware import compilation  # JAX loads here
+  from vidgan_jax.runtime.hardware import compilation  # imports JAX
   from vidgan_jax.sampling import cli
 
   compilation.enable_cache(_CACHE.value, door.report)

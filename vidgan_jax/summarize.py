@@ -1,4 +1,4 @@
-r"""Prints what a config costs: parameters, FLOPs, the time floor, memory. No network is run.
+r"""Prints the cost of a config: parameters, FLOPs, least time, memory. Runs no network.
 
   python -m vidgan_jax.summarize --config=configs/dvd_gan.py:kinetics600_64x12
   python -m vidgan_jax.summarize --config=configs/dvd_gan.py:thesis_kinetics400 --tflops=312
@@ -23,7 +23,7 @@ _TFLOPS = schema.define(
   "tflops",
   schema.number(
     790.0,
-    "What the machine does, in TFLOP/s; the default is one H200's bfloat16 matmul.",
+    "Speed of the machine in TFLOP/s; the default is a bfloat16 matmul on one H200.",
     least=0,
     above=True,
     most=1_000_000_000,
@@ -32,7 +32,7 @@ _TFLOPS = schema.define(
 _BATCH = schema.define(
   "batch_size",
   schema.integer(
-    None, "Clips per update; default the config's.", least=1, most=base_switches.LARGEST_BATCH
+    None, "Clips per update; by default the config's.", least=1, most=base_switches.LARGEST_BATCH
   ),
 )
 _DTYPE = flags.DEFINE_enum(
@@ -43,7 +43,7 @@ _DEVICES = schema.define(
   "devices",
   schema.integer(
     None,
-    "Print instead how every array of the state would be placed on so many.",
+    "Print, instead of the cost, how each array of the state is split over this number of devices.",
     least=1,
     most=1_000_000,
   ),
@@ -52,20 +52,20 @@ flags.mark_flag_as_required("config")
 
 
 def main(argv):
-  """Counts and prints."""
+  """Counts and prints the cost."""
   del argv
   if _JSON.value and _DEVICES.value:
-    raise UserError("--json and --devices exclude each other: arrays are listed as text alone")
+    raise UserError("--json and --devices exclude each other: arrays are listed only as text")
   if _DEVICES.value:
-    door.check_unused(("tflops", "dtype"), "with --devices, which prints where arrays are placed")
+    door.check_unused(("tflops", "dtype"), "with --devices, which prints how arrays are split")
   import json
 
-  import jax  # late, so that --help and bad flags are quick
+  import jax  # imported here, so that --help and bad flags are quick
 
   from vidgan_jax.analysis.cost import summary, table
   from vidgan_jax.training import state
 
-  # Shapes need no accelerator: one that is busy is left alone.
+  # Computing shapes needs no accelerator, and must not wait for a busy one.
   jax.config.update("jax_platforms", "cpu")
   if _DEVICES.value:
     for line in state.placement(_CONFIG.value, _DEVICES.value, _BATCH.value):

@@ -3,15 +3,17 @@ r"""Trains a video GAN, or continues a run where it stopped.
   python -m vidgan_jax.train --config=configs/dvd_gan.py:kinetics600_64x12 --workdir=DIR \
       --config.data.directory=VIDEOS [--config.batch_size=64 ...]
 
-DIR receives config.json, log.jsonl, tensorboard/, samples/, curves.png and checkpoints/. The same
-command continues from the newest checkpoint, to the bit on CPU. SIGTERM and Ctrl-C save and leave
-(SIGTERM alone where several processes train together). So do SIGHUP, which a closing terminal
-sends unless the command begins with nohup, and SIGUSR1, SIGUSR2 and SIGXCPU, with which schedulers
-warn of a time limit.
+Writes config.json, log.jsonl, tensorboard/, samples/, curves.png and checkpoints/ into DIR. The
+same command continues from the newest checkpoint. On CPU, the result equals that of a run without
+an interruption bit for bit.
 
-Exit codes: 0 done; 75 stopped by a signal: the same command continues; 2 bad input, or files that
-cannot be written; 3 stopped by a guard (losses or weights that are not finite, clips gone dark);
-130 interrupted before training began, or a second time.
+These signals save a checkpoint and stop the run: SIGTERM, Ctrl-C (not if several processes train
+together), SIGHUP (sent by a terminal that closes, unless the command runs under nohup), and
+SIGUSR1, SIGUSR2 and SIGXCPU (sent by schedulers before a time limit).
+
+Exit codes: 0 done; 2 bad input, or files that cannot be written; 3 stopped by a guard (losses or
+weights are not finite, or the generated clips are dark); 75 stopped by a signal, and the same
+command continues; 130 Ctrl-C before training began, or a second time.
 """
 
 from absl import flags
@@ -24,16 +26,22 @@ from vidgan_jax.runtime.errors import UserError
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, FILE.py:ARGUMENT.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _CACHE = flags.DEFINE_string(
-  "compilation_cache", None, "Folder of compiled programs; empty turns the cache off."
+  "compilation_cache",
+  None,
+  "Folder of cached compiled programs; by default in the user's cache, empty for none.",
 )
 _COORDINATOR = flags.DEFINE_string(
-  "coordinator", None, "Of several processes: host:port of process 0, or auto to find out."
+  "coordinator",
+  None,
+  "For several processes: host:port of process 0, or auto to detect it (TPU pods, Slurm, ...).",
 )
 _PROCESSES = schema.define(
-  "num_processes", schema.integer(None, "How many train together.", least=1, most=1_000_000)
+  "num_processes",
+  schema.integer(None, "Number of processes that train together.", least=1, most=1_000_000),
 )
 _PROCESS = schema.define(
-  "process_id", schema.integer(None, "Which of them this one is, from 0.", least=0, most=1_000_000)
+  "process_id",
+  schema.integer(None, "Number of this process, from 0.", least=0, most=1_000_000),
 )
 flags.mark_flags_as_required(["config", "workdir"])
 
@@ -42,11 +50,11 @@ def main(argv):
   """Opens the run and trains it to its end; returns the exit code."""
   del argv
   config, workdir = _CONFIG.value, _WORKDIR.value
-  if not workdir:  # pathlib would take the current folder
+  if not workdir:  # pathlib would use the current folder
     raise UserError("--workdir is empty")
-  if _COORDINATOR.value is None:  # else jax watches
-    preemption.leave_before_training(door.report)
-  import jax  # here, so that --help and bad flags are quick
+  if _COORDINATOR.value is None:  # with several processes, JAX handles SIGTERM
+    preemption.exit_on_sigterm(door.report)
+  import jax  # imported here, so that --help and bad flags are quick
 
   from vidgan_jax.analysis.cost import summary
   from vidgan_jax.models import switches
@@ -59,7 +67,7 @@ def main(argv):
 
   switches.check(config)
   memory.keep_freed_on_cpu()
-  # Before any hook: opening a network of the evaluation's looks at the devices.
+  # Before the hooks, because the evaluation hook loads a network, which initialises the devices.
   processes.start(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
   extra = [PreviewHook(config.sample_every), CurvesHook(config.sample_every)]
   if config.get("analysis") and config.analysis.every:

@@ -1,7 +1,7 @@
-"""Doors and scripts as a stranger starts them: in an environment with PATH and HOME alone.
+"""Runs commands and scripts as users do: in an environment with only PATH and HOME.
 
-Nothing of tests/conftest.py reaches these processes: no JAX_PLATFORMS, no XLA_FLAGS, no cache. What
-is set besides is PYTHONPATH, for the installed package may be that of another checkout.
+These processes do not get what tests/conftest.py sets: JAX_PLATFORMS, XLA_FLAGS and caches. They do
+get PYTHONPATH, because the installed package may be that of another checkout.
 """
 
 import os
@@ -16,7 +16,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# A DVD-GAN of 8x8 pixels and 4 frames with one discriminator: compiles in seconds.
+# A DVD-GAN of 8x8 pixels and 4 frames with one discriminator, which compiles in seconds.
 TINY = (
   "--config.batch_size=4", "--config.model.resolution=8", "--config.model.frames=4",
   "--config.model.discriminator.temporal=False", "--config.model.discriminator.sampled_frames=2",
@@ -26,8 +26,8 @@ TINY = (
   "--config.model.discriminator.multipliers=(1,2)", "--config.data.num_examples=40",
 )  # fmt: skip
 
-# Put before a command: a user whom the system does not know, who may read everything, as one may
-# where a project is shared, and write what is its own.
+# Words before a command that run it as a user without an account, who may read all files, as in a
+# shared project, but write only its own.
 _STRANGER = 12345
 STRANGER = (
   "setpriv", f"--reuid={_STRANGER}", f"--regid={_STRANGER}", "--clear-groups",
@@ -40,8 +40,8 @@ class Outside:
   """Starts commands in an emptied environment.
 
   Attributes:
-    home: HOME of those commands, unless they are given another; keeps compiled programs.
-    project: a copy of what the project consists of; its path has a space, brackets and an accent.
+    home: the default HOME of the commands. It contains the cache of compiled programs.
+    project: a copy of the project. Its path has a space, brackets and an accent.
     here: the folder in which commands are started, outside the project.
   """
 
@@ -57,18 +57,24 @@ class Outside:
       shutil.copy(path, self.project)
 
   def run(self, *command, code=0, cwd=None, **environment):
-    """Runs a command, whose last words are no traceback; None in `environment` unsets a name.
+    """Runs a command and checks that it prints no traceback.
+
+    Args:
+      *command: words of the command.
+      code: the expected exit code.
+      cwd: the folder in which to run it.
+      **environment: variables to set; None unsets one.
 
     Returns:
-      its exit code, stdout and stderr.
+      The `subprocess.CompletedProcess`.
     """
-    kept = {
+    variables = {
       "PATH": os.environ["PATH"], "HOME": self.home, "PYTHONPATH": self.project, **environment,
     }  # fmt: skip
     result = subprocess.run(
       list(map(str, command)),
       cwd=cwd or self.here,
-      env={name: str(value) for name, value in kept.items() if value is not None},
+      env={name: str(value) for name, value in variables.items() if value is not None},
       stdin=subprocess.DEVNULL,
       capture_output=True,
       text=True,
@@ -80,14 +86,14 @@ class Outside:
     assert "Traceback" not in result.stderr, result.stderr[-4000:]
     return result
 
-  def door(self, name, *arguments, before=(), **options):
-    """Opens a door; `before` are words before its command."""
+  def command(self, name, *arguments, before=(), **options):
+    """Runs `vidgan_jax.NAME`; `before` are words before the command line."""
     return self.run(*before, sys.executable, "-m", f"vidgan_jax.{name}", *arguments, **options)
 
   def train(self, workdir, *arguments, **options):
-    """Trains the tiny run, three iterations."""
+    """Trains the tiny run for three iterations."""
     config = f"--config={self.project}/configs/quickstart.py:runlocal"
-    return self.door("train", config, *TINY, f"--workdir={workdir}", *arguments, **options)
+    return self.command("train", config, *TINY, f"--workdir={workdir}", *arguments, **options)
 
 
 @pytest.fixture(scope="session")
@@ -97,40 +103,41 @@ def outside(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def trained(outside):
-  """A run trained in the emptied environment, and what was said."""
+  """A run that was trained in the emptied environment, and the result of that command."""
   workdir = outside.here / "ünder [2]" / "a run"
-  return types.SimpleNamespace(workdir=workdir, said=outside.train(workdir))
+  return types.SimpleNamespace(workdir=workdir, result=outside.train(workdir))
 
 
 @pytest.fixture(scope="session")
 def tiny_flags():
-  """What makes the quickstart's config tiny."""
+  """Flags that make the quickstart's config tiny."""
   return TINY
 
 
 @pytest.fixture
 def stranger():
-  """The words before a command that make it a stranger's, and an empty folder of the stranger.
+  """A user without an account: `prefix`, words before a command that run it as this user; `folder`,
+  an empty folder of the user; and `number`, its user id.
 
-  The folder is not among pytest's, which only their owner may enter.
+  The folder is not in pytest's temporary folder, which only the owner may enter.
   """
   if os.geteuid() or not shutil.which("setpriv"):
-    pytest.skip("only the superuser becomes another user, by setpriv")
+    pytest.skip("needs setpriv, run by the superuser, to become another user")
   if subprocess.run([*STRANGER, "true"], capture_output=True, check=False).returncode:
-    pytest.skip("setpriv cannot hand on the right to read everything")
+    pytest.skip("setpriv cannot grant the right to read all files")
   with tempfile.TemporaryDirectory() as folder:
     os.chown(folder, _STRANGER, _STRANGER)
-    yield types.SimpleNamespace(words=STRANGER, folder=pathlib.Path(folder), number=_STRANGER)
+    yield types.SimpleNamespace(prefix=STRANGER, folder=pathlib.Path(folder), number=_STRANGER)
 
 
 @pytest.fixture
 def read_only(outside):
-  """A function (folder) that returns the words before a command that sees it mounted read-only."""
-  words = lambda folder: (
+  """A function that takes a folder and returns words before a command, which mount it read-only."""
+  prefix = lambda folder: (
     "unshare", "--mount", "sh", "-c", 'mount --bind -o ro "$0" "$0" && exec "$@"', str(folder),
   )  # fmt: skip
   if not shutil.which("unshare"):
     pytest.skip("needs unshare")
-  if subprocess.run([*words(outside.here), "true"], capture_output=True, check=False).returncode:
-    pytest.skip("this system does not let its user mount a folder read-only")
-  return words
+  if subprocess.run([*prefix(outside.here), "true"], capture_output=True, check=False).returncode:
+    pytest.skip("this system does not allow its user to mount a folder read-only")
+  return prefix

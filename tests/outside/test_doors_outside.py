@@ -1,4 +1,4 @@
-"""Every door, where the environment is emptied or the user has no home, no name and no cache."""
+"""Commands in an emptied environment, and for users without a home folder, a name or a cache."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-CACHE_LOST = "no compiled programs are kept"
+CACHE_LOST = "compiled programs are not cached"
 SCORE = ("--count=20", "--real_count=20", "--bootstrap=0", "--batch_size=20")
 
 
@@ -23,7 +23,7 @@ def pixels(folder):
 
 
 def test_a_run_is_trained_and_continued(outside, trained):
-  assert not warnings(trained.said)
+  assert not warnings(trained.result)
   files = {path.name for path in trained.workdir.iterdir()}
   assert files > {"checkpoints", "config.json", "curves.png", "log.jsonl", "samples", "tensorboard"}
   before = (trained.workdir / "log.jsonl").read_bytes()
@@ -32,7 +32,7 @@ def test_a_run_is_trained_and_continued(outside, trained):
   assert list((outside.home / ".cache" / "vidgan_jax" / "jax").iterdir())
 
 
-DOORS = {
+COMMANDS = {
   "sample": ["--workdir={run}", "--output={out}", "--labels=0,1"],
   "evaluate": ["--workdir={run}", "--output={out}", *SCORE],
   "analyze": ["--workdir={run}", "--what=darkness", "--output={out}"],
@@ -41,27 +41,27 @@ DOORS = {
 }
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_every_door(outside, trained, tmp_path, door):
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command(outside, trained, tmp_path, command):
   for number in range(3):
     path = tmp_path / "pictures" / "ä class" / f"clip {number}" / "1.png"
     path.parent.mkdir(parents=True)
     Image.fromarray(np.full((8, 8, 3), number, np.uint8)).save(path)
-  places = dict(
+  values = dict(
     run=trained.workdir,
     out=tmp_path / "out",
     project=outside.project,
     pictures=tmp_path / "pictures",
   )
-  result = outside.door(door, *(argument.format(**places) for argument in DOORS[door]))
+  result = outside.command(command, *(argument.format(**values) for argument in COMMANDS[command]))
   assert result.stdout and not warnings(result)
-  assert door == "summarize" or list((tmp_path / "out").iterdir())
+  assert command == "summarize" or list((tmp_path / "out").iterdir())
 
 
-@pytest.mark.parametrize("door", ["train", *DOORS])
-def test_help_and_bad_flags(outside, door):
-  assert outside.door(door, "--help", HOME=None).stdout
-  refused = outside.door(door, "--no_such_flag", code=2, HOME=None)
+@pytest.mark.parametrize("command", ["train", *COMMANDS])
+def test_help_and_bad_flags(outside, command):
+  assert outside.command(command, "--help", HOME=None).stdout
+  refused = outside.command(command, "--no_such_flag", code=2, HOME=None)
   assert len(refused.stderr.splitlines()) == 1 and refused.stderr.startswith("error: ")
 
 
@@ -71,7 +71,8 @@ ENVIRONMENTS = {
   "a home that is not there": dict(HOME="/proc/nohome"),
   "a relative cache folder": dict(XDG_CACHE_HOME="caches"),
   "the C locale": dict(LANG="C", LC_ALL="C"),
-  # JAX itself compiles nothing of files whose names it cannot read: not the copy with the accent.
+  # JAX cannot compile programs from files whose paths it cannot decode, such as the copy with an
+  # accent, so this uses the checkout.
   "a locale that is not there": dict(
     LC_ALL="xx_XX.ISO-8859-1", PYTHONUTF8="0", PYTHONPATH=pathlib.Path(__file__).parents[2]
   ),
@@ -80,10 +81,10 @@ ENVIRONMENTS = {
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_sampling_in_other_environments(outside, trained, tmp_path, name):
-  """The same clips, and one line where no cache can be written."""
+  """The clips are the same. One line warns if no cache can be written."""
   expected = _sampled(outside, trained, outside.here / "sampled")
   outputs, lost = tmp_path / "out", name == "a home that is not there"
-  result = outside.door(
+  result = outside.command(
     "sample", f"--workdir={trained.workdir}", f"--output={outputs}", "--labels=0,1",
     cwd=tmp_path, **ENVIRONMENTS[name],
   )  # fmt: skip
@@ -94,16 +95,16 @@ def test_sampling_in_other_environments(outside, trained, tmp_path, name):
 
 def _sampled(outside, trained, folder):
   if not folder.exists():
-    outside.door("sample", f"--workdir={trained.workdir}", f"--output={folder}", "--labels=0,1")
+    outside.command("sample", f"--workdir={trained.workdir}", f"--output={folder}", "--labels=0,1")
   return pixels(folder)
 
 
 def test_scores_where_no_home_can_be_written(outside, trained, tmp_path):
-  """What is computed is kept in the results, though not in the cache."""
+  """Scores are written to the results, although features cannot be cached."""
   (tmp_path / "a file").write_text("")
   for number, home in enumerate(("/proc/nohome", tmp_path / "a file" / "home")):
     output = tmp_path / f"out{number}"
-    outside.door(
+    outside.command(
       "evaluate", f"--workdir={trained.workdir}", f"--output={output}", *SCORE, HOME=home,
       JAX_COMPILATION_CACHE_DIR=outside.home / ".cache" / "vidgan_jax" / "jax",
     )  # fmt: skip
@@ -111,24 +112,26 @@ def test_scores_where_no_home_can_be_written(outside, trained, tmp_path):
 
 
 def test_a_user_without_a_name_trains_and_samples(outside, trained, stranger):
-  """No entry in the list of users, no HOME: Python raises where it is asked for either."""
-  options = dict(before=stranger.words, HOME=None, cwd=stranger.folder)
+  """Without an account and without HOME, Python raises errors for both names."""
+  options = dict(before=stranger.prefix, HOME=None, cwd=stranger.folder)
   run, out = stranger.folder / "run", stranger.folder / "out"
   programs = shutil.copytree(
     outside.home / ".cache" / "vidgan_jax" / "jax", run.parent / "programs"
   )
   os.chown(programs, stranger.number, stranger.number)
-  said = outside.train(run, f"--compilation_cache={programs}", **options)
-  assert not warnings(said) and run.stat().st_uid == 12345
-  said = outside.door("sample", f"--workdir={run}", f"--output={out}", "--labels=0,1", **options)
-  assert [CACHE_LOST in line for line in warnings(said)] == [True]
+  result = outside.train(run, f"--compilation_cache={programs}", **options)
+  assert not warnings(result) and run.stat().st_uid == 12345
+  result = outside.command(
+    "sample", f"--workdir={run}", f"--output={out}", "--labels=0,1", **options
+  )
+  assert [CACHE_LOST in line for line in warnings(result)] == [True]
   np.testing.assert_array_equal(pixels(out), _sampled(outside, trained, outside.here / "sampled"))
-  # Another's run may be sampled, where it cannot be written.
-  outside.door("sample", f"--workdir={trained.workdir}", f"--output={out}2", **options)
+  # Another user's run can be sampled, although it cannot be written.
+  outside.command("sample", f"--workdir={trained.workdir}", f"--output={out}2", **options)
 
 
 def test_installed_on_a_read_only_mount(outside, trained, read_only, tmp_path):
-  """Package and home cannot be written; the workdir lies elsewhere."""
+  """The package and HOME cannot be written; the workdir is in another folder."""
   home = tmp_path / "home"
   home.mkdir()
   before = (*read_only(outside.project), *read_only(home))
@@ -136,10 +139,10 @@ def test_installed_on_a_read_only_mount(outside, trained, read_only, tmp_path):
   outside.train(
     tmp_path / "run", f"--compilation_cache={programs}", before=before, HOME=home, cwd=home
   )
-  said = outside.door(
+  result = outside.command(
     "sample", f"--workdir={tmp_path}/run", f"--output={tmp_path}/out", "--labels=0,1",
     before=before, HOME=home, cwd=outside.project,
   )  # fmt: skip
-  assert [CACHE_LOST in line for line in warnings(said)] == [True]
+  assert [CACHE_LOST in line for line in warnings(result)] == [True]
   expected = _sampled(outside, trained, outside.here / "sampled")
   np.testing.assert_array_equal(pixels(tmp_path / "out"), expected)

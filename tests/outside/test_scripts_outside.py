@@ -1,4 +1,4 @@
-"""The scripts of launch/ and the README's commands, in an emptied environment."""
+"""The scripts in launch/ and the README's commands, in an emptied environment."""
 
 import os
 import pathlib
@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def installed(outside):
-  """A copy of the project whose .venv is the environment of the tests, as if install.sh made it."""
+  """A copy of the project whose .venv is the tests' environment, as if install.sh had made it."""
   project = outside.project.parent / "installed ü"
   shutil.copytree(outside.project, project)
   (project / ".venv").mkdir()
@@ -29,33 +29,33 @@ def installed(outside):
 
 
 def script(outside, project, name, *arguments, before=(), **options):
-  # On the accelerator that the tests do not need, the build of jax for it would be installed.
+  # Without this, a machine with an accelerator would install its build of JAX.
   options = {"VIDGAN_JAX_DEVICE": "cpu", "PYTHONPATH": None, **options}
   return outside.run(*before, project / "launch" / name, *arguments, **options)
 
 
 def test_the_quickstart_and_again(outside, installed, tiny_flags):
-  """A relative folder is one of the folder where it is started, not of the project."""
+  """A relative folder is relative to the current folder, not to the project."""
   fields = (*tiny_flags, "--config.data.num_examples=80")  # 64 of them are real clips
   command = ("quickstart.sh", "my run", "--short", *fields)
-  said = script(outside, installed, *command)
-  assert said.stdout.startswith("installed already: ")
+  result = script(outside, installed, *command)
+  assert result.stdout.startswith("installed already: ")
   run = outside.here / "my run"
   for name in ("final/samples.npz", "final/grid.mp4", "evaluation/moving_shapes/report.html"):
     assert (run / name).exists()
   again = script(outside, installed, *command).stdout.splitlines()
-  assert f"samples are there already: {run}/final" in again
-  assert again[-1] == f"scores are there already: {run}/evaluation/moving_shapes"
+  assert f"samples exist already: {run}/final" in again
+  assert again[-1] == f"scores exist already: {run}/evaluation/moving_shapes"
 
 
 def test_the_quickstart_refuses_a_read_only_clone(outside, installed, read_only, stranger):
   for project, folder in ((outside.project, stranger.folder / "run"), (installed, None)):
-    for before in (read_only(project), stranger.words):
-      said = script(
+    for before in (read_only(project), stranger.prefix):
+      result = script(
         outside, project, "quickstart.sh", *filter(None, [folder]), before=before, code=2
       )
-      assert said.stderr.startswith(f"error: {project} cannot be written, where ")
-      assert len(said.stderr.splitlines()) == 1 and not said.stdout.startswith("installing")
+      assert result.stderr.startswith(f"error: {project} cannot be written, but ")
+      assert len(result.stderr.splitlines()) == 1 and not result.stdout.startswith("installing")
   assert not (outside.project / ".venv").exists() and not (installed / "runs").exists()
 
 
@@ -64,12 +64,12 @@ def test_the_quickstart_refuses_a_read_only_clone(outside, installed, read_only,
   reason="needs ruff and mypy",
 )
 def test_the_script_of_the_tests(outside, installed):
-  said = script(outside, installed, "test.sh", "tests/runtime/test_text.py", HOME=None, cwd="/")
-  assert re.search(r"^\d+ passed in ", said.stdout, re.MULTILINE)
+  result = script(outside, installed, "test.sh", "tests/runtime/test_text.py", HOME=None, cwd="/")
+  assert re.search(r"^\d+ passed in ", result.stdout, re.MULTILINE)
 
 
 def test_several_processes(outside):
-  words = outside.run(
+  output = outside.run(
     outside.project / "launch" / "local_multiprocess.sh",
     "2",
     "sh",
@@ -78,40 +78,40 @@ def test_several_processes(outside):
     "-",
     HOME=None,
   ).stdout
-  assert re.fullmatch(r"--coordinator=localhost:\d+ --num_processes=2 --process_id=0\n", words)
+  assert re.fullmatch(r"--coordinator=localhost:\d+ --num_processes=2 --process_id=0\n", output)
 
 
 def readme_commands():
-  """The README's commands that open a door."""
+  """The README's commands that run a module of the package."""
   text = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
   lines = [re.split(r"\s+#", line)[0].strip() for line in text.splitlines()]
   return list(dict.fromkeys(line for line in lines if line.startswith("python -m vidgan_jax.")))
 
 
 def test_there_are_such_commands():
-  doors = {line.split()[2].split(".")[1] for line in readme_commands()}
-  assert doors == {"train", "sample", "evaluate", "analyze", "summarize", "prepare"}
+  commands = {line.split()[2].split(".")[1] for line in readme_commands()}
+  assert commands == {"train", "sample", "evaluate", "analyze", "summarize", "prepare"}
 
 
 @pytest.mark.parametrize("line", readme_commands())
 def test_commands_of_the_readme(outside, trained, tmp_path, line):
-  """They work on a run of the quickstart's, here the tiny one, or name in one line what is missing.
+  """They work on a run of the quickstart (here the tiny one), or print one line if data is missing.
 
-  Long ones are made shorter by flags that do not change what is opened.
+  Flags shorten long commands.
   """
   (tmp_path / "runs").mkdir()
   for name in ("quickstart", "a", "b"):
     shutil.copytree(trained.workdir, tmp_path / "runs" / name)
   (tmp_path / "configs").symlink_to(outside.project / "configs")
-  door, *arguments = shlex.split(line)[2:]
+  command, *arguments = shlex.split(line)[2:]
   ours = "runs/quickstart" in line
-  if door.endswith("evaluate") and ours:
+  if command.endswith("evaluate") and ours:
     arguments += ["--count=20", "--real_count=20", "--bootstrap=0"]
   if "neighbours" in line:
     arguments += ["--clips=8"]
   arguments = [a for a in arguments if a not in ("...", "--every_checkpoint")]
   result = subprocess.run(
-    [sys.executable, "-m", door, *arguments],
+    [sys.executable, "-m", command, *arguments],
     cwd=tmp_path,
     env={"PATH": os.environ["PATH"], "HOME": str(outside.home), "PYTHONPATH": outside.project},
     stdin=subprocess.DEVNULL,
@@ -121,7 +121,7 @@ def test_commands_of_the_readme(outside, trained, tmp_path, line):
     check=False,
   )
   assert "Traceback" not in result.stderr, result.stderr[-3000:]
-  summary = "summarize" in door and "--config=..." not in line
+  summary = "summarize" in command and "--config=..." not in line
   needs_nothing = ours or summary or "--list" in arguments
   assert result.returncode == (0 if needs_nothing else 2), (result.stdout, result.stderr[-3000:])
   if not needs_nothing:

@@ -1,4 +1,4 @@
-"""The doors' behaviour, seen from the shell through `summarize` and a door of the test's own."""
+"""Commands as seen from the shell: flags, help, errors and exit codes."""
 
 import json
 import os
@@ -17,13 +17,13 @@ CONFIG = "--config=configs/dvd_gan.py:kinetics600_64x12,runlocal"
 # Few layers: counting them takes the time.
 SMALL = ("--config.model.resolution=32", "--config.model.generator.doubled=false")
 
-DOOR = '''"""A door that fails on demand."""
+DOOR = '''"""A command that fails on demand."""
 import sys
 from absl import flags
 from vidgan_jax.runtime import door
 from vidgan_jax.runtime.errors import Stopped, UserError
 
-_FAULT = flags.DEFINE_enum("fault", None, ["user", "stop", "keyboard", "own", "none"], "Which.")
+_FAULT = flags.DEFINE_enum("fault", None, ["user", "stop", "keyboard", "bug", "none"], "Which.")
 
 def main(argv):
   assert argv == sys.argv[:1]
@@ -33,8 +33,8 @@ def main(argv):
     raise Stopped("losses are not finite")
   if _FAULT.value == "keyboard":
     raise KeyboardInterrupt
-  if _FAULT.value == "own":
-    raise ZeroDivisionError("our fault")
+  if _FAULT.value == "bug":
+    raise ZeroDivisionError("a bug")
   door.report("done")
 
 if __name__ == "__main__":
@@ -42,7 +42,7 @@ if __name__ == "__main__":
 '''
 
 
-TWICE = '''"""A door and a config file in one."""
+TWICE = '''"""A command and a config file in one."""
 import ml_collections
 from ml_collections import config_flags
 from vidgan_jax.runtime import door
@@ -77,7 +77,7 @@ def summarize(*arguments, **options):
 
 @pytest.fixture
 def forbid(tmp_path):
-  """A function that makes modules whose import fails loudly, and returns their folder."""
+  """A function that writes modules whose import ends the process, and returns their folder."""
 
   def make(*names):
     for name in names:
@@ -88,7 +88,7 @@ def forbid(tmp_path):
 
 
 def assert_refused(result, *words):
-  """One line on stderr with the words in it, nothing on stdout, exit code 2."""
+  """Checks for exit code 2, no stdout, and one line on stderr that contains all the words."""
   assert result.returncode == 2, result.stderr
   assert result.stdout == ""
   (line,) = result.stderr.splitlines()
@@ -127,11 +127,11 @@ def assert_refused(result, *words):
   ],
 )
 def test_bad_flags_are_one_line(forbid, arguments, words):
-  """And cost no import of JAX."""
+  """JAX is not imported before they are refused."""
   assert_refused(summarize(*arguments, hidden=forbid("jax", "tensorflow")), *words)
 
 
-def test_of_a_field_that_is_given_twice_the_last_value_counts():
+def test_the_last_value_of_a_field_that_is_set_twice_counts():
   arguments = [
     "sample",
     "--config.a.b=1",
@@ -143,7 +143,7 @@ def test_of_a_field_that_is_given_twice_the_last_value_counts():
   assert door._last_of_each_field(arguments) == ["sample", "--seed=1", *arguments[3:]]
 
 
-def test_a_list_that_is_given_twice_is_not_joined(tmp_path):
+def test_a_list_that_is_set_twice_is_not_joined(tmp_path):
   (tmp_path / "twice.py").write_text(TWICE)
   lists = ["--config.widths=(1,2)", "--config.widths=(3,)"]
   result = shell(tmp_path / "twice.py", f"--config={tmp_path / 'twice.py'}", *lists)
@@ -151,7 +151,7 @@ def test_a_list_that_is_given_twice_is_not_joined(tmp_path):
   assert result.stdout == "(3,)\n"
 
 
-def test_bad_config_found_while_counting_is_one_line():
+def test_a_bad_config_is_one_line():
   assert_refused(summarize(CONFIG, "--config.model.resolution=48"), "48", "known")
 
 
@@ -166,7 +166,7 @@ def test_a_config_in_a_folder_with_a_colon_says_so(tmp_path, argument):
   folder.mkdir()
   (folder / "mine.py").write_text("")
   result = summarize(f"--config={folder}/mine.py{argument}")
-  assert_refused(result, f"{folder}/mine.py", "has a colon", "go into its folder and name")
+  assert_refused(result, f"{folder}/mine.py", "has a colon", "go into its folder and give")
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_broken_config_files_are_one_line(tmp_path, text, words):
   assert_refused(summarize(f"--config={tmp_path}/mine.py"), *words)
 
 
-def test_a_fault_inside_a_config_file_shows_where(tmp_path):
+def test_an_error_inside_a_config_file_shows_a_traceback(tmp_path):
   (tmp_path / "mine.py").write_text("def get_config(a=''):\n  return {}['key']\n")
   result = summarize(f"--config={tmp_path}/mine.py", "--config.seed=1")
   assert result.returncode == 1
@@ -190,28 +190,28 @@ def test_a_fault_inside_a_config_file_shows_where(tmp_path):
 
 
 @pytest.mark.parametrize("option", ["--help", "-h"])
-def test_help_tells_what_the_door_does(forbid, option):
+def test_help_shows_the_docstring_and_the_flags(forbid, option):
   result = summarize("--config=wrong", option, hidden=forbid("jax", "tensorflow", "flax", "optax"))
   assert result.returncode == 0 and result.stderr == ""
-  assert result.stdout.startswith("Prints what a config costs")
+  assert result.stdout.startswith("Prints the cost of a config")
   for words in ("--config (required)", "--tflops (default 790.0)", "--batch_size\n", "--[no]json"):
     assert words in result.stdout
   assert "<bfloat16|float32>" in result.stdout
-  assert "--pdb" not in result.stdout  # absl's own
+  assert "--pdb" not in result.stdout  # a flag of absl
   assert all(len(line) <= 100 for line in result.stdout.splitlines())
 
 
-def test_json_is_all_there_is(forbid):
+def test_with_json_nothing_else_is_printed(forbid):
   result = summarize(
     *(CONFIG, "--json", "--batch_size=5", "--tflops=2.5", "--dtype=float32"),
     *("--config.model.remat=conv_outputs", *SMALL),
     hidden=forbid("tensorflow"),
   )
   assert result.returncode == 0, result.stderr
-  told = json.loads(result.stdout)
-  given = {name: told[name] for name in ("batch_size", "tflops", "dtype", "remat")}
+  summary = json.loads(result.stdout)
+  given = {name: summary[name] for name in ("batch_size", "tflops", "dtype", "remat")}
   assert given == dict(batch_size=5, tflops=2.5, dtype="float32", remat="conv_outputs")
-  assert "block3" not in told["parameters"]["generator"]
+  assert "block3" not in summary["parameters"]["generator"]
 
 
 def test_table_by_default():
@@ -235,7 +235,7 @@ def test_exit_codes(tmp_path, fault, code, stdout, stderr):
   assert (result.returncode, result.stdout, result.stderr) == (code, stdout, stderr)
 
 
-def test_a_reader_that_leaves_is_no_fault(tmp_path):
+def test_a_reader_that_closes_stdout_causes_no_error(tmp_path):
   (tmp_path / "door.py").write_text(DOOR)
   options = dict(cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True)
   pipe = subprocess.PIPE
@@ -247,23 +247,23 @@ def test_a_reader_that_leaves_is_no_fault(tmp_path):
     assert process.wait(60) == 141
 
 
-def test_our_own_faults_show_their_traceback(tmp_path):
+def test_bugs_show_their_traceback(tmp_path):
   (tmp_path / "door.py").write_text(DOOR)
-  result = shell(tmp_path / "door.py", "--fault=own")
+  result = shell(tmp_path / "door.py", "--fault=bug")
   assert result.returncode == 1
-  assert "Traceback" in result.stderr and "our fault" in result.stderr
+  assert "Traceback" in result.stderr and "a bug" in result.stderr
 
 
 @pytest.mark.parametrize("unraisable", [False, True])
 def test_threads_of_a_failed_save_print_nothing(unraisable):
-  """As TensorStore's do; other errors are shown."""
+  """Errors like those of TensorStore's threads are hidden; others are shown."""
   shown = []
 
   def given(error):
     return (types.SimpleNamespace(exc_value=error),) if unraisable else (type(error), error, None)
 
   hook = door._without_closed_loops(
-    lambda *found: shown.append(str(found[0].exc_value if unraisable else found[1]))
+    lambda *arguments: shown.append(str(arguments[0].exc_value if unraisable else arguments[1]))
   )
   for words in ("Event loop is closed", "another"):
     thread = threading.Thread(target=hook, args=given(RuntimeError(words)))

@@ -1,4 +1,4 @@
-"""Doors whose stdout, stderr or environment is not what they were written with."""
+"""Commands whose output is closed or full, or whose environment changes settings of JAX."""
 
 import os
 import pathlib
@@ -10,8 +10,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# Reports, waits for a line of stdin, reports again, and writes a file: whether it came to its end.
-DOOR = '''"""A door."""
+# Reports, waits for a line on stdin, reports again, and writes a file if it reaches its end.
+DOOR = '''"""A command."""
 import contextlib, os, sys
 from absl import flags
 from vidgan_jax.runtime import door, progress
@@ -49,14 +49,14 @@ def shell(command, **more):
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_are_no_fault_and_nothing_is_printed_into_files(tmp_path, command, closed):
+def test_closed_streams_are_no_error_and_nothing_is_printed_into_files(tmp_path, command, closed):
   result = shell(f"{command} {closed}")
   assert result.returncode == 0, result.stderr
   assert (tmp_path / "output").read_text() == "the end"
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
-def test_a_full_disk_behind_stdout_ends_nothing(tmp_path, command):
+def test_a_full_disk_does_not_end_the_program(tmp_path, command):
   result = shell(f"{command} >/dev/full </dev/null")
   assert result.returncode == 0, result.stderr
   assert (tmp_path / "output").read_text() == "the end"
@@ -64,27 +64,27 @@ def test_a_full_disk_behind_stdout_ends_nothing(tmp_path, command):
   assert len(warnings) == 1 and "No space left" in warnings[0]
 
 
-def test_a_terminal_that_closes_ends_nothing(tmp_path, command):
-  """As that of a run started with setsid or disowned."""
-  ours, theirs = pty.openpty()
+def test_a_terminal_that_closes_does_not_end_the_program(tmp_path, command):
+  """For a program in its own session, as started with setsid."""
+  terminal, program_side = pty.openpty()
   process = subprocess.Popen(
     command.split(),
     cwd=ROOT,
     env={**os.environ, "PYTHONPATH": str(ROOT)},
     stdin=subprocess.PIPE,
-    stdout=theirs,
-    stderr=theirs,
+    stdout=program_side,
+    stderr=program_side,
     start_new_session=True,
   )
-  os.close(theirs)
-  assert os.read(ours, 5) == b"first"
-  os.close(ours)
+  os.close(program_side)
+  assert os.read(terminal, 5) == b"first"
+  os.close(terminal)
   process.communicate(b"\n", timeout=60)
   assert process.returncode == 0
   assert (tmp_path / "output").read_text() == "the end"
 
 
-SETTINGS = '''"""A door."""
+SETTINGS = '''"""A command."""
 from vidgan_jax.runtime import door
 
 def main(argv):
@@ -108,7 +108,7 @@ if __name__ == "__main__":
     ("JAX_NUMPY_RANK_PROMOTION", "allow", False),
   ],
 )
-def test_settings_of_jax_that_change_a_run_are_left_aside(tmp_path, name, value, warns):
+def test_settings_of_jax_that_change_a_run_are_ignored(tmp_path, name, value, warns):
   (tmp_path / "door.py").write_text(SETTINGS)
   result = shell(f"{sys.executable} {tmp_path}/door.py", **{name: value})
   assert (result.returncode, result.stdout) == (0, "True threefry2x32 standard allow\n")

@@ -1,4 +1,4 @@
-"""Plots come out the same whatever the user's matplotlibrc says."""
+"""Plots do not depend on the user's matplotlibrc."""
 
 import ast
 import json
@@ -14,7 +14,7 @@ from vidgan_jax.runtime.drawing import plain_style
 from vidgan_jax.training import curves
 
 PACKAGE = pathlib.Path(__file__).resolve().parents[2] / "vidgan_jax"
-MAKERS = ("new_figure", "_panels")  # these make figures for functions that draw
+MAKERS = ("new_figure", "_panels")  # create figures for the functions that draw
 STYLE = {"text.usetex": True, "font.family": ["no such font"], "savefig.transparent": True}
 
 
@@ -40,7 +40,7 @@ def test_the_functions_that_draw_are_found():
 
 
 @pytest.mark.parametrize("decorators", DRAWING)
-def test_whatever_draws_has_the_plain_style(decorators):
+def test_every_function_that_draws_has_the_plain_style(decorators):
   assert "plain_style" in decorators
 
 
@@ -51,7 +51,7 @@ def test_curves_are_the_same_under_any_style(tmp_path):
   curves.plot(log, tmp_path / "plain.png")
   with matplotlib.rc_context(STYLE):
     curves.plot(log, tmp_path / "styled.png")
-    assert matplotlib.rcParams["text.usetex"]  # theirs, still
+    assert matplotlib.rcParams["text.usetex"]  # the user's settings apply again
   assert (tmp_path / "plain.png").read_bytes() == (tmp_path / "styled.png").read_bytes()
 
 
@@ -80,7 +80,7 @@ def test_the_first_plot_of_a_machine_logs_nothing(tmp_path):
   assert list(tmp_path.glob("fontlist*"))
 
 
-def test_results_and_faults_pass_through():
+def test_results_and_errors_pass_through():
   assert plain_style(lambda a, b: a - b)(5, b=3) == 2
   with pytest.raises(ZeroDivisionError):
     plain_style(lambda: 1 / 0)()

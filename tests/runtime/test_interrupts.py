@@ -1,4 +1,4 @@
-"""Ctrl-C of a command: one word and exit code 130, whatever it was doing."""
+"""Ctrl-C at any moment of a command prints "interrupted" and ends it with exit code 130."""
 
 import os
 import pathlib
@@ -10,7 +10,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# A package like this one, with a command whose parts the tests fill in.
+# A package like this one, with a command whose parts each test fills in.
 PACKAGE = """
 import sys
 if sys.argv[:1] == ["-m"]:
@@ -31,12 +31,12 @@ if __name__ == "__main__":
 WAIT = "print('here', flush=True); import time; time.sleep(60)"
 MODULES = {
   "slow": WAIT,
-  # As modules with a part in C do, which report an interruption in their own words.
+  # Modules with extensions in C may turn an interruption into another error.
   "wrong": f"try:\n  {WAIT}\nexcept BaseException:\n  raise ImportError('broken')",
-  # As modules that look for optional parts do, and ignore whatever goes wrong.
+  # Modules that import optional packages may ignore all errors.
   "deaf": f"try:\n  {WAIT}\nexcept BaseException:\n  pass",
 }
-PLACES = {
+MOMENTS = {
   "first import": ("import package.slow", "  pass"),
   "between imports": (WAIT, "  pass"),
   "import in main": ("", "  import package.slow"),
@@ -52,12 +52,12 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_one_word(tmp_path, place):
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_one_word(tmp_path, moment):
   folder = tmp_path / "package"
   folder.mkdir()
   (folder / "__init__.py").write_text(PACKAGE)
-  top, main = PLACES[place]
+  top, main = MOMENTS[moment]
   (folder / "command.py").write_text(COMMAND.format(top=top, main=main))
   for name, text in MODULES.items():
     (folder / f"{name}.py").write_text(text)
@@ -75,8 +75,8 @@ def test_one_word(tmp_path, place):
   assert (process.returncode, errors) == (130, "interrupted\n")
 
 
-def test_commands_are_watched_before_their_own_imports():
-  """`python -m` imports the package first, and that is where watching begins."""
+def test_the_handler_is_set_before_a_command_imports_anything():
+  """`python -m` imports the package first, which sets the handler."""
   code = "import signal, sys\nsys.argv = [{name!r}]\nimport vidgan_jax\n"
   code += "print(signal.getsignal(signal.SIGINT).__module__, 'absl' in sys.modules)"
   for name, words in (("-m", "vidgan_jax.runtime.interrupts False"), ("a.py", "_signal False")):
@@ -87,7 +87,7 @@ def test_commands_are_watched_before_their_own_imports():
     assert result.stdout.strip() == words
 
 
-def test_what_is_ignored_stays_ignored(tmp_path):
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path):
   code = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
   code += "from vidgan_jax.runtime import interrupts\ninterrupts.begin()\n"
   code += "print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)"

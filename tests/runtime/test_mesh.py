@@ -1,9 +1,9 @@
 """The order of devices on the mesh, on the topologies of real TPU slices.
 
-`tpu_topologies.json` holds, for each slice, process_index and id of its devices in the order in
-which JAX lists them, and the ids in the order of `jax.make_mesh((n,), ("data",))` ("torus"). It was
-written from `jax.experimental.topologies.get_topology_desc(platform="tpu", topology_name=...)` with
-JAX 0.10.2 and libtpu 0.0.42.1 (v4 with chip_config_name="megacore").
+For each slice, `tpu_topologies.json` contains process_index and id of its devices in JAX's order,
+and the ids in the order of `jax.make_mesh((n,), ("data",))` ("torus"). They come from
+`jax.experimental.topologies.get_topology_desc(platform="tpu", topology_name=...)` with JAX 0.10.2
+and libtpu 0.0.42.1 (v4 with chip_config_name="megacore").
 """
 
 import json
@@ -21,7 +21,7 @@ SLICES = json.loads((pathlib.Path(__file__).parent / "tpu_topologies.json").read
 
 
 class _Device:
-  """What `make_mesh` reads of a device."""
+  """A device with the attributes that `make_mesh` reads."""
 
   def __init__(self, process_index, id):
     self.process_index, self.id, self.platform = process_index, id, "tpu"
@@ -44,17 +44,17 @@ def test_each_process_of_a_tpu_slice_feeds_one_slice_of_the_batch(name, along_to
   assert sorted(device.id for device in mesh.devices.flat) == list(range(len(devices)))
   owners = [device.process_index for device in mesh.devices.flat]
   processes = sorted(set(owners))
-  own = len(devices) // len(processes)
+  per_process = len(devices) // len(processes)
   for process in processes:
     monkeypatch.setattr(jax, "process_index", lambda process=process: process)
     part, parts = meshes.part_of_batch(mesh)
     assert parts == len(processes)
-    # The slice that this process feeds lies on its own devices and on no others.
-    assert owners[part * own : (part + 1) * own] == [process] * own
+    # The slice that this process feeds is on the devices of this process.
+    assert owners[part * per_process : (part + 1) * per_process] == [process] * per_process
 
 
 def test_most_slices_of_several_hosts_have_scattered_hosts_along_the_torus():
-  """Else the test above would pass on the torus' order too."""
+  """Otherwise the test above would also pass with the order of the torus."""
   scattered = set()
   for name in SLICES:
     mesh = types.SimpleNamespace(devices=np.array(_devices(name, along_torus=True)))
@@ -78,7 +78,7 @@ def test_processes_need_the_same_number_of_devices():
 
 
 def test_the_platform_is_that_of_the_mesh():
-  """Of devices that are not here too: what is compiled for them has their forms and precision."""
+  """Also for devices that this machine does not have, for which programs may be compiled."""
   (name, *_) = SLICES
   assert meshes.platform(meshes.make_mesh(_devices(name))) == "tpu"
   assert meshes.platform(meshes.make_mesh(jax.devices()[:1])) == meshes.platform() == "cpu"

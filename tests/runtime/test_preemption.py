@@ -1,4 +1,4 @@
-"""Signals: noted where there is something to save, at once where there is not."""
+"""Signals during training: recorded if there is something to save, else they end the process."""
 
 import os
 import pathlib
@@ -14,7 +14,7 @@ from vidgan_jax.runtime.preemption import Preemption
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# Says that it is where it should be, then stays there; `prepare` and `block` are filled in.
+# Prints "inside" within `nothing_to_lose`. Each test fills in `prepare` and `block`.
 PROGRAM = """
 import hashlib, os, signal, sys, threading, time
 from vidgan_jax.runtime.preemption import Preemption
@@ -26,7 +26,7 @@ with Preemption(say) as preemption:
     say("inside")
     {block}
   os.kill(os.getpid(), signal.SIGTERM)
-  time.sleep(0.2)  # the watching thread has looked by then
+  time.sleep(0.2)  # until the watching thread has seen the signal
   say(f"outside, requested: {{preemption.requested}}")
 """
 
@@ -57,8 +57,8 @@ def finish(process):
 
 
 @pytest.fixture(autouse=True)
-def hangups_are_heard():
-  """Where the tests run under nohup, which ignores SIGHUP, they and what they start hear it."""
+def default_hangup():
+  """Sets SIGHUP to its default, for these tests and their processes: nohup would ignore it."""
   before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
   yield
   signal.signal(signal.SIGHUP, before)
@@ -66,7 +66,7 @@ def hangups_are_heard():
 
 @pytest.fixture
 def untouched():
-  """Checks that handlers and wake-up descriptor are afterwards what they were."""
+  """Checks that a test leaves the handlers and the wake-up descriptor as they were."""
   numbers = (signal.SIGTERM, signal.SIGINT, *OTHERS)
   before = [signal.getsignal(number) for number in numbers]
   threads = threading.active_count()
@@ -84,12 +84,12 @@ OTHERS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 
 @pytest.mark.usefixtures("untouched")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, *OTHERS])
-def test_a_signal_is_noted_and_nothing_else(number):
+def test_a_signal_is_only_recorded(number):
   with Preemption() as preemption:
     assert not preemption.requested
     os.kill(os.getpid(), number)
     assert preemption.requested
-    os.kill(os.getpid(), signal.SIGTERM)  # a scheduler may say it twice
+    os.kill(os.getpid(), signal.SIGTERM)  # a scheduler may send it twice
 
 
 @pytest.mark.usefixtures("untouched")
@@ -111,7 +111,7 @@ def test_a_signal_that_is_ignored_or_handled_stays_so(number):
 
 @pytest.mark.usefixtures("untouched")
 @pytest.mark.parametrize("number", OTHERS)
-def test_of_several_processes_a_signal_is_passed_on_as_sigterm(number):
+def test_with_several_processes_signals_are_passed_on_as_sigterm(number):
   seen = []
   old = signal.signal(signal.SIGTERM, lambda *_: seen.append("terminate"))
   try:
@@ -124,7 +124,7 @@ def test_of_several_processes_a_signal_is_passed_on_as_sigterm(number):
 
 
 @pytest.mark.usefixtures("untouched")
-def test_a_second_interruption_acts_as_usual():
+def test_a_second_interruption_raises_keyboard_interrupt():
   with Preemption() as preemption:
     os.kill(os.getpid(), signal.SIGINT)
     assert preemption.requested
@@ -132,21 +132,21 @@ def test_a_second_interruption_acts_as_usual():
       os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_first_interruption_during_a_long_call_is_only_noted():
-  """Compiled programs run outside the interpreter, as this hashing does for some tenths."""
+def test_a_first_interruption_during_a_long_call_is_only_recorded():
+  """Compiled programs run outside the interpreter, as this hashing does for a part of a second."""
   code, output, errors = finish(start(prepare=LONG_CALLS))
   assert errors == ""
   assert (code, output) == (0, "noted\n" * 5)
 
 
 @pytest.mark.usefixtures("untouched")
-def test_handlers_are_restored_after_a_fault():
+def test_handlers_are_restored_after_an_error():
   with pytest.raises(ZeroDivisionError), Preemption():
     raise ZeroDivisionError
 
 
 @pytest.mark.usefixtures("untouched")
-def test_handlers_of_an_embedding_program_come_back():
+def test_handlers_of_an_embedding_program_are_restored():
   seen = []
   old = signal.signal(signal.SIGTERM, lambda *_: seen.append("theirs"))
   try:
@@ -179,7 +179,7 @@ def test_other_threads_leave_signals_alone():
   "block", ["time.sleep(600)", "hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"]
 )
 def test_with_nothing_to_lose_the_process_ends_at_once(block, number):
-  """Though its main thread is inside a call that returns to Python in minutes."""
+  """Even if its main thread is inside a call that returns to Python only minutes later."""
   process = start(block=block)
   assert process.stdout.readline() == "inside\n"
   time.sleep(0.1)  # let it enter the call
@@ -191,13 +191,13 @@ def test_with_nothing_to_lose_the_process_ends_at_once(block, number):
   assert output == "stopped before the next iteration; nothing was lost\n"
 
 
-def test_a_signal_from_before_ends_it_on_entering():
+def test_an_earlier_signal_ends_the_process_on_entering():
   code, output, errors = finish(start(prepare="os.kill(os.getpid(), signal.SIGTERM)"))
   assert (code, errors) == (75, "")
   assert output == "stopped before the next iteration; nothing was lost\n"
 
 
-def test_afterwards_signals_are_noted_again():
+def test_signals_after_the_block_are_recorded_again():
   code, output, errors = finish(start())
   assert (code, errors) == (0, "")
   assert output == "inside\noutside, requested: True\n"

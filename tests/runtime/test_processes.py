@@ -1,4 +1,4 @@
-"""Joining other processes."""
+"""Several processes: how they connect, and how they compare their folders."""
 
 import os
 import pathlib
@@ -12,7 +12,7 @@ import pytest
 from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.errors import UserError
 
-# What each of two processes does: it prints one line for each folder, and one for the last call.
+# The program of each of two processes. It prints one line per folder, and one for the last call.
 PROGRAM = """
 import sys
 from vidgan_jax.runtime import processes
@@ -21,7 +21,7 @@ from vidgan_jax.runtime.errors import UserError
 processes._SECONDS_TO_APPEAR = 0.5
 processes.start(sys.argv[1], 2, int(sys.argv[2]))
 
-def say(action, *arguments):
+def try_action(action, *arguments):
   try:
     action(*arguments)
     print("passed")
@@ -32,15 +32,15 @@ def fail():
   raise OSError("no space")
 
 for folder in sys.argv[3:]:
-  say(processes.share_a_folder, folder, "workdir")
-say(processes.in_first, fail)
+  try_action(processes.share_a_folder, folder, "workdir")
+try_action(processes.in_first, fail)
 """
 PROXIES = ("http_proxy", "https_proxy", "grpc_proxy", "HTTPS_PROXY", "no_proxy")
 
 
 @pytest.mark.parametrize("arguments", [("localhost:1", 2, 1), ("auto", None, None)])
-def test_processes_do_not_talk_through_a_proxy(monkeypatch, arguments):
-  """It would swallow what they say, and each would wait for minutes."""
+def test_processes_do_not_communicate_through_a_proxy(monkeypatch, arguments):
+  """A proxy would not pass their messages on, and each process would wait for minutes."""
   for name in PROXIES:
     monkeypatch.setenv(name, "http://127.0.0.1:9")
   seen = []
@@ -50,7 +50,7 @@ def test_processes_do_not_talk_through_a_proxy(monkeypatch, arguments):
   assert not set(PROXIES) & set(environment)
 
 
-def test_a_process_by_itself_keeps_its_proxies(monkeypatch):
+def test_a_single_process_keeps_its_proxies(monkeypatch):
   monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
   processes.start(None, None, None)
   assert os.environ["https_proxy"] == "http://127.0.0.1:9"
@@ -71,10 +71,10 @@ def test_wrong_arguments_are_one_line(arguments, words):
     processes.start(*arguments)
 
 
-def test_all_processes_hear_that_their_folders_are_not_one(tmp_path):
-  """Also where the system refuses to look there, and where the first process fails by itself."""
-  shared, own, too_long = tmp_path / "shared", tmp_path / "own", tmp_path / ("x" * 300)
-  others = [[shared, tmp_path / "a", own], [shared, tmp_path / "b", too_long]]
+def test_all_processes_refuse_folders_that_they_do_not_share(tmp_path):
+  """Also if the system refuses to look for the folder, and if only process 0 fails."""
+  shared, separate, too_long = tmp_path / "shared", tmp_path / "separate", tmp_path / ("x" * 300)
+  others = [[shared, tmp_path / "a", separate], [shared, tmp_path / "b", too_long]]
   with socket.create_server(("localhost", 0)) as server:
     address = f"localhost:{server.getsockname()[1]}"
   # One device for each process.
@@ -91,13 +91,13 @@ def test_all_processes_hear_that_their_folders_are_not_one(tmp_path):
     for number, folders in enumerate(others)
   ]
   try:
-    said = [process.communicate(timeout=120) for process in started]
+    outputs = [process.communicate(timeout=120) for process in started]
   finally:
     for process in started:
       process.kill()
-  assert [process.returncode for process in started] == [0, 0], said
+  assert [process.returncode for process in started] == [0, 0], outputs
   for (out, _), folders, last in zip(
-    said, others, ("OSError no space", "UserError process 0 "), strict=True
+    outputs, others, ("OSError no space", "UserError process 0 "), strict=True
   ):
     lines = [line for line in out.splitlines() if not line.startswith("[Gloo]")]
     assert lines[0] == "passed" and lines[3].startswith(last)

@@ -1,4 +1,4 @@
-"""What is shown while a call of unknown length runs."""
+"""Progress of long work, on terminals and in log files."""
 
 import io
 import threading
@@ -17,7 +17,10 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def terminal(monkeypatch):
-  """A function that makes a terminal of stdout and stderr; pytest takes them between fixtures."""
+  """A function that replaces stdout and stderr by a terminal.
+
+  A function, because pytest replaces both streams again between fixture and test.
+  """
 
   def replace():
     stream = Terminal()
@@ -32,10 +35,10 @@ def test_on_a_terminal_one_line_counts_the_seconds_and_stays(terminal):
   terminal = terminal()
   with ticking("compiling the iteration"):
     time.sleep(2.5)
-  told = terminal.getvalue()
-  times = [part.strip() for part in told.split("\r") if part.strip()]
+  shown = terminal.getvalue()
+  times = [part.strip() for part in shown.split("\r") if part.strip()]
   assert times == [f"compiling the iteration: 00:0{second}" for second in (0, 1, 2, 2)]
-  assert told.endswith("00:02\n") and told.count("\n") == 1
+  assert shown.endswith("00:02\n") and shown.count("\n") == 1
 
 
 def test_a_call_that_fails_leaves_its_line_and_no_thread(terminal):
@@ -44,14 +47,14 @@ def test_a_call_that_fails_leaves_its_line_and_no_thread(terminal):
   with pytest.raises(ZeroDivisionError), ticking("compiling", every=0.01):
     time.sleep(0.1)
     raise ZeroDivisionError
-  told = terminal.getvalue()
-  assert told.count("compiling: 00:00") > 3 and told.endswith("\n") and told.count("\n") == 1
-  assert threading.active_count() <= threads + 1  # tqdm keeps one of its own
+  shown = terminal.getvalue()
+  assert shown.count("compiling: 00:00") > 3 and shown.endswith("\n") and shown.count("\n") == 1
+  assert threading.active_count() <= threads + 1  # tqdm has one thread
   time.sleep(0.05)
-  assert terminal.getvalue() == told
+  assert terminal.getvalue() == shown
 
 
-def test_reported_lines_go_above_it(terminal):
+def test_reported_lines_are_printed_above_the_clock(terminal):
   terminal = terminal()
   with ticking("compiling"):
     door.report("a warning")
@@ -59,7 +62,7 @@ def test_reported_lines_go_above_it(terminal):
   assert lines == ["a warning", "compiling: 00:00", ""]
 
 
-def test_elsewhere_one_line_at_the_beginning(capsys):
+def test_without_a_terminal_one_line_is_printed_at_the_beginning(capsys):
   with ticking("compiling", every=0.01):
     assert capsys.readouterr().err == "compiling ...\n"
     time.sleep(0.05)
@@ -72,12 +75,12 @@ def test_elsewhere_one_line_at_the_beginning(capsys):
 def test_lines_in_place_of_a_bar_are_few(monkeypatch):
   clock = [50.0]
   monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-  told = []
-  lines = Lines(told.append, 100, every=60.0)
+  reported = []
+  lines = Lines(reported.append, 100, every=60.0)
   for done in range(1, 101):
-    lines.tell(done, 2.0, f"D {done}.000")
+    lines.update(done, 2.0, f"D {done}.000")
     clock[0] += 2.0
-  assert told == [
+  assert reported == [
     f"iteration {done} of 100: D {done}.000, 2 s each, about {left} left"
     for done, left in ((1, "03:18"), (31, "02:18"), (61, "01:18"), (91, "00:18"))
   ]

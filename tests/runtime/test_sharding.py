@@ -1,4 +1,4 @@
-"""Which arrays lie whole and which in parts."""
+"""Which arrays of a state are split over the devices, and where their gradients are."""
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,8 @@ from vidgan_jax.runtime.errors import UserError
   ("shape", "devices", "expected"),
   [
     ((3, 3, 64, 128), 8, PartitionSpec(None, None, None, "data")),
-    ((3, 3, 64, 3), 8, PartitionSpec(None, None, "data")),  # a picture's three channels
-    ((3, 3, 63, 3), 8, PartitionSpec()),  # nothing divides
+    ((3, 3, 64, 3), 8, PartitionSpec(None, None, "data")),  # 3 is not divisible by 8
+    ((3, 3, 63, 3), 8, PartitionSpec()),  # no axis is divisible by 8
     ((120, 4096), 8, PartitionSpec(None, "data")),
     ((128,), 8, PartitionSpec()),  # small
     ((4096,), 8, PartitionSpec("data")),
@@ -24,7 +24,7 @@ from vidgan_jax.runtime.errors import UserError
     ((), 8, PartitionSpec()),
   ],
 )
-def test_the_last_axis_that_divides_is_split(shape, devices, expected):
+def test_the_last_divisible_axis_is_split(shape, devices, expected):
   assert sharding.specification(shape, sharding.SPLIT, devices) == expected
   assert sharding.specification(shape, sharding.WHOLE, devices) == PartitionSpec()
 
@@ -55,29 +55,29 @@ def test_unknown_rules_are_refused():
 
 
 @pytest.mark.parametrize("rules", ["replicated", "zero1"])
-def test_each_device_has_a_copy_and_the_gradient_lies_where_the_array_does(rules):
+def test_each_device_has_a_copy_and_gradients_are_sharded_like_the_weights(rules):
   mesh = meshes.make_mesh()
   generator = np.random.default_rng(0)
   kernel = generator.normal(size=(16, 128)).astype(np.float32)
   batch = generator.normal(size=(8, 16)).astype(np.float32)
-  place = sharding.shardings({"kernel": kernel}, mesh, rules)
+  shardings = sharding.shardings({"kernel": kernel}, mesh, rules)
 
   def layer(weights, batch, shift):
     out = jnp.sin(batch @ weights["kernel"]) + shift
     return out, meshes.mean_over_devices(jnp.mean(out))
 
   def loss(weights, batch):
-    copies = meshes.spread(weights, place)
+    copies = meshes.spread(weights, shardings)
     assert copies["kernel"].shape == (8, 16, 128)
     out, mean = meshes.on_each_device(layer, mesh)(copies, batch, jnp.float32(3))
     return jnp.sum(out), mean
 
   arguments = (
-    jax.device_put({"kernel": kernel}, place),
+    jax.device_put({"kernel": kernel}, shardings),
     jax.device_put(batch, meshes.batch_sharding(mesh)),
   )
   gradient, mean = jax.jit(jax.grad(loss, has_aux=True))(*arguments)
-  assert gradient["kernel"].sharding.is_equivalent_to(place["kernel"], 2)
+  assert gradient["kernel"].sharding.is_equivalent_to(shardings["kernel"], 2)
   np.testing.assert_allclose(gradient["kernel"], batch.T @ np.cos(batch @ kernel), atol=1e-5)
   np.testing.assert_allclose(mean, np.mean(np.sin(batch @ kernel)) + 3, rtol=1e-6)
 

@@ -1,4 +1,4 @@
-"""A run does not depend on settings of JAX that the program around it prefers."""
+"""A run does not depend on JAX settings of the program that embeds it."""
 
 import jax
 import numpy as np
@@ -10,7 +10,7 @@ from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.training import loop, state
 
 
-def test_keys_are_those_of_one_generator():
+def test_keys_do_not_depend_on_the_default_generator():
   draw = lambda: np.asarray(jax.random.bits(streams.key(3, streams.LATENTS, 5), (4,)))
   plain = draw()
   with jax.default_prng_impl("rbg"):
@@ -18,7 +18,7 @@ def test_keys_are_those_of_one_generator():
 
 
 @pytest.mark.parametrize("name", ["auto", "bfloat16", "float32"])
-def test_64_bits_are_refused_where_the_policy_has_32(x64, name):
+def test_64_bits_are_refused_for_policies_with_32(x64, name):
   with pytest.raises(UserError, match="JAX_ENABLE_X64=0"):
     precision.check_width(name)
 

@@ -14,9 +14,9 @@ from flax import struct
 
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime import processes, sharding
-from vidgan_jax.runtime.checkpoints import Checkpoints, checksums
+from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import Stopped, UserError
-from vidgan_jax.runtime.trees import leaf_names
+from vidgan_jax.runtime.trees import checksums, leaf_names
 
 
 class Small(struct.PyTreeNode):
@@ -142,7 +142,7 @@ def test_checksums_see_every_bit_and_no_layout():
 def test_all_damaged_is_refused(saved):
   for path in saved.rglob("manifest.ocdbt"):
     path.write_bytes(b"")
-  with pytest.raises(UserError, match="no sound checkpoint"):
+  with pytest.raises(UserError, match=r"all checkpoints in .* are damaged"):
     Checkpoints(saved, report=lambda line: None).restore(like(small(0)))
 
 
@@ -177,7 +177,7 @@ def test_full_disk_is_one_line_and_leaves_the_last_checkpoint(saved, caplog):
   ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
   resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, old[1]))  # less than the kernel's 48 kB
   try:
-    with pytest.raises(UserError, match="the checkpoint at iteration 6 is untouched") as caught:
+    with pytest.raises(UserError, match="the checkpoint at iteration 6 is unchanged") as caught:
       checkpoints.save(8, small(8), {"seconds": 0.0})
       checkpoints.wait()
   finally:

@@ -172,7 +172,7 @@ class EvaluationHook(Hook):
       locks.check(context.workdir / BEST, _purpose(context.workdir / BEST))
       _remove_best_after(context.start_step, context.workdir / BEST)
       results_writer.drop_after(context.start_step, evaluation.heading(context))
-    processes.meet("earlier scores read")
+    processes.wait_for_all("earlier scores read")
     return evaluation
 
   def _is_best(self, context: HookContext, record: Mapping, records: Sequence[Mapping]) -> bool:

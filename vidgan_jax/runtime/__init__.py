@@ -1,1 +1,1 @@
-"""The ground floor: faults told to the user, video files, and what else every room stands on."""
+"""What all other packages build on: commands, configs, checkpoints, devices, files, processes."""

@@ -1,16 +1,22 @@
-"""How every command-line door behaves: flags, help, and faults told in one line.
+"""The frame of every command: parses flags, prints help and errors, sets the exit code.
 
-A door is a module with a docstring, absl flags and `main(argv)`; it ends with
+A command is a module with a docstring, absl flags and `main(argv)`. It ends with
 
   if __name__ == "__main__":
     door.run(main)
 
-Exit codes: 0 done; 2 bad input (flags, config, `UserError`), told as one line "error: ..." on
-stderr; 3 a guard stopped the run (`Stopped`), told likewise; 75 (EX_TEMPFAIL) a signal stopped
-training, and the same command continues; 130 interrupted from the keyboard; 141 whoever read stdout
-has left, as `head` does; 143 ended by SIGTERM, which `train` alone catches. Files are written whole
-or not at all, so that the same command can follow in every case.
-Anything else is a fault of this program, or of the code in a config file, and shows its traceback.
+Exit codes:
+
+  0    done
+  2    bad input (flags, config, `UserError`), printed on stderr as one line "error: ..."
+  3    a guard stopped the run (`Stopped`), printed as one line too
+  75   a signal stopped training (EX_TEMPFAIL); the same command continues it
+  130  Ctrl-C
+  141  the program that reads stdout has closed it, as `head` does
+  143  SIGTERM (only `train` catches it)
+
+Files are written completely or not at all, so in all these cases the same command can be run again.
+Any other error is a bug of this program, or of the code in a config file, and shows a traceback.
 """
 
 import contextlib
@@ -30,29 +36,29 @@ from vidgan_jax.runtime.errors import Stopped, UserError
 from vidgan_jax.runtime.files import paths
 from vidgan_jax.runtime.text import printable
 
-# Settings of JAX that somebody's environment may hold for other programs, and their defaults.
-# With others a run would draw other random numbers than where it began, or stop at an addition.
+# The defaults of settings of JAX that the environment may set for other programs. Other values
+# would change a run's random numbers when it resumes, or make additions of arrays fail.
 _JAX_DEFAULTS = {
   "JAX_DEFAULT_PRNG_IMPL": "threefry2x32",
   "JAX_NUMPY_DTYPE_PROMOTION": "standard",
   "JAX_NUMPY_RANK_PROMOTION": "allow",
   "JAX_THREEFRY_PARTITIONABLE": "1",
 }
-# What Python and absl say of a value that is no number or truth value, in a user's words.
-_PYTHONS_WORDS = (
+# Messages of Python and absl about a flag's value, and what users read instead.
+_REPLACED_MESSAGES = (
   (r"invalid literal for int\(\) with base 10: ('[^']*')", r"\1 is not an integer"),
   (r"could not convert string to float: ('[^']*')", r"\1 is not a number"),
   (r"\('Non-boolean argument to boolean flag', ('[^']*')\)", r"\1 is not true or false"),
 )
 _HELP = ("-h", "-help", "--help", "-helpshort", "--helpshort")
-_REQUIRED = "must have a value other than None"  # absl's words
+_REQUIRED = "must have a value other than None"  # in absl's message
 
 
 def run(main, argv: list[str] | None = None) -> None:
-  """Parses the flags, calls main(argv) and exits; see the module for the exit codes.
+  """Parses the flags, calls `main` and exits with one of the codes above.
 
   Args:
-    main: called with the program's name alone in a list; its result is the exit code, None is 0.
+    main: called with [name of the program]; returns the exit code, or None for 0.
     argv: the command line, by default sys.argv.
   """
   interrupts.begin()
@@ -60,9 +66,9 @@ def run(main, argv: list[str] | None = None) -> None:
   sys.unraisablehook = _without_closed_loops(sys.unraisablehook)
   _open_standard_streams()
   _use_jax_defaults()
-  # jax says at INFO, which absl shows, which of the accelerators it knows are not here.
+  # JAX logs the accelerators that it does not find at INFO, which absl shows.
   logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
-  # A terminal or log file without UTF-8 shows what it cannot print as \xe9.
+  # If stdout or stderr is not UTF-8, characters that it cannot encode are printed like \xe9.
   for stream in (sys.stdout, sys.stderr):
     if hasattr(stream, "reconfigure"):
       stream.reconfigure(errors="backslashreplace")
@@ -80,20 +86,20 @@ def run(main, argv: list[str] | None = None) -> None:
   except Exception as error:
     if interrupts.caused(error):
       interrupts.leave()
-    if not _among_others():
+    if not _is_distributed():
       raise
     traceback.print_exc()
     _exit(1)
 
 
 def report(line: str) -> None:
-  """Prints a line for the user on stdout at once, above a progress bar where one is shown.
+  """Prints a line on stdout at once, above the progress bar if there is one.
 
-  Where stdout cannot be written any more, because its terminal has closed or its disk is full, the
-  program goes on without it: hours of training are worth more than the line.
+  If stdout cannot be written, because the terminal has closed or the disk is full, the program
+  continues without it: the output is worth less than hours of training.
 
   Raises:
-    BrokenPipeError: whoever read stdout has left.
+    BrokenPipeError: the program that reads stdout has closed it.
   """
   try:
     tqdm.write(line)
@@ -107,73 +113,76 @@ def report(line: str) -> None:
       print(f"WARNING: stdout: {reason}; nothing more is written to it", file=sys.stderr)
 
 
-def given() -> list[str]:
-  """Names of the door's own flags that the command line sets."""
-  own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
-  return [flag.name for flag in own if flag.present]
+def present_flags() -> list[str]:
+  """Names of the command's flags that the command line sets."""
+  command_flags = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
+  return [flag.name for flag in command_flags if flag.present]
 
 
 def check_unused(names: Iterable[str], why: str) -> None:
-  """UserError where the command line sets flags that would change nothing.
+  """Raises UserError if the command line sets flags that have no effect.
 
   Args:
-    names: of these flags.
-    why: when they change nothing, as "with --list".
+    names: the flags without effect.
+    why: when they have none, such as "with --list".
   """
-  unused = [f"--{name}" for name in given() if name in set(names)]
+  unused = [f"--{name}" for name in present_flags() if name in set(names)]
   if unused:
-    raise UserError(f"{', '.join(unused)}: no effect {why}; leave out what is not meant")
+    raise UserError(f"{', '.join(unused)}: no effect {why}; remove the flags that you do not need")
 
 
 def _without_closed_loops(show):
-  """A hook that shows errors but those that TensorStore's threads meet after a save has failed.
+  """Wraps an exception hook so that it hides follow-up errors of a failed checkpoint save.
 
-  Each of the arrays that were still being written calls an event loop that has ended, and prints a
-  traceback; the failure itself is raised where the loop was.
+  When a save fails, its event loop ends. Each TensorStore thread that still writes an array then
+  raises "Event loop is closed". The error that made the save fail is raised in the main thread.
 
   Args:
     show: `sys.excepthook`, which takes (type, error, traceback), or `sys.unraisablehook`, which
-      takes one object that holds them.
+      takes one object with these attributes.
   """
 
-  def hook(*given):
-    error = given[1] if len(given) == 3 else given[0].exc_value
-    elsewhere = threading.current_thread() is not threading.main_thread()
-    if not (elsewhere and isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
-      show(*given)
+  def hook(*arguments):
+    error = arguments[1] if len(arguments) == 3 else arguments[0].exc_value
+    in_thread = threading.current_thread() is not threading.main_thread()
+    if not (in_thread and isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+      show(*arguments)
 
   return hook
 
 
 def _silence_stdout():
-  """Sends stdout to nowhere: Python writes what is left of it once more when it exits."""
+  """Redirects stdout to /dev/null, because Python flushes it again when it exits."""
   os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _open_standard_streams():
-  """Opens stdin, stdout and stderr to nowhere where whoever started this process closed them.
+  """Opens stdin, stdout and stderr on /dev/null if the parent process has closed them.
 
-  The next files to be opened would have their numbers, and so receive what libraries print.
+  Otherwise the next opened files would get descriptors 0 to 2, and libraries would print into them.
   """
   for number in range(3):
     try:
       os.fstat(number)
     except OSError:
-      os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
+      os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor, which is `number`
   for name in ("stdout", "stderr"):
     if getattr(sys, name) is None:
       setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # never closed
 
 
 def _use_jax_defaults():
-  """Leaves settings of JAX in the environment aside that would change what a run computes."""
+  """Overrides variables of the environment with which JAX would change what a run computes."""
   for name, default in _JAX_DEFAULTS.items():
-    given = os.environ.get(name)
-    if given is None:
+    value = os.environ.get(name)
+    if value is None:
       continue
     os.environ[name] = default
-    if given.lower() not in (default, "true" if default == "1" else default):
-      print(f"WARNING: {name}={printable(given)} is not used here, but {default}", file=sys.stderr)
+    if value.lower() not in (default, "true" if default == "1" else default):
+      print(
+        f"WARNING: {name}={printable(value)} is ignored; {name}={default} is used",
+        file=sys.stderr,
+      )
 
 
 def _fail(error, code):
@@ -181,15 +190,15 @@ def _fail(error, code):
   _exit(code)
 
 
-def _among_others() -> bool:
+def _is_distributed() -> bool:
   """Whether this is one of several processes that train together."""
   jax = sys.modules.get("jax")
   return jax is not None and jax.distributed.is_initialized()
 
 
 def _exit(code):
-  if _among_others():
-    # By itself jax would wait, at the exit, for processes that wait for this one.
+  if _is_distributed():
+    # At a normal exit JAX would wait for the other processes, which may wait for this one.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -197,7 +206,7 @@ def _exit(code):
 
 
 def _parse(argv):
-  """Parses the command line as absl does; raises UserError on whatever is refused."""
+  """Parses the command line as absl does; raises UserError if it is wrong."""
   options = argv[1 : argv.index("--")] if "--" in argv else argv[1:]
   if any(option in _HELP for option in options):
     print(_help(argv[0]))
@@ -206,7 +215,7 @@ def _parse(argv):
   try:
     rest = flags.FLAGS(argv)
     for flag in flags.FLAGS.get_key_flags_for_module(argv[0]):
-      # A config whose file could not be read says so when it is first looked at.
+      # ml_collections raises the error of a config file at the first access to the config.
       getattr(flag.value, "keys", None)
   except flags.Error as error:
     raise UserError(refusal(error)) from error
@@ -218,36 +227,36 @@ def _parse(argv):
   except (AttributeError, KeyError) as error:
     if any(frame.name == "get_config" for frame in traceback.extract_tb(error.__traceback__)):
       raise
-    given = [option for option in options if re.match(r"--?\w+\.", option)]
+    fields = [option for option in options if re.match(r"--?\w+\.", option)]
     # A KeyError's str is the repr of its message.
     reason = str(error.args[0] if error.args else error)
-    if not given:
+    if not fields:
       raise UserError(f"cannot read the config file: {reason}") from error
-    raise UserError(_unknown_field(reason, given)) from error
+    raise UserError(_unknown_field(reason, fields)) from error
   if rest[1:]:
-    raise UserError(f"unexpected argument {rest[1]!r}: everything is a flag, --name=value")
+    raise UserError(f"unexpected argument {rest[1]!r}: write all arguments as flags, --name=value")
   return rest
 
 
-def _unknown_field(reason: str, given: list[str]) -> str:
-  """Says which field of a config is not known, and which one was perhaps meant.
+def _unknown_field(reason: str, options: list[str]) -> str:
+  """The message for an unknown field of a config, with a similar known field if there is one.
 
   Args:
-    reason: the words of ml_collections.
-    given: the options that set fields.
+    reason: the message of ml_collections.
+    options: the options that set fields, --config.FIELD=VALUE.
   """
-  near = re.search(r'Did you mean "([^"]*)" instead of "([^"]*)"', reason)
-  if not near:
-    return f"unknown config field: {reason} (given {' '.join(given)})"
-  meant, name = near.groups()
-  own = [option for option in given if name in option.partition("=")[0].split(".")]
-  return f"unknown config field {name!r} in {' '.join(own or given)}; did you mean {meant!r}?"
+  similar = re.search(r'Did you mean "([^"]*)" instead of "([^"]*)"', reason)
+  if not similar:
+    return f"unknown config field: {reason} (given {' '.join(options)})"
+  meant, name = similar.groups()
+  wrong = [option for option in options if name in option.partition("=")[0].split(".")]
+  return f"unknown config field {name!r} in {' '.join(wrong or options)}; did you mean {meant!r}?"
 
 
 def _last_of_each_field(argv: list[str]) -> list[str]:
-  """Leaves the last of several --config.FIELD=VALUE of one field.
+  """Keeps only the last --config.FIELD=VALUE of each field.
 
-  Of a field that is a list, ml_collections would join the values of all.
+  ml_collections would join the values if the field is a list.
   """
   fields = [re.match(r"--?(\w+\.[\w.]+)=", option) for option in argv]
   last = {match[1]: number for number, match in enumerate(fields) if match}
@@ -256,7 +265,7 @@ def _last_of_each_field(argv: list[str]) -> list[str]:
 
 
 def _joined(argv: list[str]) -> list[str]:
-  """Writes `--config FILE`, two words, as `--config=FILE`."""
+  """Joins the two arguments `--config FILE` to `--config=FILE`."""
   joined = list(argv)
   for flag in ("-config", "--config"):
     while flag in joined[:-1]:
@@ -266,10 +275,10 @@ def _joined(argv: list[str]) -> list[str]:
 
 
 def _with_local_config(option: str) -> str:
-  """Expands `~` in --config=FILE.py:ARGUMENT, which no shell does.
+  """Expands `~` in --config=FILE.py:ARGUMENT, which shells do not.
 
   Raises:
-    UserError: the path is an address, or has a colon, where the argument would begin.
+    UserError: the path is an address such as gs://bucket, or contains a colon, which would end it.
   """
   flag, equals, path = option.partition("=")
   if flag.lstrip("-") != "config" or not equals:
@@ -280,30 +289,30 @@ def _with_local_config(option: str) -> str:
     file = f"{file}:{others.pop(0)}"
     if os.path.isfile(file):
       raise UserError(
-        f"the path of the config file {file!r} has a colon, where its argument would begin; go "
-        "into its folder and name the file alone, or rename what has the colon"
+        f"the path of the config file {file!r} has a colon, which begins the file's argument; go "
+        "into its folder and give the file name only, or rename the folder or file"
       )
   return f"{flag}={path}"
 
 
 def refusal(error) -> str:
-  """What absl says, without the traceback that a failing config file leaves in it."""
+  """The message of an error of absl in one line, without the traceback of a config file."""
   message = str(error)
   missing = re.search(rf"Flag (\S+) {_REQUIRED}", message)
   if missing:
     return f"{missing[1]} is required"
-  for pattern, words in _PYTHONS_WORDS:
-    message = re.sub(pattern, words, message)
+  for pattern, replacement in _REPLACED_MESSAGES:
+    message = re.sub(pattern, replacement, message)
   first, *_, last = message.splitlines() * 2
   return first if first == last else f"{first} {last}"
 
 
 def _help(program: str) -> str:
-  """The door's docstring and its own flags."""
+  """The text of --help: the docstring and the flags of the command."""
   lines = [(sys.modules["__main__"].__doc__ or "").strip(), "", "Flags:"]
   for flag in flags.FLAGS.get_key_flags_for_module(program):
     if "." in flag.name:
-      continue  # an override of a config's field
+      continue  # sets a field of a config
     default = str(flag.default_as_str).strip("'")
     note = "" if flag.default is None else f" (default {default})"
     if any(_REQUIRED in str(validator.message) for validator in flag.validators):

@@ -1,4 +1,4 @@
-"""Plots that depend neither on the user's matplotlibrc nor on the user's home folder."""
+"""Makes plots independent of the user's matplotlibrc and home folder."""
 
 import contextlib
 import functools
@@ -10,13 +10,14 @@ from vidgan_jax.runtime.files import cache_dirs
 
 
 def plain_style(draw):
-  """Decorates a function that draws, so that matplotlib's own defaults hold within it.
+  """Decorates a function that draws, so that it runs with matplotlib's default settings.
 
-  A matplotlibrc in the home or current folder may ask for LaTeX, which is not everywhere, for
-  fonts that are missing, or for transparent pictures. What it says holds again afterwards.
+  A matplotlibrc in the home folder or the current folder may ask for LaTeX, for missing fonts or
+  for transparent pictures. Its settings apply again after the function.
 
-  matplotlib keeps a list of fonts in a folder, and fails or complains in several lines where the
-  home folder that it finds cannot be written. Unless MPLCONFIGDIR names one, it gets a folder.
+  matplotlib stores a list of fonts in a folder. If it cannot write to the home folder, it fails or
+  prints several warnings. So this sets MPLCONFIGDIR, if it is not set, to a folder in the user's
+  cache, or to a temporary one.
   """
 
   @functools.wraps(draw)
@@ -24,7 +25,7 @@ def plain_style(draw):
     if not os.environ.get("MPLCONFIGDIR"):  # read when matplotlib is imported
       folder = cache_dirs.usable("matplotlib", lost="", report=lambda line: None)
       os.environ["MPLCONFIGDIR"] = folder or cache_dirs.temporary()
-    import matplotlib  # takes a second, and only plots need it
+    import matplotlib  # imported here because it takes a second and only plots need it
 
     with _quiet_fonts(), matplotlib.rc_context(matplotlib.rcParamsDefault):
       return draw(*arguments, **options)

@@ -1,17 +1,16 @@
-"""Faults of the user's input, told in one line."""
+"""Errors that a command prints as one line, without a traceback."""
 
 
 class UserError(Exception):
   """Bad input: a wrong flag, file, folder, label or configuration.
 
-  The doors print the message as one line on stderr and exit with code 2. The message says what was
-  given, what would have been accepted, and leaves everything on disk as it was.
+  Commands print the message as one line on stderr and exit with code 2. The message says what was
+  given and what is accepted. Files on disk stay as they were.
   """
 
 
 class Stopped(Exception):
-  """A guard ended a run: non-finite losses, or clips gone dark.
+  """A guard stopped a run: losses or weights are not finite, or the generated clips are dark.
 
-  The doors print the message as one line on stderr and exit with code 3. The last good checkpoint
-  stays.
+  Commands print the message as one line on stderr and exit with code 3. Existing checkpoints stay.
   """

@@ -1,4 +1,4 @@
-"""The interface between the training loop and what runs between its iterations.
+"""The interface between the training loop and the hooks that run between its iterations.
 
 A hook draws previews, computes scores, measures curvature or guards the run. In every iteration the
 loop calls `before_save` of the hooks that are due, then saves a checkpoint if one is due, then
@@ -35,8 +35,8 @@ class HookContext:
     log: the run's log. `log.summary` and `log.clip` write to TensorBoard.
     start_step: number of iterations that were finished when this process began to train.
     last: whether the run ends after this step.
-    stop_requested: returns whether a signal asked the run to save and exit. Long work should ask
-      now and then, and give up.
+    stop_requested: returns whether a signal asked the run to save and exit. Long work should call
+      it now and then, and return early if it is true.
   """
 
   step: int

@@ -1,8 +1,9 @@
-"""Ctrl-C in a command, from its first import to its exit: one word, no traceback, exit code 130.
+"""Ctrl-C in a command, from its first import to its exit: prints "interrupted", exits with 130.
 
-An interruption amid an import becomes whatever the module that was imported makes of it, and one
-amid a computation may end in a segmentation fault, when Python takes down what threads still use.
-So a command ends at once, without Python's way out, wherever nothing needs to be tidied up.
+KeyboardInterrupt alone is not enough. During an import, the imported module may turn it into
+another error or ignore it. During a computation, Python's shutdown may free what threads still use,
+which ends in a segmentation fault. So the process ends with `os._exit`, which skips the shutdown.
+Only while `main` of the command runs is KeyboardInterrupt raised first, so that it can clean up.
 """
 
 import contextlib
@@ -11,18 +12,21 @@ import signal
 import sys
 
 EXIT_CODE = 130
-_running = False  # whether `main` of a command runs, which tidies up on KeyboardInterrupt
+_running = False  # whether `main` of a command runs, which cleans up on KeyboardInterrupt
 
 
 def watch() -> None:
-  """Takes Ctrl-C over from Python; for a command that is starting, before it imports anything."""
-  # Where it is ignored, as in the background of a script, it stays ignored.
+  """Replaces Python's handler of Ctrl-C. A command calls it before it imports anything else."""
+  # If SIGINT is ignored, as in a script's background jobs, it stays ignored.
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _handle)
 
 
 def begin() -> None:
-  """From here on KeyboardInterrupt is raised, but amid imports, and the caller calls `leave`."""
+  """From now on Ctrl-C raises KeyboardInterrupt. During an import it still ends the process.
+
+  The caller must catch KeyboardInterrupt and call `leave`.
+  """
   global _running
   watch()
   _running = True
@@ -31,15 +35,15 @@ def begin() -> None:
   def hook(kind, error, trace):
     show(kind, error, trace) if not caused(error) else leave()
 
-  def unraisable_hook(given):
-    show_unraisable(given) if not caused(given.exc_value) else leave()
+  def unraisable_hook(unraisable):
+    show_unraisable(unraisable) if not caused(unraisable.exc_value) else leave()
 
-  # Amid a callback of a library KeyboardInterrupt goes no further: it is printed and forgotten.
+  # Python cannot raise KeyboardInterrupt out of a library's callback; it only prints it.
   sys.excepthook, sys.unraisablehook = hook, unraisable_hook
 
 
 def leave() -> None:
-  """Ends the process, without waiting for threads."""
+  """Prints "interrupted" and ends the process with code 130, without waiting for threads."""
   for stream in (sys.stdout, sys.stderr):
     with contextlib.suppress(Exception):
       stream.flush()
@@ -49,7 +53,7 @@ def leave() -> None:
 
 
 def caused(error: BaseException) -> bool:
-  """Whether an interruption led to this error."""
+  """Whether KeyboardInterrupt is this error, or in its chain of causes."""
   seen = set()
   while error is not None and id(error) not in seen:
     if isinstance(error, KeyboardInterrupt):
@@ -67,6 +71,7 @@ def _handle(number, frame):
 
 
 def _importing(frame) -> bool:
+  """Whether an import is in progress in this stack frame or in one that called it."""
   while frame is not None:
     if frame.f_code.co_filename.startswith("<frozen importlib"):
       return True

@@ -1,4 +1,4 @@
-"""The device mesh and how state and batches lie on it."""
+"""The device mesh, and how weights and batches are distributed over it."""
 
 import jax
 import numpy as np
@@ -23,11 +23,11 @@ def make_mesh(devices=None) -> jax.sharding.Mesh:
 
 
 def platform(mesh: jax.sharding.Mesh | None = None) -> str:
-  """What kind of devices a program is for: "cpu", "gpu" or "tpu".
+  """The kind of devices that a program is for: "cpu", "gpu" or "tpu".
 
-  Whatever depends on the kind of device (the form of the arithmetic, the `auto` precision, compiler
-  options) gets this name handed in. Nothing else asks for the backend of this process, because a
-  program may be compiled here for other devices.
+  Code that depends on the kind of device (the form of the arithmetic, the precision "auto",
+  compiler options) receives this name as an argument. No other code asks for the backend of this
+  process, because a program may be compiled here for other devices.
 
   Args:
     mesh: the devices; None is the default device of this process.
@@ -37,12 +37,12 @@ def platform(mesh: jax.sharding.Mesh | None = None) -> str:
 
 
 def replicated(mesh) -> NamedSharding:
-  """The same array on every device."""
+  """The sharding of an array that every device holds completely."""
   return NamedSharding(mesh, PartitionSpec())
 
 
 def replicate(tree, mesh):
-  """Puts arrays on every device; of several processes, each has the same ones and no other's."""
+  """Copies arrays to every device of the mesh. Every process must pass identical arrays."""
   whole = replicated(mesh)
   if jax.process_count() == 1:
     return jax.device_put(tree, whole)
@@ -58,38 +58,41 @@ def replicate(tree, mesh):
 
 
 def batch_sharding(mesh, axis: int = 0) -> NamedSharding:
-  """Array axis `axis` split over the devices."""
+  """The sharding of an array whose axis `axis` is split over the devices."""
   return NamedSharding(mesh, PartitionSpec(*[None] * axis, DATA))
 
 
 def split_batch(array, mesh):
-  """Under `jit`: constrains `array` [B, ...] to lie split over the devices, where B divides."""
+  """Under `jit`: constrains `array` [B, ...] to be split over the devices along its first axis.
+
+  Returns `array` itself if B is not divisible by the number of devices.
+  """
   if not array.ndim or array.shape[0] % mesh.devices.size:
     return array
   return jax.lax.with_sharding_constraint(array, batch_sharding(mesh))
 
 
-def spread(tree, places):
-  """Gives every device a copy of its own of arrays that are whole or in parts.
+def spread(tree, shardings):
+  """Copies weights to every device, along a new first axis.
+
+  The transposed operation sums gradients over the devices. The gradient of a copy stays on its
+  device until then. So each weight has one sum per backward pass, however often a network uses it,
+  and the sum of a sharded weight is sharded too. The compiler alone would sum the gradient of each
+  use: once per time step for a recurrent kernel, and 16 numbers instead of 9 for a folded 3x3 one.
 
   Args:
-    tree: of arrays.
-    places: the `NamedSharding` of each: whole, or split over the devices along one axis.
+    tree: the weights.
+    shardings: the `NamedSharding` of each weight: replicated, or split along one axis.
 
   Returns:
-    arrays [devices, ...], a copy on each device, for `on_each_device`.
-
-  The gradient by a copy stays on its device. Here, where copies are made, gradients are summed over
-  the devices: once for each array, however often and in whatever folded form a network uses it,
-  and into parts where the array lies in parts. Left to the compiler, each use has a sum of its own:
-  twelve for a recurrent kernel, and 16 numbers for 9 of a folded one.
+    A tree of arrays [devices, ...] with one copy on each device, for `on_each_device`.
   """
   leaves, structure = jax.tree.flatten(tree)
-  places = structure.flatten_up_to(places)
-  mesh, specs = places[0].mesh, [place.spec for place in places]
+  shardings = structure.flatten_up_to(shardings)
+  mesh, specs = shardings[0].mesh, [sharding.spec for sharding in shardings]
 
   def copy(*parts):
-    return tuple(_whole_copy(part, spec)[None] for part, spec in zip(parts, specs, strict=True))
+    return tuple(_gathered(part, spec)[None] for part, spec in zip(parts, specs, strict=True))
 
   copies = jax.shard_map(
     copy, mesh=mesh, in_specs=tuple(specs), out_specs=(PartitionSpec(DATA),) * len(specs)
@@ -97,7 +100,8 @@ def spread(tree, places):
   return structure.unflatten(copies)
 
 
-def _whole_copy(part, spec):
+def _gathered(part, spec):
+  """The whole array on this device, from this device's part."""
   for axis, name in enumerate(spec):
     if name == DATA:
       return jax.lax.all_gather(part, DATA, axis=axis, tiled=True)
@@ -105,56 +109,72 @@ def _whole_copy(part, spec):
 
 
 def on_each_device(function, mesh):
-  """Runs `function(weights, split, whole)` on each device with its own part of the batch.
+  """Wraps a function so that each device runs it on its part of the batch.
 
   Args:
-    function: takes a tree of weights, a tree of arrays [B, ...] of which each device gets its part,
-      and a tree that each gets as it is; returns (split results, whole results), the latter equal
-      on all devices (`mean_over_devices` makes them so).
-    mesh: None or one device calls the function as it is; else weights are those of `spread`.
+    function: takes (weights, split, shared): a tree of weights, a tree of arrays [B, ...] of which
+      each device receives its part, and a tree that all devices receive completely. Returns
+      (split results, shared results). The shared results must be equal on all devices;
+      `mean_over_devices` makes them so.
+    mesh: the devices.
+
+  Returns:
+    A function of the same arguments; its weights are the result of `spread`. If `mesh` is None or
+    has one device, `function` itself, whose weights are ordinary arrays.
   """
   if mesh is None or mesh.devices.size == 1:
     return function
   split, whole = PartitionSpec(DATA), PartitionSpec()
 
-  def own(weights, parts, given):
-    return function(jax.tree.map(lambda copy: copy[0], weights), parts, given)
+  def on_device(weights, parts, shared):
+    return function(jax.tree.map(lambda copy: copy[0], weights), parts, shared)
 
-  return jax.shard_map(own, mesh=mesh, in_specs=(split, split, whole), out_specs=(split, whole))
+  return jax.shard_map(
+    on_device, mesh=mesh, in_specs=(split, split, whole), out_specs=(split, whole)
+  )
 
 
 def _varying(array) -> frozenset:
-  """The mesh axes over which an array differs inside `on_each_device`."""
+  """The mesh axes along which an array may differ, inside `on_each_device`."""
   kind = jax.typeof(array)
-  return kind.vma if hasattr(kind, "vma") else kind.mat.varying  # JAX before 0.10, since
+  return kind.vma if hasattr(kind, "vma") else kind.mat.varying  # before JAX 0.10, and since
 
 
 def _to_varying(array, axes: tuple[str, ...]):
-  """`array`, allowed to differ over mesh axes over which it is equal so far."""
+  """Marks `array` as possibly different along mesh axes, for the type check of `shard_map`."""
   if hasattr(jax.lax, "pcast"):
     return jax.lax.pcast(array, axes, to="varying")
   return jax.lax.pvary(array, axes)  # type: ignore[attr-defined]  # JAX before 0.8
 
 
 def like_devices(array, other):
-  """`array`, allowed to differ from device to device where `other` does (a scan's first state)."""
+  """Marks `array` as different between devices if `other` is.
+
+  `jax.lax.scan` requires it of its first state, whose type must equal that of later states.
+  """
   axes = tuple(_varying(other) - _varying(array))
   return _to_varying(array, axes) if axes else array
 
 
 def mean_over_devices(tree):
-  """The mean over the devices inside `on_each_device`, elsewhere the arrays themselves."""
+  """The mean over the devices, inside `on_each_device`; elsewhere the tree itself."""
   varies = any(DATA in _varying(array) for array in jax.tree.leaves(tree))
   return jax.lax.pmean(tree, DATA) if varies else tree
 
 
 def check_batch(batch_size: int, mesh, microbatch: int = 0) -> None:
-  """UserError where a batch, or its micro-batches, cannot be split evenly over the mesh."""
+  """Raises UserError unless a batch and its micro-batches can be split evenly over the mesh."""
   check_division(batch_size, mesh.devices.size, microbatch)
 
 
 def check_division(batch_size: int, devices: int, microbatch: int = 0) -> None:
-  """UserError where a batch, or its micro-batches, cannot be split evenly over so many devices."""
+  """Raises UserError unless a batch and its micro-batches can be split evenly over the devices.
+
+  Args:
+    batch_size: clips of an update.
+    devices: number of devices.
+    microbatch: clips of a micro-batch, over all devices; 0 is the whole batch.
+  """
   if batch_size < 1:
     raise UserError(f"batch_size {batch_size} must be at least 1")
   if microbatch < 0:
@@ -168,28 +188,35 @@ def check_division(batch_size: int, devices: int, microbatch: int = 0) -> None:
 
 
 def part_of_batch(mesh) -> tuple[int, int]:
-  """Which slice of a batch this process feeds, as (index, number of slices).
+  """The slice of a batch that this process loads, as (index, number of slices).
 
   Raises:
-    UserError: where processes have different numbers of devices on the mesh.
-    ValueError: where the devices of a process are not adjacent on the mesh; those of `make_mesh`
+    UserError: processes have different numbers of devices.
+    ValueError: the devices of a process are not adjacent on the mesh. On a mesh of `make_mesh` they
       are.
   """
   processes = [device.process_index for device in mesh.devices.flat]
   order = list(dict.fromkeys(processes))
   counts = {process: processes.count(process) for process in order}
   if len(set(counts.values())) > 1:
-    told = ", ".join(f"process {process} has {count}" for process, count in counts.items())
-    raise UserError(f"every process needs the same number of devices, but {told}")
+    numbers = ", ".join(f"process {process} has {count}" for process, count in counts.items())
+    raise UserError(f"every process needs the same number of devices, but {numbers}")
   if processes != [process for process in order for _ in range(counts[process])]:
     raise ValueError("the devices of a process are not adjacent on the mesh: use make_mesh")
   return order.index(jax.process_index()), len(order)
 
 
 def put_batch(batch, mesh, axis: int = 1):
-  """Places this process' part of a batch, {name: NumPy array}, split along `axis`.
+  """Copies a batch to the devices, split along `axis`.
 
-  With one process that is the whole batch; with several, each hands in its own slice.
+  Args:
+    batch: {name: NumPy array}; with several processes, the slice of this process, see
+      `part_of_batch`.
+    mesh: the devices.
+    axis: the batch axis of each array.
+
+  Returns:
+    {name: array}, the whole batch.
   """
   sharding = batch_sharding(mesh, axis)
   put = lambda a: jax.make_array_from_process_local_data(sharding, np.asarray(a))

@@ -1,9 +1,12 @@
-"""Precision policy: which numbers are kept and computed in which type.
+"""Precision policies: the number types of parameters and activations.
 
-Parameters, optimizer, sigma, batch statistics, softmax, losses and moving averages are float32 (or
-wider) under every policy. "bfloat16" lets activations and convolutions be bfloat16; "float32" turns
-everything back, at the matrix units' full precision; "float64" is for numerical tests and needs
-`jax_enable_x64`; "auto" is bfloat16 on accelerators and float32 on CPU.
+Parameters, optimizer, sigma (of spectral normalisation), batch statistics, softmax, losses and
+moving averages are float32 or wider under every policy. The policies:
+
+  bfloat16  activations and convolutions in bfloat16
+  float32   everything in float32, at full precision on matrix units
+  float64   for numerical tests; needs `jax_enable_x64`
+  auto      bfloat16 on accelerators, float32 on CPU
 """
 
 import dataclasses
@@ -20,7 +23,14 @@ POLICIES = ("auto", "bfloat16", "float32", "float64")
 
 @dataclasses.dataclass(frozen=True)
 class Precision:
-  """Types of one policy; `precision` goes to convolutions and matrix products."""
+  """The types of one policy.
+
+  Attributes:
+    name: of the policy, never "auto".
+    dtype: type of activations.
+    param_dtype: type of parameters.
+    precision: the argument `precision` of convolutions and matrix products.
+  """
 
   name: str
   dtype: Any
@@ -32,11 +42,11 @@ def policy(name: str, platform: str) -> Precision:
   """Returns a policy.
 
   Args:
-    name: of `POLICIES`.
-    platform: what "auto" depends on; see `mesh.platform`.
+    name: one of `POLICIES`.
+    platform: kind of devices, which decides "auto"; see `mesh.platform`.
 
   Raises:
-    UserError: on an unknown name, or "float64" without `jax_enable_x64`.
+    UserError: the name is unknown, or it is "float64" without `jax_enable_x64`.
   """
   if name not in POLICIES:
     raise UserError(f"unknown precision {name!r}; known: {', '.join(POLICIES)}")
@@ -51,14 +61,13 @@ def policy(name: str, platform: str) -> Precision:
 
 
 def check_width(name: str) -> None:
-  """Raises UserError where JAX computes in 64 bits and the policy `name` does not.
+  """Raises UserError if JAX computes in 64 bits and the policy `name` does not.
 
-  JAX would draw random numbers in 64 bits then, so that a run would go on with other numbers than
-  it began with.
+  JAX then draws different random numbers, so a run that resumes would differ from its beginning.
   """
   if _CONFIG.jax_enable_x64 and name != "float64":
     raise UserError(
-      f"JAX computes in 64 bits (JAX_ENABLE_X64 or jax_enable_x64), config.precision is {name}: "
-      "the random numbers would be others than in 32 bits; set JAX_ENABLE_X64=0, or in a program "
-      "of your own call this within jax.enable_x64(False)"
+      f"JAX computes in 64 bits (JAX_ENABLE_X64 or jax_enable_x64), but config.precision is "
+      f"{name}: random numbers would differ from those in 32 bits; set JAX_ENABLE_X64=0, or, in "
+      "your own program, call this within jax.enable_x64(False)"
     )

@@ -1,24 +1,27 @@
-"""Leaving cleanly when the machine is taken away, the terminal closes, or the user asks for it."""
+"""Signals that ask training to stop: preemption, a closed terminal, a time limit, Ctrl-C."""
 
 import contextlib
 import os
 import signal
 import threading
 
-EXIT_CODE = os.EX_TEMPFAIL  # 75, of a process that a signal stopped: the same command continues
+EXIT_CODE = os.EX_TEMPFAIL  # 75: a signal stopped training, and the same command continues it
 _ALWAYS = (signal.SIGTERM, signal.SIGINT)
-# Handled only where they would end the process, which they do by default. A terminal or an ssh
-# session that closes sends SIGHUP, and nohup ignores it. Schedulers warn before a time limit: Slurm
-# with the signal that --signal names, mostly SIGUSR1; Grid Engine with SIGUSR1, SIGUSR2 or SIGXCPU.
-_WHERE_DEFAULT = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+# Handled only if their default action, which ends the process, is still set. A terminal or an ssh
+# session that closes sends SIGHUP; nohup ignores it. Schedulers warn before a time limit: Slurm
+# with the signal in --signal, mostly SIGUSR1; Grid Engine with SIGUSR1, SIGUSR2 or SIGXCPU.
+_IF_DEFAULT = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 
 
-def leave_before_training(report=print) -> None:
-  """Before and after a `Preemption` watches, SIGTERM ends the process with `EXIT_CODE`."""
+def exit_on_sigterm(report=print) -> None:
+  """Makes SIGTERM end the process with `EXIT_CODE` while no `Preemption` is active.
+
+  Does nothing if SIGTERM is ignored or already handled.
+  """
 
   def leave(number, frame):
     del number, frame
-    report("stopped by a signal while nothing was trained; the same command continues")
+    report("stopped by a signal, outside of training; the same command continues")
     os._exit(EXIT_CODE)
 
   if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
@@ -26,34 +29,35 @@ def leave_before_training(report=print) -> None:
 
 
 class Preemption:
-  """Notes signals that ask this process to end, so that a loop can save and leave.
+  """A context manager that records signals, so that the training loop can save and exit.
 
-  These are SIGTERM and SIGINT, and SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU unless they are ignored or
-  handled already.
+  The signals are SIGTERM and SIGINT, and SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU unless they are
+  ignored or already handled.
 
-  A context manager. `requested` turns true at the first signal; the second one of a user's Ctrl-C
-  acts as usual. Python runs signal handlers only between its own instructions, and compiling a
-  program is one of them that may take minutes: inside `nothing_to_lose` a signal therefore ends the
-  process at once, with `EXIT_CODE`, from a thread.
+  `requested` becomes true at the first signal. A second SIGINT (Ctrl-C) raises KeyboardInterrupt.
+  Python runs signal handlers only between its own instructions, and a single instruction that
+  compiles a program may take minutes. Inside `nothing_to_lose`, a thread therefore ends the process
+  at once with `EXIT_CODE`.
 
   Args:
-    report: called with a line where the process ends at once.
-    watch: off where several processes train together. `runtime.processes` watches SIGTERM there;
-      SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU are passed on to it as SIGTERM.
+    report: called with a line if the process ends at once.
+    watch: False if several processes train together. JAX's coordination service watches SIGTERM
+      then (`processes.stop_requested`); the handlers here pass SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU
+      on to it as SIGTERM.
   """
 
   def __init__(self, report=print, *, watch: bool = True):
     self.requested = False
-    self._handled = False  # by the handler; the watching thread may note a signal before it
+    self._handled = False  # set by the handler; the thread may see a signal before it
     self._report, self._watches = report, watch
-    self._idle = False
+    self._exit_at_once = False
     self._lock = threading.Lock()
     self._old = {}
 
   def __enter__(self):
     if threading.current_thread() is not threading.main_thread():
-      return self  # signals belong to the main thread: an embedding program handles them
-    default = [n for n in _WHERE_DEFAULT if signal.getsignal(n) == signal.SIG_DFL]
+      return self  # only the main thread can handle signals; the embedding program does so
+    default = [n for n in _IF_DEFAULT if signal.getsignal(n) == signal.SIG_DFL]
     if not self._watches:
       for number in default:
         self._old[number] = signal.signal(number, _pass_on)
@@ -71,7 +75,7 @@ class Preemption:
       signal.signal(number, handler)
     if self._old and self._watches:
       signal.set_wakeup_fd(self._old_fd)
-      os.close(self._write)  # ends the thread, which closes its own side
+      os.close(self._write)  # ends the thread, which closes the other end of the pipe
     self._old = {}
 
   def _handle(self, number, frame):
@@ -86,16 +90,16 @@ class Preemption:
         continue
       with self._lock:
         self.requested = True
-        if self._idle:
+        if self._exit_at_once:
           self._report("stopped before the next iteration; nothing was lost")
           os._exit(EXIT_CODE)
     os.close(self._read)
 
   @contextlib.contextmanager
   def nothing_to_lose(self):
-    """Within it a signal ends the process at once."""
+    """A context manager within which a signal ends the process at once, without saving."""
     with self._lock:
-      self._idle = True
+      self._exit_at_once = True
       if self.requested:
         self._report("stopped before the next iteration; nothing was lost")
         os._exit(EXIT_CODE)
@@ -103,10 +107,10 @@ class Preemption:
       yield
     finally:
       with self._lock:
-        self._idle = False
+        self._exit_at_once = False
 
 
 def _pass_on(number, frame):
-  """Sends this process the SIGTERM that `runtime.processes` watches."""
+  """Sends SIGTERM to this process, which JAX's coordination service watches."""
   del number, frame
   os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,8 @@
-"""Several processes that train one model together, each with devices of its own."""
+"""Several processes that train one model together, each on its own devices.
+
+A function marked "collective" must be called by every process, in the same order: each call waits
+for all the others.
+"""
 
 import contextlib
 import os
@@ -14,30 +18,31 @@ from jax.experimental import multihost_utils
 
 from vidgan_jax.runtime.errors import UserError
 
-_SECONDS_TO_APPEAR = 20.0  # a file of another machine, on a shared file system
+# Time that a new file may take to become visible on another machine with the same file system.
+_SECONDS_TO_APPEAR = 20.0
 
 
 def start(coordinator: str | None, count: int | None, index: int | None) -> None:
-  """Joins this process to the others; returns once all are there.
+  """Connects this process to the others; returns when all are connected.
 
-  To be called before any device is looked at. HTTP proxies are taken out of this process'
-  environment.
+  Call it before JAX looks for devices. It removes HTTP proxies from this process's environment.
 
   Args:
-    coordinator: "host:port" of process 0, the same in every process; "auto" asks the surroundings
-      for all three (TPU pods, Slurm, Open MPI, Kubernetes: `jax.distributed`); None is a process by
-      itself.
+    coordinator: "host:port" of process 0, the same in every process; "auto" takes all three
+      arguments from the cluster (TPU pods, Slurm, Open MPI, Kubernetes; see `jax.distributed`);
+      None if this is the only process.
     count: number of processes.
-    index: this one, 0 <= index < count.
+    index: number of this process, 0 <= index < count.
 
   Raises:
-    UserError: where an argument is missing or wrong, or the others cannot be reached.
+    UserError: an argument is missing or wrong, or the other processes cannot be reached.
   """
   if coordinator is None:
     if count is not None or index is not None:
       raise UserError("--num_processes and --process_id need --coordinator")
     return
-  # The processes talk by gRPC, which would send their words to an HTTP proxy and wait for minutes.
+  # The processes communicate by gRPC, which would send its messages to an HTTP proxy and wait for
+  # minutes.
   for name in [name for name in os.environ if "_proxy" in name.lower()]:
     del os.environ[name]
   try:
@@ -56,29 +61,33 @@ def start(coordinator: str | None, count: int | None, index: int | None) -> None
 
 
 def first() -> bool:
-  """Whether this process is the one that writes and reports."""
+  """Whether this is process 0, which writes files and reports."""
   return jax.process_index() == 0
 
 
-def meet(name: str) -> None:
-  """Waits until every process is at the meeting `name`."""
+def wait_for_all(name: str) -> None:
+  """Waits until every process has called this with the same `name`. Collective."""
   if jax.process_count() > 1:
     multihost_utils.sync_global_devices(name)
 
 
 def where(value: bool) -> list[int]:
-  """The processes in which `value` is true; a meeting."""
+  """Indices of the processes in which `value` is true. Collective."""
   if jax.process_count() == 1:
     return [0] if value else []
   return np.flatnonzero(multihost_utils.process_allgather(np.asarray(value))).tolist()
 
 
 def in_first(action: Callable[[], Any]) -> Any:
-  """Runs `action` in the first process alone; returns its result there, None in others; a meeting.
+  """Runs `action` in process 0 only. Collective.
+
+  Returns:
+    The result in process 0, None in the others.
 
   Raises:
-    UserError: in every other process, where the first raises anything: the others would wait for it
-      in the next meeting.
+    Exception: in process 0, whatever `action` raises.
+    UserError: in the other processes, if `action` raises. They would otherwise wait for process 0
+      in the next collective call.
   """
   result, fault = None, None
   if first():
@@ -87,18 +96,22 @@ def in_first(action: Callable[[], Any]) -> Any:
     except Exception as error:
       fault = error
   if from_first(fault is not None):
-    raise fault or UserError("process 0 has met an error, and says which")
+    raise fault or UserError("process 0 failed; its own message says why")
   return result
 
 
 def share_a_folder(folder: str | os.PathLike, what: str) -> None:
-  """UserError unless `folder` is one and the same in every process; a meeting.
+  """Checks that `folder` is the same folder in every process. Collective.
 
-  The first process writes a file into it, which is made if need be, and all look for it there.
+  Process 0 creates the folder if it is missing and writes a file into it. Every process then looks
+  for this file.
 
   Args:
-    folder: by its path in this process.
-    what: names it in the message.
+    folder: its path in this process.
+    what: what the folder is, for the message, such as "workdir".
+
+  Raises:
+    UserError: the folder cannot be written, or a process sees another folder at its path.
   """
   if jax.process_count() == 1:
     return
@@ -114,7 +127,7 @@ def share_a_folder(folder: str | os.PathLike, what: str) -> None:
 
   in_first(write)
   end = time.monotonic() + _SECONDS_TO_APPEAR
-  # Not Path.exists, which raises where a folder may not be entered, in this process alone.
+  # Not Path.exists: it raises PermissionError, which would end this process alone.
   while not os.path.exists(path) and time.monotonic() < end:
     time.sleep(0.1)
   missing = where(not os.path.exists(path))
@@ -129,24 +142,29 @@ def share_a_folder(folder: str | os.PathLike, what: str) -> None:
 
 
 def from_first(value: bool) -> bool:
-  """What `value` is in the first process, in every one; a meeting."""
+  """Returns the value that process 0 passes, in every process. Collective."""
   if jax.process_count() == 1:
     return value
   return bool(multihost_utils.broadcast_one_to_all(np.asarray(value)))
 
 
-def told_to_leave(step: int) -> bool:
-  """Whether all processes should leave now, some of them having been told to (SIGTERM).
+def stop_requested(step: int) -> bool:
+  """Whether all processes should stop at `step`, because one of them received SIGTERM.
 
-  To be called in every process at every step: they agree on the next step that none has begun.
+  Every process must call it at every step. JAX chooses the next step that no process has begun.
   """
   return jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step)
 
 
 def local(tree, mesh):
-  """Whole copies, on this process' first device, of arrays that lie on the devices of all.
+  """Copies arrays that are sharded over all processes to this process's first device. Collective.
 
-  A meeting. With one process, the arrays themselves.
+  Args:
+    tree: arrays on `mesh`.
+    mesh: the devices of all processes.
+
+  Returns:
+    The tree with whole arrays. With one process, `tree` itself.
   """
   if jax.process_count() == 1:
     return tree
@@ -155,12 +173,12 @@ def local(tree, mesh):
   leaves, structure = jax.tree.flatten(tree)
   parts = {i: leaf for i, leaf in enumerate(leaves) if not leaf.is_fully_replicated}
   if parts:
-    # One program, waited for: with one for each array, hundreds at a time, the threads of a CPU
-    # were all taken by those that waited for another process, and none was left to go on.
-    parts = jax.block_until_ready(jax.jit(_same, out_shardings=whole)(parts))
-  found = [parts.get(i, leaf).addressable_data(0) for i, leaf in enumerate(leaves)]
-  return structure.unflatten(found)
+    # One program for all arrays, and it is awaited. With one program per array, hundreds ran at
+    # once on CPU: all threads waited for other processes, and none was left to make progress.
+    parts = jax.block_until_ready(jax.jit(_identity, out_shardings=whole)(parts))
+  copies = [parts.get(i, leaf).addressable_data(0) for i, leaf in enumerate(leaves)]
+  return structure.unflatten(copies)
 
 
-def _same(tree):
+def _identity(tree):
   return tree

@@ -1,4 +1,4 @@
-"""Signs of life from calls that tell nothing about how far they are."""
+"""Progress of long work: a running clock, and lines for log files."""
 
 import contextlib
 import sys
@@ -12,16 +12,16 @@ from tqdm import tqdm
 def ticking(description: str, every: float = 1.0):
   """Shows on stderr how long the block has been running: "compiling the iteration: 00:23".
 
-  The line is drawn again while the block runs and stays when it ends, well or not. Where stderr is
-  no terminal one line at the beginning takes its place, so that a log is not filled. Lines of
-  `door.report` go above it.
+  The clock is for calls that cannot report their progress. It is redrawn while the block runs, and
+  stays when the block ends or raises. `door.report` prints its lines above it. If stderr is not a
+  terminal, one line is printed at the beginning instead, so that log files stay short.
 
   Args:
     description: what the block does.
-    every: seconds between two drawings.
+    every: seconds between redraws.
   """
   if not sys.stderr.isatty():
-    with contextlib.suppress(OSError):  # its terminal has closed, or its disk is full
+    with contextlib.suppress(OSError):  # the terminal has closed, or the disk is full
       print(f"{description} ...", file=sys.stderr, flush=True)
     yield
     return
@@ -32,8 +32,8 @@ def ticking(description: str, every: float = 1.0):
     while not ended.wait(every):
       bar.refresh()
 
-  # A thread, because the block may be one call; XLA lets go of Python's lock while it compiles.
-  # A daemon, so that a process told to leave at once does not wait for it.
+  # A thread, because the block may be one long call; XLA releases Python's lock while it compiles.
+  # A daemon thread, so that a process that exits early does not wait for it.
   thread = threading.Thread(target=tick, daemon=True)
   thread.start()
   try:
@@ -45,27 +45,27 @@ def ticking(description: str, every: float = 1.0):
 
 
 class Lines:
-  """Tells how far a loop is where no progress bar is shown: a line a minute, the first at once.
+  """Reports the progress of a loop in lines, for log files: one at once, then one per minute.
 
-  A bar would be drawn ten times a second, and each drawing stays in a log file.
+  A progress bar is redrawn ten times per second, and a log file would keep every redraw.
 
   Args:
-    report: receives the lines.
+    report: called with each line.
     total: number of iterations.
-    every: seconds between two lines.
+    every: least number of seconds between two lines.
   """
 
   def __init__(self, report, total: int, every: float = 60.0):
     self._report, self._total, self._every = report, total, every
     self._last: float | None = None
 
-  def tell(self, done: int, seconds: float, state: str) -> None:
-    """Reports unless it did so a short while ago.
+  def update(self, done: int, seconds: float, state: str) -> None:
+    """Reports a line, unless the last one is less than `every` seconds old.
 
     Args:
-      done: iterations so far.
-      seconds: that one takes.
-      state: what else is worth a look, such as losses.
+      done: number of finished iterations.
+      seconds: duration of one iteration.
+      state: other values to show, such as losses.
     """
     now = time.monotonic()
     if self._last is not None and now - self._last < self._every:

@@ -1,10 +1,10 @@
-"""Where the arrays of a state lie on the mesh: ordered rules from names to placements.
+"""How the arrays of a training state are distributed over the mesh: rules by name.
 
-"replicated" keeps everything on every device. "zero1" (Rajbhandari et al. 2020, arXiv 1910.02054,
-stage 1, with the float32 parameters counted as optimizer state) splits parameters, optimizer,
-average and power-iteration vectors over the devices: each device normalises and updates its part,
-the normalised weights are gathered once per update, and gradients are summed straight into parts
-(`runtime.mesh.spread`).
+"replicated" keeps every array on every device. "zero1" splits parameters, optimizer, average and
+power-iteration vectors over the devices (stage 1 of Rajbhandari et al. 2020, arXiv 1910.02054; the
+float32 parameters count as optimizer state). Each device normalises and updates its part. The
+normalised weights are gathered once per update, and the sums of gradients are sharded as the
+weights are (`runtime.mesh.spread`).
 """
 
 import re
@@ -17,7 +17,7 @@ from vidgan_jax.runtime import trees
 from vidgan_jax.runtime.errors import UserError
 
 WHOLE, SPLIT = "whole", "split"
-# The first pattern that matches a leaf's whole name decides.
+# The first pattern that matches the whole name of an array decides.
 RULES = {
   "replicated": ((r".*", WHOLE),),
   "zero1": (
@@ -26,13 +26,15 @@ RULES = {
     (r".*", SPLIT),
   ),
 }
-_SMALLEST = 1024  # numbers; a smaller array costs more to gather than it takes
+_SMALLEST = 1024  # elements; splitting a smaller array costs more communication than it saves
 
 
 def specification(shape: tuple[int, ...], how: str, devices: int) -> PartitionSpec:
-  """How an array of `shape` lies: split along the last axis that the devices divide, or whole.
+  """The partition of an array of `shape` over the devices.
 
-  The last axis of a kernel is the one that spectral normalisation keeps when it makes a matrix.
+  `SPLIT` splits the last axis whose length is divisible by the number of devices. The last axis of
+  a kernel is its output channels, which spectral normalisation keeps as an axis of its matrix. An
+  array without such an axis, or with fewer than 1024 elements, stays whole.
   """
   size = 1
   for length in shape:
@@ -45,34 +47,34 @@ def specification(shape: tuple[int, ...], how: str, devices: int) -> PartitionSp
 
 
 def check(rules: str) -> None:
-  """UserError where no rules have that name."""
+  """Raises UserError if `rules` is not a name in RULES."""
   if rules not in RULES:
     raise UserError(f"unknown sharding {rules!r}; known: {', '.join(RULES)}")
 
 
 def specifications(tree, devices: int, rules: str, prefix: str = ""):
-  """How each leaf of `tree` (arrays or shapes) lies on `devices` under the rules of that name.
+  """The partition of each leaf of `tree`.
 
   Args:
-    tree: pytree.
-    devices: how many.
+    tree: pytree of arrays or shapes.
+    devices: number of devices.
     rules: a name in RULES.
-    prefix: put in front of the leaves' names, for a part of a state.
+    prefix: put before the names of the leaves, if `tree` is a part of a state.
 
   Returns:
-    a tree of `PartitionSpec`.
+    A tree of `PartitionSpec`.
 
   Raises:
-    UserError: on unknown rules.
+    UserError: the rules are unknown.
   """
   check(rules)
 
-  def place(path, leaf):
+  def partition(path, leaf):
     name = prefix + trees.path_name(path)
     how = next(how for pattern, how in RULES[rules] if re.fullmatch(pattern, name))
     return specification(leaf.shape, how, devices)
 
-  return jax.tree_util.tree_map_with_path(place, tree)
+  return jax.tree_util.tree_map_with_path(partition, tree)
 
 
 def shardings(tree, mesh, rules: str, prefix: str = ""):
@@ -85,7 +87,7 @@ def shardings(tree, mesh, rules: str, prefix: str = ""):
 
 
 def bytes_per_device(tree, devices: int, rules: str) -> int:
-  """What each device holds of `tree`."""
+  """Bytes of `tree` that each device stores."""
   specs = jax.tree.leaves(
     specifications(tree, devices, rules), is_leaf=lambda leaf: isinstance(leaf, PartitionSpec)
   )

@@ -1,6 +1,6 @@
 """Random streams: every random number of a run is a function of (seed, stream, step, microstep).
 
-Nothing random is stored, so a run that resumes needs its step alone.
+No random key is stored, so a run that resumes needs only its step.
 """
 
 import zlib
@@ -21,15 +21,15 @@ STANDING = "standing"
 
 
 def key(seed: int, stream: str, step=0, microstep=0):
-  """Returns the key of `stream` at iteration `step` and the update `microstep` within it.
+  """Returns the random key of a stream.
 
   Args:
-    seed: the run's.
-    stream: a name of this module; its CRC-32 separates it from the others.
-    step: integer, traced or not.
+    seed: of the run.
+    stream: one of the names above. Its CRC-32 separates it from the other streams.
+    step: number of the iteration, an integer that may be traced.
     microstep: number of the update within the iteration.
   """
-  # The generator is named, for a program that embeds this one may prefer another.
+  # Named explicitly, because a program that embeds this one may set another default generator.
   base = jax.random.key(seed, impl="threefry2x32")
   base = jax.random.fold_in(base, zlib.crc32(stream.encode()))
   return jax.random.fold_in(jax.random.fold_in(base, step), microstep)

@@ -3,9 +3,9 @@
 import math
 from typing import Any
 
-from vidgan_jax.runtime.checkpoints import first_non_finite
 from vidgan_jax.runtime.errors import Stopped
 from vidgan_jax.runtime.hooks import Hook
+from vidgan_jax.runtime.trees import first_non_finite
 
 
 class DarkGuard(Hook):

@@ -225,7 +225,7 @@ class Trainer:
           state, timers = restored
         begin = int(state.step) if state is not None else 0
         self.checkpoints.set_aside(after=begin)
-        processes.told_to_leave(begin)  # from now on, all processes leave at the same step
+        processes.stop_requested(begin)  # from now on, all processes stop at the same step
         if state is not None:
           self.report(f"continuing from the checkpoint at iteration {begin}")
         if state is not None and begin >= self.config.num_iterations:
@@ -283,7 +283,7 @@ class Trainer:
     self._lines = Lines(self.report, end)
     with bar, Prefetcher(feed, begin, depth=2) as stream:
       for step in range(begin, end + 1):
-        leave = preemption.requested or processes.told_to_leave(step)
+        leave = preemption.requested or processes.stop_requested(step)
         due = leave or step == end or step % config.checkpoint_every == 0
         if due:
           # Check the metrics of the last iteration before its state may be saved.
@@ -375,6 +375,6 @@ class Trainer:
     losses = f"D {values['loss/discriminator']:.3f} G {values['loss/generator']:.3f}"
     bar.set_postfix_str(losses, refresh=False)
     if bar.disable:
-      self._lines.tell(step, seconds, losses)
+      self._lines.update(step, seconds, losses)
     for hook in self.hooks:
       hook.metrics(step, values)

@@ -127,5 +127,5 @@ def test_what_is_no_prepared_set_is_told(tmp_path):
   with pytest.raises(UserError, match="is no prepared data set"):
     index.read_prepared(tmp_path)
   (tmp_path / index.FILE_NAME).write_bytes(b"\xff\xfe")
-  with pytest.raises(UserError, match="is no JSON"):
+  with pytest.raises(UserError, match="is not JSON"):
     index.read_prepared(tmp_path)

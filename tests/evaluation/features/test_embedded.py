@@ -136,7 +136,7 @@ def test_bad_files_of_weights_are_refused(tmp_path):
   embedded_training.save(path, variables, {})
   arrays = npz.read(path)
   npz.write(path, {**arrays, "params/logits/bias": np.zeros(8, np.float32)})
-  with pytest.raises(UserError, match=r"params/logits/bias' is \[8\], wanted \[16\]"):
+  with pytest.raises(UserError, match=r"params/logits/bias' has shape \[8\], expected \[16\]"):
     load(path)
   npz.write(path, {k: v for k, v in arrays.items() if k != "params/logits/bias"})
   with pytest.raises(UserError, match="params/logits/bias is missing"):

@@ -1,4 +1,4 @@
-"""Flags, their checks and requests come from one declaration."""
+"""Flags, their checks and the fields of requests come from the same declaration."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from vidgan_jax.runtime.config.requests import option
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-  """A field of each kind, and one that is no flag."""
+  """A field of each kind, and one without a flag."""
 
   folders: tuple = option(schema.texts(None, "Folders."), flag="test_folder", required=True)
   test_input: str = option(schema.text(None, "A file."), required=True)
@@ -19,7 +19,7 @@ class Request:
   test_steps: tuple = option(schema.integers((1, 2), "Steps.", least=0, most=9))
   test_kind: str = option(schema.choice("a", ("a", "b"), "Kind."))
   test_live: bool = option(schema.boolean(False, "Live."))
-  own: int = 7
+  extra: int = 7
 
 
 NAMES = [field.metadata["flag"] or field.name for field in dataclasses.fields(Request)[:-1]]
@@ -27,7 +27,7 @@ NAMES = [field.metadata["flag"] or field.name for field in dataclasses.fields(Re
 
 @pytest.fixture
 def required(monkeypatch):
-  """Defines the flags; the names of those that users must give."""
+  """Defines the flags, and returns the names of the required ones."""
   names = []
   monkeypatch.setattr(flags, "mark_flag_as_required", names.append)
   requests.define(Request, sometimes=("test_input",))
@@ -35,25 +35,25 @@ def required(monkeypatch):
   flags.FLAGS.remove_flag_values(NAMES)
 
 
-def test_a_request_is_what_its_flags_spell(required):
+def test_a_request_has_the_values_of_its_flags(required):
   given = {"test_folder": 'a, b,"c,d"', "test_input": "x", "test_steps": "3, 4", "test_kind": "b"}
   for name, text in given.items():
     flags.FLAGS[name].parse(text)
-  found = requests.read(Request)
-  assert found == Request(("a", "b", "c,d"), "x", test_steps=(3, 4), test_kind="b")
-  assert requests.read(Request, test_live=True, own=8) == dataclasses.replace(
-    found, test_live=True, own=8
+  request = requests.read(Request)
+  assert request == Request(("a", "b", "c,d"), "x", test_steps=(3, 4), test_kind="b")
+  assert requests.read(Request, test_live=True, extra=8) == dataclasses.replace(
+    request, test_live=True, extra=8
   )
 
 
 def test_flags_have_the_names_defaults_and_help_of_the_fields(required):
   assert required == ["test_folder"]
-  assert "own" not in flags.FLAGS and "folders" not in flags.FLAGS
-  found = {name: (flags.FLAGS[name].default, flags.FLAGS[name].help) for name in NAMES}
-  assert found["test_folder"] == (None, "Folders.") and found["test_input"] == (None, "A file.")
-  assert found["test_count"] == (None, "Clips. An integer from 1 to 9.")
-  assert found["test_kind"] == ("a", "Kind. One of a, b.")
-  assert found["test_live"] == (False, "Live.")
+  assert "extra" not in flags.FLAGS and "folders" not in flags.FLAGS
+  values = {name: (flags.FLAGS[name].default, flags.FLAGS[name].help) for name in NAMES}
+  assert values["test_folder"] == (None, "Folders.") and values["test_input"] == (None, "A file.")
+  assert values["test_count"] == (None, "Clips. An integer from 1 to 9.")
+  assert values["test_kind"] == ("a", "Kind. One of a, b.")
+  assert values["test_live"] == (False, "Live.")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Switches: what is allowed, in words and in fact; strict setting; flags."""
+"""Switches: allowed values and how messages describe them; setting fields; flags; the table."""
 
 import math
 
@@ -87,7 +87,7 @@ def test_unknown_and_missing_fields_are_refused():
 
 
 def test_fields_are_set_strictly():
-  """Where ConfigDict's own setter adds what is misspelt, even to a locked config."""
+  """ConfigDict's own `update_from_flattened_dict` would add misspelt fields."""
   built = schema.defaults(SWITCHES).lock()
   schema.set_fields(built, {"count": 5, "deep.widths": (3,)})
   assert (built.count, built.deep.widths) == (5, (3,))
@@ -107,15 +107,15 @@ def test_numbers_cannot_be_declared_without_a_range():
 
 @pytest.fixture
 def parse():
-  """A function (switch, text) that returns the value of a flag."""
+  """A function that takes a switch and the text of a flag, and returns the value of the flag."""
 
   def value(switch, text):
     schema.define("schema_test", switch)
     flag = flags.FLAGS["schema_test"]
     flags.FLAGS.remove_flag_values(["schema_test"])
-    own = flags.FlagValues()
-    own["schema_test"] = flag
-    own(["program", f"--schema_test={text}"])
+    values = flags.FlagValues()
+    values["schema_test"] = flag
+    values(["program", f"--schema_test={text}"])
     assert switch.help in flag.help and switch.allowed()[1:] in flag.help
     return flag.value
 
@@ -142,5 +142,5 @@ def test_the_table_has_a_row_for_each_switch():
   assert rows[-1] == "| `--deep.names` | empty | a list of texts | Names. | yes |"
 
 
-def test_config_dicts_and_dictionaries_are_alike():
+def test_config_dicts_are_flattened_like_dictionaries():
   assert schema.flatten(ml_collections.ConfigDict({"a": {"b": (1,)}, "c": {}})) == {"a.b": (1,)}

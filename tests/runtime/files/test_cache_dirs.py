@@ -1,4 +1,4 @@
-"""The user's cache folder, where there is one, and what stands in for it."""
+"""The user's cache folder, and temporary folders if there is none."""
 
 import os
 import pathlib
@@ -18,55 +18,55 @@ def nothing_named(monkeypatch):
     monkeypatch.delenv(name, raising=False)
 
 
-def test_a_folder_is_made_where_the_user_says(tmp_path, monkeypatch):
+def test_a_folder_is_created_in_the_users_cache_folder(tmp_path, monkeypatch):
   monkeypatch.setenv("HOME", str(tmp_path / "home"))
   use = lambda: cache_dirs.usable("a", "b", lost="x", report=pytest.fail)
   assert use() == str(tmp_path / "home" / ".cache" / "vidgan_jax" / "a" / "b")
   assert os.path.isdir(use())
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
   assert use() == str(tmp_path / "xdg" / "vidgan_jax" / "a" / "b")
-  monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # the specification has it ignored
+  monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # the specification ignores relative paths
   monkeypatch.chdir(tmp_path)
   assert use().startswith(str(tmp_path / "home")) and not os.path.exists("relative")
 
 
 def test_every_cache_is_in_that_folder(tmp_path, monkeypatch):
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-  own = tmp_path / "vidgan_jax"
-  assert references.default_folder() == own / "references"
-  assert extractor.default_path("c3d_ucf101") == own / "weights" / "c3d_ucf101.npz"
+  folder = tmp_path / "vidgan_jax"
+  assert references.default_folder() == folder / "references"
+  assert extractor.default_path("c3d_ucf101") == folder / "weights" / "c3d_ucf101.npz"
 
 
 @pytest.mark.parametrize("home", ["/proc/nohome", "file/home"])
-def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path, monkeypatch, home):
+def test_a_folder_that_cannot_be_created_is_reported_in_one_line(tmp_path, monkeypatch, home):
   (tmp_path / "file").write_text("")
   monkeypatch.setenv("HOME", os.path.join(tmp_path, home))
   lines = []
-  assert cache_dirs.usable("a", lost="nothing is kept", report=lines.append) is None
+  assert cache_dirs.usable("a", lost="nothing is cached", report=lines.append) is None
   (line,) = lines
-  assert line.startswith("WARNING: nothing is kept: ") and "XDG_CACHE_HOME" in line
+  assert line.startswith("WARNING: nothing is cached: ") and "XDG_CACHE_HOME" in line
   assert os.path.join(tmp_path, home, ".cache") in line
 
 
 def test_a_folder_without_permission_is_reported_in_one_line(tmp_path, monkeypatch):
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-  monkeypatch.setattr(os, "access", lambda path, mode: False)  # the superuser may write anywhere
+  monkeypatch.setattr(os, "access", lambda path, mode: False)  # the superuser can write anywhere
   lines = []
-  assert cache_dirs.usable("a", lost="nothing is kept", report=lines.append) is None
+  assert cache_dirs.usable("a", lost="nothing is cached", report=lines.append) is None
   assert f"{tmp_path}/vidgan_jax/a cannot be written" in lines[0]
 
 
 def test_without_a_home_folder(monkeypatch):
   monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # neither HOME nor an account
   lines = []
-  assert cache_dirs.usable("a", lost="nothing is kept", report=lines.append) is None
+  assert cache_dirs.usable("a", lost="nothing is cached", report=lines.append) is None
   assert "there is no home folder" in lines[0]
   assert references.default_folder() is None
   with pytest.raises(UserError, match="set VIDGAN_JAX_WEIGHTS"):
     extractor.default_path("c3d_ucf101")
 
 
-def test_a_temporary_folder_goes_when_python_ends():
+def test_a_temporary_folder_is_removed_when_python_exits():
   script = (
     "from vidgan_jax.runtime.files import cache_dirs as c\nprint(c.temporary(), c.temporary())"
   )
@@ -75,8 +75,8 @@ def test_a_temporary_folder_goes_when_python_ends():
   assert first == second and not os.path.exists(first)
 
 
-def test_plots_keep_their_fonts_there_too(tmp_path):
-  """matplotlib would make a folder of a relative XDG_CACHE_HOME, and complain of no HOME."""
+def test_plots_cache_their_fonts_there_too(tmp_path):
+  """matplotlib alone would use a relative XDG_CACHE_HOME, and warn if there is no HOME."""
   script = """
 from vidgan_jax.runtime import drawing
 

@@ -1,4 +1,4 @@
-"""What containers say of their own length: sound files pass, cut-off ones do not."""
+"""The lengths that containers state: complete files are read, incomplete ones are refused."""
 
 from fractions import Fraction
 
@@ -18,7 +18,7 @@ CODECS = {
 
 
 def write(path, start=0, slow_from=FRAMES, options=None, **container):
-  """Writes noise whose frames are 40 ms apart, from `slow_from` on 800 ms; begins at `start` ms."""
+  """Writes noise: a frame every 40 ms from `start` ms, and every 800 ms from frame `slow_from`."""
   pixels = np.random.default_rng(0).integers(256, size=(FRAMES, 8, 8, 3), dtype=np.uint8)
   clip = pixels.repeat(8, axis=1).repeat(8, axis=2)
   with av.open(str(path), "w", options=container) as file:
@@ -38,7 +38,7 @@ def write(path, start=0, slow_from=FRAMES, options=None, **container):
 
 @pytest.mark.parametrize("ending", CODECS)
 @pytest.mark.parametrize("timing", [{}, {"start": 120}, {"start": 3000}, {"slow_from": 15}])
-def test_sound_files_are_whole_whenever_they_begin(tmp_path, ending, timing):
+def test_complete_files_are_read_whenever_they_begin(tmp_path, ending, timing):
   path = write(tmp_path / f"a.{ending}", **timing)
   assert len(read_video(path)[0]) == FRAMES
 
@@ -48,17 +48,17 @@ def test_sound_files_are_whole_whenever_they_begin(tmp_path, ending, timing):
 def test_files_without_their_end_are_refused(tmp_path, ending, timing):
   path = write(tmp_path / f"a.{ending}", **timing)
   content = path.read_bytes()
-  # In AVI the pictures are followed by an index, without which they are whole.
-  where = content.index(b"idx1") if ending == "avi" else len(content)
+  # In AVI the frames end where the index begins. A file without its index is complete.
+  end = content.index(b"idx1") if ending == "avi" else len(content)
   for part in (0.02, 0.2, 0.6):
-    path.write_bytes(content[: where - int(part * where) - 1])
+    path.write_bytes(content[: end - int(part * end) - 1])
     with pytest.raises(VideoError):
       read_video(path)
 
 
 def test_a_flash_file_cut_between_two_tags_is_refused(tmp_path):
   path = write(tmp_path / "a.flv")
-  content, ends = path.read_bytes(), [13]  # a header of 9 bytes, and the size of no tag
+  content, ends = path.read_bytes(), [13]  # a header of 9 bytes, and 4 bytes before the first tag
   while ends[-1] < len(content):
     ends.append(ends[-1] + 15 + int.from_bytes(content[ends[-1] + 1 : ends[-1] + 4]))
   assert ends[-1] == len(content)
@@ -80,21 +80,21 @@ def test_a_fragmented_file_without_its_end_is_refused(tmp_path):
   path = write(tmp_path / "a.mp4", options={"g": "5"}, movflags="frag_keyframe+empty_moov")
   assert len(read_video(path)[0]) == FRAMES
   content = path.read_bytes()
-  where = [int(part * len(content)) for part in (0.4, 0.8, 0.98)]
-  for end in (*where, content.rindex(b"moof") + 30):
+  ends = [int(part * len(content)) for part in (0.4, 0.8, 0.98)]
+  for end in (*ends, content.rindex(b"moof") + 30):
     path.write_bytes(content[:end])
     with pytest.raises(VideoError):
       read_video(path)
 
 
-def test_a_live_recording_does_not_know_its_length(tmp_path):
-  """Browsers record WebM with segments of unknown length, and without a duration."""
+def test_a_live_recording_without_a_stated_length_is_read(tmp_path):
+  """Browsers record WebM with segments of unknown length and without a duration."""
   path = write(tmp_path / "a.webm", live="1")
   assert len(read_video(path)[0]) == FRAMES
 
 
-def test_a_file_whose_end_was_never_filled_in_is_refused(tmp_path):
-  """Downloads reserve the room for the whole file first."""
+def test_a_file_whose_end_is_zeros_is_refused(tmp_path):
+  """Some downloads allocate the whole file first, and leave zeros if they stop."""
   path = write(tmp_path / "a.mkv", options={"qp": "0"})
   content = path.read_bytes()
   kept = len(content) - 2**17
@@ -119,7 +119,7 @@ def test_a_gif_without_its_end_is_refused(tmp_path):
   ("start", "length", "seen"), [(0, 400, 10), (200, 400, 10), (200, 600, 15)]
 )
 def test_an_edit_list_may_leave_out_a_part(tmp_path, start, length, seen):
-  """Phones cut films without writing them anew."""
+  """Phones cut videos by an edit list, without rewriting them."""
   path = write(tmp_path / "a.mp4", options={"g": "5", "bf": "0"})
   content = bytearray(path.read_bytes())
   at = content.index(b"elst") + 12  # behind version, flags and the number of entries
@@ -130,14 +130,14 @@ def test_an_edit_list_may_leave_out_a_part(tmp_path, start, length, seen):
   assert len(read_video(path)[0]) == seen
 
 
-# What a display matrix (a, b, c, d) shows of a stored picture: pixel (x, y) at (ax + cy, bx + dy).
+# {display matrix (a, b, c, d): how the stored image is shown}; pixel (x, y) at (ax + cy, bx + dy).
 SHOWN = {
   (1, 0, 0, 1): lambda image: image,
   (-1, 0, 0, 1): lambda image: image[:, ::-1],
   (1, 0, 0, -1): lambda image: image[::-1],
   (-1, 0, 0, -1): lambda image: image[::-1, ::-1],
   (0, 1, 1, 0): lambda image: image.swapaxes(0, 1),
-  (0, 1, -1, 0): lambda image: image.swapaxes(0, 1)[:, ::-1],  # a quarter to the right
+  (0, 1, -1, 0): lambda image: image.swapaxes(0, 1)[:, ::-1],  # 90 degrees clockwise
   (0, -1, 1, 0): lambda image: image.swapaxes(0, 1)[::-1],
   (0, -1, -1, 0): lambda image: image.swapaxes(0, 1)[::-1, ::-1],
 }
@@ -158,7 +158,13 @@ def test_display_matrices_turn_and_mirror(tmp_path, matrix):
 
 
 def write_with_cover(path, moving, first):
-  """Writes a file with a cover, before or behind what moves; `moving` is a codec."""
+  """Writes a file with a cover picture and another stream.
+
+  Args:
+    path: the file.
+    moving: codec of the other stream, a video or "aac".
+    first: whether the cover is the first stream.
+  """
   blocks = np.random.default_rng(0).integers(256, size=(64, 64, 3), dtype=np.uint8)
   with av.open(str(path), "w") as file:
     streams = {}

@@ -28,7 +28,7 @@ with locks.held(sys.argv[1], "work"):
 
 @contextlib.contextmanager
 def another(folder, *options):
-  """Another process that holds the lock of a folder, and its number."""
+  """Starts another process that holds the lock of a folder; yields (process, id of the holder)."""
   command = [sys.executable, "-c", HOLDER, str(folder), *options]
   with subprocess.Popen(
     command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -51,7 +51,7 @@ def take(folder, **options):
     return True
 
 
-def test_a_second_process_is_refused_by_the_name_of_the_first(tmp_path):
+def test_the_message_for_a_second_process_names_the_first(tmp_path):
   with another(tmp_path) as (_, number):
     host = re.escape(socket.gethostname())
     holder = f"process {number} on {host}"
@@ -76,12 +76,12 @@ def test_a_killed_process_leaves_nothing_to_clean_up(tmp_path):
 
 
 def test_a_forked_child_does_not_hold_the_lock_of_its_parent(tmp_path, monkeypatch):
-  monkeypatch.setattr(locks, "PATIENCE", 5.0)  # for the parent's end
+  monkeypatch.setattr(locks, "PATIENCE", 5.0)  # until the parent has ended
   with another(tmp_path, "fork"):
     assert take(tmp_path)
 
 
-def test_a_child_does_not_release_it_either(tmp_path):
+def test_a_forked_child_does_not_release_the_lock_either(tmp_path):
   with locks.held(tmp_path, "work"):
     child = os.fork()
     if not child:
@@ -97,19 +97,19 @@ def test_it_is_released_after_a_fault(tmp_path):
   assert take(tmp_path / "new")
 
 
-def test_looking_makes_nothing(tmp_path):
+def test_checking_a_lock_creates_nothing(tmp_path):
   locks.check(tmp_path / "none", "work")
   assert not (tmp_path / "none").exists()
 
 
-def test_who_waits_gets_it_when_the_other_ends(tmp_path):
+def test_a_waiting_process_gets_the_lock_when_the_other_ends(tmp_path):
   with another(tmp_path) as (process, _):
     process.stdin.close()
     with locks.held(tmp_path, "work", wait=True):
       assert process.wait() == 0
 
 
-def test_a_lock_whose_file_was_removed_meanwhile_is_taken_anew(tmp_path, monkeypatch):
+def test_a_lock_whose_file_was_removed_meanwhile_is_acquired_again(tmp_path, monkeypatch):
   flock = fcntl.flock
   removed = []
 
@@ -124,22 +124,22 @@ def test_a_lock_whose_file_was_removed_meanwhile_is_taken_anew(tmp_path, monkeyp
       take(tmp_path)
 
 
-@pytest.mark.parametrize("number", (*locks._NO_LOCKS, errno.EBADF))
-def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, number):
+@pytest.mark.parametrize("number", (*locks._UNSUPPORTED, errno.EBADF))
+def test_a_file_system_without_locks_is_reported(tmp_path, monkeypatch, number):
   def refuse(descriptor, operation):
     raise OSError(number, os.strerror(number))
 
   monkeypatch.setattr(fcntl, "flock", refuse)
-  said = []
-  with locks.held(tmp_path, "work", said.append), locks.held(tmp_path, "work", said.append):
-    assert len(said) == 2 and "is on a file system without locks" in said[0]
-    assert "\n" not in said[0]
-  with locks.held(tmp_path / "a", "work", said.append, name=None):
-    assert said[2].startswith(f"WARNING: {tmp_path / 'a'} is on ")
+  lines = []
+  with locks.held(tmp_path, "work", lines.append), locks.held(tmp_path, "work", lines.append):
+    assert len(lines) == 2 and "is on a file system without locks" in lines[0]
+    assert "\n" not in lines[0]
+  with locks.held(tmp_path / "a", "work", lines.append, name=None):
+    assert lines[2].startswith(f"WARNING: {tmp_path / 'a'} is on ")
   locks.check(tmp_path, "work")
 
 
-def test_what_cannot_be_locked_is_one_line(tmp_path):
+def test_a_folder_that_cannot_be_locked_is_refused_in_one_line(tmp_path):
   (tmp_path / "file").write_text("")
   with pytest.raises(UserError, match=r"cannot work there: .*file: File exists"):
     take(tmp_path / "file")
@@ -150,7 +150,7 @@ def test_what_cannot_be_locked_is_one_line(tmp_path):
   assert (tmp_path / "file").read_text() == ""
 
 
-def test_without_words_in_the_file_the_system_knows_the_process(tmp_path):
+def test_the_system_names_the_holder_if_the_lock_file_does_not(tmp_path):
   with another(tmp_path) as (_, number):
     (tmp_path / locks.FILE).write_bytes(b"\xff\x1b[2J")
     with pytest.raises(locks.Taken, match=f"process {number} on .* is using it"):
@@ -170,7 +170,7 @@ def test_a_folder_itself_is_locked_without_a_file_in_it(tmp_path):
 
 
 def test_another_users_file_is_locked_without_being_written(tmp_path, monkeypatch):
-  """As the superuser every file may be written: opening for writing is refused here instead."""
+  """The superuser can write every file, so the test makes opening for writing fail."""
   (tmp_path / locks.FILE).write_text("theirs\n")
   real = os.open
 

@@ -1,4 +1,4 @@
-"""Paths of users: `~` is their home folder, and an address is never taken for a local folder."""
+"""Paths from users: `~` is the home folder, and addresses are never used as local folders."""
 
 import dataclasses
 import os
@@ -27,7 +27,7 @@ ADDRESSES = [
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-  """An empty home folder, and another empty folder that is the current one."""
+  """Sets HOME to an empty folder, and makes another empty folder the current one."""
   for name in ("home", "here"):
     (tmp_path / name).mkdir()
   names = ("XDG_CACHE_HOME", "VIDGAN_JAX_REFERENCES", "VIDGAN_JAX_WEIGHTS")
@@ -42,7 +42,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_addresses_are_refused_by_the_flag_that_holds_them(address):
-  with pytest.raises(UserError, match=r"--output is .*an address and no local path"):
+  with pytest.raises(UserError, match=r"--output is .*an address and not a local path"):
     paths.local(address, "--output")
 
 
@@ -61,7 +61,7 @@ def test_home_folders(home):
     paths.local("a\0b", "x")
 
 
-def test_an_empty_home_is_as_one_that_is_not_set(monkeypatch):
+def test_an_empty_home_counts_as_unset(monkeypatch):
   monkeypatch.delenv("HOME", raising=False)
   wanted = paths.local("~/run", "--workdir")
   monkeypatch.setenv("HOME", "")
@@ -90,7 +90,7 @@ def _data(config, **changes):
 
 
 BAD = "gs://bucket/x"
-PLACES = {
+ENTRIES = {
   "train": lambda config: loop.Trainer(config, BAD),
   "sample": lambda config: sampling.Request(BAD, "a"),
   "sample output": lambda config: sampling.Request("a", BAD),
@@ -125,11 +125,11 @@ PLACES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("entry", ENTRIES)
 @pytest.mark.usefixtures("home")
-def test_no_place_takes_an_address_for_a_folder(place, lean_config):
+def test_every_entry_of_the_library_refuses_an_address(entry, lean_config):
   with pytest.raises(UserError, match=r"gs://bucket/x.* is an address"):
-    PLACES[place](lean_config())
+    ENTRIES[entry](lean_config())
   assert os.listdir() == []
 
 

@@ -1,4 +1,4 @@
-"""Colours of videos are those that their streams declare: BT.601, 709 or 2020, limited or full."""
+"""Colours of videos are converted as the stream declares: BT.601, 709 or 2020, limited or full."""
 
 import av
 import numpy as np
@@ -9,13 +9,13 @@ from vidgan_jax.runtime.files.video_files import read_video
 COLORS = np.array(
   [[200, 30, 60], [20, 180, 90], [40, 60, 220], [128, 128, 128], [250, 240, 20]], float
 )
-# Weights of red and blue in luma, and the matrix' number in a stream (ITU-T H.273).
+# {matrix: (weight of red in luma, weight of blue, number of the matrix in ITU-T H.273)}
 MATRICES = {"601": (0.299, 0.114, 5), "709": (0.2126, 0.0722, 1), "2020": (0.2627, 0.0593, 9)}
 LIMITED, FULL = 1, 2
 
 
 def planes(color, red, blue, full):
-  """The three numbers of a colour: luma and two colour differences."""
+  """A colour as luma and two colour differences."""
   r, g, b = color / 255
   luma = red * r + (1 - red - blue) * g + blue * b
   differences = np.array([(b - luma) / (1 - blue) / 2, (r - luma) / (1 - red) / 2])

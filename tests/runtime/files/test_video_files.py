@@ -27,7 +27,7 @@ needs_footage = pytest.mark.skipif(
 
 
 def smooth_clip(frames=6, height=32, width=48):
-  """A clip of moving colour gradients, which survives compression well."""
+  """A clip of moving colour gradients, which compression changes little."""
   t, y, x = np.meshgrid(np.arange(frames), np.arange(height), np.arange(width), indexing="ij")
   channels = [x * 255 / width, y * 255 / height, (20 * t + x + y) % 256]
   return np.stack(channels, axis=-1).astype(np.uint8)
@@ -50,7 +50,7 @@ def smooth_clip(frames=6, height=32, width=48):
     ("torchvision_videos/WUzgd7C1pWA.mp4", 327, 29.97),
   ],
 )
-def test_real_clips_have_the_frames_that_decode(name, frames, rate):
+def test_real_clips_are_read_completely(name, frames, rate):
   clip, frame_rate = read_video(SHARED / "clips" / name, short_side=16)
   assert len(clip) == frames and abs(frame_rate - rate) < 0.01
   assert clip.dtype == np.uint8 and min(clip.shape[1:3]) == 16
@@ -79,7 +79,7 @@ def test_real_clips_have_the_frames_that_decode(name, frames, rate):
     ("unordered.mov", (4, 50, 50)),
   ],
 )
-def test_odd_files_are_read_as_they_are_meant_to_be_seen(name, shape):
+def test_unusual_files_are_read_as_players_show_them(name, shape):
   clip, _ = read_video(SHARED / "odd" / name)
   assert clip.shape == (*shape, 3)
 
@@ -111,40 +111,40 @@ def test_damaged_files_are_refused_in_one_line(name, words):
   "name", ["ucf_weizmann/WaveTwo/v_WaveTwo_g07_c01.avi", "odd/vp9.webm", "odd/portrait_120x160.mp4"]
 )
 def test_a_file_cut_anywhere_is_refused(tmp_path, name):
-  whole = (SHARED / name).read_bytes()
+  content = (SHARED / name).read_bytes()
   cut = tmp_path / os.path.basename(name)
   for part in (0.3, 0.6, 0.8, 0.9):
-    cut.write_bytes(whole[: int(part * len(whole))])
+    cut.write_bytes(content[: int(part * len(content))])
     with pytest.raises(VideoError):
       read_video(cut)
 
 
 @needs_footage
-def test_a_cut_between_two_frames_is_noticed(tmp_path):
-  """No frame is damaged then, only their number tells."""
-  whole = (SHARED / "ucf_weizmann/WaveTwo/v_WaveTwo_g07_c01.avi").read_bytes()
-  position = whole.index(b"movi") + 4
+def test_a_cut_between_two_frames_is_detected(tmp_path):
+  """No frame is damaged; only their number is too small."""
+  content = (SHARED / "ucf_weizmann/WaveTwo/v_WaveTwo_g07_c01.avi").read_bytes()
+  position = content.index(b"movi") + 4
   for _ in range(50):
-    position += 8 + struct.unpack("<I", whole[position + 4 : position + 8])[0]
+    position += 8 + struct.unpack("<I", content[position + 4 : position + 8])[0]
     position += position % 2
-  (tmp_path / "cut.avi").write_bytes(whole[:position])
+  (tmp_path / "cut.avi").write_bytes(content[:position])
   with pytest.raises(VideoError, match="cut off: 50 of 54 frames"):
     read_video(tmp_path / "cut.avi")
 
 
 @needs_footage
-def test_frames_marked_as_corrupt_are_refused_where_the_decoder_goes_on(monkeypatch):
-  monkeypatch.setattr(video_files, "_DECODER_OPTIONS", {})  # not every decoder heeds them
+def test_frames_marked_as_corrupt_are_refused_if_the_decoder_continues(monkeypatch):
+  monkeypatch.setattr(video_files, "_DECODER_OPTIONS", {})  # some decoders ignore the options
   with pytest.raises(VideoError, match=r"damaged at frame 7$"):
     read_video(SHARED / "odd" / "bitflips.avi")
 
 
 @needs_footage
 @pytest.mark.parametrize("more", [1, 2])
-def test_headers_may_announce_one_frame_more(tmp_path, more):
+def test_headers_may_state_one_frame_too_many(tmp_path, more):
   content = bytearray((SHARED / "ucf_weizmann/WaveTwo/v_WaveTwo_g07_c01.avi").read_bytes())
-  for place in (content.index(b"avih") + 8 + 16, content.index(b"strh") + 8 + 32):
-    content[place : place + 4] = struct.pack("<I", 54 + more)
+  for position in (content.index(b"avih") + 8 + 16, content.index(b"strh") + 8 + 32):
+    content[position : position + 4] = struct.pack("<I", 54 + more)
   (tmp_path / "a.avi").write_bytes(content)
   if more == 1:
     assert len(read_video(tmp_path / "a.avi")[0]) == 54
@@ -154,11 +154,11 @@ def test_headers_may_announce_one_frame_more(tmp_path, more):
 
 
 def test_damage_that_a_decoder_conceals_is_refused(tmp_path):
-  """Of a damaged JPEG the decoder shows what it can, and does not mark the frame as corrupt."""
+  """The JPEG decoder shows the intact part of a damaged image, and does not mark it as corrupt."""
   with av.open(str(tmp_path / "a.avi"), "w") as container:
     stream = container.add_stream("mjpeg", rate=10)
     stream.height, stream.width, stream.pix_fmt = 128, 128, "yuvj420p"
-    # Threads would cut pictures into slices, each of which a decoder takes up anew.
+    # Several threads would write slices, and a decoder would continue at the next slice.
     stream.codec_context.thread_count = 1
     noise = np.random.default_rng(0).integers(256, size=(8, 128, 128, 3), dtype=np.uint8)
     for image in noise:
@@ -173,11 +173,11 @@ def test_damage_that_a_decoder_conceals_is_refused(tmp_path):
     read_video(tmp_path / "a.avi")
 
 
-def test_a_codec_that_no_decoder_knows_is_refused(tmp_path):
+def test_a_codec_without_a_decoder_is_refused(tmp_path):
   write_mp4(tmp_path / "a.mp4", smooth_clip(), 10)
   content = (tmp_path / "a.mp4").read_bytes()
   (tmp_path / "a.mp4").write_bytes(content.replace(b"avc1", b"zzz1"))
-  with pytest.raises(VideoError, match="is of a kind that no decoder knows"):
+  with pytest.raises(VideoError, match="no decoder for its codec"):
     read_video(tmp_path / "a.mp4")
 
 
@@ -205,7 +205,7 @@ def test_mp4_round_trip(tmp_path, scale):
   assert os.listdir(tmp_path / "new") == ["a.mp4"]
 
 
-def test_colours_come_back_exactly(tmp_path):
+def test_colours_are_read_as_written(tmp_path):
   for color in ((200, 50, 90), (0, 0, 0), (255, 255, 255), (10, 120, 240)):
     write_mp4(tmp_path / "a.mp4", np.full((3, 64, 64, 3), color, np.uint8), 10)
     read, _ = read_video(tmp_path / "a.mp4")
@@ -220,7 +220,7 @@ def test_mp4_pads_odd_sizes_and_keeps_uneven_rates(tmp_path):
 
 
 def test_the_same_clip_gives_the_same_bytes(tmp_path):
-  """Sizes that are no multiple of 16, after other work, are where encoders read stray memory."""
+  """Encoders may read uninitialised memory at sizes that are not multiples of 16."""
   sizes = [(262, 262), (100, 90), (64, 64), (100, 90), (262, 262), (100, 96), (256, 256), (34, 34)]
   contents = {}
   for height, width in (sizes + sizes[::-1]) * 2:
@@ -274,7 +274,7 @@ def test_gif_shows_every_frame_at_its_time(tmp_path):
 
 
 def test_gif_colours_are_good_in_every_frame():
-  """The palette serves the last frame as well as the first, and dithering keeps local averages."""
+  """The palette fits the last frame as well as the first, and dithering keeps local averages."""
   clip = smooth_clip(frames=8) // 2
   clip[4:] += 127
   shown = read_gif(gif_bytes(clip, 10))[2]

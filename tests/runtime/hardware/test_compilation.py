@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize("options", [compilation.options, compilation.feature_options])
-def test_options_change_no_result(options):
+def test_options_keep_results_accurate(options):
   """Convolution, product and reductions in float32 against NumPy in float64."""
   random = np.random.default_rng(0)
   x, kernel, matrix = (
@@ -32,38 +32,38 @@ def test_options_change_no_result(options):
 
   chosen = options(jax.devices("cpu")[0])
   if not chosen:
-    pytest.skip("this version of JAX knows none of these options")
+    pytest.skip("this version of JAX does not have the option")
   arguments = [a.astype(np.float32) for a in (x, kernel, matrix)]
-  found = jax.jit(network, compiler_options=chosen)(*arguments)
-  for value, truth in zip(found, expected, strict=True):
+  results = jax.jit(network, compiler_options=chosen)(*arguments)
+  for value, truth in zip(results, expected, strict=True):
     np.testing.assert_allclose(value, truth, rtol=2e-5, atol=2e-5 * np.abs(truth).max())
 
 
-def test_options_that_jax_does_not_know_are_left_out():
-  assert compilation._known("xla_cpu_use_no_such_thing", False) is None
+def test_options_that_jax_does_not_have_are_left_out():
+  assert compilation._supported("xla_cpu_use_no_such_thing", False) is None
 
 
 @pytest.mark.parametrize("by", ["argument", "variable"])
-def test_a_named_cache_that_cannot_be_used_is_told(tmp_path, monkeypatch, by):
+def test_a_named_cache_that_cannot_be_used_is_reported(tmp_path, monkeypatch, by):
   (tmp_path / "file").write_text("")
-  place, lines = str(tmp_path / "file" / "cache"), []
-  monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", place)
+  folder, lines = str(tmp_path / "file" / "cache"), []
+  monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", folder)
   before = jax.config.jax_compilation_cache_dir
-  assert compilation.enable_cache(place if by == "argument" else None, lines.append) is None
+  assert compilation.enable_cache(folder if by == "argument" else None, lines.append) is None
   assert lines == [
-    f"WARNING: no compiled programs are kept: {place} cannot be made (Not a directory)"
+    f"WARNING: compiled programs are not cached: {folder} cannot be created (Not a directory)"
   ]
   assert jax.config.jax_compilation_cache_dir == before
 
 
-def test_the_default_cache_that_cannot_be_used_is_told(tmp_path, monkeypatch):
+def test_the_default_cache_that_cannot_be_used_is_reported(tmp_path, monkeypatch):
   (tmp_path / "file").write_text("")
   monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
   lines = []
   assert compilation.enable_cache(None, lines.append) is None
   (line,) = lines
-  assert line.startswith("WARNING: no compiled programs are kept: ") and "XDG_CACHE_HOME" in line
+  assert line.startswith("WARNING: compiled programs are not cached: ") and "XDG_CACHE_HOME" in line
 
 
 _DAMAGED = """
@@ -71,7 +71,7 @@ import pathlib, shutil, sys
 import jax
 from vidgan_jax.runtime.hardware import compilation
 folder = pathlib.Path(sys.argv[1])
-compilation.enable_cache(str(folder), lambda line: print("told:", line))
+compilation.enable_cache(str(folder), lambda line: print("reported:", line))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 for turn in range(3):
   for function in (lambda x: x + 1, lambda x: x * 2):
@@ -90,5 +90,7 @@ def test_damaged_and_unwritable_programs_are_compiled_again_with_a_line_each(tmp
   done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
   assert done.returncode == 0 and "Warning" not in done.stderr, done.stderr
   reading, writing = done.stdout.splitlines()
-  assert reading.startswith(f"told: WARNING: a compiled program in {folder} is damaged")
-  assert writing.startswith(f"told: WARNING: not all compiled programs are kept in {folder}")
+  assert reading.startswith(f"reported: WARNING: a compiled program in {folder} is damaged")
+  assert writing.startswith(
+    f"reported: WARNING: not all compiled programs can be stored in {folder}"
+  )

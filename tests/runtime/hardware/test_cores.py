@@ -1,4 +1,4 @@
-"""Threads are as many as a container gives them time, not as its machine has cores."""
+"""The cores and the memory that a process may use, with and without a container's limits."""
 
 import os
 
@@ -11,7 +11,10 @@ MANY = set(range(64))
 
 @pytest.fixture
 def system(tmp_path, monkeypatch):
-  """A function (membership, {file: content}) that makes the control groups of 64 cores."""
+  """A function that takes the membership file and {file: content}, and fakes control groups.
+
+  The machine has 64 cores.
+  """
   monkeypatch.setattr(os, "sched_getaffinity", lambda _: MANY)
   monkeypatch.setattr(cores, "_MEMBERSHIP", str(tmp_path / "cgroup"))
   monkeypatch.setattr(cores, "_MOUNT", str(tmp_path / "mount"))
@@ -34,7 +37,7 @@ def system(tmp_path, monkeypatch):
     ("0::/\n", {"cpu.max": "250000 100000\n"}, 3),
     ("0::/\n", {"cpu.max": "10000 100000\n"}, 1),
     ("0::/slice/job\n", {"slice/cpu.max": "400000 100000", "slice/job/cpu.max": "max 100000"}, 4),
-    ("0::/of/the/host\n", {"cpu.max": "200000 100000"}, 2),  # a path that is not seen inside
+    ("0::/of/the/host\n", {"cpu.max": "200000 100000"}, 2),  # a path that only the host sees
     ("0::/\n", {"cpu.max": "no limit"}, 64),
     ("0::/\n", {}, 64),
     (
@@ -50,7 +53,7 @@ def system(tmp_path, monkeypatch):
     ("damaged", {}, 64),
   ],
 )
-def test_a_containers_limit_counts(system, membership, files, count):
+def test_the_cpu_limit_of_a_container_counts(system, membership, files, count):
   system(membership, files)
   assert cores.usable_cores() == count
 
@@ -70,9 +73,9 @@ def test_without_control_groups_the_affinity_counts(system):
     ("damaged", {}, None),
   ],
 )
-def test_a_containers_memory_is_known(system, monkeypatch, membership, files, limit):
+def test_the_memory_limit_of_a_container_counts(system, monkeypatch, membership, files, limit):
   system(membership, files)
   monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 2**20, "SC_PAGE_SIZE": 2**14}.get)
   assert cores.usable_memory() == (limit or 2**34)
-  monkeypatch.setattr(os, "sysconf", lambda name: -1)  # not known
+  monkeypatch.setattr(os, "sysconf", lambda name: -1)  # unknown
   assert cores.usable_memory() == limit

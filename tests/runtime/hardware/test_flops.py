@@ -1,4 +1,4 @@
-"""FLOP counts against closed forms."""
+"""FLOP counts, compared with formulas and with XLA's counts."""
 
 import math
 import types
@@ -43,13 +43,13 @@ def total(function):
   ],
 )
 def test_convolution_counts_every_tap(strides, padding, groups, window, outputs):
-  """Output size x window x inputs per group x outputs x 2, and the same for either gradient."""
+  """2 x output size x window x inputs per group x outputs, and as much for each gradient."""
   convolve = convolution(strides, padding, groups)
   arguments = shape(2, 8, 10, 6), shape(*window, 6 // groups, 12)
   expected = 2 * outputs * math.prod(window) * (6 // groups) * 12 * 2
   assert flops.count(convolve, *arguments) == expected
   if padding == "VALID":
-    return  # its input gradient is dense over the padding that transposition adds
+    return  # its input gradient also counts taps on the padding that transposition adds
   for argument in (0, 1):
     gradient = jax.grad(total(convolve), argument)
     assert flops.count(gradient, *arguments) == 2 * expected
@@ -68,7 +68,7 @@ def test_convolution_counts_every_tap(strides, padding, groups, window, outputs)
   ],
 )
 def test_taps_on_padding_are_left_out_as_xla_does(strides, padding, window, argument):
-  """Forward, and of the gradient by the input or the kernel."""
+  """In the forward pass, and in the gradient of the input or of the kernel."""
   convolve = convolution(strides, padding)
   arguments = shape(2, 8, 9, 6), shape(*window, 6, 12)
   function = convolve
@@ -101,7 +101,7 @@ def test_dot_products_with_batch_axes():
   assert flops.count(attention, shape(3, 5, 7), shape(3, 11, 7)) == 2 * 3 * 5 * 11 * 7
 
 
-def test_scan_counts_times_its_length():
+def test_the_body_of_a_scan_counts_once_per_iteration():
   step = lambda state, _: (state @ state, None)
   for unroll in (1, 6):
     loop = lambda x, unroll=unroll: jax.lax.scan(step, x, None, length=6, unroll=unroll)
@@ -115,19 +115,19 @@ def test_cond_counts_its_most_expensive_branch():
   assert flops.count(switch, jax.ShapeDtypeStruct((), jnp.int32), shape(4, 4)) == 2 * 2 * 4**3
 
 
-def test_while_is_refused_where_it_holds_work():
+def test_a_while_loop_with_counted_work_is_refused():
   small = lambda a: jnp.sum(a) < 1
   with pytest.raises(ValueError, match="while"):
     flops.count(lambda a: jax.lax.while_loop(small, lambda a: a @ a, a), shape(4, 4))
   assert flops.count(lambda a: jax.lax.while_loop(small, lambda a: a + 1, a), shape(4, 4)) == 0
 
 
-def test_what_hides_its_work_is_refused():
+def test_primitives_with_hidden_work_are_refused():
   with pytest.raises(ValueError, match="custom_linear_solve"):
     flops.count(jnp.linalg.solve, shape(4, 4), shape(4, 4))
 
 
-def test_rematerialisation_counts_the_repetition():
+def test_recomputed_work_counts():
   def block(x, first, second):
     return jnp.tanh(jnp.tanh(x @ first) @ second)
 

@@ -15,7 +15,7 @@ import pytest
 from vidgan_jax.runtime.files import video_files, video_writers
 from vidgan_jax.runtime.hardware import memory
 
-# Faults of the same allocations before and after, and whether the function said it did something.
+# Prints what `keep_freed` returns, and the page faults of equal allocations before and after it.
 _PROGRAM = """
 import resource
 import numpy as np
@@ -40,8 +40,8 @@ def _run(**environment):
   done = subprocess.run(
     command, env={**inherited, **environment}, capture_output=True, text=True, check=True
   )
-  said, before, after = done.stdout.split()
-  return said == "True", int(before), int(after)
+  changed, before, after = done.stdout.split()
+  return changed == "True", int(before), int(after)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="tunes glibc's allocator alone")
@@ -65,17 +65,17 @@ library = ctypes.CDLL(None)
 library.fopen.restype = ctypes.c_void_p
 library.malloc_info.argtypes = [ctypes.c_int, ctypes.c_void_p]
 library.fclose.argtypes = [ctypes.c_void_p]
-with tempfile.NamedTemporaryFile() as found:
-  stream = library.fopen(found.name.encode(), b"w")
+with tempfile.NamedTemporaryFile() as file:
+  stream = library.fopen(file.name.encode(), b"w")
   library.malloc_info(0, stream)
   library.fclose(stream)
-  print(found.read().count(b"<heap nr="))
+  print(file.read().count(b"<heap nr="))
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="tunes glibc's allocator alone")
-def test_no_thread_of_jax_has_a_heap_of_its_own():
-  """Since JAX is started after it, and it starts none."""
+def test_threads_of_jax_have_no_heaps():
+  """`keep_freed_on_cpu` runs before JAX starts, and does not start JAX itself."""
   environment = {n: v for n, v in os.environ.items() if "MALLOC" not in n and "GLIBC" not in n}
   run = lambda platforms: subprocess.run(
     [sys.executable, "-c", _ON_CPU],
@@ -84,13 +84,13 @@ def test_no_thread_of_jax_has_a_heap_of_its_own():
     text=True,
   ).stdout.split()
   assert run("cpu") == ["True", "1"]
-  assert run("cpu,cuda")[0] == "True"  # before JAX refuses a device that is not there
+  assert run("cpu,cuda")[0] == "True"  # printed before JAX refuses a missing device
   assert run("tpu,cpu")[0] == "False"
 
 
 @pytest.mark.parametrize("platform_name", [{}, {"JAX_PLATFORM_NAME": "cpu"}])
 def test_a_platform_need_not_be_named(platform_name):
-  """Not every version of JAX has an attribute for each of the variables that name one."""
+  """Some versions of JAX have no config attribute for JAX_PLATFORM_NAME."""
   names = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "MALLOC", "GLIBC")
   environment = {n: v for n, v in os.environ.items() if not n.startswith(names)}
   script = "from vidgan_jax.runtime.hardware import memory; print(memory.keep_freed_on_cpu())"
@@ -104,32 +104,37 @@ def test_a_platform_need_not_be_named(platform_name):
   assert done.stdout.split() == [str(tuned)], done.stderr
 
 
-_DOOR = """
+_COMMAND = """
 import sys
 from absl import app
 from jax._src import xla_bridge
-from vidgan_jax import {door}
+from vidgan_jax import {command}
 from vidgan_jax.runtime.hardware import memory
 
-def told():
+def report():
   print("JAX has started:", xla_bridge.backends_are_initialized())
   sys.exit(0)
 
-memory.keep_freed_on_cpu = told
-app.run({door}.main)
+memory.keep_freed_on_cpu = report
+app.run({command}.main)
 """
 
 
 @pytest.mark.parametrize(
-  ("door", "flags"),
+  ("command", "flags"),
   [
     ("train", ["--config=configs/quickstart.py:runlocal", "--workdir={0}"]),
     ("evaluate", ["--workdir={0}", "--protocol=moving_shapes"]),
   ],
 )
-def test_doors_keep_memory_before_jax_starts(tmp_path, door, flags):
+def test_commands_keep_memory_before_jax_starts(tmp_path, command, flags):
   done = subprocess.run(
-    [sys.executable, "-c", _DOOR.format(door=door), *(f.format(tmp_path / "w") for f in flags)],
+    [
+      sys.executable,
+      "-c",
+      _COMMAND.format(command=command),
+      *(f.format(tmp_path / "w") for f in flags),
+    ],
     cwd=pathlib.Path(__file__).parents[3],
     capture_output=True,
     text=True,
@@ -137,44 +142,44 @@ def test_doors_keep_memory_before_jax_starts(tmp_path, door, flags):
   assert done.stdout == "JAX has started: False\n", done.stderr
 
 
-def test_plugins_are_other_devices(monkeypatch):
+def test_an_installed_plugin_counts_as_another_device(monkeypatch):
   for name in ("PJRT_NAMES_AND_LIBRARY_PATHS", "TPU_LIBRARY_PATH"):
     monkeypatch.delenv(name, raising=False)
   monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
   monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: ())
   assert not memory._plugins()
-  for module, name, found in [
+  for module, name, function in [
     (importlib.util, "find_spec", lambda name: name == "libtpu" or None),
     (importlib.metadata, "entry_points", lambda group: (group,)),
   ]:
     with monkeypatch.context() as more:
-      more.setattr(module, name, found)
+      more.setattr(module, name, function)
       assert memory._plugins()
   monkeypatch.setenv("TPU_LIBRARY_PATH", "/lib/libtpu.so")
   assert memory._plugins()
 
 
-def test_the_environment_has_the_first_word():
+def test_settings_in_the_environment_are_not_changed():
   assert not _run(MALLOC_TRIM_THRESHOLD_="1000000")[0]
   assert not _run(GLIBC_TUNABLES="glibc.malloc.hugetlb=1")[0]
 
 
-class _Circle:
-  """Refers to itself, as PyAV's containers do through their streams."""
+class _Cycle:
+  """An object that refers to itself, as PyAV's containers do through their streams."""
 
   def __init__(self):
     self.itself = self
 
 
-def test_every_so_many_files_circles_of_objects_are_freed(monkeypatch):
+def test_cycles_of_objects_are_freed_after_some_files(monkeypatch):
   monkeypatch.setattr(memory, "_FILES", itertools.count(1))
-  alive = weakref.ref(_Circle())
+  alive = weakref.ref(_Cycle())
   gc.disable()
   try:
     for _ in range(memory._EVERY - 1):
-      memory.give_back_after_file()
+      memory.release_after_file()
     assert alive() is not None
-    memory.give_back_after_file()
+    memory.release_after_file()
     assert alive() is None
   finally:
     gc.enable()
@@ -183,7 +188,7 @@ def test_every_so_many_files_circles_of_objects_are_freed(monkeypatch):
 @pytest.mark.parametrize("sound", [True, False])
 def test_each_decoded_file_counts(monkeypatch, tmp_path, sound):
   calls = []
-  monkeypatch.setattr(memory, "give_back_after_file", lambda: calls.append(1))
+  monkeypatch.setattr(memory, "release_after_file", lambda: calls.append(1))
   path = tmp_path / "clip.mp4"
   if sound:
     video_writers.write_mp4(path, np.zeros((2, 16, 16, 3), np.uint8), 8.0)

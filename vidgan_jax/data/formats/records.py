@@ -141,10 +141,10 @@ def encode_example(features: Mapping[str, Values]) -> tuple[bytes, dict[str, lis
     field, parts = _encode_values(name, features[name])
     values_size = sum(map(len, parts))
     # Four messages within each other, each with its tag and size in front.
-    kind = protobuf.announce(field, values_size)
-    feature = protobuf.announce(2, len(kind) + values_size) + kind
-    key = protobuf.announce(1, len(name.encode())) + name.encode()
-    head = protobuf.announce(1, len(key) + len(feature) + values_size) + key + feature
+    kind = protobuf.prefix(field, values_size)
+    feature = protobuf.prefix(2, len(kind) + values_size) + kind
+    key = protobuf.prefix(1, len(name.encode())) + name.encode()
+    head = protobuf.prefix(1, len(key) + len(feature) + values_size) + key + feature
     size += len(head)
     if field == _BYTES_LIST:
       offsets[name] = []
@@ -154,7 +154,7 @@ def encode_example(features: Mapping[str, Values]) -> tuple[bytes, dict[str, lis
     else:
       size += values_size
     entries += [head, *parts]
-  head = protobuf.announce(1, size)
+  head = protobuf.prefix(1, size)
   moved = {name: [len(head) + place for place in places] for name, places in offsets.items()}
   return b"".join([head, *entries]), moved
 
@@ -163,7 +163,7 @@ def _encode_values(name: str, values: Values) -> tuple[int, list[bytes]]:
   """Returns the field of a Feature and its content, for bytes as prefix, value, prefix, value."""
   kinds = {type(value) for value in values}
   if kinds == {bytes}:
-    prefixes = (protobuf.announce(1, len(value)) for value in values)
+    prefixes = (protobuf.prefix(1, len(value)) for value in values)
     return _BYTES_LIST, [part for pair in zip(prefixes, values, strict=True) for part in pair]
   if kinds == {float}:
     packed = struct.pack(f"<{len(values)}f", *values)
@@ -173,7 +173,7 @@ def _encode_values(name: str, values: Values) -> tuple[int, list[bytes]]:
     field = _INT64_LIST
   else:
     raise ValueError(f"feature '{name}' must be a list of bytes, of float or of int")
-  return field, [protobuf.announce(1, len(packed)) + packed]
+  return field, [protobuf.prefix(1, len(packed)) + packed]
 
 
 def parse_example(payload: bytes, where: str) -> dict[str, list]:

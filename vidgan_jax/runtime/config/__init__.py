@@ -1,1 +1,1 @@
-"""Switches of configs and flags, the fields of every config, and the reader of config files."""
+"""Declares the fields of configs and the flags of commands; reads and writes configs."""

@@ -1,6 +1,7 @@
-"""The switches that every config has, and those that several models share.
+"""The switches of every config, and those that several models and commands share.
 
-A model declares its own next to itself, see `models.switches`. docs/settings.md shows all.
+Each model declares its own switches in its `models/*_config.py`; `models.switches` collects them.
+docs/settings.md lists all of them.
 """
 
 import dataclasses
@@ -12,30 +13,28 @@ LARGEST_BATCH = 2**20  # clips
 _MANY = 2**31 - 1
 _FREE = {"enters_update": False}
 _UNIT = {"least": 0, "most": 1}
-# Decays above this are 1 in float32, where averages stand still and Adam divides by zero.
+# Decays above this round to 1 in float32: averages would not change, and Adam would divide by zero.
 _DECAY = {"least": 0, "most": 0.999999}
 _STEPS = {"most": schema.LARGEST_STEP}
 
 _RUN = {
-  "seed": integer(
-    0, "Seed of everything that is random in a run.", least=0, most=schema.LARGEST_SEED
-  ),
-  "batch_size": integer(
-    512, "Clips of each update, over all devices.", least=1, most=LARGEST_BATCH
-  ),
+  "seed": integer(0, "Seed of all random numbers of a run.", least=0, most=schema.LARGEST_SEED),
+  "batch_size": integer(512, "Clips per update, over all devices.", least=1, most=LARGEST_BATCH),
   "microbatch": integer(
     0,
-    "Clips, over all devices, that pass through the networks at a time, for smaller memories; "
-    "batch normalisation takes its statistics over these. 0 is the whole batch.",
+    "Clips, over all devices, that pass through the networks at a time, to save memory; batch "
+    "normalisation uses the statistics of each micro-batch. 0 is the whole batch.",
     least=0,
     most=LARGEST_BATCH,
     absent=0,
   ),
-  "num_iterations": integer(300_000, "Generator updates of the run.", least=1, **_STEPS, **_FREE),
+  "num_iterations": integer(
+    300_000, "Number of generator updates of the run.", least=1, **_STEPS, **_FREE
+  ),
   "sharding": choice(
     "replicated",
     ("replicated", "zero1"),
-    "Where parameters, optimizer and average are: copies on every device, or split over the "
+    "How parameters, optimizer and average are stored: a copy on every device, or split over the "
     "devices (zero1).",
     **_FREE,
   ),
@@ -47,17 +46,17 @@ _RUN = {
   ),
   "log_every": integer(
     100,
-    "Iterations between records of the log; the first is always logged.",
+    "Iterations between records of the log; the first iteration is always logged.",
     least=1,
     **_STEPS,
     **_FREE,
   ),
   "checkpoint_every": integer(1000, "Iterations between checkpoints.", least=1, **_STEPS, **_FREE),
   "checkpoints_kept": integer(
-    3, "Newest checkpoints that are kept; never fewer than 2.", least=1, most=1_000_000, **_FREE
+    3, "Number of newest checkpoints to keep, at least 2.", least=1, most=1_000_000, **_FREE
   ),
   "sample_every": integer(
-    1000, "Iterations between sample videos; 0 draws none.", least=0, **_STEPS, **_FREE
+    1000, "Iterations between sample videos; 0 makes none.", least=0, **_STEPS, **_FREE
   ),
 }
 
@@ -65,70 +64,91 @@ _DATA = {
   "name": choice(
     "moving_shapes",
     ("moving_shapes", "npz", "video_folder", "prepared"),
-    "Where clips come from: drawn by the package, a .npz file, a folder of videos, a prepared set.",
+    "Source of the clips: synthetic moving shapes, a .npz file, a folder of videos, or a prepared "
+    "set.",
   ),
   "directory": text("", "The folder, or the .npz file.", **_FREE),
-  "num_examples": integer(50_000, "Clips of moving_shapes.", least=1, most=20_000_000),
-  "seed": integer(0, "Which clips moving_shapes draws.", least=0, most=schema.LARGEST_SEED),
+  "num_examples": integer(50_000, "Number of clips of moving_shapes.", least=1, most=20_000_000),
+  "seed": integer(0, "Seed of the clips of moving_shapes.", least=0, most=schema.LARGEST_SEED),
   "variety": number(
-    1.0, "Of moving_shapes; 0 has plain dark backgrounds and no occlusion.", **_UNIT
+    1.0,
+    "Variety of moving_shapes, from 0 (plain dark backgrounds, no occlusion) to 1.",
+    **_UNIT,
   ),
   "stride": integer(
-    1, "Frames of a video from one frame of a clip to the next.", least=1, most=10_000
+    1,
+    "Distance, in frames of the video, between consecutive frames of a clip.",
+    least=1,
+    most=10_000,
   ),
   "split": text(
     "train",
-    "Part of the data: train, test; of folders also val and all; of prepared sets any.",
+    "Part of the data: train or test; also val or all for folders of videos; any split of a "
+    "prepared set.",
     absent="train",
   ),
   "split_folders": text(
     "auto",
-    "Which folders of videos are splits: auto takes those named like train and test, none takes "
-    "none, FOLDER=SPLIT,... names them.",
+    "Which folders of videos are splits: auto recognises names like train and test, none ignores "
+    "names, FOLDER=SPLIT,... names the folders.",
     absent="auto",
   ),
-  "split_number": integer(1, "Which of UCF-101's official lists.", least=1, most=99),
+  "split_number": integer(
+    1, "Which of UCF-101's numbered official lists to use.", least=1, most=99
+  ),
   "horizontal_flip": boolean(False, "Mirror half of the clips."),
   "crop": choice(
-    "random", ("random", "center"), "Where a square is cut out of frames that are not square."
+    "random",
+    ("random", "center"),
+    "Position of the square that is cut out of frames that are not square.",
   ),
-  "cache_directory": text("", "Folder of decoded frames; empty is the user's cache.", **_FREE),
+  "cache_directory": text(
+    "", "Folder of cached decoded frames; empty is in the user's cache folder.", **_FREE
+  ),
   "min_clips": integer(
-    1, "Usable clips that a folder must have, or training refuses.", least=1, most=_MANY, **_FREE
+    1,
+    "Least number of usable clips in a folder; training refuses fewer.",
+    least=1,
+    most=_MANY,
+    **_FREE,
   ),
   "prepare": text(
-    "", "Options of `prepare` for this set, shown where the set is missing.", absent="", **_FREE
+    "", "Options of `prepare` for this set, shown if the set is missing.", absent="", **_FREE
   ),
   "mixture": texts(
     (),
-    "Further folders of prepared sets; one named twice is shown twice per epoch.",
+    "Further folders of prepared sets; a folder that is named twice is used twice per epoch.",
     absent=(),
-    **_FREE,  # as data.directory: the run compares the data itself
+    **_FREE,  # may change, as data.directory may: a resumed run compares the data itself
   ),
   "classes": texts(
-    (), "Names of the classes to use, in the order of their labels; empty is all.", absent=()
+    (), "Names of the classes to use, in the order of their labels; empty uses all.", absent=()
   ),
   "min_frames": integer(
-    0, "Stored frames a clip must have, besides those of an example.", least=0, most=_MANY, absent=0
+    0,
+    "Least number of stored frames of a clip; clips shorter than an example are never used.",
+    least=0,
+    most=_MANY,
+    absent=0,
   ),
   "temporal_reversal": boolean(False, "Play half of the clips backwards.", absent=False),
   "damaged": choice(
     "stop",
     ("stop", "skip"),
-    "What happens at a damaged clip of a prepared set: stop, or show another clip.",
+    "What to do at a damaged clip of a prepared set: stop, or use another clip.",
     absent="stop",
     **_FREE,
   ),
   "reader": choice(
     "python",
     ("python", "tensorflow"),
-    "What decodes prepared sets: Python threads or tf.data; the clips are the same.",
+    "Decoder of prepared sets: Python threads or tf.data; the clips are the same.",
     absent="python",
     **_FREE,
   ),
   "workers": integer(
     0,
-    "Threads that decode; 0 is one for each core, at most 16.",
+    "Number of decoding threads; 0 is one per core, at most 16.",
     least=0,
     most=1024,
     absent=0,
@@ -137,23 +157,32 @@ _DATA = {
 }
 
 _OPTIMIZER = {
-  "kind": choice("adam", ("adam", "rmsprop"), "Adam, or RMSProp in Chainer's form.", absent="adam"),
+  "kind": choice(
+    "adam", ("adam", "rmsprop"), "Optimizer: Adam, or RMSProp as in Chainer.", absent="adam"
+  ),
   "generator_lr": number(1e-4, "Learning rate of the generator.", least=0, most=10),
   "discriminator_lr": number(2e-4, "Learning rate of the discriminators.", least=0, most=10),
-  "beta1": number(0.0, "Adam's decay of the mean gradient.", **_DECAY),
-  "beta2": number(0.999, "Adam's decay of the mean squared gradient.", **_DECAY),
+  "beta1": number(0.0, "Adam's decay rate of the mean gradient.", **_DECAY),
+  "beta2": number(0.999, "Adam's decay rate of the mean squared gradient.", **_DECAY),
   "rmsprop_decay": number(
-    0.99, "RMSProp's decay of the mean squared gradient.", absent=0.99, **_DECAY
+    0.99, "RMSProp's decay rate of the mean squared gradient.", absent=0.99, **_DECAY
   ),
   "eps": number(1e-8, "Added to the root of the mean squared gradient.", least=1e-20, most=1),
-  "weight_decay": number(0.0, "L2 penalty, added to the gradient; 0 is none.", absent=0.0, **_UNIT),
+  "weight_decay": number(
+    0.0, "Weight of the L2 penalty, whose gradient is added; 0 is none.", absent=0.0, **_UNIT
+  ),
   "orthogonal_penalty": number(
-    0.0, "Weight (beta) of BigGAN's penalty on the generator; 0 is none.", least=0, most=1000
+    0.0,
+    "Weight (beta) of BigGAN's orthogonality penalty on the generator; 0 is none.",
+    least=0,
+    most=1000,
   ),
 }
 
 _EMA = {
-  "decay": number(0.9999, "Decay of the generator's moving average; 0 is a copy.", **_DECAY),
+  "decay": number(
+    0.9999, "Decay rate of the generator's moving average; 0 makes it a copy.", **_DECAY
+  ),
   "start": integer(
     20_000, "Before this iteration the average is a copy of the generator.", least=0, **_STEPS
   ),
@@ -166,45 +195,60 @@ _ANALYSIS = {
     least=0,
     **_STEPS,
   ),
-  "batch_size": integer(16, "Clips of the fixed batch.", least=1, most=LARGEST_BATCH),
-  "eigenvalues": integer(10, "Leading eigenvalues to find.", least=1, most=1000),
+  "batch_size": integer(
+    16, "Number of clips of the fixed batch that is analysed.", least=1, most=LARGEST_BATCH
+  ),
+  "eigenvalues": integer(10, "Number of leading eigenvalues to compute.", least=1, most=1000),
   "products": integer(
     60,
-    "Hessian-vector products at most, and vectors kept; no fewer than eigenvalues.",
+    "Largest number of Hessian-vector products, each of which stores a vector; at least the number "
+    "of eigenvalues.",
     least=1,
     most=1000,
   ),
 }
 
 _EVALUATION = {
-  "every": integer(0, "Iterations between scores while training; 0 makes none.", least=0, **_STEPS),
+  "every": integer(
+    0, "Iterations between evaluations during training; 0 makes none.", least=0, **_STEPS
+  ),
   "protocol": text("moving_shapes", "Name of the protocol; `evaluate --list` shows all."),
   "count": integer(
-    0, "Generated clips, 2 or more; 0 is the protocol's number.", least=0, most=10_000_000
+    0,
+    "Number of generated clips, at least 2; 0 is the protocol's number.",
+    least=0,
+    most=10_000_000,
   ),
   "real_count": integer(
-    0, "Real clips, 2 or more; 0 is the protocol's number.", least=0, most=10_000_000
+    0, "Number of real clips, at least 2; 0 is the protocol's number.", least=0, most=10_000_000
   ),
   "best": text(
-    "", "Score by which the best state is kept in WORKDIR/best, e.g. fid; empty keeps none."
+    "",
+    "Metric that selects the best state, which is saved in WORKDIR/best, such as fid; empty saves "
+    "none.",
   ),
 }
 
 _GUARD = {
   "dark_level": number(
-    0.05, "A clip whose mean pixel, 0 black to 1 white, is below this is dark.", **_UNIT
+    0.05,
+    "A clip is dark if its mean pixel value (0 is black, 1 is white) is below this.",
+    **_UNIT,
   ),
   "dark_fraction": number(
-    0.95, "Stop where more than this fraction of the generated clips is dark ...", **_UNIT
+    0.95, "An iteration is dark if more than this fraction of its generated clips is.", **_UNIT
   ),
   "dark_patience": integer(
-    10, "... at so many logged iterations in a row; 0 never stops.", least=0, most=_MANY
+    10,
+    "Number of dark logged iterations in a row that stops the run; 0 never stops it.",
+    least=0,
+    most=_MANY,
   ),
 }
 
 
-def _none_in_updates(group: str, switches) -> dict[str, schema.Switch]:
-  """A group of which no switch enters an update, and which old configs may lack."""
+def _outside_updates(group: str, switches) -> dict[str, schema.Switch]:
+  """The switches of a group that no update uses, and that old configs may lack."""
   return {
     path: dataclasses.replace(switch, enters_update=False, absent=switch.default)
     for path, switch in schema.within(group, switches).items()
@@ -216,57 +260,69 @@ SWITCHES = {
   **schema.within("data", _DATA),
   **schema.within("optimizer", _OPTIMIZER),
   **schema.within("ema", _EMA),
-  **_none_in_updates("analysis", _ANALYSIS),
-  **_none_in_updates("evaluation", _EVALUATION),
-  **_none_in_updates("guard", _GUARD),
+  **_outside_updates("analysis", _ANALYSIS),
+  **_outside_updates("evaluation", _EVALUATION),
+  **_outside_updates("guard", _GUARD),
 }
 
-# Switches that several models have, without the group's name `model`. A model takes them with its
-# own defaults.
+# Switches that several models share; their paths lack the prefix "model.". Each model sets its own
+# defaults.
 MODEL = {
-  "name": text("", "The system."),
+  "name": text("", "Name of the model."),
   "resolution": integer(64, "Height and width of frames in pixels.", least=8, most=1024),
-  "frames": integer(12, "Frames of a clip.", least=1, most=4096),
-  "num_classes": integer(0, "Classes; 0 is without labels.", least=0, most=1_000_000),
-  "savings": boolean(True, "Algebraically equal, cheaper forms of the layers."),
+  "frames": integer(12, "Number of frames of a clip.", least=1, most=4096),
+  "num_classes": integer(
+    0, "Number of classes; 0 is a model without labels.", least=0, most=1_000_000
+  ),
+  "savings": boolean(True, "Use cheaper forms of the layers that are equal up to rounding."),
   "shared_fakes": boolean(
     False,
-    "Update the generator on the clips that the discriminators saw last: one pass less.",
+    "Update the generator on the clips of the last discriminator update, which saves one pass.",
     absent=False,
   ),
   "remat": choice(
     "none",
     ("none", "conv_outputs", "block_inputs"),
-    "Activations that are kept for the backward pass: all, or less memory for more work.",
+    "Which activations to recompute in the backward pass instead of storing them: none, all but "
+    "the outputs of convolutions, or all but the inputs of blocks.",
     **_FREE,
   ),
 }
 
 
 def model_switches(name: str, **defaults) -> dict[str, schema.Switch]:
-  """The shared switches of the model `name`, with its `defaults`; `remat` where it names one."""
-  found = {}
+  """The shared switches of one model.
+
+  Args:
+    name: of the model.
+    **defaults: its defaults, {path: value}. A model without a default for `remat` has no `remat`.
+  """
+  switches = {}
   for path, switch in MODEL.items():
     if path == "name":
       switch = choice(name, (name,), switch.help)
     elif path in defaults:
       switch = dataclasses.replace(switch, default=defaults[path])
     if path != "remat" or path in defaults:
-      found[path] = switch
-  return found
+      switches[path] = switch
+  return switches
 
 
-# Flags that several commands have.
+# Flags that several commands share.
 CHECKPOINT = integer(
-  None, "Iteration of the checkpoint; default last.", least=0, most=schema.LARGEST_STEP
+  None, "Iteration of the checkpoint; by default the last.", least=0, most=schema.LARGEST_STEP
 )
 TRUNCATION = number(
   1.0,
-  "Standard deviation of z; 1 as in training, the paper shows 0.44.",
+  "Standard deviation of the latents; 1 as in training (figures of the DVD-GAN paper use 0.44).",
   least=0,
   above=True,
   most=100,
 )
 STANDING_PASSES = integer(
-  16, "Passes for batch statistics; 0 takes training's.", least=0, most=10_000
+  16,
+  "Forward passes that estimate the statistics of batch normalisation; 0 uses the running "
+  "statistics of training.",
+  least=0,
+  most=10_000,
 )

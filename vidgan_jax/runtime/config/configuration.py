@@ -1,4 +1,4 @@
-"""What every config holds besides its model, and how config files read their argument."""
+"""Configs: the fields of every config, the arguments of config files, and JSON."""
 
 import json
 
@@ -21,13 +21,13 @@ def parse_argument(argument: str, known) -> tuple[str, bool]:
 
   Args:
     argument: what follows the colon in --config=file.py:argument.
-    known: names the file knows; the first is taken where the argument names none.
+    known: names of the file's experiments; the first is the default.
 
   Returns:
-    (name, whether to shrink the experiment to a laptop).
+    (name, whether to shrink the experiment so that it runs on a laptop).
 
   Raises:
-    UserError: on anything else, listing what is known.
+    UserError: the argument is anything else; the message lists the known names.
   """
   known = list(known)
   words = [word for word in (argument or "").split(",") if word]
@@ -42,7 +42,7 @@ def parse_argument(argument: str, known) -> tuple[str, bool]:
 
 
 def run_local(config) -> None:
-  """Shrinks batch, cadences and data of an experiment in place, not the model."""
+  """Shrinks batch size, intervals and data of an experiment in place. The model stays."""
   schema.set_fields(
     config,
     {

@@ -1,14 +1,14 @@
-"""Requests: what a command is asked for, with each of its flags declared once.
+"""Requests: the flags of a command as a frozen dataclass, each declared once.
 
-A request is a frozen dataclass whose fields are declared by `option`:
+The fields of a request are declared with `option`:
 
   @dataclasses.dataclass(frozen=True)
   class Request:
     workdir: str = option(schema.text(None, "Folder of the run."), required=True)
     frames: int | None = option(schema.integer(None, "Frames.", least=1, most=4096))
 
-The default, the flag, its `--help` and its check all come from that declaration. A command calls
-`define` when it is imported and `read` when its flags are parsed.
+The default, the flag, its `--help` and its check all come from this declaration. A command calls
+`define` when it is imported, and `read` after its flags are parsed.
 """
 
 import dataclasses
@@ -19,18 +19,18 @@ from absl import flags
 
 from vidgan_jax.runtime.config import schema
 
-flags.disclaim_key_flags()  # a flag that `define` makes belongs to the module that calls it
+flags.disclaim_key_flags()  # so a flag that `define` makes is listed under the calling module
 
 _Request = TypeVar("_Request")
 
 
 def option(switch: schema.Switch, *, flag: str | None = None, required: bool = False) -> Any:
-  """A field of a request.
+  """Declares a field of a request.
 
   Args:
-    switch: its default, type, allowed values and sentence.
-    flag: name of the flag where it differs from the field's.
-    required: whether users must give it; it has no default then.
+    switch: its default, type, allowed values and help text.
+    flag: name of the flag, if it differs from the name of the field.
+    required: whether users must set the flag. The field then has no default.
   """
   default = dataclasses.MISSING if required else switch.default
   return dataclasses.field(default=default, metadata={"switch": switch, "flag": flag})
@@ -41,7 +41,8 @@ def define(request: type, sometimes: Collection[str] = ()) -> None:
 
   Args:
     request: the class.
-    sometimes: required flags that the command does not need for all that it does.
+    sometimes: required fields whose flags users may leave out, because the command has modes that
+      do not need them.
   """
   for field, switch, name in _options(request):
     schema.define(name, switch)
@@ -50,11 +51,11 @@ def define(request: type, sometimes: Collection[str] = ()) -> None:
 
 
 def read(request: type[_Request], **values) -> _Request:
-  """The request that the parsed flags spell.
+  """Builds a request from the parsed flags.
 
   Args:
-    request: the class that `define` was called with.
-    values: of fields that do not come from one flag alone.
+    request: the class that was passed to `define`.
+    **values: values of fields that replace those of the flags.
   """
   for field, switch, name in _options(request):
     value = flags.FLAGS[name].value

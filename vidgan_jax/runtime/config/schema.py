@@ -1,15 +1,15 @@
-"""Switches: what users may set, each declared once.
+"""Switches: the settings of configs and commands, each declared once.
 
-A `Switch` holds the default, the type, the allowed values and one sentence. A room that owns
-switches declares them as a dictionary {dotted path: Switch}:
+A `Switch` has a default, a type, allowed values and a help text. Each package declares its switches
+as a dictionary {dotted path: Switch}:
 
   SWITCHES = {
     "ema.decay": schema.number(0.9999, "Decay of the moving average.", least=0, most=0.999999),
   }
 
 Configs (`defaults`), their checks (`check`), flags with their `--help` (`define`) and the tables of
-docs/settings.md (`table`) all come from these declarations. Numbers cannot be declared without a
-range, and a range has no infinite end: values beyond it are refused in one line.
+docs/settings.md (`table`) all come from these declarations. Every number needs a finite range;
+a value outside it is refused in one line.
 """
 
 import dataclasses
@@ -24,30 +24,30 @@ from absl import flags
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import printable
 
-flags.disclaim_key_flags()  # a flag that `define` makes belongs to the module that calls it
+flags.disclaim_key_flags()  # so a flag that `define` makes is listed under the calling module
 
-REQUIRED = object()  # `Switch.absent` of a switch that every config has
-LONGEST = {"integers": 64, "numbers": 1000, "texts": 100_000}  # elements of a list
+REQUIRED = object()  # `Switch.absent` of a switch that every config must have
+LONGEST = {"integers": 64, "numbers": 1000, "texts": 100_000}  # largest number of elements
 
-LARGEST_SEED = 2**32 - 1  # JAX drops the bits above
+LARGEST_SEED = 2**32 - 1  # JAX ignores higher bits
 LARGEST_STEP = 2**31 - 2  # iterations are counted in int32
 
 
 @dataclasses.dataclass(frozen=True)
 class Switch:
-  """One thing that users may set.
+  """One setting of a config or a command.
 
   Attributes:
-    kind: "integer", "number" (a finite float), "boolean", "text", or "integers", "numbers", "texts"
-      (several of them).
-    default: its value where users set nothing; None in flags that then follow something else.
+    kind: "integer", "number" (a finite float), "boolean", "text", or a list of them: "integers",
+      "numbers", "texts".
+    default: the value if users set none. Only a flag may have None, which means "not set".
     help: one sentence for users.
-    least, most: the smallest and the largest number allowed; of "integers" and "numbers", of each.
-    above: `least` itself is not allowed.
-    choices: of "text", the allowed values; empty allows any text.
-    enters_update: False where a run may continue with another value, because no update uses it.
-    absent: the value in configs that were written before the switch existed, which changes nothing
-      for them; REQUIRED where every config has the switch.
+    least, most: the smallest and the largest number allowed, for each element of a list.
+    above: whether `least` itself is excluded.
+    choices: the allowed values of a "text"; empty allows any text.
+    enters_update: whether updates use the value. If not, a run may continue with another value.
+    absent: the value for configs that were written before the switch existed; it must not change
+      their runs. REQUIRED if every config has the switch.
   """
 
   kind: str
@@ -61,7 +61,7 @@ class Switch:
   absent: Any = REQUIRED
 
   def fault(self, value) -> str | None:
-    """Says what `value` must be, or None where it is allowed."""
+    """None if `value` is allowed, else what it must be: "must be an integer from 1 to 512"."""
     several = self.kind.endswith("s")
     if several:
       fits = isinstance(value, list | tuple) and len(value) <= LONGEST[self.kind]
@@ -71,7 +71,7 @@ class Switch:
     return None if fits else f"must be {self.allowed()}"
 
   def _fits(self, value) -> bool:
-    """Whether one value, or one element, is allowed."""
+    """Whether one value, or one element of a list, is allowed."""
     kind = self.kind.removesuffix("s")
     if kind == "boolean":
       return isinstance(value, bool)
@@ -103,52 +103,52 @@ class Switch:
 
 
 def integer(default, help: str, *, least: int, most: int, **more) -> Switch:
-  """A whole number in least..most."""
+  """A switch for an integer in least..most."""
   return Switch("integer", default, help, least, most, **more)
 
 
 def number(default, help: str, *, least: float, most: float, **more) -> Switch:
-  """A finite number in least..most; `above=True` leaves `least` itself out."""
+  """A switch for a finite number in least..most; `above=True` excludes `least` itself."""
   return Switch("number", default, help, least, most, **more)
 
 
 def boolean(default: bool, help: str, **more) -> Switch:
-  """True or False."""
+  """A switch for True or False."""
   return Switch("boolean", default, help, **more)
 
 
 def choice(default: str | None, choices, help: str, **more) -> Switch:
-  """One of the texts `choices`."""
+  """A switch for one of the texts `choices`."""
   return Switch("text", default, help, choices=tuple(choices), **more)
 
 
 def text(default: str | None, help: str, **more) -> Switch:
-  """Any text: a name, a folder, a file."""
+  """A switch for any text, such as the name of a folder or a file."""
   return Switch("text", default, help, **more)
 
 
 def integers(default, help: str, *, least: int, most: int, **more) -> Switch:
-  """Whole numbers in least..most."""
+  """A switch for a list of integers in least..most."""
   return Switch("integers", default, help, least, most, **more)
 
 
 def numbers(default, help: str, *, least: float, most: float, **more) -> Switch:
-  """Finite numbers in least..most."""
+  """A switch for a list of finite numbers in least..most."""
   return Switch("numbers", default, help, least, most, **more)
 
 
 def texts(default, help: str, **more) -> Switch:
-  """Any texts."""
+  """A switch for a list of any texts."""
   return Switch("texts", default, help, **more)
 
 
 def within(prefix: str, switches: Mapping[str, Switch]) -> dict[str, Switch]:
-  """`switches` with `prefix.` before each path."""
+  """The switches with `prefix` and a dot before each path."""
   return {f"{prefix}.{path}": switch for path, switch in switches.items()}
 
 
 def defaults(switches: Mapping[str, Switch]) -> ml_collections.ConfigDict:
-  """A config that holds every switch at its default."""
+  """A config in which every switch has its default."""
   config = ml_collections.ConfigDict()
   for path, switch in switches.items():
     *groups, name = path.split(".")
@@ -162,7 +162,7 @@ def defaults(switches: Mapping[str, Switch]) -> ml_collections.ConfigDict:
 
 
 def flatten(config, prefix: str = "") -> dict[str, Any]:
-  """{dotted path: value} of nested dictionaries."""
+  """Converts nested dictionaries to one dictionary {dotted path: value}."""
   flat = {}
   for name, value in config.items():
     if isinstance(value, dict | ml_collections.ConfigDict):
@@ -173,16 +173,16 @@ def flatten(config, prefix: str = "") -> dict[str, Any]:
 
 
 def check(config, switches: Mapping[str, Switch], name: str = "config") -> None:
-  """Compares every field of `config` with its declaration.
+  """Checks every field of a config against its declaration.
 
   Args:
     config: nested dictionaries, from flags or from a file.
-    switches: all of them.
-    name: what users call `config`.
+    switches: the declarations of all fields.
+    name: the name of `config` in messages.
 
   Raises:
-    UserError: on a value that is not allowed, a field that nobody declares, or one that is missing
-      (`Switch.absent` may be); names the field and what it must be.
+    UserError: a value is not allowed, a field is not declared, or a field is missing that has no
+      `Switch.absent`. The message names the field and what it must be.
   """
   flat = flatten(config)
   for path, value in flat.items():
@@ -192,15 +192,15 @@ def check(config, switches: Mapping[str, Switch], name: str = "config") -> None:
   for path, switch in switches.items():
     if path in flat:
       continue
-    value = _found(config, path)
+    value = _value_at(config, path)
     if value is not REQUIRED:
       check_value(f"{name}.{path}", switch, value)
     elif switch.absent is REQUIRED:
       raise UserError(f"{name}.{path} is missing; it {switch.fault(None)}")
 
 
-def _found(config, path: str):
-  """What a nested config holds at `path`, an empty group included; REQUIRED where nothing."""
+def _value_at(config, path: str):
+  """The value of a nested config at a dotted path, which may be an empty group; else REQUIRED."""
   for name in path.split("."):
     if not isinstance(config, dict | ml_collections.ConfigDict) or name not in config:
       return REQUIRED
@@ -209,7 +209,7 @@ def _found(config, path: str):
 
 
 def check_value(name: str, switch: Switch, value) -> None:
-  """UserError where `value` is not allowed; `name` is what the user calls the switch."""
+  """Raises UserError if `value` is not allowed; `name` is the name of the switch for users."""
   fault = switch.fault(value)
   if fault:
     raise UserError(f"{name} is {shown(value)}, {fault}")
@@ -218,14 +218,14 @@ def check_value(name: str, switch: Switch, value) -> None:
 def set_fields(config, values: Mapping[str, Any]) -> None:
   """Sets fields of a nested config by dotted paths, in place.
 
-  Unlike `ConfigDict.update_from_flattened_dict`, it adds no field: a misspelt path is refused.
+  `ConfigDict.update_from_flattened_dict` would add a misspelt path as a new field; this refuses it.
 
   Args:
     config: a `ConfigDict`, locked or not.
     values: {dotted path: value}.
 
   Raises:
-    UserError: where the config has no such field, or a group of fields is given one value.
+    UserError: the config has no such field, or the path is a group of fields.
   """
   known = flatten(config)
   for path, value in values.items():
@@ -242,7 +242,7 @@ def set_fields(config, values: Mapping[str, Any]) -> None:
 
 
 def define(name: str, switch: Switch) -> flags.FlagHolder:
-  """Defines an absl flag of the calling module; its `--help` tells what is allowed."""
+  """Defines an absl flag of the calling module. Its `--help` lists the allowed values."""
   if switch.kind == "boolean":
     return flags.DEFINE_bool(name, switch.default, switch.help)
   help = switch.help
@@ -255,7 +255,7 @@ def define(name: str, switch: Switch) -> flags.FlagHolder:
 
 
 class _Parser(flags.ArgumentParser):
-  """Reads the text of a flag by its switch; ValueError says what it must be."""
+  """Parses the text of a flag as its switch declares; ValueError says what it must be."""
 
   def __init__(self, switch: Switch):
     self.switch = switch
@@ -271,7 +271,7 @@ class _Parser(flags.ArgumentParser):
     return value
 
   def _read(self, argument: str):
-    """The value that `argument` spells, or `argument` itself where it spells none."""
+    """Converts text to the type of the switch; returns the text itself if it does not convert."""
     if self.switch.kind == "texts":
       return flags.ListParser().parse(argument)
     readers: dict[str, Callable] = {"integer": _integer, "number": float, "text": str}
@@ -289,12 +289,12 @@ def _integer(argument: str) -> int:
 
 
 def table(switches: Mapping[str, Switch], prefix: str = "", *, updates: bool = True) -> list[str]:
-  """Lines of a Markdown table, a row for each switch.
+  """Lines of a Markdown table with a row for each switch.
 
   Args:
-    switches: see the module.
-    prefix: written before each path.
-    updates: add a column that says which switches may change when a run continues.
+    switches: the switches by path.
+    prefix: written before each path, such as "--".
+    updates: whether to add a column that says which switches may change when a run continues.
   """
   head = ["setting", "default", "allowed", "meaning"]
   lines = []
@@ -310,12 +310,12 @@ def table(switches: Mapping[str, Switch], prefix: str = "", *, updates: bool = T
 
 
 def shown(value) -> str:
-  """A value as a message shows it: on one line, shortened where it is long."""
+  """A value for a message: on one line, and at most 60 characters long."""
   if isinstance(value, dict | ml_collections.ConfigDict):
     return "a group of fields"
   try:
     words = printable(repr(value))
-  except ValueError:  # Python writes no integer of more than 4300 digits
+  except ValueError:  # Python refuses to print integers of more than 4300 digits
     return "a number of thousands of digits"
   return words if len(words) <= 60 else f"{words[:57]}..."
 
@@ -325,21 +325,21 @@ def _default(value) -> str:
     return "none"
   if value in ("", (), []):
     return "empty"
-  if isinstance(value, list):
+  if isinstance(value, list) or (isinstance(value, tuple) and isinstance(value[0], str)):
     return f"`{','.join(map(str, value))}`"
   return f"`{_digits(value)}`" if isinstance(value, int | float) else f"`{value}`"
 
 
 def _digits(value) -> str:
-  """A number as a person writes it: 1e-08 as 1e-08, 0.5 as 0.5, 4294967295 in full."""
+  """A number in short decimal form, such as 1e-08 or 0.5; integers in full."""
   if isinstance(value, bool) or isinstance(value, int):
     return str(value)
   return f"{value:.10g}" if math.isfinite(value) else str(value)
 
 
 def _similar(path: str, known) -> str:
-  """A hint at the field that was probably meant."""
+  """A hint "; did you mean FIELD?" with a known field of a similar path, or ""."""
   close = difflib.get_close_matches(path, list(known), n=1, cutoff=0.5)
-  last = [other for other in known if other.split(".")[-1] == path.split(".")[-1]]
-  found = last or close
-  return f"; did you mean {found[0]}?" if found else ""
+  same_name = [other for other in known if other.split(".")[-1] == path.split(".")[-1]]
+  candidates = same_name or close
+  return f"; did you mean {candidates[0]}?" if candidates else ""

@@ -1,1 +1,1 @@
-"""Files and folders: paths, locks, readers of files from outside, caches, videos."""
+"""Files and folders: paths, locks, caches, videos, and readers that do not trust their files."""

@@ -1,4 +1,4 @@
-"""Files that are complete or absent; and input files that are no pipes or devices."""
+"""Writes files that are complete or absent, and opens only regular files."""
 
 import contextlib
 import errno
@@ -13,10 +13,11 @@ from vidgan_jax.runtime.errors import UserError
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike) -> Iterator[str]:
-  """Gives a temporary name in the folder of `path` that becomes `path` when the block ends well.
+  """A context manager for writing a file: the file appears as `path` only when it is complete.
 
-  The folder is created if need be. When the block raises, the temporary file is removed and `path`
-  stays as it was.
+  Yields a temporary path in the same folder, to write to. At the end of the block the temporary
+  file is renamed to `path`. If the block raises, the temporary file is removed and `path` stays as
+  it was. The folder is created if it is missing.
 
   Raises:
     UserError: the folder or the file cannot be written.
@@ -36,10 +37,10 @@ def atomic_file(path: str | os.PathLike) -> Iterator[str]:
 
 
 def open_regular(path: str | os.PathLike) -> BinaryIO:
-  """Opens a file for reading; a named pipe without a writer would block for ever.
+  """Opens a regular file for reading. Refuses named pipes, whose opening would wait for a writer.
 
   Raises:
-    OSError: the file cannot be opened, or is a folder, a pipe or a device.
+    OSError: the file cannot be opened, or it is a folder, a pipe or a device.
   """
   descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
   mode = os.fstat(descriptor).st_mode
@@ -52,5 +53,5 @@ def open_regular(path: str | os.PathLike) -> BinaryIO:
 
 
 def _reason(error: OSError) -> str:
-  """What the system says, without the path, or the kind of error where it says nothing."""
+  """The system's message without the path, or the type of the error if there is no message."""
   return (error.strerror or str(error) or type(error).__name__).splitlines()[0]

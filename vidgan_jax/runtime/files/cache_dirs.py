@@ -1,4 +1,4 @@
-"""Folders for what may be computed again: in the user's cache folder, or for this process alone."""
+"""Folders for data that can be recomputed: in the user's cache folder, or temporary ones."""
 
 import atexit
 import functools
@@ -11,21 +11,21 @@ from vidgan_jax.runtime.files import paths
 
 
 def usable(*names: str, lost: str, report) -> str | None:
-  """A folder in the user's cache folder, made where it is missing.
+  """Returns a folder in the user's cache folder; creates it if it is missing.
 
-  The cache folder is $XDG_CACHE_HOME/vidgan_jax, or ~/.cache/vidgan_jax where that variable is
-  empty or no absolute path. A cache is a convenience: without one the caller goes on.
+  The cache folder is $XDG_CACHE_HOME/vidgan_jax, or ~/.cache/vidgan_jax if that variable is empty
+  or not an absolute path. Callers must work without a cache too.
 
   Args:
-    names: the path of the folder in the cache folder.
-    lost: what the user goes without, for the message.
-    report: called with one line where the folder cannot be written.
+    *names: the path of the folder within the cache folder.
+    lost: what does not work without the folder, for the message.
+    report: called with one line if the folder cannot be written.
 
   Returns:
-    its path, or None where this user has no home folder or may not write there.
+    The path, or None if this user has no home folder or may not write there.
 
   Raises:
-    UserError: XDG_CACHE_HOME is an address.
+    UserError: XDG_CACHE_HOME is an address such as gs://bucket.
   """
   path = paths.cache(*names)
   reason = "there is no home folder" if path is None else unwritable(path)
@@ -36,11 +36,11 @@ def usable(*names: str, lost: str, report) -> str | None:
 
 
 def unwritable(path: str | os.PathLike) -> str | None:
-  """Makes a folder where it is missing; returns why nothing can be written there, or None."""
+  """Creates a folder if it is missing; returns why it cannot be written, or None if it can."""
   try:
     os.makedirs(path, exist_ok=True)
   except OSError as error:
-    return f"{os.fspath(path)} cannot be made ({error.strerror or error})"
+    return f"{os.fspath(path)} cannot be created ({error.strerror or error})"
   if not os.access(path, os.W_OK | os.X_OK):
     return f"{os.fspath(path)} cannot be written"
   return None
@@ -48,7 +48,7 @@ def unwritable(path: str | os.PathLike) -> str | None:
 
 @functools.cache
 def temporary() -> str:
-  """A folder of this process, empty at first and removed when Python ends.
+  """Creates a temporary folder, once per process; it is removed when Python exits.
 
   Raises:
     UserError: there is no folder for temporary files.

@@ -1,8 +1,8 @@
-"""Whether a video file is cut off, by what its container says about its own length.
+"""Detects video files that are cut off, by the length that their container states.
 
 A file whose last seconds are missing often decodes without an error. Most containers state their
-length in bytes, which is surer than counting frames or seconds: frames may be hidden by an edit
-list, shown late, or for very long.
+length in bytes. That is more reliable than counting frames or seconds, because an edit list may
+hide frames, and a frame may be shown late or for a very long time.
 """
 
 import dataclasses
@@ -17,24 +17,34 @@ import av
 _TAIL = 2**17  # bytes at the end of a file that are read
 _MASTER = {b"\x1a\x45\xdf\xa3": "EBML", b"\x18\x53\x80\x67": "Segment"}
 _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
-_PACKETS = ((188, 0), (192, 4), (204, 0))  # MPEG-TS: length of a packet, where its 0x47 is
+_PACKETS = ((188, 0), (192, 4), (204, 0))  # MPEG-TS: bytes of a packet, offset of its sync byte
 
-# Containers of whose duration only the last times in the file tell, so that it means nothing.
+# FFmpeg computes the duration of these from the last times in the file, so it cannot reveal a cut.
 _WITHOUT_DURATION = ("mpeg", "mpegts")
-_BY_BYTES = ("asf", "matroska,webm")  # state the size of the whole file
+_WITH_SIZE = ("asf", "matroska,webm")  # these state the size of the whole file
 
 
 @dataclasses.dataclass
-class Seen:
-  """What has been read of a file: packets of the video stream, and times in seconds."""
+class Progress:
+  """What has been read of a file.
+
+  Attributes:
+    packets: packets of the video stream that are not empty.
+    discarded: those of them that an edit list hides: decoded, but never shown.
+    video_end: when the last video packet ends, in seconds.
+    end: when the last packet of any stream ends, in seconds.
+    position: byte where the last packet ends.
+    gap: seconds between the last two video packets, in decoding order.
+    last: decoding time of the last video packet, in seconds.
+  """
 
   packets: int = 0
-  discarded: int = 0  # before the start of an edit list: decoded, never shown
+  discarded: int = 0
   video_end: float = 0.0
   end: float = 0.0
-  position: int = 0  # byte where the last packet ends
-  gap: float = 0.0  # distance between the last two packets of the video
-  last: float | None = None  # time of its last packet, in the order of decoding
+  position: int = 0
+  gap: float = 0.0
+  last: float | None = None
 
   def add(self, packet: av.Packet, is_video: bool) -> None:
     """Counts one packet."""
@@ -52,9 +62,9 @@ class Seen:
 
 
 def moving_stream(container):
-  """The video stream of a file that is meant to be watched; None where there is none.
+  """The main video stream of a file, or None.
 
-  Covers of music and thumbnails count as videos of one picture to the library.
+  Cover pictures and thumbnails do not count, although FFmpeg lists them as videos of one frame.
   """
   best, moving = container.streams.best("video"), container.streams.video
   still = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
@@ -64,69 +74,72 @@ def moving_stream(container):
   return max(moving, key=lambda stream: stream.width * stream.height)
 
 
-def shortfall(container, stream, path: str, frames: int, seen: Seen) -> str | None:
-  """In what less arrived than the container announces; None where all did.
+def shortfall(container, stream, path: str, frames: int, read: Progress) -> str | None:
+  """Compares what was read with what the container states.
 
   Args:
-    container: PyAV's, read to its end.
-    stream: its video.
+    container: PyAV's container, read to its end.
+    stream: its video stream.
     path: its file.
-    frames: how many frames of the video were decoded.
-    seen: what was read.
+    frames: number of decoded frames of the video.
+    read: what was read.
+
+  Returns:
+    A message about what is missing, or None if nothing is.
   """
   rate = float(stream.average_rate or 25)
   if stream.frames:
-    announced, reached = stream.frames, seen.packets
+    stated, reached = stream.frames, read.packets
     if container.format.name == "avi":
-      # It counts repeated frames that hold no packet; the time of the last one accounts for them,
-      # and its distance to the one before for those behind it.
-      reached = max(reached, round((seen.video_end + max(0, seen.gap - 1 / rate)) * rate))
+      # AVI counts repeated frames, which have no packet. The end time of the last packet includes
+      # repeated frames before it, and its gap to the previous packet estimates those after it.
+      reached = max(reached, round((read.video_end + max(0, read.gap - 1 / rate)) * rate))
     elif len(getattr(stream, "index_entries", ())):
-      # An edit list may leave out a part of what the file holds.
-      announced = min(announced, len(stream.index_entries))
-    if reached < announced - 1:
-      return f"cut off: {reached} of {announced} frames are there"
+      # An edit list may leave out a part of the file.
+      stated = min(stated, len(stream.index_entries))
+    if reached < stated - 1:
+      return f"cut off: {reached} of {stated} frames are there"
   elif container.duration:
-    late = _early_end(container, path, rate, seen)
-    if late:
-      return late
-  # A few packets per video may show nothing of their own ("not coded" pictures of MPEG-4).
-  expected = seen.packets - seen.discarded
+    reason = _early_end(container, path, rate, read)
+    if reason:
+      return reason
+  # A few packets of a video may have no picture ("not coded" frames of MPEG-4).
+  expected = read.packets - read.discarded
   if frames < expected - max(1, expected // 50):
     return f"damaged: {frames} of {expected} frames decode"
   return None
 
 
-def _early_end(container, path: str, rate: float, seen: Seen) -> str | None:
-  """How a file that does not count its frames ends before it announces."""
+def _early_end(container, path: str, rate: float, read: Progress) -> str | None:
+  """A message if a file without a number of frames ends before its stated duration, else None."""
   name = container.format.name
   if name in _WITHOUT_DURATION:
     return None
-  # Matroska's duration and Flash's count from 0, however late the first picture is shown; others
-  # begin with the first picture, and end later still.
-  announced = container.duration / av.time_base
-  if seen.end >= announced - 2.0 * max(1.0 / rate, seen.gap):
+  # The duration of Matroska and Flash starts at time 0, even if the first frame is shown later. In
+  # other containers it starts at the first frame, so a complete file ends after `stated`.
+  stated = container.duration / av.time_base
+  if read.end >= stated - 2.0 * max(1.0 / rate, read.gap):
     return None
-  # The last picture may be shown for long. Where the container states how many bytes it has, these
-  # were looked at before; what is left to know is whether they were read.
+  # The last frame may be shown for a long time. If the container states its size, `missing_bytes`
+  # has compared it with the file's; only check that the packets reach the end of the file.
   size = os.path.getsize(path)
   if (
-    stated_end(path, name) and name in _BY_BYTES and size - seen.position <= max(2**16, size // 10)
+    stated_end(path, name) and name in _WITH_SIZE and size - read.position <= max(2**16, size // 10)
   ):
     return None
-  return f"cut off: ends at {seen.end:.2f} s of {announced:.2f} s"
+  return f"cut off: ends at {read.end:.2f} s of {stated:.2f} s"
 
 
 def missing_bytes(path: str, format_name: str) -> int:
-  """How many bytes of a file are missing at its end.
+  """The number of bytes that are missing at the end of a file.
 
   Args:
     path: the file.
     format_name: FFmpeg's names of its container, such as "mov,mp4,m4a,3gp,3g2,mj2".
 
   Returns:
-    The number, at least 1 where it is not known but the end is missing; 0 where nothing is missing
-    or the container does not say (streams such as MPEG-TS end anywhere between two packets).
+    The number; 1 if the end is missing but its length is unknown; 0 if nothing is missing, or if
+    the container does not state its length (a stream such as MPEG-TS may end after any packet).
 
   Raises:
     OSError: the file cannot be read.
@@ -136,7 +149,7 @@ def missing_bytes(path: str, format_name: str) -> int:
 
 
 def stated_end(path: str, format_name: str) -> int:
-  """Byte where a file should end; 0 where its container does not say."""
+  """The byte at which a file should end; 0 if its container does not state it."""
   for name in format_name.split(","):
     if name in _CHECKS:
       with open(path, "rb") as file:
@@ -145,7 +158,7 @@ def stated_end(path: str, format_name: str) -> int:
 
 
 def _matroska(file: BinaryIO, size: int) -> int:
-  """End of the segment of Matroska and WebM; live streams do not know it."""
+  """End of the segment of Matroska and WebM; 0 for live streams, which do not state it."""
   del size
   end = 0
   for _ in range(2):
@@ -153,29 +166,30 @@ def _matroska(file: BinaryIO, size: int) -> int:
     head = file.read(12)
     if head[:4] not in _MASTER or len(head) < 5:
       return end
-    length = next((n for n in range(1, 9) if head[4] >> (8 - n)), 0)  # leading zeros and a one
+    # The number of leading zero bits of the first byte, plus one, is the length of the number.
+    length = next((n for n in range(1, 9) if head[4] >> (8 - n)), 0)
     value = int.from_bytes(head[4 : 4 + length]) & (1 << 7 * length) - 1
     if not length or value == (1 << 7 * length) - 1:
-      return 0  # unknown
+      return 0  # all bits set mean "unknown"
     end += 4 + length + value
   return end
 
 
 def _mp4(file: BinaryIO, size: int) -> int:
-  """End of the last box of MP4, MOV and their kin."""
+  """End of the last box of MP4, MOV and related formats."""
   end = 0
   while end + 8 <= size:
     file.seek(end)
     length, kind, large = struct.unpack(">I4sQ", file.read(16).ljust(16, b"\0"))
     length = {0: size - end, 1: large}.get(length, length)
     if length < 8 or not all(32 <= byte < 127 or byte == 0xA9 for byte in kind):
-      return size  # no box: what others put behind the last one
+      return size  # not a box: some programs append data after the last one
     end += length
   return end
 
 
 def _asf(file: BinaryIO, size: int) -> int:
-  """Size that the header of WMV and ASF states; broadcasts do not know it."""
+  """The size that the header of WMV and ASF states; that of broadcasts is not valid."""
   head = file.read(_TAIL)
   at = head.find(_ASF_FILE_PROPERTIES)
   if at < 0 or at + 92 > len(head):
@@ -186,7 +200,7 @@ def _asf(file: BinaryIO, size: int) -> int:
 
 
 def _flash(file: BinaryIO, size: int) -> int:
-  """The last four bytes of FLV are the length of the tag before them, 0 of careless writers."""
+  """FLV ends with the length of its last tag in four bytes; some writers put 0 there."""
   file.seek(max(0, size - 4))
   length = int.from_bytes(file.read(4))
   file.seek(max(0, size - 4 - length))
@@ -196,7 +210,7 @@ def _flash(file: BinaryIO, size: int) -> int:
 
 
 def _gif(file: BinaryIO, size: int) -> int:
-  """A GIF ends with a semicolon."""
+  """End of GIF, whose last byte is a semicolon; one byte more than the file if it is missing."""
   return size if _tail(file, size).rstrip(b"\0\r\n ").endswith(b";") else size + 1
 
 

@@ -1,17 +1,18 @@
-"""JSON from outside: read strictly, and compared with the types that its reader needs.
+"""Reads JSON files strictly, and checks their values against the form that the caller expects.
 
 A form describes a value:
 
-  str, bool, int, float, dict, list   a value of this type; int may be float, but bool is no number;
-                                      no number is beyond 1e100, no integer beyond 2**63
+  str, bool, int, float, dict, list   a value of this type. An integer also matches float; true and
+                                      false match bool only. Numbers are at most 1e100, integers
+                                      below 2**63, in absolute value.
   None                                null
-  range(0, 9)                         an integer within it
-  (form, form)                        any one of them
-  [form]                              a list whose items have the form
+  range(0, 9)                         an integer in this range
+  (form, form)                        a value of any of these forms
+  [form]                              a list whose items all have this form
   [form, form]                        a list of exactly these items
-  {"name": form, "other?": form}      an object with these members; "other" may be absent, and
-                                      members that are not named may be anything
-  {str: form}                         an object whose members, of any names, have the form
+  {"name": form, "other?": form}      an object with these members; "other" may be absent; further
+                                      members are allowed
+  {str: form}                         an object whose members all have this form, with any names
 """
 
 import collections
@@ -25,7 +26,7 @@ from vidgan_jax.runtime.files.atomic_files import open_regular
 from vidgan_jax.runtime.text import printable
 
 MAX_BYTES = 64 * 2**20
-MAX_DEPTH = 100  # of lists and objects within each other
+MAX_DEPTH = 100  # of nested lists and objects
 _LARGEST, _LARGEST_FLOAT = 2**63, 1e100
 _NAMES: dict[Any, str] = {
   str: "text",
@@ -39,40 +40,40 @@ _NAMES: dict[Any, str] = {
 
 
 class JsonError(UserError, ValueError):
-  """A file, or bytes, that hold no JSON or other JSON than their reader needs."""
+  """Content that is not JSON, or not of the expected form."""
 
 
 def parse(content: bytes | str, what: str, form: Any = None) -> Any:
-  """Reads JSON.
+  """Parses JSON.
 
   Args:
-    content: UTF-8 bytes (a byte order mark is passed over), or text.
-    what: the file it came from, for the message.
-    form: what it must be, see the module; None takes any.
+    content: text, or UTF-8 bytes; a byte order mark is skipped.
+    what: the file that it comes from, for messages.
+    form: the expected form, see above; None allows any.
 
   Raises:
-    JsonError: it is no UTF-8 or no JSON; a number is not finite (NaN, Infinity, 1e400), an integer
-      needs more than 64 bits, a name stands twice in an object, it is nested deeper than MAX_DEPTH;
-      or it has another form.
+    JsonError: the content is not UTF-8 or not JSON, a number is not finite (NaN, Infinity, 1e400),
+      an integer needs more than 64 bits, an object has a name twice, lists and objects are nested
+      deeper than MAX_DEPTH, or the value has another form.
   """
   try:
     text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
-    found = json.loads(
+    value = json.loads(
       text,
       object_pairs_hook=_object,
-      parse_constant=_no_number,
+      parse_constant=_refuse_constant,
       parse_float=_finite,
       parse_int=_bounded,
     )
-    _check_depth(found)
+    _check_depth(value)
   except RecursionError as error:
-    raise JsonError(f"{what}: is no JSON (nested too deeply)") from error
-  except ValueError as error:  # no UTF-8, no JSON, or a number of no use
+    raise JsonError(f"{what}: is not JSON (nested too deeply)") from error
+  except ValueError as error:  # not UTF-8, not JSON, or a number that is not allowed
     reason = str(error).splitlines()[0]
-    raise JsonError(f"{what}: is no JSON ({printable(reason)[:200]})") from error
+    raise JsonError(f"{what}: is not JSON ({printable(reason)[:200]})") from error
   if form is not None:
-    check(found, form, what)
-  return found
+    check(value, form, what)
+  return value
 
 
 def read(path: str | os.PathLike, form: Any = None, max_bytes: int = MAX_BYTES) -> Any:
@@ -80,11 +81,11 @@ def read(path: str | os.PathLike, form: Any = None, max_bytes: int = MAX_BYTES) 
 
   Args:
     path: the file.
-    form: see the module; None takes any.
+    form: the expected form, see above; None allows any.
     max_bytes: larger files are refused.
 
   Raises:
-    FileNotFoundError: there is no such file.
+    FileNotFoundError: the file does not exist.
     JsonError: see `parse`.
     UserError: the file cannot be read, or is too large.
   """
@@ -103,16 +104,16 @@ def read(path: str | os.PathLike, form: Any = None, max_bytes: int = MAX_BYTES) 
 
 
 def check(value: Any, form: Any, what: str, where: str = "") -> None:
-  """Compares a value with a form, see the module.
+  """Checks that a value has a form, see above.
 
   Args:
     value: from `parse`.
-    form: what it must be.
-    what: the file it came from, for the message.
-    where: the names that lead to the value, for the message.
+    form: the expected form.
+    what: the file that the value comes from, for messages.
+    where: the path of the value within the file, for messages.
 
   Raises:
-    JsonError: it has another form; the message names the first value that differs.
+    JsonError: it has another form. The message names the first value that differs.
   """
   if isinstance(form, tuple):
     if not any(_has(value, each) for each in form):
@@ -142,7 +143,7 @@ def check(value: Any, form: Any, what: str, where: str = "") -> None:
 
 
 def fits(value: Any, form: Any) -> bool:
-  """Whether a value has a form, see the module."""
+  """Whether a value has a form, see above."""
   return _has(value, form)
 
 
@@ -155,7 +156,7 @@ def _has(value, form) -> bool:
 
 
 def _is(value, form) -> bool:
-  """Whether a value is of a type, or within a range."""
+  """Whether a value has a type, or is in a range."""
   if form is None:
     return value is None
   if isinstance(value, bool):
@@ -170,14 +171,14 @@ def _is(value, form) -> bool:
 
 
 def _refuse(value, form, what: str, where: str):
-  """Raises the JsonError that says what was there and what is needed."""
+  """Raises the JsonError that names the value and the expected form."""
   shown = printable(repr(value))
   shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
   raise JsonError(f"{what}: malformed ({where or 'it'} is {shown}, expected {_words(form)})")
 
 
 def _words(form) -> str:
-  """A form for reading."""
+  """A form in words, for messages."""
   if isinstance(form, tuple):
     return " or ".join(dict.fromkeys(_words(each) for each in form))
   if isinstance(form, range):
@@ -193,15 +194,15 @@ def _joined(where: str, key: str) -> str:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict:
-  found = dict(pairs)
-  if len(found) < len(pairs):
+  members = dict(pairs)
+  if len(members) < len(pairs):
     counts = collections.Counter(name for name, _ in pairs)
-    raise ValueError(f"the name {counts.most_common(1)[0][0]!r} stands twice in an object")
-  return found
+    raise ValueError(f"the name {counts.most_common(1)[0][0]!r} occurs twice in an object")
+  return members
 
 
-def _no_number(name: str):
-  raise ValueError(f"{name} is no number of JSON")
+def _refuse_constant(name: str):
+  raise ValueError(f"{name} is not a number in JSON")
 
 
 def _finite(text: str) -> float:
@@ -218,7 +219,10 @@ def _bounded(text: str) -> int:
 
 
 def _check_depth(value) -> None:
-  """RecursionError where a value is nested deeper than MAX_DEPTH: writers would recurse as deep."""
+  """Raises RecursionError if a value is nested deeper than MAX_DEPTH.
+
+  Writing such a value would recurse as deeply.
+  """
   level = [value]
   for _ in range(MAX_DEPTH):
     level = [

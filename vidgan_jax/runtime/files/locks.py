@@ -1,8 +1,8 @@
 """Locks between processes: one writer at a time in a folder.
 
-A lock is an advisory lock of the kernel (flock) on a file. It ends with the process that holds it,
-however that ends, so that nothing is left to be cleaned up. The file stays, for removing it would
-let two processes lock two files of one name; it says who holds the lock.
+A lock is an advisory lock of the kernel (flock) on a file. The kernel releases it when the process
+that holds it ends, even if it is killed. The file contains the name of the holder. It is never
+removed: otherwise two processes could lock two different files of the same name.
 """
 
 import contextlib
@@ -19,11 +19,11 @@ from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import printable
 
 FILE = ".lock"  # in the folder that it locks
-# A killed process with much memory holds its files for some seconds more.
-PATIENCE = 5.0  # seconds
-_POLL = 0.1
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-_held: dict[int, int] = {}  # descriptor -> process that locked it
+# Seconds to wait for a lock: a killed process with much memory keeps its locks for some seconds.
+PATIENCE = 5.0
+_POLL = 0.1  # seconds
+_UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+_held: dict[int, int] = {}  # descriptor of a lock -> id of the process that opened it
 
 
 class Taken(UserError):
@@ -39,19 +39,19 @@ def held(
   name: str | None = FILE,
   wait: bool = False,
 ) -> Iterator[None]:
-  """Keeps other processes, which ask for the same lock, from a folder; the folder is made.
+  """A context manager that holds the lock of a folder. It creates the folder if it is missing.
 
   Args:
-    folder: to be locked.
-    what: a verb with its object, such as "use runs/a as workdir": what two processes cannot do at
-      once.
-    report: receives a line where the file system has no locks, and none is held.
-    name: of the file in the folder; None locks the folder itself and leaves nothing in it.
-    wait: until another process has released it; by default for `PATIENCE` alone.
+    folder: the folder to lock.
+    what: what only one process may do at a time, as a verb with its object, such as "use runs/a as
+      workdir".
+    report: called with a line if the file system has no locks; the block then runs without a lock.
+    name: of the lock file in the folder; None locks the folder itself, without a file.
+    wait: whether to wait until another process releases the lock; if not, wait `PATIENCE` seconds.
 
   Raises:
-    Taken: another process holds the lock; the message names its host and number.
-    UserError: the folder or the file in it cannot be made.
+    Taken: another process holds the lock. The message names its host and process id.
+    UserError: the folder or the lock file cannot be created.
   """
   path = pathlib.Path(folder) if name is None else pathlib.Path(folder) / name
   descriptor = _acquire(path, what, report, None if wait else PATIENCE, is_folder=name is None)
@@ -65,9 +65,9 @@ def held(
 
 
 def check(folder: str | os.PathLike, what: str, *, name: str = FILE) -> None:
-  """Raises Taken where another process holds the lock now; makes nothing.
+  """Raises Taken if another process holds the lock. Creates no file.
 
-  For what takes long before there is anything to lock for.
+  For work that takes long before it needs the lock.
   """
   path = pathlib.Path(folder) / name
   if path.exists():
@@ -75,6 +75,7 @@ def check(folder: str | os.PathLike, what: str, *, name: str = FILE) -> None:
 
 
 def _acquire(path, what, report, patience, kind=fcntl.LOCK_EX, is_folder=False) -> int:
+  """Locks `path` and returns its descriptor; waits up to `patience` seconds (None: for ever)."""
   end = None if patience is None else time.monotonic() + patience
   while True:
     descriptor = _open(path, what, is_folder)
@@ -83,22 +84,22 @@ def _acquire(path, what, report, patience, kind=fcntl.LOCK_EX, is_folder=False) 
       fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
       if _is_at(descriptor, path):
         if kind == fcntl.LOCK_EX and not is_folder:
-          _sign(descriptor)
+          _write_holder(descriptor)
         return descriptor
     except BlockingIOError:
       if end is not None and time.monotonic() >= end:
-        holder = _who(None if is_folder else descriptor) or _who_here(descriptor)
+        holder = _stated_holder(None if is_folder else descriptor) or _local_holder(descriptor)
         _release(descriptor)
         raise Taken(f"cannot {what}: {holder or 'another process is using it'}") from None
     except OSError as error:
-      # NFS locks what is open for writing alone: another user's file, see `_open`, cannot be.
-      if error.errno not in (*_NO_LOCKS, errno.EBADF):
+      # EBADF: NFS locks only files that are open for writing, and another user's file is not.
+      if error.errno not in (*_UNSUPPORTED, errno.EBADF):
         _release(descriptor)
         raise UserError(f"cannot {what}: {path}: {error.strerror}") from error
       folder = path if is_folder else path.parent
       report(
-        f"WARNING: {folder} is on a file system without locks ({error.strerror}): nothing "
-        f"keeps a second process from it, and two at once would destroy each other's files"
+        f"WARNING: {folder} is on a file system without locks ({error.strerror}): do not start a "
+        f"second process on this folder; the two would destroy each other's files"
       )
       return descriptor
     except BaseException:
@@ -115,41 +116,41 @@ def _open(path, what, is_folder) -> int:
       return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
       return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-    except PermissionError:  # another user's file can be locked, though not written
+    except PermissionError:  # another user's file can be locked, but not written
       return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
   except OSError as error:
     raise UserError(f"cannot {what}: {error.filename}: {error.strerror}") from error
 
 
 def _is_at(descriptor, path) -> bool:
-  """Whether the open file is still the one of that name: the folder may have been removed."""
+  """Whether the open file is still at `path`; the folder may have been removed."""
   try:
     return os.path.samestat(os.fstat(descriptor), os.stat(path))
   except FileNotFoundError:
     return False
 
 
-def _sign(descriptor) -> None:
-  """Writes who holds the lock, for who is refused; the lock itself does not need it."""
+def _write_holder(descriptor) -> None:
+  """Writes into the lock file which process holds it, for the message of other processes."""
   now = datetime.datetime.now(datetime.UTC).isoformat(" ", "seconds").removesuffix("+00:00")
-  who = f"process {os.getpid()} on {socket.gethostname()}, {now} UTC\n"
+  holder = f"process {os.getpid()} on {socket.gethostname()}, {now} UTC\n"
   with contextlib.suppress(OSError):
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, who.encode(), 0)
+    os.pwrite(descriptor, holder.encode(), 0)
 
 
-def _who(descriptor) -> str | None:
-  """What the holder has written into the file, as a clause."""
+def _stated_holder(descriptor) -> str | None:
+  """The holder that the lock file names, as "PROCESS has been using it since TIME", or None."""
   text = b""
   if descriptor is not None:
     with contextlib.suppress(OSError):
       text = os.pread(descriptor, 300, 0)
-  who, comma, since = text.decode(errors="replace").strip().partition(", ")
-  return f"{printable(who)} has been using it since {printable(since)}" if comma else None
+  holder, comma, since = text.decode(errors="replace").strip().partition(", ")
+  return f"{printable(holder)} has been using it since {printable(since)}" if comma else None
 
 
-def _who_here(descriptor) -> str | None:
-  """The process of this machine that holds a lock on the open file, by Linux' table of locks."""
+def _local_holder(descriptor) -> str | None:
+  """The holder according to /proc/locks, as "PROCESS is using it"; None if not on this machine."""
   file = f":{os.fstat(descriptor).st_ino}"
   try:
     with open("/proc/locks", encoding="utf-8") as table:
@@ -166,7 +167,7 @@ def _release(descriptor) -> None:
 
 
 def _forget_in_child() -> None:
-  """A forked child shares its parent's locks, and would hold them after the parent's end."""
+  """Closes the locks in a forked child, which would otherwise hold them after its parent ends."""
   for descriptor in _held:
     with contextlib.suppress(OSError):
       os.close(descriptor)

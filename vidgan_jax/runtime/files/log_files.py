@@ -1,4 +1,4 @@
-"""Reads a run's log: JSON lines, of which damage may have spoilt some."""
+"""Reads the log of a run, a file of JSON lines; skips damaged lines."""
 
 import json
 import math
@@ -6,29 +6,30 @@ import pathlib
 
 from vidgan_jax.runtime.files.atomic_files import open_regular
 
-_NON_FINITE = ("nan", "inf", "-inf")  # as strings, for JSON has no words for them
+_NON_FINITE = ("nan", "inf", "-inf")  # strings, because JSON has no such numbers
 
 
 def read_log(path) -> list[dict]:
-  """The records {"step": int, name: number or "nan", "inf", "-inf"} of a log, by ascending step.
+  """Reads the records of a log in ascending order of steps.
 
-  Lines that are no such record, or whose step does not lie between its neighbours', are left out.
+  A record is {"step": int, name: number or "nan", "inf", "-inf"}. Other lines are skipped, and so
+  are records whose step is not between the steps of their neighbours.
   """
   return read_and_count(path)[0]
 
 
 def read_and_count(path) -> tuple[list[dict], int]:
-  """As `read_log`, and how many lines were left out.
+  """Reads a log; returns (records, number of skipped lines). See `read_log`.
 
-  A last line without its end does not count: a process that is killed leaves it so.
+  An incomplete last line does not count as skipped: a killed process may leave one.
   """
   path = pathlib.Path(path)
   if not path.exists():
     return [], 0
   with open_regular(path) as file:
-    *lines, torn = file.read().split(b"\n")
-  records = [_record(line) for line in [*lines, *([torn] if torn else [])]]
-  if torn and records[-1] is None:
+    *lines, incomplete = file.read().split(b"\n")
+  records = [_record(line) for line in [*lines, *([incomplete] if incomplete else [])]]
+  if incomplete and records[-1] is None:
     records.pop()
   kept = _ascending([record for record in records if record is not None])
   return kept, len(records) - len(kept)
@@ -37,8 +38,8 @@ def read_and_count(path) -> tuple[list[dict], int]:
 def _record(line: bytes) -> dict | None:
   try:
     record = json.loads(line.decode("utf-8"))
-    good = isinstance(record, dict) and type(record.get("step")) is int and record["step"] >= 0
-    return record if good and all(map(_is_value, record.values())) else None
+    valid = isinstance(record, dict) and type(record.get("step")) is int and record["step"] >= 0
+    return record if valid and all(map(_is_value, record.values())) else None
   except (ValueError, RecursionError):
     return None
 
@@ -48,12 +49,12 @@ def _is_value(value) -> bool:
     return value in _NON_FINITE
   try:
     return type(value) in (int, float) and math.isfinite(value)
-  except OverflowError:  # an integer that no float holds
+  except OverflowError:  # an integer too large for a float
     return False
 
 
 def _ascending(records: list[dict]) -> list[dict]:
-  """Without those whose step a flipped bit has moved past its neighbours'."""
+  """Drops records whose step is out of order, as after a flipped bit."""
   kept, last = [], -1
   for number, record in enumerate(records):
     step = record["step"]

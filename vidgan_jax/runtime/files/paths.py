@@ -1,4 +1,4 @@
-"""Paths that users give: `~` is expanded, and addresses that are no local paths are refused."""
+"""Paths from users: expands `~`, and refuses addresses such as gs://bucket."""
 
 import os
 import pwd
@@ -9,46 +9,47 @@ from typing import Any
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import file_name
 
-# gs://bucket, s3://bucket, file:///data, and gs:/bucket, which pathlib makes of the first; a name
-# before the colon that holds a slash belongs to a local folder.
+# Matches gs://bucket, s3://bucket, file:///data, and gs:/bucket (pathlib shortens gs:// to it), but
+# no path with a slash before the colon, which is a local one.
 _ADDRESS = re.compile(r"\s*[^/\s]+:/")
 
 
 def local(path: str | os.PathLike, what: str) -> str:
-  """The path with `~` and `~user` expanded.
+  """Expands `~` and `~user` in a path.
 
   Args:
-    path: as the user gave it. "" stays "": its meaning is the caller's.
-    what: the flag, the field of the config or the variable that it comes from, for the message.
+    path: as the user gave it. "" stays "".
+    what: the flag, config field or environment variable that it comes from, for messages.
 
   Raises:
     UserError: the path is an address (`gs://bucket/run`, `s3://...`, `file:///...`), begins with
-      the home folder of somebody who has none, or holds a NUL character.
+      the home folder of a user who has none, or contains a NUL character.
   """
   text = file_name(os.fspath(path))
   if _ADDRESS.match(text):
     raise UserError(
-      f"{what} is {text!r}, which is an address and no local path; copy the files here, or mount "
-      f"them and give the local folder (./{text} is a local path of that name)"
+      f"{what} is {text!r}, which is an address and not a local path; copy the files to this "
+      f"machine, or mount them, and give the local folder (write ./{text} for a local path of that "
+      "name)"
     )
   if "\0" in text:
-    raise UserError(f"{what} is {text!r}, which holds a NUL character: no path does")
+    raise UserError(f"{what} is {text!r}, which contains a NUL character; a path cannot")
   expanded = _expanded(text)
   if expanded.startswith("~"):
     raise UserError(
-      f"{what} is {text!r}, but there is no such home folder; write the path in full (./{text} is "
-      f"a local path of that name)"
+      f"{what} is {text!r}, but there is no such home folder; write the path in full (write "
+      f"./{text} for a local path of that name)"
     )
   return expanded
 
 
 def _expanded(text: str) -> str:
-  """`os.path.expanduser`, but an empty HOME is as one that is not set: "~/run" is not "/run"."""
+  """`os.path.expanduser`, but treats an empty HOME as unset, so "~/run" does not become "/run"."""
   if os.environ.get("HOME") != "" or text.partition("/")[0] != "~":
     return os.path.expanduser(text)
   try:
     return pwd.getpwuid(os.getuid()).pw_dir + text[1:]
-  except KeyError:  # a user without an entry
+  except KeyError:  # the system does not know this user
     return text
 
 
@@ -58,26 +59,26 @@ def all_local(paths: Iterable[str | os.PathLike], what: str) -> list[str]:
 
 
 def cache(*names: str) -> str | None:
-  """A folder in the user's cache folder: $XDG_CACHE_HOME, or ~/.cache.
+  """The path of a folder in "vidgan_jax" in the user's cache folder, $XDG_CACHE_HOME or ~/.cache.
 
   Returns:
-    its path, or None where this user has no home folder.
+    The path, or None if this user has no home folder.
 
   Raises:
     UserError: XDG_CACHE_HOME is an address.
   """
   base = local(os.environ.get("XDG_CACHE_HOME", ""), "XDG_CACHE_HOME")
-  if not os.path.isabs(base):  # to be ignored, by the XDG base directory specification
+  if not os.path.isabs(base):  # the XDG base directory specification ignores relative paths
     base = _expanded(os.path.join("~", ".cache"))
   return os.path.join(base, "vidgan_jax", *names) if os.path.isabs(base) else None
 
 
 def localize(request, *fields: str) -> None:
-  """Replaces paths in fields of a frozen dataclass by local ones; for its `__post_init__`.
+  """Applies `local` to fields of a frozen dataclass, in its `__post_init__`.
 
   Args:
-    request: what a command is asked for; its fields bear the names of the command's flags.
-    fields: hold a path, several, or None.
+    request: the dataclass; its fields have the names of the command's flags.
+    *fields: names of fields that hold a path, several paths, or None.
 
   Raises:
     UserError: see `local`.
@@ -87,8 +88,8 @@ def localize(request, *fields: str) -> None:
     if value is None:
       continue
     if isinstance(value, str | os.PathLike):
-      make: Any = type(value)
-      value = make(local(value, flag))
+      path_type: Any = type(value)
+      value = path_type(local(value, flag))
     else:
       value = type(value)(all_local(value, flag))
     object.__setattr__(request, field, value)

@@ -1,7 +1,7 @@
-"""Protocol buffers' wire format: numbers, and the fields of a message from anywhere.
+"""Reads and writes the wire format of protocol buffers: numbers, and the fields of a message.
 
-What reads a message trusts no length in it: every fault is a ValueError, for the caller to tell
-with the file's name.
+Messages are not trusted: every length is checked. Each fault raises ValueError, to which the caller
+adds the name of the file.
 """
 
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5  # wire types
 
 
 def tag(field: int, wire_type: int) -> bytes:
-  """What announces a field of 1..15."""
+  """The tag of a field with a number in 1..15: one byte of number and wire type."""
   return bytes([field << 3 | wire_type])
 
 
 def varint(value: int) -> bytes:
-  """A number of 0..2**64-1 in seven bits per byte, the lowest first."""
+  """Encodes a number in 0..2**64-1 with seven bits per byte, lowest bits first."""
   encoded = bytearray()
   while value > 0x7F:
     encoded.append(value & 0x7F | 0x80)
@@ -24,55 +24,59 @@ def varint(value: int) -> bytes:
   return bytes(encoded)
 
 
-def announce(field: int, size: int) -> bytes:
-  """What stands in front of a field's content of `size` bytes."""
+def prefix(field: int, size: int) -> bytes:
+  """The bytes before the content of a field of `size` bytes: its tag and length."""
   return tag(field, LENGTH_DELIMITED) + varint(size)
 
 
 def signed(value: int) -> int:
-  """The int64 that an unsigned number of 0..2**64-1 stands for."""
+  """Converts an unsigned number in 0..2**64-1 to the int64 with the same bits."""
   return value - 2**64 if value >= 2**63 else value
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-  """Yields (field, content) of a message: an int for a varint, bytes for all else.
+  """Yields (field number, content) of a message: an int for a varint, bytes for other types.
 
   Raises:
-    ValueError: this is no message.
+    ValueError: this is not a message.
   """
-  place = 0
-  while place < len(message):
-    announced, place = read_varint(message, place)
-    field, wire_type = announced >> 3, announced & 7
+  position = 0
+  while position < len(message):
+    head, position = read_varint(message, position)
+    field, wire_type = head >> 3, head & 7
     if wire_type == VARINT:
-      content, place = read_varint(message, place)
+      content, position = read_varint(message, position)
     else:
       if wire_type == LENGTH_DELIMITED:
-        size, place = read_varint(message, place)
+        size, position = read_varint(message, position)
       elif wire_type in (FIXED32, FIXED64):
         size = 4 if wire_type == FIXED32 else 8
       else:
-        raise ValueError(f"wire type {wire_type} at byte {place}")
-      if size > len(message) - place:
-        raise ValueError(f"{size} bytes announced at byte {place}, {len(message) - place} there")
-      content = message[place : place + size]
-      place += size
+        raise ValueError(f"unknown wire type {wire_type} at byte {position}")
+      left = len(message) - position
+      if size > left:
+        raise ValueError(f"a field at byte {position} states {size} bytes, but {left} are left")
+      content = message[position : position + size]
+      position += size
     yield field, content
 
 
-def read_varint(message: memoryview, place: int) -> tuple[int, int]:
-  """Returns the number that begins at `place`, and where it ends.
+def read_varint(message: memoryview, position: int) -> tuple[int, int]:
+  """Reads the number that begins at a byte of a message.
+
+  Returns:
+    (the number, position of the byte after it).
 
   Raises:
-    ValueError: the message ends within it, or it has more than ten bytes.
+    ValueError: the message ends within the number, or the number has more than ten bytes.
   """
   value = 0
   for shift in range(0, 70, 7):
-    if place >= len(message):
-      raise ValueError("cut off in a number")
-    byte = message[place]
-    place += 1
+    if position >= len(message):
+      raise ValueError("cut off within a number")
+    byte = message[position]
+    position += 1
     value |= (byte & 0x7F) << shift
     if byte < 0x80:
-      return value & (2**64 - 1), place
+      return value & (2**64 - 1), position
   raise ValueError("a number of more than ten bytes")

@@ -1,4 +1,4 @@
-"""Reads video files, and refuses damaged ones instead of concealing the damage as players do."""
+"""Reads video files, and refuses damaged ones. (Video players conceal damage.)"""
 
 import dataclasses
 import fractions
@@ -16,27 +16,28 @@ from vidgan_jax.runtime.files import containers
 from vidgan_jax.runtime.hardware import memory
 
 DEFAULT_MAX_BYTES = 4 * 2**30
-# "explode" makes a decoder fail where it would conceal; max_pixels bounds the memory of a frame.
+# "explode" makes decoders fail instead of concealing damage; max_pixels bounds a frame's memory.
 _DECODER_OPTIONS = {"err_detect": "explode", "max_pixels": str(2**26)}
-# Without these the conversion to RGB is fast and about 1/255 too dark on average (3/255 at worst).
+# Without these flags the conversion to RGB is faster but too dark, by 1/255 on average and at worst
+# by 3/255.
 _EXACT_COLORS = (
   Interpolation.BILINEAR
   | Interpolation.ACCURATE_RND
   | Interpolation.FULL_CHR_H_INT
   | Interpolation.BITEXACT
 )
-# Titles in old files are not always UTF-8, and nobody reads them here; PyAV 19 takes any bytes.
+# Titles in old files are not always UTF-8. They are not used here; PyAV 19 accepts any bytes.
 _METADATA: dict[str, Any] = (
   {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 )
 
 
 class VideoError(UserError):
-  """A video file that cannot be read as a whole.
+  """A video file that cannot be read completely.
 
   Attributes:
     path: the file.
-    reason: what is wrong with it, in a few words.
+    reason: what is wrong, in a few words.
   """
 
   def __init__(self, path: str, reason: str):
@@ -50,13 +51,13 @@ Resize = Callable[[np.ndarray, tuple[int, int]], np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class DecodedFrame:
-  """A frame of a video file, made a picture only when it is asked for.
+  """A frame of a video file. It is converted to RGB only by `picture`.
 
   Attributes:
     path: the file.
-    index: number of the frame in order of presentation, from 0.
-    time: when it is shown, in seconds; None where the file does not say.
-    frame_rate: average rate of the file in frames per second.
+    index: number of the frame in display order, from 0.
+    time: display time in seconds, or None if the file does not state it.
+    frame_rate: average frame rate of the file, in frames per second.
   """
 
   path: str
@@ -68,12 +69,12 @@ class DecodedFrame:
   _converter: VideoReformatter
 
   def picture(self, resize: Resize | None = None) -> np.ndarray:
-    """Returns the picture as it is meant to be seen.
+    """Converts the frame to RGB as a player shows it: square pixels, upright, black background.
 
     Args:
-      resize: a function (image, (height, width)) that maps the stored pixels, uint8 [h, w, 3], to
-        the picture, given the size at which its pixels would be square; None makes it that size.
-        Rotation metadata is applied to what it returns.
+      resize: a function (image, (height, width)) that resizes the stored pixels, uint8 [h, w, 3].
+        It receives the size at which pixels are square, and may return another size. None resizes
+        to that size. The result is then rotated as the file's metadata says.
 
     Returns:
       uint8 [H, W, 3].
@@ -82,7 +83,7 @@ class DecodedFrame:
       VideoError: the frame cannot be converted.
     """
     try:
-      # What lies under transparent pixels is not meant to be seen; a palette may hold such colours.
+      # The colours of transparent pixels must not be shown. Palettes may have such colours too.
       pixels = self._frame.format
       has_alpha = pixels.has_palette or any(part.is_alpha for part in pixels.components)
       converted = self._converter.reformat(
@@ -95,7 +96,7 @@ class DecodedFrame:
     except (av.error.FFmpegError, OSError, ValueError) as error:
       raise VideoError(self.path, f"not readable as a video ({_reason(error)})") from error
     height, width = image.shape[:2]
-    # Absurd aspects are damage or malice; ignoring them bounds the memory.
+    # Extreme aspect ratios come from damaged or forged files. Ignoring them bounds the memory.
     if self._pixel_aspect and 0.25 <= self._pixel_aspect <= 4:
       width = max(1, round(width * self._pixel_aspect))
     image = (resize or resize_bilinear)(image, (height, width))
@@ -103,7 +104,7 @@ class DecodedFrame:
 
 
 def over_black(image: np.ndarray) -> np.ndarray:
-  """Lays a picture with transparency, uint8 [H, W, 4], over black; others [H, W, 3] stay as is."""
+  """Blends an image with transparency, uint8 [H, W, 4], over black; [H, W, 3] stays as it is."""
   if image.shape[-1] == 3:
     return image
   colors, alpha = image[..., :3].astype(np.uint16), image[..., 3:].astype(np.uint16)
@@ -111,9 +112,11 @@ def over_black(image: np.ndarray) -> np.ndarray:
 
 
 def _orientation(frame: av.VideoFrame) -> tuple[int, ...]:
-  """Signs (a, b, c, d) of a frame's display matrix: pixel (x, y) is shown at (ax + cy, bx + dy).
+  """The display matrix of a frame, rounded to one of eight orientations.
 
-  Each pair (a, d) or (b, c) is 0; angles between those of the eight orientations are rounded.
+  Returns:
+    (a, b, c, d), each -1, 0 or 1: pixel (x, y) is shown at (ax + cy, bx + dy). Either a and d, or b
+    and c, are 0.
   """
   matrix: Any = frame.side_data.get("DISPLAYMATRIX")
   if matrix is None or len(bytes(matrix)) < 36:
@@ -125,7 +128,7 @@ def _orientation(frame: av.VideoFrame) -> tuple[int, ...]:
 
 
 def _oriented(image: np.ndarray, orientation: tuple[int, ...]) -> np.ndarray:
-  """Turns and mirrors stored pixels [h, w, 3] as `_orientation` says."""
+  """Rotates and mirrors stored pixels [h, w, 3] by the result of `_orientation`."""
   a, b, c, d = orientation
   if not a:
     image = image.swapaxes(0, 1)
@@ -133,9 +136,9 @@ def _oriented(image: np.ndarray, orientation: tuple[int, ...]) -> np.ndarray:
 
 
 def resize_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """Resizes uint8 [h, w, 3] to (height, width) by Pillow's bilinear filter.
+  """Resizes uint8 [h, w, 3] to (height, width) with Pillow's bilinear filter.
 
-  The filter averages over the area when it makes pictures smaller (antialiasing).
+  When it makes images smaller, the filter averages over the area (antialiasing).
   """
   height, width = size
   if (height, width) == image.shape[:2]:
@@ -144,7 +147,7 @@ def resize_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def short_side_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
-  """Size of a picture whose smaller side is resized to `short_side`, its aspect kept."""
+  """The size (height, width) with the same aspect ratio, whose smaller side is `short_side`."""
   scale = short_side / min(size)
   height, width = (max(short_side, round(side * scale)) for side in size)
   return height, width
@@ -153,25 +156,24 @@ def short_side_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
 def decode_video(path: str | os.PathLike) -> Iterator[DecodedFrame]:
   """Decodes a video file frame by frame, or refuses it.
 
-  The frames are those that the decoder returns in order of presentation, none repeated or dropped
-  for a constant rate; what an edit list leaves out is left out. The display matrix turns or mirrors
-  them, transparent pixels are laid over black, and pixels that are not square are resampled in
-  width. Covers of music are no videos.
+  The frames are those of the decoder, in display order. None is repeated or dropped to make the
+  rate constant. Frames that an edit list hides are left out. The display matrix rotates or mirrors
+  the frames, transparent pixels are blended over black, and pixels that are not square are
+  resampled in width. Cover pictures of music do not count as videos.
 
-  A file counts as whole only if no packet or frame is marked corrupt, the decoder reports no error,
-  and as many bytes, packets, frames and seconds arrive as the container announces (`containers`).
-  Headers may announce a frame more than there is (HMDB-51's do). Codecs have no checksums: a
-  changed bit that still decodes to some picture cannot be noticed, and neither can an MPEG stream
-  that ends between two packets.
+  A file is accepted only if no packet or frame is marked corrupt, the decoder reports no error, and
+  the file has as many bytes, packets, frames and seconds as its container states (`containers`).
+  A header may state one frame too many, as in HMDB-51. Codecs have no checksums. So a flipped bit
+  that still decodes cannot be detected, nor can an MPEG stream that ends between two packets.
 
   Args:
     path: the file.
 
   Yields:
-    The frames. What is missing may be known only behind the last of them.
+    The frames. Some faults are detected only after the last frame.
 
   Raises:
-    VideoError: the file is missing, is no video, or is damaged.
+    VideoError: the file is missing, is not a video, or is damaged.
   """
   path = os.fspath(path)
   if not os.path.isfile(path):
@@ -183,14 +185,14 @@ def decode_video(path: str | os.PathLike) -> Iterator[DecodedFrame]:
         raise VideoError(path, "holds no video stream")
       missing = containers.missing_bytes(path, container.format.name)
       if missing:
-        raise VideoError(path, f"cut off: its last bytes are missing ({missing} or more)")
+        raise VideoError(path, f"cut off: at least {missing} bytes are missing at its end")
       if stream.codec_context is None:
-        raise VideoError(path, "is of a kind that no decoder knows")
+        raise VideoError(path, "no decoder for its codec")
       yield from _decode(container, stream, path)
   except (av.error.FFmpegError, OSError, ValueError) as error:
     raise VideoError(path, f"not readable as a video ({_reason(error)})") from error
   finally:
-    memory.give_back_after_file()
+    memory.release_after_file()
 
 
 def read_video(
@@ -200,16 +202,15 @@ def read_video(
 
   Args:
     path: the file.
-    short_side: resize so that the smaller of height and width has this many pixels (Pillow's
-      bilinear filter, which averages over the area when it makes pictures smaller); None keeps the
-      size.
-    max_bytes: refuse a video whose returned frames would take more memory than this.
+    short_side: size in pixels to which the smaller of height and width is resized (see
+      `resize_bilinear`); None keeps the size.
+    max_bytes: largest memory of the returned frames.
 
   Returns:
-    The frames, uint8 [T, H, W, 3], and the average frame rate in frames per second.
+    (the frames, uint8 [T, H, W, 3]; the average frame rate in frames per second).
 
   Raises:
-    VideoError: the file is missing, is no video, is damaged, or is too large.
+    VideoError: the file is missing, is not a video, is damaged, or is too large.
   """
   resize = None
   if short_side is not None:
@@ -225,16 +226,16 @@ def read_video(
 
 
 def _decode(container, stream, path: str) -> Iterator[DecodedFrame]:
-  """Yields all frames of a stream and compares their number with what the container announces."""
+  """Yields all frames of a stream, then compares what was read with what the container states."""
   stream.codec_context.options = dict(_DECODER_OPTIONS)
   stream.codec_context.thread_count = 1  # callers decode many files at once
   rate = float(stream.average_rate or stream.guessed_rate or 25)
-  frames, shape, seen = 0, None, containers.Seen()
-  converter = VideoReformatter()  # keeps its tables from frame to frame
-  # All streams are read, for the file's end is where the last of them ends.
+  frames, shape, progress = 0, None, containers.Progress()
+  converter = VideoReformatter()  # reuses its tables for all frames
+  # Reads all streams, because the file ends where the last of them ends.
   for packet in container.demux():
     is_video = packet.stream.index == stream.index
-    seen.add(packet, is_video)
+    progress.add(packet, is_video)
     if not is_video:
       continue
     if packet.is_corrupt:
@@ -255,12 +256,12 @@ def _decode(container, stream, path: str) -> Iterator[DecodedFrame]:
       frames += 1
   if not frames:
     raise VideoError(path, "holds no frames")
-  reason = containers.shortfall(container, stream, path, frames, seen)
+  reason = containers.shortfall(container, stream, path, frames, progress)
   if reason:
     raise VideoError(path, reason)
 
 
 def _reason(error: BaseException) -> str:
-  """A short text of an error without the file's path, which the caller names."""
+  """The message of an error in one line, without the path, which the caller adds."""
   text = getattr(error, "strerror", None) or str(error) or type(error).__name__
   return text.splitlines()[0]

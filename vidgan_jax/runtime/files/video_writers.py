@@ -1,8 +1,4 @@
-"""Writes clips as MP4, GIF and PNG.
-
-The same input gives the same bytes. Each file is written under a temporary name and renamed when it
-is complete.
-"""
+"""Writes clips as MP4, GIF and PNG files. Equal input gives equal bytes."""
 
 import fractions
 import io
@@ -15,7 +11,7 @@ from PIL import Image
 
 from vidgan_jax.runtime.files.atomic_files import atomic_file
 
-_PADDING_VALUE = 127  # grey between the tiles of a grid
+_PADDING_VALUE = 127  # grey value between the tiles of a grid
 
 
 def write_mp4(path: str | os.PathLike, clip: np.ndarray, frame_rate: float, scale: int = 1) -> None:
@@ -23,22 +19,22 @@ def write_mp4(path: str | os.PathLike, clip: np.ndarray, frame_rate: float, scal
 
   Args:
     path: the file to write.
-    clip: uint8 [T, H, W, 3]. Odd sizes are padded by repeating the last row or column, for the
-      format stores colour at half resolution.
+    clip: uint8 [T, H, W, 3]. An odd height or width is padded by repeating the last row or column,
+      because the format stores colour at half resolution.
     frame_rate: frames per second.
-    scale: enlarge by this whole factor (nearest neighbour), for clips too small to be seen.
+    scale: integer factor by which to enlarge small clips (nearest neighbour).
 
   Raises:
-    ValueError: the clip is not of that kind, or the frame rate is not positive.
+    ValueError: the clip has another type or shape, or the frame rate is not positive.
     UserError: the file cannot be written.
   """
   _check_clip(clip, frame_rate)
   clip = clip.repeat(scale, axis=1).repeat(scale, axis=2)
   _, height, width, _ = clip.shape
   clip = np.pad(clip, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-  # The same clip gives the same bytes: no version strings, one thread (slices follow the number of
-  # threads), and none of x264's vector code, whose AVX-512 part reads memory it never wrote where
-  # sides are no multiple of 16. The fast preset makes up for most of the lost time.
+  # For equal bytes: no version strings; one thread, because slices depend on the number of threads;
+  # no vector code of x264, whose AVX-512 part reads uninitialised memory if a side is not a
+  # multiple of 16. The preset "veryfast" makes up for most of the time.
   options = {"crf": "12", "preset": "veryfast", "threads": "1", "x264-params": "asm=0"}
   options["flags"] = "+bitexact"
   container_options = {"movflags": "+faststart", "fflags": "+bitexact"}
@@ -57,10 +53,15 @@ def write_mp4(path: str | os.PathLike, clip: np.ndarray, frame_rate: float, scal
 
 
 def _to_yuv420(image: np.ndarray) -> np.ndarray:
-  """Converts uint8 [H, W, 3] (even sizes) to planes Y, Cb, Cr below each other, uint8 [1.5 H, W].
+  """Converts RGB to the planes Y, Cb, Cr of ITU-R BT.601 in limited range, exact up to rounding.
 
-  By ITU-R BT.601 in limited range, exact to rounding; the library's own conversion depends on how
-  its buffers happen to be aligned, and so would the file's bytes.
+  FFmpeg's own conversion depends on the alignment of its buffers, so the bytes of files would vary.
+
+  Args:
+    image: uint8 [H, W, 3], with even H and W.
+
+  Returns:
+    The planes below each other, uint8 [1.5 H, W].
   """
   matrix = np.array(
     [[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]
@@ -76,22 +77,22 @@ def _to_yuv420(image: np.ndarray) -> np.ndarray:
 def gif_bytes(clip: np.ndarray, frame_rate: float) -> bytes:
   """Encodes a clip as a looping GIF with one palette of 256 colours for all frames.
 
-  Frames that equal the one before are stored as a longer duration.
+  A frame that equals the previous one is stored as a longer duration of that one.
 
   Args:
     clip: uint8 [T, H, W, 3].
-    frame_rate: frames per second; GIF counts in 1/100 s, so single frames are shown up to 5 ms
-      shorter or longer, and rates above 50 play at 50.
+    frame_rate: frames per second. GIF counts time in 1/100 s, so frames are shown up to 5 ms too
+      short or too long. Rates above 50 play at 50.
 
   Returns:
-    The file's content.
+    The content of the file.
 
   Raises:
-    ValueError: the clip is not of that kind, or the frame rate is not positive.
+    ValueError: the clip has another type or shape, or the frame rate is not positive.
   """
   _check_clip(clip, frame_rate)
   frames, height, width, _ = clip.shape
-  # The palette is made from all frames at once; of very large clips, from every n-th row.
+  # The palette is computed from all frames together; for very large clips, from every n-th row.
   rows = clip.reshape(frames * height, width, 3)
   palette = Image.fromarray(rows[:: 1 + rows.shape[0] * width // 2**22]).quantize(256)
   images = [
@@ -125,18 +126,19 @@ def write_gif(path: str | os.PathLike, clip: np.ndarray, frame_rate: float) -> N
 
 
 def grid(clips: np.ndarray, columns: int | None = None, padding: int = 2) -> np.ndarray:
-  """Arranges clips as the tiles of one clip, row by row, on a grey ground.
+  """Arranges clips as tiles of one clip, row by row, on a grey background.
 
   Args:
     clips: uint8 [N, T, H, W, 3].
-    columns: tiles per row; None makes the grid about square.
+    columns: tiles per row; None makes the grid approximately square.
     padding: pixels between tiles.
 
   Returns:
     uint8 [T, rows * (H + padding) - padding, columns * (W + padding) - padding, 3].
 
   Raises:
-    ValueError: the clips are not of that kind, or columns is below 1.
+    ValueError: the clips have another type or shape, `columns` is below 1, or `padding` is
+      negative.
   """
   if clips.dtype != np.uint8 or clips.ndim != 5 or clips.shape[-1] != 3 or 0 in clips.shape:
     raise ValueError(f"expected uint8 [N, T, H, W, 3], got {clips.dtype} {list(clips.shape)}")
@@ -157,18 +159,18 @@ def grid(clips: np.ndarray, columns: int | None = None, padding: int = 2) -> np.
 def contact_sheet(
   clips: np.ndarray, path: str | os.PathLike | None = None, padding: int = 2
 ) -> np.ndarray:
-  """Arranges clips as one picture: a row per clip, a column per frame.
+  """Arranges clips as one image: a row per clip, a column per frame.
 
   Args:
     clips: uint8 [N, T, H, W, 3].
-    path: where to write the picture as PNG; None does not write it.
+    path: PNG file to write; None writes no file.
     padding: pixels between frames.
 
   Returns:
-    The picture, uint8 [N * (H + padding) - padding, T * (W + padding) - padding, 3].
+    The image, uint8 [N * (H + padding) - padding, T * (W + padding) - padding, 3].
 
   Raises:
-    ValueError: the clips are not of that kind.
+    ValueError: the clips have another type or shape.
     UserError: the file cannot be written.
   """
   frames_as_clips = clips.reshape(-1, 1, *clips.shape[2:])

@@ -1,1 +1,1 @@
-"""The machine: cores, memory, operation counts and compiler options."""
+"""Hardware: processor cores, memory, FLOPs, and options of the compiler."""

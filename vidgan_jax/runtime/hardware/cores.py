@@ -1,4 +1,4 @@
-"""How many processor cores, and how much memory, a process may use."""
+"""The processor cores and the memory that this process may use."""
 
 import contextlib
 import math
@@ -10,49 +10,50 @@ _MOUNT = "/sys/fs/cgroup"
 
 
 def usable_cores() -> int:
-  """Processor cores this process may use: its affinity, and its container's share of time.
+  """Number of cores that this process may use, by its CPU affinity and its container's CPU limit.
 
   A container with a limit (`docker run --cpus=2`, limits of Kubernetes) sees all cores of its
-  machine. As many threads would take each other's time, and memory for as many videos.
+  machine. One thread for each of them would be slower, and take memory for as many videos.
   """
   cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-  shares = [share for folder in _groups("cpu") if (share := _share(folder)) is not None]
-  return max(1, min([cores, *map(math.ceil, shares)]))
+  limits = [limit for group in _groups("cpu") if (limit := _core_limit(group)) is not None]
+  return max(1, min([cores, *map(math.ceil, limits)]))
 
 
 def usable_memory() -> int | None:
-  """Bytes of memory that this process may take; None where they cannot be known.
+  """Bytes of memory that this process may use, or None if unknown.
 
-  They are its machine's, or those of its container (`docker run --memory=8g`). The system ends,
-  without a word, a process that takes more.
+  The memory of the machine, or the limit of its container (`docker run --memory=8g`). The system
+  kills a process that uses more, without a message.
   """
-  limits = [limit for folder in _groups("memory") if (limit := _memory(folder)) is not None]
+  limits = [limit for group in _groups("memory") if (limit := _memory_limit(group)) is not None]
   with contextlib.suppress(AttributeError, OSError, ValueError):
     pages = os.sysconf("SC_PHYS_PAGES")
-    if pages > 0:  # else it is not known
+    if pages > 0:  # -1 if unknown
       limits.append(os.sysconf("SC_PAGE_SIZE") * pages)
   return min(limits, default=None)
 
 
 def _groups(controller: str) -> list[pathlib.Path]:
-  """Folders of the control groups that this process is in; some may not be there."""
+  """Folders of the control groups of this process and their parents; some may not exist."""
   try:
     lines = pathlib.Path(_MEMBERSHIP).read_text(encoding="utf-8").splitlines()
-  except OSError:  # no Linux
+  except OSError:  # not Linux
     return []
-  found = []
+  groups = []
   for line in lines:
     _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
     if controllers and controller not in controllers.split(","):
       continue
-    mount = pathlib.Path(_MOUNT, controllers)  # version 2 has one tree, without controllers' names
+    # Version 1 has a tree of folders per controller, version 2 one tree for all of them.
+    mount = pathlib.Path(_MOUNT, controllers)
     group = mount / path.lstrip("/")
-    found += [one for one in (group, *group.parents) if one.is_relative_to(mount)]
-  return found
+    groups += [one for one in (group, *group.parents) if one.is_relative_to(mount)]
+  return groups
 
 
-def _share(group: pathlib.Path) -> float | None:
-  """Cores that a group may use, None where there is no limit."""
+def _core_limit(group: pathlib.Path) -> float | None:
+  """Number of cores that a control group may use, or None if it has no limit."""
   read = lambda name: (group / name).read_text(encoding="utf-8").split()
   try:
     if (group / "cpu.max").exists():
@@ -64,11 +65,11 @@ def _share(group: pathlib.Path) -> float | None:
     return None
 
 
-def _memory(group: pathlib.Path) -> int | None:
-  """Bytes that a group may take, None where there is no limit."""
+def _memory_limit(group: pathlib.Path) -> int | None:
+  """Bytes of memory that a control group may use, or None if it has no limit."""
   for name in ("memory.max", "memory.limit_in_bytes"):  # of versions 2 and 1
     try:
       return int((group / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # there is no such file, or it says max
+    except (OSError, ValueError):  # the file does not exist, or contains "max"
       continue
   return None

@@ -1,8 +1,8 @@
-"""How much work a function is, counted without running or compiling it.
+"""Counts the FLOPs of a function without compiling or running it.
 
 A FLOP is a multiplication or an addition; one multiply-add is two. Only convolutions and dot
-products are counted: in the networks here everything else is below one percent, and bound by memory
-rather than arithmetic.
+products are counted. In the networks here, all other operations are below one percent, and their
+time depends on memory bandwidth rather than arithmetic.
 """
 
 import math
@@ -23,65 +23,72 @@ _PEAKS = (
   (r"^TPU (v5p|v5)$", 459e12),
   (r"^TPU (v6e|v6 lite)$", 918e12),
 )
-# How often their bodies run, or what they do, the equation alone does not tell.
-_REFUSED = ("shard_map", "pallas_call", "ragged_dot_general", "custom_linear_solve")
+# Primitives whose equation does not say what they compute, or how often.
+_UNCOUNTABLE = ("shard_map", "pallas_call", "ragged_dot_general", "custom_linear_solve")
 
 
 def count(function, *args, padding: bool = True) -> int:
   """FLOPs of all convolutions and dot products in function(*args).
 
-  The function is traced, neither compiled nor run, so full-size networks take a second. Bodies of
-  `scan` count times their length, of the branches of `cond` the most expensive one. Convolutions
-  are counted dense, the way papers count: every tap of the window at every output, those that fall
-  on padding too, unless `padding` is off (XLA's own cost analysis leaves these out, and counts a
-  scan's body once); zeros that dilation inserts are not work. Work whose result is not used counts
-  as long as JAX keeps it in the trace. Factorisations (QR, SVD) are not counted.
+  The function is traced, but neither compiled nor run; a full-size network takes a second. The body
+  of a `scan` counts once per iteration, a `cond` as much as its most expensive branch. Convolutions
+  are counted as papers count them: every tap of the kernel at every output position. This includes
+  taps on padding, unless `padding` is False. It excludes the zeros that dilation inserts. (XLA's
+  cost analysis excludes taps on padding, and counts the body of a scan once.) Results that are not
+  used count if JAX keeps them in the trace. Factorisations (QR, SVD) are not counted.
 
   Args:
     function: a JAX function.
     *args: pytrees of arrays or of `jax.ShapeDtypeStruct`.
-    padding: count taps that fall on padding.
+    padding: whether taps on padding count.
 
   Returns:
-    FLOPs, 2 x multiply-adds.
+    FLOPs, two per multiply-add.
 
   Raises:
-    ValueError: on a `while` loop with such work inside, whose number of rounds is unknown, and on
-      primitives that hide theirs (`shard_map`, Pallas kernels, ragged products, linear solvers).
+    ValueError: the function has a `while` loop with convolutions or dot products, whose number of
+      iterations is unknown, or a primitive whose work is hidden (`shard_map`, Pallas kernels,
+      ragged products, linear solvers).
   """
   return count_jaxpr(jax.make_jaxpr(function)(*args).jaxpr, padding=padding)
 
 
 def count_jaxpr(jaxpr, *, padding: bool = True) -> int:
-  """FLOPs of a function traced already, a `jax.extend.core.Jaxpr`; see `count`."""
+  """FLOPs of a function that is traced already, a `jax.extend.core.Jaxpr`; see `count`."""
   return sum(_equation(equation, padding) for equation in jaxpr.eqns)
 
 
 def inner_jaxprs(equation) -> list:
-  """The functions inside one equation (`jax.extend.core.Jaxpr`): bodies of loops, branches, calls.
+  """The functions inside one equation: bodies of loops, branches and calls.
 
-  `jax.extend.core.jaxprs_in_params` does the same, in some versions of JAX.
+  `jax.extend.core.jaxprs_in_params` does the same, but not all versions of JAX have it.
+
+  Returns:
+    A list of `jax.extend.core.Jaxpr`.
   """
   values = []
   for value in equation.params.values():
     values += value if isinstance(value, (list, tuple)) else [value]
-  # Where JAX closes a function over its constants, the function itself is inside.
+  # A ClosedJaxpr, a function with its constants, has the function in its attribute `jaxpr`.
   return [getattr(value, "jaxpr", value) for value in values if hasattr(value, "eqns")]
 
 
 def peak_flops(device=None) -> float | None:
-  """Dense half-precision FLOP/s of one JAX device, to measure utilisation against.
+  """Dense half-precision FLOP/s of one JAX device, the reference for utilisation.
 
-  Sources: H200 790e12, a matmul of random bfloat16 numbers measured on such a card (its data sheet
-  says 989e12); H100 (SXM) 989e12, A100 312e12 and V100 125e12 (float16, it has no bfloat16) are
-  NVIDIA's data sheets; TPU v4 275e12, v5e 197e12, v5p 459e12 and v6e 918e12 per chip, Google's
-  Cloud TPU pages; TPU v3 123e12 per chip of two cores, each of which is a JAX device: 61.5e12.
+  Sources:
+    H200 790e12: measured with a matmul of random bfloat16 numbers (its data sheet says 989e12).
+    H100 (SXM) 989e12, A100 312e12, V100 125e12 (float16, as it has no bfloat16): NVIDIA's data
+      sheets.
+    TPU v4 275e12, v5e 197e12, v5p 459e12, v6e 918e12 per chip: Google's Cloud TPU pages.
+    TPU v3 61.5e12: Google states 123e12 per chip, and each of its two cores is a JAX device.
 
   Args:
-    device: a `jax.Device`, of which `device_kind` is read; by default the first one here.
+    device: a `jax.Device`, whose `device_kind` is read; by default the first device of this
+      process.
 
   Returns:
-    FLOP/s, or None for a CPU and every device not in this list.
+    FLOP/s, or None for CPUs and for devices that are not listed above.
   """
   kind = (device or jax.devices()[0]).device_kind
   for pattern, peak in _PEAKS:
@@ -91,7 +98,7 @@ def peak_flops(device=None) -> float | None:
 
 
 def _equation(equation, padding) -> int:
-  """FLOPs of one equation, with those of the functions inside it."""
+  """FLOPs of one equation, including the functions inside it."""
   name, params = equation.primitive.name, equation.params
   if name == "conv_general_dilated":
     return _convolution(equation) if padding else _convolution_inside(equation)
@@ -99,7 +106,7 @@ def _equation(equation, padding) -> int:
     (contracted, _), _ = params["dimension_numbers"]
     shape = equation.invars[0].aval.shape
     return 2 * equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
-  if name in _REFUSED:
+  if name in _UNCOUNTABLE:
     raise ValueError(f"cannot count the FLOPs of {name}")
   inner = [count_jaxpr(jaxpr, padding=padding) for jaxpr in inner_jaxprs(equation)]
   if name == "scan":
@@ -107,23 +114,23 @@ def _equation(equation, padding) -> int:
   if name == "cond":
     return max(inner)
   if name == "while" and any(inner):
-    raise ValueError("cannot count the FLOPs of a while loop: its number of rounds is unknown")
+    raise ValueError("cannot count the FLOPs of a while loop: its number of iterations is unknown")
   return sum(inner)
 
 
 def _convolution(equation) -> int:
-  """Output size x window x input channels per group x 2, less the zeros of a dilated input."""
+  """2 x output size x kernel window x input channels per group, without zeros of dilation."""
   _, kernel = (variable.aval.shape for variable in equation.invars)
   _, channels, *window = equation.params["dimension_numbers"].rhs_spec
   taps = math.prod(kernel[axis] for axis in window)
-  # An input dilated by d (the gradient of a convolution with stride d) is zero but at 1/d of its
-  # positions.
+  # Of an input dilated by d (as in the gradient of a convolution with stride d), only one position
+  # in d is not zero.
   inserted = math.prod(equation.params["lhs_dilation"])
   return 2 * equation.outvars[0].aval.size * taps * kernel[channels] // inserted
 
 
 def _convolution_inside(equation) -> int:
-  """As `_convolution`, but only taps that meet a number of the input."""
+  """As `_convolution`, but without taps on padding."""
   data, kernel = (variable.aval.shape for variable in equation.invars)
   params = equation.params
   layout = params["dimension_numbers"]
@@ -140,8 +147,9 @@ def _convolution_inside(equation) -> int:
   )
   pairs = 1
   for size, taps, positions, stride, (low, _), inserted, spread in rows:
-    place = np.arange(positions)[:, None] * stride + np.arange(taps) * spread - low
-    inside = (place >= 0) & (place <= (size - 1) * inserted) & (place % inserted == 0)
+    # Position of each tap in the dilated input, [positions, taps].
+    position = np.arange(positions)[:, None] * stride + np.arange(taps) * spread - low
+    inside = (position >= 0) & (position <= (size - 1) * inserted) & (position % inserted == 0)
     pairs *= int(np.sum(inside))
   batch = equation.outvars[0].aval.shape[layout.out_spec[0]]
   return 2 * pairs * batch * kernel[outputs] * kernel[channels]

@@ -298,7 +298,7 @@ def _encode_header(shards: int) -> bytes:
   """A BundleHeaderProto, of version 1 as TensorFlow writes it."""
   number = lambda field, value: protobuf.tag(field, protobuf.VARINT) + protobuf.varint(value)
   version = number(1, 1)
-  return number(1, shards) + protobuf.announce(3, len(version)) + version
+  return number(1, shards) + protobuf.prefix(3, len(version)) + version
 
 
 def _encode_entry(entry: Entry) -> bytes:
@@ -308,10 +308,10 @@ def _encode_entry(entry: Entry) -> bytes:
     return protobuf.tag(field, protobuf.VARINT) + protobuf.varint(value) if value else b""
 
   dimensions = [number(1, size) for size in entry.shape]
-  shape = b"".join(protobuf.announce(2, len(d)) + d for d in dimensions)
+  shape = b"".join(protobuf.prefix(2, len(d)) + d for d in dimensions)
   return (
     number(1, entry.dtype)
-    + protobuf.announce(2, len(shape))
+    + protobuf.prefix(2, len(shape))
     + shape
     + number(3, entry.shard)
     + number(4, entry.offset)
