@@ -20,7 +20,7 @@ from vidgan_jax.data.prepare.settings import Request
 from vidgan_jax.data.preprocessing import Crop, Resize, View
 from vidgan_jax.data.sources.moving_shapes import MovingShapes
 from vidgan_jax.data.sources.prepared import Prepared
-from vidgan_jax.data.tensorflow_pipeline import TensorFlowBatches, plan_fields, shower
+from vidgan_jax.data.tensorflow_pipeline import TensorFlowBatches, plan_fields, view_decoder
 from vidgan_jax.runtime.errors import UserError
 
 NAMES = ("a", "b", "c")
@@ -120,9 +120,9 @@ def test_every_view_eagerly_and_inside_map(tf, textured, kind, size, flip):
   view = Resize(16, kind == "JPEG")(View(range(2), *size))
   view = Crop(16)(view, np.random.default_rng(0))._replace(flip=flip)
   expected = np.empty((2, 16, 16, 3), np.uint8)
-  pictures.show(found, *size, view, expected)
+  pictures.decode_view(found, *size, view, expected)
   plan = np.array(plan_fields(view, 5), np.int32)
-  show = shower([(*size, kind == "PNG"), (16, 16, kind == "PNG")], 16, 2)
+  show = view_decoder([(*size, kind == "PNG"), (16, 16, kind == "PNG")], 16, 2)
   assert (show(np.array(found, object), plan).numpy() == expected).all()
   dataset = tf.data.Dataset.from_tensors((found, plan)).map(show)
   assert (next(dataset.as_numpy_iterator()) == expected).all()
@@ -149,7 +149,7 @@ def test_what_tensorflow_accepts_the_others_accept_with_the_same_pixels(tf, text
     outcomes[True] += 1
     assert (np.asarray(pictures.decode(damaged, 32, 48)) == decoded).all()
     shown = np.empty((1, 32, 32, 3), np.uint8)
-    pictures.show([damaged], 32, 48, View(range(1), 32, 48, left=9, side=32), shown)
+    pictures.decode_view([damaged], 32, 48, View(range(1), 32, 48, left=9, side=32), shown)
     assert (shown[0] == decoded[:, 9:41]).all()
   assert min(outcomes.values()) > 30, outcomes
 

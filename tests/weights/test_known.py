@@ -48,15 +48,15 @@ def test_a_variable_s_checksum_is_of_its_little_endian_bytes():
   assert {name: len(found) for name, found in table.items()} == dict.fromkeys(table, 230)
   # rgb_scratch's are no other's.
   crcs = dict(table["rgb_scratch"])
-  likeness = known.i3d_likeness({f"RGB/inception_i3d/{n}": c for n, c in crcs.items()})
+  likeness = known.match_i3d_checksums({f"RGB/inception_i3d/{n}": c for n, c in crcs.items()})
   assert (likeness.checkpoint, likeness.equal, likeness.total) == ("rgb_scratch", 230, 230)
   assert likeness.network == "i3d_kinetics400"
   crcs["Conv3d_1a_7x7/conv_3d/w"] ^= 1
-  likeness = known.i3d_likeness(crcs)
+  likeness = known.match_i3d_checksums(crcs)
   assert (likeness.equal, likeness.network) == (229, None)
   assert str(likeness) == "229 of 230 variables have the checksums of rgb_scratch"
-  assert known.i3d_likeness({"x": 1}).checkpoint is None
-  assert known.i3d_likeness({"x": 1}).network is None
+  assert known.match_i3d_checksums({"x": 1}).checkpoint is None
+  assert known.match_i3d_checksums({"x": 1}).network is None
 
 
 def test_arrays_are_known_in_any_byte_order_and_layout(monkeypatch):
@@ -64,8 +64,8 @@ def test_arrays_are_known_in_any_byte_order_and_layout(monkeypatch):
   crc = known.masked_crc(array.tobytes())
   monkeypatch.setattr(known, "i3d_checksums", lambda: {"rgb_scratch": {"a": crc}})
   for same in (array, array.astype(">f4"), np.asfortranarray(array)):
-    assert known.i3d_likeness_of_arrays({"a": same}).network == "i3d_kinetics400"
-  assert known.i3d_likeness_of_arrays({"a": array.T}).network is None
+    assert known.match_i3d_arrays({"a": same}).network == "i3d_kinetics400"
+  assert known.match_i3d_arrays({"a": array.T}).network is None
 
 
 @golden
@@ -85,5 +85,5 @@ def test_deepmind_s_index_files_are_known(checkpoint, network):
 def test_tf_hub_s_module_is_rgb_scratch():
   lines = (GOLDEN / "tfhub_k400.vars.txt").read_text().splitlines()[1:]
   crcs = {line.split()[0]: int(line.split()[-1], 16) for line in lines}
-  likeness = known.i3d_likeness(crcs)
+  likeness = known.match_i3d_checksums(crcs)
   assert (likeness.checkpoint, likeness.equal) == ("rgb_scratch", 230)

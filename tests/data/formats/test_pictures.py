@@ -17,7 +17,7 @@ def encode(frame, kind, **options):
 
 def shown_by(found, height, width, view):
   clip = np.empty((len(found), view.side, view.side, 3), np.uint8)
-  pictures.show(found, height, width, view, clip)
+  pictures.decode_view(found, height, width, view, clip)
   return clip
 
 
@@ -98,7 +98,7 @@ def test_a_place_that_is_not_in_one_piece_is_written_too(textured, alone):
   view = View(range(2), 16, 16, side=16)
   memory = np.zeros((2, 16, 18, 3), np.uint8)
   with alone():
-    pictures.show(found, 16, 16, view, memory[:, :, 1:17])
+    pictures.decode_view(found, 16, 16, view, memory[:, :, 1:17])
   assert (memory[:, :, 1:17] == shown_by(found, 16, 16, view)).all()
   assert not memory[:, :, [0, 17]].any()
 

@@ -17,7 +17,7 @@ from vidgan_jax.runtime.errors import UserError
 
 def listed(source, given, **settings):
   request = Request(source, str(given), "out", **settings)
-  return inputs.checked(run.SOURCES[source](request), request)
+  return inputs.select(run.SOURCES[source](request), request)
 
 
 def by_id(listing, split="train"):
@@ -39,7 +39,7 @@ def test_a_tree_of_videos_has_its_top_folders_as_classes(tmp_path):
   assert listing.classes == ("a", "b é")
   assert by_id(listing) == {"b é/x y": 1, "a/1": 0, "a/deep/2": 0}
   assert listing.unusable["train"] == [inputs.Unusable("loose.avi", "lies in no class folder")]
-  assert listing.aside == 1
+  assert listing.ignored == 1
   assert [line for line in listing.remarks if "deeper" in line] == [
     "1 clips lie deeper in their class folders, such as a/deep/2.MP4; --class_level=2 takes the "
     "folders one level deeper for classes"
@@ -352,7 +352,7 @@ def test_kinetics_lists_decide_splits_and_classes(tmp_path, header):
   assert by_id(listing) == {"0wR5jVB-WPk_000417_000427": 0, "_x-y_z_12345_000000_000010": 1}
   assert by_id(listing, "val") == {"plain_id_01_000005_000015": 2}
   assert [one.path for one in listing.unusable["train"]] == ["gone0000000_000001_000011.mp4"]
-  assert listing.aside == 1
+  assert listing.ignored == 1
   assert list(listed("kinetics", data, splits=("val",)).splits) == ["val"]
   listing = listed("kinetics", data, class_level=0)
   assert listing.classes == () and set(by_id(listing, "val").values()) == {0}

@@ -7,7 +7,7 @@ from vidgan_jax.runtime.errors import UserError
 def splits_of(*folders, option="auto"):
   """The split and the other folders of a clip in each of some folders."""
   clips = [(f"{folder}/1.mp4", folder) for folder in folders]
-  places, line = split_folders.place("data", clips, option, "--split_folders")
+  places, line = split_folders.assign_splits("data", clips, option, "--split_folders")
   return [place.split for place in places], ["/".join(place.folders) for place in places], line
 
 
@@ -81,7 +81,7 @@ def test_what_is_open_is_refused_with_what_to_say(folders):
 def test_folders_of_pictures_that_are_splits_are_no_clips():
   clips = [("train", ""), ("test", "")]
   with pytest.raises(UserError, match="named like a split"):
-    split_folders.place("data", clips, "auto", "--split_folders")
+    split_folders.assign_splits("data", clips, "auto", "--split_folders")
 
 
 def test_named_folders_are_found_wherever_they_lie():

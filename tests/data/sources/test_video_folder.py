@@ -195,7 +195,7 @@ def test_without_lists_classes_are_the_folders_in_order(tmp_path):
   write_clip(root / "a" / "._1.mp4")
   source = open_folder(root, tmp_path / "cache", num_classes=2)
   assert source.class_names == ("a", "b é") and labels_of(source) == [0, 0, 1]
-  assert source.report.aside == 1
+  assert source.report.ignored == 1
   with pytest.raises(UserError, match="no test split"):
     open_folder(root, tmp_path / "cache", split="test")
   for expected in (1, 3):
@@ -265,7 +265,7 @@ def test_folders_that_give_nothing_are_told(tmp_path, unreadable):
   (root / "a" / "loop").symlink_to(root)
   unreadable(root / "secret")
   source = open_folder(root, tmp_path / "cache")
-  assert source.class_names == ("a",) and source.num_examples == 1 and source.report.aside == 0
+  assert source.class_names == ("a",) and source.num_examples == 1 and source.report.ignored == 0
   assert source.report.remarks == (
     "WARNING: folders that cannot be read are left out: secret (Permission denied)",
     "links to folders that are read already: a/loop",
