@@ -95,17 +95,17 @@ def build_batches(
   """
   if config.reader not in READERS:
     raise UserError(f"unknown data.reader '{config.reader}', known are: {', '.join(READERS)}")
-  arguments = (source, batch_size, steps, seed, *part)
+  arguments = (batch_size, steps, seed, *part)
   if config.reader == "tensorflow":
     from vidgan_jax.data.sources.prepared import Prepared
     from vidgan_jax.data.tensorflow_pipeline import TensorFlowBatches
 
     if isinstance(source, Prepared):
-      return TensorFlowBatches(*arguments, workers=config.workers, report=report)
+      return TensorFlowBatches(source, *arguments, workers=config.workers, report=report)
     report(
       "config.data.reader=tensorflow reads only prepared sets; these clips are read without it"
     )
-  return Batches(*arguments, workers=config.workers)
+  return Batches(source, *arguments, workers=config.workers)
 
 
 def _refuse(config, unsupported: dict[str, Any], instead: str) -> None:

@@ -6,20 +6,21 @@ numbers and reads the encoded pictures, which is cheap. TensorFlow's threads dec
 
 import functools
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
 from vidgan_jax.data.formats import pictures
 from vidgan_jax.data.pipeline import Batches, augmentation_generator
 from vidgan_jax.data.preprocessing import Resize, View
-from vidgan_jax.data.sources.prepared import DamagedClip
+from vidgan_jax.data.sources.prepared import DamagedClip, Prepared
 from vidgan_jax.data.tensorflow_import import quietly
 from vidgan_jax.runtime.errors import UserError
 
 
 @functools.cache
-def import_tensorflow():
+def import_tensorflow() -> Any:
   """Imports tensorflow and hides the GPUs from it, so that it leaves their memory to jax."""
   with quietly():
     try:
@@ -42,7 +43,7 @@ class TensorFlowBatches(Batches):
   If tensorflow cannot decode a batch, `Batches` computes it, and decides whether a clip is damaged.
 
   Args:
-    source: a `prepared.Prepared`.
+    source: the prepared set.
     *arguments: see `Batches`.
     report: called with a line of text for each batch that tensorflow could not decode.
     **options: see `Batches`.
@@ -51,11 +52,16 @@ class TensorFlowBatches(Batches):
     UserError: tensorflow is not installed, or see `Batches`.
   """
 
-  def __init__(self, source, *arguments, report: Callable[[str], None] = print, **options):
+  source: Prepared
+
+  def __init__(
+    self, source: Prepared, *arguments: Any, report: Callable[[str], None] = print, **options: Any
+  ):
     self._tf = import_tensorflow()
     super().__init__(source, *arguments, **options)
     self._report = report
-    self._streams, self._next = [], None  # at most one stream
+    self._streams: list[Iterator] = []  # at most one
+    self._next = -1  # iteration that the stream gives next
     # Close the stream before Python exits; otherwise each of the two waits for the other.
     weakref.finalize(self, self._streams.clear)
 

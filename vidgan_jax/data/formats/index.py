@@ -333,6 +333,6 @@ def _check_rows(
       raise UserError(f"{path}: row {int(np.argmax(outside))}: its frames are outside its shard")
 
 
-def _outside(offset: np.ndarray, length: np.ndarray, size: np.ndarray) -> np.ndarray:
+def _outside(offset: np.ndarray, length: np.ndarray | np.uint64, size: np.ndarray) -> np.ndarray:
   """Whether ranges exceed a file; uint64 without sums, because a sum could overflow."""
   return (length > size) | (offset > size - np.minimum(length, size))

@@ -9,6 +9,7 @@ import io
 import struct
 import threading
 import zlib
+from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -170,7 +171,7 @@ def _decode_with_simplejpeg(
   columns, rows = _reduced(height, width, view.ratio)
   rows_shown, columns_shown = (slice(begin, begin + view.side) for begin in (view.top, view.left))
   whole = (rows, columns) == (view.side, view.side) and not view.flip and out.flags.c_contiguous
-  scratch = None if whole else _scratch_array(rows, columns)
+  scratch = np.empty(0) if whole else _scratch_array(rows, columns)
   for number, picture in enumerate(pictures):
     into = out[number] if whole else scratch
     try:
@@ -189,7 +190,7 @@ def _decode_with_simplejpeg(
       out[number] = scratch[rows_shown, columns_shown]
 
 
-def _numbered_decode(picture: bytes, number: int, *arguments) -> Image.Image:
+def _numbered_decode(picture: bytes, number: int, *arguments: Any) -> Image.Image:
   """`decode`, with the picture's number in its errors."""
   try:
     return decode(picture, *arguments)

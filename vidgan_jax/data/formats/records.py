@@ -10,7 +10,7 @@ and trusts no length in it.
 import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import google_crc32c
 
@@ -26,7 +26,7 @@ _CRC = struct.Struct("<I")
 _MASK_DELTA = 0xA282EAD8
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3
 
-Values = Sequence[bytes] | Sequence[float] | Sequence[int]
+Values = Sequence[bytes] | Sequence[float] | Sequence[int]  # _encode_values checks the elements
 
 
 def masked_crc(data: bytes) -> int:
@@ -160,7 +160,7 @@ def encode_example(features: Mapping[str, Values]) -> tuple[bytes, dict[str, lis
   return b"".join([head, *entries]), absolute
 
 
-def _encode_values(name: str, values: Values) -> tuple[int, list[bytes]]:
+def _encode_values(name: str, values: Sequence[Any]) -> tuple[int, list[bytes]]:
   """Returns the field of a Feature and its content; for bytes: prefix, value, prefix, value, ..."""
   kinds = {type(value) for value in values}
   if kinds == {bytes}:
@@ -217,7 +217,7 @@ def _parse_entry(entry: memoryview) -> tuple[str, list]:
 
 def _parse_values(kind: int, message: memoryview) -> list:
   """Parses a BytesList, FloatList or Int64List; its numbers may be packed or not."""
-  values = []
+  values: list[Any] = []
   for field, content in protobuf.fields(message):
     if field != 1:
       continue

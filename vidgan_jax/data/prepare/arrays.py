@@ -119,9 +119,10 @@ def list_bair(request: Request) -> Listing:
   tree = read_tree(request.input)
   for folder, files in tree.folders:
     split = split_folders.split_of(os.path.basename(folder))
-    names = [name for name in files if name.endswith((".tfrecords", ".tfrecord"))]
     if split is None:
-      names = []
+      ignored += len(files)
+      continue
+    names = [name for name in files if name.endswith((".tfrecords", ".tfrecord"))]
     ignored += len(files) - len(names)
     for name in names:
       path = os.path.join(folder, name)

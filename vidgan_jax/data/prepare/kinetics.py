@@ -63,7 +63,7 @@ def list_kinetics(request: Request) -> Listing:
   used = set()
   for row in rows:
     # A file name without times identifies a clip only if the video has no other clips.
-    short = row.youtube_id if times[row.youtube_id] == 1 else None
+    short = row.youtube_id if times[row.youtube_id] == 1 else ""
     path = on_disk.get(row.stem) or on_disk.get(short)
     if path is None:
       unusable[row.split].append(Unusable(f"{row.stem}.mp4", "listed, but missing"))
@@ -142,4 +142,5 @@ def _row(where: str, cells: dict[str, str]) -> _Row:
     raise UserError(f"{where}: '{cells['youtube_id']}' is not a youtube_id")
   split = cells["split"].lower()
   split = split_folders.split_of(split) or split
-  return _Row(where, cells.get("label", ""), cells["youtube_id"], *times, split)
+  start, end = times
+  return _Row(where, cells.get("label", ""), cells["youtube_id"], start, end, split)

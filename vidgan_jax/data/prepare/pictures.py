@@ -31,10 +31,17 @@ class Frame(Protocol):
     frame_rate: frames per second of the clip; 0 if unknown.
   """
 
-  path: str
-  index: int
-  time: float | None
-  frame_rate: float
+  @property
+  def path(self) -> str: ...  # noqa: D102, the class documents the attributes
+
+  @property
+  def index(self) -> int: ...  # noqa: D102
+
+  @property
+  def time(self) -> float | None: ...  # noqa: D102
+
+  @property
+  def frame_rate(self) -> float: ...  # noqa: D102
 
   def picture(self, resize: Resize | None = None) -> np.ndarray:
     """Returns the picture, uint8 [H, W, 3], resized by `resize` if given."""
@@ -198,7 +205,7 @@ def _area_sums(image: np.ndarray, size: int, axis: int, dtype: type) -> np.ndarr
   rows = image.shape[axis]
   begins = np.arange(size) * rows  # first unit of each interval
   shape = (-1, *(1 for _ in image.shape[axis + 1 :]))
-  sums = 0
+  sums = np.zeros((), dtype)
   for row in begins // size + np.arange(-(-rows // size) + 1)[:, None]:
     overlap = np.minimum((row + 1) * size, begins + rows) - np.maximum(row * size, begins)
     weights = np.maximum(overlap, 0).astype(dtype).reshape(shape)

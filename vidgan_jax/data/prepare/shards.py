@@ -15,7 +15,7 @@ import io
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 import google_crc32c
@@ -134,7 +134,11 @@ def encode_clip(item: Input, request: Request, labelled: bool) -> EncodedClip | 
     return f"cannot be read ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
   if not video:
     return "contains no frames"
-  features = {"frame_rate": [rate], "id": [item.id.encode()], "video": video}
+  features: dict[str, records.Values] = {
+    "frame_rate": [rate],
+    "id": [item.id.encode()],
+    "video": video,
+  }
   if labelled:
     features["label"] = [item.label]
   payload, offsets = records.encode_example(features)
@@ -233,7 +237,7 @@ class Writer:
         except OSError as error:
           raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
 
-  def _in_order(self, inputs: Iterable[Input]) -> Iterator[EncodedClip | str]:
+  def _in_order(self, inputs: Iterable[Input]) -> Generator[EncodedClip | str]:
     """Encodes several inputs at once, and yields the results in the order of the inputs."""
     # Threads suffice, because decoder, resizing and encoder release Python's lock.
     with concurrent.futures.ThreadPoolExecutor(self._workers) as pool:

@@ -113,8 +113,9 @@ def _assign_folders(
   folder_names = sorted(spelled.values())
   if level > 1 and not folder_names:
     raise UserError(f"{request.input}: no clip is {level} folders deep; class_level is {level}")
-  use_file = request.classes and level
-  classes = inputs.read_class_names(request.classes) if use_file else tuple(folder_names)
+  classes = tuple(folder_names)
+  if request.classes and level:
+    classes = inputs.read_class_names(request.classes)
   numbers = {name: find_name(name, classes) for name in folder_names}
   unknown = [name for name, label in numbers.items() if label is None]
   if unknown:
@@ -128,7 +129,8 @@ def _assign_folders(
       if classes and class_name is None:
         unusable[split].append(Unusable(path, "is in no class folder"))
       else:
-        splits[split].append(build(path, name, numbers.get(class_name, 0)))
+        label = None if class_name is None else numbers[class_name]
+        splits[split].append(build(path, name, label or 0))
   remarks = [remark] if remark else []
   if outside:
     remarks.append(

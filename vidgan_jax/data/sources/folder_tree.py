@@ -113,9 +113,8 @@ def read_tree(directory: str | os.PathLike) -> Tree:
     seen.add(real)
     inside[:] = [name for name in inside if _is_user_file(name, _SYSTEM_FOLDERS)]
     # Links last: if a folder and a link to it are side by side, the folder's name is used.
-    inside.sort(
-      key=lambda name, at=folder: (os.path.islink(os.path.join(at, name)), file_text(name))
-    )
+    links = {name: os.path.islink(os.path.join(folder, name)) for name in inside}
+    inside.sort(key=lambda name: (links[name], file_text(name)))
     names = sorted((name for name in files if _is_user_file(name, _SYSTEM_FILES)), key=file_text)
     folders.append(("" if path == "." else path, tuple(names)))
   folders.sort(key=lambda entry: [file_text(part) for part in entry[0].split(os.sep)])

@@ -126,7 +126,8 @@ class FrameCache:
 
   def __init__(self, folder: str | None, report: Callable[[str], None]):
     self.folder, self._report = folder, report
-    self._temporary, self._lock = None, threading.Lock()
+    self._temporary: str | None = None
+    self._lock = threading.Lock()
 
   @property
   def current(self) -> str:

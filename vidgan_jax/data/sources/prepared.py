@@ -98,7 +98,8 @@ def _joined_classes(
       f"{what}: has no class '{printable(unknown[0])}' (config.data.classes takes names; known are "
       f"{abbreviated(available, _SHOWN_CLASSES)})"
     )
-  names = tuple(available[position] for position in dict.fromkeys(positions.values())) or available
+  unique = dict.fromkeys(position for position in positions.values() if position is not None)
+  names = tuple(available[position] for position in unique) or available
   if num_classes and num_classes != len(names):
     raise UserError(f"{what}: has {len(names)} classes, but num_classes is {num_classes}")
   return names
@@ -175,19 +176,19 @@ class Prepared(Source):
     self._skip = damaged == "skip"
     self._report = report
     self._reported: set[int] = set()
-    directories = [os.fspath(directory) for directory in directories]
-    for directory in directories:
+    folder_paths = [os.fspath(directory) for directory in directories]
+    for directory in folder_paths:
       folders.check_prepared(directory, resolution, prepare)
     opened = folders.open_files()
     by_path = {}  # a folder that is given twice is opened once
-    for real, directory in {os.path.realpath(path): path for path in directories}.items():
+    for real, directory in {os.path.realpath(path): path for path in folder_paths}.items():
       by_path[real] = folders.open_folders(directory, split, self._skip, opened, report)
     self._folders = [
-      folder for directory in directories for folder in by_path[os.path.realpath(directory)]
+      folder for directory in folder_paths for folder in by_path[os.path.realpath(directory)]
     ]
     for folder in self._folders:
       _check_split_number(folder, split_number)
-    self._what = f"{', '.join(directories)} ({split})"
+    self._what = f"{', '.join(folder_paths)} ({split})"
     names = _joined_classes(self._folders, classes, num_classes, self._what)
     span = window_span(frames, stride)
     self._select(names, max(min_frames, span), min_clips)

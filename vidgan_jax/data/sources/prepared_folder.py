@@ -64,7 +64,7 @@ class _Shard:
   """A file open for reading at any position; closes when the last reference is gone."""
 
   def __init__(self, path: str):
-    self._descriptor = None
+    self._descriptor = -1  # not open
     try:
       self._descriptor = os.open(path, os.O_RDONLY)
       self._size = os.fstat(self._descriptor).st_size
@@ -73,7 +73,7 @@ class _Shard:
     self.path = path
 
   def __del__(self):
-    if self._descriptor is not None:
+    if self._descriptor >= 0:
       os.close(self._descriptor)
 
   def read(self, offset: int, length: int) -> bytes:

@@ -176,8 +176,9 @@ def _find_level(
     names, others = set(), set()
     for path, folders in zip(paths, parts, strict=True):
       (names.add(folders[level]) if len(folders) > level else others.add(os.path.basename(path)))
-    if level == 0 and not names and len({split_of(name) for name in others} - {None}) > 1:
-      _refuse(directory, {name: split_of(name) for name in others if split_of(name)}, set(), flag)
+    files = {name: split for name in others if (split := split_of(name)) is not None}
+    if level == 0 and not names and len(set(files.values())) > 1:
+      _refuse(directory, files, set(), flag)
     readings = {name: _reading(name) for name in names}
     readings |= _joined({name for name, (split, _) in readings.items() if not split})
     splits = {name: split for name, (split, _) in readings.items() if split}

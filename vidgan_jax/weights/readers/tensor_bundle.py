@@ -25,7 +25,7 @@ MAX_INDEX_BYTES = 2**26
 MAX_SHARDS = 10_000
 
 # tensorflow/core/framework/types.proto
-_DTYPES = {
+_DTYPES: dict[int, np.dtype] = {
   1: np.dtype("<f4"),
   2: np.dtype("<f8"),
   3: np.dtype("<i4"),

@@ -328,7 +328,8 @@ def _run(file: Any, storages: dict[str, _Storage] | None = None) -> Any:
   Raises:
     _Refused: the pickle contains an instruction, reference or call that is not allowed.
   """
-  stack, memo = [], {}
+  stack: list[Any] = []
+  memo: dict[Any, Any] = {}
   storages = {} if storages is None else storages
 
   def pop_mark():
@@ -360,7 +361,7 @@ def _run(file: Any, storages: dict[str, _Storage] | None = None) -> Any:
     elif name in ("BINGET", "LONG_BINGET"):
       stack.append(memo[argument])
     elif name == "GLOBAL":
-      stack.append(_global(*argument.split(" ", 1)))
+      stack.append(_global(*str(argument).split(" ", 1)))
     elif name == "STACK_GLOBAL":
       attribute = stack.pop()
       stack.append(_global(stack.pop(), attribute))
