@@ -89,7 +89,7 @@ def test_an_archive_is_prepared_by_the_command_that_is_told(tmp_path, kind):
 def test_a_folder_of_archives_is_told(tmp_path):
   write_archive(tmp_path / "data" / "0.tar", {"a.mp4": b"x", "a.cls": b"1"})
   for line in both_refusals(str(tmp_path / "data")):
-    assert "holds archives, such as 0.tar, which is a tar archive of videos" in line
+    assert "contains archives, such as 0.tar, which is a tar archive of videos" in line
     assert "--source=folder --class_level=0" in line
 
 
@@ -100,7 +100,7 @@ def test_folders_of_pictures_are_prepared_by_the_command_that_is_told(tmp_path):
     for frame in range(3):
       (tmp_path / "sky" / clip / f"{frame}.png").write_bytes(picture())
   for line in both_refusals(str(tmp_path / "sky")):
-    assert "holds folders of pictures" in line and "--source=frames --class_level=0" in line
+    assert "contains folders of pictures" in line and "--source=frames --class_level=0" in line
   prepared = index.read_prepared(run(advice.advice(str(tmp_path / "sky"), 8), tmp_path))
   assert {split: part.clips for split, part in prepared.splits.items()} == {"test": 1, "train": 2}
   assert not prepared.classes
@@ -140,7 +140,7 @@ def test_the_newest_version_is_taken(tmp_path):
   [
     ("a.npz", "config.data.name=npz reads"),
     ("a.npy", "--source=moving_mnist"),
-    ("a.mp4", "is a video; its folder is what is read"),
+    ("a.mp4", "is a video; use its folder instead"),
     ("a.rar", "unpack it with: 7z x -o"),
   ],
 )
@@ -201,7 +201,7 @@ def test_folders_of_pictures_beside_split_folders_are_known_too(tmp_path):
     (tmp_path / "data" / split / "0").mkdir(parents=True)
     (tmp_path / "data" / split / "0" / "0.png").write_bytes(picture())
   for line in both_refusals(str(tmp_path / "data")):
-    assert "holds folders of pictures; prepare them with: " in line
+    assert "contains folders of pictures; prepare them with: " in line
     assert "--source=frames --input=" in line
 
 

@@ -34,11 +34,11 @@ def test_records_come_back_with_their_offsets(tmp_path):
 @pytest.mark.parametrize(
   ("change", "words"),
   [
-    (lambda b: b[:-1], "record 1: cut off, 7 bytes announced, 10 there"),
-    (lambda b: b[:25], "record 1: cut off in the record's header"),
-    (lambda b: b[:20] + b"\x7f" + b[21:], "record 1: damaged, or no TFRecord file"),
+    (lambda b: b[:-1], "record 1: cut off, has 10 of 11 bytes"),
+    (lambda b: b[:25], "record 1: cut off in the header of the record"),
+    (lambda b: b[:20] + b"\x7f" + b[21:], "record 1: damaged, or not a TFRecord file"),
     (lambda b: b[:35] + b"X" + b[36:], "record 1: damaged"),
-    (lambda b: b"<html>, not a TFRecord file", "record 0: damaged, or no TFRecord file"),
+    (lambda b: b"<html>, not a TFRecord file", "record 0: damaged, or not a TFRecord file"),
   ],
 )
 def test_damage_is_refused_by_record(tmp_path, change, words):
@@ -52,7 +52,7 @@ def test_a_huge_length_takes_no_memory(tmp_path):
   length = struct.pack("<Q", 2**60)
   header = length + struct.pack("<I", records.masked_crc(length))
   (tmp_path / "a").write_bytes(header + bytes(100))
-  with pytest.raises(UserError, match="cut off, 1152921504606846976 bytes announced, 100 there"):
+  with pytest.raises(UserError, match="cut off, has 100 of 1152921504606846980 bytes"):
     list(records.read_records(tmp_path / "a"))
 
 
@@ -102,7 +102,7 @@ def test_garbage_is_refused_and_never_crashes():
         records.parse_example(damaged, "file, record 7")
         parsed += 1
       except UserError as error:
-        assert str(error).startswith("file, record 7: is no tf.train.Example")
+        assert str(error).startswith("file, record 7: is not a tf.train.Example")
   assert parsed < 2 * len(payload)
 
 

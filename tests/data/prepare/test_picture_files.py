@@ -96,7 +96,7 @@ def test_colors_of_print_are_shown(tmp_path):
 
 def test_pixels_of_other_kinds_are_refused(tmp_path):
   Image.new("F", (4, 4), 0.5).save(tmp_path / "a.tif")
-  with pytest.raises(ValueError, match="pixels of the kind F, not 8 bits each"):
+  with pytest.raises(ValueError, match="pixels of mode F, which is not an 8-bit mode"):
     picture_files.read(tmp_path / "a.tif")
   with pytest.raises(OSError, match="cannot identify"):
     (tmp_path / "b.png").write_bytes(b"no picture")

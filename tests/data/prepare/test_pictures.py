@@ -97,7 +97,7 @@ def test_a_size_that_takes_too_much_memory_is_refused_before_resizing(monkeypatc
     (Geometry(4, resize, crop=8), (8, 65501)),
     (Geometry(4, resize, crop=8), (9000, 9000)),
   ):
-    with pytest.raises(ValueError, match=r"would have .* at most 65500 a side"):
+    with pytest.raises(ValueError, match=r"would have .* the limit is 65500 per side"):
       geometry(picture(2, 2), size)
 
 

@@ -194,7 +194,7 @@ def test_the_report_and_the_sheet_show_what_is_there(videos, prepare):
   told = (directory / "report.txt").read_text().splitlines()
   assert told[0] == "small: 10 clips, 85 frames, 3 classes"
   assert re.match(r"train: 10 clips, 85 frames \(4 to 13 a clip\), 1 files, .* MiB, 48x32", told[1])
-  assert told[2] == "train: 1 skipped, all of them in skipped.txt"
+  assert told[2] == "train: 1 skipped, listed in skipped.txt"
   assert told[3].startswith("  1, such as class0/cut.mp4: ")
   assert told[-3:] == [
     f"train    {c} class{c}      {n} {b * '#'}" for c, n, b in ((0, 4, 40), (1, 3, 30), (2, 3, 30))
@@ -294,7 +294,7 @@ def test_a_finished_set_is_left_as_it_is(videos, prepare, contents):
   before = contents(directory)
   _, again, lines = prepare("folder", videos, workers=1)
   assert again == first and contents(directory) == before
-  assert lines == [f"{directory}: is prepared already, nothing to do"]
+  assert lines == [f"{directory}: the set is already prepared, nothing to do"]
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_a_finished_set_that_lost_something_is_not_called_prepared(videos, prepa
   directory, _, _ = prepare("folder", videos)
   path = directory / name
   path.write_bytes(path.read_bytes()[:-1])
-  with pytest.raises(UserError, match=r"was finished, --verify tells what became of it"):
+  with pytest.raises(UserError, match=r"was finished before, --verify lists its faults"):
     prepare("folder", videos)
 
 
@@ -361,11 +361,11 @@ def test_shards_with_another_index_are_written_again(videos, prepare, monkeypatc
 @pytest.mark.parametrize(
   ("change", "words"),
   [
-    ({"resolution": 8}, "resolution is 16 there and 8 here"),
-    ({"quality": None}, "encoding is 'jpeg' there and 'png' here"),
+    ({"resolution": 8}, "resolution is 16 there, but 8 was requested"),
+    ({"quality": None}, "encoding is 'jpeg' there, but 'png' was requested"),
     ({"limit": 3}, "limit is None there and 3 here"),
     ({"name": "other"}, "name is 'folder' there and 'other' here"),
-    ({"class_level": 0}, "class_level is 1 there and 0 here"),
+    ({"class_level": 0}, "class_level is 1 there, but 0 was requested"),
   ],
 )
 def test_other_settings_into_the_same_folder_are_refused(
@@ -386,23 +386,23 @@ def test_other_inputs_into_the_same_folder_are_refused(tmp_path, write_clip, pre
   write_clip(tmp_path / "data" / "1.mp4")
   prepare("folder", tmp_path / "data")
   write_clip(tmp_path / "data" / "2.mp4")
-  with pytest.raises(UserError, match="the inputs are not those it was begun with"):
+  with pytest.raises(UserError, match="the inputs differ from those at the beginning"):
     prepare("folder", tmp_path / "data")
 
 
 def test_other_folders_are_refused(videos, prepare, tmp_path, contents):
   (tmp_path / "out").mkdir()
   (tmp_path / "out" / "thesis.tex").write_text("mine")
-  with pytest.raises(UserError, match="is not empty, and no data set"):
+  with pytest.raises(UserError, match="is not empty, and not a data set"):
     prepare("folder", videos)
   assert contents(tmp_path / "out") == {"thesis.tex": b"mine"}
   (tmp_path / "file").write_text("mine")
-  with pytest.raises(UserError, match="is no folder"):
+  with pytest.raises(UserError, match="is not a folder"):
     prepare("folder", videos, "file")
   with pytest.raises(UserError, match=r"cannot prepare .*file/out: .*Not a directory"):
     prepare("folder", videos, "file/out")
   for output in (videos, videos / "out", videos.parent):
-    with pytest.raises(UserError, match="lie in each other"):
+    with pytest.raises(UserError, match="must not contain each other"):
       run.prepare(Request("folder", str(videos), str(output)))
 
 
@@ -437,7 +437,7 @@ def test_a_set_that_another_process_finished_meanwhile_is_left_as_it_is(
   monkeypatch.setattr(fcntl, "flock", late)
   monkeypatch.setattr(run, "_write_shards", write_once(run._write_shards))
   directory, _, lines = prepare("folder", videos)
-  assert lines == [f"{directory}: is prepared already, nothing to do"]
+  assert lines == [f"{directory}: the set is already prepared, nothing to do"]
   assert finished[1:] == [(directory, contents(directory))]
 
 
@@ -505,11 +505,11 @@ def test_nothing_stays_of_a_set_with_an_empty_split(tmp_path, write_clip, prepar
 @pytest.mark.parametrize(
   ("settings", "told"),
   [
-    ({"resolution": 40}, "2 of 3 clips, whose smaller side had 16 to 32 pixels instead of 40"),
-    ({"resolution": 24}, "1 of 3 clips, whose smaller side had 16 pixels instead of 24"),
+    ({"resolution": 40}, "2 of 3 clips, from a smaller side of 16 to 32 pixels to 40"),
+    ({"resolution": 24}, "1 of 3 clips, from a smaller side of 16 pixels to 24"),
     (
       {"resolution": 24, "crop": 16},
-      "3 of 3 clips, whose smaller side had 16 pixels instead of 24",
+      "3 of 3 clips, from a smaller side of 16 pixels to 24",
     ),
     ({"resolution": 16}, None),
     ({}, None),
@@ -519,10 +519,10 @@ def test_clips_that_are_made_larger_are_told_once(tmp_path, write_clip, prepare,
   for number, side in enumerate((16, 32, 48)):
     write_clip(tmp_path / "data" / f"{number}.mp4", height=side, width=64, seed=number)
   directory, _, lines = prepare("folder", tmp_path / "data", clips_per_shard=1, **settings)
-  expected = [] if told is None else [f"made larger: {told}"]
-  assert [line for line in lines if "larger" in line] == expected
+  expected = [] if told is None else [f"enlarged: {told}"]
+  assert [line for line in lines if "enlarged" in line] == expected
   report = (directory / "report.txt").read_text().splitlines()
-  assert [line for line in report if "larger" in line] == expected
+  assert [line for line in report if "enlarged" in line] == expected
 
 
 @pytest.mark.parametrize(
@@ -566,14 +566,14 @@ def test_a_full_disk_is_told_and_nothing_is_lost(videos, prepare, tmp_path, cont
 @pytest.mark.parametrize(
   ("settings", "words"),
   [
-    ({"name": "../x"}, "must be small letters"),
+    ({"name": "../x"}, "must consist of lower-case letters"),
     ({"resize": "lanczos"}, "unknown resize 'lanczos', known are: bilinear, area"),
-    ({"stride": 2, "frame_rate": 5.0}, "only one can be taken"),
-    ({"lists": ("a.csv",)}, "lists are of ucf101 and kinetics, folder takes none"),
-    ({"split_number": 2}, "split_number is of ucf101's lists, folder has no such numbers"),
-    ({"split_number": 1}, "split_number is of ucf101's lists"),
+    ({"stride": 2, "frame_rate": 5.0}, "only one of stride and frame_rate"),
+    ({"lists": ("a.csv",)}, "only ucf101 and kinetics have lists, folder does not"),
+    ({"split_number": 2}, "only ucf101 has numbered split lists .*, not folder"),
+    ({"split_number": 1}, "only ucf101 has numbered split lists"),
     ({"source": "ucf101", "split_number": 0}, "split_number is 0, must be at least 1"),
-    ({"class_level": 9}, "no clip lies 9 folders deep; class_level is 9"),
+    ({"class_level": 9}, "no clip is 9 folders deep; class_level is 9"),
     ({"frame_rate": float("nan")}, "frame_rate is nan"),
     ({"quality": 101}, "quality is 101"),
     ({"resolution": 0}, "resolution is 0"),

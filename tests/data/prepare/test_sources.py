@@ -38,11 +38,11 @@ def test_a_tree_of_videos_has_its_top_folders_as_classes(tmp_path):
   listing = listed("folder", tmp_path)
   assert listing.classes == ("a", "b é")
   assert by_id(listing) == {"b é/x y": 1, "a/1": 0, "a/deep/2": 0}
-  assert listing.unusable["train"] == [inputs.Unusable("loose.avi", "lies in no class folder")]
+  assert listing.unusable["train"] == [inputs.Unusable("loose.avi", "is in no class folder")]
   assert listing.ignored == 1
   assert [line for line in listing.remarks if "deeper" in line] == [
-    "1 clips lie deeper in their class folders, such as a/deep/2.MP4; --class_level=2 takes the "
-    "folders one level deeper for classes"
+    "1 clips are in sub-folders of their class folders, such as a/deep/2.MP4; --class_level=2 uses "
+    "the folders one level deeper as classes"
   ]
   listing = listed("folder", tmp_path, class_level=0)
   assert not any("deeper" in line for line in listing.remarks)
@@ -200,7 +200,7 @@ def test_the_order_is_a_fair_sample_of_the_classes(tmp_path):
 def test_an_input_without_clips_is_refused(tmp_path):
   touch(tmp_path / "notes.txt")
   for source in ("folder", "frames", "kinetics", "bair"):
-    with pytest.raises(UserError, match=f"holds no {source} clips"):
+    with pytest.raises(UserError, match=f"contains no {source} clips"):
       listed(source, tmp_path)
 
 
@@ -293,8 +293,8 @@ def test_a_partial_ucf_folder_works_and_says_what_is_missing(tmp_path, write_cli
   assert clips["train"]["label"].tolist() == [0] and clips["test"]["label"].tolist() == [1]
   assert prepared.skipped == 2
   assert (directory / "skipped.txt").read_text().splitlines() == [
-    "train: Archery/v_Archery_g03_c01.avi: listed, but not there",
-    "train: Bowling/gone.avi: listed, but not there",
+    "train: Archery/v_Archery_g03_c01.avi: listed, but missing",
+    "train: Bowling/gone.avi: listed, but missing",
   ]
   assert any("2, such as Archery/v_Archery_g03_c01.avi: listed, but not" in line for line in lines)
 
@@ -304,7 +304,7 @@ def test_a_split_that_is_missing_as_a_whole_is_told(tmp_path, write_clip, prepar
   write_clip(tmp_path / "data" / "A" / "a.mp4")
   _, prepared, lines = prepare("ucf101", tmp_path / "data")
   assert list(prepared.splits) == ["train"] and prepared.skipped == 1
-  assert "test: no clips" in lines and "  1, such as A/b.mp4: listed, but not there" in lines
+  assert "test: no clips" in lines and "  1, such as A/b.mp4: listed, but missing" in lines
   with pytest.raises(UserError, match=r"split 'test' is empty \(1 unusable, such as A/b.mp4"):
     prepare("ucf101", tmp_path / "data", "other", splits=("test",))
 
@@ -391,7 +391,7 @@ def test_a_name_without_times_is_that_of_one_clip_only(tmp_path):
 def test_lists_of_kinetics_and_folders_cannot_both_decide_splits(tmp_path):
   touch(tmp_path / "train" / "one_000001_000011.mp4")
   write_csv(tmp_path / "a.csv", HEADERS[0], ["yoga,one,1,11,train"])
-  with pytest.raises(UserError, match=r"split_folders is of folders without lists; .*a\.csv"):
+  with pytest.raises(UserError, match=r"split_folders is only for folders without lists; .*a\.csv"):
     listed("kinetics", tmp_path, split_folders="train=test")
 
 
@@ -481,7 +481,9 @@ def test_an_order_that_nothing_tells_is_refused(tmp_path):
   noise = np.random.default_rng(0).integers(256, size=(20, 20, 4, 4), dtype=np.uint8)
   for array in (noise, noise[:8, :8], noise[:5, :8]):
     np.save(tmp_path / "a.npy", array)
-    with pytest.raises(UserError, match=r"neither by their number .* nor by their likeness"):
+    with pytest.raises(
+      UserError, match=r"does not tell frames and clips apart: .* equally similar"
+    ):
       listed("moving_mnist", tmp_path / "a.npy")
 
 
@@ -490,7 +492,7 @@ def test_moving_mnist_of_zeros_and_ones_is_refused(tmp_path, prepare):
   with pytest.raises(UserError, match=r"no pixel is above 1; they must be in 0\.\.255"):
     prepare("moving_mnist", tmp_path / "a.npy")
   np.save(tmp_path / "a.npy", moving_digits(20, 3) / np.float32(255))
-  with pytest.raises(UserError, match=r"float32 \[20, 3, 16, 16\]; pixels in 0\.\.1 become bytes"):
+  with pytest.raises(UserError, match=r"float32 \[20, 3, 16, 16\]; convert pixels in 0\.\.1 by"):
     prepare("moving_mnist", tmp_path / "a.npy")
   np.save(tmp_path / "a.npy", moving_digits(20, 3) > 0)
   with pytest.raises(UserError, match=r"bool \[20, 3, 16, 16\]; .* np\.uint8\(clips\) \* 255"):
@@ -568,7 +570,7 @@ def test_damaged_records_of_bair_are_skipped_by_number(tmp_path, prepare):
     "record 1: frame 1 has 1 bytes, not 64x64x3",
     "record 2: damaged (its checksum differs)",
     "record 3: holds no frames",
-    "record 4: damaged, or no TFRecord file",
+    "record 4: damaged, or not a TFRecord file",
   ):
     assert words in told
 

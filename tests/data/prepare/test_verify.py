@@ -41,10 +41,10 @@ def test_a_sound_set_has_no_faults(prepared):
 
 
 def test_what_is_no_set_is_refused(tmp_path):
-  with pytest.raises(UserError, match="is no prepared data set"):
+  with pytest.raises(UserError, match="is not a prepared data set"):
     verify.verify(tmp_path)
   (tmp_path / ".preparing").mkdir()
-  with pytest.raises(UserError, match="is not prepared to its end; give its prepare command once"):
+  with pytest.raises(UserError, match="preparation was not finished; run its prepare command"):
     verify.verify(tmp_path)
 
 
@@ -55,7 +55,7 @@ def test_a_changed_byte_is_found_in_its_record(prepared):
   content[int(rows["record"][2]) + 200] ^= 1
   path.write_bytes(content)
   assert faults(prepared) == [
-    f"{path.name}: is not the file that was written (its checksum differs)",
+    f"{path.name}: has changed since it was written (its checksum differs)",
     f"{path.name}, record 2: damaged (its checksum differs)",
   ]
 
@@ -66,9 +66,9 @@ def test_files_that_are_gone_cut_or_swapped_are_found(prepared, tmp_path):
   second.write_bytes(content[:-3])
   found = faults(prepared)
   assert found[0] == f"{second.name}: has {len(content) - 3} bytes instead of {len(content)}"
-  assert "cut off" in found[1] and found[2] == f"{second.name}: holds 1 clips, 2 are in the index"
+  assert "cut off" in found[1] and found[2] == f"{second.name}: contains 1 clips, the index has 2"
   second.unlink()
-  assert faults(prepared) == [f"{second.name}: is not there"]
+  assert faults(prepared) == [f"{second.name}: is missing"]
   shutil.copy(first, second)
   found = faults(prepared)
   assert f"{second.name}, record 3: is not in the index" in found
@@ -125,12 +125,12 @@ JPEG = pictures.encode(np.zeros((8, 8, 3), np.uint8), 95)
   [
     (lambda f: f.update(label=[7]), "label 7 is outside the range 0..1"),
     (lambda f: f.update(label=[-1]), "label -1 is outside the range 0..1"),
-    (lambda f: f.update(label=[1 - f["label"][0]]), "label "),  # the index says the other
+    (lambda f: f.update(label=[1 - f["label"][0]]), "label "),  # the index has the other
     (lambda f: f.update(label=[b"x"]), "feature 'label' holds no int"),
     (lambda f: f.update(label=[1, 1]), "feature 'label' holds 2 values instead of one"),
     (lambda f: f.pop("label"), "has the features frame_rate, id, video instead of frame_rate, id,"),
-    (lambda f: f.update(frame_rate=[9.0]), "frame rate 9.0, the index says 10.0"),
-    (drop_frame, "2 frames, the index says 3"),
+    (lambda f: f.update(frame_rate=[9.0]), "frame rate 9.0, the index has 10.0"),
+    (drop_frame, "2 frames, the index has 3"),
     (lambda f: f["video"].__setitem__(1, b"no picture"), "frame 1: does not decode"),
     (lambda f: f["video"].__setitem__(2, JPEG), "frame 2: 8x8 pixels, not 24x16"),
   ],
@@ -145,14 +145,14 @@ def test_records_that_hold_something_else_are_found(prepared, change, words):
 
 def test_labels_are_compared_with_the_classes(prepared):
   rewrite(prepared, lambda features: None, classes=("c0",))
-  assert "its label is outside the classes" in faults(prepared)[0]
+  assert "its label is outside the range of the classes" in faults(prepared)[0]
 
 
 @pytest.mark.parametrize(
   ("field", "words"),
   [
-    ("offset", "frame 1 does not lie where the index says"),
-    ("crc32c", "frame 1: its checksum is not that of the index"),
+    ("offset", "frame 1 is not at the position in the index"),
+    ("crc32c", "frame 1: its checksum is not the one in the index"),
   ],
 )
 def test_an_index_that_says_otherwise_is_found(prepared, field, words):
@@ -178,7 +178,7 @@ def test_damage_of_small_files_is_found(prepared):
       path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
       assert any(line.startswith(name) for line in faults(prepared))
     path.unlink()
-    assert f"{name}: is not there" in faults(prepared)
+    assert f"{name}: is missing" in faults(prepared)
     path.write_bytes(whole)
 
 
@@ -206,7 +206,7 @@ def test_sets_of_earlier_versions_are_verified_with_a_note(prepared):
   (prepared / "report.txt").write_text("another")
   lines = []
   verify.verify(prepared, report=lines.append)
-  assert "no checksums of its small files" in lines[0] and lines[1].endswith("no faults")
+  assert "its small files have no checksums" in lines[0] and lines[1].endswith("no faults")
   content["files"] = {"../outside": "0"}
   path.write_text(json.dumps(content))
   assert "prepared.json: names a file outside the set, ../outside" in faults(prepared)

@@ -159,5 +159,5 @@ def test_clips_of_floats_are_refused_with_what_to_do(tmp_path):
     lambda: load_npz(tmp_path / "a.npz", frames=2),
     lambda: evaluation_clips.read(tmp_path / "a.npz"),
   ):
-    with pytest.raises(UserError, match=r"float32 .*0\.\.1 become bytes by np\.uint8\(np\.round"):
+    with pytest.raises(UserError, match=r"float32 .*0\.\.1 by np\.uint8\(np\.round"):
       check()

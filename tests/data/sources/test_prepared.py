@@ -158,7 +158,7 @@ def test_short_clips_are_left_out_and_counted(ramps):
   lines = []
   source = source_of(ramps, min_frames=12, report=lines.append)
   assert source.num_examples == 7 and source.num_classes == 10
-  assert "7 clips, 105 frames, 3 more have less than 12 frames, 10 classes" in lines[0]
+  assert "7 clips, 105 frames, 3 shorter than 12 frames are left out, 10 classes" in lines[0]
   assert lines[1].startswith("WARNING: classes without a usable clip: class0")
   with pytest.raises(UserError, match=r"0 clips, 0 frames, 10 more .* 20 frames; 1 clips are"):
     source_of(ramps, frames=10)
@@ -259,7 +259,7 @@ def test_labels_may_be_dropped_or_absent(ramps, tmp_path, write_prepared, ramp):
   assert (source.num_examples, source.class_names) == (3, ())
   with pytest.raises(UserError, match="has 0 classes, but num_classes is 3"):
     source_of(folder, num_classes=3)
-  with pytest.raises(UserError, match="some have none"):
+  with pytest.raises(UserError, match="others have none"):
     Prepared([folder, ramps], frames=3, resolution=10, report=lambda line: None)
   both = Prepared([folder, ramps], frames=3, resolution=10, num_classes=0, report=lambda line: None)
   assert both.num_examples == 13
@@ -305,7 +305,7 @@ def test_a_missing_set_is_told_with_the_command_that_makes_it(tmp_path):
   with pytest.raises(UserError, match=f"^{tmp_path}/x: no such folder; make it with: {command}$"):
     source_of(tmp_path / "x", resolution=64, prepare="--source=ucf101")
   (tmp_path / "x").mkdir()
-  with pytest.raises(UserError, match=f"is no prepared data set .* make one with: {command}$"):
+  with pytest.raises(UserError, match=f"is not a prepared data set .* make one with: {command}$"):
     source_of(tmp_path / "x", resolution=64, prepare="--source=ucf101")
 
 
@@ -316,7 +316,7 @@ def test_what_is_no_finished_set_is_told_with_what_to_do(ramps, tmp_path, write_
   with pytest.raises(UserError) as caught:
     source_of(f"{videos}/", resolution=64)
   assert str(caught.value) == (
-    f"{videos}/: is no prepared data set (has no prepared.json); make one with: python -m "
+    f"{videos}/: is not a prepared data set (has no prepared.json); make one with: python -m "
     f"vidgan_jax.prepare --source=SOURCE --input='{videos}/' --output='{videos}_prepared' "
     "--resolution=64"
   )
@@ -338,7 +338,7 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path, write_prepared, ramp
     source_of(folder, num_classes=3)
   with pytest.raises(UserError, match=r"no split 'test', known are: train; config\.data\.spl"):
     source_of(folder, split="test")
-  with pytest.raises(UserError, match=r"lists number 1, config\.data\.split_number is 2"):
+  with pytest.raises(UserError, match=r"split_number 1, but config\.data\.split_number is 2"):
     source_of(folder, split_number=2)
   with pytest.raises(UserError, match="damaged is 'ignore', known are: stop, skip"):
     source_of(folder, damaged="ignore")
@@ -429,7 +429,7 @@ def test_others_stand_in_for_a_damaged_clip_always_the_same(damaged):
   source = source_of(folder, damaged="skip", report=lines.append)
   stood_in = [source.example(row, augmentation_generator(0, i))[1] for i in range(60)]
   assert set(stood_in) == {0, 1, 2, 3, 4, 5} - {row + 2}  # rows of the first shard: 0, 2, 4
-  assert sum("others are shown in its place" in line for line in lines) == 1
+  assert sum("other clips replace it" in line for line in lines) == 1
   parts = [batches_of(source_of(folder, damaged="skip"), workers=w) for w in (1, 5)]
   for iteration in range(6):
     first, second = (part(iteration) for part in parts)

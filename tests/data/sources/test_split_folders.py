@@ -71,16 +71,14 @@ def test_names_of_classes_are_no_splits(folders):
   ],
 )
 def test_what_is_open_is_refused_with_what_to_say(folders):
-  with pytest.raises(
-    UserError, match=r"lies beside .* --split_folders=none .*--split_folders=\w+="
-  ):
+  with pytest.raises(UserError, match=r"is beside .* --split_folders=none .*--split_folders=\w+="):
     splits_of(*folders)
   assert splits_of(*folders, option="none")[1:] == (folders, None)
 
 
 def test_folders_of_pictures_that_are_splits_are_no_clips():
   clips = [("train", ""), ("test", "")]
-  with pytest.raises(UserError, match="named like a split"):
+  with pytest.raises(UserError, match="whose name is that of a split"):
     split_folders.assign_splits("data", clips, "auto", "--split_folders")
 
 

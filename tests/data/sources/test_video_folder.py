@@ -169,7 +169,7 @@ def test_no_listed_path_leaves_the_folder(tmp_path, path):
     (["Alpha/a.mp4 1", "Alpha/a.mp4 3"], ("Alpha", "Beta"), "line 2: label 3 .* 1..2"),
     (["Alpha/a.mp4 0"], ("Alpha", "Beta"), "label 0"),
     (["Gamma/a.mp4"], ("Alpha", "Beta"), "'Gamma' is none of the 2 classes"),
-    (["Alpha/a.mp4 1"], (), "names no classes"),
+    (["Alpha/a.mp4 1"], (), "contains no class names"),
   ],
 )
 def test_malformed_lists_are_refused_by_line(tmp_path, train, classes, words):
@@ -221,7 +221,7 @@ def test_folders_named_like_splits_are_splits(tmp_path, names, order):
     assert source.class_names == (() if order == "split" else ("a", "b"))
     assert labels_of(source) == ([0, 0] if order == "split" else [0, 1])
   assert open_folder(root, tmp_path / "cache", split="all").num_examples == 4
-  told = [line for line in lines if "folders taken for splits" in line]
+  told = [line for line in lines if "split folders: " in line]
   assert len(told) == 2 and all(f"{name} is" in told[0] for name in names)
   assert "config.data.split_folders=none" in told[0]
   with pytest.raises(UserError, match="has no split 'val', known are: test, train"):
@@ -240,7 +240,7 @@ def test_users_say_which_folders_are_splits(tmp_path):
   assert none.class_names == ("bus", "test", "train")
   some = open_folder(root, tmp_path / "cache", split_folders="bus=train,test=test")
   assert some.num_examples == 1 and some.num_classes == 0
-  assert some.report.skipped == (("train/1.mp4", "lies in no folder that is a split"),)
+  assert some.report.skipped == (("train/1.mp4", "is in no split folder"),)
 
 
 def test_deeper_folders_belong_to_the_class_above_them(tmp_path):
@@ -249,7 +249,7 @@ def test_deeper_folders_belong_to_the_class_above_them(tmp_path):
     write_clip(root / name)
   source = open_folder(root, tmp_path / "cache")
   assert source.class_names == ("a", "b") and labels_of(source) == [0, 1, 1]
-  assert source.report.skipped == (("loose.mp4", "lies in no class folder"),)
+  assert source.report.skipped == (("loose.mp4", "is in no class folder"),)
   remarks = "\n".join(source.report.remarks)
   assert "2 clips lie deeper in their class folders, such as b/part1/0.mp4;" in remarks
   assert "--class_level=2" in remarks
@@ -554,7 +554,7 @@ def test_bad_arguments_are_refused(tmp_path):
   (tmp_path / "empty").mkdir()
   for root, arguments, words in (
     ("nowhere", {}, "no such folder"),
-    ("empty", {}, "holds no video files"),
+    ("empty", {}, "contains no video files"),
     ("data", {"crop": "middle"}, "unknown crop 'middle', known are: random, center"),
     ("data", {"split": "dev"}, "unknown split 'dev', known are: train, val, test, all"),
     ("data", {"split": "val"}, "so there is no val split"),

@@ -60,7 +60,8 @@ def _read_header(file: BinaryIO, offset: int, where: str) -> int:
     raise UserError(f"{where}: damaged, or not a TFRecord file (checksum of the length differs)")
   # Bounds the memory that is allocated by the size of the file.
   if length > MAX_RECORD_BYTES or HEADER_BYTES + length + FOOTER_BYTES > left:
-    raise UserError(f"{where}: cut off, has {left - HEADER_BYTES} of {length} bytes")
+    needed = length + FOOTER_BYTES
+    raise UserError(f"{where}: cut off, has {left - HEADER_BYTES} of {needed} bytes")
   return length
 
 
