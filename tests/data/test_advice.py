@@ -50,15 +50,15 @@ def write_archive(path, files):
 
 def both_refusals(path):
   """What training says of a path, by either name of a source."""
-  found = []
+  messages = []
   for build in (
     lambda: Prepared([path], frames=2, resolution=8),
     lambda: VideoFolder(path, frames=2, resolution=8, cache_directory=path),
   ):
     with pytest.raises(UserError) as caught:
       build()
-    found.append(str(caught.value))
-  return found
+    messages.append(str(caught.value))
+  return messages
 
 
 def run(line, cwd):
@@ -79,8 +79,10 @@ def test_an_archive_is_prepared_by_the_command_that_is_told(tmp_path, kind):
   videos |= {f"00000{n}.mp4": video(tmp_path) for n in range(2)}
   write_archive(path, frames if kind == "zip" else videos)
   line = advice.advice(str(path), 8)
-  known = {"zip": "a zip archive of pictures", "tar": "a tar archive of videos"}
-  assert line.startswith(f"is {known.get(kind, 'a tar archive of files')}; unpack and prepare it")
+  descriptions = {"zip": "a zip archive of pictures", "tar": "a tar archive of videos"}
+  assert line.startswith(
+    f"is {descriptions.get(kind, 'a tar archive of files')}; unpack and prepare it"
+  )
   directory = run(line, tmp_path)
   assert index.read_prepared(directory).splits["train"].clips == 2
   assert line in both_refusals(str(path))[0]
@@ -181,8 +183,8 @@ def test_the_list_of_a_zip_above_4_gib_is_read(tmp_path, monkeypatch):
   path.write_bytes(content)
   assert zipfile.ZipFile(path).namelist() == ["a/0.png"]
   assert "is a zip archive of pictures" in advice.advice(str(path))
-  record, own = content.rindex(b"PK\6\6"), content.rindex(b"PK\6\7") + 8
-  for at in (own, record + 40, record + 48):
+  record, end = content.rindex(b"PK\6\6"), content.rindex(b"PK\6\7") + 8
+  for at in (end, record + 40, record + 48):
     for value in (2**64 - 1, 2**63, 2**40):
       damaged = bytearray(content)
       damaged[at : at + 8] = value.to_bytes(8, "little")

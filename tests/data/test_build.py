@@ -176,11 +176,11 @@ def raw(tmp_path):
 def test_what_a_source_cannot_do_is_refused(raw, tmp_path, name, change):
   np.savez(tmp_path / "a.npz", clips=np.full((2, 4, 16, 16, 3), 9, np.uint8))
   directory = {"video_folder": raw, "npz": f"{tmp_path}/a.npz", "moving_shapes": ""}[name]
-  kept = {"name": name, "directory": directory, "cache_directory": f"{tmp_path}/cache"}
+  fields = {"name": name, "directory": directory, "cache_directory": f"{tmp_path}/cache"}
   wanted = dict(frames=4, resolution=16, num_classes=0, report=lambda line: None)
-  build_source(config_of(**kept), **wanted)
+  build_source(config_of(**fields), **wanted)
   with pytest.raises(UserError) as caught:
-    build_source(config_of(**kept, split_number=2, **change), **wanted)
+    build_source(config_of(**fields, split_number=2, **change), **wanted)
   (field,) = change
   line = str(caught.value)
   assert line.startswith(f"config.data.{field}=") and re.search("(a prepared set|sets) can", line)

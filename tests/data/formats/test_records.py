@@ -61,8 +61,8 @@ def test_examples_come_back_and_offsets_point_at_the_values():
   assert records.parse_example(payload, "here") == FEATURES
   assert set(offsets) == {"video", "id"}
   for name in offsets:
-    for place, value in zip(offsets[name], FEATURES[name], strict=True):
-      assert payload[place : place + len(value)] == value
+    for position, value in zip(offsets[name], FEATURES[name], strict=True):
+      assert payload[position : position + len(value)] == value
   assert records.encode_example(dict(reversed(FEATURES.items())))[0] == payload
 
 
@@ -96,8 +96,11 @@ def test_the_same_message_as_protobuf_writes():
 def test_garbage_is_refused_and_never_crashes():
   payload, _ = records.encode_example(FEATURES)
   parsed = 0
-  for place in range(len(payload)):
-    for damaged in (payload[:place], payload[:place] + b"\xff" * 12 + payload[place + 12 :]):
+  for position in range(len(payload)):
+    for damaged in (
+      payload[:position],
+      payload[:position] + b"\xff" * 12 + payload[position + 12 :],
+    ):
       try:
         records.parse_example(damaged, "file, record 7")
         parsed += 1

@@ -72,7 +72,7 @@ def read_clips():
   def read(directory, split="train"):
     prepared = index.read_prepared(directory)
     clips, frames = index.read_index(directory, prepared, split)
-    found = {}
+    clips = {}
     for row in clips:
       with open(directory / prepared.splits[split].shards[row["shard"]].file, "rb") as file:
         features = records.parse_example(records.read_record(file, int(row["record"])), "")
@@ -81,8 +81,8 @@ def read_clips():
           file.seek(int(frame["offset"]))
           images.append(pictures.decode(file.read(int(frame["length"]))))
       label = features.get("label", [None])[0]
-      found[features["id"][0].decode()] = np.stack(images), label, features["frame_rate"][0]
-    return found
+      clips[features["id"][0].decode()] = np.stack(images), label, features["frame_rate"][0]
+    return clips
 
   return read
 

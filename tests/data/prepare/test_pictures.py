@@ -115,7 +115,7 @@ def test_a_stride_keeps_every_nth_frame():
 
 @pytest.mark.parametrize("jitter", [0.0, 0.0005])
 @pytest.mark.parametrize(
-  ("rate", "wanted", "kept"),
+  ("rate", "target", "expected"),
   [
     (25.0, 12.5, [0, 2, 4, 6, 8, 10]),
     (30.0, 10.0, [0, 3, 6, 9]),
@@ -125,12 +125,12 @@ def test_a_stride_keeps_every_nth_frame():
     (5.0, 25.0, list(range(12))),
   ],
 )
-def test_a_frame_rate_keeps_one_frame_per_period(rate, wanted, kept, jitter):
+def test_a_frame_rate_keeps_one_frame_per_period(rate, target, expected, jitter):
   """Also where a container rounds its times."""
   times = [i / rate + (-1) ** i * jitter for i in range(12)]
-  assert select(Selection(frame_rate=wanted), times, rate) == kept
-  assert select(Selection(frame_rate=wanted), [None] * 12, rate) == kept
-  assert Selection(frame_rate=wanted).rate(rate) == min(rate, wanted)
+  assert select(Selection(frame_rate=target), times, rate) == expected
+  assert select(Selection(frame_rate=target), [None] * 12, rate) == expected
+  assert Selection(frame_rate=target).rate(rate) == min(rate, target)
 
 
 def test_a_variable_rate_is_taken_by_its_times():

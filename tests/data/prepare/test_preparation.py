@@ -57,27 +57,27 @@ def videos(tmp_path_factory, write_clip):
 def test_real_clips_have_the_frames_that_decode(footage, prepare, read_clips):
   directory, prepared, lines = prepare("folder", footage / "clips", resolution=16)
   clips, _ = index.read_index(directory, prepared, "train")
-  found = read_clips(directory)
-  assert {name: len(frames) for name, (frames, _, _) in found.items()} == FRAMES
+  clips = read_clips(directory)
+  assert {name: len(frames) for name, (frames, _, _) in clips.items()} == FRAMES
   assert sorted(clips["frames"].tolist()) == sorted(FRAMES.values()) and not prepared.skipped
   assert prepared.splits["train"].frames == 2001
-  assert found["c3d/v_ApplyEyeMakeup_g01_c01"][2] == 25.0
-  assert found["torchvision_videos/R6llTwEh07w"][0].shape[1:] == (16, 21, 3)
+  assert clips["c3d/v_ApplyEyeMakeup_g01_c01"][2] == 25.0
+  assert clips["torchvision_videos/R6llTwEh07w"][0].shape[1:] == (16, 21, 3)
   assert lines[-1].startswith("report.txt, skipped.txt and contact_sheet.png are in")
 
 
 def test_odd_files_are_used_or_skipped_with_a_reason(footage, prepare):
   directory, prepared, _ = prepare("folder", footage / "odd", resolution=16)
-  told = dict(
+  skipped = dict(
     re.fullmatch(r"train: ([^:]+): (.*)", line).groups()
     for line in (directory / "skipped.txt").read_text().splitlines()
   )
-  assert set(told) == {
+  assert set(skipped) == {
     "bitflips.avi", "corrupted.mp4", "empty.avi", "header_only.avi", "html_error_page.mp4",
     "no_moov_or_cut.mp4", "truncated.avi",
   }  # fmt: skip
-  assert told["bitflips.avi"].startswith("damaged at frame 7")
-  assert told["truncated.avi"].startswith("damaged or cut off at frame 28")
+  assert skipped["bitflips.avi"].startswith("damaged at frame 7")
+  assert skipped["truncated.avi"].startswith("damaged or cut off at frame 28")
   assert prepared.splits["train"].clips == 17 and prepared.classes == ()
   rows, _ = index.read_index(directory, prepared, "train")
   assert (rows["height"] > rows["width"]).any()  # portrait and turned recordings stay upright
@@ -96,9 +96,9 @@ def test_every_folder_of_real_videos_is_prepared(footage, prepare):
 def test_stored_pictures_are_those_of_the_video(videos, prepare, read_clips):
   directory, prepared, _ = prepare("folder", videos, resolution=16, quality=None)
   assert prepared.classes == ("class0", "class1", "class2") and prepared.skipped == 1
-  found = read_clips(directory)
-  assert len(found) == 10
-  for name, (frames, label, rate) in found.items():
+  clips = read_clips(directory)
+  assert len(clips) == 10
+  for name, (frames, label, rate) in clips.items():
     video, video_rate = read_video(videos / f"{name}.mp4", short_side=16)
     assert np.array_equal(frames, video) and rate == video_rate == 25.0
     assert prepared.classes[label] == name.split("/")[0]
@@ -191,15 +191,17 @@ def test_a_limit_takes_that_many_of_each_split(footage, prepare):
 
 def test_the_report_and_the_sheet_show_what_is_there(videos, prepare):
   directory, _, lines = prepare("folder", videos, name="small")
-  told = (directory / "report.txt").read_text().splitlines()
-  assert told[0] == "small: 10 clips, 85 frames, 3 classes"
-  assert re.match(r"train: 10 clips, 85 frames \(4 to 13 a clip\), 1 files, .* MiB, 48x32", told[1])
-  assert told[2] == "train: 1 skipped, listed in skipped.txt"
-  assert told[3].startswith("  1, such as class0/cut.mp4: ")
-  assert told[-3:] == [
+  report = (directory / "report.txt").read_text().splitlines()
+  assert report[0] == "small: 10 clips, 85 frames, 3 classes"
+  assert re.match(
+    r"train: 10 clips, 85 frames \(4 to 13 per clip\), 1 files, .* MiB, 48x32", report[1]
+  )
+  assert report[2] == "train: 1 skipped, listed in skipped.txt"
+  assert report[3].startswith("  1, such as class0/cut.mp4: ")
+  assert report[-3:] == [
     f"train    {c} class{c}      {n} {b * '#'}" for c, n, b in ((0, 4, 40), (1, 3, 30), (2, 3, 30))
   ]
-  assert [line for line in told if line not in lines] == []
+  assert [line for line in report if line not in lines] == []
   with Image.open(directory / "contact_sheet.png") as sheet:
     assert sheet.size == (8 * 34 - 2, 8 * 34 - 2)
     assert np.asarray(sheet).std() > 30
@@ -503,7 +505,7 @@ def test_nothing_stays_of_a_set_with_an_empty_split(tmp_path, write_clip, prepar
 
 
 @pytest.mark.parametrize(
-  ("settings", "told"),
+  ("settings", "enlarged"),
   [
     ({"resolution": 40}, "2 of 3 clips, from a smaller side of 16 to 32 pixels to 40"),
     ({"resolution": 24}, "1 of 3 clips, from a smaller side of 16 pixels to 24"),
@@ -515,11 +517,13 @@ def test_nothing_stays_of_a_set_with_an_empty_split(tmp_path, write_clip, prepar
     ({}, None),
   ],
 )
-def test_clips_that_are_made_larger_are_told_once(tmp_path, write_clip, prepare, settings, told):
+def test_clips_that_are_enlarged_are_reported_once(
+  tmp_path, write_clip, prepare, settings, enlarged
+):
   for number, side in enumerate((16, 32, 48)):
     write_clip(tmp_path / "data" / f"{number}.mp4", height=side, width=64, seed=number)
   directory, _, lines = prepare("folder", tmp_path / "data", clips_per_shard=1, **settings)
-  expected = [] if told is None else [f"enlarged: {told}"]
+  expected = [] if enlarged is None else [f"enlarged: {enlarged}"]
   assert [line for line in lines if "enlarged" in line] == expected
   report = (directory / "report.txt").read_text().splitlines()
   assert [line for line in report if "enlarged" in line] == expected

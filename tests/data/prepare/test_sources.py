@@ -72,7 +72,7 @@ def test_folders_named_like_splits_are_splits(tmp_path):
     listed("folder", tmp_path, class_level=0, splits=("dev",))
   touch(tmp_path / "other" / "1.mov")
   for settings in ({}, {"class_level": 0}):
-    with pytest.raises(UserError, match="'other' lies beside 'testing', which is named like a"):
+    with pytest.raises(UserError, match="'other' is beside 'testing', whose name is that of a"):
       listed("folder", tmp_path, **settings)
 
 
@@ -136,7 +136,7 @@ def test_classes_are_the_same_in_every_form_of_unicode(tmp_path):
 def test_a_clip_beside_split_folders_is_refused(tmp_path):
   for name in ("train/1.mov", "loose.mov"):
     touch(tmp_path / name)
-  with pytest.raises(UserError, match=r"'loose\.mov' lies beside 'train'"):
+  with pytest.raises(UserError, match=r"'loose\.mov' is beside 'train'"):
     listed("folder", tmp_path)
 
 
@@ -240,9 +240,9 @@ def test_pictures_that_cannot_be_used_are_told(tmp_path, write_frames, prepare):
   (data / "text" / "frame1.png").write_text("<html>")
   directory, prepared, _ = prepare("frames", data)
   assert prepared.skipped == 4 and prepared.splits["train"].clips == 1
-  told = (directory / "skipped.txt").read_text()
+  skipped = (directory / "skipped.txt").read_text()
   for name, reason in faults.items():
-    assert f"train: {name}: {reason}" in told
+    assert f"train: {name}: {reason}" in skipped
 
 
 # UCF-101.
@@ -443,9 +443,9 @@ def test_moving_mnist_comes_out_exactly(tmp_path, prepare, read_clips):
   clips = np.random.default_rng(0).integers(256, size=(20, 5, 64, 64), dtype=np.uint8)
   np.save(tmp_path / "mnist_test_seq.npy", clips)
   directory, prepared, _ = prepare("moving_mnist", tmp_path / "mnist_test_seq.npy", quality=None)
-  found = read_clips(directory, "test")
-  assert set(found) == {f"{number:05d}" for number in range(5)} and prepared.classes == ()
-  for name, (frames, label, rate) in found.items():
+  clips = read_clips(directory, "test")
+  assert set(clips) == {f"{number:05d}" for number in range(5)} and prepared.classes == ()
+  for name, (frames, label, rate) in clips.items():
     assert label is None and rate == 0.0
     assert np.array_equal(frames, np.repeat(clips[:, int(name), ..., None], 3, -1))
 
@@ -565,14 +565,14 @@ def test_damaged_records_of_bair_are_skipped_by_number(tmp_path, prepare):
   touch(tmp_path / "data" / "train" / "traj_0_to_4.tfrecords", bytes(damaged))
   directory, prepared, _ = prepare("bair", tmp_path / "data")
   assert prepared.splits["train"].clips == 1 and prepared.skipped == 4
-  told = (directory / "skipped.txt").read_text()
+  skipped = (directory / "skipped.txt").read_text()
   for words in (
     "record 1: frame 1 has 1 bytes, not 64x64x3",
     "record 2: damaged (its checksum differs)",
     "record 3: holds no frames",
     "record 4: damaged, or not a TFRecord file",
   ):
-    assert words in told
+    assert words in skipped
 
 
 def test_without_tensorflow_its_sets_are_refused_with_what_to_install(tmp_path, monkeypatch):

@@ -64,15 +64,15 @@ def test_files_that_are_gone_cut_or_swapped_are_found(prepared, tmp_path):
   first, second = sorted(prepared.glob("*tfrecord*"))
   content = second.read_bytes()
   second.write_bytes(content[:-3])
-  found = faults(prepared)
-  assert found[0] == f"{second.name}: has {len(content) - 3} bytes instead of {len(content)}"
-  assert "cut off" in found[1] and found[2] == f"{second.name}: contains 1 clips, the index has 2"
+  lines = faults(prepared)
+  assert lines[0] == f"{second.name}: has {len(content) - 3} bytes instead of {len(content)}"
+  assert "cut off" in lines[1] and lines[2] == f"{second.name}: contains 1 clips, the index has 2"
   second.unlink()
   assert faults(prepared) == [f"{second.name}: is missing"]
   shutil.copy(first, second)
-  found = faults(prepared)
-  assert f"{second.name}, record 3: is not in the index" in found
-  assert any("the id 'c" in line and "is that of 2 clips" in line for line in found)
+  lines = faults(prepared)
+  assert f"{second.name}, record 3: is not in the index" in lines
+  assert any("2 clips have the same id 'c" in line for line in lines)
   info = (prepared / "dataset_info.json").read_text()
   (prepared / "dataset_info.json").write_text(info.replace('"4"', '"3"'))
   line = "dataset_info.json: counts other clips of split 'train' than the index"
@@ -96,11 +96,11 @@ def rewrite(directory, change, classes=None):
     payload, offsets = records.encode_example(features)
     row = clips[number]
     row["record"] = position
-    for place, offset in enumerate(offsets["video"][: row["frames"]]):
-      frame = frames[int(row["first"]) + place : int(row["first"]) + place + 1]
+    for number, offset in enumerate(offsets["video"][: row["frames"]]):
+      frame = frames[int(row["first"]) + number : int(row["first"]) + number + 1]
       frame["offset"] = position + records.HEADER_BYTES + offset
-      frame["length"] = len(features["video"][place])
-      frame["crc32c"] = google_crc32c.value(features["video"][place])
+      frame["length"] = len(features["video"][number])
+      frame["crc32c"] = google_crc32c.value(features["video"][number])
     content += records.frame_record(payload)
     position = len(content)
   (directory / old.file).write_bytes(content)
@@ -137,10 +137,10 @@ JPEG = pictures.encode(np.zeros((8, 8, 3), np.uint8), 95)
 )
 def test_records_that_hold_something_else_are_found(prepared, change, words):
   rewrite(prepared, change)
-  found = faults(prepared)
+  lines = faults(prepared)
   where = "folder-train.tfrecord-00000-of-00002, record 1: "
-  assert any(line.startswith(where + words) for line in found)
-  assert all(line.startswith(where) for line in found)
+  assert any(line.startswith(where + words) for line in lines)
+  assert all(line.startswith(where) for line in lines)
 
 
 def test_labels_are_compared_with_the_classes(prepared):
@@ -162,8 +162,8 @@ def test_an_index_that_says_otherwise_is_found(prepared, field, words):
   checksums = index.write_index(prepared, "train", clips, frames)
   split = dataclasses.replace(description.splits["train"], index=checksums)
   index.write_prepared(prepared, dataclasses.replace(description, splits={"train": split}))
-  (found,) = faults(prepared)
-  assert found.endswith(f"record 1: {words}")
+  (line,) = faults(prepared)
+  assert line.endswith(f"record 1: {words}")
 
 
 def test_damage_of_small_files_is_found(prepared):
@@ -174,8 +174,8 @@ def test_damage_of_small_files_is_found(prepared):
   for name in small:
     path = prepared / name
     whole = path.read_bytes()
-    for place in range(0, len(whole), max(1, len(whole) // 3)):
-      path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    for position in range(0, len(whole), max(1, len(whole) // 3)):
+      path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
       assert any(line.startswith(name) for line in faults(prepared))
     path.unlink()
     assert f"{name}: is missing" in faults(prepared)
@@ -186,8 +186,8 @@ def test_damage_of_the_description_is_found(prepared):
   path = prepared / "prepared.json"
   whole = path.read_bytes()
   generator = np.random.default_rng(0)
-  for place in generator.integers(len(whole), size=40).tolist():
-    path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+  for position in generator.integers(len(whole), size=40).tolist():
+    path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
     with pytest.raises(UserError, match=r"prepared\.json: |faults? found$"):
       verify.verify(prepared, report=lambda line: None)
   # A class that has another name, and members that are called otherwise, in JSON that is sound.

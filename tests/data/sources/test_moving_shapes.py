@@ -104,8 +104,8 @@ def test_shapes_stay_inside_the_image():
     for class_index in (0, 5, 10, 15):
       scene = draw_scene(2, "train", index, class_index)
       x, y, radius = moving_shapes._trajectory(scene, times)
-      for place in (x, y):
-        assert (place - 0.95 * radius > 0).all() and (place + 0.95 * radius < 1).all()
+      for center in (x, y):
+        assert (center - 0.95 * radius > 0).all() and (center + 0.95 * radius < 1).all()
       assert 0.3 < 2 * scene.radius < 0.46
 
 

@@ -118,9 +118,9 @@ def test_hosts_and_workers_change_nothing(ramps, hosts, workers):
     batches_of(source, host_index=host, host_count=hosts, workers=workers) for host in range(hosts)
   ]
   for iteration in (0, 3, 10**6):
-    expected, found = whole(iteration), [part(iteration) for part in parts]
+    expected, batches = whole(iteration), [part(iteration) for part in parts]
     for name in ("clip", "label"):
-      assert (np.concatenate([part[name] for part in found], axis=1) == expected[name]).all()
+      assert (np.concatenate([part[name] for part in batches], axis=1) == expected[name]).all()
 
 
 def test_a_stream_goes_on_at_any_step_as_if_it_had_never_stopped(ramps):
@@ -240,15 +240,15 @@ def two_splits(tmp_path, write_prepared, ramp):
 
 
 def test_a_split_is_chosen_by_its_name_or_all_are(two_splits):
-  found = {}
+  clips_of = {}
   for split in ("train", "test", "all"):
     source = source_of(two_splits, stride=1, split=split)
     clips = [source.fetch(i, augmentation_generator(0, i)) for i in range(source.num_examples)]
-    found[split] = [(source._clips[c.clip]["frames"], c.label) for c in clips]
-  assert found["train"] == [(8, 0), (8, 2), (8, 1)]  # two files
-  assert found["test"] == [(5, 0), (5, 1)]
-  assert found["all"] == found["train"] + found["test"]
-  identities = {source_of(two_splits, stride=1, split=split).identity() for split in found}
+    clips_of[split] = [(source._clips[c.clip]["frames"], c.label) for c in clips]
+  assert clips_of["train"] == [(8, 0), (8, 2), (8, 1)]  # two files
+  assert clips_of["test"] == [(5, 0), (5, 1)]
+  assert clips_of["all"] == clips_of["train"] + clips_of["test"]
+  identities = {source_of(two_splits, stride=1, split=split).identity() for split in clips_of}
   assert len(identities) == 3
 
 
@@ -371,8 +371,8 @@ def test_a_damaged_clip_is_named_and_fatal(damaged):
       batches_of(source, workers=3)(iteration)
 
 
-@pytest.mark.parametrize("place", [0.4, 0.7])
-def test_a_flipped_bit_that_decodes_is_noticed(tmp_path, write_prepared, textured, place):
+@pytest.mark.parametrize("fraction", [0.4, 0.7])
+def test_a_flipped_bit_that_decodes_is_noticed(tmp_path, write_prepared, textured, fraction):
   """It leaves another picture, which nobody would see."""
   clips = [textured(3, 32, 32, seed=i) for i in range(2)]
   folder = write_prepared(tmp_path, clips, [0, 1], NAMES[:2], shards=1)
@@ -381,7 +381,7 @@ def test_a_flipped_bit_that_decodes_is_noticed(tmp_path, write_prepared, texture
   offset, length, _ = index.read_index(folder, info, "train")[1][4].tolist()  # frame 1 of clip 1
   path = folder / info.splits["train"].shards[0].file
   content = bytearray(path.read_bytes())
-  content[offset + int(place * length)] ^= 16
+  content[offset + int(fraction * length)] ^= 16
   path.write_bytes(content)
   other = np.asarray(prepared.pictures.decode(bytes(content[offset : offset + length]), 32, 32))
   assert (other[:10, :10] != whole[1]).any()

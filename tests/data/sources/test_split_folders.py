@@ -7,8 +7,12 @@ from vidgan_jax.runtime.errors import UserError
 def splits_of(*folders, option="auto"):
   """The split and the other folders of a clip in each of some folders."""
   clips = [(f"{folder}/1.mp4", folder) for folder in folders]
-  places, line = split_folders.assign_splits("data", clips, option, "--split_folders")
-  return [place.split for place in places], ["/".join(place.folders) for place in places], line
+  assignments, line = split_folders.assign_splits("data", clips, option, "--split_folders")
+  return (
+    [assignment.split for assignment in assignments],
+    ["/".join(assignment.folders) for assignment in assignments],
+    line,
+  )
 
 
 @pytest.mark.parametrize(

@@ -221,9 +221,9 @@ def test_folders_named_like_splits_are_splits(tmp_path, names, order):
     assert source.class_names == (() if order == "split" else ("a", "b"))
     assert labels_of(source) == ([0, 0] if order == "split" else [0, 1])
   assert open_folder(root, tmp_path / "cache", split="all").num_examples == 4
-  told = [line for line in lines if "split folders: " in line]
-  assert len(told) == 2 and all(f"{name} is" in told[0] for name in names)
-  assert "config.data.split_folders=none" in told[0]
+  named = [line for line in lines if "split folders: " in line]
+  assert len(named) == 2 and all(f"{name} is" in named[0] for name in names)
+  assert "config.data.split_folders=none" in named[0]
   with pytest.raises(UserError, match="has no split 'val', known are: test, train"):
     open_folder(root, tmp_path / "cache", split="val")
 
@@ -232,9 +232,7 @@ def test_users_say_which_folders_are_splits(tmp_path):
   root = tmp_path / "data"
   for name in ("bus", "train", "test"):
     write_clip(root / name / "1.mp4")
-  with pytest.raises(
-    UserError, match=r"'bus' lies beside 'test'.*config\.data\.split_folders=none"
-  ):
+  with pytest.raises(UserError, match=r"'bus' is beside 'test'.*config\.data\.split_folders=none"):
     open_folder(root, tmp_path / "cache")
   none = open_folder(root, tmp_path / "cache", split_folders="none")
   assert none.class_names == ("bus", "test", "train")
@@ -424,11 +422,11 @@ def test_clips_whose_cache_file_is_damaged_later_are_decoded_again(tmp_path):
   (stored,) = (tmp_path / "cache").iterdir()
   whole = stored.read_bytes()
   lines.clear()
-  for place in (20, 128 + 2 * 8 * 12 * 3 + 5, len(whole) - 1, None):
-    if place is None:
+  for position in (20, 128 + 2 * 8 * 12 * 3 + 5, len(whole) - 1, None):
+    if position is None:
       stored.unlink()
     else:
-      stored.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+      stored.write_bytes(whole[:position] + bytes([whole[position] ^ 16]) + whole[position + 1 :])
     np.testing.assert_array_equal(source.example(0, np.random.default_rng(0))[0], expected)
     assert stored.read_bytes() == whole
   assert len(lines) == 1 and "decoded again" in lines[0]
@@ -491,12 +489,12 @@ def test_all_skipped_files_are_listed_in_a_file(tmp_path):
   assert listed.parent == cache
   at = lines.index(f"8 files skipped, all of them listed in {listed}:")
   assert lines[at + 6] == "  and 3 more" and all("/" in line for line in lines[at + 1 : at + 6])
-  told = listed.read_text(encoding="utf-8").splitlines()
-  assert [line.split(": not readable as a video (")[0] for line in told] == [
+  skipped_lines = listed.read_text(encoding="utf-8").splitlines()
+  assert [line.split(": not readable as a video (")[0] for line in skipped_lines] == [
     f"{root}/{path}".replace("\n", "\\n").replace("\udcff", "\\udcff")
     for path, _ in source.report.skipped
   ]
-  assert len(told) == 8
+  assert len(skipped_lines) == 8
   # Another split, or another folder, has a list of its own beside the same decoded clips.
   write_clip(tmp_path / "other" / "short.mp4", frames=3)
   write_clip(tmp_path / "other" / "good.mp4")
@@ -559,7 +557,7 @@ def test_bad_arguments_are_refused(tmp_path):
     ("data", {"split": "dev"}, "unknown split 'dev', known are: train, val, test, all"),
     ("data", {"split": "val"}, "so there is no val split"),
     ("data", {"split_folders": "train"}, "split_folders is 'train'; it must be auto, none, or"),
-    ("data", {"split_folders": "a=train"}, "names 'a', and no clip lies in such a folder"),
+    ("data", {"split_folders": "a=train"}, "names 'a', but no clip is in a folder of this name"),
     ("data", {"stride": 0}, "stride"),
   ):
     with pytest.raises(UserError, match=words):

@@ -63,11 +63,11 @@ def test_every_damaged_byte_is_noticed():
   footer = len(content) - sstable.FOOTER_BYTES
   (meta, size), _ = sstable._read_handle(memoryview(content)[footer:], 0)
   idle = {*range(meta, meta + size + 5), *range(footer, len(content) - 8)}
-  for place in range(len(content)):
+  for position in range(len(content)):
     damaged = bytearray(content)
-    damaged[place] ^= 0x41
+    damaged[position] ^= 0x41
     try:
-      assert sstable.read(bytes(damaged)) == entries and place in idle
+      assert sstable.read(bytes(damaged)) == entries and position in idle
     except ValueError:
       continue
 
@@ -80,12 +80,12 @@ def test_what_is_cut_off_is_refused(cut):
 
 def crafted(*blocks: bytes, handles=None) -> bytes:
   """A table of blocks as given, or with the index block's values as given."""
-  content, own = b"", []
+  content, valid = b"", []
   put = lambda block: block + b"\0" + struct.pack("<I", masked_crc(block + b"\0"))
   for block in blocks:
-    own.append(varint(len(content)) + varint(len(block)))
+    valid.append(varint(len(content)) + varint(len(block)))
     content += put(block)
-  handles = own if handles is None else handles
+  handles = valid if handles is None else handles
   index = sstable._encode_block({b"%d" % n: handle for n, handle in enumerate(handles)})
   footer = varint(0) + varint(0) + varint(len(content)) + varint(len(index))
   return content + put(index) + footer.ljust(40, b"\0") + sstable.MAGIC.to_bytes(8, "little")

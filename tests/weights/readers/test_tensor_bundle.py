@@ -82,11 +82,11 @@ def test_variables_come_back(tmp_path, variables, compressed, shards, small):
     compress=compressed if small else None,
   )
   assert index.name == "model.ckpt-12.index"
-  found = tensor_bundle.read(index)
-  assert list(found) == sorted(variables)
+  arrays = tensor_bundle.read(index)
+  assert list(arrays) == sorted(variables)
   for name, value in variables.items():
-    assert found[name].dtype == value.dtype.newbyteorder("<") and found[name].flags.writeable
-    np.testing.assert_array_equal(found[name], value, strict=name != "big_endian")
+    assert arrays[name].dtype == value.dtype.newbyteorder("<") and arrays[name].flags.writeable
+    np.testing.assert_array_equal(arrays[name], value, strict=name != "big_endian")
   some = tensor_bundle.read(index, ["flags", "Conv/w"])
   assert list(some) == ["Conv/w", "flags"]
   assert {p.name for p in index.parent.iterdir()} == {index.name} | {

@@ -22,11 +22,11 @@ def test_tensors_of_every_type_come_back(tmp_path, write_torch, legacy):
   arrays = {f"layer.{t}": (50 * generator.standard_normal((3, 4))).astype(t) for t in types}
   arrays |= {"count": np.array(7), "empty": np.zeros((0, 3), np.float32)}
   tensors = {name: write_torch.Tensor.of(array) for name, array in arrays.items()}
-  found = torch_files.read(write_torch(tmp_path / "a.pt", tensors, legacy=legacy))
-  assert [*found] == [*arrays]
+  arrays_read = torch_files.read(write_torch(tmp_path / "a.pt", tensors, legacy=legacy))
+  assert [*arrays_read] == [*arrays]
   for name, array in arrays.items():
-    assert found[name].dtype == array.dtype
-    np.testing.assert_array_equal(found[name], array)
+    assert arrays_read[name].dtype == array.dtype
+    np.testing.assert_array_equal(arrays_read[name], array)
 
 
 @both
@@ -38,13 +38,13 @@ def test_windows_on_shared_numbers_are_arrays_of_their_own(tmp_path, write_torch
     "wide": write_torch.Tensor(storage, (3, 2), (0, 3), 1, rebuild="_rebuild_tensor"),
     "last": write_torch.Tensor(storage, (2,), (1,), 38),
   }
-  found = torch_files.read(write_torch(tmp_path / "a.pt", tensors, legacy=legacy))
-  np.testing.assert_array_equal(found["turned"], 4 + np.arange(5)[:, None] + 6 * np.arange(6))
-  np.testing.assert_array_equal(found["wide"], [[1, 4]] * 3)
-  np.testing.assert_array_equal(found["last"], [38, 39])
-  assert all(array.flags.writeable and array.flags.c_contiguous for array in found.values())
-  found["last"][:] = 0
-  assert found["turned"][-1, -1] == 4 + 4 + 30
+  arrays_read = torch_files.read(write_torch(tmp_path / "a.pt", tensors, legacy=legacy))
+  np.testing.assert_array_equal(arrays_read["turned"], 4 + np.arange(5)[:, None] + 6 * np.arange(6))
+  np.testing.assert_array_equal(arrays_read["wide"], [[1, 4]] * 3)
+  np.testing.assert_array_equal(arrays_read["last"], [38, 39])
+  assert all(array.flags.writeable and array.flags.c_contiguous for array in arrays_read.values())
+  arrays_read["last"][:] = 0
+  assert arrays_read["turned"][-1, -1] == 4 + 4 + 30
 
 
 def test_bfloat16_becomes_float32(tmp_path, write_torch):
@@ -52,9 +52,9 @@ def test_bfloat16_becomes_float32(tmp_path, write_torch):
   upper = (values.view("<u4") >> 16).astype("<u2")
   storage = write_torch.Storage(upper.tobytes(), "BFloat16Storage", 4)
   tensors = {"a": write_torch.Tensor(storage, (2, 2), (2, 1))}
-  found = torch_files.read(write_torch(tmp_path / "a.pt", tensors))
-  np.testing.assert_array_equal(found["a"], values.reshape(2, 2))
-  assert found["a"].dtype == np.float32
+  arrays_read = torch_files.read(write_torch(tmp_path / "a.pt", tensors))
+  np.testing.assert_array_equal(arrays_read["a"], values.reshape(2, 2))
+  assert arrays_read["a"].dtype == np.float32
 
 
 @both
@@ -67,9 +67,9 @@ def test_a_checkpoint_s_state_dict_is_found(tmp_path, write_torch, legacy, key):
 
   tensors = {"a": write_torch.Tensor.of(np.arange(4))}
   path = write_torch(tmp_path / "a.pt", tensors, legacy=legacy, wrap=wrap)
-  found = torch_files.read(path)
-  assert [*found] == ["a"]
-  np.testing.assert_array_equal(found["a"], np.arange(4))
+  arrays_read = torch_files.read(path)
+  assert [*arrays_read] == ["a"]
+  np.testing.assert_array_equal(arrays_read["a"], np.arange(4))
 
 
 def test_files_of_torch_itself_are_read(tmp_path):
@@ -78,10 +78,10 @@ def test_files_of_torch_itself_are_read(tmp_path):
   for legacy in (False, True):
     path = tmp_path / f"{legacy}.pt"
     torch.save(linear.state_dict(), path, _use_new_zipfile_serialization=not legacy)
-    found = torch_files.read(path)
-    assert {*found} == {*linear.state_dict()}
+    arrays_read = torch_files.read(path)
+    assert {*arrays_read} == {*linear.state_dict()}
     for name, tensor in linear.state_dict().items():
-      np.testing.assert_array_equal(found[name], tensor.numpy())
+      np.testing.assert_array_equal(arrays_read[name], tensor.numpy())
 
 
 # --- What is not trusted.
@@ -207,8 +207,8 @@ def test_damage_anywhere_ends_in_a_line(tmp_path, write_torch, legacy):
   damaged = [whole[:length] for length in range(0, len(whole), 7)]
   for _ in range(400):
     copy = bytearray(whole)
-    for place in generator.integers(0, len(whole), generator.integers(1, 4)):
-      copy[place] = generator.integers(256)
+    for position in generator.integers(0, len(whole), generator.integers(1, 4)):
+      copy[position] = generator.integers(256)
     damaged.append(bytes(copy))
   refused = 0
   for content in damaged:
