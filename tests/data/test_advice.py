@@ -1,4 +1,4 @@
-"""Data of other kinds is known, and the command that helps is one that works."""
+"""Data of other kinds is recognised, and the command in the message works."""
 
 import io
 import json
@@ -49,7 +49,7 @@ def write_archive(path, files):
 
 
 def both_refusals(path):
-  """What training says of a path, by either name of a source."""
+  """The error messages of Prepared and of VideoFolder for a path."""
   messages = []
   for build in (
     lambda: Prepared([path], frames=2, resolution=8),
@@ -62,7 +62,7 @@ def both_refusals(path):
 
 
 def run(line, cwd):
-  """Runs the command at a message's end."""
+  """Runs the command at the end of a message."""
   command = line.split(" with: ")[-1].replace("python ", f"{shlex.quote(sys.executable)} ")
   root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(advice.__file__))))
   environment = {**os.environ, "PYTHONPATH": root}
@@ -71,8 +71,8 @@ def run(line, cwd):
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
-def test_an_archive_is_prepared_by_the_command_that_is_told(tmp_path, kind):
-  """A zip of frames is StyleGAN-V's form, a tar of videos WebDataset's."""
+def test_the_command_of_the_message_prepares_an_archive(tmp_path, kind):
+  """StyleGAN-V uses zips of frames, WebDataset tars of videos."""
   path = tmp_path / "my data" / f"set.{kind}"
   frames = {f"clip{n}/{frame}.png": picture() for n in range(2) for frame in range(3)}
   videos = {f"00000{n}.{end}": b"1" for n in range(2) for end in ("cls", "json")}
@@ -95,8 +95,8 @@ def test_a_folder_of_archives_is_told(tmp_path):
     assert "--source=folder --class_level=0" in line
 
 
-def test_folders_of_pictures_are_prepared_by_the_command_that_is_told(tmp_path):
-  """SkyTimelapse: a split, a film, and a clip of it, each a folder."""
+def test_the_command_of_the_message_prepares_folders_of_pictures(tmp_path):
+  """SkyTimelapse: split, film and clip are folders."""
   for clip in ("sky_train/film1/clip1", "sky_train/film2/clip1", "sky_test/film3/clip1"):
     (tmp_path / "sky" / clip).mkdir(parents=True)
     for frame in range(3):
@@ -173,7 +173,7 @@ def test_archives_that_lie_about_themselves_take_no_memory(tmp_path):
 
 
 def test_the_list_of_a_zip_above_4_gib_is_read(tmp_path, monkeypatch):
-  """Such a zip ends in records of 64-bit numbers, and the old end says 2**32 - 1."""
+  """Such a zip ends with 64-bit records, and its 32-bit end record contains 2**32 - 1."""
   monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 10)
   path = tmp_path / "a.zip"
   write_archive(path, {"a/0.png": picture()})

@@ -122,8 +122,8 @@ def test_a_missing_set_is_told_with_the_command_that_makes_it(tmp_path, name):
 CONFIGS = ("dvd_gan", "mocogan", "tgan", "vgan", "weizmann")
 
 
-def _way(file, name):
-  """Source, resize and crop of the set that a row of a paper wants."""
+def _expected_preparation(file, name):
+  """Source, resize and crop of the data set of a config."""
   if file == "dvd_gan":
     kind = "ucf101" if "ucf101" in name else "kinetics"
     return kind, "area" if "thesis" in name else "bilinear", None
@@ -156,7 +156,7 @@ def test_the_command_for_every_missing_set_can_be_given(tmp_path, load_config, f
     request = Request(input=str(there), output=config.data.directory, **options)
     request.check()
     assert request.source in SOURCES and request.resolution == config.model.resolution
-    assert (request.source, request.resize, request.crop) == _way(file, name), name
+    assert (request.source, request.resize, request.crop) == _expected_preparation(file, name), name
     tried += 1
   assert tried >= 1
 

@@ -60,7 +60,7 @@ def data(tmp_path_factory):
 
 
 def test_folders_of_videos_are_the_same(data):
-  # The config is written once, with the folder's name as text.
+  # The config is written once, with the name of the folder as text.
   fields = CONFIG | {"directory": str(data / "d\u00e9"), "cache_directory": str(data / "cache")}
   (data / "config.json").write_text(json.dumps(fields), encoding="utf-8")
   results = [json.loads(run(locale, "-c", PROGRAM, data / "config.json")) for locale in LOCALES]

@@ -1,4 +1,4 @@
-"""tf.data gives the bytes that the reader without tensorflow gives."""
+"""tf.data gives the same bytes as the reader without tensorflow."""
 
 import contextlib
 import io
@@ -47,7 +47,7 @@ def open_set(folder, **options):
 
 @pytest.fixture(scope="module", params=["JPEG", "PNG"])
 def folder(request, tmp_path_factory, write_prepared, textured):
-  """Seven clips, each of another size: whole, cropped, reduced, resized."""
+  """Seven clips of different sizes: uncropped, cropped, reduced, resized."""
   clips = [textured(6 + i, *size, seed=i) for i, size in enumerate(SIZES)]
   labels = np.arange(7) % 3
   png = request.param == "PNG"
@@ -78,7 +78,7 @@ def test_both_readers_give_the_same_bytes(tf, folder, hosts):
 def test_turned_and_transparent_pictures_are_the_same_in_both_readers(
   tf, tmp_path, textured, quality
 ):
-  """They are stored as they are seen: no reader has to know of EXIF or of transparency."""
+  """They are stored upright and opaque, so no reader has to handle EXIF or transparency."""
   exif = Image.Exif()
   for orientation in range(1, 9):
     exif[0x0112] = orientation
@@ -129,7 +129,7 @@ def test_every_view_eagerly_and_inside_map(tf, textured, kind, size, flip):
 
 
 def test_what_tensorflow_accepts_the_others_accept_with_the_same_pixels(tf, textured):
-  """So a batch that tensorflow decodes is right, and for what it cannot decode they decide."""
+  """So a batch that tensorflow decodes is right; for others, `Batches` decides what is damaged."""
   generator = np.random.default_rng(0)
   outcomes = {True: 0, False: 0}
   for trial in range(300):
@@ -155,7 +155,7 @@ def test_what_tensorflow_accepts_the_others_accept_with_the_same_pixels(tf, text
 
 
 def test_a_damaged_clip_stops_or_is_skipped_as_without_tensorflow(tf, folder):
-  """Here: a set whose second shard ends early."""
+  """The second shard of the set is truncated."""
   path = next(folder.glob("*00001-of-00002"))
   whole = path.read_bytes()
   try:
@@ -227,15 +227,15 @@ def test_tensorflow_greets_only_who_wants_to_be_greeted(tf, level):
 
 
 @pytest.mark.parametrize(("fails", "expected"), [(False, b"mine\n"), (True, None)])
-def test_what_is_no_greeting_is_kept(monkeypatch, capfd, fails, expected):
-  """All of it where the import fails."""
+def test_other_messages_than_the_greeting_are_written(monkeypatch, capfd, fails, expected):
+  """All messages if the import fails."""
   written = (
     b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
     b"I0000 00:00:1795774141.028589   19852 port.cc:153] oneDNN custom operations are on.\n"
     b"mine\n"
     b"2024-01-01 10:00:00.123456: E external/xla/cuda_fft.cc:485] Unable to register cuFFT\n"
   )
-  monkeypatch.setenv(tensorflow_import.LEVEL, "1")  # as jax leaves it
+  monkeypatch.setenv(tensorflow_import.LEVEL, "1")  # as jax sets it
   with contextlib.suppress(ImportError), tensorflow_import.quietly():
     os.write(2, written)
     if fails:
@@ -244,7 +244,7 @@ def test_what_is_no_greeting_is_kept(monkeypatch, capfd, fails, expected):
 
 
 def test_a_process_that_leaves_in_the_middle_ends(tf, folder):
-  """A stream that lived longer than Python would wait for it for ever."""
+  """A stream that outlived Python would wait for it for ever."""
   program = (
     "import sys; from vidgan_jax.data.sources.prepared import Prepared\n"
     "from vidgan_jax.data.tensorflow_pipeline import TensorFlowBatches\n"

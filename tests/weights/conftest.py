@@ -1,4 +1,4 @@
-"""A compressor and a writer of PyTorch's files, without PyTorch, that only tests need."""
+"""A compressor and a writer of PyTorch's files, without PyTorch, for tests."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from vidgan_jax.runtime.files.protobuf import varint
 
 
 def _compressed(data: bytes, seed: int = 0) -> bytes:
-  """`data` in snappy's format: literals and copies of every kind wherever one is possible."""
+  """`data` in snappy's format: literals, and copies of every kind wherever possible."""
   random, out, position = np.random.default_rng(seed), bytearray(varint(len(data))), 0
 
   def literal(size):

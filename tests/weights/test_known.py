@@ -1,4 +1,4 @@
-"""What files of weights really are."""
+"""Identification of files of weights."""
 
 import dataclasses
 import hashlib
@@ -46,7 +46,7 @@ def test_files_are_known_by_either_digest():
 def test_a_variable_s_checksum_is_of_its_little_endian_bytes():
   table = known.i3d_checksums()
   assert {name: len(variables) for name, variables in table.items()} == dict.fromkeys(table, 230)
-  # rgb_scratch's are no other's.
+  # Only rgb_scratch has these checksums.
   crcs = dict(table["rgb_scratch"])
   match = known.match_i3d_checksums({f"RGB/inception_i3d/{n}": c for n, c in crcs.items()})
   assert (match.checkpoint, match.equal, match.total) == ("rgb_scratch", 230, 230)

@@ -35,7 +35,7 @@ def test_the_short_way_decodes_as_pillow_does(textured, subsampling, ratio):
 
 @pytest.fixture
 def alone(monkeypatch):
-  """A context in which Pillow does not stand in."""
+  """A context in which Pillow does not replace simplejpeg."""
 
   @contextlib.contextmanager
   def context():
@@ -48,8 +48,8 @@ def alone(monkeypatch):
 
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("size", [(16, 16), (17, 23), (45, 70), (64, 64), (128, 170), (90, 64)])
-def test_the_direct_way_shows_what_pillow_does(textured, alone, size, flip):
-  """To the bit, by any quality, subsampling, ratio and place."""
+def test_both_decoders_give_the_same_pixels(textured, alone, size, flip):
+  """Bit for bit, for any quality, subsampling, ratio and crop."""
   generator = np.random.default_rng(0)
   for subsampling, quality in ((0, 100), (1, 60), (2, 90), (2, 95)):
     options = dict(subsampling=subsampling, quality=quality, progressive=quality == 60)
@@ -72,8 +72,8 @@ def test_the_direct_way_shows_what_pillow_does(textured, alone, size, flip):
 
 
 @pytest.mark.parametrize("side", [16, 12])
-def test_what_the_direct_way_refuses_pillow_may_decode(textured, alone, side):
-  """As tensorflow does, here: stray bytes between two headers."""
+def test_pillow_decodes_what_simplejpeg_rejects(textured, alone, side):
+  """Stray bytes between two headers, which tensorflow accepts too."""
   picture = encode(textured(1, 16, 16)[0], "JPEG")
   position = picture.index(b"\xff\xda")
   stray = picture[:position] + bytes(5) + picture[position:]
@@ -84,8 +84,8 @@ def test_what_the_direct_way_refuses_pillow_may_decode(textured, alone, side):
   assert (shown_by([picture, stray], 16, 16, view) == expected).all()
 
 
-def test_tiny_pictures_are_left_to_pillow(textured, monkeypatch):
-  """Three pixels reduced to two are so many by a half and by three eighths."""
+def test_pillow_decodes_tiny_pictures(textured, monkeypatch):
+  """Three pixels become two at a scale of 1/2 and at 3/8, so the size does not give the scale."""
   monkeypatch.setattr(pictures, "_decode_with_simplejpeg", None)
   frame = textured(1, 3, 3)
   view = View(range(1), 2, 2, 2, side=2)

@@ -72,7 +72,7 @@ def test_numbers_come_back_at_their_limits():
 
 
 def test_numbers_may_be_single_fields():
-  """Older writers, BAIR's among them, do not pack numbers."""
+  """Older writers, such as BAIR's, do not pack numbers."""
   values = b"".join(b"\x0d" + struct.pack("<f", value) for value in (1.5, -2.0))
   integers = b"\x08\x05\x08" + b"\xff" * 9 + b"\x01"
   entries = b""

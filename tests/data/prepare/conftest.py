@@ -14,7 +14,7 @@ SHARED = pathlib.Path(__file__).resolve().parents[4] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def footage():
-  """The folder of real footage; tests that need it are skipped where it is not."""
+  """The folder of real videos; tests that need it are skipped if it is missing."""
   if not SHARED.is_dir():
     pytest.skip("needs the real footage in ../shared/data, which is not distributed")
   return SHARED
@@ -22,7 +22,7 @@ def footage():
 
 @pytest.fixture(scope="session")
 def write_clip():
-  """A function that writes a video of noise blocks, large enough to survive the compression."""
+  """A function that writes a video of noise blocks, large enough to survive compression."""
 
   def write(path, frames=6, height=16, width=24, seed=0, rate=10):
     blocks = np.random.default_rng(seed).integers(
@@ -48,9 +48,9 @@ def write_frames():
 
 @pytest.fixture
 def prepare(tmp_path):
-  """A function (source, input, output name, ...) that prepares; returns the set and what it said.
+  """A function (source, input, output name, ...) that prepares a set.
 
-  The result has `directory`, `lines` and all of `index.Prepared`.
+  The result has `directory`, `lines` (the messages) and the attributes of `index.Prepared`.
   """
 
   def call(source, given, output="out", **settings):
@@ -66,7 +66,7 @@ def prepare(tmp_path):
 def read_clips():
   """A function (directory, split) that returns {id: (frames [T, H, W, 3], label, frame rate)}.
 
-  Frames are read through the index, all else from the records.
+  It reads frames by the index, and everything else from the records.
   """
 
   def read(directory, split="train"):

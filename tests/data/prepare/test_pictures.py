@@ -14,7 +14,7 @@ def picture(height, width, seed=0):
 
 
 def area_reference(image, size):
-  """The mean over each area, by matrices in float64."""
+  """The mean over each area, computed with matrices in float64."""
   out = image.astype(np.float64)
   for axis, length in enumerate(size):
     rows = image.shape[axis]
@@ -64,8 +64,8 @@ def test_both_resizes_average_over_what_they_shrink():
 
 
 @pytest.mark.parametrize("resize", ["bilinear", "area"])
-def test_the_middle_square_is_cut_before_resizing(resize):
-  """TGANv2 5.1 and "Lower Dimensional Kernels" 3.1: the middle 240x240 of UCF-101's 320x240."""
+def test_the_central_square_is_cropped_before_resizing(resize):
+  """TGANv2 5.1 and "Lower Dimensional Kernels" 3.1: the central 240x240 of UCF-101's 320x240."""
   image = picture(240, 320)
   cut = Geometry(64, resize, crop=240)(image, (240, 320))
   assert np.array_equal(cut, pictures.RESIZES[resize](image[:, 40:280], (64, 64)))
@@ -126,7 +126,7 @@ def test_a_stride_keeps_every_nth_frame():
   ],
 )
 def test_a_frame_rate_keeps_one_frame_per_period(rate, target, expected, jitter):
-  """Also where a container rounds its times."""
+  """Even if a container rounds its times."""
   times = [i / rate + (-1) ** i * jitter for i in range(12)]
   assert select(Selection(frame_rate=target), times, rate) == expected
   assert select(Selection(frame_rate=target), [None] * 12, rate) == expected

@@ -1,4 +1,4 @@
-"""Prepared sets as a whole: what is in them, resuming, refusals."""
+"""Whole preparations: the content of the set, resuming, refusals."""
 
 import dataclasses
 import errno
@@ -44,7 +44,7 @@ FRAMES = {
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory, write_clip):
-  """Ten small videos in three classes, and one that is cut off."""
+  """Ten small videos in three classes, and one truncated video."""
   folder = tmp_path_factory.mktemp("videos")
   for number in range(10):
     path = folder / f"class{number % 3}" / f"{number}.mp4"
@@ -169,9 +169,9 @@ def test_few_encoded_bytes_wait_for_a_slow_clip(tmp_path, monkeypatch):
   time.sleep(0.5)
   waiting = len(encoded) - 1
   released.set()
-  assert 3 <= waiting <= 3 + 3  # 30 bytes, and what the workers had begun
+  assert 3 <= waiting <= 3 + 3  # 30 bytes, plus the clips that workers were encoding
   next(clips)
-  clips.close()  # ends, though workers wait for their turn
+  clips.close()  # ends, although workers wait
   encoded.clear()
   assert len(list(writer._in_order(range(30)))) == 30
 
@@ -207,8 +207,8 @@ def test_the_report_and_the_sheet_show_what_is_there(videos, prepare):
     assert np.asarray(sheet).std() > 30
 
 
-# Prepares in a child, kills it so many seconds after it has finished so many shards (none: lets it
-# end), and says how the child ended.
+# Prepares in a child process, kills it a given time after it finished a given number of shards (or
+# lets it end), and prints how the child ended.
 KILLER = """
 import glob, os, signal, sys, time
 from vidgan_jax.data.prepare import run
@@ -261,7 +261,7 @@ def test_killed_ten_times_and_resumed_it_comes_to_the_same_bytes(tmp_path, write
   print(f"ended with {codes}, {len(finished)} of 20 files were finished before the last")
   assert codes.count(-signal.SIGKILL) >= 3, "the clips are too few for this machine"
   assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
-  for name, changed in finished.items():  # what was finished was not done again
+  for name, changed in finished.items():  # finished shards were not written again
     assert (tmp_path / "killed" / name).stat().st_mtime_ns == changed
 
 
@@ -283,7 +283,7 @@ def test_a_stop_while_files_are_moved_into_place_is_made_good(
   with pytest.raises(KeyboardInterrupt):
     prepare("folder", videos, clips_per_shard=4)
   monkeypatch.undo()
-  assert last < 9 or moved[-1] == "prepared.json"  # what makes it a finished set
+  assert last < 9 or moved[-1] == "prepared.json"  # this file makes the set a finished one
   assert not (tmp_path / "out" / "prepared.json").exists()
   monkeypatch.setattr(shards, "encode_clip", lambda *a, **k: pytest.fail("was done already"))
   directory, _, lines = prepare("folder", videos, clips_per_shard=4)
@@ -345,7 +345,7 @@ def test_descriptions_of_finished_files_are_read_once(videos, prepare, monkeypat
 
 
 def test_shards_with_another_index_are_written_again(videos, prepare, monkeypatch, contents):
-  """As an earlier version left them, whose index had fewer fields."""
+  """Shards of an earlier version, whose index had fewer fields."""
   expected = contents(prepare("folder", videos, "whole", clips_per_shard=4)[0])
   finish = run._finish
   monkeypatch.setattr(run, "_finish", lambda *arguments: None)
@@ -430,7 +430,7 @@ def test_a_set_that_another_process_finished_meanwhile_is_left_as_it_is(
   flock, finished = fcntl.flock, []
 
   def late(lock, operation):
-    if not finished:  # the other one opened, finished and removed the file that is opened here
+    if not finished:  # another process opened, finished and removed the file that is opened here
       finished.append(True)
       directory, _, _ = prepare("folder", videos)
       finished.append((directory, contents(directory)))
@@ -478,7 +478,7 @@ def test_a_set_without_usable_clips_is_refused_with_a_reason(tmp_path, prepare):
 
 @pytest.mark.parametrize("others", [(), ("mine.txt",)])
 def test_nothing_stays_of_a_set_with_an_empty_split(tmp_path, write_clip, prepare, others):
-  """So that the next try, with a request that can be met, is not refused."""
+  """Otherwise the next call, with a valid request, would be refused."""
   for number, split in enumerate(("train", "train", "val")):
     write_clip(
       tmp_path / "data" / split / "a" / f"{number}.mp4", height=16 if split == "val" else 32
@@ -550,8 +550,8 @@ def test_one_odd_file_ends_no_job(videos, prepare, monkeypatch, kind):
   assert line in (directory / "skipped.txt").read_text()
 
 
-def test_a_full_disk_is_told_and_nothing_is_lost(videos, prepare, tmp_path, contents):
-  """A limit on the size of files stands for it."""
+def test_a_full_disk_is_reported_and_nothing_is_lost(videos, prepare, tmp_path, contents):
+  """The test limits the size of files to simulate a full disk."""
   whole = contents(prepare("folder", videos, "whole", clips_per_shard=3, quality=None)[0])
   shard_sizes = sorted(len(whole[name]) for name in whole if "tfrecord" in name)
   handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

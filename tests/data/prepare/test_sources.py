@@ -1,4 +1,4 @@
-"""What each source lists, and that its frames come out."""
+"""The listing of each source, and its frames."""
 
 import os
 import shutil
@@ -84,7 +84,7 @@ def test_split_folders_may_be_capitalized(tmp_path):
 
 
 def test_splits_may_be_called_after_the_data(tmp_path):
-  """SkyTimelapse has sky_train and sky_test, a folder per film in them, and clips in that."""
+  """SkyTimelapse has sky_train and sky_test, which contain a folder per film with its clips."""
   for name in ("sky_train/film/clip1/0.jpg", "sky_train/film/clip2/0.jpg", "sky_test/b/c/0.jpg"):
     touch(tmp_path / name)
   listing = listed("frames", tmp_path, class_level=0)
@@ -257,7 +257,7 @@ def ucf_folder(root, train, test, classes):
 
 
 def test_the_official_lists_number_and_label_every_clip(footage, tmp_path):
-  """Every listed clip is made as an empty file, in the spelling that the archive of videos has."""
+  """Every listed clip is an empty file here, with the spelling of the published archive."""
   lists = footage / "lists" / "ucf101"
   names = split_lists.read_class_index(str(lists / "classInd.txt"))
   for kind in ("train", "test"):
@@ -337,7 +337,7 @@ def write_csv(path, header, rows):
 def test_kinetics_lists_decide_splits_and_classes(tmp_path, header):
   data = tmp_path / "data"
   touch(data / "abseiling" / "0wR5jVB-WPk_000417_000427.mp4")
-  touch(data / "air_drumming" / "_x-y_z_12345_000000_000010.mp4")  # the id holds underscores
+  touch(data / "air_drumming" / "_x-y_z_12345_000000_000010.mp4")  # the id contains underscores
   touch(data / "plain_id_01.mp4")
   touch(data / "stranger.mp4")
   rows = [
@@ -451,7 +451,7 @@ def test_moving_mnist_comes_out_exactly(tmp_path, prepare, read_clips):
 
 
 def moving_digits(frames, clips):
-  """Squares that move a pixel a frame, uint8 [frames, clips, 16, 16]; no two clips are alike."""
+  """Squares that move one pixel per frame, uint8 [frames, clips, 16, 16]; all clips differ."""
   array = np.zeros((frames, clips, 16, 16), np.uint8)
   for clip in range(clips):
     for frame in range(frames):
@@ -561,7 +561,7 @@ def test_damaged_records_of_bair_are_skipped_by_number(tmp_path, prepare):
   starts = np.cumsum([0] + [len(records.frame_record(one)) for one in contents])
   damaged = bytearray(data)
   damaged[starts[2] + 500] ^= 1  # a payload
-  damaged[starts[4]] ^= 1  # a length: nothing behind it can be found
+  damaged[starts[4]] ^= 1  # a length: later records cannot be located
   touch(tmp_path / "data" / "train" / "traj_0_to_4.tfrecords", bytes(damaged))
   directory, prepared, _ = prepare("bair", tmp_path / "data")
   assert prepared.splits["train"].clips == 1 and prepared.skipped == 4

@@ -1,4 +1,4 @@
-"""TensorFlow Datasets reads what is prepared, and what it prepared can be prepared."""
+"""TensorFlow Datasets reads prepared sets, and `prepare` reads its sets."""
 
 import json
 
@@ -35,7 +35,7 @@ def read_with_tfds(tfds, directory, split):
 
 @pytest.mark.parametrize("quality", [None, 95])
 def test_it_reads_a_prepared_set(tfds, videos, prepare, read_clips, quality):
-  # A shard per clip: that of the page without frames is empty.
+  # One shard per clip; the shard of the clip without frames is empty.
   directory, prepared, _ = prepare("folder", videos, quality=quality, clips_per_shard=1)
   assert 0 in [shard.bytes for shard in prepared.splits["train"].shards]
   for split in ("train", "test"):
@@ -50,7 +50,7 @@ def test_it_reads_a_prepared_set(tfds, videos, prepare, read_clips, quality):
       if quality is None:
         assert np.array_equal(example["video"], frames)
       else:
-        # It asks libjpeg for the fast transform; the accurate one gives our pictures.
+        # TensorFlow Datasets decodes with the fast transform; the accurate one gives our pixels.
         assert np.abs(example["video"].astype(int) - frames).mean() < 3
 
 
@@ -135,7 +135,7 @@ def test_a_set_that_it_wrote_itself_is_prepared(
   ]
   assert sorted(clips) == sorted((label, frames.tobytes()) for label, frames in expected)
   assert prepared.classes == ("run", "sit")
-  # Secret labels are no labels.
+  # The labels of this test split are missing.
   with pytest.raises(Exception, match=r"split 'test' is empty: .* label -1 is outside the range"):
     prepare("tfds", builder.data_dir, "test", splits=("test",))
 

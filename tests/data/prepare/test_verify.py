@@ -22,7 +22,7 @@ def made(tmp_path_factory, write_clip):
 
 @pytest.fixture
 def prepared(made, prepare):
-  """The prepared set of these, in two shards."""
+  """The prepared set of these videos, in two shards."""
   return prepare("folder", made, clips_per_shard=4)[0]
 
 
@@ -84,7 +84,7 @@ def test_files_that_are_gone_cut_or_swapped_are_found(prepared, tmp_path):
 
 
 def rewrite(directory, change, classes=None):
-  """Writes the first shard anew, with all checksums right, after change(features) of record 1."""
+  """Applies change(features) to record 1, and writes the first shard with valid checksums."""
   prepared = index.read_prepared(directory)
   clips, frames = (np.array(part) for part in index.read_index(directory, prepared, "train"))
   old = prepared.splits["train"].shards[0]
@@ -125,7 +125,7 @@ JPEG = pictures.encode(np.zeros((8, 8, 3), np.uint8), 95)
   [
     (lambda f: f.update(label=[7]), "label 7 is outside the range 0..1"),
     (lambda f: f.update(label=[-1]), "label -1 is outside the range 0..1"),
-    (lambda f: f.update(label=[1 - f["label"][0]]), "label "),  # the index has the other
+    (lambda f: f.update(label=[1 - f["label"][0]]), "label "),  # the index has the other label
     (lambda f: f.update(label=[b"x"]), "feature 'label' holds no int"),
     (lambda f: f.update(label=[1, 1]), "feature 'label' holds 2 values instead of one"),
     (lambda f: f.pop("label"), "has the features frame_rate, id, video instead of frame_rate, id,"),
@@ -167,7 +167,7 @@ def test_an_index_that_says_otherwise_is_found(prepared, field, words):
 
 
 def test_damage_of_small_files_is_found(prepared):
-  """Bits of reports, TensorFlow Datasets' own files, and names of classes."""
+  """Flipped bits in reports, in the files for TensorFlow Datasets, and in class names."""
   names = sorted(path.name for path in prepared.iterdir() if path.is_file())
   small = [name for name in names if "tfrecord" not in name and name != "prepared.json"]
   assert "label.labels.txt" in small and "skipped.txt" in small and len(small) == 6
@@ -190,7 +190,7 @@ def test_damage_of_the_description_is_found(prepared):
     path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
     with pytest.raises(UserError, match=r"prepared\.json: |faults? found$"):
       verify.verify(prepared, report=lambda line: None)
-  # A class that has another name, and members that are called otherwise, in JSON that is sound.
+  # Another class name, and renamed members, in valid JSON.
   path.write_bytes(whole.replace(b'"c0"', b'"C0"'))
   assert faults(prepared) == ["prepared.json: is not as it was written (its checksum differs)"]
   for name in (b'"checksum"', b'"files"'):

@@ -25,7 +25,7 @@ NAMES = tuple(f"class{i}" for i in range(10))
 
 @pytest.fixture(scope="module")
 def ramps(tmp_path_factory, write_prepared, ramp):
-  """Ten lossless clips of 9 to 18 frames of 10x14 pixels that show their places, a class each."""
+  """Ten lossless clips of 9 to 18 frames, 10x14 pixels, with row, column and time as pixels."""
   clips = [ramp(9 + i, 10, 14) for i in range(10)]
   folder = tmp_path_factory.mktemp("ramps")
   return write_prepared(folder, clips, range(10), NAMES, shards=3, png=True)
@@ -33,7 +33,7 @@ def ramps(tmp_path_factory, write_prepared, ramp):
 
 @pytest.fixture
 def damaged(tmp_path, write_prepared, textured):
-  """A function that writes a set of six JPEG clips, destroys one, and returns (folder, its row)."""
+  """A function that writes a set of six JPEG clips, damages one, and returns (folder, its row)."""
 
   def make(row=2):
     clips = [textured(6, 16, 16, seed=i) for i in range(6)]
@@ -81,13 +81,13 @@ def test_an_example_shows_the_place_it_was_cut_from(ramps):
 
 
 def test_windows_reach_every_frame_and_no_further(ramps):
-  source = source_of(ramps, classes=("class1",))  # ten frames; five are taken up by a window
+  source = source_of(ramps, classes=("class1",))  # ten frames; a window covers five
   clips = [source.example(0, augmentation_generator(0, ordinal))[0] for ordinal in range(100)]
   assert {int(clip[0, 0, 0, 2]) for clip in clips} == {0, 1, 2, 3, 4}
 
 
 def test_only_the_bytes_of_the_frames_used_are_read(ramps, monkeypatch):
-  """Those of a window with a stride one by one, of one without at once."""
+  """One read per frame with a stride, one read for all frames without."""
   ranges = []
   read = prepared_folder._Shard.read
   monkeypatch.setattr(
@@ -127,7 +127,7 @@ def test_a_stream_goes_on_at_any_step_as_if_it_had_never_stopped(ramps):
   with Prefetcher(batches_of(source_of(ramps)), stop=8) as stream:
     expected = dict(stream)
   for start in range(8):
-    # A reader that has just been opened, as in a new process.
+    # A newly opened source, as in a new process.
     with Prefetcher(batches_of(source_of(ramps), workers=3), start, depth=3, stop=8) as stream:
       for iteration, batch in stream:
         assert (batch["clip"] == expected[iteration]["clip"]).all()
@@ -203,7 +203,7 @@ def test_a_folder_named_twice_is_opened_once(ramps, tmp_path, monkeypatch):
 
 
 def test_few_files_are_open_however_many_there_are(tmp_path, monkeypatch, write_prepared, ramp):
-  """Of all folders together."""
+  """The limit holds for all folders together."""
   monkeypatch.setattr(prepared_folder, "OPEN_FILES", 5)
   folders = [
     write_prepared(tmp_path / name, [ramp(4, 8, 8)] * 6, shards=6, png=True) for name in "abc"
@@ -228,7 +228,7 @@ def test_a_folder_that_gives_nothing_is_told(ramps, tmp_path, write_prepared, ra
 
 @pytest.fixture
 def two_splits(tmp_path, write_prepared, ramp):
-  """A set of three clips to train on and two of another length to test with."""
+  """A set of three training clips and two test clips of another length."""
   parts = {}
   for split, count, frames in (("train", 3, 8), ("test", 2, 5)):
     clips = [ramp(frames, 10, 10)] * count
@@ -309,8 +309,8 @@ def test_a_missing_set_is_told_with_the_command_that_makes_it(tmp_path):
     source_of(tmp_path / "x", resolution=64, prepare="--source=ucf101")
 
 
-def test_what_is_no_finished_set_is_told_with_what_to_do(ramps, tmp_path, write_prepared, ramp):
-  """Prepare refuses folders that hold something, so other ones are named."""
+def test_the_error_without_a_finished_set_gives_the_command(ramps, tmp_path, write_prepared, ramp):
+  """`prepare` refuses folders that are not empty, so the message names another one."""
   videos = tmp_path / "my videos"
   (videos / "a").mkdir(parents=True)
   with pytest.raises(UserError) as caught:
@@ -373,7 +373,7 @@ def test_a_damaged_clip_is_named_and_fatal(damaged):
 
 @pytest.mark.parametrize("fraction", [0.4, 0.7])
 def test_a_flipped_bit_that_decodes_is_noticed(tmp_path, write_prepared, textured, fraction):
-  """It leaves another picture, which nobody would see."""
+  """The flipped bit leaves another picture, which no decoder reports."""
   clips = [textured(3, 32, 32, seed=i) for i in range(2)]
   folder = write_prepared(tmp_path, clips, [0, 1], NAMES[:2], shards=1)
   whole, _ = source_of(folder, stride=1).example(1, augmentation_generator(0, 0))
@@ -396,7 +396,7 @@ def test_a_flipped_bit_that_decodes_is_noticed(tmp_path, write_prepared, texture
 
 
 def test_an_index_that_points_nowhere_is_damage(tmp_path, write_prepared, ramp):
-  """Within a clip it is not compared with the files before they are read."""
+  """The index of frames within a clip is not checked before they are read."""
   clips = [ramp(5, 10, 10), ramp(5, 10, 10) + np.uint8([0, 0, 100])]
   folder = write_prepared(tmp_path, clips, shards=1, png=True)
   info = index.read_prepared(folder)
@@ -412,7 +412,7 @@ def test_an_index_that_points_nowhere_is_damage(tmp_path, write_prepared, ramp):
       source = source_of(folder, frames=2, stride=stride, damaged="skip", num_classes=0)
       for ordinal in range(8):
         clip, _ = source.example(0, augmentation_generator(0, ordinal))
-        assert 1 not in clip[:, 0, 0, 2]  # 101 is that of the clip in its place
+        assert 1 not in clip[:, 0, 0, 2]  # 101 is the value of the replacing clip
 
 
 def test_a_system_may_hand_over_less_than_is_there(ramps, monkeypatch):
@@ -446,7 +446,7 @@ def test_a_shard_cut_short_is_named_and_fatal_or_skipped(damaged):
   source = source_of(folder, damaged="skip", report=lines.append)
   assert lines[0].startswith("WARNING: ") and "00001-of-00002: damaged" in lines[0]
   assert all(source.example(5, augmentation_generator(0, i))[1] != 5 for i in range(10))
-  path.unlink()  # all of it gone is no damage to go on with
+  path.unlink()  # with all clips damaged, reading stops
   with pytest.raises(UserError, match=r"00001-of-00002: not readable \(No such file"):
     source_of(folder, damaged="skip")
   path.mkdir()

@@ -5,7 +5,7 @@ from vidgan_jax.runtime.errors import UserError
 
 
 def splits_of(*folders, option="auto"):
-  """The split and the other folders of a clip in each of some folders."""
+  """Splits, remaining folders and the message, for one clip in each of the given folders."""
   clips = [(f"{folder}/1.mp4", folder) for folder in folders]
   assignments, line = split_folders.assign_splits("data", clips, option, "--split_folders")
   return (

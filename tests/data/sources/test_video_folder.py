@@ -23,7 +23,7 @@ needs_footage = pytest.mark.skipif(
 
 
 def write_clip(path, frames=6, height=16, width=24, seed=0):
-  """Writes a video of noise blocks, large enough to survive the compression."""
+  """Writes a video of noise blocks, large enough to survive compression."""
   blocks = np.random.default_rng(seed).integers(
     256, size=(frames, height // 8, width // 8, 3), dtype=np.uint8
   )
@@ -209,7 +209,7 @@ def test_without_lists_classes_are_the_folders_in_order(tmp_path):
 )
 @pytest.mark.parametrize("order", ["split/class", "class/split", "split"])
 def test_folders_named_like_splits_are_splits(tmp_path, names, order):
-  """Else test clips are trained on."""
+  """Otherwise test clips would be used for training."""
   root, lines = tmp_path / "data", []
   for split, frames in zip(names, (6, 5), strict=True):
     for name in "ab":
@@ -292,7 +292,7 @@ def test_unreadable_folders_of_lists_are_told(tmp_path, unreadable):
 
 
 def test_one_class_may_be_spelled_in_two_forms_of_unicode(tmp_path):
-  """macOS stores accents apart from their letters."""
+  """macOS stores accents and letters separately."""
   root = tmp_path / "data"
   write_clip(root / "train" / "caf\u00e9" / "0.mp4")
   write_clip(root / "test" / "cafe\u0301" / "0.mp4")
@@ -308,7 +308,7 @@ def test_a_copy_with_names_in_another_form_is_the_same_data(tmp_path):
     write_clip(tmp_path / str(number) / name / f"{name}.mp4")
   one, other = (open_folder(tmp_path / str(n), tmp_path / "cache").description() for n in (0, 1))
   assert one["checksum"] == other["checksum"]
-  # Earlier versions wrote the checksum of the names as they are.
+  # Earlier versions stored the checksum of the names in their Unicode form on disk.
   earlier = {**other, "checksum": other["checksum_of_plain_names"]}
   (tmp_path / states.DATA).write_text(json.dumps(earlier))
   states.check_data(tmp_path, other)
@@ -381,7 +381,7 @@ def test_the_cache_is_used_and_follows_changed_files(tmp_path, monkeypatch):
 
 
 def test_a_folder_that_was_moved_is_the_same_and_changed_files_are_not(tmp_path):
-  """So a run may go on where its folder lies elsewhere."""
+  """So a run may continue after its folder was moved."""
   for number in range(2):
     write_mp4(tmp_path / "a" / "x" / f"{number}.mp4", np.full((4, 16, 16, 3), 90, np.uint8), 10)
   shutil.copytree(tmp_path / "a", tmp_path / "b", copy_function=shutil.copyfile)
@@ -404,7 +404,7 @@ def test_damaged_cache_files_are_made_again(tmp_path):
   whole = stored.read_bytes()
   other = io.BytesIO()
   np.save(other, np.zeros((9, 8, 8, 3), np.float32))
-  old = io.BytesIO()  # of a version that wrote no checksums
+  old = io.BytesIO()  # from a version without checksums
   np.save(old, np.zeros((6, 8, 8, 3), np.uint8))
   bit = bytearray(whole)
   bit[20] ^= 1  # in the header
@@ -495,13 +495,13 @@ def test_all_skipped_files_are_listed_in_a_file(tmp_path):
     for path, _ in source.report.skipped
   ]
   assert len(skipped_lines) == 8
-  # Another split, or another folder, has a list of its own beside the same decoded clips.
+  # Another split, or another folder, writes another list into the same cache.
   write_clip(tmp_path / "other" / "short.mp4", frames=3)
   write_clip(tmp_path / "other" / "good.mp4")
   other = open_folder(tmp_path / "other", cache).report.skipped_list
   every = open_folder(root, cache, split="all").report.skipped_list
   assert len({other, every, str(listed)}) == 3
-  # The list goes when nothing is left to tell.
+  # The list is removed when no file is skipped any more.
   for name in names:
     (root / "a" / name).unlink()
   assert open_folder(root, cache).report.skipped_list == "" and not listed.exists()
@@ -512,7 +512,7 @@ def test_a_cache_without_room_for_the_list_will_do(tmp_path, monkeypatch):
   root, cache = tmp_path / "data", tmp_path / "cache"
   write_clip(root / "good.mp4")
   write_clip(root / "short.mp4", frames=3)
-  open_folder(root, cache, frames=3)  # all is decoded
+  open_folder(root, cache, frames=3)  # all clips are decoded
 
   def refuse(path):
     raise UserError(f"{path}: cannot be written (Read-only file system)")

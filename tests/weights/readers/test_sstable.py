@@ -22,7 +22,7 @@ def test_snappy_decodes_every_kind_of_element(compressed):
     encoded = compressed(data, seed)
     assert len(encoded) < len(data)
     assert snappy.decompress(encoded, len(data)) == data
-  # By hand, from the format's description: "ab", then a copy of six that overlaps itself.
+  # By hand, from the description of the format: "ab", then an overlapping copy of six bytes.
   assert snappy.decompress(b"\x08\x04ab\x09\x02", 8) == b"abababab"
   assert snappy.decompress(b"\x00", 0) == b""
 
@@ -79,7 +79,7 @@ def test_what_is_cut_off_is_refused(cut):
 
 
 def crafted(*blocks: bytes, handles=None) -> bytes:
-  """A table of blocks as given, or with the index block's values as given."""
+  """A table of the given blocks, or with the given values in the index block."""
   content, valid = b"", []
   put = lambda block: block + b"\0" + struct.pack("<I", masked_crc(block + b"\0"))
   for block in blocks:

@@ -144,7 +144,7 @@ def replaced(name, **changes):
 )
 def test_an_index_that_lies_is_refused(tmp_path, variables, change, says, monkeypatch):
   index = tensor_bundle.write(tmp_path / "model.ckpt", variables)
-  # The writer's own numbers are not negative.
+  # The writer never writes negative numbers.
   monkeypatch.setattr(tensor_bundle.protobuf, "varint", _varint)
   rewrite(index, change)
   with pytest.raises(UserError, match=says) as caught:
@@ -180,7 +180,7 @@ def test_damage_in_any_file_is_told_in_one_line(tmp_path, variables):
     cuts = [content[:0], content[: len(content) // 2], content[:-1]]
     flips = [bytearray(content) for _ in range(40)]
     for number, flipped in enumerate(flips):
-      flipped[number * len(content) // 80] ^= 0x10  # behind are bytes that nobody reads
+      flipped[number * len(content) // 80] ^= 0x10  # followed by unused bytes
     for damaged in cuts + flips:
       path.write_bytes(damaged)
       with pytest.raises(UserError) as caught:

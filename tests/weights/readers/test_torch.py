@@ -1,4 +1,4 @@
-"""PyTorch's files: what is read, and all that is refused."""
+"""PyTorch's files: the supported content, and everything that is refused."""
 
 import collections
 import io
@@ -84,7 +84,7 @@ def test_files_of_torch_itself_are_read(tmp_path):
       np.testing.assert_array_equal(arrays_read[name], tensor.numpy())
 
 
-# --- What is not trusted.
+# --- Untrusted files.
 
 
 def zipped(path, content, **members):
@@ -222,7 +222,7 @@ def test_damage_anywhere_ends_in_a_line(tmp_path, write_torch, legacy):
 
 
 def test_what_torch_pickles_is_what_these_tests_write(tmp_path, write_torch):
-  """The opcodes of the tests' own files are those a pickler makes, metadata included."""
+  """The files of these tests have the same opcodes as those of a pickler, with metadata."""
   path = write_torch(tmp_path / "a.pt", {"a": write_torch.Tensor.of(np.zeros(2, np.float32))})
   with zipfile.ZipFile(path) as archive:
     content = archive.read("archive/data.pkl")
