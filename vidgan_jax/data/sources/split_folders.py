@@ -45,7 +45,7 @@ class Assignment:
 
 
 def split_of(name: str) -> str | None:
-  """The split whose name or synonym this is, in any case; None if it is none."""
+  """The split that a name such as "Training" stands for, in any case; None for other names."""
   return _WORDS.get(folded(file_text(name)))
 
 
