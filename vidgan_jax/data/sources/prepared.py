@@ -179,10 +179,10 @@ class Prepared(Source):
     folder_paths = [os.fspath(directory) for directory in directories]
     for directory in folder_paths:
       folders.check_prepared(directory, resolution, prepare)
-    opened = folders.open_files()
+    open_shard = folders.open_files()
     by_path = {}  # a folder that is given twice is opened once
     for real, directory in {os.path.realpath(path): path for path in folder_paths}.items():
-      by_path[real] = folders.open_folders(directory, split, self._skip, opened, report)
+      by_path[real] = folders.open_folders(directory, split, self._skip, open_shard, report)
     self._folders = [
       folder for directory in folder_paths for folder in by_path[os.path.realpath(directory)]
     ]
@@ -301,16 +301,16 @@ class Prepared(Source):
       UserError: the file cannot be read.
     """
     self.check_index(index)
-    folder, row, label, frames, height, width = self._clips[index].item()
+    folder_number, row, label, frames, height, width = self._clips[index].item()
     stored = View(range(frames), height, width)
-    view = preprocessing.decide(self._operations[folder], stored, generator)
-    opened = self._folders[folder]
-    frames_read = opened.read(row, view.frames)
+    view = preprocessing.decide(self._operations[folder_number], stored, generator)
+    folder = self._folders[folder_number]
+    frames_read = folder.read(row, view.frames)
     encoded = [picture for picture, _ in frames_read]
     fetched = Fetched(encoded, view, height, width, label if self.num_classes else 0, index)
     for number, (picture, checksum) in enumerate(frames_read):
       try:
-        pictures.check(picture, height, width, opened.png)
+        pictures.check(picture, height, width, folder.png)
         # Most flipped bytes leave a picture that decodes, but to other pixels.
         if google_crc32c.value(picture) != checksum:
           raise pictures.PictureError("its checksum differs")

@@ -110,7 +110,7 @@ class Folder:
     info: content of `prepared.json`.
     split: name of the split.
     tolerant: whether to accept truncated shards.
-    opened: see `open_files`.
+    open_shard: see `open_files`.
     report: called with a line of text for each truncated shard.
 
   Attributes:
@@ -130,7 +130,7 @@ class Folder:
     info: indices.Prepared,
     split: str,
     tolerant: bool,
-    opened: Callable[[str], _Shard],
+    open_shard: Callable[[str], _Shard],
     report: Callable[[str], None],
   ):
     if split not in info.splits:
@@ -148,7 +148,7 @@ class Folder:
     self.shards = info.splits[split].shards
     for shard in self.shards:
       self._check_shard(shard, tolerant, report)
-    self._opened = opened
+    self._open_shard = open_shard
     self.png = self._holds_png()
 
   def _path(self, number: int) -> str:
@@ -202,7 +202,7 @@ class Folder:
     clip = self.clips[row]
     first = int(clip["first"])
     rows = self._frames[first + frames.start : first + frames[-1] + 1 : frames.step].tolist()
-    shard = self._opened(self._path(int(clip["shard"])))
+    shard = self._open_shard(self._path(int(clip["shard"])))
     begin, end = rows[0][0], rows[-1][0] + rows[-1][1]
     if end - begin <= sum(length for _, length, _ in rows) + _GAP * (len(rows) - 1):
       data = shard.read(begin, end - begin)
@@ -216,7 +216,7 @@ def open_folders(
   directory: str,
   split: str,
   tolerant: bool,
-  opened: Callable[[str], _Shard],
+  open_shard: Callable[[str], _Shard],
   report: Callable[[str], None],
 ) -> list[Folder]:
   """Opens one split, or each of all splits, of a folder that passed `check_prepared`.
@@ -227,7 +227,7 @@ def open_folders(
   info = indices.read_prepared(directory)
   _check_features(directory, bool(info.classes))
   splits = list(info.splits) if split == ALL_SPLITS else [split]
-  return [Folder(directory, info, name, tolerant, opened, report) for name in splits]
+  return [Folder(directory, info, name, tolerant, open_shard, report) for name in splits]
 
 
 def _check_features(directory: str, has_classes: bool) -> None:
