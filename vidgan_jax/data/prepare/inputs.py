@@ -90,7 +90,7 @@ def select(listing: Listing, request: Request) -> Listing:
       )
   splits = {split: available[split] for split in request.splits or available}
   if not splits:
-    unusable = [one for ones in listing.unusable.values() for one in ones]
+    unusable = [item for items in listing.unusable.values() for item in items]
     content = advice.advice(request.input, request.resolution)
     content = f"; it {content}" if content else ""
     raise UserError(

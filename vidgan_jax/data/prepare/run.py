@@ -281,6 +281,6 @@ def _write_indices(
   for split, finished in written.items():
     clips, frames = indices[split] = shards.join(finished)
     checksums = index.write_index(staging, split, clips, frames)
-    files = tuple(one.shard for one in finished)
+    files = tuple(shard.shard for shard in finished)
     splits[split] = index.Split(len(clips), len(frames), files, checksums)
   return splits, indices

@@ -123,9 +123,9 @@ def _assign_folders(
       f"{request.classes}: does not contain the class '{unknown[0]}', for which a folder exists"
     )
   splits = {}
-  for split, ones in assigned.items():
+  for split, named in assigned.items():
     splits[split], unusable[split] = [], []
-    for path, name, class_name in ones:
+    for path, name, class_name in named:
       if classes and class_name is None:
         unusable[split].append(Unusable(path, "is in no class folder"))
       else:

@@ -56,8 +56,8 @@ def opened(output: str, settings: dict, report: Callable[[str], None] = print) -
 
   Args:
     output: the set's folder; created if necessary.
-    settings: all settings that determine the bytes of the set; they must be those of an earlier
-      beginning.
+    settings: all settings that determine the bytes of the set. A preparation that began with other
+      settings cannot be continued.
     report: called with a line of text if the file system has no locks.
 
   Raises:
@@ -121,7 +121,7 @@ def discard(output: str, files: Iterable[str], existed: bool) -> None:
 
 
 def remove_left_over(output: str) -> None:
-  """Removes what a process left that stopped after its last file; nothing if one is active."""
+  """Removes the folder of unfinished files of a finished set, unless another process uses it."""
   if os.path.isdir(os.path.join(output, index.UNFINISHED)):
     with contextlib.suppress(UserError), _locked(output, lambda line: None):
       remove_workspace(output)
