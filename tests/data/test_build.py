@@ -183,7 +183,9 @@ def test_what_a_source_cannot_do_is_refused(raw, tmp_path, name, change):
     build_source(config_of(**fields, split_number=2, **change), **wanted)
   (field,) = change
   line = str(caught.value)
-  assert line.startswith(f"config.data.{field}=") and re.search("(a prepared set|sets) can", line)
+  assert line.startswith(f"config.data.{field}=") and re.search(
+    "(a prepared set supports|sets support) it", line
+  )
   if name == "video_folder":
     assert line.endswith(
       f"vidgan_jax.prepare --source=ucf101 --split_number=2 --input={raw} --output={raw}_prepared "
@@ -197,7 +199,7 @@ def test_a_folder_that_shapes_do_not_need_is_told():
   build_source(config, frames=4, resolution=16, num_classes=8, report=lines.append)
   assert lines == ["/my/videos is not read: config.data.name=moving_shapes reads no folder"]
   with pytest.raises(
-    UserError, match=r"config\.data\.horizontal_flip=True: data\.name=moving_shap"
+    UserError, match=r"horizontal_flip=True is not supported by data\.name=moving_shap"
   ):
     build_source(config_of(horizontal_flip=True), frames=4, resolution=16, num_classes=8)
 

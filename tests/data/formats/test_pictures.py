@@ -40,7 +40,7 @@ def alone(monkeypatch):
   @contextlib.contextmanager
   def context():
     with monkeypatch.context() as patch:
-      patch.setattr(pictures, "_decoded", None)
+      patch.setattr(pictures, "_numbered_decode", None)
       yield
 
   return context

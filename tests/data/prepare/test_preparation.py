@@ -365,8 +365,8 @@ def test_shards_with_another_index_are_written_again(videos, prepare, monkeypatc
   [
     ({"resolution": 8}, "resolution is 16 there, but 8 was requested"),
     ({"quality": None}, "encoding is 'jpeg' there, but 'png' was requested"),
-    ({"limit": 3}, "limit is None there and 3 here"),
-    ({"name": "other"}, "name is 'folder' there and 'other' here"),
+    ({"limit": 3}, "limit is None there, but 3 was requested"),
+    ({"name": "other"}, "name is 'folder' there, but 'other' was requested"),
     ({"class_level": 0}, "class_level is 1 there, but 0 was requested"),
   ],
 )

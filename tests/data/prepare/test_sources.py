@@ -147,7 +147,10 @@ def test_class_names_may_be_given(tmp_path):
   classes = str(tmp_path / "classes.txt")
   listing = listed("folder", tmp_path / "data", classes=classes)
   assert listing.classes == ("c", "a", "b") and by_id(listing) == {"b/1": 2, "c/1": 0}
-  for content, words in (("a\nb\n", "names no class 'c'"), ("a\na\n", "'a' more than once")):
+  for content, words in (
+    ("a\nb\n", "does not contain the class 'c'"),
+    ("a\na\n", "'a' more than once"),
+  ):
     (tmp_path / "classes.txt").write_text(content)
     with pytest.raises(UserError, match=words):
       listed("folder", tmp_path / "data", classes=classes)
@@ -166,7 +169,7 @@ def test_names_that_differ_in_their_ending_stay_apart(tmp_path):
 def test_a_label_that_is_no_number_is_refused_with_its_line(tmp_path):
   for label in ("+-5", "1" * 5000):
     (tmp_path / "list.txt").write_text(f"a/1.avi 1\na/2.avi {label}\n")
-    with pytest.raises(UserError, match=r"list\.txt, line 2: label .{3,20} is no number"):
+    with pytest.raises(UserError, match=r"list\.txt, line 2: label .{3,20} is not a number"):
       split_lists.read_split_list(str(tmp_path / "list.txt"), ("a",))
 
 
@@ -384,7 +387,7 @@ def test_kinetics_without_lists_has_its_folders(tmp_path):
 def test_a_name_without_times_is_that_of_one_clip_only(tmp_path):
   touch(tmp_path / "twice.mp4")
   write_csv(tmp_path / "a.csv", HEADERS[0], ["yoga,twice,1,11,train", "yoga,twice,21,31,train"])
-  with pytest.raises(UserError, match=r"holds no kinetics clips \(2 unusable"):
+  with pytest.raises(UserError, match=r"contains no kinetics clips \(2 unusable"):
     listed("kinetics", tmp_path)
 
 
@@ -414,7 +417,10 @@ def test_the_real_lists_of_kinetics_are_read(footage, tmp_path):
   ("rows", "words"),
   [
     (["yoga,abc,1,11"], "line 2: 4 columns instead of 5"),
-    (["yoga,abc,1,11,train", "yoga,../../etc/x,1,11,train"], "line 3: '../../etc/x' is no youtube"),
+    (
+      ["yoga,abc,1,11,train", "yoga,../../etc/x,1,11,train"],
+      "line 3: '../../etc/x' is not a youtube",
+    ),
     (["yoga,abc,x,11,train"], "line 2: time_start is 'x'"),
     (["yoga,abc,1,1e999,train"], "line 2: time_end is '1e999'"),
     (['"yoga,abc,1,11,train'], "line 2: unexpected end of data"),
@@ -432,7 +438,7 @@ def test_other_csv_files_and_other_classes_are_refused(tmp_path):
     listed("kinetics", tmp_path)
   write_csv(tmp_path / "a.csv", HEADERS[0], ["yoga,abc,1,11,train"])
   (tmp_path / "classes.txt").write_text("abseiling\n")
-  with pytest.raises(UserError, match="line 2: 'yoga' is none of the 1 classes"):
+  with pytest.raises(UserError, match="line 2: 'yoga' is not one of the 1 classes"):
     listed("kinetics", tmp_path, classes=str(tmp_path / "classes.txt"))
 
 
@@ -569,7 +575,7 @@ def test_damaged_records_of_bair_are_skipped_by_number(tmp_path, prepare):
   for words in (
     "record 1: frame 1 has 1 bytes, not 64x64x3",
     "record 2: damaged (its checksum differs)",
-    "record 3: holds no frames",
+    "record 3: contains no frames",
     "record 4: damaged, or not a TFRecord file",
   ):
     assert words in skipped

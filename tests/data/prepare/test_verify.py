@@ -75,7 +75,7 @@ def test_files_that_are_gone_cut_or_swapped_are_found(prepared, tmp_path):
   assert any("2 clips have the same id 'c" in line for line in lines)
   info = (prepared / "dataset_info.json").read_text()
   (prepared / "dataset_info.json").write_text(info.replace('"4"', '"3"'))
-  line = "dataset_info.json: counts other clips of split 'train' than the index"
+  line = "dataset_info.json: the index has other numbers of clips in 'train'"
   assert line in faults(prepared)
   (prepared / "dataset_info.json").write_text(info.replace("splits", "parts"))
   assert "dataset_info.json: malformed (splits is missing)" in faults(prepared)
@@ -126,8 +126,8 @@ JPEG = pictures.encode(np.zeros((8, 8, 3), np.uint8), 95)
     (lambda f: f.update(label=[7]), "label 7 is outside the range 0..1"),
     (lambda f: f.update(label=[-1]), "label -1 is outside the range 0..1"),
     (lambda f: f.update(label=[1 - f["label"][0]]), "label "),  # the index has the other label
-    (lambda f: f.update(label=[b"x"]), "feature 'label' holds no int"),
-    (lambda f: f.update(label=[1, 1]), "feature 'label' holds 2 values instead of one"),
+    (lambda f: f.update(label=[b"x"]), "the values of feature 'label' are not int"),
+    (lambda f: f.update(label=[1, 1]), "feature 'label' has 2 values instead of one"),
     (lambda f: f.pop("label"), "has the features frame_rate, id, video instead of frame_rate, id,"),
     (lambda f: f.update(frame_rate=[9.0]), "frame rate 9.0, the index has 10.0"),
     (drop_frame, "2 frames, the index has 3"),
@@ -192,10 +192,14 @@ def test_damage_of_the_description_is_found(prepared):
       verify.verify(prepared, report=lambda line: None)
   # Another class name, and renamed members, in valid JSON.
   path.write_bytes(whole.replace(b'"c0"', b'"C0"'))
-  assert faults(prepared) == ["prepared.json: is not as it was written (its checksum differs)"]
+  assert faults(prepared) == [
+    "prepared.json: has changed since it was written (its checksum differs)"
+  ]
   for name in (b'"checksum"', b'"files"'):
     path.write_bytes(whole.replace(name, b'"x"'))
-    assert faults(prepared) == ["prepared.json: is not as it was written (its checksum differs)"]
+    assert faults(prepared) == [
+      "prepared.json: has changed since it was written (its checksum differs)"
+    ]
 
 
 def test_sets_of_earlier_versions_are_verified_with_a_note(prepared):

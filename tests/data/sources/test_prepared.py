@@ -160,7 +160,9 @@ def test_short_clips_are_left_out_and_counted(ramps):
   assert source.num_examples == 7 and source.num_classes == 10
   assert "7 clips, 105 frames, 3 shorter than 12 frames are left out, 10 classes" in lines[0]
   assert lines[1].startswith("WARNING: classes without a usable clip: class0")
-  with pytest.raises(UserError, match=r"0 clips, 0 frames, 10 more .* 20 frames; 1 clips are"):
+  with pytest.raises(
+    UserError, match=r"0 clips, 0 frames, 10 shorter than 20 frames .*; 1 clips are"
+  ):
     source_of(ramps, frames=10)
   with pytest.raises(UserError, match="8 clips are needed"):
     source_of(ramps, min_frames=12, min_clips=8)
@@ -223,7 +225,7 @@ def test_a_folder_that_gives_nothing_is_told(ramps, tmp_path, write_prepared, ra
   short = write_prepared(tmp_path, [ramp(5, 10, 10)] * 2, [0, 1], NAMES[:2])
   lines = []
   Prepared([ramps, short], frames=3, resolution=10, min_frames=9, report=lines.append)
-  assert lines[0] == f"WARNING: {short} (train): none of its clips is used"
+  assert lines[0] == f"WARNING: {short} (train): none of its clips is in use"
 
 
 @pytest.fixture
@@ -321,7 +323,7 @@ def test_the_error_without_a_finished_set_gives_the_command(ramps, tmp_path, wri
     "--resolution=64"
   )
   (tmp_path / "begun" / ".preparing").mkdir(parents=True)
-  with pytest.raises(UserError, match="begun: is not prepared to its end; give its prepare comm"):
+  with pytest.raises(UserError, match="begun: preparation was not finished; run its prepare comm"):
     source_of(tmp_path / "begun")
   small = write_prepared(tmp_path / "small", [ramp(9, 8, 8)] * 2, [0, 1], ("a", "b"))
   with pytest.raises(UserError, match=rf"^{small}: has pictures of 8x8 .*--output={small}_10 "):
@@ -336,7 +338,7 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path, write_prepared, ramp
     source_of(folder, resolution=12)
   with pytest.raises(UserError, match="has 2 classes, but num_classes is 3"):
     source_of(folder, num_classes=3)
-  with pytest.raises(UserError, match=r"no split 'test', known are: train; config\.data\.spl"):
+  with pytest.raises(UserError, match=r"no split 'test', known are: train; set config\.data\.spl"):
     source_of(folder, split="test")
   with pytest.raises(UserError, match=r"split_number 1, but config\.data\.split_number is 2"):
     source_of(folder, split_number=2)
@@ -354,7 +356,7 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path, write_prepared, ramp
 
 def test_labels_outside_the_classes_are_refused(tmp_path, write_prepared, ramp):
   folder = write_prepared(tmp_path, [ramp(9, 10, 10)] * 3, [0, 1, 2], ("a", "b"), shards=1)
-  with pytest.raises(UserError, match="row 2: its label is outside the classes"):
+  with pytest.raises(UserError, match="row 2: its label is outside the range of the classes"):
     source_of(folder)
 
 

@@ -147,7 +147,7 @@ def test_listed_files_that_are_missing_are_told_in_one_line(tmp_path):
   source = open_folder(root, tmp_path / "cache", report=lines.append)
   assert source.report.missing == ("Alpha/gone.mp4", "Beta/gone.mp4")
   assert [line for line in lines if "gone" in line] == [
-    "2 listed clips are not there, such as Alpha/gone.mp4"
+    "2 listed clips do not exist, such as Alpha/gone.mp4"
   ]
   assert source.num_classes == 2  # a class without clips keeps its label
 
@@ -168,7 +168,7 @@ def test_no_listed_path_leaves_the_folder(tmp_path, path):
   [
     (["Alpha/a.mp4 1", "Alpha/a.mp4 3"], ("Alpha", "Beta"), "line 2: label 3 .* 1..2"),
     (["Alpha/a.mp4 0"], ("Alpha", "Beta"), "label 0"),
-    (["Gamma/a.mp4"], ("Alpha", "Beta"), "'Gamma' is none of the 2 classes"),
+    (["Gamma/a.mp4"], ("Alpha", "Beta"), "'Gamma' is not one of the 2 classes"),
     (["Alpha/a.mp4 1"], (), "contains no class names"),
   ],
 )
@@ -249,7 +249,7 @@ def test_deeper_folders_belong_to_the_class_above_them(tmp_path):
   assert source.class_names == ("a", "b") and labels_of(source) == [0, 1, 1]
   assert source.report.skipped == (("loose.mp4", "is in no class folder"),)
   remarks = "\n".join(source.report.remarks)
-  assert "2 clips lie deeper in their class folders, such as b/part1/0.mp4;" in remarks
+  assert "2 clips are in sub-folders of their class folders, such as b/part1/0.mp4;" in remarks
   assert "--class_level=2" in remarks
   assert open_folder(root, tmp_path / "cache", num_classes=0).num_examples == 4
 
@@ -266,7 +266,7 @@ def test_folders_that_give_nothing_are_told(tmp_path, unreadable):
   assert source.class_names == ("a",) and source.num_examples == 1 and source.report.ignored == 0
   assert source.report.remarks == (
     "WARNING: folders that cannot be read are left out: secret (Permission denied)",
-    "links to folders that are read already: a/loop",
+    "links to folders that are read under another path: a/loop",
     "folders without a video: empty",
   )
 
@@ -278,7 +278,7 @@ def test_a_link_to_a_class_does_not_take_its_place(tmp_path):
   (root / "a").symlink_to(root / "c")
   source = open_folder(root, tmp_path / "cache")
   assert source.class_names == ("b", "b 2", "c") and labels_of(source) == [0, 1, 2]
-  assert source.report.remarks == ("links to folders that are read already: a",)
+  assert source.report.remarks == ("links to folders that are read under another path: a",)
 
 
 def test_unreadable_folders_of_lists_are_told(tmp_path, unreadable):
@@ -487,7 +487,7 @@ def test_all_skipped_files_are_listed_in_a_file(tmp_path):
   source = open_folder(root, cache, report=lines.append)
   listed = pathlib.Path(source.report.skipped_list)
   assert listed.parent == cache
-  at = lines.index(f"8 files skipped, all of them listed in {listed}:")
+  at = lines.index(f"8 files skipped, listed in {listed}:")
   assert lines[at + 6] == "  and 3 more" and all("/" in line for line in lines[at + 1 : at + 6])
   skipped_lines = listed.read_text(encoding="utf-8").splitlines()
   assert [line.split(": not readable as a video (")[0] for line in skipped_lines] == [

@@ -30,7 +30,7 @@ def test_snappy_decodes_every_kind_of_element(compressed):
 @pytest.mark.parametrize(
   "data, says",
   [
-    (b"\x09\x04ab\x09\x02", "announces 9"),
+    (b"\x09\x04ab\x09\x02", "8 bytes instead of 9"),
     (b"\x07\x04ab\x09\x02", "a copy refers"),
     (b"\x08\x04ab\x09\x03", "a copy refers"),
     (b"\x08\x04ab\x09\x00", "a copy refers"),

@@ -111,7 +111,7 @@ def test_other_functions_are_refused_by_name_and_not_called(tmp_path, function, 
   module, name = function.rsplit(".", 1)
   command = f"echo > {tmp_path}/called".encode()
   path = zipped(tmp_path / "a.pt", global_call(module.encode(), name.encode(), command, protocol))
-  with pytest.raises(UserError, match=f"asks for {function}"):
+  with pytest.raises(UserError, match=f"refers to {function}"):
     torch_files.read(path)
   assert not (tmp_path / "called").exists()
   (tmp_path / "b.pt").write_bytes(global_call(b"os", b"system", command))
@@ -130,7 +130,7 @@ def test_other_functions_are_refused_by_name_and_not_called(tmp_path, function, 
     (b"\x80\x02ctorch._utils\n_rebuild_tensor\n}b.", "sets attributes"),
     (b"\x80\x02\x82\x01.", "instruction EXT1"),
     (b"\x80\x02K\x01)R.", "calls 1"),
-    (b"\x80\x02]q\x00h\x00a.", "holds a list"),
+    (b"\x80\x02]q\x00h\x00a.", "contains a list"),
     (b"\x80\x02}q\x00.", "no state dict"),
     (b"\x80\x02}(K\x01\x85K\x02u.", "has keys that are not names"),
     (b"\x80\x02}K\x01K\x02sU\x01x", "damaged"),
@@ -169,7 +169,7 @@ def test_sizes_are_bounded(tmp_path, write_torch, legacy):
   tensors = {"a": write_torch.Tensor.of(np.zeros(1000))}
   path = write_torch(tmp_path / "a.pt", tensors, legacy=legacy)
   assert torch_files.read(path, max_bytes=10_000)["a"].size == 1000
-  with pytest.raises(UserError, match="at most 5000"):
+  with pytest.raises(UserError, match="exceed the limit of 5000"):
     torch_files.read(path, max_bytes=5000)
 
 
