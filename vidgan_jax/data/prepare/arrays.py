@@ -41,7 +41,7 @@ def list_moving_mnist(request: Request) -> Listing:
   if clips.dtype != np.uint8 or clips.ndim not in (4, 5):
     raise UserError(
       f"{path}: is not uint8 [frames, clips, height, width] or [clips, frames, height, width], but "
-      f"{clips.dtype} {list(clips.shape)}{sources.to_bytes(clips.dtype)}"
+      f"{clips.dtype} {list(clips.shape)}{sources.conversion_hint(clips.dtype)}"
     )
   if 0 in clips.shape:
     raise UserError(f"{path}: is empty, {list(clips.shape)}")

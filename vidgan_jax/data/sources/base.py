@@ -216,7 +216,8 @@ def check_clips_header(
   """
   if dtype != np.uint8 or len(shape) != 5 or shape[-1] != 3:
     raise UserError(
-      f"{what}: expected uint8 clips [N, T, H, W, 3], found {dtype} {list(shape)}{to_bytes(dtype)}"
+      f"{what}: expected uint8 clips [N, T, H, W, 3], found {dtype} {list(shape)}"
+      f"{conversion_hint(dtype)}"
     )
   if 0 in shape:
     raise UserError(f"{what}: contains no clips, its shape is {list(shape)}")
@@ -229,7 +230,7 @@ def check_clips_header(
     )
 
 
-def to_bytes(dtype: np.dtype) -> str:
+def conversion_hint(dtype: np.dtype) -> str:
   """The end of an error message: how to convert pixels of this dtype to bytes; "" for bytes."""
   if dtype == np.bool_:
     return "; convert boolean pixels by np.uint8(clips) * 255"
