@@ -317,7 +317,9 @@ def test_lists_that_are_missing_are_asked_for(tmp_path):
   with pytest.raises(UserError, match=r"has no folder ucfTrainTestlist.*--lists"):
     listed("ucf101", tmp_path)
   ucf_folder(tmp_path, ["Archery/gone.avi 1"], [], ["Archery"])
-  with pytest.raises(UserError, match=r"contains no ucf101 clips \(1 unusable, such as Archery/gone"):
+  with pytest.raises(
+    UserError, match=r"contains no ucf101 clips \(1 unusable, such as Archery/gone"
+  ):
     listed("ucf101", tmp_path)
   with pytest.raises(UserError, match=r"trainlist04.txt: no such file"):
     listed("ucf101", tmp_path, split_number=4)
