@@ -75,7 +75,7 @@ def finished_shard(folder, pixels):
   del pixels
   request = types.SimpleNamespace(stride=1)
   writer = shards.Writer(str(folder), str(folder), request, False, 1)
-  plan = shards.Plan("train", 0, "shard", [])
+  plan = shards.ShardPlan("train", 0, "shard", [])
   (folder / "shard").write_bytes(b"abc")
   row = (0, 0, 0, 1, 0, 8, 8, 25.0)
   about = {"bytes": 3, "sha256": "0", "skipped": [["a", "b"]], "enlarged": []}

@@ -424,7 +424,7 @@ def test_descriptions_within_archives(tmp_path):
   survives_within(put, text, lambda: extractor.read_about(path), each=20)
 
   writer = shards.Writer(str(tmp_path), str(tmp_path), types.SimpleNamespace(stride=1), False, 1)
-  plan = shards.Plan("train", 0, "shard", [])
+  plan = shards.ShardPlan("train", 0, "shard", [])
   (tmp_path / "shard").write_bytes(b"abc")
   about = {"bytes": 3, "sha256": "0", "skipped": [["a", "b"]], "enlarged": [8]}
   writer._describe(plan, [(0, 0, 0, 1, 0, 8, 8, 25.0)], [np.zeros(1, index.FRAME)], about)

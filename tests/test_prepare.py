@@ -67,9 +67,9 @@ def test_bad_input_is_one_line_and_exit_code_2(videos, tmp_path):
     ((f"--output={tmp_path / 'o'}",), "--source is required"),
     ((f"--output={there}", "--source=folder", f"--input={videos}"), "is not empty"),
     ((f"--output={tmp_path / 'o'}", "--source=vhs", f"--input={videos}"), "unknown source 'vhs'"),
-    ((f"--output={there}", "--verify"), "is no prepared data set"),
+    ((f"--output={there}", "--verify"), "is not a prepared data set"),
     ((*asked, "--lossless", "--quality=95"), "--lossless and --quality exclude each other"),
-    ((*asked, "--split_number=1"), "split_number is of ucf101's lists, folder has no such"),
+    ((*asked, "--split_number=1"), "only ucf101 has numbered split lists"),
   ):
     result = door(*arguments)
     assert result.returncode == 2 and not result.stdout, result

@@ -6,7 +6,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def ramp():
-  """A function (frames, height, width) whose pixels hold their row, their column and their time."""
+  """A function (frames, height, width) of a clip with the channels row, column and time."""
 
   def make(frames, height, width):
     time, row, column = np.mgrid[:frames, :height, :width]
@@ -31,7 +31,7 @@ def textured():
 
 @pytest.fixture
 def unreadable(monkeypatch):
-  """A function that makes a folder unreadable, for the superuser too."""
+  """A function that makes a folder unreadable, even for the superuser."""
   hidden, scandir, listdir = set(), os.scandir, os.listdir
 
   def refusing(read):

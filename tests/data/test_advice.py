@@ -1,4 +1,4 @@
-"""Data of other kinds is known, and the command that helps is one that works."""
+"""Data of other kinds is recognised, and the command in the message works."""
 
 import io
 import json
@@ -49,20 +49,20 @@ def write_archive(path, files):
 
 
 def both_refusals(path):
-  """What training says of a path, by either name of a source."""
-  found = []
+  """The error messages of Prepared and of VideoFolder for a path."""
+  messages = []
   for build in (
     lambda: Prepared([path], frames=2, resolution=8),
     lambda: VideoFolder(path, frames=2, resolution=8, cache_directory=path),
   ):
     with pytest.raises(UserError) as caught:
       build()
-    found.append(str(caught.value))
-  return found
+    messages.append(str(caught.value))
+  return messages
 
 
 def run(line, cwd):
-  """Runs the command at a message's end."""
+  """Runs the command at the end of a message."""
   command = line.split(" with: ")[-1].replace("python ", f"{shlex.quote(sys.executable)} ")
   root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(advice.__file__))))
   environment = {**os.environ, "PYTHONPATH": root}
@@ -71,16 +71,18 @@ def run(line, cwd):
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
-def test_an_archive_is_prepared_by_the_command_that_is_told(tmp_path, kind):
-  """A zip of frames is StyleGAN-V's form, a tar of videos WebDataset's."""
+def test_the_command_of_the_message_prepares_an_archive(tmp_path, kind):
+  """StyleGAN-V uses zips of frames, WebDataset tars of videos."""
   path = tmp_path / "my data" / f"set.{kind}"
   frames = {f"clip{n}/{frame}.png": picture() for n in range(2) for frame in range(3)}
   videos = {f"00000{n}.{end}": b"1" for n in range(2) for end in ("cls", "json")}
   videos |= {f"00000{n}.mp4": video(tmp_path) for n in range(2)}
   write_archive(path, frames if kind == "zip" else videos)
   line = advice.advice(str(path), 8)
-  known = {"zip": "a zip archive of pictures", "tar": "a tar archive of videos"}
-  assert line.startswith(f"is {known.get(kind, 'a tar archive of files')}; unpack and prepare it")
+  descriptions = {"zip": "a zip archive of pictures", "tar": "a tar archive of videos"}
+  assert line.startswith(
+    f"is {descriptions.get(kind, 'a tar archive of files')}; unpack and prepare it"
+  )
   directory = run(line, tmp_path)
   assert index.read_prepared(directory).splits["train"].clips == 2
   assert line in both_refusals(str(path))[0]
@@ -89,18 +91,18 @@ def test_an_archive_is_prepared_by_the_command_that_is_told(tmp_path, kind):
 def test_a_folder_of_archives_is_told(tmp_path):
   write_archive(tmp_path / "data" / "0.tar", {"a.mp4": b"x", "a.cls": b"1"})
   for line in both_refusals(str(tmp_path / "data")):
-    assert "holds archives, such as 0.tar, which is a tar archive of videos" in line
+    assert "contains archives, such as 0.tar, which is a tar archive of videos" in line
     assert "--source=folder --class_level=0" in line
 
 
-def test_folders_of_pictures_are_prepared_by_the_command_that_is_told(tmp_path):
-  """SkyTimelapse: a split, a film, and a clip of it, each a folder."""
+def test_the_command_of_the_message_prepares_folders_of_pictures(tmp_path):
+  """SkyTimelapse: split, film and clip are folders."""
   for clip in ("sky_train/film1/clip1", "sky_train/film2/clip1", "sky_test/film3/clip1"):
     (tmp_path / "sky" / clip).mkdir(parents=True)
     for frame in range(3):
       (tmp_path / "sky" / clip / f"{frame}.png").write_bytes(picture())
   for line in both_refusals(str(tmp_path / "sky")):
-    assert "holds folders of pictures" in line and "--source=frames --class_level=0" in line
+    assert "contains folders of pictures" in line and "--source=frames --class_level=0" in line
   prepared = index.read_prepared(run(advice.advice(str(tmp_path / "sky"), 8), tmp_path))
   assert {split: part.clips for split, part in prepared.splits.items()} == {"test": 1, "train": 2}
   assert not prepared.classes
@@ -140,7 +142,7 @@ def test_the_newest_version_is_taken(tmp_path):
   [
     ("a.npz", "config.data.name=npz reads"),
     ("a.npy", "--source=moving_mnist"),
-    ("a.mp4", "is a video; its folder is what is read"),
+    ("a.mp4", "is a video; use its folder instead"),
     ("a.rar", "unpack it with: 7z x -o"),
   ],
 )
@@ -171,7 +173,7 @@ def test_archives_that_lie_about_themselves_take_no_memory(tmp_path):
 
 
 def test_the_list_of_a_zip_above_4_gib_is_read(tmp_path, monkeypatch):
-  """Such a zip ends in records of 64-bit numbers, and the old end says 2**32 - 1."""
+  """Such a zip ends with 64-bit records, and its 32-bit end record contains 2**32 - 1."""
   monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 10)
   path = tmp_path / "a.zip"
   write_archive(path, {"a/0.png": picture()})
@@ -181,8 +183,8 @@ def test_the_list_of_a_zip_above_4_gib_is_read(tmp_path, monkeypatch):
   path.write_bytes(content)
   assert zipfile.ZipFile(path).namelist() == ["a/0.png"]
   assert "is a zip archive of pictures" in advice.advice(str(path))
-  record, own = content.rindex(b"PK\6\6"), content.rindex(b"PK\6\7") + 8
-  for at in (own, record + 40, record + 48):
+  record, end = content.rindex(b"PK\6\6"), content.rindex(b"PK\6\7") + 8
+  for at in (end, record + 40, record + 48):
     for value in (2**64 - 1, 2**63, 2**40):
       damaged = bytearray(content)
       damaged[at : at + 8] = value.to_bytes(8, "little")
@@ -201,7 +203,7 @@ def test_folders_of_pictures_beside_split_folders_are_known_too(tmp_path):
     (tmp_path / "data" / split / "0").mkdir(parents=True)
     (tmp_path / "data" / split / "0" / "0.png").write_bytes(picture())
   for line in both_refusals(str(tmp_path / "data")):
-    assert "holds folders of pictures; prepare them with: " in line
+    assert "contains folders of pictures; prepare them with: " in line
     assert "--source=frames --input=" in line
 
 

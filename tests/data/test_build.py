@@ -107,7 +107,7 @@ def test_a_missing_set_is_told_with_the_command_that_makes_it(tmp_path, name):
   make = "python -m vidgan_jax.prepare --source=ucf101 --input=VIDEOS --output={} --resolution=64"
   for directory, line in (
     (f"{tmp_path}/x y", f"{tmp_path}/x y: no such folder; make it with: " + make),
-    ("", "config.data.directory names no folder; make a set with: " + make),
+    ("", "config.data.directory is empty; make a set with: " + make),
   ):
     with pytest.raises(UserError) as caught:
       build_source(
@@ -122,8 +122,8 @@ def test_a_missing_set_is_told_with_the_command_that_makes_it(tmp_path, name):
 CONFIGS = ("dvd_gan", "mocogan", "tgan", "vgan", "weizmann")
 
 
-def _way(file, name):
-  """Source, resize and crop of the set that a row of a paper wants."""
+def _expected_preparation(file, name):
+  """Source, resize and crop of the data set of a config."""
   if file == "dvd_gan":
     kind = "ucf101" if "ucf101" in name else "kinetics"
     return kind, "area" if "thesis" in name else "bilinear", None
@@ -156,7 +156,7 @@ def test_the_command_for_every_missing_set_can_be_given(tmp_path, load_config, f
     request = Request(input=str(there), output=config.data.directory, **options)
     request.check()
     assert request.source in SOURCES and request.resolution == config.model.resolution
-    assert (request.source, request.resize, request.crop) == _way(file, name), name
+    assert (request.source, request.resize, request.crop) == _expected_preparation(file, name), name
     tried += 1
   assert tried >= 1
 
@@ -176,14 +176,16 @@ def raw(tmp_path):
 def test_what_a_source_cannot_do_is_refused(raw, tmp_path, name, change):
   np.savez(tmp_path / "a.npz", clips=np.full((2, 4, 16, 16, 3), 9, np.uint8))
   directory = {"video_folder": raw, "npz": f"{tmp_path}/a.npz", "moving_shapes": ""}[name]
-  kept = {"name": name, "directory": directory, "cache_directory": f"{tmp_path}/cache"}
+  fields = {"name": name, "directory": directory, "cache_directory": f"{tmp_path}/cache"}
   wanted = dict(frames=4, resolution=16, num_classes=0, report=lambda line: None)
-  build_source(config_of(**kept), **wanted)
+  build_source(config_of(**fields), **wanted)
   with pytest.raises(UserError) as caught:
-    build_source(config_of(**kept, split_number=2, **change), **wanted)
+    build_source(config_of(**fields, split_number=2, **change), **wanted)
   (field,) = change
   line = str(caught.value)
-  assert line.startswith(f"config.data.{field}=") and re.search("(a prepared set|sets) can", line)
+  assert line.startswith(f"config.data.{field}=") and re.search(
+    "(a prepared set supports|sets support) it", line
+  )
   if name == "video_folder":
     assert line.endswith(
       f"vidgan_jax.prepare --source=ucf101 --split_number=2 --input={raw} --output={raw}_prepared "
@@ -195,9 +197,9 @@ def test_a_folder_that_shapes_do_not_need_is_told():
   lines = []
   config = config_of(directory="/my/videos")
   build_source(config, frames=4, resolution=16, num_classes=8, report=lines.append)
-  assert lines == ["/my/videos is not read: config.data.name is moving_shapes, which needs none"]
+  assert lines == ["/my/videos is not read: config.data.name=moving_shapes reads no folder"]
   with pytest.raises(
-    UserError, match=r"config\.data\.horizontal_flip=True: data\.name=moving_shap"
+    UserError, match=r"horizontal_flip=True is not supported by data\.name=moving_shap"
   ):
     build_source(config_of(horizontal_flip=True), frames=4, resolution=16, num_classes=8)
 
@@ -206,7 +208,9 @@ def test_a_reader_that_does_not_fit_the_source_is_told():
   source, lines = MovingShapes(8, 4, 8, 8, 0), []
   config = config_of(reader="tensorflow")
   build_batches(config, source, batch_size=2, steps=1, seed=0, report=lines.append)
-  assert lines == ["config.data.reader=tensorflow reads prepared sets; these clips come without it"]
+  assert lines == [
+    "config.data.reader=tensorflow reads only prepared sets; these clips are read without it"
+  ]
 
 
 def test_the_split_is_the_configurations_unless_another_is_asked_for(
@@ -219,7 +223,7 @@ def test_the_split_is_the_configurations_unless_another_is_asked_for(
   with pytest.raises(UserError, match="has no split 'train', known are: test"):
     build_source(config, split="train", **wanted)
   config.split_number = 3
-  with pytest.raises(UserError, match=r"lists number 1, config\.data\.split_number is 3"):
+  with pytest.raises(UserError, match=r"split_number 1, but config\.data\.split_number is 3"):
     build_source(config, **wanted)
   config = config_of(name="video_folder", directory=raw, split="test")
   with pytest.raises(UserError, match="there is no test split"):
@@ -229,7 +233,7 @@ def test_the_split_is_the_configurations_unless_another_is_asked_for(
 def test_a_set_that_is_being_prepared_is_no_folder_of_videos(tmp_path):
   (tmp_path / "set" / ".preparing").mkdir(parents=True)
   config = config_of(name="video_folder", directory=str(tmp_path / "set"))
-  with pytest.raises(UserError, match="is not prepared to its end; give its prepare command once"):
+  with pytest.raises(UserError, match="preparation was not finished; run its prepare command"):
     build_source(config, frames=3, resolution=16, num_classes=0)
 
 

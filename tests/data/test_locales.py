@@ -31,8 +31,8 @@ fields = json.load(open(sys.argv[1], encoding="utf-8"))
 source = build_source(
   types.SimpleNamespace(**fields), frames=2, resolution=16, num_classes=4, report=lambda line: None
 )
-known = [source.class_names, source.description()["checksum"]]
-print(json.dumps([*known, sys.getfilesystemencoding()]))
+identity = [source.class_names, source.description()["checksum"]]
+print(json.dumps([*identity, sys.getfilesystemencoding()]))
 """
 CONFIG = dict(
   name="video_folder", num_examples=1, seed=0, variety=1.0, stride=1, split="train",
@@ -60,12 +60,12 @@ def data(tmp_path_factory):
 
 
 def test_folders_of_videos_are_the_same(data):
-  # The config is written once, with the folder's name as text.
+  # The config is written once, with the name of the folder as text.
   fields = CONFIG | {"directory": str(data / "d\u00e9"), "cache_directory": str(data / "cache")}
   (data / "config.json").write_text(json.dumps(fields), encoding="utf-8")
-  found = [json.loads(run(locale, "-c", PROGRAM, data / "config.json")) for locale in LOCALES]
-  assert found[0][:2] == found[1][:2] and found[0][0] == sorted(CLASSES)
-  assert [one[2].replace("us-", "") for one in found] == ["utf-8", "ascii"]
+  results = [json.loads(run(locale, "-c", PROGRAM, data / "config.json")) for locale in LOCALES]
+  assert results[0][:2] == results[1][:2] and results[0][0] == sorted(CLASSES)
+  assert [result[2].replace("us-", "") for result in results] == ["utf-8", "ascii"]
 
 
 @pytest.mark.parametrize("first", ["vidgan_jax", "jax"])
@@ -95,8 +95,8 @@ def test_prepared_sets_are_the_same(data):
     output = data / f"out_{locale}"
     options = ["--classes", data / "classes.txt", "--resolution=16", "--source=folder"]
     options += ["--input", data / "d\u00e9", "--output", output]
-    told = run(locale, "-m", "vidgan_jax.prepare", *options)
-    assert "4 clips" in told and ("caf\u00e9" if locale == "utf-8" else "caf\\xe9") in told
+    output = run(locale, "-m", "vidgan_jax.prepare", *options)
+    assert "4 clips" in output and ("caf\u00e9" if locale == "utf-8" else "caf\\xe9") in output
     files = sorted(path for path in output.rglob("*") if path.is_file())
     digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
   assert digests[0] == digests[1] and len(digests[0]) > 8

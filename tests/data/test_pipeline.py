@@ -10,7 +10,7 @@ from vidgan_jax.runtime.errors import UserError
 
 
 class Counting(Source):
-  """Clips that show their own index, and in their second pixel what the generator drew."""
+  """Clips whose first pixel is their index, and the second a number from the generator."""
 
   def __init__(self, num_examples):
     self.num_examples, self.num_classes, self.class_names = num_examples, 0, ()
@@ -37,7 +37,7 @@ def test_an_order_is_a_permutation_and_differs_by_epoch_and_seed():
 
 
 def test_an_order_never_changes():
-  """Runs are resumed with newer versions of NumPy: these numbers must stay as they are."""
+  """Runs are resumed with newer versions of NumPy, so these numbers must not change."""
   assert epoch_order(0, 0, 10).tolist() == [7, 6, 8, 3, 2, 4, 1, 5, 0, 9]
   assert epoch_order(3, 12345, 6).tolist() == [1, 3, 2, 5, 0, 4]
 

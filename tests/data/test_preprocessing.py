@@ -1,4 +1,4 @@
-"""Windows, strides, crops, flips and reversals, by a video that shows where its pixels are from."""
+"""Windows, strides, crops, flips and reversals, on a video whose pixels are their coordinates."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_windows_cover_every_start_evenly():
     assert len(frames) == 4 and frames.step == 3 and frames[-1] <= 15
     starts.append(frames.start)
   counts = np.bincount(starts)
-  assert len(counts) == 5 and counts.min() > 50  # a window takes 12 of the 16 frames
+  assert len(counts) == 5 and counts.min() > 50  # a window covers 12 of the 16 frames
 
 
 def test_crops_cover_every_place_and_the_middle_is_the_middle():

@@ -1,4 +1,4 @@
-"""tf.data gives the bytes that the reader without tensorflow gives."""
+"""tf.data gives the same bytes as the reader without tensorflow."""
 
 import contextlib
 import io
@@ -20,7 +20,7 @@ from vidgan_jax.data.prepare.settings import Request
 from vidgan_jax.data.preprocessing import Crop, Resize, View
 from vidgan_jax.data.sources.moving_shapes import MovingShapes
 from vidgan_jax.data.sources.prepared import Prepared
-from vidgan_jax.data.tensorflow_pipeline import TensorFlowBatches, plan_fields, shower
+from vidgan_jax.data.tensorflow_pipeline import TensorFlowBatches, plan_fields, view_decoder
 from vidgan_jax.runtime.errors import UserError
 
 NAMES = ("a", "b", "c")
@@ -47,7 +47,7 @@ def open_set(folder, **options):
 
 @pytest.fixture(scope="module", params=["JPEG", "PNG"])
 def folder(request, tmp_path_factory, write_prepared, textured):
-  """Seven clips, each of another size: whole, cropped, reduced, resized."""
+  """Seven clips of different sizes: uncropped, cropped, reduced, resized."""
   clips = [textured(6 + i, *size, seed=i) for i, size in enumerate(SIZES)]
   labels = np.arange(7) % 3
   png = request.param == "PNG"
@@ -62,23 +62,23 @@ def same(a, b):
 def test_both_readers_give_the_same_bytes(tf, folder, hosts):
   source = open_set(folder)
   expected = Batches(source, 4, 2, seed=3)
-  said = []
+  lines = []
   parts = [
-    TensorFlowBatches(source, 4, 2, 3, host, hosts, workers=3 - host, report=said.append)
+    TensorFlowBatches(source, 4, 2, 3, host, hosts, workers=3 - host, report=lines.append)
     for host in range(hosts)
   ]
   for iteration in (0, 1, 2, 10**6, 10**6 + 1, 1):
-    found = [part(iteration) for part in parts]
-    joined = {name: np.concatenate([p[name] for p in found], axis=1) for name in found[0]}
+    batches = [part(iteration) for part in parts]
+    joined = {name: np.concatenate([p[name] for p in batches], axis=1) for name in batches[0]}
     assert same(joined, expected(iteration))
-  assert not said
+  assert not lines
 
 
 @pytest.mark.parametrize("quality", [None, 95])
 def test_turned_and_transparent_pictures_are_the_same_in_both_readers(
   tf, tmp_path, textured, quality
 ):
-  """They are stored as they are seen: no reader has to know of EXIF or of transparency."""
+  """They are stored upright and opaque, so no reader has to handle EXIF or transparency."""
   exif = Image.Exif()
   for orientation in range(1, 9):
     exif[0x0112] = orientation
@@ -92,18 +92,18 @@ def test_turned_and_transparent_pictures_are_the_same_in_both_readers(
   prepare(request, report=lambda line: None)
   source = open_set(tmp_path / "out")
   assert {(height, width) for height, width, _ in source.sizes()} == {(16, 24), (24, 16)}
-  found = TensorFlowBatches(source, 4, 2, 3, 0, 1, workers=2, report=print)(0)
-  assert same(found, Batches(source, 4, 2, seed=3)(0))
+  batch = TensorFlowBatches(source, 4, 2, 3, 0, 1, workers=2, report=print)(0)
+  assert same(batch, Batches(source, 4, 2, seed=3)(0))
 
 
 def test_it_streams_in_order_and_may_be_stopped(tf, folder):
   source = open_set(folder)
   batches = TensorFlowBatches(source, 4, 1, seed=3)
   with Prefetcher(batches, 5, depth=2) as stream:
-    found = [next(stream) for _ in range(6)]
-  assert [iteration for iteration, _ in found] == list(range(5, 11))
+    fetched = [next(stream) for _ in range(6)]
+  assert [iteration for iteration, _ in fetched] == list(range(5, 11))
   expected = Batches(source, 4, 1, seed=3)
-  assert all(same(batch, expected(iteration)) for iteration, batch in found)
+  assert all(same(batch, expected(iteration)) for iteration, batch in fetched)
   with pytest.raises(ValueError, match="iteration -1 is negative"):
     batches(-1)
 
@@ -112,24 +112,24 @@ def test_it_streams_in_order_and_may_be_stopped(tf, folder):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_every_view_eagerly_and_inside_map(tf, textured, kind, size, flip):
-  found = []
+  encoded = []
   for frame in textured(2, *size):
     buffer = io.BytesIO()
     Image.fromarray(frame).save(buffer, kind)
-    found.append(buffer.getvalue())
+    encoded.append(buffer.getvalue())
   view = Resize(16, kind == "JPEG")(View(range(2), *size))
   view = Crop(16)(view, np.random.default_rng(0))._replace(flip=flip)
   expected = np.empty((2, 16, 16, 3), np.uint8)
-  pictures.show(found, *size, view, expected)
+  pictures.decode_view(encoded, *size, view, expected)
   plan = np.array(plan_fields(view, 5), np.int32)
-  show = shower([(*size, kind == "PNG"), (16, 16, kind == "PNG")], 16, 2)
-  assert (show(np.array(found, object), plan).numpy() == expected).all()
-  dataset = tf.data.Dataset.from_tensors((found, plan)).map(show)
+  decode = view_decoder([(*size, kind == "PNG"), (16, 16, kind == "PNG")], 16, 2)
+  assert (decode(np.array(encoded, object), plan).numpy() == expected).all()
+  dataset = tf.data.Dataset.from_tensors((encoded, plan)).map(decode)
   assert (next(dataset.as_numpy_iterator()) == expected).all()
 
 
 def test_what_tensorflow_accepts_the_others_accept_with_the_same_pixels(tf, textured):
-  """So a batch that tensorflow decodes is right, and for what it cannot decode they decide."""
+  """So a batch that tensorflow decodes is right; for others, `Batches` decides what is damaged."""
   generator = np.random.default_rng(0)
   outcomes = {True: 0, False: 0}
   for trial in range(300):
@@ -137,8 +137,8 @@ def test_what_tensorflow_accepts_the_others_accept_with_the_same_pixels(tf, text
     kind = "PNG" if trial % 5 == 0 else "JPEG"
     Image.fromarray(textured(1, 32, 48, seed=trial)[0]).save(buffer, kind)
     damaged = bytearray(buffer.getvalue())
-    for place in generator.integers(30, len(damaged) - 2, size=3):
-      damaged[place] = generator.integers(256)
+    for position in generator.integers(30, len(damaged) - 2, size=3):
+      damaged[position] = generator.integers(256)
     damaged = bytes(damaged)
     try:
       pictures.check(damaged, 32, 48, kind == "PNG")
@@ -149,24 +149,24 @@ def test_what_tensorflow_accepts_the_others_accept_with_the_same_pixels(tf, text
     outcomes[True] += 1
     assert (np.asarray(pictures.decode(damaged, 32, 48)) == decoded).all()
     shown = np.empty((1, 32, 32, 3), np.uint8)
-    pictures.show([damaged], 32, 48, View(range(1), 32, 48, left=9, side=32), shown)
+    pictures.decode_view([damaged], 32, 48, View(range(1), 32, 48, left=9, side=32), shown)
     assert (shown[0] == decoded[:, 9:41]).all()
   assert min(outcomes.values()) > 30, outcomes
 
 
 def test_a_damaged_clip_stops_or_is_skipped_as_without_tensorflow(tf, folder):
-  """Here: a set whose second shard ends early."""
+  """The second shard of the set is truncated."""
   path = next(folder.glob("*00001-of-00002"))
   whole = path.read_bytes()
   try:
     path.write_bytes(whole[: len(whole) // 2])
     source = open_set(folder, damaged="skip")
-    said = []
-    batches = TensorFlowBatches(source, 2, 1, seed=3, report=said.append)
+    lines = []
+    batches = TensorFlowBatches(source, 2, 1, seed=3, report=lines.append)
     expected = Batches(open_set(folder, damaged="skip"), 2, 1, seed=3)
     for iteration in range(8):
       assert same(batches(iteration), expected(iteration))
-    assert 0 < len(said) < 8 and "was read without tensorflow" in said[0]
+    assert 0 < len(lines) < 8 and "was read without tensorflow" in lines[0]
     source._skip = False
     with pytest.raises(UserError, match=r"00001-of-00002: clip \d+ .* is damaged"):
       for iteration in range(8):
@@ -226,25 +226,25 @@ def test_tensorflow_greets_only_who_wants_to_be_greeted(tf, level):
     assert len(done.stderr.splitlines()) > 3
 
 
-@pytest.mark.parametrize(("fails", "kept"), [(False, b"mine\n"), (True, None)])
-def test_what_is_no_greeting_is_kept(monkeypatch, capfd, fails, kept):
-  """All of it where the import fails."""
-  said = (
+@pytest.mark.parametrize(("fails", "expected"), [(False, b"mine\n"), (True, None)])
+def test_other_messages_than_the_greeting_are_written(monkeypatch, capfd, fails, expected):
+  """All messages if the import fails."""
+  written = (
     b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
     b"I0000 00:00:1795774141.028589   19852 port.cc:153] oneDNN custom operations are on.\n"
     b"mine\n"
     b"2024-01-01 10:00:00.123456: E external/xla/cuda_fft.cc:485] Unable to register cuFFT\n"
   )
-  monkeypatch.setenv(tensorflow_import.LEVEL, "1")  # as jax leaves it
+  monkeypatch.setenv(tensorflow_import.LEVEL, "1")  # as jax sets it
   with contextlib.suppress(ImportError), tensorflow_import.quietly():
-    os.write(2, said)
+    os.write(2, written)
     if fails:
       raise ImportError
-  assert capfd.readouterr().err.encode() == (kept or said)
+  assert capfd.readouterr().err.encode() == (expected or written)
 
 
 def test_a_process_that_leaves_in_the_middle_ends(tf, folder):
-  """A stream that lived longer than Python would wait for it for ever."""
+  """A stream that outlived Python would wait for it for ever."""
   program = (
     "import sys; from vidgan_jax.data.sources.prepared import Prepared\n"
     "from vidgan_jax.data.tensorflow_pipeline import TensorFlowBatches\n"

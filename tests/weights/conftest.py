@@ -1,4 +1,4 @@
-"""A compressor and a writer of PyTorch's files, without PyTorch, that only tests need."""
+"""A compressor and a writer of PyTorch's files, without PyTorch, for tests."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ from vidgan_jax.runtime.files.protobuf import varint
 
 
 def _compressed(data: bytes, seed: int = 0) -> bytes:
-  """`data` in snappy's format: literals and copies of every kind wherever one is possible."""
-  random, out, place = np.random.default_rng(seed), bytearray(varint(len(data))), 0
+  """`data` in snappy's format: literals, and copies of every kind wherever possible."""
+  random, out, position = np.random.default_rng(seed), bytearray(varint(len(data))), 0
 
   def literal(size):
     nonlocal out
@@ -19,27 +19,29 @@ def _compressed(data: bytes, seed: int = 0) -> bytes:
       out.append(size - 1 << 2)
     else:
       out += bytes([59 + width << 2]) + (size - 1).to_bytes(width, "little")
-    out += data[place : place + size]
+    out += data[position : position + size]
 
-  while place < len(data):
-    # The longest of some earlier places, which may reach beyond `place` itself.
+  while position < len(data):
+    # The longest of some earlier positions, which may reach beyond `position` itself.
     best, offset = 0, 0
-    for start in random.integers(0, place, 30) if place else ():
+    for start in random.integers(0, position, 30) if position else ():
       size = 0
-      while size < 64 and place + size < len(data) and data[start + size] == data[place + size]:
+      while (
+        size < 64 and position + size < len(data) and data[start + size] == data[position + size]
+      ):
         size += 1
       if size > best:
-        best, offset = size, place - int(start)
+        best, offset = size, position - int(start)
     kinds = [1] * (4 <= best <= 11 and offset < 2048) + [2] * (offset < 65536) + [3]
     kind = int(random.choice(kinds)) if best else 0
     if kind == 0:
-      best = min(int(random.integers(1, 400)), len(data) - place)
+      best = min(int(random.integers(1, 400)), len(data) - position)
       literal(best)
     elif kind == 1:
       out += bytes([offset >> 8 << 5 | best - 4 << 2 | 1, offset & 255])
     else:
       out += bytes([best - 1 << 2 | kind]) + offset.to_bytes(2 if kind == 2 else 4, "little")
-    place += best
+    position += best
   return bytes(out)
 
 

@@ -1,5 +1,5 @@
-"""Where clips come from: sources, their order, and the batches cut from them (NumPy only).
+"""Training clips: where they come from, in which order, and the batches made of them (NumPy only).
 
-`build.build_source` turns a configuration into a `sources.Source`; `pipeline.Batches` turns that
-into the uint8 batches of any training iteration, and `pipeline.Prefetcher` computes them ahead.
+`build.build_source` turns a configuration into a `sources.base.Source`. `pipeline.Batches` computes
+the uint8 batches of any training iteration from it, and `pipeline.Prefetcher` computes them ahead.
 """

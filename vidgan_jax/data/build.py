@@ -1,4 +1,4 @@
-"""From the `data` part of a configuration to a source, and to the batches of it."""
+"""Builds a source, and its batches, from the `data` part of a configuration."""
 
 import copy
 import os
@@ -22,27 +22,27 @@ def build_source(
   split: str | None = None,
   report: Callable[[str], None] = print,
 ) -> sources.Source:
-  """Builds the source a configuration names.
+  """Builds the source that a configuration names.
 
   Args:
     config: an object with the fields `name` (see SOURCES), `directory` (the .npz file or the
       folder), `num_examples`, `seed`, `stride`, `split_number`, `horizontal_flip`, `crop` ("random"
       or "center"), `cache_directory` ("" for the default), `min_clips`; for prepared sets
       `prepare`, `mixture` (further folders), `classes`, `min_frames`, `temporal_reversal` and
-      `damaged`. What the named source cannot do is refused.
+      `damaged`. Options that the named source does not support are refused.
     frames: frames per clip.
     resolution: height and width in pixels.
-    num_classes: number of classes the model is built for; 0 drops the labels.
-    split: None takes the configuration's; "train" or "test", of folders "all" too, of prepared sets
-      any that they have.
-    report: receives each line about what was found and skipped.
+    num_classes: number of classes of the model; 0 drops the labels.
+    split: "train" or "test"; also "all" for folders, and any split of a prepared set. None takes
+      the split of the configuration.
+    report: called with each line of text about clips in use and skipped clips.
 
   Returns:
     The source, with source.num_classes == num_classes.
 
   Raises:
-    UserError: the name is unknown, or the source does not fit what is asked for, or its pictures
-      hold only 0 and 1.
+    UserError: the name is unknown, the source does not fit the arguments, or its pictures contain
+      only 0 and 1.
   """
   if config.name not in SOURCES:
     raise UserError(f"unknown data source '{config.name}', known are: {', '.join(SOURCES)}")
@@ -57,7 +57,7 @@ def build_source(
 
 
 def _with_local_paths(config):
-  """A copy of the configuration with `~` expanded; UserError where a path is no local one."""
+  """A copy of the configuration with `~` expanded; UserError if a path is not a local one."""
   config = copy.deepcopy(config)
   for field in ("directory", "cache_directory"):
     setattr(config, field, paths.local(getattr(config, field), f"config.data.{field}"))
@@ -75,57 +75,68 @@ def build_batches(
   part: tuple[int, int] = (0, 1),
   report: Callable[[str], None] = print,
 ) -> Batches:
-  """Builds the batches of a source as a configuration wants them computed.
+  """Builds the batches of a source.
 
   Args:
-    config: an object with the fields `reader` (see READERS; only prepared sets know another than
-      python) and `workers` (see `Batches`).
+    config: an object with the fields `reader` (see READERS; only prepared sets support
+      "tensorflow") and `workers` (see `Batches`).
     source: see `build_source`.
     batch_size: clips per batch, over all hosts.
     steps: batches per iteration.
-    seed: of order and augmentation.
+    seed: seed of order and augmentation.
     part: (this host, number of hosts).
-    report: receives lines for the user.
+    report: called with each line of text for the user.
 
   Returns:
-    A function of an iteration; whatever the reader, it gives the same bytes.
+    A function of an iteration; all readers give the same bytes.
 
   Raises:
     UserError: the reader is unknown or not installed, or an argument is outside its range.
   """
   if config.reader not in READERS:
     raise UserError(f"unknown data.reader '{config.reader}', known are: {', '.join(READERS)}")
-  arguments = (source, batch_size, steps, seed, *part)
+  arguments = (batch_size, steps, seed, *part)
   if config.reader == "tensorflow":
     from vidgan_jax.data.sources.prepared import Prepared
     from vidgan_jax.data.tensorflow_pipeline import TensorFlowBatches
 
     if isinstance(source, Prepared):
-      return TensorFlowBatches(*arguments, workers=config.workers, report=report)
-    report("config.data.reader=tensorflow reads prepared sets; these clips come without it")
-  return Batches(*arguments, workers=config.workers)
+      return TensorFlowBatches(source, *arguments, workers=config.workers, report=report)
+    report(
+      "config.data.reader=tensorflow reads only prepared sets; these clips are read without it"
+    )
+  return Batches(source, *arguments, workers=config.workers)
 
 
-def _refuse(config, fields: dict[str, Any], instead: str) -> None:
-  """UserError where one of {field: the value that asks for nothing} asks for something."""
-  for field, nothing in fields.items():
-    value = getattr(config, field, nothing)
-    value = tuple(value) if isinstance(nothing, tuple) else value
-    if value != nothing:
-      raise UserError(f"config.data.{field}={value!r}: data.name={config.name} cannot; {instead}")
+def _refuse(config, unsupported: dict[str, Any], instead: str) -> None:
+  """Raises UserError if an unsupported field is not at its default.
+
+  Args:
+    config: see `build_source`.
+    unsupported: the default of each field that this source does not support.
+    instead: the end of the message: what supports the field.
+  """
+  for field, default in unsupported.items():
+    value = getattr(config, field, default)
+    value = tuple(value) if isinstance(default, tuple) else value
+    if value != default:
+      raise UserError(
+        f"config.data.{field}={value!r} is not supported by data.name={config.name}; {instead}"
+      )
 
 
-_BY_FOLDERS = {"split_folders": "auto"}  # what only folders of videos can do
-# What only prepared sets can do.
-_OF_PREPARED = {"mixture": (), "classes": (), "min_frames": 0, "temporal_reversal": False}
+# Fields that only folders of videos support, and fields that only prepared sets support.
+_VIDEO_FOLDER_FIELDS = {"split_folders": "auto"}
+_VIDEO_FOLDERS_INSTEAD = "folders of videos support it (config.data.name=video_folder)"
+_PREPARED_FIELDS = {"mixture": (), "classes": (), "min_frames": 0, "temporal_reversal": False}
 
 
 def _moving_shapes(config, frames, resolution, num_classes, split, report) -> sources.Source:
-  instead = "prepared sets can (config.data.name=prepared)"
-  _refuse(config, {**_OF_PREPARED, "horizontal_flip": False}, instead)
-  _refuse(config, _BY_FOLDERS, "folders of videos can (config.data.name=video_folder)")
+  instead = "prepared sets support it (config.data.name=prepared)"
+  _refuse(config, {**_PREPARED_FIELDS, "horizontal_flip": False}, instead)
+  _refuse(config, _VIDEO_FOLDER_FIELDS, _VIDEO_FOLDERS_INSTEAD)
   if config.directory:
-    report(f"{config.directory} is not read: config.data.name is moving_shapes, which needs none")
+    report(f"{config.directory} is not read: config.data.name=moving_shapes reads no folder")
   return MovingShapes(
     config.num_examples,
     frames,
@@ -139,11 +150,11 @@ def _moving_shapes(config, frames, resolution, num_classes, split, report) -> so
 
 def _npz(config, frames, resolution, num_classes, split, report) -> sources.Source:
   del split  # one file is one split: the configuration names another file for another split
-  _refuse(config, _OF_PREPARED, "prepared sets can (config.data.name=prepared)")
-  _refuse(config, _BY_FOLDERS, "folders of videos can (config.data.name=video_folder)")
+  _refuse(config, _PREPARED_FIELDS, "prepared sets support it (config.data.name=prepared)")
+  _refuse(config, _VIDEO_FOLDER_FIELDS, _VIDEO_FOLDERS_INSTEAD)
   if os.path.isdir(config.directory):
-    what = advice.advice(config.directory, resolution, _prepare_options(config)) or "is a folder"
-    raise UserError(f"{config.directory}: is no .npz file; it {what}")
+    content = advice.advice(config.directory, resolution, _prepare_options(config)) or "is a folder"
+    raise UserError(f"{config.directory}: is not an .npz file; it {content}")
   source = sources.load_npz(
     config.directory,
     frames=frames,
@@ -160,7 +171,7 @@ def _prepared(config, frames, resolution, num_classes, split, report) -> sources
   # Imported here so that the synthetic and in-memory sources need no video library.
   from vidgan_jax.data.sources.prepared import Prepared
 
-  _refuse(config, _BY_FOLDERS, "vidgan_jax.prepare takes --split_folders instead")
+  _refuse(config, _VIDEO_FOLDER_FIELDS, "vidgan_jax.prepare takes --split_folders instead")
   return Prepared(
     [config.directory, *config.mixture],
     frames=frames,
@@ -182,7 +193,7 @@ def _prepared(config, frames, resolution, num_classes, split, report) -> sources
 
 
 def _prepare_options(config) -> str:
-  """Options of the command that makes a set for this configuration, "" where none are known."""
+  """Options of the command that prepares a set for this configuration; "" if none are known."""
   if config.prepare and config.split_number != 1:
     return f"{config.prepare} --split_number={config.split_number}"
   return config.prepare
@@ -195,14 +206,18 @@ def _video_folder(config, frames, resolution, num_classes, split, report) -> sou
 
   directory = config.directory
   holds_set = os.path.isfile(os.path.join(directory, index.FILE_NAME))
-  if not os.path.isdir(directory) or holds_set or prepared_folder.is_begun(directory):
+  if not os.path.isdir(directory) or holds_set or prepared_folder.is_unfinished(directory):
     return _prepared(config, frames, resolution, num_classes, split, report)
   if advice.tfds_folder(directory):
-    what = advice.advice(directory, resolution, _prepare_options(config))
-    raise UserError(f"{directory}: {what}")
-  other = advice.beside(directory, "prepared")
-  make = advice.prepare_command(other, resolution, _prepare_options(config), directory)
-  _refuse(config, _OF_PREPARED, f"{directory} holds videos, a prepared set can: {make}")
+    content = advice.advice(directory, resolution, _prepare_options(config))
+    raise UserError(f"{directory}: {content}")
+  output = advice.sibling_folder(directory, "prepared")
+  command = advice.prepare_command(output, resolution, _prepare_options(config), directory)
+  _refuse(
+    config,
+    _PREPARED_FIELDS,
+    f"{directory} contains videos, and only a prepared set supports it; make one with: {command}",
+  )
   return VideoFolder(
     config.directory,
     frames=frames,

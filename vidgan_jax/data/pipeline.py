@@ -1,8 +1,8 @@
-"""From a source to the batch of any iteration: order, augmentation streams, hosts, prefetching.
+"""The batches of any iteration: order of examples, random augmentation, hosts, prefetching.
 
-Nothing here has a state that must be saved. The batch of an iteration is a function of the source,
-the seed and the iteration, so a run resumes at any step at once and sees the bytes it would have
-seen, on any number of hosts.
+No state needs to be saved. The batch of an iteration is a function of the source, the seed and the
+iteration. A run can therefore resume at any step without delay, on any number of hosts, and sees
+the same bytes as an uninterrupted run.
 """
 
 import collections
@@ -18,25 +18,25 @@ from vidgan_jax.data.sources.base import Source
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.hardware.cores import usable_cores
 
-_MAX_WORKERS = 16  # above, threads wait for Python's lock more than they decode
+_MAX_WORKERS = 16  # more threads spend more time waiting for Python's lock than decoding
 _ORDER_STREAM, _AUGMENTATION_STREAM = 0, 1
 
 
-# Two epochs meet in a batch, two batches may be computed at once: four orders are ever in use.
+# A batch may span two epochs, and two batches may be computed at once: at most four orders in use.
 @functools.lru_cache(maxsize=4)
 def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
   """The order in which an epoch visits the examples.
 
   Args:
-    seed: the order's seed, not negative.
-    epoch: 0, 1, ...; every epoch has an order of its own.
-    num_examples: size of the set.
+    seed: seed of the order, not negative.
+    epoch: 0, 1, ...; each epoch has a different order.
+    num_examples: number of examples of the source.
 
   Returns:
     A permutation of 0..num_examples-1, int64 [num_examples], read-only.
   """
-  # Sorting raw bits instead of Generator.permutation: NumPy promises that the raw stream of a bit
-  # generator stays as it is, but may change the methods of Generator between versions.
+  # Sort raw bits instead of calling Generator.permutation: NumPy guarantees the raw stream of a bit
+  # generator, but may change the methods of Generator between versions.
   sequence = np.random.SeedSequence(seed, spawn_key=(_ORDER_STREAM, epoch))
   order = np.argsort(np.random.Philox(sequence).random_raw(num_examples), kind="stable")
   order.setflags(write=False)
@@ -44,12 +44,12 @@ def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
 
 
 def example_index(seed: int, ordinal: int, num_examples: int) -> int:
-  """Which example is the `ordinal`-th one seen since the start of training.
+  """The index of the `ordinal`-th example since the start of training.
 
   Args:
-    seed: the order's seed.
+    seed: seed of the order.
     ordinal: counts examples over all epochs, from 0.
-    num_examples: size of the set.
+    num_examples: number of examples of the source.
 
   Returns:
     An index, 0 <= index < num_examples.
@@ -59,35 +59,35 @@ def example_index(seed: int, ordinal: int, num_examples: int) -> int:
 
 
 def augmentation_generator(seed: int, ordinal: int) -> np.random.Generator:
-  """The generator that decides window, crop and flip of the `ordinal`-th example.
+  """The random generator of window, crop and flip of the `ordinal`-th example.
 
   Args:
-    seed: the pipeline's seed.
-    ordinal: counts examples since the start of training, so the same clip is cut differently in
-      another epoch.
+    seed: seed of the pipeline.
+    ordinal: counts examples since the start of training, so that the same clip is augmented
+      differently in each epoch.
 
   Returns:
-    A fresh generator; the same arguments give the same stream.
+    A new generator; the same arguments give the same stream.
   """
   sequence = np.random.SeedSequence(seed, spawn_key=(_AUGMENTATION_STREAM, ordinal))
   return np.random.Generator(np.random.Philox(sequence))
 
 
 class Batches:
-  """Computes the batches of any iteration, the same on one host and on many.
+  """Computes the batches of any iteration; they do not depend on the number of hosts.
 
-  Example j of the global batch of discriminator step s in iteration t is the one with ordinal
+  Discriminator step s of iteration t uses a global batch whose example j has the ordinal
   (t * steps + s) * batch_size + j. Host h computes the h-th contiguous slice of each batch.
 
   Args:
-    source: where the clips come from.
+    source: the clips.
     batch_size: global batch size B, a multiple of host_count.
     steps: batches per iteration (discriminator steps).
     seed: seed of order and augmentation, not negative.
     host_index: this host, 0 <= host_index < host_count.
     host_count: number of hosts.
-    workers: threads that compute examples; what comes out does not depend on them. 0 is one for
-      each core, at most 16.
+    workers: threads that compute examples; the batches do not depend on it. 0 means one per core,
+      at most 16.
 
   Raises:
     UserError: the batch does not divide among the hosts, or an argument is outside its range.
@@ -126,13 +126,13 @@ class Batches:
       self._pool = concurrent.futures.ThreadPoolExecutor(self.workers, "examples")
 
   def examples(self, iteration: int) -> list[tuple[int, int]]:
-    """Which examples make up this host's part of the batches of one iteration.
+    """The examples of this host's part of the batches of one iteration.
 
     Args:
       iteration: the training step, from 0.
 
     Returns:
-      (ordinal, index) of each, batch after batch.
+      (ordinal, index) of each example, batch after batch.
 
     Raises:
       ValueError: the iteration is negative.
@@ -151,11 +151,11 @@ class Batches:
     """Computes this host's part of the batches of one iteration.
 
     Args:
-      iteration: the training step, from 0; any of them takes the same time.
+      iteration: the training step, from 0; every iteration takes the same time.
 
     Returns:
-      {"clip": uint8 [steps, B/hosts, T, H, W, 3], "label": int32 [steps, B/hosts]}, freshly
-      allocated.
+      {"clip": uint8 [steps, B/hosts, T, H, W, 3], "label": int32 [steps, B/hosts]}, in newly
+      allocated arrays.
 
     Raises:
       ValueError: the iteration is negative.
@@ -165,29 +165,29 @@ class Batches:
     clips = np.empty((len(examples), *shape), np.uint8)
     labels = np.empty(len(examples), np.int32)
 
-    def compute(place):
-      ordinal, index = examples[place]
+    def compute(row):
+      ordinal, index = examples[row]
       generator = augmentation_generator(self.seed, ordinal)
-      labels[place] = source.fill(clips[place], index, generator)
+      labels[row] = source.fill(clips[row], index, generator)
 
     for _ in (self._pool.map if self._pool else map)(compute, range(len(examples))):
-      pass  # map hands on the first exception in order
+      pass  # map raises the first exception, in the order of the examples
     batch = (self.steps, self.host_batch_size)
     return {"clip": clips.reshape(*batch, *shape), "label": labels.reshape(batch)}
 
 
 class Prefetcher:
-  """Computes batches ahead in one background thread and hands them out in order.
+  """Computes batches ahead in one background thread and returns them in order.
 
-  An iterator of (iteration, batch) for iterations start, start + 1, ... and a context manager. An
-  exception in the thread is raised from `next` in its turn, after the batches before it. What comes
-  out does not depend on `depth`.
+  An iterator over (iteration, batch) for iterations start, start + 1, ..., and a context manager.
+  `next` first returns the batches before an exception in the thread, then raises it. The batches do
+  not depend on `depth`.
 
   Args:
-    batches: called with an iteration, as `Batches`.
+    batches: a function of an iteration, such as `Batches`.
     start: the first iteration.
-    depth: how many finished batches may wait, at least 1.
-    stop: the iteration to end before, or None for no end.
+    depth: largest number of finished batches that wait, at least 1.
+    stop: the iteration after the last one, or None for no end.
 
   Raises:
     ValueError: depth is below 1.
@@ -206,14 +206,14 @@ class Prefetcher:
     self._closed = False
     self._finished = False
     self._error: BaseException | None = None
-    # A daemon: a consumer that dies without close() must not keep the process alive.
+    # A daemon thread, so that a consumer that never calls close() does not keep the process alive.
     self._thread = threading.Thread(
       target=self._produce, args=(start,), name="prefetcher", daemon=True
     )
     self._thread.start()
 
   def _produce(self, iteration: int) -> None:
-    """Runs in the thread: computes batches until closed, done or failed."""
+    """Computes batches until `close`, `stop` or an exception; runs in the thread."""
     error = None
     try:
       while self._stop is None or iteration < self._stop:
@@ -226,7 +226,7 @@ class Prefetcher:
           self._ready.append((iteration, batch))
           self._changed.notify_all()
         iteration += 1
-    except BaseException as caught:  # whatever it is, the consumer must not wait for ever
+    except BaseException as caught:  # a consumer must not wait for ever, whatever the error
       error = caught
     finally:
       with self._changed:
@@ -251,7 +251,7 @@ class Prefetcher:
       raise StopIteration
 
   def close(self) -> None:
-    """Stops the thread and drops what waits; returns once the batch under way is finished."""
+    """Drops finished batches and stops the thread, after the batch that it is computing."""
     with self._changed:
       self._closed = True
       self._ready.clear()

@@ -1,8 +1,8 @@
-"""What an example shows of its stored clip: small operations that decide, in shapes alone.
+"""Operations that decide which frames and pixels of a stored clip an example shows.
 
-An operation takes a `View` and a generator and returns the view it makes of it; none touches a
-pixel. So every random number is drawn before anything is read, and whoever decodes (`pictures`, or
-tf.data in `tensorflow_pipeline`) carries out the same view.
+An operation takes a `View` and a random generator, and returns a changed view. It works on shapes
+alone and reads no pixels, so all random numbers are drawn before any file is read. The decoders
+(`pictures.decode_view`, or tf.data in `tensorflow_pipeline`) then produce the pixels of the view.
 """
 
 import dataclasses
@@ -15,21 +15,21 @@ from vidgan_jax.data.sources.base import random_window, window_span
 from vidgan_jax.runtime.errors import UserError
 
 CROPS = ("random", "center")
-RATIOS = (8, 4, 2, 1)  # at which JPEG decodes directly, by smaller cosine transforms
+RATIOS = (8, 4, 2, 1)  # JPEG decodes directly at 1/ratio, with a smaller cosine transform
 
 
 class View(NamedTuple):
-  """Which pixels of a stored clip are shown, and how.
+  """The frames and pixels of a stored clip that an example shows.
 
   Attributes:
-    frames: numbers of the stored frames, in the order of showing.
-    height: of the whole pictures at the scale of showing, pixels.
-    width: of the same.
+    frames: numbers of the stored frames, in the order of the example.
+    height: height of the whole pictures after decoding and resizing, pixels.
+    width: width of the same.
     ratio: pictures are decoded at 1/ratio of their stored height and width, rounded up.
-    resized: whether they are resized from there to (height, width).
-    top: first row shown.
-    left: first column shown.
-    side: height and width of what is shown, pixels; 0 until `Crop` decides.
+    resized: whether the decoded pictures are then resized to (height, width).
+    top: first row of the crop.
+    left: first column of the crop.
+    side: height and width of the crop, pixels; 0 before `Crop`.
     flip: whether left and right are exchanged.
   """
 
@@ -49,7 +49,7 @@ Operation = Callable[[View, np.random.Generator], View]
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-  """Cuts out a stretch of time, uniformly: `frames` frames, `stride` apart.
+  """Draws a temporal window uniformly: `frames` frames, `stride` stored frames apart.
 
   Raises:
     UserError: frames or stride is below 1.
@@ -62,37 +62,38 @@ class Window:
     window_span(self.frames, self.stride)
 
   def __call__(self, view: View, generator: np.random.Generator) -> View:
-    """See the module."""
+    """Returns the view with the frames of the window."""
     window = random_window(generator, len(view.frames), self.frames, self.stride)
     return view._replace(frames=view.frames[window])
 
 
 @dataclasses.dataclass(frozen=True)
 class TemporalReversal:
-  """Plays every second example backwards, on average."""
+  """Reverses the order of frames with probability 1/2."""
 
   def __call__(self, view: View, generator: np.random.Generator) -> View:
-    """See the module."""
+    """Returns the view, reversed in time or not."""
     return view._replace(frames=view.frames[::-1]) if generator.random() < 0.5 else view
 
 
 @dataclasses.dataclass(frozen=True)
 class Resize:
-  """Brings the smaller side of larger pictures to `resolution`; draws nothing.
+  """Reduces larger pictures so that their smaller side is `resolution`; draws nothing.
 
-  JPEG is decoded at the smallest of 1, 1/2, 1/4, 1/8 that leaves enough, which costs less than to
-  decode all and resize it; Pillow's bilinear filter (it averages over the area) does the rest.
+  JPEGs are decoded at the smallest of the scales 1, 1/2, 1/4 and 1/8 that is still large enough,
+  which is faster than decoding all pixels. Pillow's bilinear filter, which averages over the area,
+  then resizes to the exact size.
 
   Args:
-    resolution: the smaller side wanted, pixels.
-    reducible: whether the decoder can reduce: JPEG can, PNG cannot.
+    resolution: smaller side of the result, pixels.
+    reducible: whether the decoder can reduce pictures, as for JPEG but not for PNG.
   """
 
   resolution: int
   reducible: bool = True
 
   def __call__(self, view: View, generator: np.random.Generator | None = None) -> View:
-    """See the module; UserError where the pictures are smaller than wanted."""
+    """Returns the view with the new size; UserError if the pictures are smaller than that."""
     del generator
     height, width, wanted = view.height, view.width, self.resolution
     if min(height, width) < wanted:
@@ -109,7 +110,7 @@ class Resize:
 
 @dataclasses.dataclass(frozen=True)
 class Crop:
-  """Cuts out a square of `side` pixels: anywhere, uniformly, or (kind "center") in the middle.
+  """Crops a square of `side` pixels: at a uniformly random position, or in the middle ("center").
 
   Raises:
     UserError: the kind is unknown.
@@ -123,7 +124,7 @@ class Crop:
       raise UserError(f"unknown crop '{self.kind}', known are: {', '.join(CROPS)}")
 
   def __call__(self, view: View, generator: np.random.Generator) -> View:
-    """See the module."""
+    """Returns the view with the position of the crop."""
     top, left = view.height - self.side, view.width - self.side
     if self.kind == "random":
       top, left = int(generator.integers(top + 1)), int(generator.integers(left + 1))
@@ -134,23 +135,23 @@ class Crop:
 
 @dataclasses.dataclass(frozen=True)
 class HorizontalFlip:
-  """Exchanges left and right in every second example, on average."""
+  """Exchanges left and right with probability 1/2."""
 
   def __call__(self, view: View, generator: np.random.Generator) -> View:
-    """See the module."""
+    """Returns the view, flipped or not."""
     return view._replace(flip=bool(generator.random() < 0.5))
 
 
 def decide(operations: tuple[Operation, ...], view: View, generator: np.random.Generator) -> View:
-  """Applies operations one after the other, each drawing what it needs.
+  """Applies operations in order; each draws its random numbers from the same generator.
 
   Args:
     operations: such as `training_operations` returns.
-    view: the stored clip: its frames, height and width.
-    generator: the example's own.
+    view: the whole stored clip: its frames, height and width.
+    generator: the random generator of this example.
 
   Returns:
-    What the example shows.
+    The view that the example shows.
   """
   for operation in operations:
     view = operation(view, generator)
@@ -167,11 +168,11 @@ def training_operations(
   horizontal_flip: bool = False,
   temporal_reversal: bool = False,
 ) -> tuple[Operation, ...]:
-  """The operations of a training set, in their order.
+  """Returns the operations of a training set, in their order.
 
   Args:
     frames: frames of an example.
-    stride: distance between them in stored frames.
+    stride: distance between frames of an example, in stored frames.
     resolution: height and width of an example, pixels.
     reducible: see `Resize`.
     crop: "random" or "center".
@@ -179,12 +180,16 @@ def training_operations(
     temporal_reversal: see `TemporalReversal`.
 
   Returns:
-    For `decide`.
+    The operations, for `decide`.
 
   Raises:
     UserError: an argument is outside its range.
   """
-  operations = [Window(frames, stride), Resize(resolution, reducible), Crop(resolution, crop)]
+  operations: list[Operation] = [
+    Window(frames, stride),
+    Resize(resolution, reducible),
+    Crop(resolution, crop),
+  ]
   if horizontal_flip:
     operations.append(HorizontalFlip())
   if temporal_reversal:

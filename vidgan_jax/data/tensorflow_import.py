@@ -1,7 +1,7 @@
-"""Imports tensorflow without its greeting: a page about oneDNN, CPUs and GPUs that are not there.
+"""Imports tensorflow without its start-up messages, a page about oneDNN, CPUs and missing GPUs.
 
-Whoever wants to read it sets TF_CPP_MIN_LOG_LEVEL to another value than 1, such as 0. No number
-changes: TF_ENABLE_ONEDNN_OPTS is left alone.
+Set TF_CPP_MIN_LOG_LEVEL to any value except 1, such as 0, to see these messages. No result changes,
+because TF_ENABLE_ONEDNN_OPTS stays as it is.
 """
 
 import contextlib
@@ -12,33 +12,33 @@ import tempfile
 from collections.abc import Iterator
 
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
-_OF_JAX = "1"  # what importing jax sets where nothing is: taken for nothing
-_QUIET = "2"  # errors alone
+_JAX_DEFAULT = "1"  # importing jax sets this value if the user has set none
+_QUIET = "2"  # only errors
 _GREETING = re.compile(
   rb"WARNING: All log messages before absl::InitializeLog"
-  rb"|[IW]\d{4} \d\d"  # as absl writes them
-  rb"|\d{4}-\d\d-\d\d [\d:.]+: [IW] "  # as tensorflow did before
-  rb"|.*: E.* (cuFFT|cuDNN|cuBLAS|computation placer)"  # registered twice, says every build
+  rb"|[IW]\d{4} \d\d"  # the format of absl
+  rb"|\d{4}-\d\d-\d\d [\d:.]+: [IW] "  # the format of tensorflow before it used absl
+  rb"|.*: E.* (cuFFT|cuDNN|cuBLAS|computation placer)"  # "already registered", in every build
   rb"|E\d{4} .*(cuFFT|cuDNN|cuBLAS|computation placer|failed call to cuInit)"
 )
 
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-  """Keeps tensorflow quiet from now on; within the block, where it is imported, altogether.
+  """Sets tensorflow's log level to errors, and hides its start-up messages within the block.
 
-  Its level keeps back what it says later. What it says while it loads comes before it has read the
-  level, so that stderr is held back, and what is no greeting, or all of it after a failure, is
-  written at the end.
+  Import tensorflow within the block. TensorFlow writes some messages before it reads its log level,
+  so the block redirects stderr to a temporary file. At its end it writes to stderr the lines that
+  are not start-up messages, or all lines if the block raised an exception.
   """
-  if os.environ.get(LEVEL, _OF_JAX) != _OF_JAX:
+  if os.environ.get(LEVEL, _JAX_DEFAULT) != _JAX_DEFAULT:
     yield
     return
   os.environ[LEVEL] = _QUIET
   with tempfile.TemporaryFile() as held:
     try:
       stderr = os.dup(2)
-    except OSError:  # there is none
+    except OSError:  # the process has no stderr
       yield
       return
     failed = True

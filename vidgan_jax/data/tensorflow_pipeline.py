@@ -1,26 +1,27 @@
-"""The batches of prepared sets by tf.data: the same bytes as `pipeline.Batches` gives.
+"""Batches of prepared sets through tf.data, with the same bytes as `pipeline.Batches`.
 
-The only module that imports tensorflow, and only where it is used. Python plans and reads, which is
-cheap; tensorflow's threads decode, cut and batch.
+Only this module imports tensorflow for training, and only when it is used. Python draws the random
+numbers and reads the encoded pictures, which is cheap. TensorFlow's threads decode, crop and batch.
 """
 
 import functools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
 from vidgan_jax.data.formats import pictures
 from vidgan_jax.data.pipeline import Batches, augmentation_generator
 from vidgan_jax.data.preprocessing import Resize, View
-from vidgan_jax.data.sources.prepared import DamagedClip
+from vidgan_jax.data.sources.prepared import DamagedClip, Prepared
 from vidgan_jax.data.tensorflow_import import quietly
 from vidgan_jax.runtime.errors import UserError
 
 
 @functools.cache
-def import_tensorflow():
-  """Imports tensorflow, which must not take a GPU's memory from jax."""
+def import_tensorflow() -> Any:
+  """Imports tensorflow and hides the GPUs from it, so that it leaves their memory to jax."""
   with quietly():
     try:
       import tensorflow as tf
@@ -33,30 +34,35 @@ def import_tensorflow():
 
 
 class TensorFlowBatches(Batches):
-  """`Batches` of a prepared set through tf.data, with the same arguments.
+  """`Batches` of a prepared set, decoded by tf.data.
 
-  Meant to be called with one iteration after the other, by one thread: work on the next goes on
-  between calls. Any other iteration may be asked for; it begins anew there, which takes a fraction
-  of a second.
+  Call it from one thread, for one iteration after the other: tf.data prepares the next iteration
+  between calls. A call for any other iteration restarts the stream there, which takes a fraction of
+  a second.
 
-  A batch that tensorflow cannot decode is computed by `Batches`, whose word on damage is final.
+  If tensorflow cannot decode a batch, `Batches` computes it, and decides whether a clip is damaged.
 
   Args:
-    source: a `prepared.Prepared`.
+    source: the prepared set.
     *arguments: see `Batches`.
-    report: receives a line where a batch had to be computed the other way.
+    report: called with a line of text for each batch that tensorflow could not decode.
     **options: see `Batches`.
 
   Raises:
     UserError: tensorflow is not installed, or see `Batches`.
   """
 
-  def __init__(self, source, *arguments, report: Callable[[str], None] = print, **options):
+  source: Prepared
+
+  def __init__(
+    self, source: Prepared, *arguments: Any, report: Callable[[str], None] = print, **options: Any
+  ):
     self._tf = import_tensorflow()
     super().__init__(source, *arguments, **options)
     self._report = report
-    self._streams, self._next = [], None  # one stream, or none
-    # Before Python ends: a stream that lives longer waits for Python, and Python for it.
+    self._streams: list[Iterator] = []  # at most one
+    self._next = -1  # iteration that the stream gives next
+    # Close the stream before Python exits; otherwise each of the two waits for the other.
     weakref.finalize(self, self._streams.clear)
 
   def __call__(self, iteration: int) -> dict[str, np.ndarray]:
@@ -78,14 +84,16 @@ class TensorFlowBatches(Batches):
     return {"clip": clips.reshape(*shape, *clips.shape[1:]), "label": labels.reshape(shape)}
 
   def _dataset(self, begin: int):
-    """All iterations from `begin`: clips uint8 [steps * B/hosts, T, H, W, 3] and labels."""
+    """A dataset of all iterations from `begin`: uint8 [steps * B/hosts, T, H, W, 3] and labels."""
     tf = self._tf
     frames = self.source.frames
     count = self.steps * self.host_batch_size
 
     def planned(iteration):
-      found = tf.numpy_function(self._plan, [iteration], (tf.string, tf.int32), stateful=False)
-      return tf.ensure_shape(found[0], (count, frames)), tf.ensure_shape(found[1], (count, _FIELDS))
+      encoded, plans = tf.numpy_function(
+        self._plan, [iteration], (tf.string, tf.int32), stateful=False
+      )
+      return tf.ensure_shape(encoded, (count, frames)), tf.ensure_shape(plans, (count, _FIELDS))
 
     options = tf.data.Options()
     options.deterministic = True
@@ -93,30 +101,34 @@ class TensorFlowBatches(Batches):
     options.threading.max_intra_op_parallelism = 1
     dataset = tf.data.Dataset.range(begin, np.iinfo(np.int64).max)
     dataset = dataset.map(planned, num_parallel_calls=1).prefetch(1).unbatch()
-    show = shower(self.source.sizes(), self.source.resolution, frames)
-    dataset = dataset.map(lambda found, plan: (show(found, plan), plan[-1]), self.workers)
+    decode = view_decoder(self.source.sizes(), self.source.resolution, frames)
+    dataset = dataset.map(lambda encoded, plan: (decode(encoded, plan), plan[-1]), self.workers)
     return dataset.batch(count, drop_remainder=True).prefetch(1).with_options(options)
 
   def _plan(self, iteration) -> tuple[np.ndarray, np.ndarray]:
-    """Draws and reads the examples of an iteration; pictures object [N, T], int32 [N, _FIELDS]."""
+    """Draws and reads the N examples of one iteration of this host.
+
+    Returns:
+      The encoded pictures, object [N, T], and the plans (`plan_fields`), int32 [N, _FIELDS].
+    """
     examples = self.examples(int(iteration))
-    found = np.full((len(examples), self.source.frames), b"", object)
+    encoded = np.full((len(examples), self.source.frames), b"", object)
     plans = np.zeros((len(examples), _FIELDS), np.int32)
-    for place, (ordinal, index) in enumerate(examples):
+    for row, (ordinal, index) in enumerate(examples):
       try:
         fetched = self.source.fetch(index, augmentation_generator(self.seed, ordinal))
       except DamagedClip:
-        continue  # which nothing decodes: `Batches` deals with it when its turn comes
-      found[place] = fetched.pictures
-      plans[place] = plan_fields(fetched.view, fetched.label)
-    return found, plans
+        continue  # empty pictures do not decode, so `Batches` computes this batch
+      encoded[row] = fetched.pictures
+      plans[row] = plan_fields(fetched.view, fetched.label)
+    return encoded, plans
 
 
 _FIELDS = 8
 
 
 def plan_fields(view: View, label: int = 0) -> list[int]:
-  """A view and a label as `shower` takes them: _FIELDS integers."""
+  """Encodes a view and a label as _FIELDS integers, the input of a `view_decoder` function."""
   return [
     view.ratio,
     view.resized,
@@ -129,18 +141,19 @@ def plan_fields(view: View, label: int = 0) -> list[int]:
   ]
 
 
-def shower(sizes, resolution: int, frames: int):
-  """Returns the function that decodes and cuts a clip with tensorflow, eagerly or in Dataset.map.
+def view_decoder(sizes: Iterable[tuple[int, int, bool]], resolution: int, frames: int) -> Callable:
+  """Returns a function that decodes, resizes, crops and flips a clip with tensorflow.
 
   Args:
-    sizes: (height, width, whether PNG) of stored pictures, each that occurs: what does not occur
-      has no place in the graph.
-    resolution: height and width of what is shown, pixels.
-    frames: of a clip.
+    sizes: (height, width, whether PNG) of all stored pictures. The graph contains only the
+      operations that these sizes need.
+    resolution: height and width of the result, pixels.
+    frames: frames T of a clip.
 
   Returns:
-    A function of string [T] and int32 [_FIELDS] (`plan_fields`) to uint8 [T, H, W, 3], equal to
-    `pictures.show`.
+    A function of the encoded frames, string [T], and a plan, int32 [_FIELDS] (`plan_fields`), that
+    returns uint8 [T, H, W, 3]. It works eagerly and in Dataset.map, and gives the same bytes as
+    `pictures.decode_view`.
   """
   tf = import_tensorflow()
   views = [Resize(resolution, not png)(View(range(0), h, w)) for h, w, png in sizes]
@@ -148,18 +161,19 @@ def shower(sizes, resolution: int, frames: int):
   resizes = any(view.resized for view in views)
   crops = any((view.height, view.width) != (resolution, resolution) for view in views)
 
-  def decode(found, ratio):
-    # PNG too. INTEGER_ACCURATE is Pillow's transform; the default is another, to save time.
+  def decode(encoded, ratio):
+    # decode_jpeg accepts PNG too. INTEGER_ACCURATE is the transform of Pillow; the default is
+    # a faster, less accurate one.
     method = {"channels": 3, "ratio": ratio, "dct_method": "INTEGER_ACCURATE"}
-    # A node per frame: a loop in the graph costs as much as decoding a small picture does.
-    return tf.stack([tf.io.decode_jpeg(found[i], **method) for i in range(frames)])
+    # One node per frame: a loop in the graph takes as long as decoding a small picture.
+    return tf.stack([tf.io.decode_jpeg(encoded[i], **method) for i in range(frames)])
 
-  def show(found, plan):
+  def decode_view(encoded, plan):
     ratio, resized, height, width, top, left, flip, _ = tf.unstack(plan)
     if len(ratios) == 1:
-      clip = decode(found, ratios[0])
+      clip = decode(encoded, ratios[0])
     else:
-      branches = [functools.partial(decode, found, known) for known in ratios]
+      branches = [functools.partial(decode, encoded, known) for known in ratios]
       clip = tf.switch_case(tf.argmax(tf.equal(ratios, ratio), output_type=tf.int32), branches)
     if resizes:
       resize = functools.partial(tf.numpy_function, pictures.resize_frames)
@@ -167,9 +181,9 @@ def shower(sizes, resolution: int, frames: int):
       clip = tf.cond(tf.cast(resized, tf.bool), resize, lambda: clip)
     if crops:
       clip = clip[:, top : top + resolution, left : left + resolution]
-    # Frames under each other: tensorflow is quick at reversing the columns of one picture.
+    # Stack the frames vertically: tensorflow is fast at reversing the columns of one tall picture.
     tall = tf.reshape(clip, (frames * resolution, resolution, 3))
     tall = tf.cond(tf.cast(flip, tf.bool), lambda: tf.reverse(tall, [1]), lambda: tall)
     return tf.reshape(tall, (frames, resolution, resolution, 3))
 
-  return show
+  return decode_view

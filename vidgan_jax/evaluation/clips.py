@@ -315,7 +315,8 @@ def check_clips_header(shape: Sequence[int], dtype: Any, what: str) -> None:
   """
   if dtype != np.uint8 and np.issubdtype(dtype, np.number):
     raise UserError(
-      f"{what}: clips must be uint8 in 0..255, found {dtype} {list(shape)}{sources.to_bytes(dtype)}"
+      f"{what}: clips must be uint8 in 0..255, found {dtype} {list(shape)}"
+      f"{sources.conversion_hint(dtype)}"
     )
   if dtype != np.uint8 or len(shape) != 5 or shape[-1] != 3 or 0 in shape:
     raise UserError(f"{what}: expected uint8 clips [N, T, H, W, 3], found {dtype} {list(shape)}")
@@ -327,7 +328,7 @@ def check_clips(clips: np.ndarray, what: str) -> None:
     low, high = clips.min(), clips.max()
     raise UserError(
       f"{what}: clips must be uint8 in 0..255, found {clips.dtype} in {low:.4g}..{high:.4g}"
-      f"{sources.to_bytes(clips.dtype)}"
+      f"{sources.conversion_hint(clips.dtype)}"
     )
   check_clips_header(clips.shape, clips.dtype, what)
   sources.check_pixels(clips, what)

@@ -1,1 +1,1 @@
-"""Weights that others published: which files are known, and readers of their formats."""
+"""Published weights: the known files, and readers of their formats."""

@@ -1,9 +1,8 @@
-"""Files of weights that users have, and what tells them apart.
+"""The known files of published weights, and functions that identify a user's file.
 
-Sizes and digests of files are facts published with them (git's SHA-1 of a blob is what
-`git hash-object` prints and what repositories list); checksums of the variables of DeepMind's I3D
-are in `i3d_checksums.txt`. The checksums find out what an I3D is however it is wrapped: converted
-to PyTorch its numbers stay the same.
+A file is identified by its digest: SHA-256, or git's SHA-1 of a blob, which `git hash-object`
+prints and repositories list. DeepMind's I3D is also identified by the checksums of its variables
+(`i3d_checksums.txt`), in any file format: a conversion to PyTorch does not change the numbers.
 """
 
 import dataclasses
@@ -23,7 +22,7 @@ _PIECE = 2**22
 _PREFIX = "RGB/inception_i3d/"
 _TABLE = pathlib.Path(__file__).with_name("i3d_checksums.txt")
 
-# DeepMind's name of a checkpoint and the network it is here.
+# DeepMind's name of a checkpoint, and the name of the network in vidgan_jax.
 I3D_CHECKPOINTS = {
   "rgb_imagenet": "i3d_kinetics400_imagenet",
   "rgb_scratch": "i3d_kinetics400",
@@ -33,16 +32,16 @@ I3D_CHECKPOINTS = {
 
 @dataclasses.dataclass(frozen=True)
 class KnownFile:
-  """A file that others published.
+  """A published file.
 
   Attributes:
-    title: what it is called, and where it is from.
-    network: the network here whose weights it holds; None where its variables must tell, or where
-      it holds none.
-    size: bytes; None where nothing is known of it.
-    git_sha1: git's digest of it as a blob, in hexadecimal.
-    sha256: in hexadecimal.
-    note: what else its user should know.
+    title: its name and origin.
+    network: network of vidgan_jax whose weights it contains; None if only its variables can show
+      this, or if it contains no weights.
+    size: size in bytes; None if unknown.
+    git_sha1: git's SHA-1 of the file as a blob, in hexadecimal.
+    sha256: SHA-256, in hexadecimal.
+    note: further information for the user.
   """
 
   title: str
@@ -119,7 +118,7 @@ class Digests:
 
 
 def digests(path: str | os.PathLike) -> Digests:
-  """Reads a file once for its digests; UserError where it cannot be read."""
+  """Computes the digests of a file in one pass; UserError if it cannot be read."""
   try:
     with open(path, "rb") as file:
       size = os.fstat(file.fileno()).st_size
@@ -132,22 +131,22 @@ def digests(path: str | os.PathLike) -> Digests:
   return Digests(size, sha1.hexdigest(), sha256.hexdigest())
 
 
-def by_digests(found: Digests) -> KnownFile | None:
-  """The file of these digests, or None."""
+def by_digests(digests: Digests) -> KnownFile | None:
+  """Returns the known file with one of these digests, or None."""
   for file in FILES:
-    if file.sha256 == found.sha256 or file.git_sha1 == found.git_sha1:
+    if file.sha256 == digests.sha256 or file.git_sha1 == digests.git_sha1:
       return file
   return None
 
 
 @dataclasses.dataclass(frozen=True)
-class Likeness:
-  """The one of DeepMind's I3D checkpoints that most variables are of.
+class I3dMatch:
+  """The I3D checkpoint of DeepMind that shares the most variables with a file.
 
   Attributes:
-    checkpoint: DeepMind's name of it; None where no variable is known.
-    equal: variables that have its checksums.
-    total: variables it has.
+    checkpoint: DeepMind's name of the checkpoint; None if no variable matches.
+    equal: number of variables with the checkpoint's checksums.
+    total: number of variables of the checkpoint.
   """
 
   checkpoint: str | None
@@ -156,8 +155,10 @@ class Likeness:
 
   @property
   def network(self) -> str | None:
-    """Our name of the network, where all variables are its own."""
-    return I3D_CHECKPOINTS[self.checkpoint] if self.equal == self.total else None
+    """Name of the network in vidgan_jax; None unless all variables match."""
+    if self.checkpoint is None or self.equal != self.total:
+      return None
+    return I3D_CHECKPOINTS[self.checkpoint]
 
   def __str__(self):
     return f"{self.equal} of {self.total} variables have the checksums of {self.checkpoint}"
@@ -165,7 +166,7 @@ class Likeness:
 
 @functools.cache
 def i3d_checksums() -> dict[str, dict[str, int]]:
-  """Masked CRC32C by checkpoint and by variable, without "RGB/inception_i3d/"."""
+  """Masked CRC32C by checkpoint and by variable name without "RGB/inception_i3d/"."""
   lines = [
     line for line in _TABLE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")
   ]
@@ -177,40 +178,40 @@ def i3d_checksums() -> dict[str, dict[str, int]]:
   return table
 
 
-def i3d_likeness(crcs: Mapping[str, int]) -> Likeness:
-  """Which of DeepMind's I3D checkpoints variables are of.
+def match_i3d_checksums(crcs: Mapping[str, int]) -> I3dMatch:
+  """Compares the checksums of variables with those of DeepMind's I3D checkpoints.
 
   Args:
-    crcs: masked CRC32C of little-endian float32 bytes by DeepMind's names, with or without the
-      prefix; others, such as of momenta, do not matter.
+    crcs: masked CRC32C of little-endian float32 bytes, by DeepMind's names with or without the
+      prefix. Other variables, such as momenta, are ignored.
   """
   crcs = {name.removeprefix(_PREFIX): crc for name, crc in crcs.items()}
-  best = Likeness(None, 0, 0)
+  best = I3dMatch(None, 0, 0)
   for checkpoint, known in i3d_checksums().items():
     equal = sum(crcs.get(name) == crc for name, crc in known.items())
     if equal > best.equal:
-      best = Likeness(checkpoint, equal, len(known))
-  return best if best.checkpoint else Likeness(None, 0, len(i3d_checksums()["rgb_scratch"]))
+      best = I3dMatch(checkpoint, equal, len(known))
+  return best if best.checkpoint else I3dMatch(None, 0, len(i3d_checksums()["rgb_scratch"]))
 
 
-def i3d_likeness_of_arrays(arrays: Mapping[str, np.ndarray]) -> Likeness:
-  """See `i3d_likeness`; of the variables themselves, windows first as TensorFlow has them."""
-  return i3d_likeness(
+def match_i3d_arrays(arrays: Mapping[str, np.ndarray]) -> I3dMatch:
+  """Like `match_i3d_checksums`, for variables in TensorFlow's layout, by DeepMind's names."""
+  return match_i3d_checksums(
     {n: masked_crc(np.ascontiguousarray(a, "<f4").tobytes()) for n, a in arrays.items()}
   )
 
 
 def identify(path: str | os.PathLike) -> KnownFile | None:
-  """What a file, or a folder with a checkpoint, really is.
+  """Identifies a file, or a TensorFlow checkpoint.
 
-  A checkpoint of TensorFlow is known by the checksums in its index, which `tensor_bundle.read`
-  compares with the variables.
+  A checkpoint is identified by the checksums in its index; `tensor_bundle.read` later compares them
+  with the variables.
 
   Args:
-    path: a file, a checkpoint's prefix or its folder.
+    path: a file, the prefix of a checkpoint, or its folder.
 
   Returns:
-    None where nothing is known of it.
+    The known file; None if it is unknown.
 
   Raises:
     UserError: it is missing or cannot be read.
@@ -219,7 +220,7 @@ def identify(path: str | os.PathLike) -> KnownFile | None:
   if path.is_file() and path.suffix != ".index":
     return by_digests(digests(path))
   index = tensor_bundle.read_index(path)
-  likeness = i3d_likeness({name: entry.crc for name, entry in index.entries.items()})
-  if likeness.network is None:
+  match = match_i3d_checksums({name: entry.crc for name, entry in index.entries.items()})
+  if match.network is None:
     return None
-  return next(file for file in FILES if file.network == likeness.network)
+  return next(file for file in FILES if file.network == match.network)

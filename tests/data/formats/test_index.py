@@ -45,14 +45,14 @@ def test_an_empty_split_comes_back(tmp_path):
 @pytest.mark.parametrize(
   ("row", "words"),
   [
-    ((2, 0, 2, 3, 1, 64, 64, 0.0), "row 1: its shard is not there"),
-    ((1, 90, 2, 3, 1, 64, 64, 0.0), "row 1: its record lies outside its shard"),
-    ((1, 2**64 - 12, 2, 3, 1, 64, 64, 0.0), "row 1: its record lies outside its shard"),
+    ((2, 0, 2, 3, 1, 64, 64, 0.0), "row 1: its shard does not exist"),
+    ((1, 90, 2, 3, 1, 64, 64, 0.0), "row 1: its record is outside its shard"),
+    ((1, 2**64 - 12, 2, 3, 1, 64, 64, 0.0), "row 1: its record is outside its shard"),
     ((1, 0, 2, 0, 1, 64, 64, 0.0), "row 1: it has no frames"),
-    ((1, 0, 1, 3, 1, 64, 64, 0.0), "row 1: its frames are not those behind the clip before"),
-    ((1, 0, 2, 3, 2, 64, 64, 0.0), "row 1: its label is outside the classes"),
-    ((1, 0, 2, 3, -1, 64, 64, 0.0), "row 1: its label is outside the classes"),
-    ((1, 0, 2, 4, 1, 64, 64, 0.0), "counts 6 frames, 5 are in the index"),
+    ((1, 0, 1, 3, 1, 64, 64, 0.0), "row 1: its frames do not follow those of the clip before"),
+    ((1, 0, 2, 3, 2, 64, 64, 0.0), "row 1: its label is outside the range of the classes"),
+    ((1, 0, 2, 3, -1, 64, 64, 0.0), "row 1: its label is outside the range of the classes"),
+    ((1, 0, 2, 4, 1, 64, 64, 0.0), "counts 6 frames, the index has 5"),
   ],
 )
 def test_rows_that_point_nowhere_are_refused(tmp_path, row, words):
@@ -64,7 +64,7 @@ def test_rows_that_point_nowhere_are_refused(tmp_path, row, words):
 def test_frames_outside_their_shard_are_refused(tmp_path):
   for offset, length in ((96, 5), (2**64 - 5, 5), (0, 101)):
     prepared = build(tmp_path, frames=[*FRAMES[:4], (offset, length, 0)])
-    with pytest.raises(UserError, match="row 1: its frames lie outside its shard"):
+    with pytest.raises(UserError, match="row 1: its frames are outside its shard"):
       index.read_index(tmp_path, prepared, "train")
 
 
@@ -72,7 +72,7 @@ def test_another_index_is_refused(tmp_path):
   prepared = build(tmp_path)
   path = tmp_path / "index" / "train-clips.npy"
   path.write_bytes(path.read_bytes()[:-1] + b"\x01")
-  with pytest.raises(UserError, match=r"train-clips.npy: .* checksum differs"):
+  with pytest.raises(UserError, match=r"train-clips.npy: its checksum is not the one in"):
     index.read_index(tmp_path, prepared, "train")
   os.remove(path)
   with pytest.raises(UserError, match=r"train-clips\.npy: not readable"):
@@ -99,7 +99,7 @@ def test_nothing_is_unpickled(tmp_path):
 @pytest.mark.parametrize(
   ("change", "words"),
   [
-    (lambda c: c.update(format=2), "format 2, this version reads 1"),
+    (lambda c: c.update(format=2), "format 2, this version reads only 1"),
     (lambda c: c.pop("classes"), "malformed .*classes"),
     (lambda c: c.update(name="../x"), "malformed .*the name"),
     (lambda c: c["splits"].update({"a/b": c["splits"]["train"]}), "malformed .*the name"),
@@ -108,7 +108,7 @@ def test_nothing_is_unpickled(tmp_path):
       "shard 0 of split 'train' has an unexpected name",
     ),
     (lambda c: c["splits"].update(train=[]), "malformed"),
-    (lambda c: c["splits"].clear(), "names no splits"),
+    (lambda c: c["splits"].clear(), "has no splits"),
     (lambda c: c["splits"]["train"]["shards"][0].update(bytes=-1), "an impossible size"),
   ],
 )
@@ -124,7 +124,7 @@ def test_malformed_descriptions_are_refused_in_one_line(tmp_path, change, words)
 
 
 def test_what_is_no_prepared_set_is_told(tmp_path):
-  with pytest.raises(UserError, match="is no prepared data set"):
+  with pytest.raises(UserError, match="is not a prepared data set"):
     index.read_prepared(tmp_path)
   (tmp_path / index.FILE_NAME).write_bytes(b"\xff\xfe")
   with pytest.raises(UserError, match="is not JSON"):

@@ -15,9 +15,9 @@ def encode(frame, kind, **options):
   return buffer.getvalue()
 
 
-def shown_by(found, height, width, view):
-  clip = np.empty((len(found), view.side, view.side, 3), np.uint8)
-  pictures.show(found, height, width, view, clip)
+def shown_by(encoded, height, width, view):
+  clip = np.empty((len(encoded), view.side, view.side, 3), np.uint8)
+  pictures.decode_view(encoded, height, width, view, clip)
   return clip
 
 
@@ -35,12 +35,12 @@ def test_the_short_way_decodes_as_pillow_does(textured, subsampling, ratio):
 
 @pytest.fixture
 def alone(monkeypatch):
-  """A context in which Pillow does not stand in."""
+  """A context in which Pillow does not replace simplejpeg."""
 
   @contextlib.contextmanager
   def context():
     with monkeypatch.context() as patch:
-      patch.setattr(pictures, "_decoded", None)
+      patch.setattr(pictures, "_numbered_decode", None)
       yield
 
   return context
@@ -48,35 +48,35 @@ def alone(monkeypatch):
 
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("size", [(16, 16), (17, 23), (45, 70), (64, 64), (128, 170), (90, 64)])
-def test_the_direct_way_shows_what_pillow_does(textured, alone, size, flip):
-  """To the bit, by any quality, subsampling, ratio and place."""
+def test_both_decoders_give_the_same_pixels(textured, alone, size, flip):
+  """Bit for bit, for any quality, subsampling, ratio and crop."""
   generator = np.random.default_rng(0)
   for subsampling, quality in ((0, 100), (1, 60), (2, 90), (2, 95)):
     options = dict(subsampling=subsampling, quality=quality, progressive=quality == 60)
-    found = [encode(frame, "JPEG", **options) for frame in textured(3, *size)]
+    encoded = [encode(frame, "JPEG", **options) for frame in textured(3, *size)]
     for ratio in (1, 2, 4, 8):
       rows, columns = (-(-side // ratio) for side in size)
       side = min(rows, columns)
       top, left = generator.integers(rows - side + 1), generator.integers(columns - side + 1)
       view = View(range(3), rows, columns, ratio, False, int(top), int(left), side, flip)
       expected = np.empty((3, side, side, 3), np.uint8)
-      pictures._show_by_pillow(found, *size, view, expected)
+      pictures._decode_with_pillow(encoded, *size, view, expected)
       shown = np.empty((3, side, side, 3), np.uint8)
       with alone():
-        pictures._show_directly(found, *size, view, shown)
+        pictures._decode_with_simplejpeg(encoded, *size, view, shown)
       assert (shown == expected).all(), (subsampling, quality, ratio)
-      reference = Image.open(io.BytesIO(found[2]))
+      reference = Image.open(io.BytesIO(encoded[2]))
       reference.draft("RGB", (size[1] // ratio, size[0] // ratio))
       reference = np.asarray(reference)[top : top + side, left : left + side]
       assert (shown[2] == (reference[:, ::-1] if flip else reference)).all()
 
 
 @pytest.mark.parametrize("side", [16, 12])
-def test_what_the_direct_way_refuses_pillow_may_decode(textured, alone, side):
-  """As tensorflow does, here: stray bytes between two headers."""
+def test_pillow_decodes_what_simplejpeg_rejects(textured, alone, side):
+  """Stray bytes between two headers, which tensorflow accepts too."""
   picture = encode(textured(1, 16, 16)[0], "JPEG")
-  place = picture.index(b"\xff\xda")
-  stray = picture[:place] + bytes(5) + picture[place:]
+  position = picture.index(b"\xff\xda")
+  stray = picture[:position] + bytes(5) + picture[position:]
   view = View(range(2), 16, 16, top=1 - side // 16, side=side)
   with alone(), pytest.raises(TypeError):
     shown_by([stray], 16, 16, view)
@@ -84,9 +84,9 @@ def test_what_the_direct_way_refuses_pillow_may_decode(textured, alone, side):
   assert (shown_by([picture, stray], 16, 16, view) == expected).all()
 
 
-def test_tiny_pictures_are_left_to_pillow(textured, monkeypatch):
-  """Three pixels reduced to two are so many by a half and by three eighths."""
-  monkeypatch.setattr(pictures, "_show_directly", None)
+def test_pillow_decodes_tiny_pictures(textured, monkeypatch):
+  """Three pixels become two at a scale of 1/2 and at 3/8, so the size does not give the scale."""
+  monkeypatch.setattr(pictures, "_decode_with_simplejpeg", None)
   frame = textured(1, 3, 3)
   view = View(range(1), 2, 2, 2, side=2)
   expected = pictures.decode(encode(frame[0], "JPEG"), 3, 3, 2)
@@ -94,12 +94,12 @@ def test_tiny_pictures_are_left_to_pillow(textured, monkeypatch):
 
 
 def test_a_place_that_is_not_in_one_piece_is_written_too(textured, alone):
-  found = [encode(frame, "JPEG") for frame in textured(2, 16, 16)]
+  encoded = [encode(frame, "JPEG") for frame in textured(2, 16, 16)]
   view = View(range(2), 16, 16, side=16)
   memory = np.zeros((2, 16, 18, 3), np.uint8)
   with alone():
-    pictures.show(found, 16, 16, view, memory[:, :, 1:17])
-  assert (memory[:, :, 1:17] == shown_by(found, 16, 16, view)).all()
+    pictures.decode_view(encoded, 16, 16, view, memory[:, :, 1:17])
+  assert (memory[:, :, 1:17] == shown_by(encoded, 16, 16, view)).all()
   assert not memory[:, :, [0, 17]].any()
 
 
@@ -117,9 +117,9 @@ def test_progressive_and_lossless_pictures_decode(textured):
 @pytest.mark.parametrize(("top", "left"), [(0, 0), (3, 5)])
 def test_a_view_is_shown(ramp, flip, top, left):
   clip = ramp(5, 12, 16)
-  found = [encode(frame, "PNG") for frame in clip[3:0:-2]]
+  encoded = [encode(frame, "PNG") for frame in clip[3:0:-2]]
   view = View(range(3, 0, -2), 12, 16, top=top, left=left, side=8, flip=flip)
-  shown = shown_by(found, 12, 16, view)
+  shown = shown_by(encoded, 12, 16, view)
   expected = clip[3:0:-2, top : top + 8, left : left + 8]
   assert (shown == (expected[:, :, ::-1] if flip else expected)).all()
 
@@ -149,9 +149,9 @@ def test_what_is_not_as_expected_is_refused_before_it_is_decoded(textured, kind)
 
 
 def test_a_damaged_frame_is_named_by_its_place(textured):
-  found = [encode(frame, "JPEG") for frame in textured(3, 16, 16)]
-  found[2] = found[2][:100] + b"\xff\xd9"
+  encoded = [encode(frame, "JPEG") for frame in textured(3, 16, 16)]
+  encoded[2] = encoded[2][:100] + b"\xff\xd9"
   view = View(range(3), 16, 16, side=16)
   with pytest.raises(pictures.PictureError) as caught:
-    shown_by(found, 16, 16, view)
+    shown_by(encoded, 16, 16, view)
   assert caught.value.frame == 2

@@ -34,11 +34,11 @@ def test_records_come_back_with_their_offsets(tmp_path):
 @pytest.mark.parametrize(
   ("change", "words"),
   [
-    (lambda b: b[:-1], "record 1: cut off, 7 bytes announced, 10 there"),
-    (lambda b: b[:25], "record 1: cut off in the record's header"),
-    (lambda b: b[:20] + b"\x7f" + b[21:], "record 1: damaged, or no TFRecord file"),
+    (lambda b: b[:-1], "record 1: cut off, has 10 of 11 bytes"),
+    (lambda b: b[:25], "record 1: cut off in the header of the record"),
+    (lambda b: b[:20] + b"\x7f" + b[21:], "record 1: damaged, or not a TFRecord file"),
     (lambda b: b[:35] + b"X" + b[36:], "record 1: damaged"),
-    (lambda b: b"<html>, not a TFRecord file", "record 0: damaged, or no TFRecord file"),
+    (lambda b: b"<html>, not a TFRecord file", "record 0: damaged, or not a TFRecord file"),
   ],
 )
 def test_damage_is_refused_by_record(tmp_path, change, words):
@@ -52,7 +52,7 @@ def test_a_huge_length_takes_no_memory(tmp_path):
   length = struct.pack("<Q", 2**60)
   header = length + struct.pack("<I", records.masked_crc(length))
   (tmp_path / "a").write_bytes(header + bytes(100))
-  with pytest.raises(UserError, match="cut off, 1152921504606846976 bytes announced, 100 there"):
+  with pytest.raises(UserError, match="cut off, has 100 of 1152921504606846980 bytes"):
     list(records.read_records(tmp_path / "a"))
 
 
@@ -61,8 +61,8 @@ def test_examples_come_back_and_offsets_point_at_the_values():
   assert records.parse_example(payload, "here") == FEATURES
   assert set(offsets) == {"video", "id"}
   for name in offsets:
-    for place, value in zip(offsets[name], FEATURES[name], strict=True):
-      assert payload[place : place + len(value)] == value
+    for position, value in zip(offsets[name], FEATURES[name], strict=True):
+      assert payload[position : position + len(value)] == value
   assert records.encode_example(dict(reversed(FEATURES.items())))[0] == payload
 
 
@@ -72,7 +72,7 @@ def test_numbers_come_back_at_their_limits():
 
 
 def test_numbers_may_be_single_fields():
-  """Older writers, BAIR's among them, do not pack numbers."""
+  """Older writers, such as BAIR's, do not pack numbers."""
   values = b"".join(b"\x0d" + struct.pack("<f", value) for value in (1.5, -2.0))
   integers = b"\x08\x05\x08" + b"\xff" * 9 + b"\x01"
   entries = b""
@@ -96,13 +96,16 @@ def test_the_same_message_as_protobuf_writes():
 def test_garbage_is_refused_and_never_crashes():
   payload, _ = records.encode_example(FEATURES)
   parsed = 0
-  for place in range(len(payload)):
-    for damaged in (payload[:place], payload[:place] + b"\xff" * 12 + payload[place + 12 :]):
+  for position in range(len(payload)):
+    for damaged in (
+      payload[:position],
+      payload[:position] + b"\xff" * 12 + payload[position + 12 :],
+    ):
       try:
         records.parse_example(damaged, "file, record 7")
         parsed += 1
       except UserError as error:
-        assert str(error).startswith("file, record 7: is no tf.train.Example")
+        assert str(error).startswith("file, record 7: is not a tf.train.Example")
   assert parsed < 2 * len(payload)
 
 

@@ -14,7 +14,7 @@ SHARED = pathlib.Path(__file__).resolve().parents[4] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def footage():
-  """The folder of real footage; tests that need it are skipped where it is not."""
+  """The folder of real videos; tests that need it are skipped if it is missing."""
   if not SHARED.is_dir():
     pytest.skip("needs the real footage in ../shared/data, which is not distributed")
   return SHARED
@@ -22,7 +22,7 @@ def footage():
 
 @pytest.fixture(scope="session")
 def write_clip():
-  """A function that writes a video of noise blocks, large enough to survive the compression."""
+  """A function that writes a video of noise blocks, large enough to survive compression."""
 
   def write(path, frames=6, height=16, width=24, seed=0, rate=10):
     blocks = np.random.default_rng(seed).integers(
@@ -48,9 +48,9 @@ def write_frames():
 
 @pytest.fixture
 def prepare(tmp_path):
-  """A function (source, input, output name, ...) that prepares; returns the set and what it said.
+  """A function (source, input, output name, ...) that prepares a set.
 
-  The result has `directory`, `lines` and all of `index.Prepared`.
+  The result has `directory`, `lines` (the messages) and the attributes of `index.Prepared`.
   """
 
   def call(source, given, output="out", **settings):
@@ -66,13 +66,13 @@ def prepare(tmp_path):
 def read_clips():
   """A function (directory, split) that returns {id: (frames [T, H, W, 3], label, frame rate)}.
 
-  Frames are read through the index, all else from the records.
+  It reads frames by the index, and everything else from the records.
   """
 
   def read(directory, split="train"):
     prepared = index.read_prepared(directory)
     clips, frames = index.read_index(directory, prepared, split)
-    found = {}
+    clips = {}
     for row in clips:
       with open(directory / prepared.splits[split].shards[row["shard"]].file, "rb") as file:
         features = records.parse_example(records.read_record(file, int(row["record"])), "")
@@ -81,8 +81,8 @@ def read_clips():
           file.seek(int(frame["offset"]))
           images.append(pictures.decode(file.read(int(frame["length"]))))
       label = features.get("label", [None])[0]
-      found[features["id"][0].decode()] = np.stack(images), label, features["frame_rate"][0]
-    return found
+      clips[features["id"][0].decode()] = np.stack(images), label, features["frame_rate"][0]
+    return clips
 
   return read
 

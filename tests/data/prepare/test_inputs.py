@@ -1,4 +1,4 @@
-"""In which order the frames of a clip are read."""
+"""The order in which the frames of a clip are read."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Pictures come out as they are meant to be seen."""
+"""Picture files are read upright, in RGB, without transparency."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from PIL import Image
 from vidgan_jax.data.prepare import picture_files
 
 STORED = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(6, 4, 3) * 3
-# What is seen of a stored picture by EXIF's numbers: where its first row and column lie.
+# EXIF orientations: the sides at which the first stored row and column are displayed.
 SEEN = {
   1: STORED,  # top, left
   2: STORED[:, ::-1],  # top, right
@@ -47,7 +47,7 @@ def test_damaged_exif_data_turns_nothing(tmp_path):
 
 
 def with_alpha(mode):
-  """A picture of 200s that is seen, half seen and not seen from the first row to the third."""
+  """A picture of value 200 whose rows are opaque, half transparent and transparent."""
   pixels = np.full((3, 4, 4), 200, np.uint8)
   pixels[..., 3] = np.array([255, 128, 0])[:, None]
   image = Image.fromarray(pixels)
@@ -96,7 +96,7 @@ def test_colors_of_print_are_shown(tmp_path):
 
 def test_pixels_of_other_kinds_are_refused(tmp_path):
   Image.new("F", (4, 4), 0.5).save(tmp_path / "a.tif")
-  with pytest.raises(ValueError, match="pixels of the kind F, not 8 bits each"):
+  with pytest.raises(ValueError, match="pixels of mode F, which is not an 8-bit mode"):
     picture_files.read(tmp_path / "a.tif")
   with pytest.raises(OSError, match="cannot identify"):
     (tmp_path / "b.png").write_bytes(b"no picture")

@@ -14,7 +14,7 @@ def picture(height, width, seed=0):
 
 
 def area_reference(image, size):
-  """The mean over each area, by matrices in float64."""
+  """The mean over each area, computed with matrices in float64."""
   out = image.astype(np.float64)
   for axis, length in enumerate(size):
     rows = image.shape[axis]
@@ -64,8 +64,8 @@ def test_both_resizes_average_over_what_they_shrink():
 
 
 @pytest.mark.parametrize("resize", ["bilinear", "area"])
-def test_the_middle_square_is_cut_before_resizing(resize):
-  """TGANv2 5.1 and "Lower Dimensional Kernels" 3.1: the middle 240x240 of UCF-101's 320x240."""
+def test_the_central_square_is_cropped_before_resizing(resize):
+  """TGANv2 5.1 and "Lower Dimensional Kernels" 3.1: the central 240x240 of UCF-101's 320x240."""
   image = picture(240, 320)
   cut = Geometry(64, resize, crop=240)(image, (240, 320))
   assert np.array_equal(cut, pictures.RESIZES[resize](image[:, 40:280], (64, 64)))
@@ -97,7 +97,7 @@ def test_a_size_that_takes_too_much_memory_is_refused_before_resizing(monkeypatc
     (Geometry(4, resize, crop=8), (8, 65501)),
     (Geometry(4, resize, crop=8), (9000, 9000)),
   ):
-    with pytest.raises(ValueError, match=r"would have .* at most 65500 a side"):
+    with pytest.raises(ValueError, match=r"would have .* the limit is 65500 per side"):
       geometry(picture(2, 2), size)
 
 
@@ -115,7 +115,7 @@ def test_a_stride_keeps_every_nth_frame():
 
 @pytest.mark.parametrize("jitter", [0.0, 0.0005])
 @pytest.mark.parametrize(
-  ("rate", "wanted", "kept"),
+  ("rate", "target", "expected"),
   [
     (25.0, 12.5, [0, 2, 4, 6, 8, 10]),
     (30.0, 10.0, [0, 3, 6, 9]),
@@ -125,12 +125,12 @@ def test_a_stride_keeps_every_nth_frame():
     (5.0, 25.0, list(range(12))),
   ],
 )
-def test_a_frame_rate_keeps_one_frame_per_period(rate, wanted, kept, jitter):
-  """Also where a container rounds its times."""
+def test_a_frame_rate_keeps_one_frame_per_period(rate, target, expected, jitter):
+  """Even if a container rounds its times."""
   times = [i / rate + (-1) ** i * jitter for i in range(12)]
-  assert select(Selection(frame_rate=wanted), times, rate) == kept
-  assert select(Selection(frame_rate=wanted), [None] * 12, rate) == kept
-  assert Selection(frame_rate=wanted).rate(rate) == min(rate, wanted)
+  assert select(Selection(frame_rate=target), times, rate) == expected
+  assert select(Selection(frame_rate=target), [None] * 12, rate) == expected
+  assert Selection(frame_rate=target).rate(rate) == min(rate, target)
 
 
 def test_a_variable_rate_is_taken_by_its_times():

@@ -1,4 +1,4 @@
-"""Prepared sets as a whole: what is in them, resuming, refusals."""
+"""Whole preparations: the content of the set, resuming, refusals."""
 
 import dataclasses
 import errno
@@ -44,7 +44,7 @@ FRAMES = {
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory, write_clip):
-  """Ten small videos in three classes, and one that is cut off."""
+  """Ten small videos in three classes, and one truncated video."""
   folder = tmp_path_factory.mktemp("videos")
   for number in range(10):
     path = folder / f"class{number % 3}" / f"{number}.mp4"
@@ -57,27 +57,27 @@ def videos(tmp_path_factory, write_clip):
 def test_real_clips_have_the_frames_that_decode(footage, prepare, read_clips):
   directory, prepared, lines = prepare("folder", footage / "clips", resolution=16)
   clips, _ = index.read_index(directory, prepared, "train")
-  found = read_clips(directory)
-  assert {name: len(frames) for name, (frames, _, _) in found.items()} == FRAMES
+  clips = read_clips(directory)
+  assert {name: len(frames) for name, (frames, _, _) in clips.items()} == FRAMES
   assert sorted(clips["frames"].tolist()) == sorted(FRAMES.values()) and not prepared.skipped
   assert prepared.splits["train"].frames == 2001
-  assert found["c3d/v_ApplyEyeMakeup_g01_c01"][2] == 25.0
-  assert found["torchvision_videos/R6llTwEh07w"][0].shape[1:] == (16, 21, 3)
+  assert clips["c3d/v_ApplyEyeMakeup_g01_c01"][2] == 25.0
+  assert clips["torchvision_videos/R6llTwEh07w"][0].shape[1:] == (16, 21, 3)
   assert lines[-1].startswith("report.txt, skipped.txt and contact_sheet.png are in")
 
 
 def test_odd_files_are_used_or_skipped_with_a_reason(footage, prepare):
   directory, prepared, _ = prepare("folder", footage / "odd", resolution=16)
-  told = dict(
+  skipped = dict(
     re.fullmatch(r"train: ([^:]+): (.*)", line).groups()
     for line in (directory / "skipped.txt").read_text().splitlines()
   )
-  assert set(told) == {
+  assert set(skipped) == {
     "bitflips.avi", "corrupted.mp4", "empty.avi", "header_only.avi", "html_error_page.mp4",
     "no_moov_or_cut.mp4", "truncated.avi",
   }  # fmt: skip
-  assert told["bitflips.avi"].startswith("damaged at frame 7")
-  assert told["truncated.avi"].startswith("damaged or cut off at frame 28")
+  assert skipped["bitflips.avi"].startswith("damaged at frame 7")
+  assert skipped["truncated.avi"].startswith("damaged or cut off at frame 28")
   assert prepared.splits["train"].clips == 17 and prepared.classes == ()
   rows, _ = index.read_index(directory, prepared, "train")
   assert (rows["height"] > rows["width"]).any()  # portrait and turned recordings stay upright
@@ -96,9 +96,9 @@ def test_every_folder_of_real_videos_is_prepared(footage, prepare):
 def test_stored_pictures_are_those_of_the_video(videos, prepare, read_clips):
   directory, prepared, _ = prepare("folder", videos, resolution=16, quality=None)
   assert prepared.classes == ("class0", "class1", "class2") and prepared.skipped == 1
-  found = read_clips(directory)
-  assert len(found) == 10
-  for name, (frames, label, rate) in found.items():
+  clips = read_clips(directory)
+  assert len(clips) == 10
+  for name, (frames, label, rate) in clips.items():
     video, video_rate = read_video(videos / f"{name}.mp4", short_side=16)
     assert np.array_equal(frames, video) and rate == video_rate == 25.0
     assert prepared.classes[label] == name.split("/")[0]
@@ -169,9 +169,9 @@ def test_few_encoded_bytes_wait_for_a_slow_clip(tmp_path, monkeypatch):
   time.sleep(0.5)
   waiting = len(encoded) - 1
   released.set()
-  assert 3 <= waiting <= 3 + 3  # 30 bytes, and what the workers had begun
+  assert 3 <= waiting <= 3 + 3  # 30 bytes, plus the clips that workers were encoding
   next(clips)
-  clips.close()  # ends, though workers wait for their turn
+  clips.close()  # ends, although workers wait
   encoded.clear()
   assert len(list(writer._in_order(range(30)))) == 30
 
@@ -191,22 +191,24 @@ def test_a_limit_takes_that_many_of_each_split(footage, prepare):
 
 def test_the_report_and_the_sheet_show_what_is_there(videos, prepare):
   directory, _, lines = prepare("folder", videos, name="small")
-  told = (directory / "report.txt").read_text().splitlines()
-  assert told[0] == "small: 10 clips, 85 frames, 3 classes"
-  assert re.match(r"train: 10 clips, 85 frames \(4 to 13 a clip\), 1 files, .* MiB, 48x32", told[1])
-  assert told[2] == "train: 1 skipped, all of them in skipped.txt"
-  assert told[3].startswith("  1, such as class0/cut.mp4: ")
-  assert told[-3:] == [
+  report = (directory / "report.txt").read_text().splitlines()
+  assert report[0] == "small: 10 clips, 85 frames, 3 classes"
+  assert re.match(
+    r"train: 10 clips, 85 frames \(4 to 13 per clip\), 1 files, .* MiB, 48x32", report[1]
+  )
+  assert report[2] == "train: 1 skipped, listed in skipped.txt"
+  assert report[3].startswith("  1, such as class0/cut.mp4: ")
+  assert report[-3:] == [
     f"train    {c} class{c}      {n} {b * '#'}" for c, n, b in ((0, 4, 40), (1, 3, 30), (2, 3, 30))
   ]
-  assert [line for line in told if line not in lines] == []
+  assert [line for line in report if line not in lines] == []
   with Image.open(directory / "contact_sheet.png") as sheet:
     assert sheet.size == (8 * 34 - 2, 8 * 34 - 2)
     assert np.asarray(sheet).std() > 30
 
 
-# Prepares in a child, kills it so many seconds after it has finished so many shards (none: lets it
-# end), and says how the child ended.
+# Prepares in a child process, kills it a given time after it finished a given number of shards (or
+# lets it end), and prints how the child ended.
 KILLER = """
 import glob, os, signal, sys, time
 from vidgan_jax.data.prepare import run
@@ -259,7 +261,7 @@ def test_killed_ten_times_and_resumed_it_comes_to_the_same_bytes(tmp_path, write
   print(f"ended with {codes}, {len(finished)} of 20 files were finished before the last")
   assert codes.count(-signal.SIGKILL) >= 3, "the clips are too few for this machine"
   assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
-  for name, changed in finished.items():  # what was finished was not done again
+  for name, changed in finished.items():  # finished shards were not written again
     assert (tmp_path / "killed" / name).stat().st_mtime_ns == changed
 
 
@@ -281,7 +283,7 @@ def test_a_stop_while_files_are_moved_into_place_is_made_good(
   with pytest.raises(KeyboardInterrupt):
     prepare("folder", videos, clips_per_shard=4)
   monkeypatch.undo()
-  assert last < 9 or moved[-1] == "prepared.json"  # what makes it a finished set
+  assert last < 9 or moved[-1] == "prepared.json"  # this file makes the set a finished one
   assert not (tmp_path / "out" / "prepared.json").exists()
   monkeypatch.setattr(shards, "encode_clip", lambda *a, **k: pytest.fail("was done already"))
   directory, _, lines = prepare("folder", videos, clips_per_shard=4)
@@ -294,7 +296,7 @@ def test_a_finished_set_is_left_as_it_is(videos, prepare, contents):
   before = contents(directory)
   _, again, lines = prepare("folder", videos, workers=1)
   assert again == first and contents(directory) == before
-  assert lines == [f"{directory}: is prepared already, nothing to do"]
+  assert lines == [f"{directory}: the set is already prepared, nothing to do"]
 
 
 @pytest.mark.parametrize(
@@ -305,7 +307,7 @@ def test_a_finished_set_that_lost_something_is_not_called_prepared(videos, prepa
   directory, _, _ = prepare("folder", videos)
   path = directory / name
   path.write_bytes(path.read_bytes()[:-1])
-  with pytest.raises(UserError, match=r"was finished, --verify tells what became of it"):
+  with pytest.raises(UserError, match=r"was finished before, --verify lists its faults"):
     prepare("folder", videos)
 
 
@@ -343,7 +345,7 @@ def test_descriptions_of_finished_files_are_read_once(videos, prepare, monkeypat
 
 
 def test_shards_with_another_index_are_written_again(videos, prepare, monkeypatch, contents):
-  """As an earlier version left them, whose index had fewer fields."""
+  """Shards of an earlier version, whose index had fewer fields."""
   expected = contents(prepare("folder", videos, "whole", clips_per_shard=4)[0])
   finish = run._finish
   monkeypatch.setattr(run, "_finish", lambda *arguments: None)
@@ -361,11 +363,11 @@ def test_shards_with_another_index_are_written_again(videos, prepare, monkeypatc
 @pytest.mark.parametrize(
   ("change", "words"),
   [
-    ({"resolution": 8}, "resolution is 16 there and 8 here"),
-    ({"quality": None}, "encoding is 'jpeg' there and 'png' here"),
-    ({"limit": 3}, "limit is None there and 3 here"),
-    ({"name": "other"}, "name is 'folder' there and 'other' here"),
-    ({"class_level": 0}, "class_level is 1 there and 0 here"),
+    ({"resolution": 8}, "resolution is 16 there, but 8 was requested"),
+    ({"quality": None}, "encoding is 'jpeg' there, but 'png' was requested"),
+    ({"limit": 3}, "limit is None there, but 3 was requested"),
+    ({"name": "other"}, "name is 'folder' there, but 'other' was requested"),
+    ({"class_level": 0}, "class_level is 1 there, but 0 was requested"),
   ],
 )
 def test_other_settings_into_the_same_folder_are_refused(
@@ -386,23 +388,23 @@ def test_other_inputs_into_the_same_folder_are_refused(tmp_path, write_clip, pre
   write_clip(tmp_path / "data" / "1.mp4")
   prepare("folder", tmp_path / "data")
   write_clip(tmp_path / "data" / "2.mp4")
-  with pytest.raises(UserError, match="the inputs are not those it was begun with"):
+  with pytest.raises(UserError, match="the inputs differ from those at the beginning"):
     prepare("folder", tmp_path / "data")
 
 
 def test_other_folders_are_refused(videos, prepare, tmp_path, contents):
   (tmp_path / "out").mkdir()
   (tmp_path / "out" / "thesis.tex").write_text("mine")
-  with pytest.raises(UserError, match="is not empty, and no data set"):
+  with pytest.raises(UserError, match="is not empty, and not a data set"):
     prepare("folder", videos)
   assert contents(tmp_path / "out") == {"thesis.tex": b"mine"}
   (tmp_path / "file").write_text("mine")
-  with pytest.raises(UserError, match="is no folder"):
+  with pytest.raises(UserError, match="is not a folder"):
     prepare("folder", videos, "file")
   with pytest.raises(UserError, match=r"cannot prepare .*file/out: .*Not a directory"):
     prepare("folder", videos, "file/out")
   for output in (videos, videos / "out", videos.parent):
-    with pytest.raises(UserError, match="lie in each other"):
+    with pytest.raises(UserError, match="must not contain each other"):
       run.prepare(Request("folder", str(videos), str(output)))
 
 
@@ -428,7 +430,7 @@ def test_a_set_that_another_process_finished_meanwhile_is_left_as_it_is(
   flock, finished = fcntl.flock, []
 
   def late(lock, operation):
-    if not finished:  # the other one opened, finished and removed the file that is opened here
+    if not finished:  # another process opened, finished and removed the file that is opened here
       finished.append(True)
       directory, _, _ = prepare("folder", videos)
       finished.append((directory, contents(directory)))
@@ -437,7 +439,7 @@ def test_a_set_that_another_process_finished_meanwhile_is_left_as_it_is(
   monkeypatch.setattr(fcntl, "flock", late)
   monkeypatch.setattr(run, "_write_shards", write_once(run._write_shards))
   directory, _, lines = prepare("folder", videos)
-  assert lines == [f"{directory}: is prepared already, nothing to do"]
+  assert lines == [f"{directory}: the set is already prepared, nothing to do"]
   assert finished[1:] == [(directory, contents(directory))]
 
 
@@ -476,7 +478,7 @@ def test_a_set_without_usable_clips_is_refused_with_a_reason(tmp_path, prepare):
 
 @pytest.mark.parametrize("others", [(), ("mine.txt",)])
 def test_nothing_stays_of_a_set_with_an_empty_split(tmp_path, write_clip, prepare, others):
-  """So that the next try, with a request that can be met, is not refused."""
+  """Otherwise the next call, with a valid request, would be refused."""
   for number, split in enumerate(("train", "train", "val")):
     write_clip(
       tmp_path / "data" / split / "a" / f"{number}.mp4", height=16 if split == "val" else 32
@@ -503,26 +505,28 @@ def test_nothing_stays_of_a_set_with_an_empty_split(tmp_path, write_clip, prepar
 
 
 @pytest.mark.parametrize(
-  ("settings", "told"),
+  ("settings", "enlarged"),
   [
-    ({"resolution": 40}, "2 of 3 clips, whose smaller side had 16 to 32 pixels instead of 40"),
-    ({"resolution": 24}, "1 of 3 clips, whose smaller side had 16 pixels instead of 24"),
+    ({"resolution": 40}, "2 of 3 clips, from a smaller side of 16 to 32 pixels to 40"),
+    ({"resolution": 24}, "1 of 3 clips, from a smaller side of 16 pixels to 24"),
     (
       {"resolution": 24, "crop": 16},
-      "3 of 3 clips, whose smaller side had 16 pixels instead of 24",
+      "3 of 3 clips, from a smaller side of 16 pixels to 24",
     ),
     ({"resolution": 16}, None),
     ({}, None),
   ],
 )
-def test_clips_that_are_made_larger_are_told_once(tmp_path, write_clip, prepare, settings, told):
+def test_clips_that_are_enlarged_are_reported_once(
+  tmp_path, write_clip, prepare, settings, enlarged
+):
   for number, side in enumerate((16, 32, 48)):
     write_clip(tmp_path / "data" / f"{number}.mp4", height=side, width=64, seed=number)
   directory, _, lines = prepare("folder", tmp_path / "data", clips_per_shard=1, **settings)
-  expected = [] if told is None else [f"made larger: {told}"]
-  assert [line for line in lines if "larger" in line] == expected
+  expected = [] if enlarged is None else [f"enlarged: {enlarged}"]
+  assert [line for line in lines if "enlarged" in line] == expected
   report = (directory / "report.txt").read_text().splitlines()
-  assert [line for line in report if "larger" in line] == expected
+  assert [line for line in report if "enlarged" in line] == expected
 
 
 @pytest.mark.parametrize(
@@ -546,8 +550,8 @@ def test_one_odd_file_ends_no_job(videos, prepare, monkeypatch, kind):
   assert line in (directory / "skipped.txt").read_text()
 
 
-def test_a_full_disk_is_told_and_nothing_is_lost(videos, prepare, tmp_path, contents):
-  """A limit on the size of files stands for it."""
+def test_a_full_disk_is_reported_and_nothing_is_lost(videos, prepare, tmp_path, contents):
+  """The test limits the size of files to simulate a full disk."""
   whole = contents(prepare("folder", videos, "whole", clips_per_shard=3, quality=None)[0])
   shard_sizes = sorted(len(whole[name]) for name in whole if "tfrecord" in name)
   handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -566,14 +570,14 @@ def test_a_full_disk_is_told_and_nothing_is_lost(videos, prepare, tmp_path, cont
 @pytest.mark.parametrize(
   ("settings", "words"),
   [
-    ({"name": "../x"}, "must be small letters"),
+    ({"name": "../x"}, "must consist of lower-case letters"),
     ({"resize": "lanczos"}, "unknown resize 'lanczos', known are: bilinear, area"),
-    ({"stride": 2, "frame_rate": 5.0}, "only one can be taken"),
-    ({"lists": ("a.csv",)}, "lists are of ucf101 and kinetics, folder takes none"),
-    ({"split_number": 2}, "split_number is of ucf101's lists, folder has no such numbers"),
-    ({"split_number": 1}, "split_number is of ucf101's lists"),
+    ({"stride": 2, "frame_rate": 5.0}, "only one of stride and frame_rate"),
+    ({"lists": ("a.csv",)}, "only ucf101 and kinetics have lists, folder does not"),
+    ({"split_number": 2}, "only ucf101 has numbered split lists .*, not folder"),
+    ({"split_number": 1}, "only ucf101 has numbered split lists"),
     ({"source": "ucf101", "split_number": 0}, "split_number is 0, must be at least 1"),
-    ({"class_level": 9}, "no clip lies 9 folders deep; class_level is 9"),
+    ({"class_level": 9}, "no clip is 9 folders deep; class_level is 9"),
     ({"frame_rate": float("nan")}, "frame_rate is nan"),
     ({"quality": 101}, "quality is 101"),
     ({"resolution": 0}, "resolution is 0"),

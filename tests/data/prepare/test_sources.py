@@ -1,4 +1,4 @@
-"""What each source lists, and that its frames come out."""
+"""The listing of each source, and its frames."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ from vidgan_jax.runtime.errors import UserError
 
 def listed(source, given, **settings):
   request = Request(source, str(given), "out", **settings)
-  return inputs.checked(run.SOURCES[source](request), request)
+  return inputs.select(run.SOURCES[source](request), request)
 
 
 def by_id(listing, split="train"):
@@ -38,11 +38,11 @@ def test_a_tree_of_videos_has_its_top_folders_as_classes(tmp_path):
   listing = listed("folder", tmp_path)
   assert listing.classes == ("a", "b é")
   assert by_id(listing) == {"b é/x y": 1, "a/1": 0, "a/deep/2": 0}
-  assert listing.unusable["train"] == [inputs.Unusable("loose.avi", "lies in no class folder")]
-  assert listing.aside == 1
+  assert listing.unusable["train"] == [inputs.Unusable("loose.avi", "is in no class folder")]
+  assert listing.ignored == 1
   assert [line for line in listing.remarks if "deeper" in line] == [
-    "1 clips lie deeper in their class folders, such as a/deep/2.MP4; --class_level=2 takes the "
-    "folders one level deeper for classes"
+    "1 clips are in sub-folders of their class folders, such as a/deep/2.MP4; --class_level=2 uses "
+    "the folders one level deeper as classes"
   ]
   listing = listed("folder", tmp_path, class_level=0)
   assert not any("deeper" in line for line in listing.remarks)
@@ -72,7 +72,7 @@ def test_folders_named_like_splits_are_splits(tmp_path):
     listed("folder", tmp_path, class_level=0, splits=("dev",))
   touch(tmp_path / "other" / "1.mov")
   for settings in ({}, {"class_level": 0}):
-    with pytest.raises(UserError, match="'other' lies beside 'testing', which is named like a"):
+    with pytest.raises(UserError, match="'other' is beside 'testing', whose name is that of a"):
       listed("folder", tmp_path, **settings)
 
 
@@ -84,7 +84,7 @@ def test_split_folders_may_be_capitalized(tmp_path):
 
 
 def test_splits_may_be_called_after_the_data(tmp_path):
-  """SkyTimelapse has sky_train and sky_test, a folder per film in them, and clips in that."""
+  """SkyTimelapse has sky_train and sky_test, which contain a folder per film with its clips."""
   for name in ("sky_train/film/clip1/0.jpg", "sky_train/film/clip2/0.jpg", "sky_test/b/c/0.jpg"):
     touch(tmp_path / name)
   listing = listed("frames", tmp_path, class_level=0)
@@ -136,7 +136,7 @@ def test_classes_are_the_same_in_every_form_of_unicode(tmp_path):
 def test_a_clip_beside_split_folders_is_refused(tmp_path):
   for name in ("train/1.mov", "loose.mov"):
     touch(tmp_path / name)
-  with pytest.raises(UserError, match=r"'loose\.mov' lies beside 'train'"):
+  with pytest.raises(UserError, match=r"'loose\.mov' is beside 'train'"):
     listed("folder", tmp_path)
 
 
@@ -147,7 +147,10 @@ def test_class_names_may_be_given(tmp_path):
   classes = str(tmp_path / "classes.txt")
   listing = listed("folder", tmp_path / "data", classes=classes)
   assert listing.classes == ("c", "a", "b") and by_id(listing) == {"b/1": 2, "c/1": 0}
-  for content, words in (("a\nb\n", "names no class 'c'"), ("a\na\n", "'a' more than once")):
+  for content, words in (
+    ("a\nb\n", "does not contain the class 'c'"),
+    ("a\na\n", "'a' more than once"),
+  ):
     (tmp_path / "classes.txt").write_text(content)
     with pytest.raises(UserError, match=words):
       listed("folder", tmp_path / "data", classes=classes)
@@ -166,7 +169,7 @@ def test_names_that_differ_in_their_ending_stay_apart(tmp_path):
 def test_a_label_that_is_no_number_is_refused_with_its_line(tmp_path):
   for label in ("+-5", "1" * 5000):
     (tmp_path / "list.txt").write_text(f"a/1.avi 1\na/2.avi {label}\n")
-    with pytest.raises(UserError, match=r"list\.txt, line 2: label .{3,20} is no number"):
+    with pytest.raises(UserError, match=r"list\.txt, line 2: label .{3,20} is not a number"):
       split_lists.read_split_list(str(tmp_path / "list.txt"), ("a",))
 
 
@@ -200,7 +203,7 @@ def test_the_order_is_a_fair_sample_of_the_classes(tmp_path):
 def test_an_input_without_clips_is_refused(tmp_path):
   touch(tmp_path / "notes.txt")
   for source in ("folder", "frames", "kinetics", "bair"):
-    with pytest.raises(UserError, match=f"holds no {source} clips"):
+    with pytest.raises(UserError, match=f"contains no {source} clips"):
       listed(source, tmp_path)
 
 
@@ -240,9 +243,9 @@ def test_pictures_that_cannot_be_used_are_told(tmp_path, write_frames, prepare):
   (data / "text" / "frame1.png").write_text("<html>")
   directory, prepared, _ = prepare("frames", data)
   assert prepared.skipped == 4 and prepared.splits["train"].clips == 1
-  told = (directory / "skipped.txt").read_text()
+  skipped = (directory / "skipped.txt").read_text()
   for name, reason in faults.items():
-    assert f"train: {name}: {reason}" in told
+    assert f"train: {name}: {reason}" in skipped
 
 
 # UCF-101.
@@ -257,7 +260,7 @@ def ucf_folder(root, train, test, classes):
 
 
 def test_the_official_lists_number_and_label_every_clip(footage, tmp_path):
-  """Every listed clip is made as an empty file, in the spelling that the archive of videos has."""
+  """Every listed clip is an empty file here, with the spelling of the published archive."""
   lists = footage / "lists" / "ucf101"
   names = split_lists.read_class_index(str(lists / "classInd.txt"))
   for kind in ("train", "test"):
@@ -293,8 +296,8 @@ def test_a_partial_ucf_folder_works_and_says_what_is_missing(tmp_path, write_cli
   assert clips["train"]["label"].tolist() == [0] and clips["test"]["label"].tolist() == [1]
   assert prepared.skipped == 2
   assert (directory / "skipped.txt").read_text().splitlines() == [
-    "train: Archery/v_Archery_g03_c01.avi: listed, but not there",
-    "train: Bowling/gone.avi: listed, but not there",
+    "train: Archery/v_Archery_g03_c01.avi: listed, but missing",
+    "train: Bowling/gone.avi: listed, but missing",
   ]
   assert any("2, such as Archery/v_Archery_g03_c01.avi: listed, but not" in line for line in lines)
 
@@ -304,7 +307,7 @@ def test_a_split_that_is_missing_as_a_whole_is_told(tmp_path, write_clip, prepar
   write_clip(tmp_path / "data" / "A" / "a.mp4")
   _, prepared, lines = prepare("ucf101", tmp_path / "data")
   assert list(prepared.splits) == ["train"] and prepared.skipped == 1
-  assert "test: no clips" in lines and "  1, such as A/b.mp4: listed, but not there" in lines
+  assert "test: no clips" in lines and "  1, such as A/b.mp4: listed, but missing" in lines
   with pytest.raises(UserError, match=r"split 'test' is empty \(1 unusable, such as A/b.mp4"):
     prepare("ucf101", tmp_path / "data", "other", splits=("test",))
 
@@ -314,7 +317,9 @@ def test_lists_that_are_missing_are_asked_for(tmp_path):
   with pytest.raises(UserError, match=r"has no folder ucfTrainTestlist.*--lists"):
     listed("ucf101", tmp_path)
   ucf_folder(tmp_path, ["Archery/gone.avi 1"], [], ["Archery"])
-  with pytest.raises(UserError, match=r"holds no ucf101 clips \(1 unusable, such as Archery/gone"):
+  with pytest.raises(
+    UserError, match=r"contains no ucf101 clips \(1 unusable, such as Archery/gone"
+  ):
     listed("ucf101", tmp_path)
   with pytest.raises(UserError, match=r"trainlist04.txt: no such file"):
     listed("ucf101", tmp_path, split_number=4)
@@ -337,7 +342,7 @@ def write_csv(path, header, rows):
 def test_kinetics_lists_decide_splits_and_classes(tmp_path, header):
   data = tmp_path / "data"
   touch(data / "abseiling" / "0wR5jVB-WPk_000417_000427.mp4")
-  touch(data / "air_drumming" / "_x-y_z_12345_000000_000010.mp4")  # the id holds underscores
+  touch(data / "air_drumming" / "_x-y_z_12345_000000_000010.mp4")  # the id contains underscores
   touch(data / "plain_id_01.mp4")
   touch(data / "stranger.mp4")
   rows = [
@@ -352,7 +357,7 @@ def test_kinetics_lists_decide_splits_and_classes(tmp_path, header):
   assert by_id(listing) == {"0wR5jVB-WPk_000417_000427": 0, "_x-y_z_12345_000000_000010": 1}
   assert by_id(listing, "val") == {"plain_id_01_000005_000015": 2}
   assert [one.path for one in listing.unusable["train"]] == ["gone0000000_000001_000011.mp4"]
-  assert listing.aside == 1
+  assert listing.ignored == 1
   assert list(listed("kinetics", data, splits=("val",)).splits) == ["val"]
   listing = listed("kinetics", data, class_level=0)
   assert listing.classes == () and set(by_id(listing, "val").values()) == {0}
@@ -384,14 +389,14 @@ def test_kinetics_without_lists_has_its_folders(tmp_path):
 def test_a_name_without_times_is_that_of_one_clip_only(tmp_path):
   touch(tmp_path / "twice.mp4")
   write_csv(tmp_path / "a.csv", HEADERS[0], ["yoga,twice,1,11,train", "yoga,twice,21,31,train"])
-  with pytest.raises(UserError, match=r"holds no kinetics clips \(2 unusable"):
+  with pytest.raises(UserError, match=r"contains no kinetics clips \(2 unusable"):
     listed("kinetics", tmp_path)
 
 
 def test_lists_of_kinetics_and_folders_cannot_both_decide_splits(tmp_path):
   touch(tmp_path / "train" / "one_000001_000011.mp4")
   write_csv(tmp_path / "a.csv", HEADERS[0], ["yoga,one,1,11,train"])
-  with pytest.raises(UserError, match=r"split_folders is of folders without lists; .*a\.csv"):
+  with pytest.raises(UserError, match=r"split_folders is only for folders without lists; .*a\.csv"):
     listed("kinetics", tmp_path, split_folders="train=test")
 
 
@@ -414,7 +419,10 @@ def test_the_real_lists_of_kinetics_are_read(footage, tmp_path):
   ("rows", "words"),
   [
     (["yoga,abc,1,11"], "line 2: 4 columns instead of 5"),
-    (["yoga,abc,1,11,train", "yoga,../../etc/x,1,11,train"], "line 3: '../../etc/x' is no youtube"),
+    (
+      ["yoga,abc,1,11,train", "yoga,../../etc/x,1,11,train"],
+      "line 3: '../../etc/x' is not a youtube",
+    ),
     (["yoga,abc,x,11,train"], "line 2: time_start is 'x'"),
     (["yoga,abc,1,1e999,train"], "line 2: time_end is '1e999'"),
     (['"yoga,abc,1,11,train'], "line 2: unexpected end of data"),
@@ -432,7 +440,7 @@ def test_other_csv_files_and_other_classes_are_refused(tmp_path):
     listed("kinetics", tmp_path)
   write_csv(tmp_path / "a.csv", HEADERS[0], ["yoga,abc,1,11,train"])
   (tmp_path / "classes.txt").write_text("abseiling\n")
-  with pytest.raises(UserError, match="line 2: 'yoga' is none of the 1 classes"):
+  with pytest.raises(UserError, match="line 2: 'yoga' is not one of the 1 classes"):
     listed("kinetics", tmp_path, classes=str(tmp_path / "classes.txt"))
 
 
@@ -443,15 +451,15 @@ def test_moving_mnist_comes_out_exactly(tmp_path, prepare, read_clips):
   clips = np.random.default_rng(0).integers(256, size=(20, 5, 64, 64), dtype=np.uint8)
   np.save(tmp_path / "mnist_test_seq.npy", clips)
   directory, prepared, _ = prepare("moving_mnist", tmp_path / "mnist_test_seq.npy", quality=None)
-  found = read_clips(directory, "test")
-  assert set(found) == {f"{number:05d}" for number in range(5)} and prepared.classes == ()
-  for name, (frames, label, rate) in found.items():
+  clips = read_clips(directory, "test")
+  assert set(clips) == {f"{number:05d}" for number in range(5)} and prepared.classes == ()
+  for name, (frames, label, rate) in clips.items():
     assert label is None and rate == 0.0
     assert np.array_equal(frames, np.repeat(clips[:, int(name), ..., None], 3, -1))
 
 
 def moving_digits(frames, clips):
-  """Squares that move a pixel a frame, uint8 [frames, clips, 16, 16]; no two clips are alike."""
+  """Squares that move one pixel per frame, uint8 [frames, clips, 16, 16]; all clips differ."""
   array = np.zeros((frames, clips, 16, 16), np.uint8)
   for clip in range(clips):
     for frame in range(frames):
@@ -481,7 +489,9 @@ def test_an_order_that_nothing_tells_is_refused(tmp_path):
   noise = np.random.default_rng(0).integers(256, size=(20, 20, 4, 4), dtype=np.uint8)
   for array in (noise, noise[:8, :8], noise[:5, :8]):
     np.save(tmp_path / "a.npy", array)
-    with pytest.raises(UserError, match=r"neither by their number .* nor by their likeness"):
+    with pytest.raises(
+      UserError, match=r"does not tell frames and clips apart: .* equally similar"
+    ):
       listed("moving_mnist", tmp_path / "a.npy")
 
 
@@ -490,7 +500,7 @@ def test_moving_mnist_of_zeros_and_ones_is_refused(tmp_path, prepare):
   with pytest.raises(UserError, match=r"no pixel is above 1; they must be in 0\.\.255"):
     prepare("moving_mnist", tmp_path / "a.npy")
   np.save(tmp_path / "a.npy", moving_digits(20, 3) / np.float32(255))
-  with pytest.raises(UserError, match=r"float32 \[20, 3, 16, 16\]; pixels in 0\.\.1 become bytes"):
+  with pytest.raises(UserError, match=r"float32 \[20, 3, 16, 16\]; convert pixels in 0\.\.1 by"):
     prepare("moving_mnist", tmp_path / "a.npy")
   np.save(tmp_path / "a.npy", moving_digits(20, 3) > 0)
   with pytest.raises(UserError, match=r"bool \[20, 3, 16, 16\]; .* np\.uint8\(clips\) \* 255"):
@@ -559,18 +569,18 @@ def test_damaged_records_of_bair_are_skipped_by_number(tmp_path, prepare):
   starts = np.cumsum([0] + [len(records.frame_record(one)) for one in contents])
   damaged = bytearray(data)
   damaged[starts[2] + 500] ^= 1  # a payload
-  damaged[starts[4]] ^= 1  # a length: nothing behind it can be found
+  damaged[starts[4]] ^= 1  # a length: later records cannot be located
   touch(tmp_path / "data" / "train" / "traj_0_to_4.tfrecords", bytes(damaged))
   directory, prepared, _ = prepare("bair", tmp_path / "data")
   assert prepared.splits["train"].clips == 1 and prepared.skipped == 4
-  told = (directory / "skipped.txt").read_text()
+  skipped = (directory / "skipped.txt").read_text()
   for words in (
     "record 1: frame 1 has 1 bytes, not 64x64x3",
     "record 2: damaged (its checksum differs)",
-    "record 3: holds no frames",
-    "record 4: damaged, or no TFRecord file",
+    "record 3: contains no frames",
+    "record 4: damaged, or not a TFRecord file",
   ):
-    assert words in told
+    assert words in skipped
 
 
 def test_without_tensorflow_its_sets_are_refused_with_what_to_install(tmp_path, monkeypatch):

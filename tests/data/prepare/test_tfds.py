@@ -1,4 +1,4 @@
-"""TensorFlow Datasets reads what is prepared, and what it prepared can be prepared."""
+"""TensorFlow Datasets reads prepared sets, and `prepare` reads its sets."""
 
 import json
 
@@ -35,22 +35,22 @@ def read_with_tfds(tfds, directory, split):
 
 @pytest.mark.parametrize("quality", [None, 95])
 def test_it_reads_a_prepared_set(tfds, videos, prepare, read_clips, quality):
-  # A shard per clip: that of the page without frames is empty.
+  # One shard per clip; the shard of the clip without frames is empty.
   directory, prepared, _ = prepare("folder", videos, quality=quality, clips_per_shard=1)
   assert 0 in [shard.bytes for shard in prepared.splits["train"].shards]
   for split in ("train", "test"):
-    builder, found = read_with_tfds(tfds, directory, split)
+    builder, read = read_with_tfds(tfds, directory, split)
     assert builder.info.splits[split].num_examples == prepared.splits[split].clips
     assert tuple(builder.info.features["label"].names) == ("c0", "c1")
     ours = read_clips(directory, split)
-    assert found.keys() == ours.keys()
+    assert read.keys() == ours.keys()
     for name, (frames, label, rate) in ours.items():
-      example = found[name]
+      example = read[name]
       assert example["label"] == label and example["frame_rate"] == rate == 10.0
       if quality is None:
         assert np.array_equal(example["video"], frames)
       else:
-        # It asks libjpeg for the fast transform; the accurate one gives our pictures.
+        # TensorFlow Datasets decodes with the fast transform; the accurate one gives our pixels.
         assert np.abs(example["video"].astype(int) - frames).mean() < 3
 
 
@@ -68,8 +68,8 @@ def test_the_accurate_transform_gives_our_pictures(tfds, videos, prepare, read_c
 
 def test_a_set_without_classes_is_read(tfds, videos, prepare):
   directory, _, _ = prepare("folder", videos, class_level=0)
-  _, found = read_with_tfds(tfds, directory, "train")
-  assert {tuple(sorted(example)) for example in found.values()} == {("frame_rate", "id", "video")}
+  _, read = read_with_tfds(tfds, directory, "train")
+  assert {tuple(sorted(example)) for example in read.values()} == {("frame_rate", "id", "video")}
 
 
 def test_the_description_is_as_it_writes_it_itself(tfds, videos, prepare, tmp_path):
@@ -93,9 +93,9 @@ def test_what_it_prepared_can_be_prepared(tfds, videos, prepare, read_clips):
   second, after, _ = prepare("tfds", first, "again", quality=None, resolution=8)
   assert after.classes == before.classes
   assert {s: p.clips for s, p in after.splits.items()} == {"test": 2, "train": 5}
-  bodies = lambda found, size: sorted(
+  bodies = lambda clips, size: sorted(
     (label, len(frames), [np.asarray(Image.fromarray(f).resize(size, 2)).tobytes() for f in frames])
-    for frames, label, _ in found.values()
+    for frames, label, _ in clips.values()
   )
   for split in before.splits:
     expected = bodies(read_clips(first, split), (12, 8))
@@ -129,13 +129,13 @@ def test_a_set_that_it_wrote_itself_is_prepared(
   )
   builder.download_and_prepare()
   directory, prepared, _ = prepare("tfds", builder.data_dir, quality=None, splits=("train",))
-  found = [(label, frames.tobytes()) for frames, label, _ in read_clips(directory).values()]
-  wanted = [
+  clips = [(label, frames.tobytes()) for frames, label, _ in read_clips(directory).values()]
+  expected = [
     (i % 2, np.repeat(clips[i], 4 - channels if channels == 1 else 1, -1)) for i in range(3)
   ]
-  assert sorted(found) == sorted((label, frames.tobytes()) for label, frames in wanted)
+  assert sorted(clips) == sorted((label, frames.tobytes()) for label, frames in expected)
   assert prepared.classes == ("run", "sit")
-  # Secret labels are no labels.
+  # The labels of this test split are missing.
   with pytest.raises(Exception, match=r"split 'test' is empty: .* label -1 is outside the range"):
     prepare("tfds", builder.data_dir, "test", splits=("test",))
 

@@ -22,7 +22,7 @@ def made(tmp_path_factory, write_clip):
 
 @pytest.fixture
 def prepared(made, prepare):
-  """The prepared set of these, in two shards."""
+  """The prepared set of these videos, in two shards."""
   return prepare("folder", made, clips_per_shard=4)[0]
 
 
@@ -41,10 +41,10 @@ def test_a_sound_set_has_no_faults(prepared):
 
 
 def test_what_is_no_set_is_refused(tmp_path):
-  with pytest.raises(UserError, match="is no prepared data set"):
+  with pytest.raises(UserError, match="is not a prepared data set"):
     verify.verify(tmp_path)
   (tmp_path / ".preparing").mkdir()
-  with pytest.raises(UserError, match="is not prepared to its end; give its prepare command once"):
+  with pytest.raises(UserError, match="preparation was not finished; run its prepare command"):
     verify.verify(tmp_path)
 
 
@@ -55,7 +55,7 @@ def test_a_changed_byte_is_found_in_its_record(prepared):
   content[int(rows["record"][2]) + 200] ^= 1
   path.write_bytes(content)
   assert faults(prepared) == [
-    f"{path.name}: is not the file that was written (its checksum differs)",
+    f"{path.name}: has changed since it was written (its checksum differs)",
     f"{path.name}, record 2: damaged (its checksum differs)",
   ]
 
@@ -64,18 +64,18 @@ def test_files_that_are_gone_cut_or_swapped_are_found(prepared, tmp_path):
   first, second = sorted(prepared.glob("*tfrecord*"))
   content = second.read_bytes()
   second.write_bytes(content[:-3])
-  found = faults(prepared)
-  assert found[0] == f"{second.name}: has {len(content) - 3} bytes instead of {len(content)}"
-  assert "cut off" in found[1] and found[2] == f"{second.name}: holds 1 clips, 2 are in the index"
+  lines = faults(prepared)
+  assert lines[0] == f"{second.name}: has {len(content) - 3} bytes instead of {len(content)}"
+  assert "cut off" in lines[1] and lines[2] == f"{second.name}: contains 1 clips, the index has 2"
   second.unlink()
-  assert faults(prepared) == [f"{second.name}: is not there"]
+  assert faults(prepared) == [f"{second.name}: is missing"]
   shutil.copy(first, second)
-  found = faults(prepared)
-  assert f"{second.name}, record 3: is not in the index" in found
-  assert any("the id 'c" in line and "is that of 2 clips" in line for line in found)
+  lines = faults(prepared)
+  assert f"{second.name}, record 3: is not in the index" in lines
+  assert any("2 clips have the same id 'c" in line for line in lines)
   info = (prepared / "dataset_info.json").read_text()
   (prepared / "dataset_info.json").write_text(info.replace('"4"', '"3"'))
-  line = "dataset_info.json: counts other clips of split 'train' than the index"
+  line = "dataset_info.json: the index has other numbers of clips in 'train'"
   assert line in faults(prepared)
   (prepared / "dataset_info.json").write_text(info.replace("splits", "parts"))
   assert "dataset_info.json: malformed (splits is missing)" in faults(prepared)
@@ -84,7 +84,7 @@ def test_files_that_are_gone_cut_or_swapped_are_found(prepared, tmp_path):
 
 
 def rewrite(directory, change, classes=None):
-  """Writes the first shard anew, with all checksums right, after change(features) of record 1."""
+  """Applies change(features) to record 1, and writes the first shard with valid checksums."""
   prepared = index.read_prepared(directory)
   clips, frames = (np.array(part) for part in index.read_index(directory, prepared, "train"))
   old = prepared.splits["train"].shards[0]
@@ -96,11 +96,11 @@ def rewrite(directory, change, classes=None):
     payload, offsets = records.encode_example(features)
     row = clips[number]
     row["record"] = position
-    for place, offset in enumerate(offsets["video"][: row["frames"]]):
-      frame = frames[int(row["first"]) + place : int(row["first"]) + place + 1]
+    for number, offset in enumerate(offsets["video"][: row["frames"]]):
+      frame = frames[int(row["first"]) + number : int(row["first"]) + number + 1]
       frame["offset"] = position + records.HEADER_BYTES + offset
-      frame["length"] = len(features["video"][place])
-      frame["crc32c"] = google_crc32c.value(features["video"][place])
+      frame["length"] = len(features["video"][number])
+      frame["crc32c"] = google_crc32c.value(features["video"][number])
     content += records.frame_record(payload)
     position = len(content)
   (directory / old.file).write_bytes(content)
@@ -125,34 +125,34 @@ JPEG = pictures.encode(np.zeros((8, 8, 3), np.uint8), 95)
   [
     (lambda f: f.update(label=[7]), "label 7 is outside the range 0..1"),
     (lambda f: f.update(label=[-1]), "label -1 is outside the range 0..1"),
-    (lambda f: f.update(label=[1 - f["label"][0]]), "label "),  # the index says the other
-    (lambda f: f.update(label=[b"x"]), "feature 'label' holds no int"),
-    (lambda f: f.update(label=[1, 1]), "feature 'label' holds 2 values instead of one"),
+    (lambda f: f.update(label=[1 - f["label"][0]]), "label "),  # the index has the other label
+    (lambda f: f.update(label=[b"x"]), "the values of feature 'label' are not int"),
+    (lambda f: f.update(label=[1, 1]), "feature 'label' has 2 values instead of one"),
     (lambda f: f.pop("label"), "has the features frame_rate, id, video instead of frame_rate, id,"),
-    (lambda f: f.update(frame_rate=[9.0]), "frame rate 9.0, the index says 10.0"),
-    (drop_frame, "2 frames, the index says 3"),
+    (lambda f: f.update(frame_rate=[9.0]), "frame rate 9.0, the index has 10.0"),
+    (drop_frame, "2 frames, the index has 3"),
     (lambda f: f["video"].__setitem__(1, b"no picture"), "frame 1: does not decode"),
     (lambda f: f["video"].__setitem__(2, JPEG), "frame 2: 8x8 pixels, not 24x16"),
   ],
 )
 def test_records_that_hold_something_else_are_found(prepared, change, words):
   rewrite(prepared, change)
-  found = faults(prepared)
+  lines = faults(prepared)
   where = "folder-train.tfrecord-00000-of-00002, record 1: "
-  assert any(line.startswith(where + words) for line in found)
-  assert all(line.startswith(where) for line in found)
+  assert any(line.startswith(where + words) for line in lines)
+  assert all(line.startswith(where) for line in lines)
 
 
 def test_labels_are_compared_with_the_classes(prepared):
   rewrite(prepared, lambda features: None, classes=("c0",))
-  assert "its label is outside the classes" in faults(prepared)[0]
+  assert "its label is outside the range of the classes" in faults(prepared)[0]
 
 
 @pytest.mark.parametrize(
   ("field", "words"),
   [
-    ("offset", "frame 1 does not lie where the index says"),
-    ("crc32c", "frame 1: its checksum is not that of the index"),
+    ("offset", "frame 1 is not at the position in the index"),
+    ("crc32c", "frame 1: its checksum is not the one in the index"),
   ],
 )
 def test_an_index_that_says_otherwise_is_found(prepared, field, words):
@@ -162,23 +162,23 @@ def test_an_index_that_says_otherwise_is_found(prepared, field, words):
   checksums = index.write_index(prepared, "train", clips, frames)
   split = dataclasses.replace(description.splits["train"], index=checksums)
   index.write_prepared(prepared, dataclasses.replace(description, splits={"train": split}))
-  (found,) = faults(prepared)
-  assert found.endswith(f"record 1: {words}")
+  (line,) = faults(prepared)
+  assert line.endswith(f"record 1: {words}")
 
 
 def test_damage_of_small_files_is_found(prepared):
-  """Bits of reports, TensorFlow Datasets' own files, and names of classes."""
+  """Flipped bits in reports, in the files for TensorFlow Datasets, and in class names."""
   names = sorted(path.name for path in prepared.iterdir() if path.is_file())
   small = [name for name in names if "tfrecord" not in name and name != "prepared.json"]
   assert "label.labels.txt" in small and "skipped.txt" in small and len(small) == 6
   for name in small:
     path = prepared / name
     whole = path.read_bytes()
-    for place in range(0, len(whole), max(1, len(whole) // 3)):
-      path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    for position in range(0, len(whole), max(1, len(whole) // 3)):
+      path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
       assert any(line.startswith(name) for line in faults(prepared))
     path.unlink()
-    assert f"{name}: is not there" in faults(prepared)
+    assert f"{name}: is missing" in faults(prepared)
     path.write_bytes(whole)
 
 
@@ -186,16 +186,20 @@ def test_damage_of_the_description_is_found(prepared):
   path = prepared / "prepared.json"
   whole = path.read_bytes()
   generator = np.random.default_rng(0)
-  for place in generator.integers(len(whole), size=40).tolist():
-    path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+  for position in generator.integers(len(whole), size=40).tolist():
+    path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
     with pytest.raises(UserError, match=r"prepared\.json: |faults? found$"):
       verify.verify(prepared, report=lambda line: None)
-  # A class that has another name, and members that are called otherwise, in JSON that is sound.
+  # Another class name, and renamed members, in valid JSON.
   path.write_bytes(whole.replace(b'"c0"', b'"C0"'))
-  assert faults(prepared) == ["prepared.json: is not as it was written (its checksum differs)"]
+  assert faults(prepared) == [
+    "prepared.json: has changed since it was written (its checksum differs)"
+  ]
   for name in (b'"checksum"', b'"files"'):
     path.write_bytes(whole.replace(name, b'"x"'))
-    assert faults(prepared) == ["prepared.json: is not as it was written (its checksum differs)"]
+    assert faults(prepared) == [
+      "prepared.json: has changed since it was written (its checksum differs)"
+    ]
 
 
 def test_sets_of_earlier_versions_are_verified_with_a_note(prepared):
@@ -206,7 +210,7 @@ def test_sets_of_earlier_versions_are_verified_with_a_note(prepared):
   (prepared / "report.txt").write_text("another")
   lines = []
   verify.verify(prepared, report=lines.append)
-  assert "no checksums of its small files" in lines[0] and lines[1].endswith("no faults")
+  assert "its small files have no checksums" in lines[0] and lines[1].endswith("no faults")
   content["files"] = {"../outside": "0"}
   path.write_text(json.dumps(content))
   assert "prepared.json: names a file outside the set, ../outside" in faults(prepared)

@@ -11,7 +11,7 @@ from vidgan_jax.runtime.files import npz
 
 
 def numbered(clips=3, frames=10, side=4):
-  """Clips whose every pixel is 16 * clip + frame."""
+  """Clips in which every pixel is 16 * clip + frame."""
   number = 16 * np.arange(clips)[:, None] + np.arange(frames)
   return np.broadcast_to(
     number[..., None, None, None].astype(np.uint8), (clips, frames, side, side, 3)
@@ -100,7 +100,7 @@ def test_npz_that_does_not_fit_is_refused_in_one_line(tmp_path, arrays, argument
 
 
 def write_member(path, header, data):
-  """Writes an archive whose array has any header; numpy.savez would not."""
+  """Writes an archive in which an array has an arbitrary header, which numpy.savez cannot do."""
   stream = io.BytesIO()
   np.lib.format.write_array_header_1_0(stream, header)
   with zipfile.ZipFile(path, "w") as archive:
@@ -159,5 +159,5 @@ def test_clips_of_floats_are_refused_with_what_to_do(tmp_path):
     lambda: load_npz(tmp_path / "a.npz", frames=2),
     lambda: evaluation_clips.read(tmp_path / "a.npz"),
   ):
-    with pytest.raises(UserError, match=r"float32 .*0\.\.1 become bytes by np\.uint8\(np\.round"):
+    with pytest.raises(UserError, match=r"float32 .*0\.\.1 by np\.uint8\(np\.round"):
       check()

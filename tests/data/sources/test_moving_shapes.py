@@ -18,7 +18,7 @@ def clip_of(source, index):
 
 
 def foreground(clip):
-  """Where a clip differs from its own background, per frame (a rough mask by the median frame)."""
+  """A rough mask per frame: pixels that differ from the median frame, the background."""
   return np.abs(clip.astype(int) - np.median(clip, axis=0).astype(int)).max(-1) > 25
 
 
@@ -45,7 +45,7 @@ def test_a_scene_is_a_function_of_seed_split_and_index():
   reference = clip_of(make(), 3)
   assert (clip_of(make(cache_bytes=0), 3) == reference).all()
   assert (clip_of(make(num_examples=1000), 3) == reference).all()
-  assert (clip_of(make(frames=9), 3)[:4] == reference).all()  # longer clips go on where short end
+  assert (clip_of(make(frames=9), 3)[:4] == reference).all()  # longer clips continue shorter ones
   assert (clip_of(make(seed=6), 3) != reference).any()
   assert (clip_of(make(split="test"), 3) != reference).any()
 
@@ -104,8 +104,8 @@ def test_shapes_stay_inside_the_image():
     for class_index in (0, 5, 10, 15):
       scene = draw_scene(2, "train", index, class_index)
       x, y, radius = moving_shapes._trajectory(scene, times)
-      for place in (x, y):
-        assert (place - 0.95 * radius > 0).all() and (place + 0.95 * radius < 1).all()
+      for center in (x, y):
+        assert (center - 0.95 * radius > 0).all() and (center + 0.95 * radius < 1).all()
       assert 0.3 < 2 * scene.radius < 0.46
 
 

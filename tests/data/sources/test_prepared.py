@@ -25,7 +25,7 @@ NAMES = tuple(f"class{i}" for i in range(10))
 
 @pytest.fixture(scope="module")
 def ramps(tmp_path_factory, write_prepared, ramp):
-  """Ten lossless clips of 9 to 18 frames of 10x14 pixels that show their places, a class each."""
+  """Ten lossless clips of 9 to 18 frames, 10x14 pixels, with row, column and time as pixels."""
   clips = [ramp(9 + i, 10, 14) for i in range(10)]
   folder = tmp_path_factory.mktemp("ramps")
   return write_prepared(folder, clips, range(10), NAMES, shards=3, png=True)
@@ -33,7 +33,7 @@ def ramps(tmp_path_factory, write_prepared, ramp):
 
 @pytest.fixture
 def damaged(tmp_path, write_prepared, textured):
-  """A function that writes a set of six JPEG clips, destroys one, and returns (folder, its row)."""
+  """A function that writes a set of six JPEG clips, damages one, and returns (folder, its row)."""
 
   def make(row=2):
     clips = [textured(6, 16, 16, seed=i) for i in range(6)]
@@ -81,13 +81,13 @@ def test_an_example_shows_the_place_it_was_cut_from(ramps):
 
 
 def test_windows_reach_every_frame_and_no_further(ramps):
-  source = source_of(ramps, classes=("class1",))  # ten frames; five are taken up by a window
+  source = source_of(ramps, classes=("class1",))  # ten frames; a window covers five
   clips = [source.example(0, augmentation_generator(0, ordinal))[0] for ordinal in range(100)]
   assert {int(clip[0, 0, 0, 2]) for clip in clips} == {0, 1, 2, 3, 4}
 
 
 def test_only_the_bytes_of_the_frames_used_are_read(ramps, monkeypatch):
-  """Those of a window with a stride one by one, of one without at once."""
+  """One read per frame with a stride, one read for all frames without."""
   ranges = []
   read = prepared_folder._Shard.read
   monkeypatch.setattr(
@@ -118,16 +118,16 @@ def test_hosts_and_workers_change_nothing(ramps, hosts, workers):
     batches_of(source, host_index=host, host_count=hosts, workers=workers) for host in range(hosts)
   ]
   for iteration in (0, 3, 10**6):
-    expected, found = whole(iteration), [part(iteration) for part in parts]
+    expected, batches = whole(iteration), [part(iteration) for part in parts]
     for name in ("clip", "label"):
-      assert (np.concatenate([part[name] for part in found], axis=1) == expected[name]).all()
+      assert (np.concatenate([part[name] for part in batches], axis=1) == expected[name]).all()
 
 
 def test_a_stream_goes_on_at_any_step_as_if_it_had_never_stopped(ramps):
   with Prefetcher(batches_of(source_of(ramps)), stop=8) as stream:
     expected = dict(stream)
   for start in range(8):
-    # A reader that has just been opened, as in a new process.
+    # A newly opened source, as in a new process.
     with Prefetcher(batches_of(source_of(ramps), workers=3), start, depth=3, stop=8) as stream:
       for iteration, batch in stream:
         assert (batch["clip"] == expected[iteration]["clip"]).all()
@@ -158,9 +158,11 @@ def test_short_clips_are_left_out_and_counted(ramps):
   lines = []
   source = source_of(ramps, min_frames=12, report=lines.append)
   assert source.num_examples == 7 and source.num_classes == 10
-  assert "7 clips, 105 frames, 3 more have less than 12 frames, 10 classes" in lines[0]
+  assert "7 clips, 105 frames, 3 shorter than 12 frames are left out, 10 classes" in lines[0]
   assert lines[1].startswith("WARNING: classes without a usable clip: class0")
-  with pytest.raises(UserError, match=r"0 clips, 0 frames, 10 more .* 20 frames; 1 clips are"):
+  with pytest.raises(
+    UserError, match=r"0 clips, 0 frames, 10 shorter than 20 frames .*; 1 clips are"
+  ):
     source_of(ramps, frames=10)
   with pytest.raises(UserError, match="8 clips are needed"):
     source_of(ramps, min_frames=12, min_clips=8)
@@ -203,7 +205,7 @@ def test_a_folder_named_twice_is_opened_once(ramps, tmp_path, monkeypatch):
 
 
 def test_few_files_are_open_however_many_there_are(tmp_path, monkeypatch, write_prepared, ramp):
-  """Of all folders together."""
+  """The limit holds for all folders together."""
   monkeypatch.setattr(prepared_folder, "OPEN_FILES", 5)
   folders = [
     write_prepared(tmp_path / name, [ramp(4, 8, 8)] * 6, shards=6, png=True) for name in "abc"
@@ -223,12 +225,12 @@ def test_a_folder_that_gives_nothing_is_told(ramps, tmp_path, write_prepared, ra
   short = write_prepared(tmp_path, [ramp(5, 10, 10)] * 2, [0, 1], NAMES[:2])
   lines = []
   Prepared([ramps, short], frames=3, resolution=10, min_frames=9, report=lines.append)
-  assert lines[0] == f"WARNING: {short} (train): none of its clips is used"
+  assert lines[0] == f"WARNING: {short} (train): none of its clips is in use"
 
 
 @pytest.fixture
 def two_splits(tmp_path, write_prepared, ramp):
-  """A set of three clips to train on and two of another length to test with."""
+  """A set of three training clips and two test clips of another length."""
   parts = {}
   for split, count, frames in (("train", 3, 8), ("test", 2, 5)):
     clips = [ramp(frames, 10, 10)] * count
@@ -240,15 +242,15 @@ def two_splits(tmp_path, write_prepared, ramp):
 
 
 def test_a_split_is_chosen_by_its_name_or_all_are(two_splits):
-  found = {}
+  clips_of = {}
   for split in ("train", "test", "all"):
     source = source_of(two_splits, stride=1, split=split)
     clips = [source.fetch(i, augmentation_generator(0, i)) for i in range(source.num_examples)]
-    found[split] = [(source._clips[c.clip]["frames"], c.label) for c in clips]
-  assert found["train"] == [(8, 0), (8, 2), (8, 1)]  # two files
-  assert found["test"] == [(5, 0), (5, 1)]
-  assert found["all"] == found["train"] + found["test"]
-  identities = {source_of(two_splits, stride=1, split=split).identity() for split in found}
+    clips_of[split] = [(source._clips[c.clip]["frames"], c.label) for c in clips]
+  assert clips_of["train"] == [(8, 0), (8, 2), (8, 1)]  # two files
+  assert clips_of["test"] == [(5, 0), (5, 1)]
+  assert clips_of["all"] == clips_of["train"] + clips_of["test"]
+  identities = {source_of(two_splits, stride=1, split=split).identity() for split in clips_of}
   assert len(identities) == 3
 
 
@@ -259,7 +261,7 @@ def test_labels_may_be_dropped_or_absent(ramps, tmp_path, write_prepared, ramp):
   assert (source.num_examples, source.class_names) == (3, ())
   with pytest.raises(UserError, match="has 0 classes, but num_classes is 3"):
     source_of(folder, num_classes=3)
-  with pytest.raises(UserError, match="some have none"):
+  with pytest.raises(UserError, match="others have none"):
     Prepared([folder, ramps], frames=3, resolution=10, report=lambda line: None)
   both = Prepared([folder, ramps], frames=3, resolution=10, num_classes=0, report=lambda line: None)
   assert both.num_examples == 13
@@ -305,23 +307,23 @@ def test_a_missing_set_is_told_with_the_command_that_makes_it(tmp_path):
   with pytest.raises(UserError, match=f"^{tmp_path}/x: no such folder; make it with: {command}$"):
     source_of(tmp_path / "x", resolution=64, prepare="--source=ucf101")
   (tmp_path / "x").mkdir()
-  with pytest.raises(UserError, match=f"is no prepared data set .* make one with: {command}$"):
+  with pytest.raises(UserError, match=f"is not a prepared data set .* make one with: {command}$"):
     source_of(tmp_path / "x", resolution=64, prepare="--source=ucf101")
 
 
-def test_what_is_no_finished_set_is_told_with_what_to_do(ramps, tmp_path, write_prepared, ramp):
-  """Prepare refuses folders that hold something, so other ones are named."""
+def test_the_error_without_a_finished_set_gives_the_command(ramps, tmp_path, write_prepared, ramp):
+  """`prepare` refuses folders that are not empty, so the message names another one."""
   videos = tmp_path / "my videos"
   (videos / "a").mkdir(parents=True)
   with pytest.raises(UserError) as caught:
     source_of(f"{videos}/", resolution=64)
   assert str(caught.value) == (
-    f"{videos}/: is no prepared data set (has no prepared.json); make one with: python -m "
+    f"{videos}/: is not a prepared data set (has no prepared.json); make one with: python -m "
     f"vidgan_jax.prepare --source=SOURCE --input='{videos}/' --output='{videos}_prepared' "
     "--resolution=64"
   )
   (tmp_path / "begun" / ".preparing").mkdir(parents=True)
-  with pytest.raises(UserError, match="begun: is not prepared to its end; give its prepare comm"):
+  with pytest.raises(UserError, match="begun: preparation was not finished; run its prepare comm"):
     source_of(tmp_path / "begun")
   small = write_prepared(tmp_path / "small", [ramp(9, 8, 8)] * 2, [0, 1], ("a", "b"))
   with pytest.raises(UserError, match=rf"^{small}: has pictures of 8x8 .*--output={small}_10 "):
@@ -336,9 +338,9 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path, write_prepared, ramp
     source_of(folder, resolution=12)
   with pytest.raises(UserError, match="has 2 classes, but num_classes is 3"):
     source_of(folder, num_classes=3)
-  with pytest.raises(UserError, match=r"no split 'test', known are: train; config\.data\.spl"):
+  with pytest.raises(UserError, match=r"no split 'test', known are: train; set config\.data\.spl"):
     source_of(folder, split="test")
-  with pytest.raises(UserError, match=r"lists number 1, config\.data\.split_number is 2"):
+  with pytest.raises(UserError, match=r"split_number 1, but config\.data\.split_number is 2"):
     source_of(folder, split_number=2)
   with pytest.raises(UserError, match="damaged is 'ignore', known are: stop, skip"):
     source_of(folder, damaged="ignore")
@@ -354,7 +356,7 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path, write_prepared, ramp
 
 def test_labels_outside_the_classes_are_refused(tmp_path, write_prepared, ramp):
   folder = write_prepared(tmp_path, [ramp(9, 10, 10)] * 3, [0, 1, 2], ("a", "b"), shards=1)
-  with pytest.raises(UserError, match="row 2: its label is outside the classes"):
+  with pytest.raises(UserError, match="row 2: its label is outside the range of the classes"):
     source_of(folder)
 
 
@@ -371,9 +373,9 @@ def test_a_damaged_clip_is_named_and_fatal(damaged):
       batches_of(source, workers=3)(iteration)
 
 
-@pytest.mark.parametrize("place", [0.4, 0.7])
-def test_a_flipped_bit_that_decodes_is_noticed(tmp_path, write_prepared, textured, place):
-  """It leaves another picture, which nobody would see."""
+@pytest.mark.parametrize("fraction", [0.4, 0.7])
+def test_a_flipped_bit_that_decodes_is_noticed(tmp_path, write_prepared, textured, fraction):
+  """The flipped bit leaves another picture, which no decoder reports."""
   clips = [textured(3, 32, 32, seed=i) for i in range(2)]
   folder = write_prepared(tmp_path, clips, [0, 1], NAMES[:2], shards=1)
   whole, _ = source_of(folder, stride=1).example(1, augmentation_generator(0, 0))
@@ -381,7 +383,7 @@ def test_a_flipped_bit_that_decodes_is_noticed(tmp_path, write_prepared, texture
   offset, length, _ = index.read_index(folder, info, "train")[1][4].tolist()  # frame 1 of clip 1
   path = folder / info.splits["train"].shards[0].file
   content = bytearray(path.read_bytes())
-  content[offset + int(place * length)] ^= 16
+  content[offset + int(fraction * length)] ^= 16
   path.write_bytes(content)
   other = np.asarray(prepared.pictures.decode(bytes(content[offset : offset + length]), 32, 32))
   assert (other[:10, :10] != whole[1]).any()
@@ -396,7 +398,7 @@ def test_a_flipped_bit_that_decodes_is_noticed(tmp_path, write_prepared, texture
 
 
 def test_an_index_that_points_nowhere_is_damage(tmp_path, write_prepared, ramp):
-  """Within a clip it is not compared with the files before they are read."""
+  """The index of frames within a clip is not checked before they are read."""
   clips = [ramp(5, 10, 10), ramp(5, 10, 10) + np.uint8([0, 0, 100])]
   folder = write_prepared(tmp_path, clips, shards=1, png=True)
   info = index.read_prepared(folder)
@@ -412,7 +414,7 @@ def test_an_index_that_points_nowhere_is_damage(tmp_path, write_prepared, ramp):
       source = source_of(folder, frames=2, stride=stride, damaged="skip", num_classes=0)
       for ordinal in range(8):
         clip, _ = source.example(0, augmentation_generator(0, ordinal))
-        assert 1 not in clip[:, 0, 0, 2]  # 101 is that of the clip in its place
+        assert 1 not in clip[:, 0, 0, 2]  # 101 is the value of the replacing clip
 
 
 def test_a_system_may_hand_over_less_than_is_there(ramps, monkeypatch):
@@ -429,7 +431,7 @@ def test_others_stand_in_for_a_damaged_clip_always_the_same(damaged):
   source = source_of(folder, damaged="skip", report=lines.append)
   stood_in = [source.example(row, augmentation_generator(0, i))[1] for i in range(60)]
   assert set(stood_in) == {0, 1, 2, 3, 4, 5} - {row + 2}  # rows of the first shard: 0, 2, 4
-  assert sum("others are shown in its place" in line for line in lines) == 1
+  assert sum("other clips replace it" in line for line in lines) == 1
   parts = [batches_of(source_of(folder, damaged="skip"), workers=w) for w in (1, 5)]
   for iteration in range(6):
     first, second = (part(iteration) for part in parts)
@@ -446,7 +448,7 @@ def test_a_shard_cut_short_is_named_and_fatal_or_skipped(damaged):
   source = source_of(folder, damaged="skip", report=lines.append)
   assert lines[0].startswith("WARNING: ") and "00001-of-00002: damaged" in lines[0]
   assert all(source.example(5, augmentation_generator(0, i))[1] != 5 for i in range(10))
-  path.unlink()  # all of it gone is no damage to go on with
+  path.unlink()  # with all clips damaged, reading stops
   with pytest.raises(UserError, match=r"00001-of-00002: not readable \(No such file"):
     source_of(folder, damaged="skip")
   path.mkdir()

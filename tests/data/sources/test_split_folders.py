@@ -5,10 +5,14 @@ from vidgan_jax.runtime.errors import UserError
 
 
 def splits_of(*folders, option="auto"):
-  """The split and the other folders of a clip in each of some folders."""
+  """Splits, remaining folders and the message, for one clip in each of the given folders."""
   clips = [(f"{folder}/1.mp4", folder) for folder in folders]
-  places, line = split_folders.place("data", clips, option, "--split_folders")
-  return [place.split for place in places], ["/".join(place.folders) for place in places], line
+  assignments, line = split_folders.assign_splits("data", clips, option, "--split_folders")
+  return (
+    [assignment.split for assignment in assignments],
+    ["/".join(assignment.folders) for assignment in assignments],
+    line,
+  )
 
 
 @pytest.mark.parametrize(
@@ -71,17 +75,15 @@ def test_names_of_classes_are_no_splits(folders):
   ],
 )
 def test_what_is_open_is_refused_with_what_to_say(folders):
-  with pytest.raises(
-    UserError, match=r"lies beside .* --split_folders=none .*--split_folders=\w+="
-  ):
+  with pytest.raises(UserError, match=r"is beside .* --split_folders=none .*--split_folders=\w+="):
     splits_of(*folders)
   assert splits_of(*folders, option="none")[1:] == (folders, None)
 
 
 def test_folders_of_pictures_that_are_splits_are_no_clips():
   clips = [("train", ""), ("test", "")]
-  with pytest.raises(UserError, match="named like a split"):
-    split_folders.place("data", clips, "auto", "--split_folders")
+  with pytest.raises(UserError, match="whose name is that of a split"):
+    split_folders.assign_splits("data", clips, "auto", "--split_folders")
 
 
 def test_named_folders_are_found_wherever_they_lie():

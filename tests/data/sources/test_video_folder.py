@@ -23,7 +23,7 @@ needs_footage = pytest.mark.skipif(
 
 
 def write_clip(path, frames=6, height=16, width=24, seed=0):
-  """Writes a video of noise blocks, large enough to survive the compression."""
+  """Writes a video of noise blocks, large enough to survive compression."""
   blocks = np.random.default_rng(seed).integers(
     256, size=(frames, height // 8, width // 8, 3), dtype=np.uint8
   )
@@ -147,7 +147,7 @@ def test_listed_files_that_are_missing_are_told_in_one_line(tmp_path):
   source = open_folder(root, tmp_path / "cache", report=lines.append)
   assert source.report.missing == ("Alpha/gone.mp4", "Beta/gone.mp4")
   assert [line for line in lines if "gone" in line] == [
-    "2 listed clips are not there, such as Alpha/gone.mp4"
+    "2 listed clips do not exist, such as Alpha/gone.mp4"
   ]
   assert source.num_classes == 2  # a class without clips keeps its label
 
@@ -168,8 +168,8 @@ def test_no_listed_path_leaves_the_folder(tmp_path, path):
   [
     (["Alpha/a.mp4 1", "Alpha/a.mp4 3"], ("Alpha", "Beta"), "line 2: label 3 .* 1..2"),
     (["Alpha/a.mp4 0"], ("Alpha", "Beta"), "label 0"),
-    (["Gamma/a.mp4"], ("Alpha", "Beta"), "'Gamma' is none of the 2 classes"),
-    (["Alpha/a.mp4 1"], (), "names no classes"),
+    (["Gamma/a.mp4"], ("Alpha", "Beta"), "'Gamma' is not one of the 2 classes"),
+    (["Alpha/a.mp4 1"], (), "contains no class names"),
   ],
 )
 def test_malformed_lists_are_refused_by_line(tmp_path, train, classes, words):
@@ -195,7 +195,7 @@ def test_without_lists_classes_are_the_folders_in_order(tmp_path):
   write_clip(root / "a" / "._1.mp4")
   source = open_folder(root, tmp_path / "cache", num_classes=2)
   assert source.class_names == ("a", "b é") and labels_of(source) == [0, 0, 1]
-  assert source.report.aside == 1
+  assert source.report.ignored == 1
   with pytest.raises(UserError, match="no test split"):
     open_folder(root, tmp_path / "cache", split="test")
   for expected in (1, 3):
@@ -209,7 +209,7 @@ def test_without_lists_classes_are_the_folders_in_order(tmp_path):
 )
 @pytest.mark.parametrize("order", ["split/class", "class/split", "split"])
 def test_folders_named_like_splits_are_splits(tmp_path, names, order):
-  """Else test clips are trained on."""
+  """Otherwise test clips would be used for training."""
   root, lines = tmp_path / "data", []
   for split, frames in zip(names, (6, 5), strict=True):
     for name in "ab":
@@ -221,9 +221,9 @@ def test_folders_named_like_splits_are_splits(tmp_path, names, order):
     assert source.class_names == (() if order == "split" else ("a", "b"))
     assert labels_of(source) == ([0, 0] if order == "split" else [0, 1])
   assert open_folder(root, tmp_path / "cache", split="all").num_examples == 4
-  told = [line for line in lines if "folders taken for splits" in line]
-  assert len(told) == 2 and all(f"{name} is" in told[0] for name in names)
-  assert "config.data.split_folders=none" in told[0]
+  named = [line for line in lines if "split folders: " in line]
+  assert len(named) == 2 and all(f"{name} is" in named[0] for name in names)
+  assert "config.data.split_folders=none" in named[0]
   with pytest.raises(UserError, match="has no split 'val', known are: test, train"):
     open_folder(root, tmp_path / "cache", split="val")
 
@@ -232,15 +232,13 @@ def test_users_say_which_folders_are_splits(tmp_path):
   root = tmp_path / "data"
   for name in ("bus", "train", "test"):
     write_clip(root / name / "1.mp4")
-  with pytest.raises(
-    UserError, match=r"'bus' lies beside 'test'.*config\.data\.split_folders=none"
-  ):
+  with pytest.raises(UserError, match=r"'bus' is beside 'test'.*config\.data\.split_folders=none"):
     open_folder(root, tmp_path / "cache")
   none = open_folder(root, tmp_path / "cache", split_folders="none")
   assert none.class_names == ("bus", "test", "train")
   some = open_folder(root, tmp_path / "cache", split_folders="bus=train,test=test")
   assert some.num_examples == 1 and some.num_classes == 0
-  assert some.report.skipped == (("train/1.mp4", "lies in no folder that is a split"),)
+  assert some.report.skipped == (("train/1.mp4", "is in no split folder"),)
 
 
 def test_deeper_folders_belong_to_the_class_above_them(tmp_path):
@@ -249,9 +247,9 @@ def test_deeper_folders_belong_to_the_class_above_them(tmp_path):
     write_clip(root / name)
   source = open_folder(root, tmp_path / "cache")
   assert source.class_names == ("a", "b") and labels_of(source) == [0, 1, 1]
-  assert source.report.skipped == (("loose.mp4", "lies in no class folder"),)
+  assert source.report.skipped == (("loose.mp4", "is in no class folder"),)
   remarks = "\n".join(source.report.remarks)
-  assert "2 clips lie deeper in their class folders, such as b/part1/0.mp4;" in remarks
+  assert "2 clips are in sub-folders of their class folders, such as b/part1/0.mp4;" in remarks
   assert "--class_level=2" in remarks
   assert open_folder(root, tmp_path / "cache", num_classes=0).num_examples == 4
 
@@ -265,10 +263,10 @@ def test_folders_that_give_nothing_are_told(tmp_path, unreadable):
   (root / "a" / "loop").symlink_to(root)
   unreadable(root / "secret")
   source = open_folder(root, tmp_path / "cache")
-  assert source.class_names == ("a",) and source.num_examples == 1 and source.report.aside == 0
+  assert source.class_names == ("a",) and source.num_examples == 1 and source.report.ignored == 0
   assert source.report.remarks == (
     "WARNING: folders that cannot be read are left out: secret (Permission denied)",
-    "links to folders that are read already: a/loop",
+    "links to folders that are read under another path: a/loop",
     "folders without a video: empty",
   )
 
@@ -280,7 +278,7 @@ def test_a_link_to_a_class_does_not_take_its_place(tmp_path):
   (root / "a").symlink_to(root / "c")
   source = open_folder(root, tmp_path / "cache")
   assert source.class_names == ("b", "b 2", "c") and labels_of(source) == [0, 1, 2]
-  assert source.report.remarks == ("links to folders that are read already: a",)
+  assert source.report.remarks == ("links to folders that are read under another path: a",)
 
 
 def test_unreadable_folders_of_lists_are_told(tmp_path, unreadable):
@@ -294,7 +292,7 @@ def test_unreadable_folders_of_lists_are_told(tmp_path, unreadable):
 
 
 def test_one_class_may_be_spelled_in_two_forms_of_unicode(tmp_path):
-  """macOS stores accents apart from their letters."""
+  """macOS stores accents and letters separately."""
   root = tmp_path / "data"
   write_clip(root / "train" / "caf\u00e9" / "0.mp4")
   write_clip(root / "test" / "cafe\u0301" / "0.mp4")
@@ -310,7 +308,7 @@ def test_a_copy_with_names_in_another_form_is_the_same_data(tmp_path):
     write_clip(tmp_path / str(number) / name / f"{name}.mp4")
   one, other = (open_folder(tmp_path / str(n), tmp_path / "cache").description() for n in (0, 1))
   assert one["checksum"] == other["checksum"]
-  # Earlier versions wrote the checksum of the names as they are.
+  # Earlier versions stored the checksum of the names in their Unicode form on disk.
   earlier = {**other, "checksum": other["checksum_of_plain_names"]}
   (tmp_path / states.DATA).write_text(json.dumps(earlier))
   states.check_data(tmp_path, other)
@@ -383,7 +381,7 @@ def test_the_cache_is_used_and_follows_changed_files(tmp_path, monkeypatch):
 
 
 def test_a_folder_that_was_moved_is_the_same_and_changed_files_are_not(tmp_path):
-  """So a run may go on where its folder lies elsewhere."""
+  """So a run may continue after its folder was moved."""
   for number in range(2):
     write_mp4(tmp_path / "a" / "x" / f"{number}.mp4", np.full((4, 16, 16, 3), 90, np.uint8), 10)
   shutil.copytree(tmp_path / "a", tmp_path / "b", copy_function=shutil.copyfile)
@@ -406,7 +404,7 @@ def test_damaged_cache_files_are_made_again(tmp_path):
   whole = stored.read_bytes()
   other = io.BytesIO()
   np.save(other, np.zeros((9, 8, 8, 3), np.float32))
-  old = io.BytesIO()  # of a version that wrote no checksums
+  old = io.BytesIO()  # from a version without checksums
   np.save(old, np.zeros((6, 8, 8, 3), np.uint8))
   bit = bytearray(whole)
   bit[20] ^= 1  # in the header
@@ -424,11 +422,11 @@ def test_clips_whose_cache_file_is_damaged_later_are_decoded_again(tmp_path):
   (stored,) = (tmp_path / "cache").iterdir()
   whole = stored.read_bytes()
   lines.clear()
-  for place in (20, 128 + 2 * 8 * 12 * 3 + 5, len(whole) - 1, None):
-    if place is None:
+  for position in (20, 128 + 2 * 8 * 12 * 3 + 5, len(whole) - 1, None):
+    if position is None:
       stored.unlink()
     else:
-      stored.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+      stored.write_bytes(whole[:position] + bytes([whole[position] ^ 16]) + whole[position + 1 :])
     np.testing.assert_array_equal(source.example(0, np.random.default_rng(0))[0], expected)
     assert stored.read_bytes() == whole
   assert len(lines) == 1 and "decoded again" in lines[0]
@@ -489,21 +487,21 @@ def test_all_skipped_files_are_listed_in_a_file(tmp_path):
   source = open_folder(root, cache, report=lines.append)
   listed = pathlib.Path(source.report.skipped_list)
   assert listed.parent == cache
-  at = lines.index(f"8 files skipped, all of them listed in {listed}:")
+  at = lines.index(f"8 files skipped, listed in {listed}:")
   assert lines[at + 6] == "  and 3 more" and all("/" in line for line in lines[at + 1 : at + 6])
-  told = listed.read_text(encoding="utf-8").splitlines()
-  assert [line.split(": not readable as a video (")[0] for line in told] == [
+  skipped_lines = listed.read_text(encoding="utf-8").splitlines()
+  assert [line.split(": not readable as a video (")[0] for line in skipped_lines] == [
     f"{root}/{path}".replace("\n", "\\n").replace("\udcff", "\\udcff")
     for path, _ in source.report.skipped
   ]
-  assert len(told) == 8
-  # Another split, or another folder, has a list of its own beside the same decoded clips.
+  assert len(skipped_lines) == 8
+  # Another split, or another folder, writes another list into the same cache.
   write_clip(tmp_path / "other" / "short.mp4", frames=3)
   write_clip(tmp_path / "other" / "good.mp4")
   other = open_folder(tmp_path / "other", cache).report.skipped_list
   every = open_folder(root, cache, split="all").report.skipped_list
   assert len({other, every, str(listed)}) == 3
-  # The list goes when nothing is left to tell.
+  # The list is removed when no file is skipped any more.
   for name in names:
     (root / "a" / name).unlink()
   assert open_folder(root, cache).report.skipped_list == "" and not listed.exists()
@@ -514,7 +512,7 @@ def test_a_cache_without_room_for_the_list_will_do(tmp_path, monkeypatch):
   root, cache = tmp_path / "data", tmp_path / "cache"
   write_clip(root / "good.mp4")
   write_clip(root / "short.mp4", frames=3)
-  open_folder(root, cache, frames=3)  # all is decoded
+  open_folder(root, cache, frames=3)  # all clips are decoded
 
   def refuse(path):
     raise UserError(f"{path}: cannot be written (Read-only file system)")
@@ -554,12 +552,12 @@ def test_bad_arguments_are_refused(tmp_path):
   (tmp_path / "empty").mkdir()
   for root, arguments, words in (
     ("nowhere", {}, "no such folder"),
-    ("empty", {}, "holds no video files"),
+    ("empty", {}, "contains no video files"),
     ("data", {"crop": "middle"}, "unknown crop 'middle', known are: random, center"),
     ("data", {"split": "dev"}, "unknown split 'dev', known are: train, val, test, all"),
     ("data", {"split": "val"}, "so there is no val split"),
     ("data", {"split_folders": "train"}, "split_folders is 'train'; it must be auto, none, or"),
-    ("data", {"split_folders": "a=train"}, "names 'a', and no clip lies in such a folder"),
+    ("data", {"split_folders": "a=train"}, "names 'a', but no clip is in a folder of this name"),
     ("data", {"stride": 0}, "stride"),
   ):
     with pytest.raises(UserError, match=words):

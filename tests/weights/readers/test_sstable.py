@@ -22,7 +22,7 @@ def test_snappy_decodes_every_kind_of_element(compressed):
     encoded = compressed(data, seed)
     assert len(encoded) < len(data)
     assert snappy.decompress(encoded, len(data)) == data
-  # By hand, from the format's description: "ab", then a copy of six that overlaps itself.
+  # By hand, from the description of the format: "ab", then an overlapping copy of six bytes.
   assert snappy.decompress(b"\x08\x04ab\x09\x02", 8) == b"abababab"
   assert snappy.decompress(b"\x00", 0) == b""
 
@@ -30,15 +30,15 @@ def test_snappy_decodes_every_kind_of_element(compressed):
 @pytest.mark.parametrize(
   "data, says",
   [
-    (b"\x09\x04ab\x09\x02", "announces 9"),
-    (b"\x07\x04ab\x09\x02", "a copy beyond"),
-    (b"\x08\x04ab\x09\x03", "a copy beyond"),
-    (b"\x08\x04ab\x09\x00", "a copy beyond"),
+    (b"\x09\x04ab\x09\x02", "8 bytes instead of 9"),
+    (b"\x07\x04ab\x09\x02", "a copy refers"),
+    (b"\x08\x04ab\x09\x03", "a copy refers"),
+    (b"\x08\x04ab\x09\x00", "a copy refers"),
     (b"\x08\x04ab\x09", "cut off"),
-    (b"\x08\x1cab", "a literal beyond"),
-    (b"\x01\x04ab", "a literal beyond"),
+    (b"\x08\x1cab", "a literal exceeds"),
+    (b"\x01\x04ab", "a literal exceeds"),
     (b"\x08\xf4", "cut off"),
-    (b"\xff\xff\xff\xff\x0f", "4294967295 bytes; at most 100"),
+    (b"\xff\xff\xff\xff\x0f", "4294967295 bytes exceeds the limit of 100"),
     (b"", "cut off"),
     (b"\xff" * 11, "ten bytes"),
   ],
@@ -63,11 +63,11 @@ def test_every_damaged_byte_is_noticed():
   footer = len(content) - sstable.FOOTER_BYTES
   (meta, size), _ = sstable._read_handle(memoryview(content)[footer:], 0)
   idle = {*range(meta, meta + size + 5), *range(footer, len(content) - 8)}
-  for place in range(len(content)):
+  for position in range(len(content)):
     damaged = bytearray(content)
-    damaged[place] ^= 0x41
+    damaged[position] ^= 0x41
     try:
-      assert sstable.read(bytes(damaged)) == entries and place in idle
+      assert sstable.read(bytes(damaged)) == entries and position in idle
     except ValueError:
       continue
 
@@ -79,13 +79,13 @@ def test_what_is_cut_off_is_refused(cut):
 
 
 def crafted(*blocks: bytes, handles=None) -> bytes:
-  """A table of blocks as given, or with the index block's values as given."""
-  content, own = b"", []
+  """A table of the given blocks, or with the given values in the index block."""
+  content, valid = b"", []
   put = lambda block: block + b"\0" + struct.pack("<I", masked_crc(block + b"\0"))
   for block in blocks:
-    own.append(varint(len(content)) + varint(len(block)))
+    valid.append(varint(len(content)) + varint(len(block)))
     content += put(block)
-  handles = own if handles is None else handles
+  handles = valid if handles is None else handles
   index = sstable._encode_block({b"%d" % n: handle for n, handle in enumerate(handles)})
   footer = varint(0) + varint(0) + varint(len(content)) + varint(len(index))
   return content + put(index) + footer.ljust(40, b"\0") + sstable.MAGIC.to_bytes(8, "little")
@@ -111,14 +111,14 @@ def test_a_crafted_table_is_read():
     (crafted(entry(0, b"b") + entry(0, b"a") + END), "ascend"),
     (crafted(entry(0, b"a") + entry(0, b"a") + END), "ascend"),
     (crafted(entry(0, b"a") + END, handles=[varint(0) + varint(12)] * 2), "ascend"),
-    (crafted(entry(1, b"a") + END), "beyond its block"),
-    (crafted(varint(0) + varint(2**40) + varint(0) + END), "beyond its block"),
-    (crafted(varint(0) + varint(1) + varint(2**62) + b"a" + END), "beyond its block"),
+    (crafted(entry(1, b"a") + END), "exceeds its block"),
+    (crafted(varint(0) + varint(2**40) + varint(0) + END), "exceeds its block"),
+    (crafted(varint(0) + varint(1) + varint(2**62) + b"a" + END), "exceeds its block"),
     (crafted(entry(0, b"a" * 5000) + END), "a key of 5000"),
     (crafted(struct.pack("<I", 2**31)), "restart points"),
     (crafted(b"ab"), "cut off"),
-    (crafted(END, handles=[varint(0) + varint(2**63)]), "beyond what is there"),
-    (crafted(END, handles=[varint(2**63) + varint(8)]), "beyond what is there"),
+    (crafted(END, handles=[varint(0) + varint(2**63)]), "exceeds the table"),
+    (crafted(END, handles=[varint(2**63) + varint(8)]), "exceeds the table"),
     (crafted(END, handles=[varint(1) + varint(8)]), "checksum"),
   ],
 )

@@ -1,4 +1,4 @@
-"""PyTorch's files: what is read, and all that is refused."""
+"""PyTorch's files: the supported content, and everything that is refused."""
 
 import collections
 import io
@@ -22,11 +22,11 @@ def test_tensors_of_every_type_come_back(tmp_path, write_torch, legacy):
   arrays = {f"layer.{t}": (50 * generator.standard_normal((3, 4))).astype(t) for t in types}
   arrays |= {"count": np.array(7), "empty": np.zeros((0, 3), np.float32)}
   tensors = {name: write_torch.Tensor.of(array) for name, array in arrays.items()}
-  found = torch_files.read(write_torch(tmp_path / "a.pt", tensors, legacy=legacy))
-  assert [*found] == [*arrays]
+  arrays_read = torch_files.read(write_torch(tmp_path / "a.pt", tensors, legacy=legacy))
+  assert [*arrays_read] == [*arrays]
   for name, array in arrays.items():
-    assert found[name].dtype == array.dtype
-    np.testing.assert_array_equal(found[name], array)
+    assert arrays_read[name].dtype == array.dtype
+    np.testing.assert_array_equal(arrays_read[name], array)
 
 
 @both
@@ -38,13 +38,13 @@ def test_windows_on_shared_numbers_are_arrays_of_their_own(tmp_path, write_torch
     "wide": write_torch.Tensor(storage, (3, 2), (0, 3), 1, rebuild="_rebuild_tensor"),
     "last": write_torch.Tensor(storage, (2,), (1,), 38),
   }
-  found = torch_files.read(write_torch(tmp_path / "a.pt", tensors, legacy=legacy))
-  np.testing.assert_array_equal(found["turned"], 4 + np.arange(5)[:, None] + 6 * np.arange(6))
-  np.testing.assert_array_equal(found["wide"], [[1, 4]] * 3)
-  np.testing.assert_array_equal(found["last"], [38, 39])
-  assert all(array.flags.writeable and array.flags.c_contiguous for array in found.values())
-  found["last"][:] = 0
-  assert found["turned"][-1, -1] == 4 + 4 + 30
+  arrays_read = torch_files.read(write_torch(tmp_path / "a.pt", tensors, legacy=legacy))
+  np.testing.assert_array_equal(arrays_read["turned"], 4 + np.arange(5)[:, None] + 6 * np.arange(6))
+  np.testing.assert_array_equal(arrays_read["wide"], [[1, 4]] * 3)
+  np.testing.assert_array_equal(arrays_read["last"], [38, 39])
+  assert all(array.flags.writeable and array.flags.c_contiguous for array in arrays_read.values())
+  arrays_read["last"][:] = 0
+  assert arrays_read["turned"][-1, -1] == 4 + 4 + 30
 
 
 def test_bfloat16_becomes_float32(tmp_path, write_torch):
@@ -52,9 +52,9 @@ def test_bfloat16_becomes_float32(tmp_path, write_torch):
   upper = (values.view("<u4") >> 16).astype("<u2")
   storage = write_torch.Storage(upper.tobytes(), "BFloat16Storage", 4)
   tensors = {"a": write_torch.Tensor(storage, (2, 2), (2, 1))}
-  found = torch_files.read(write_torch(tmp_path / "a.pt", tensors))
-  np.testing.assert_array_equal(found["a"], values.reshape(2, 2))
-  assert found["a"].dtype == np.float32
+  arrays_read = torch_files.read(write_torch(tmp_path / "a.pt", tensors))
+  np.testing.assert_array_equal(arrays_read["a"], values.reshape(2, 2))
+  assert arrays_read["a"].dtype == np.float32
 
 
 @both
@@ -67,9 +67,9 @@ def test_a_checkpoint_s_state_dict_is_found(tmp_path, write_torch, legacy, key):
 
   tensors = {"a": write_torch.Tensor.of(np.arange(4))}
   path = write_torch(tmp_path / "a.pt", tensors, legacy=legacy, wrap=wrap)
-  found = torch_files.read(path)
-  assert [*found] == ["a"]
-  np.testing.assert_array_equal(found["a"], np.arange(4))
+  arrays_read = torch_files.read(path)
+  assert [*arrays_read] == ["a"]
+  np.testing.assert_array_equal(arrays_read["a"], np.arange(4))
 
 
 def test_files_of_torch_itself_are_read(tmp_path):
@@ -78,13 +78,13 @@ def test_files_of_torch_itself_are_read(tmp_path):
   for legacy in (False, True):
     path = tmp_path / f"{legacy}.pt"
     torch.save(linear.state_dict(), path, _use_new_zipfile_serialization=not legacy)
-    found = torch_files.read(path)
-    assert {*found} == {*linear.state_dict()}
+    arrays_read = torch_files.read(path)
+    assert {*arrays_read} == {*linear.state_dict()}
     for name, tensor in linear.state_dict().items():
-      np.testing.assert_array_equal(found[name], tensor.numpy())
+      np.testing.assert_array_equal(arrays_read[name], tensor.numpy())
 
 
-# --- What is not trusted.
+# --- Untrusted files.
 
 
 def zipped(path, content, **members):
@@ -111,7 +111,7 @@ def test_other_functions_are_refused_by_name_and_not_called(tmp_path, function, 
   module, name = function.rsplit(".", 1)
   command = f"echo > {tmp_path}/called".encode()
   path = zipped(tmp_path / "a.pt", global_call(module.encode(), name.encode(), command, protocol))
-  with pytest.raises(UserError, match=f"asks for {function}"):
+  with pytest.raises(UserError, match=f"refers to {function}"):
     torch_files.read(path)
   assert not (tmp_path / "called").exists()
   (tmp_path / "b.pt").write_bytes(global_call(b"os", b"system", command))
@@ -130,9 +130,9 @@ def test_other_functions_are_refused_by_name_and_not_called(tmp_path, function, 
     (b"\x80\x02ctorch._utils\n_rebuild_tensor\n}b.", "sets attributes"),
     (b"\x80\x02\x82\x01.", "instruction EXT1"),
     (b"\x80\x02K\x01)R.", "calls 1"),
-    (b"\x80\x02]q\x00h\x00a.", "holds a list"),
+    (b"\x80\x02]q\x00h\x00a.", "contains a list"),
     (b"\x80\x02}q\x00.", "no state dict"),
-    (b"\x80\x02}(K\x01\x85K\x02u.", "whose keys are no names"),
+    (b"\x80\x02}(K\x01\x85K\x02u.", "has keys that are not names"),
     (b"\x80\x02}K\x01K\x02sU\x01x", "damaged"),
     (b"\x80\x02h\x07.", "damaged"),
   ],
@@ -146,12 +146,12 @@ def test_other_instructions_are_refused(tmp_path, content, message):
 @pytest.mark.parametrize(
   ("shape", "strides", "offset", "message"),
   [
-    ((4,), (1,), 1, "reaches beyond"),
-    ((2, 2), (3, 1), 0, "reaches beyond"),
+    ((4,), (1,), 1, "exceeds its numbers"),
+    ((2, 2), (3, 1), 0, "exceeds its numbers"),
     ((2**20, 2**20), (0, 0), 0, "more than"),
-    ((2,), (-1,), 1, "that is none"),
-    ((2,), (1,), -1, "that is none"),
-    ((2, 2), (1,), 0, "that is none"),
+    ((2,), (-1,), 1, "has invalid arguments"),
+    ((2,), (1,), -1, "has invalid arguments"),
+    ((2, 2), (1,), 0, "has invalid arguments"),
     ((1,) * 40, (1,) * 40, 0, "40 axes"),
   ],
 )
@@ -169,7 +169,7 @@ def test_sizes_are_bounded(tmp_path, write_torch, legacy):
   tensors = {"a": write_torch.Tensor.of(np.zeros(1000))}
   path = write_torch(tmp_path / "a.pt", tensors, legacy=legacy)
   assert torch_files.read(path, max_bytes=10_000)["a"].size == 1000
-  with pytest.raises(UserError, match="at most 5000"):
+  with pytest.raises(UserError, match="exceed the limit of 5000"):
     torch_files.read(path, max_bytes=5000)
 
 
@@ -187,13 +187,13 @@ def test_programs_and_other_archives_are_refused(tmp_path, write_torch):
     archive.writestr("archive/code/__torch__.py", "")
   with pytest.raises(UserError, match="TorchScript"):
     torch_files.read(path)
-  with pytest.raises(UserError, match=r"none of torch\.save"):
+  with pytest.raises(UserError, match=r"not one of torch\.save"):
     np.savez(tmp_path / "b.npz", a=np.zeros(2))
     torch_files.read(tmp_path / "b.npz")
   with pytest.raises(UserError, match="big-endian"):
     torch_files.read(zipped(tmp_path / "c.pt", b"\x80\x02}.", byteorder="big"))
   (tmp_path / "d.pt").write_bytes(pickle.dumps({"a": 1}))
-  with pytest.raises(UserError, match=r"no file of torch\.save"):
+  with pytest.raises(UserError, match=r"not a file of torch\.save"):
     torch_files.read(tmp_path / "d.pt")
   with pytest.raises(UserError, match="not readable"):
     torch_files.read(tmp_path / "missing.pt")
@@ -207,8 +207,8 @@ def test_damage_anywhere_ends_in_a_line(tmp_path, write_torch, legacy):
   damaged = [whole[:length] for length in range(0, len(whole), 7)]
   for _ in range(400):
     copy = bytearray(whole)
-    for place in generator.integers(0, len(whole), generator.integers(1, 4)):
-      copy[place] = generator.integers(256)
+    for position in generator.integers(0, len(whole), generator.integers(1, 4)):
+      copy[position] = generator.integers(256)
     damaged.append(bytes(copy))
   refused = 0
   for content in damaged:
@@ -222,7 +222,7 @@ def test_damage_anywhere_ends_in_a_line(tmp_path, write_torch, legacy):
 
 
 def test_what_torch_pickles_is_what_these_tests_write(tmp_path, write_torch):
-  """The opcodes of the tests' own files are those a pickler makes, metadata included."""
+  """The files of these tests have the same opcodes as those of a pickler, with metadata."""
   path = write_torch(tmp_path / "a.pt", {"a": write_torch.Tensor.of(np.zeros(2, np.float32))})
   with zipfile.ZipFile(path) as archive:
     content = archive.read("archive/data.pkl")

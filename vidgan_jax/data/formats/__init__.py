@@ -1,1 +1,1 @@
-"""File formats of prepared sets: TFRecord, index files, pictures."""
+"""File formats of prepared sets: TFRecord files, index files and encoded pictures."""

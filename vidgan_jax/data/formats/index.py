@@ -1,7 +1,7 @@
-"""What a prepared data set knows of itself: `prepared.json` and the index files.
+"""The description of a prepared data set: `prepared.json` and the index files.
 
-docs/data_format.md describes the folder. Nothing in these files is trusted: names lead nowhere
-else, nothing is unpickled, and every clip's row is compared with the files it points into.
+docs/data_format.md describes the folder. These files are not trusted: a name cannot lead out of the
+folder, nothing is unpickled, and every row of the index is compared with the files it refers to.
 """
 
 import dataclasses
@@ -21,8 +21,10 @@ from vidgan_jax.runtime.text import printable
 
 FORMAT = 1
 FILE_NAME = "prepared.json"
-UNFINISHED = ".preparing"  # folder of what is needed until the set is finished
-NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")  # of data sets and splits; TensorFlow Datasets' rule
+UNFINISHED = ".preparing"  # folder of temporary files, removed when the set is finished
+NAME = re.compile(
+  r"[a-z][a-z0-9_]{0,63}"
+)  # of data sets and splits; the rule of TensorFlow Datasets
 
 CLIP = np.dtype(
   [
@@ -54,12 +56,12 @@ _FORM = {
   "skipped": _COUNT,
   "files?": {str: str},
 }
-_CHECKSUM = "checksum"  # of prepared.json's other members
+_CHECKSUM = "checksum"  # of the other members of prepared.json
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-  """One file of records: its name in the folder, its size, its SHA-256 in hexadecimal."""
+  """One TFRecord file: its name in the folder, its size in bytes, its SHA-256 in hexadecimal."""
 
   file: str
   bytes: int
@@ -68,7 +70,7 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-  """One split: numbers of clips and frames, its files, SHA-256 of its two index files by name."""
+  """One split: numbers of clips and frames, TFRecord files, SHA-256 of the index files by kind."""
 
   clips: int
   frames: int
@@ -78,17 +80,17 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-  """What `prepared.json` says; see docs/data_format.md.
+  """The content of `prepared.json`; see docs/data_format.md.
 
   Attributes:
-    name: of the data set.
+    name: name of the data set.
     classes: names in label order, empty in sets without classes.
-    settings: all that decides the bytes.
-    versions: of the programs that wrote them.
+    settings: all settings that determine the bytes of the set.
+    versions: versions of the programs that wrote it.
     splits: by name.
     skipped: number of inputs that could not be used.
-    files: SHA-256 of the other small files (reports, TensorFlow Datasets' own) by name; empty in
-      sets of an earlier version.
+    files: SHA-256 of the other small files (reports, files for TensorFlow Datasets) by name; empty
+      in sets of an earlier version.
   """
 
   name: str
@@ -101,12 +103,12 @@ class Prepared:
 
 
 def shard_name(name: str, split: str, number: int, total: int) -> str:
-  """The file name of a shard, as TensorFlow Datasets expects it."""
+  """The file name of a shard in the form that TensorFlow Datasets expects."""
   return f"{name}-{split}.tfrecord-{number:05d}-of-{total:05d}"
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-  """Writes text under a temporary name that becomes `path` at the end.
+  """Writes a text file as a whole or not at all: under a temporary name, then renamed to `path`.
 
   Raises:
     UserError: the file cannot be written.
@@ -116,15 +118,15 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def write_json(path: str | os.PathLike, content: Any) -> None:
-  """Writes JSON as `write_text` does."""
+  """Writes a JSON file as a whole or not at all; UserError as for `write_text`."""
   write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_json(path: str | os.PathLike, form: Any = None) -> Any:
-  """Reads a JSON file of at most 64 MiB; see `json_files` for its form.
+  """Reads a JSON file of at most 64 MiB; see `json_files.read` for `form`.
 
   Raises:
-    UserError: the file is missing, too large, no JSON or of another form.
+    UserError: the file is missing, too large, not JSON, or does not have the form.
   """
   try:
     return json_files.read(path, form)
@@ -143,16 +145,19 @@ def write_prepared(directory: str | os.PathLike, prepared: Prepared) -> None:
 
 
 def _checksum(content: dict[str, Any]) -> str:
-  """SHA-256 of an object's members, in whatever order and form they are written."""
+  """SHA-256 of the members of an object except the checksum, for any order and layout."""
   text = json.dumps({n: v for n, v in content.items() if n != _CHECKSUM}, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()
 
 
-def is_as_written(directory: str | os.PathLike) -> bool | None:
-  """Whether `prepared.json` has the checksum that was written into it; None in earlier versions.
+def checksum_matches(directory: str | os.PathLike) -> bool | None:
+  """Whether `prepared.json` is unchanged, by the checksum in it.
+
+  Returns:
+    None for a set of an earlier version, which has no checksum.
 
   Raises:
-    UserError: it cannot be read.
+    UserError: the file cannot be read.
   """
   content = read_json(os.path.join(directory, FILE_NAME), {_CHECKSUM + "?": str})
   if _CHECKSUM not in content and "files" not in content:
@@ -164,18 +169,18 @@ def read_prepared(directory: str | os.PathLike) -> Prepared:
   """Reads `prepared.json`.
 
   Raises:
-    UserError: there is none, or it is of another format or malformed.
+    UserError: the file is missing, malformed, or of another format.
   """
   path = os.path.join(directory, FILE_NAME)
   if not os.path.isfile(path):
     if os.path.isdir(os.path.join(directory, UNFINISHED)):
       raise UserError(
-        f"{os.fspath(directory)}: is not prepared to its end; give its prepare command once more"
+        f"{os.fspath(directory)}: preparation was not finished; run its prepare command again"
       )
-    raise UserError(f"{os.fspath(directory)}: is no prepared data set (has no {FILE_NAME})")
+    raise UserError(f"{os.fspath(directory)}: is not a prepared data set (has no {FILE_NAME})")
   content = read_json(path, {"format": int})
   if content["format"] != FORMAT:
-    raise UserError(f"{path}: format {content['format']}, this version reads {FORMAT}")
+    raise UserError(f"{path}: has format {content['format']}, this version reads only {FORMAT}")
   json_files.check(content, _FORM, path)
   try:
     name = _checked_name(content["name"])
@@ -184,7 +189,7 @@ def read_prepared(directory: str | os.PathLike) -> Prepared:
       for split, part in content["splits"].items()
     }
     if not splits:
-      raise ValueError("names no splits")
+      raise ValueError("has no splits")
   except ValueError as error:
     raise UserError(f"{path}: malformed ({error})") from error
   return Prepared(
@@ -202,7 +207,7 @@ def _parse_split(name: str, split: str, part: dict) -> Split:
   shards = tuple(Shard(s["file"], s["bytes"], s["sha256"]) for s in part["shards"])
   if any(shard.bytes < 0 for shard in shards):
     raise ValueError(f"a shard of split '{split}' has an impossible size")
-  # Other names could lead out of the folder.
+  # Any other name could lead out of the folder.
   for number, shard in enumerate(shards):
     if shard.file != shard_name(name, split, number, len(shards)):
       raise ValueError(f"shard {number} of split '{split}' has an unexpected name")
@@ -230,7 +235,7 @@ def file_sha256(path: str | os.PathLike) -> str:
 
 
 def index_path(directory: str | os.PathLike, split: str, kind: str) -> str:
-  """Path of an index file; kind is "clips" or "frames"."""
+  """Path of an index file; `kind` is "clips" or "frames"."""
   return os.path.join(directory, "index", f"{split}-{kind}.npy")
 
 
@@ -246,7 +251,7 @@ def write_index(
     frames: FRAME [number of frames].
 
   Returns:
-    SHA-256 of the files, as `Split.index` holds them.
+    SHA-256 of the two files by kind, for `Split.index`.
 
   Raises:
     UserError: a file cannot be written.
@@ -263,19 +268,19 @@ def write_index(
 def read_index(
   directory: str | os.PathLike, prepared: Prepared, split: str
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Opens the index of a split and compares it with its checksums and with the shards' sizes.
+  """Opens the index of a split and checks it against its checksums and the sizes of the shards.
 
   Args:
     directory: the data set's folder.
-    prepared: what `read_prepared` returned for it.
-    split: which split.
+    prepared: the result of `read_prepared` for this folder.
+    split: name of the split.
 
   Returns:
-    CLIP [number of clips] and FRAME [number of frames], both mapped from their files, read-only.
+    CLIP [number of clips] and FRAME [number of frames], memory-mapped and read-only.
 
   Raises:
-    UserError: there is no such split, a file is missing or another than `prepared.json` says, or a
-      row points out of its shard, out of the frames or out of the classes.
+    UserError: there is no such split, a file is missing or does not match `prepared.json`, or a row
+      refers to bytes, frames or classes that do not exist.
   """
   if split not in prepared.splits:
     known = ", ".join(prepared.splits)
@@ -285,12 +290,12 @@ def read_index(
   for kind, dtype, rows in (("clips", CLIP, part.clips), ("frames", FRAME, part.frames)):
     path = index_path(directory, split, kind)
     if file_sha256(path) != part.index[kind]:
-      raise UserError(f"{path}: is not the index that {FILE_NAME} knows (its checksum differs)")
+      raise UserError(f"{path}: its checksum is not the one in {FILE_NAME}")
     array = npz.map_npy(path, structured=True)
     if array.dtype != dtype or array.shape != (rows,):
       raise UserError(
-        f"{path}: holds {array.dtype} {list(array.shape)}, expected {dtype} [{rows}]; a set of an "
-        "earlier version must be prepared again"
+        f"{path}: contains {array.dtype} {list(array.shape)}, expected {dtype} [{rows}]; a set of "
+        "an earlier version must be prepared again"
       )
     arrays.append(array)
   clips, frames = arrays
@@ -298,34 +303,36 @@ def read_index(
   return clips, frames
 
 
-def _check_rows(path, clips, frames, prepared: Prepared, part: Split) -> None:
-  """Raises UserError where a row of the index points out of what there is."""
+def _check_rows(
+  path: str, clips: np.ndarray, frames: np.ndarray, prepared: Prepared, part: Split
+) -> None:
+  """Raises UserError if a row refers to a shard, bytes, frames or a class that does not exist."""
   sizes = np.array([shard.bytes for shard in part.shards] or [0], np.uint64)
   shard = np.minimum(clips["shard"], len(sizes) - 1)
   firsts = np.concatenate([[0], np.cumsum(clips["frames"], dtype=np.uint64)]).astype(np.uint64)
   faults = {
-    "its shard is not there": clips["shard"] >= len(part.shards),
-    "its record lies outside its shard": _outside(
+    "its shard does not exist": clips["shard"] >= len(part.shards),
+    "its record is outside its shard": _outside(
       clips["record"], np.uint64(records.HEADER_BYTES), sizes[shard]
     ),
     "it has no frames": clips["frames"] == 0,
-    "its frames are not those behind the clip before": clips["first"] != firsts[:-1],
-    "its label is outside the classes": (clips["label"] < 0)
+    "its frames do not follow those of the clip before it": clips["first"] != firsts[:-1],
+    "its label is outside the range of the classes": (clips["label"] < 0)
     | (clips["label"] >= max(1, len(prepared.classes))),
   }
   for fault, rows in faults.items():
     if rows.any():
       raise UserError(f"{path}: row {int(np.argmax(rows))}: {fault}")
   if firsts[-1] != len(frames):
-    raise UserError(f"{path}: counts {firsts[-1]} frames, {len(frames)} are in the index")
+    raise UserError(f"{path}: counts {firsts[-1]} frames, the index has {len(frames)}")
   if len(clips):
-    # Frames are compared one by one where records are read whole (`prepare --verify`).
+    # Checks the last frame of each clip; `prepare --verify` checks every frame of whole records.
     last = frames[firsts[1:] - np.uint64(1)]
     outside = _outside(last["offset"], last["length"], sizes[shard])
     if outside.any():
-      raise UserError(f"{path}: row {int(np.argmax(outside))}: its frames lie outside its shard")
+      raise UserError(f"{path}: row {int(np.argmax(outside))}: its frames are outside its shard")
 
 
-def _outside(offset: np.ndarray, length: np.ndarray, size: np.ndarray) -> np.ndarray:
-  """Whether stretches of a file leave it, in uint64 without sums, which could wrap around."""
+def _outside(offset: np.ndarray, length: np.ndarray | np.uint64, size: np.ndarray) -> np.ndarray:
+  """Whether ranges exceed a file; uint64 without sums, because a sum could overflow."""
   return (length > size) | (offset > size - np.minimum(length, size))

@@ -1,76 +1,77 @@
-"""TFRecord files and `tf.train.Example` messages without tensorflow.
+"""Reads and writes TFRecord files and `tf.train.Example` messages without tensorflow.
 
-A record is its length (uint64, little-endian), the masked CRC32C of these eight bytes, the payload,
-the masked CRC32C of the payload (tensorflow/core/lib/io/record_writer.h). An Example is a protocol
-buffer: a map from names to lists of bytes, of float32 or of int64. The writer puts the features in
-the order of their names, so that the same features give the same bytes; the parser takes any valid
-message and trusts no length in it.
+A record consists of its length (uint64, little-endian), the masked CRC32C of these eight bytes, the
+payload, and the masked CRC32C of the payload (tensorflow/core/lib/io/record_writer.h). An Example
+is a protocol buffer: a map from names to lists of bytes, of float32 or of int64. The writer sorts
+the features by name, so that equal features give equal bytes. The parser accepts any valid message
+and trusts no length in it.
 """
 
 import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import google_crc32c
 
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import protobuf
 
-HEADER_BYTES = 12  # before a record's payload
-FOOTER_BYTES = 4  # behind it
-MAX_RECORD_BYTES = 2**31 - 1  # protocol buffers end there
+HEADER_BYTES = 12  # before the payload of a record
+FOOTER_BYTES = 4  # after the payload
+MAX_RECORD_BYTES = 2**31 - 1  # limit of protocol buffers
 
 _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
 _MASK_DELTA = 0xA282EAD8
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3
 
-Values = Sequence[bytes] | Sequence[float] | Sequence[int]
+Values = Sequence[bytes] | Sequence[float] | Sequence[int]  # _encode_values checks the elements
 
 
 def masked_crc(data: bytes) -> int:
-  """CRC32C, rotated and shifted as TFRecord files store it, 0..2**32-1."""
+  """CRC32C, rotated and offset as in TFRecord files, 0..2**32-1."""
   crc = google_crc32c.value(data)
   return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
 
 
 def frame_record(payload: bytes) -> bytes:
-  """Returns a payload as it lies in a TFRecord file, with its length and both checksums.
+  """Returns the bytes of a record in a TFRecord file: the payload with its length and checksums.
 
   Raises:
     ValueError: the payload is larger than MAX_RECORD_BYTES.
   """
   if len(payload) > MAX_RECORD_BYTES:
-    raise ValueError(f"a record of {len(payload)} bytes; at most {MAX_RECORD_BYTES} are possible")
+    raise ValueError(f"a record of {len(payload)} bytes exceeds the limit of {MAX_RECORD_BYTES}")
   length = _LENGTH.pack(len(payload))
   parts = (length, _CRC.pack(masked_crc(length)), payload, _CRC.pack(masked_crc(payload)))
   return b"".join(parts)
 
 
 def _read_header(file: BinaryIO, offset: int, where: str) -> int:
-  """Returns the length of the payload of the record at `offset`, which the file holds whole."""
+  """Returns the payload length of the record at `offset`; UserError if the file ends within it."""
   left = os.fstat(file.fileno()).st_size - offset
   file.seek(offset)
   header = file.read(HEADER_BYTES)
   if len(header) < HEADER_BYTES:
-    raise UserError(f"{where}: cut off in the record's header")
+    raise UserError(f"{where}: cut off in the header of the record")
   (length,), (crc,) = _LENGTH.unpack(header[:8]), _CRC.unpack(header[8:])
   if masked_crc(header[:8]) != crc:
-    raise UserError(f"{where}: damaged, or no TFRecord file (the checksum of the length differs)")
-  # The file's own size bounds what is read into memory.
+    raise UserError(f"{where}: damaged, or not a TFRecord file (checksum of the length differs)")
+  # Bounds the memory that is allocated by the size of the file.
   if length > MAX_RECORD_BYTES or HEADER_BYTES + length + FOOTER_BYTES > left:
-    raise UserError(f"{where}: cut off, {length} bytes announced, {left - HEADER_BYTES} there")
+    needed = length + FOOTER_BYTES
+    raise UserError(f"{where}: cut off, has {left - HEADER_BYTES} of {needed} bytes")
   return length
 
 
 def read_record(file: BinaryIO, offset: int, number: int | None = None) -> bytes:
-  """Reads the record that begins at `offset` and compares both checksums.
+  """Reads the record that begins at `offset` and checks both checksums.
 
   Args:
-    file: a TFRecord file, open for reading; `file.name` is named where it is damaged.
-    offset: where the record begins, bytes.
-    number: the record's number in the file, for the message; None names the offset.
+    file: a TFRecord file, open for reading; error messages contain `file.name`.
+    offset: first byte of the record.
+    number: number of the record in the file, for error messages; None gives the offset instead.
 
   Returns:
     The payload.
@@ -90,11 +91,11 @@ def read_record(file: BinaryIO, offset: int, number: int | None = None) -> bytes
 
 
 def record_offsets(path: str | os.PathLike) -> Iterator[int]:
-  """Yields where each record of a TFRecord file begins; their payloads are not read.
+  """Yields the first byte of each record of a TFRecord file, without reading payloads.
 
   Raises:
-    UserError: the file cannot be read, or the length of a record is damaged or beyond its end; the
-      message names file and record.
+    UserError: the file cannot be read, or the length of a record is damaged or exceeds the file;
+      the message contains file and record.
   """
   try:
     with open(path, "rb") as file:
@@ -110,10 +111,11 @@ def record_offsets(path: str | os.PathLike) -> Iterator[int]:
 
 
 def read_records(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
-  """Yields (offset, payload) of every record of a TFRecord file, checksums compared.
+  """Yields (offset, payload) of every record of a TFRecord file, and checks the checksums.
 
   Raises:
-    UserError: the file cannot be read, or a record is damaged; the message names file and record.
+    UserError: the file cannot be read, or a record is damaged; the message contains file and
+      record.
   """
   try:
     with open(path, "rb") as file:
@@ -124,23 +126,23 @@ def read_records(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
 
 
 def encode_example(features: Mapping[str, Values]) -> tuple[bytes, dict[str, list[int]]]:
-  """Encodes a `tf.train.Example`; the same features give the same bytes.
+  """Encodes a `tf.train.Example`; equal features give equal bytes.
 
   Args:
-    features: by name, a list of one kind and at least one element: bytes, float (stored as
-      float32) or int (int64).
+    features: by name, a list of at least one element, all bytes, float (stored as float32) or int
+      (stored as int64).
 
   Returns:
-    The message, and for each feature of bytes where each value begins in the message.
+    The message, and for each feature of bytes the position of each value in the message.
 
   Raises:
-    ValueError: a list is empty, or holds something else.
+    ValueError: a list is empty or has elements of another type.
   """
   entries, offsets, size = [], {}, 0
   for name in sorted(features):
     field, parts = _encode_values(name, features[name])
     values_size = sum(map(len, parts))
-    # Four messages within each other, each with its tag and size in front.
+    # Four nested messages, each preceded by its tag and size.
     kind = protobuf.prefix(field, values_size)
     feature = protobuf.prefix(2, len(kind) + values_size) + kind
     key = protobuf.prefix(1, len(name.encode())) + name.encode()
@@ -155,12 +157,12 @@ def encode_example(features: Mapping[str, Values]) -> tuple[bytes, dict[str, lis
       size += values_size
     entries += [head, *parts]
   head = protobuf.prefix(1, size)
-  moved = {name: [len(head) + place for place in places] for name, places in offsets.items()}
-  return b"".join([head, *entries]), moved
+  absolute = {name: [len(head) + offset for offset in values] for name, values in offsets.items()}
+  return b"".join([head, *entries]), absolute
 
 
-def _encode_values(name: str, values: Values) -> tuple[int, list[bytes]]:
-  """Returns the field of a Feature and its content, for bytes as prefix, value, prefix, value."""
+def _encode_values(name: str, values: Sequence[Any]) -> tuple[int, list[bytes]]:
+  """Returns the field of a Feature and its content; for bytes: prefix, value, prefix, value, ..."""
   kinds = {type(value) for value in values}
   if kinds == {bytes}:
     prefixes = (protobuf.prefix(1, len(value)) for value in values)
@@ -177,17 +179,17 @@ def _encode_values(name: str, values: Values) -> tuple[int, list[bytes]]:
 
 
 def parse_example(payload: bytes, where: str) -> dict[str, list]:
-  """Parses a `tf.train.Example`, whoever wrote it.
+  """Parses a `tf.train.Example` from an untrusted file.
 
   Args:
     payload: the message.
-    where: file and record, for the message of a refusal.
+    where: file and record, for error messages.
 
   Returns:
-    By name a list of bytes, float or int.
+    By name, a list of bytes, float or int.
 
   Raises:
-    UserError: this is no Example.
+    UserError: the payload is not an Example.
   """
   try:
     features = {}
@@ -199,11 +201,11 @@ def parse_example(payload: bytes, where: str) -> dict[str, list]:
             features[name] = values
     return features
   except (ValueError, TypeError, struct.error) as error:
-    raise UserError(f"{where}: is no tf.train.Example ({error})") from error
+    raise UserError(f"{where}: is not a tf.train.Example ({error})") from error
 
 
 def _parse_entry(entry: memoryview) -> tuple[str, list]:
-  """Parses one entry of the map: its name and its values."""
+  """Parses one entry of the map; returns its name and its values."""
   name, values = "", []
   for field, content in protobuf.fields(entry):
     if field == 1:
@@ -215,8 +217,8 @@ def _parse_entry(entry: memoryview) -> tuple[str, list]:
 
 
 def _parse_values(kind: int, message: memoryview) -> list:
-  """Parses a BytesList, FloatList or Int64List; numbers may be packed or single."""
-  values = []
+  """Parses a BytesList, FloatList or Int64List; its numbers may be packed or not."""
+  values: list[Any] = []
   for field, content in protobuf.fields(message):
     if field != 1:
       continue
@@ -227,8 +229,8 @@ def _parse_values(kind: int, message: memoryview) -> list:
     elif kind == _INT64_LIST and isinstance(content, int):
       values.append(protobuf.signed(content))
     elif kind == _INT64_LIST:
-      place = 0
-      while place < len(content):
-        value, place = protobuf.read_varint(content, place)
+      position = 0
+      while position < len(content):
+        value, position = protobuf.read_varint(content, position)
         values.append(protobuf.signed(value))
   return values

@@ -1,9 +1,10 @@
-"""Inputs that are arrays or records: Moving MNIST, BAIR robot pushing, TensorFlow Datasets."""
+"""Inputs in arrays or record files: Moving MNIST, BAIR robot pushing, TensorFlow Datasets."""
 
 import functools
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -22,14 +23,14 @@ from vidgan_jax.runtime.files.video_files import VideoError
 
 _BAIR_SHAPE = (64, 64, 3)
 _MNIST_FRAMES = 20
-_SOME = 64  # frames and clips that are compared
-_CLEARLY = 1.5  # so much more alike are frames than clips
+_COMPARED = 64  # frames and clips compared to tell the two axes apart
+_CLEARLY = 1.5  # smallest ratio of differences between clips to differences between frames
 
 
 def list_moving_mnist(request: Request) -> Listing:
-  """Moving MNIST: `mnist_test_seq.npy`, uint8 [20, 10000, 64, 64], a test set.
+  """Lists Moving MNIST: `mnist_test_seq.npy`, uint8 [20, 10000, 64, 64], a test set.
 
-  Copies have clips first; see `_frames_first`.
+  Some copies have the axis of clips first; see `_frames_first`.
   """
   path = request.input
   if os.path.isdir(path):
@@ -40,14 +41,14 @@ def list_moving_mnist(request: Request) -> Listing:
   if clips.dtype != np.uint8 or clips.ndim not in (4, 5):
     raise UserError(
       f"{path}: is not uint8 [frames, clips, height, width] or [clips, frames, height, width], but "
-      f"{clips.dtype} {list(clips.shape)}{sources.to_bytes(clips.dtype)}"
+      f"{clips.dtype} {list(clips.shape)}{sources.conversion_hint(clips.dtype)}"
     )
   if 0 in clips.shape:
     raise UserError(f"{path}: is empty, {list(clips.shape)}")
-  if clips.ndim == 5:  # one channel, before or behind the pixels
+  if clips.ndim == 5:  # a channel axis of length 1, before or after height and width
     channel = next((axis for axis in (4, 2) if clips.shape[axis] == 1), None)
     if channel is None:
-      raise UserError(f"{path}: is {list(clips.shape)}, not of one channel")
+      raise UserError(f"{path}: its shape {list(clips.shape)} has no channel axis of length 1")
     clips = clips.squeeze(channel)
   if clips.shape[2] != clips.shape[3]:
     raise UserError(
@@ -75,33 +76,34 @@ def list_moving_mnist(request: Request) -> Listing:
 
 
 def _frames_first(clips: np.ndarray, path: str) -> np.ndarray:
-  """Returns uint8 [T, N, H, W] of that or of [N, T, H, W].
+  """Returns clips with the axis of frames first, uint8 [T, N, H, W], from that or [N, T, H, W].
 
-  Clips of Moving MNIST have 20 frames: where one of the two axes alone is as long, it is time. Else
-  the axis is along which neighbours are more alike, which frames are and clips are not.
+  Clips of Moving MNIST have 20 frames: if only one of the two axes has this length, it is time.
+  Otherwise time is the axis along which neighbours are clearly more similar.
 
   Raises:
-    UserError: neither tells.
+    UserError: neither criterion decides.
   """
   lengths = clips.shape[:2]
   if lengths.count(_MNIST_FRAMES) == 1:
     return clips if lengths[0] == _MNIST_FRAMES else clips.swapaxes(0, 1)
-  some = clips[:_SOME, :_SOME].astype(np.int16)
-  first, second = (np.abs(np.diff(some, axis=axis)).mean() if lengths[axis] > 1 else 0
+  sample = clips[:_COMPARED, :_COMPARED].astype(np.int16)
+  first, second = (np.abs(np.diff(sample, axis=axis)).mean() if lengths[axis] > 1 else 0
                    for axis in (0, 1))  # fmt: skip
   if first * _CLEARLY <= second:
     return clips
   if second * _CLEARLY <= first:
     return clips.swapaxes(0, 1)
   raise UserError(
-    f"{path}: is {list(clips.shape)}, which tells frames and clips apart neither by their number "
-    f"(clips of Moving MNIST have {_MNIST_FRAMES} frames) nor by their likeness; "
-    f"a file with {_MNIST_FRAMES} frames a clip, and another number of clips, does"
+    f"{path}: its shape {list(clips.shape)} does not tell frames and clips apart: not exactly one "
+    f"axis has the {_MNIST_FRAMES} frames of Moving MNIST, and neighbours along both axes are "
+    f"about equally similar; use a file with {_MNIST_FRAMES} frames per clip and another number "
+    "of clips"
   )
 
 
 def _gray_frames(path: str, clips: np.ndarray, number: int) -> Iterator[ArrayFrame]:
-  """Yields the frames of a clip of [T, N, H, W] in three equal channels."""
+  """Yields the frames of one clip of [T, N, H, W], with three equal channels."""
   if clips[:, number].max() == 1:
     raise VideoError(path, "no pixel is above 1; they must be in 0..255: multiply them by 255")
   for frame, image in enumerate(clips[:, number]):
@@ -109,17 +111,20 @@ def _gray_frames(path: str, clips: np.ndarray, number: int) -> Iterator[ArrayFra
 
 
 def list_bair(request: Request) -> Listing:
-  """BAIR robot pushing (small): TFRecords in folders train and test, one clip per record.
+  """Lists BAIR robot pushing (small): TFRecords in folders train and test, one clip per record.
 
-  The frames are those of the main camera, `{i}/image_main/encoded`: 64x64x3 bytes each.
+  The frames are those of the main camera, `{i}/image_main/encoded`, 64x64x3 bytes each.
   """
-  splits, unusable, aside, used = {}, {}, 0, []
+  splits, unusable, ignored, used = {}, {}, 0, []
   tree = read_tree(request.input)
   for folder, files in tree.folders:
     split = split_folders.split_of(os.path.basename(folder))
-    found = [name for name in files if split and name.endswith((".tfrecords", ".tfrecord"))]
-    aside += len(files) - len(found)
-    for name in found:
+    if split is None:
+      ignored += len(files)
+      continue
+    names = [name for name in files if name.endswith((".tfrecords", ".tfrecord"))]
+    ignored += len(files) - len(names)
+    for name in names:
       path = os.path.join(folder, name)
       used.append(path)
       stem = inputs.identifier(split, os.path.splitext(name)[0])
@@ -133,11 +138,11 @@ def list_bair(request: Request) -> Listing:
         )
       if fault:
         unusable.setdefault(split, []).append(Unusable(path, fault))
-  return Listing((), splits, unusable, aside, tuple(tree.remarks(used, "record file")))
+  return Listing((), splits, unusable, ignored, tuple(tree.remarks(used, "record file")))
 
 
 def _record_offsets(path: str) -> tuple[list[int], str | None]:
-  """Returns where the records of a file begin, and what ends them before the file does."""
+  """Returns the first byte of each record, and the fault that ends the file early, or None."""
   offsets = []
   try:
     for offset in records.record_offsets(path):
@@ -148,12 +153,12 @@ def _record_offsets(path: str) -> tuple[list[int], str | None]:
 
 
 def _record_stamps(path: str, offsets: list[int]) -> list[str]:
-  """Where each record begins and the checksum of its payload that is stored behind it."""
+  """Stamps of records: first byte, and the stored checksum of the payload, in hexadecimal."""
   stamps = []
   try:
     with open(path, "rb") as file:
       size = os.fstat(file.fileno()).st_size
-      # Where the file is damaged behind its last sound record, that one gets the file's last bytes.
+      # If the file is damaged after its last valid record, that record's stamp has its last bytes.
       for offset, end in itertools.pairwise([*offsets, size]):
         file.seek(end - records.FOOTER_BYTES)
         stamps.append(f"{offset} {file.read(records.FOOTER_BYTES).hex()}")
@@ -163,6 +168,7 @@ def _record_stamps(path: str, offsets: list[int]) -> list[str]:
 
 
 def _bair_frames(path: str, number: int, offset: int) -> Iterator[ArrayFrame]:
+  """Yields the frames of the main camera in one record."""
   features = records.parse_example(_read_payload(path, number, offset), "this record")
   frame = 0
   while f"{frame}/image_main/encoded" in features:
@@ -175,7 +181,7 @@ def _bair_frames(path: str, number: int, offset: int) -> Iterator[ArrayFrame]:
 
 
 def _read_payload(path: str, number: int, offset: int) -> bytes:
-  """Reads a record; raises VideoError where it is damaged."""
+  """Reads the payload of a record; raises VideoError if it is damaged."""
   try:
     with open(path, "rb") as file:
       return records.read_record(file, offset, number)
@@ -186,10 +192,10 @@ def _read_payload(path: str, number: int, offset: int) -> bytes:
 
 
 def list_tfds(request: Request) -> Listing:
-  """A folder that TensorFlow Datasets prepared, read by its own description.
+  """Lists a folder that TensorFlow Datasets prepared, with the features in its description.
 
-  The first feature that is a video, or a sequence of images, is the clip; the first class label is
-  its label.
+  Clips are the first feature that is a video or a sequence of images; labels are the first class
+  label.
   """
   builder, tensorflow_datasets = _open_builder(request.input)
   features = builder.info.features
@@ -198,71 +204,74 @@ def list_tfds(request: Request) -> Listing:
   kind = builder.info.file_format.value
   if kind not in _TFDS_FILES:
     known = ", ".join(_TFDS_FILES)
-    raise UserError(f"{request.input}: holds {kind} files; {known} can be read")
-  places_of, stamps_of, payload_at = _TFDS_FILES[kind]
+    raise UserError(f"{request.input}: contains {kind} files; only {known} can be read")
+  positions_of, stamps_of, read_payload = _TFDS_FILES[kind]
   splits, unusable = {}, {}
   for split, info in builder.info.splits.items():
     splits[split], unusable[split] = [], []
     for path in map(os.fspath, info.filepaths):
       name = os.path.relpath(path, request.input)
-      places, fault = places_of(path)
-      stamps = stamps_of(path, places)
-      for number, place in enumerate(places):
+      positions, fault = positions_of(path)
+      stamps = stamps_of(path, positions)
+      for number, position in enumerate(positions):
         where = f"{name}, record {number}"
-        payload = functools.partial(payload_at, path, number, place)
+        payload = functools.partial(read_payload, path, number, position)
         try:
           value = _tfds_label(label, payload()) if label else 0
         except UserError as error:
           reason = error.reason if isinstance(error, VideoError) else str(error)
           unusable[split].append(Unusable(where, reason))
           continue
-        name_of_clip = f"{split}/{len(splits[split]) + len(unusable[split]):06d}"
+        clip_name = f"{split}/{len(splits[split]) + len(unusable[split]):06d}"
         frames = functools.partial(_tfds_frames, features, video, path, payload)
-        splits[split].append(Input(name_of_clip, value, where, stamps[number], frames))
+        splits[split].append(Input(clip_name, value, where, stamps[number], frames))
       if fault:
         unusable[split].append(Unusable(name, fault))
   classes = tuple(features[label].names) if label else ()
   return Listing(classes, splits, unusable)
 
 
-def _array_record_places(path: str) -> tuple[list[int], str | None]:
-  """As `_record_offsets`, of an ArrayRecord file: the numbers of its records."""
-  from array_record.python import array_record_module  # TensorFlow Datasets needs it too
+def _array_record_positions(path: str) -> tuple[list[int], str | None]:
+  """Like `_record_offsets`, for an ArrayRecord file: the numbers of its records, and a fault."""
+  from array_record.python import array_record_module  # TensorFlow Datasets requires it
 
   try:
     return list(range(array_record_module.ArrayRecordReader(path).num_records())), None
-  except Exception as error:  # of the library's own kinds
-    return [], f"is no ArrayRecord file that can be read ({_first_line(error)})"
+  except Exception as error:  # the library raises errors of its own
+    return [], f"is not a readable ArrayRecord file ({_first_line(error)})"
 
 
-def _array_record_stamps(path: str, places: list[int]) -> list[str]:
-  """The number of each record and the checksum of the file, which has none per record."""
-  checksum = index.file_sha256(path) if places else ""
-  return [f"{place} {checksum}" for place in places]
+def _array_record_stamps(path: str, positions: list[int]) -> list[str]:
+  """Number of each record and checksum of the whole file; records have no stored checksums."""
+  checksum = index.file_sha256(path) if positions else ""
+  return [f"{position} {checksum}" for position in positions]
 
 
-def _array_record_payload(path: str, number: int, place: int) -> bytes:
+def _array_record_payload(path: str, number: int, position: int) -> bytes:
+  """Like `_read_payload`, for an ArrayRecord file."""
   del number
   from array_record.python import array_record_module
 
   try:
-    return array_record_module.ArrayRecordReader(path).read([place])[0]
+    return array_record_module.ArrayRecordReader(path).read([position])[0]
   except Exception as error:
     raise VideoError(path, f"not readable ({_first_line(error)})") from error
 
 
+# By file format: functions that return the positions of records, their stamps, and a payload.
 _TFDS_FILES = {
   "tfrecord": (_record_offsets, _record_stamps, _read_payload),
-  "array_record": (_array_record_places, _array_record_stamps, _array_record_payload),
+  "array_record": (_array_record_positions, _array_record_stamps, _array_record_payload),
 }
 
 
 def _first_line(error: Exception) -> str:
-  """The first line of what an error says, or its kind."""
+  """The first line of an error's message, or the name of its class."""
   return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _open_builder(directory: str):
+def _open_builder(directory: str) -> tuple[Any, Any]:
+  """Returns TensorFlow Datasets' builder of a folder, and the module tensorflow_datasets."""
   with quietly():
     try:
       import tensorflow
@@ -274,13 +283,15 @@ def _open_builder(directory: str):
     tensorflow.config.set_visible_devices([], "GPU")
   try:
     return tensorflow_datasets.builder_from_directory(directory), tensorflow_datasets
-  except Exception as error:  # it raises what its files make Python raise
+  except Exception as error:  # it raises whatever its files cause, of any class
     reason = _first_line(error)
     raise UserError(f"{directory}: TensorFlow Datasets cannot open it ({reason})") from error
 
 
-def _find_features(features, tensorflow_datasets, directory: str) -> tuple[str, str | None]:
-  """Returns the names of the video and of the label; None where there is no label."""
+def _find_features(
+  features: Any, tensorflow_datasets: Any, directory: str
+) -> tuple[str, str | None]:
+  """Returns the name of the video feature and that of the label; None without labels."""
   video = label = None
   kinds = tensorflow_datasets.features
   for name, feature in features.items():
@@ -295,17 +306,20 @@ def _find_features(features, tensorflow_datasets, directory: str) -> tuple[str, 
 
 
 def _tfds_label(label: str, payload: bytes) -> int:
-  """The label in a record; -1, which no class has, where there is none."""
+  """Returns the label of a record; -1, an invalid label, if it has none."""
   values = records.parse_example(payload, "this record").get(label, [])
   return values[0] if len(values) == 1 and isinstance(values[0], int) else -1
 
 
-def _tfds_frames(features, video: str, path: str, payload) -> Iterator[ArrayFrame]:
+def _tfds_frames(
+  features: Any, video: str, path: str, payload: Callable[[], bytes]
+) -> Iterator[ArrayFrame]:
+  """Yields the frames of the record that `payload` returns."""
   try:
     clip = features.deserialize_example(payload())[video].numpy()
   except VideoError:
     raise
-  except Exception as error:  # tensorflow's own, of many kinds
+  except Exception as error:  # tensorflow raises many kinds of errors
     raise VideoError(
       path, f"TensorFlow Datasets cannot decode it ({_first_line(error)})"
     ) from error

@@ -1,4 +1,4 @@
-"""Picture files as frames: shown as they are meant to be seen, in 8 bits of red, green and blue."""
+"""Reads picture files of many formats as 8-bit RGB, upright and without transparency."""
 
 import numpy as np
 from PIL import Image
@@ -24,37 +24,36 @@ _MAX_PIXELS = 2**26
 def read(path: str) -> np.ndarray:
   """Reads a picture file.
 
-  The orientation of its EXIF data is applied. What is transparent is laid over black. Of 16 bits of
-  grey the upper 8 are taken, as they are of 16 bits of colour. Of several pictures in a file the
-  first is taken.
+  Applies the orientation in the EXIF data, and puts transparent pictures over black. Of 16-bit
+  pictures it keeps the upper 8 bits. Of a file with several pictures it reads the first.
 
   Returns:
     uint8 [H, W, 3].
 
   Raises:
-    OSError, SyntaxError, ValueError, Image.DecompressionBombError: it is no such picture, is
-      damaged, has pixels of another kind or too many of them.
+    OSError, SyntaxError, ValueError, Image.DecompressionBombError: the file is not a picture of a
+      known format, is damaged, or has an unsupported pixel format or too many pixels.
   """
   with Image.open(path, formats=_FORMATS) as picture:
     if picture.width * picture.height > _MAX_PIXELS:
       raise ValueError(f"it has {picture.width}x{picture.height} pixels")
-    # Reading turns a TIFF by itself, and a damaged tag is none.
+    # Pillow applies the orientation of a TIFF itself.
     turn = None if picture.format == "TIFF" else _TURNS.get(_orientation(picture))
     picture.load()
-    shown = Image.fromarray(over_black(_pixels(picture)))
-    return np.asarray(shown if turn is None else shown.transpose(turn))
+    upright = Image.fromarray(over_black(_pixels(picture)))
+    return np.asarray(upright if turn is None else upright.transpose(turn))
 
 
 def _orientation(picture: Image.Image) -> int:
-  """The orientation in a picture's EXIF data, 1 where it has none that can be read."""
+  """The orientation in a picture's EXIF data; 1 (upright) if it is missing or not readable."""
   try:
     return int(picture.getexif().get(_ORIENTATION, 1))
-  except Exception:  # damaged tags raise errors of many kinds, and are no reason to lose a clip
+  except Exception:  # damaged tags raise many kinds of errors, and must not lose a clip
     return 1
 
 
 def _pixels(picture: Image.Image) -> np.ndarray:
-  """uint8 [H, W, 3], or [H, W, 4] with transparency."""
+  """Returns uint8 [H, W, 3], or [H, W, 4] with an alpha channel."""
   mode, transparent = picture.mode, picture.info.get("transparency")
   if mode in _SIXTEEN_BITS or (mode == "I" and picture.format in ("PNG", "PPM")):
     gray = np.asarray(picture).astype(np.int64)
@@ -63,13 +62,13 @@ def _pixels(picture: Image.Image) -> np.ndarray:
       channels.append(np.where(gray == transparent, 0, 255).astype(np.uint8))
     return np.stack(channels, axis=-1)
   if mode not in _EIGHT_BITS:
-    raise ValueError(f"it has pixels of the kind {mode}, not 8 bits each")
-  if mode in ("La", "RGBa"):  # colours that are multiplied by their opacity already
+    raise ValueError(f"it has pixels of mode {mode}, which is not an 8-bit mode")
+  if mode in ("La", "RGBa"):  # colours are already multiplied by alpha
     return np.asarray(picture)[..., [0, 0, 0] if mode == "La" else [0, 1, 2]]
-  if mode == "PA":  # its opacity is a channel, its palette may have none
+  if mode == "PA":  # alpha is a separate channel; the palette may have none
     colors = np.asarray(picture.convert("RGB"))
     return np.concatenate([colors, np.asarray(picture.getchannel("A"))[..., None]], axis=-1)
-  if isinstance(transparent, tuple) and max(transparent) > 255:  # of 16 bits of colour
+  if isinstance(transparent, tuple) and max(transparent) > 255:  # a 16-bit colour
     picture.info["transparency"] = tuple(value >> 8 for value in transparent)
   has_alpha = mode in ("LA", "RGBA") or transparent is not None
   return np.asarray(picture.convert("RGBA" if has_alpha else "RGB"))

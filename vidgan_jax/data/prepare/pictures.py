@@ -1,4 +1,4 @@
-"""Frames of a clip: which are kept, how they are resized, and their encoding."""
+"""Selects, crops, resizes and encodes the frames of a clip."""
 
 import dataclasses
 import io
@@ -16,33 +16,48 @@ from vidgan_jax.runtime.files.video_files import (
 
 _MAX_SIDE = 65500  # libjpeg's limit
 _MAX_PIXELS = 2**26
-# A frame that comes by up to this part of a period too early counts as on time: containers round
-# times, Matroska to milliseconds.
+# A frame that is early by at most this fraction of a period counts as on time, because containers
+# round times (Matroska to milliseconds).
 _EARLY = 0.25
 
 
 class Frame(Protocol):
-  """One frame of an input, as `video_files.DecodedFrame` is one."""
+  """One frame of an input, such as a `video_files.DecodedFrame`.
 
-  path: str
-  index: int
-  time: float | None
-  frame_rate: float
+  Attributes:
+    path: file of the clip.
+    index: number of the frame in the clip.
+    time: seconds; None if unknown.
+    frame_rate: frames per second of the clip; 0 if unknown.
+  """
+
+  @property
+  def path(self) -> str: ...  # noqa: D102, the class documents the attributes
+
+  @property
+  def index(self) -> int: ...  # noqa: D102
+
+  @property
+  def time(self) -> float | None: ...  # noqa: D102
+
+  @property
+  def frame_rate(self) -> float: ...  # noqa: D102
 
   def picture(self, resize: Resize | None = None) -> np.ndarray:
-    """The picture, uint8 [H, W, 3]."""
+    """Returns the picture, uint8 [H, W, 3], resized by `resize` if given."""
+    ...
 
 
 @dataclasses.dataclass(frozen=True)
 class ArrayFrame:
-  """A frame that is an array already.
+  """A frame that is already an array.
 
   Attributes:
-    path: of the file it is from.
-    index: its number in the clip.
+    path: file of the clip.
+    index: number of the frame in the clip.
     image: uint8 [H, W, 3].
-    time: None, nothing is known about it.
-    frame_rate: 0, it is unknown.
+    time: None, unknown.
+    frame_rate: 0, unknown.
   """
 
   path: str
@@ -57,14 +72,14 @@ class ArrayFrame:
 
 
 class Selection:
-  """Which frames of one clip are kept, asked once for each frame in order.
+  """Selects the frames of one clip; call `keeps` once for each frame, in order.
 
-  With a frame rate, time is cut into periods and the first frame of each is kept; none is repeated,
-  so a clip that is slower keeps all of its frames and its own rate.
+  With a frame rate, time is divided into periods and the first frame of each period is kept. Frames
+  are never repeated: a slower clip keeps all of its frames and its own rate.
 
   Args:
     stride: keep every n-th frame.
-    frame_rate: keep so many frames per second; None keeps to the stride.
+    frame_rate: keep this many frames per second; None uses the stride.
   """
 
   def __init__(self, stride: int = 1, frame_rate: float | None = None):
@@ -76,12 +91,12 @@ class Selection:
     """Whether a frame is kept.
 
     Raises:
-      VideoError: a frame rate is wanted, and that of the clip is unknown.
+      VideoError: a frame rate is set, and that of the clip is unknown.
     """
     if self._frame_rate is None:
       return frame.index % self._stride == 0
     if not frame.frame_rate > 0:
-      raise VideoError(frame.path, "its frame rate is unknown; a stride can be taken instead")
+      raise VideoError(frame.path, "its frame rate is unknown; use a stride instead")
     if frame.frame_rate <= self._frame_rate * 1.001:
       return True
     time = frame.time if frame.time is not None else frame.index / frame.frame_rate
@@ -92,8 +107,8 @@ class Selection:
     return True
 
   def rate(self, frame_rate: float) -> float:
-    """Frames per second of what is kept of a clip, 0 where that of the clip is unknown."""
-    if not 0 < frame_rate <= 1000:  # headers hold anything
+    """Frames per second of the kept frames of a clip; 0 if the clip's rate is unknown."""
+    if not 0 < frame_rate <= 1000:  # headers may contain any number
       return 0.0
     if self._frame_rate is None:
       return frame_rate / self._stride
@@ -102,14 +117,14 @@ class Selection:
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
-  """From a stored picture to the one that is kept; a `Resize`.
+  """Crops and resizes a picture for storing; a `Resize`.
 
   Attributes:
-    resolution: pixels of the smaller side; None keeps the size.
-    resize: "bilinear" (Pillow's filter, antialiased: DVD-GAN A.1 names bilinear, not its filter) or
-      "area" (the mean over each pixel's area: Du's thesis, 4.1).
-    crop: first cut the square of so many pixels from the centre (TGANv2 5.1 and "Lower Dimensional
-      Kernels" 3.1: 240 of UCF-101); None keeps the whole picture.
+    resolution: smaller side in pixels; None keeps the size.
+    resize: "bilinear" (Pillow's antialiased filter; DVD-GAN A.1 says bilinear, but not which
+      implementation) or "area" (mean over the area of each pixel; Du's thesis, 4.1).
+    crop: side in pixels of a central square that is cropped first (TGANv2 5.1 and "Lower
+      Dimensional Kernels" 3.1: 240 for UCF-101); None keeps the whole picture.
   """
 
   resolution: int | None
@@ -117,15 +132,15 @@ class Geometry:
   crop: int | None = None
 
   def __call__(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Returns uint8 [H, W, 3].
+    """Returns the cropped and resized picture, uint8 [H, W, 3].
 
     Args:
       image: uint8 [h, w, 3].
-      size: (height, width) at which its pixels are square.
+      size: (height, width) at which the pixels are square.
 
     Raises:
-      ValueError: the picture is smaller than the crop, or would have more than 65500 pixels
-        a side or 2**26 in all.
+      ValueError: the picture is smaller than the crop, or the result would have more than 65500
+        pixels per side or 2**26 in total.
     """
     if self.crop is not None:
       if min(size) < self.crop:
@@ -141,28 +156,29 @@ class Geometry:
     return RESIZES[self.resize](image, size)
 
   def enlarged_from(self, size: tuple[int, int]) -> int | None:
-    """Pixels of the smaller side that are made more; None where a picture is not made larger.
+    """Smaller side, in pixels, of a picture that is enlarged; None if it is not enlarged.
 
     Args:
-      size: (height, width) at which its pixels are square.
+      size: (height, width) at which the pixels are square.
     """
     side = min(size) if self.crop is None else self.crop
     return None if self.resolution is None or side >= self.resolution else side
 
 
 def _check_size(size: tuple[int, int]) -> None:
-  """Raises ValueError where a picture of this size would take too much memory."""
+  """Raises ValueError if a picture of this size would need too much memory."""
   if max(size) > _MAX_SIDE or size[0] * size[1] > _MAX_PIXELS:
     raise ValueError(
-      f"would have {size[1]}x{size[0]} pixels, at most {_MAX_SIDE} a side and {_MAX_PIXELS} in all"
+      f"would have {size[1]}x{size[0]} pixels; the limit is {_MAX_SIDE} per side, {_MAX_PIXELS} in "
+      "total"
     )
 
 
 def resize_area(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """Resizes uint8 [h, w, 3] to (height, width): the mean over the area that each pixel covers.
+  """Resizes uint8 [h, w, 3] to (height, width): each pixel is the mean over the area it covers.
 
-  Parts of pixels at the border of an area count by their share. Computed in integers, so that the
-  result is exact and the same everywhere.
+  Pixels at the border of an area count in proportion to their overlap. The arithmetic uses
+  integers, so the result is exact and does not depend on the machine.
   """
   if size == image.shape[:2]:
     return image
@@ -173,11 +189,23 @@ def resize_area(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _area_sums(image: np.ndarray, size: int, axis: int, dtype: type) -> np.ndarray:
-  """Sums over `size` equal stretches of an axis of length n, of which each row counts n parts."""
+  """Sums rows over `size` equal intervals of an axis, in units of 1/size row.
+
+  An axis of n rows has n * size units: each row has `size` of them, each interval n.
+
+  Args:
+    image: array of any shape.
+    size: number of intervals.
+    axis: axis to sum over.
+    dtype: integer type of the sums.
+
+  Returns:
+    The array with `size` rows along the axis.
+  """
   rows = image.shape[axis]
-  begins = np.arange(size) * rows  # in parts of which a row has `size`
+  begins = np.arange(size) * rows  # first unit of each interval
   shape = (-1, *(1 for _ in image.shape[axis + 1 :]))
-  sums = 0
+  sums = np.zeros((), dtype)
   for row in begins // size + np.arange(-(-rows // size) + 1)[:, None]:
     overlap = np.minimum((row + 1) * size, begins + rows) - np.maximum(row * size, begins)
     weights = np.maximum(overlap, 0).astype(dtype).reshape(shape)
@@ -189,17 +217,18 @@ RESIZES = {"bilinear": resize_bilinear, "area": resize_area}
 
 
 def encode(image: np.ndarray, quality: int | None) -> bytes:
-  """Encodes a picture; the same picture gives the same bytes.
+  """Encodes a picture; equal pictures give equal bytes.
 
   Args:
     image: uint8 [H, W, 3].
-    quality: of the JPEG, 1..100 (colour at half resolution, as usual); None writes a PNG, lossless.
+    quality: quality of the JPEG, 1..100, with chroma at half resolution; None writes a lossless
+      PNG.
 
   Raises:
     ValueError: a side has more than 65500 pixels.
   """
   if max(image.shape) > _MAX_SIDE:
-    raise ValueError(f"{image.shape[1]}x{image.shape[0]} pixels, at most {_MAX_SIDE} a side")
+    raise ValueError(f"{image.shape[1]}x{image.shape[0]} pixels; the limit is {_MAX_SIDE} per side")
   buffer = io.BytesIO()
   picture = Image.fromarray(image)
   if quality is None:
@@ -213,11 +242,11 @@ def decode(content: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
   """Decodes a picture of a prepared set, uint8 [H, W, 3].
 
   Args:
-    content: of a JPEG or PNG file.
-    size: (height, width) that it must have, looked at before memory is taken; None takes any.
+    content: bytes of a JPEG or PNG file.
+    size: expected (height, width), checked before memory is allocated; None accepts any size.
 
   Raises:
-    ValueError: it is damaged, or of another kind or size.
+    ValueError: it is damaged, or of another format, mode or size.
   """
   try:
     with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as picture:

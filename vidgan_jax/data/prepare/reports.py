@@ -1,4 +1,4 @@
-"""What was prepared and what was not: text for the user, and a picture of random clips."""
+"""Reports of a preparation: its clips, classes and skipped inputs, and a sheet of random clips."""
 
 import collections
 import os
@@ -14,8 +14,8 @@ from vidgan_jax.runtime.files.video_writers import contact_sheet
 from vidgan_jax.runtime.text import printable
 
 _BAR = 40  # characters of the longest bar
-_SHOWN_CLASSES = 24  # more are in the file alone
-_SHOWN_REASONS = 8
+_LISTED_CLASSES = 24  # in the lines for the user; report.txt has all classes
+_LISTED_REASONS = 8
 _SHEET_CLIPS = 8
 _SHEET_FRAMES = 8
 _SHEET_SIDE = 128
@@ -27,48 +27,53 @@ def write_reports(
   prepared: index.Prepared,
   indices: dict[str, tuple[np.ndarray, np.ndarray]],
   skipped: dict[str, list[tuple[str, str]]],
-  aside: int,
+  ignored: int,
   enlarged: Sequence[int] = (),
   remarks: Sequence[str] = (),
 ) -> list[str]:
-  """Writes report.txt, skipped.txt and contact_sheet.png; the same set has the same files.
+  """Writes report.txt, skipped.txt and contact_sheet.png; equal sets give equal files.
 
   Args:
-    staging: folder to write to.
+    staging: folder of the new files.
     directory: folder of the shards.
-    prepared: what prepared.json says.
+    prepared: content of prepared.json.
     indices: index.CLIP [N] and index.FRAME [M] by split.
     skipped: (path, reason) of the inputs that could not be used, by split.
-    aside: number of files that are no clips by their names.
-    enlarged: pixels of the smaller side of each clip that was made larger.
+    ignored: number of files whose names are not those of clips.
+    enlarged: stored smaller side, in pixels, of each clip that was enlarged.
     remarks: see `inputs.Listing`.
 
   Returns:
-    Lines for the user.
+    Lines of text for the user.
 
   Raises:
     UserError: a file cannot be written.
   """
   clips = {split: pair[0] for split, pair in indices.items()}
-  lines = _summary(prepared, clips, skipped, aside) + _enlarged(prepared, enlarged)
+  lines = _summary(prepared, clips, skipped, ignored) + _enlarged(prepared, enlarged)
   lines += map(printable, remarks)
   histogram = _histogram(prepared, clips)
-  told = [
+  skipped_lines = [
     printable(f"{split}: {path}: {reason}")
     for split, ones in skipped.items()
     for path, reason in ones
   ]
-  for name, content in (("report.txt", lines + histogram), ("skipped.txt", told)):
+  for name, content in (("report.txt", lines + histogram), ("skipped.txt", skipped_lines)):
     index.write_text(os.path.join(staging, name), "".join(f"{line}\n" for line in content))
   _write_contact_sheet(os.path.join(staging, "contact_sheet.png"), directory, prepared, indices)
-  if len(histogram) > _SHOWN_CLASSES:
-    more = len(histogram) - _SHOWN_CLASSES
-    histogram = [*histogram[:_SHOWN_CLASSES], f"and {more} more in report.txt"]
+  if len(histogram) > _LISTED_CLASSES:
+    more = len(histogram) - _LISTED_CLASSES
+    histogram = [*histogram[:_LISTED_CLASSES], f"and {more} more in report.txt"]
   return lines + histogram
 
 
-def _summary(prepared: index.Prepared, clips, skipped, aside: int) -> list[str]:
-  """Numbers of clips, frames and classes, and what was skipped."""
+def _summary(
+  prepared: index.Prepared,
+  clips: dict[str, np.ndarray],
+  skipped: dict[str, list[tuple[str, str]]],
+  ignored: int,
+) -> list[str]:
+  """Lines with the numbers of clips, frames and classes, and the reasons of skipped inputs."""
   frames = sum(part.frames for part in prepared.splits.values())
   total = sum(part.clips for part in prepared.splits.values())
   classes = f"{len(prepared.classes)} classes" if prepared.classes else "no classes"
@@ -77,33 +82,33 @@ def _summary(prepared: index.Prepared, clips, skipped, aside: int) -> list[str]:
     lengths = clips[split]["frames"]
     size = sum(shard.bytes for shard in part.shards)
     lines.append(
-      f"{split}: {part.clips} clips, {part.frames} frames ({lengths.min()} to {lengths.max()} a "
+      f"{split}: {part.clips} clips, {part.frames} frames ({lengths.min()} to {lengths.max()} per "
       f"clip), {len(part.shards)} files, {_bytes(size)}, {_sizes(clips[split])}"
     )
     lines += _reasons(split, skipped[split])
   for split in skipped:
     if split not in prepared.splits and skipped[split]:
       lines += [f"{split}: no clips", *_reasons(split, skipped[split])]
-  if aside:
-    lines.append(f"left aside: {aside} files that are no clips by their names")
+  if ignored:
+    lines.append(f"ignored: {ignored} files whose names are not those of clips")
   return lines
 
 
 def _enlarged(prepared: index.Prepared, sides: Sequence[int]) -> list[str]:
-  """A line about clips that were made larger, which adds pixels and nothing to see."""
+  """A line about clips that were enlarged, which adds pixels but no detail."""
   if not sides:
     return []
   total = sum(part.clips for part in prepared.splits.values())
   low, high = min(sides), max(sides)
   span = f"{low}" if low == high else f"{low} to {high}"
   return [
-    f"made larger: {len(sides)} of {total} clips, whose smaller side had {span} pixels instead of "
+    f"enlarged: {len(sides)} of {total} clips, from a smaller side of {span} pixels to "
     f"{prepared.settings['resolution']}"
   ]
 
 
 def _histogram(prepared: index.Prepared, clips: dict[str, np.ndarray]) -> list[str]:
-  """Clips by class and split, a line each with a bar."""
+  """One line per split and class, with the number of clips and a bar."""
   lines = []
   for split, rows in clips.items():
     counts = np.bincount(rows["label"], minlength=len(prepared.classes))
@@ -116,43 +121,47 @@ def _histogram(prepared: index.Prepared, clips: dict[str, np.ndarray]) -> list[s
 
 
 def _reasons(split: str, skipped: list[tuple[str, str]]) -> list[str]:
-  """How many inputs were skipped for which kind of reason, with an example each."""
+  """Lines with the number of skipped inputs per kind of reason, and an example of each kind."""
   kinds = collections.defaultdict(list)
   for path, reason in skipped:
     kinds[re.sub(r"[0-9.]+", "N", reason)].append((path, reason))
-  ordered = sorted(kinds.values(), key=lambda ones: (-len(ones), ones[0]))
-  lines = [f"{split}: {len(skipped)} skipped, all of them in skipped.txt"] if skipped else []
-  for ones in ordered[:_SHOWN_REASONS]:
-    path, reason = ones[0]
-    lines.append(printable(f"  {len(ones)}, such as {path}: {reason}"))
-  if len(ordered) > _SHOWN_REASONS:
-    lines.append(f"  and {sum(map(len, ordered[_SHOWN_REASONS:]))} for other reasons")
+  ordered = sorted(kinds.values(), key=lambda pairs: (-len(pairs), pairs[0]))
+  lines = [f"{split}: {len(skipped)} skipped, listed in skipped.txt"] if skipped else []
+  for pairs in ordered[:_LISTED_REASONS]:
+    path, reason = pairs[0]
+    lines.append(printable(f"  {len(pairs)}, such as {path}: {reason}"))
+  if len(ordered) > _LISTED_REASONS:
+    lines.append(f"  and {sum(map(len, ordered[_LISTED_REASONS:]))} for other reasons")
   return lines
 
 
 def _sizes(rows: np.ndarray) -> str:
-  """The commonest sizes of pictures."""
+  """The three most frequent picture sizes, as WIDTHxHEIGHT."""
   sizes = collections.Counter(zip(rows["width"].tolist(), rows["height"].tolist(), strict=True))
-  shown = ", ".join(f"{width}x{height}" for (width, height), _ in sizes.most_common(3))
-  return shown + (f" and {len(sizes) - 3} other sizes" if len(sizes) > 3 else "")
+  frequent = ", ".join(f"{width}x{height}" for (width, height), _ in sizes.most_common(3))
+  return frequent + (f" and {len(sizes) - 3} other sizes" if len(sizes) > 3 else "")
 
 
 def _bytes(size: int) -> str:
   return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
 
 
-def _write_contact_sheet(path: str, directory: str, prepared: index.Prepared, indices) -> None:
-  """Writes a picture of random clips: a row per clip, its frames from the first to the last.
+def _write_contact_sheet(
+  path: str,
+  directory: str,
+  prepared: index.Prepared,
+  indices: dict[str, tuple[np.ndarray, np.ndarray]],
+) -> None:
+  """Writes a picture of random clips: a row per clip, with frames from its first to its last.
 
-  Of each frame the middle square is shown.
+  Each frame is cropped to its central square.
   """
-  every = [(split, row) for split, (clips, _) in indices.items() for row in range(len(clips))]
-  chosen = np.random.default_rng(0).permutation(len(every))[:_SHEET_CLIPS]
-  rows = [indices[every[place][0]][0][every[place][1]] for place in chosen]
-  side = min([_SHEET_SIDE, *(int(min(row["height"], row["width"])) for row in rows)])
-  sheet = np.empty((len(rows), _SHEET_FRAMES, side, side, 3), np.uint8)
-  for number, (place, row) in enumerate(zip(chosen, rows, strict=True)):
-    split = every[place][0]
+  clips = [(split, row) for split, (rows, _) in indices.items() for row in range(len(rows))]
+  chosen = np.random.default_rng(0).permutation(len(clips))[:_SHEET_CLIPS]
+  selected = [(split, indices[split][0][row]) for split, row in (clips[n] for n in chosen)]
+  side = min([_SHEET_SIDE, *(int(min(row["height"], row["width"])) for _, row in selected)])
+  sheet = np.empty((len(selected), _SHEET_FRAMES, side, side, 3), np.uint8)
+  for number, (split, row) in enumerate(selected):
     shard = prepared.splits[split].shards[row["shard"]].file
     first, frames = int(row["first"]), indices[split][1]
     with open(os.path.join(directory, shard), "rb") as file:
@@ -161,11 +170,12 @@ def _write_contact_sheet(path: str, directory: str, prepared: index.Prepared, in
         frame = frames[first + step]
         file.seek(int(frame["offset"]))
         image = pictures.decode(file.read(int(frame["length"])))
-        sheet[number, column] = _middle_square(image, side)
+        sheet[number, column] = _central_square(image, side)
   contact_sheet(sheet, path)
 
 
-def _middle_square(image: np.ndarray, side: int) -> np.ndarray:
+def _central_square(image: np.ndarray, side: int) -> np.ndarray:
+  """The central square of a picture, resized to [side, side, 3]."""
   height, width, _ = image.shape
   short = min(height, width)
   top, left = (height - short) // 2, (width - short) // 2

@@ -1,4 +1,4 @@
-"""What `prepare` is asked for; it loads no decoder, for flags are made of it."""
+"""The request of `prepare`. It imports no decoder, because the command builds its flags from it."""
 
 import dataclasses
 import os
@@ -18,34 +18,34 @@ _RESIZES = ("bilinear", "area")  # see `pictures`
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-  """One preparation. `quality` None writes PNG."""
+  """Settings of one preparation; `quality=None` writes PNG instead of JPEG."""
 
-  source: str = option(text(None, "What the input is; see above."), required=True)
+  source: str = option(text(None, "Kind of the input; see above."), required=True)
   input: str = option(text(None, "Folder or file of the data."), required=True)
   output: str = option(text(None, "Folder of the prepared set."), required=True)
-  name: str | None = option(text(None, "Name of the set; default the source's."))
+  name: str | None = option(text(None, "Name of the set; default the name of the source."))
   splits: tuple[str, ...] = option(
-    texts((), "Splits, by commas; default all that are there."), flag="split"
+    texts((), "Splits, separated by commas; default all splits of the data."), flag="split"
   )
   split_number: int | None = option(
-    integer(None, "Which of UCF-101's lists; default 1.", least=1, most=99)
+    integer(None, "Number of UCF-101's split lists; default 1.", least=1, most=99)
   )
   lists: tuple[str, ...] = option(
     texts(
       (),
-      "UCF-101: folder of its lists. Kinetics: csv files. Default: those in --input.",
+      "UCF-101: folder of its lists. Kinetics: csv files. Default: the lists in --input.",
     )
   )
   classes: str | None = option(
     text(
       None,
-      "File with a class name per line, in label order; default those found, sorted.",
+      "File with one class name per line, in label order; default all class folders, sorted.",
     )
   )
   class_level: int = option(
     integer(
       1,
-      "folder, frames: which folder on a clip's path is its class, 1 the topmost. 0: no classes.",
+      "folder, frames: level of the class folder on a clip's path, 1 the topmost; 0: no classes.",
       least=0,
       most=64,
     )
@@ -53,22 +53,22 @@ class Request:
   split_folders: str = option(
     text(
       _AUTO,
-      "folder, frames: which folders are splits. auto: those named like train, val and test, where "
-      "all beside them are; none: none; FOLDER=SPLIT,...: these.",
+      "folder, frames: which folders are splits. auto: folders named like train, val and test, if "
+      "all folders beside them are splits too; none: no folder; FOLDER=SPLIT,...: these folders.",
     )
   )
   resolution: int | None = option(
-    integer(None, "Pixels of the smaller side; default as it is.", least=1, most=8192)
+    integer(None, "Smaller side in pixels; default unchanged.", least=1, most=8192)
   )
-  resize: str = option(choice("bilinear", _RESIZES, "How pictures are made smaller."))
+  resize: str = option(choice("bilinear", _RESIZES, "Method that resizes pictures."))
   crop: int | None = option(
-    integer(None, "First cut the middle square of so many pixels.", least=1, most=65_536)
+    integer(None, "Crop the central square of this side in pixels first.", least=1, most=65_536)
   )
   stride: int = option(integer(1, "Keep every n-th frame.", least=1, most=10_000))
   frame_rate: float | None = option(
     number(
       None,
-      "Keep so many frames per second; slower clips keep all of theirs.",
+      "Keep this many frames per second; clips with a lower rate keep all frames.",
       least=0,
       above=True,
       most=1000,
@@ -76,35 +76,37 @@ class Request:
   )
   quality: int | None = option(integer(95, "Quality of the JPEGs.", least=1, most=100))
   clips_per_shard: int = option(
-    integer(128, "Clips per file; as much is done again after a stop.", least=1, most=1_000_000)
+    integer(128, "Clips per file, which is the unit of resuming.", least=1, most=1_000_000)
   )
   limit: int | None = option(
-    integer(None, "At most so many clips per split, for trials.", least=1, most=1_000_000_000)
+    integer(None, "Largest number of clips per split, for trials.", least=1, most=1_000_000_000)
   )
   workers: int | None = option(
     integer(
       None,
-      "Clips worked on at once, no result depends on it; default the number of cores.",
+      "Clips that are encoded at once; default the number of cores. No effect on the result.",
       least=1,
       most=1024,
     )
   )
 
   def __post_init__(self):
-    """Expands `~` in paths; UserError where one is no local path."""
+    """Expands `~` in paths; UserError if a path is not a local one."""
     paths.localize(self, "input", "output", "lists", "classes")
 
   def check(self) -> None:
-    """Raises UserError where the request contradicts itself or its folders do."""
+    """Raises UserError if a value is invalid, or input and output overlap."""
     from vidgan_jax.data.formats import index
     from vidgan_jax.data.sources import split_folders
 
     if not index.NAME.fullmatch(self.set_name):
-      raise UserError(f"the name '{self.set_name}' must be small letters, digits and underscores")
+      raise UserError(
+        f"the name '{self.set_name}' must consist of lower-case letters, digits and underscores"
+      )
     if self.resize not in _RESIZES:
       raise UserError(f"unknown resize '{self.resize}', known are: {', '.join(_RESIZES)}")
     if self.frame_rate is not None and self.stride != 1:
-      raise UserError("of stride and frame_rate only one can be taken")
+      raise UserError("only one of stride and frame_rate can be set")
     if self.frame_rate is not None and not 0 < self.frame_rate <= 1000:
       raise UserError(f"frame_rate is {self.frame_rate}, must be above 0 and at most 1000")
     if self.quality is not None and not 1 <= self.quality <= 100:
@@ -115,12 +117,13 @@ class Request:
       if value is not None and value < 1:
         raise UserError(f"{field} is {value}, must be at least 1")
     if self.lists and self.source not in ("ucf101", "kinetics"):
-      raise UserError(f"lists are of ucf101 and kinetics, {self.source} takes none")
+      raise UserError(f"only ucf101 and kinetics have lists, {self.source} does not")
     if self.split_number is not None and self.source != "ucf101":
-      raise UserError(f"split_number is of ucf101's lists, {self.source} has no such numbers")
+      raise UserError(f"only ucf101 has numbered split lists (split_number), not {self.source}")
     if self.class_level > 1 and self.source not in ("folder", "frames"):
       raise UserError(
-        f"class_level is of folder and frames; {self.source} knows 0 alone, no classes"
+        f"only folder and frames support class_level above 1; {self.source} supports 0 (no "
+        "classes) and 1"
       )
     split_folders.parse(self.split_folders)
     if self.split_folders != _AUTO and self.source not in (
@@ -129,13 +132,16 @@ class Request:
       "kinetics",
     ):
       raise UserError(
-        f"split_folders is of trees of videos or frames, {self.source} has its own splits"
+        f"split_folders is only for folders of videos or frames; {self.source} defines its own "
+        "splits"
       )
     if not os.path.exists(self.input):
       raise UserError(f"{self.input}: no such file or folder")
     given, output = os.path.realpath(self.input), os.path.realpath(self.output)
     if output == given or output.startswith(given + os.sep) or given.startswith(output + os.sep):
-      raise UserError(f"the output {self.output} and the input {self.input} lie in each other")
+      raise UserError(
+        f"the output {self.output} and the input {self.input} must not contain each other"
+      )
 
   @property
   def set_name(self) -> str:
@@ -144,19 +150,19 @@ class Request:
 
   @property
   def list_number(self) -> int:
-    """Which of UCF-101's lists; 1, too, of sources that have none."""
+    """Number of UCF-101's lists; 1 for sources without lists."""
     return 1 if self.split_number is None else self.split_number
 
   @property
   def geometry(self) -> "pictures.Geometry":
-    """How pictures are resized."""
+    """How pictures are cropped and resized."""
     from vidgan_jax.data.prepare import pictures
 
     return pictures.Geometry(self.resolution, self.resize, self.crop)
 
   def settings(self) -> dict:
-    """All that decides the bytes, but for the inputs and the versions of the programs."""
-    # Sets of versions that did not have the switch say nothing of it.
+    """All settings that determine the bytes, except the inputs and the versions of programs."""
+    # Sets prepared before split_folders existed do not have this key.
     by_name = self.split_folders == _AUTO
     return {
       **({} if by_name else {"split_folders": self.split_folders}),

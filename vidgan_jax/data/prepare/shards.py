@@ -1,8 +1,8 @@
-"""Shards of a prepared set: planned, written one after the other, and never written twice.
+"""Plans and writes the shards of a prepared set; a finished shard is never written again.
 
-Each shard holds the clips of a fixed stretch of its split's inputs. It is written under a temporary
-name in the workspace, renamed into place when it is whole, and then described by a file beside its
-name there: a shard with such a file is finished.
+Each shard contains a fixed range of the inputs of its split. It is written under a temporary name
+in the workspace and renamed into place when it is complete. Then a description is written to the
+workspace: a shard with a description is finished.
 """
 
 import collections
@@ -15,7 +15,8 @@ import io
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -29,14 +30,14 @@ from vidgan_jax.runtime.files import json_files, npz
 from vidgan_jax.runtime.files.video_files import VideoError
 
 _COUNT = range(0, 2**63)
-_ABOUT = {"bytes": _COUNT, "sha256": str, "skipped": [[str]], "enlarged": [_COUNT]}
-_MAX_CLIP_BYTES = 2**30  # of encoded pictures
-_MAX_WAITING_BYTES = 2**30  # of encoded clips that wait for those before them
+_DESCRIPTION_FORM = {"bytes": _COUNT, "sha256": str, "skipped": [[str]], "enlarged": [_COUNT]}
+_MAX_CLIP_BYTES = 2**30  # of the encoded pictures of a clip
+_MAX_WAITING_BYTES = 2**30  # of encoded clips that wait for earlier ones to be written
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-  """One shard: its split, its number in it, its file's name, and the inputs it is made of."""
+class ShardPlan:
+  """A shard to write: its split, its number in the split, its file name, and its inputs."""
 
   split: str
   number: int
@@ -45,15 +46,15 @@ class Plan:
 
 
 @dataclasses.dataclass(frozen=True)
-class Written:
+class FinishedShard:
   """A finished shard.
 
   Attributes:
     shard: its file.
-    clips: index.CLIP [number of clips], whose `first` is not set before `join`.
+    clips: index.CLIP [number of clips]; `join` sets the field `first`.
     frames: index.FRAME [number of frames].
     skipped: (path, reason) of the inputs that could not be used.
-    enlarged: `EncodedClip.enlarged_from` of the clips that were made larger.
+    enlarged: `EncodedClip.enlarged_from` of the clips that were enlarged.
   """
 
   shard: index.Shard
@@ -63,26 +64,26 @@ class Written:
   enlarged: tuple[int, ...] = ()
 
 
-def plan(name: str, splits: dict[str, list[Input]], clips_per_shard: int) -> list[Plan]:
-  """Cuts the inputs of each split into stretches of `clips_per_shard`."""
+def plan_shards(name: str, splits: dict[str, list[Input]], clips_per_shard: int) -> list[ShardPlan]:
+  """Divides the inputs of each split into shards of `clips_per_shard`."""
   plans = []
   for split, inputs in splits.items():
     begins = range(0, len(inputs), clips_per_shard)
     for number, begin in enumerate(begins):
       file = index.shard_name(name, split, number, len(begins))
-      plans.append(Plan(split, number, file, inputs[begin : begin + clips_per_shard]))
+      plans.append(ShardPlan(split, number, file, inputs[begin : begin + clips_per_shard]))
   return plans
 
 
 @dataclasses.dataclass(frozen=True)
 class EncodedClip:
-  """A clip as it is stored.
+  """An encoded clip.
 
   Attributes:
     payload: its `tf.train.Example`.
-    frames: index.FRAME [number of frames], `offset` from the payload's beginning.
+    frames: index.FRAME [number of frames]; `offset` counts from the first byte of the payload.
     size: height and width in pixels.
-    frame_rate: stored frames per second, 0 where it is unknown.
+    frame_rate: stored frames per second, 0 if unknown.
     enlarged_from: see `pictures.Geometry.enlarged_from`.
   """
 
@@ -94,13 +95,18 @@ class EncodedClip:
 
 
 def encode_clip(item: Input, request: Request, labelled: bool) -> EncodedClip | str:
-  """Decodes, chooses, resizes and encodes the frames of an input.
+  """Decodes, selects, resizes and encodes the frames of an input.
+
+  Args:
+    item: the input.
+    request: settings of frames and pictures.
+    labelled: whether to store a label.
 
   Returns:
     The clip, or the reason why it cannot be used.
   """
   selection = pictures.Selection(request.stride, request.frame_rate)
-  video, size, rate, total, small = [], None, 0.0, 0, None
+  video, size, rate, total, small = [], (0, 0), 0.0, 0, None
 
   def resize(image, square_size):
     nonlocal small
@@ -117,18 +123,22 @@ def encode_clip(item: Input, request: Request, labelled: bool) -> EncodedClip | 
       video.append(pictures.encode(image, request.quality))
       total += len(video[-1])
       if total > _MAX_CLIP_BYTES:
-        return f"takes more than {_MAX_CLIP_BYTES} bytes"
+        return f"needs more than {_MAX_CLIP_BYTES} bytes"
   except VideoError as error:
     return error.reason
   except (UserError, ValueError) as error:
     return str(error)
   except MemoryError:
-    return "needs more memory than there is"
-  except Exception as error:  # one odd file ends no job
+    return "needs more memory than is available"
+  except Exception as error:  # one broken file must not end the whole preparation
     return f"cannot be read ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
   if not video:
-    return "holds no frames"
-  features = {"frame_rate": [rate], "id": [item.id.encode()], "video": video}
+    return "contains no frames"
+  features: dict[str, records.Values] = {
+    "frame_rate": [rate],
+    "id": [item.id.encode()],
+    "video": video,
+  }
   if labelled:
     features["label"] = [item.label]
   payload, offsets = records.encode_example(features)
@@ -138,10 +148,11 @@ def encode_clip(item: Input, request: Request, labelled: bool) -> EncodedClip | 
   return EncodedClip(payload, rows, size, rate, small)
 
 
-class _Turns:
-  """Lets workers go on while few encoded bytes wait, and always the one that is waited for.
+class _WaitingLimit:
+  """Makes workers wait while too many encoded bytes wait to be written.
 
-  What is being encoded comes on top: a clip per worker.
+  The clip that is written next is always encoded. Clips that are being encoded are not counted;
+  there is at most one per worker.
   """
 
   def __init__(self):
@@ -150,7 +161,7 @@ class _Turns:
     self._next = 0
 
   def encode(self, number: int, encode: Callable[[], EncodedClip | str]) -> EncodedClip | str:
-    """Encodes clip `number`, when it may."""
+    """Encodes clip `number`, after waiting if necessary."""
     with self._changed:
       self._changed.wait_for(lambda: self._bytes <= _MAX_WAITING_BYTES or number <= self._next)
     clip = encode()
@@ -158,15 +169,15 @@ class _Turns:
       self._bytes += _payload_bytes(clip)
     return clip
 
-  def took(self, clip: EncodedClip | str) -> None:
-    """The clip waits no more, the one behind it is waited for."""
+  def release(self, clip: EncodedClip | str) -> None:
+    """Subtracts a clip that is written; the next clip becomes the one to write."""
     with self._changed:
       self._bytes -= _payload_bytes(clip)
       self._next += 1
       self._changed.notify_all()
 
-  def end(self) -> None:
-    """Lets all go on."""
+  def stop(self) -> None:
+    """Lets all workers continue without a limit."""
     with self._changed:
       self._next = float("inf")
       self._changed.notify_all()
@@ -181,10 +192,10 @@ class Writer:
 
   Args:
     output: folder of the shards.
-    workspace: folder of what is not finished and of the descriptions of what is, on the same disk.
-    request: how clips are encoded.
-    labelled: whether clips have labels.
-    workers: how many clips are encoded at once.
+    workspace: folder of unfinished shards and of descriptions, on the same disk.
+    request: settings of the preparation.
+    labelled: whether to store labels.
+    workers: number of clips that are encoded at once.
   """
 
   def __init__(self, output: str, workspace: str, request: Request, labelled: bool, workers: int):
@@ -193,26 +204,26 @@ class Writer:
     self._encode = functools.partial(encode_clip, request=request, labelled=labelled)
     self._workers = workers
 
-  def finished(self, plan: Plan) -> Written | None:
-    """A shard that is finished; None where it has to be written."""
+  def finished(self, plan: ShardPlan) -> FinishedShard | None:
+    """Returns a finished shard; None if it has to be written."""
     try:
       with npz.open_npz(self._description(plan)) as archive:
-        about = json_files.parse(archive.read("about").tobytes(), archive.path, _ABOUT)
+        about = json_files.parse(archive.read("about").tobytes(), archive.path, _DESCRIPTION_FORM)
         clips, frames = (archive.read(name, structured=True) for name in ("clips", "frames"))
       size = os.path.getsize(os.path.join(self._output, plan.file))
-    except (OSError, UserError):  # not there, or damaged
+    except (OSError, UserError):  # missing or damaged
       return None
     if (clips.dtype, frames.dtype) != (index.CLIP, index.FRAME) or clips.ndim != 1:
-      return None  # of an earlier version
+      return None  # written by an earlier version
     if any(len(pair) != 2 for pair in about["skipped"]):
       return None
     shard = index.Shard(plan.file, about["bytes"], about["sha256"])
     skipped = tuple((path, reason) for path, reason in about["skipped"])
-    written = Written(shard, clips, frames, skipped, tuple(about["enlarged"]))
+    written = FinishedShard(shard, clips, frames, skipped, tuple(about["enlarged"]))
     return written if size == shard.bytes else None
 
-  def write(self, plans: list[Plan]) -> Iterator[str | None]:
-    """Writes shards, and yields for each of their inputs the reason why it was skipped, or None.
+  def write(self, plans: list[ShardPlan]) -> Iterator[str | None]:
+    """Writes shards; yields for each of their inputs the reason why it was skipped, or None.
 
     Raises:
       UserError: a file cannot be written; finished shards stay.
@@ -226,31 +237,33 @@ class Writer:
         except OSError as error:
           raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
 
-  def _in_order(self, inputs: Iterable[Input]) -> Iterator[EncodedClip | str]:
-    """Encodes inputs, several at once, and yields the results in the inputs' order."""
-    # Threads suffice: decoder, resizing and encoder work outside of Python's lock.
+  def _in_order(self, inputs: Iterable[Input]) -> Generator[EncodedClip | str]:
+    """Encodes several inputs at once, and yields the results in the order of the inputs."""
+    # Threads suffice, because decoder, resizing and encoder release Python's lock.
     with concurrent.futures.ThreadPoolExecutor(self._workers) as pool:
-      waiting, turns = collections.deque(), _Turns()
+      waiting, limit = collections.deque(), _WaitingLimit()
 
-      def next_one():
+      def next_clip():
         clip = waiting.popleft().result()
-        turns.took(clip)
+        limit.release(clip)
         return clip
 
       try:
         for number, item in enumerate(inputs):
           encode = functools.partial(self._encode, item)
-          waiting.append(pool.submit(turns.encode, number, encode))
+          waiting.append(pool.submit(limit.encode, number, encode))
           if len(waiting) > 2 * self._workers:
-            yield next_one()
+            yield next_clip()
         while waiting:
-          yield next_one()
+          yield next_clip()
       finally:
         for future in waiting:
           future.cancel()
-        turns.end()
+        limit.stop()
 
-  def _write_shard(self, plan: Plan, path: str, encoded: Iterator) -> Iterator[str | None]:
+  def _write_shard(
+    self, plan: ShardPlan, path: str, encoded: Iterator[EncodedClip | str]
+  ) -> Iterator[str | None]:
     temporary = os.path.join(self._workspace, plan.file)
     clips, frames, skipped, enlarged = [], [], [], []
     digest, position = hashlib.sha256(), 0
@@ -278,8 +291,10 @@ class Writer:
     about = {"bytes": position, "sha256": digest.hexdigest()}
     self._describe(plan, clips, frames, {**about, "skipped": skipped, "enlarged": enlarged})
 
-  def _describe(self, plan: Plan, clips, frames, about: dict) -> None:
-    """Writes what the index and the report need of a shard, which makes it finished."""
+  def _describe(
+    self, plan: ShardPlan, clips: list[tuple], frames: list[np.ndarray], about: dict[str, Any]
+  ) -> None:
+    """Writes what index and report need of a shard; after that, the shard is finished."""
     content = io.BytesIO()
     np.savez(
       content,
@@ -292,12 +307,12 @@ class Writer:
       file.write(content.getvalue())
     os.replace(temporary, self._description(plan))
 
-  def _description(self, plan: Plan) -> str:
+  def _description(self, plan: ShardPlan) -> str:
     return os.path.join(self._workspace, f"{plan.split}-{plan.number:05d}.npz")
 
 
-def join(shards: list[Written]) -> tuple[np.ndarray, np.ndarray]:
-  """Joins what is known of the shards of a split to its index: index.CLIP [N], index.FRAME [M]."""
+def join(shards: list[FinishedShard]) -> tuple[np.ndarray, np.ndarray]:
+  """Joins the shards of a split; returns its index: index.CLIP [N] and index.FRAME [M]."""
   clips = np.concatenate([np.empty(0, index.CLIP), *(shard.clips for shard in shards)])
   clips["first"] = np.cumsum(clips["frames"], dtype=np.uint64) - clips["frames"]
   return clips, np.concatenate([np.empty(0, index.FRAME), *(shard.frames for shard in shards)])

@@ -1,4 +1,4 @@
-"""The files from which TensorFlow Datasets 4.9 reads a prepared set, written without it."""
+"""Writes the files with which TensorFlow Datasets 4.9 reads a prepared set; does not import it."""
 
 import os
 
@@ -18,12 +18,12 @@ def write_tfds_files(
   """Writes features.json, dataset_info.json and, with classes, label.labels.txt.
 
   Args:
-    directory: where to.
-    name: of the data set.
+    directory: folder of the files.
+    name: name of the data set.
     classes: names in label order.
     encoding: "jpeg" or "png".
-    splits: for each shard of each split its number of records and its size in bytes.
-    description: one line for whoever opens the set.
+    splits: by split, (number of records, size in bytes) of each shard.
+    description: one line about the set.
 
   Raises:
     UserError: a file cannot be written.

@@ -1,4 +1,4 @@
-"""A prepared set looked at again: every checksum, record, picture, label and row of its index."""
+"""Verifies a prepared set: checksums, records, pictures, labels, and every row of its index."""
 
 import collections
 import concurrent.futures
@@ -18,28 +18,28 @@ from vidgan_jax.runtime.files import paths
 from vidgan_jax.runtime.hardware import cores
 from vidgan_jax.runtime.text import printable
 
-_FEATURES = {"frame_rate", "id", "label", "video"}
+_FEATURES = {"frame_rate", "id", "label", "video"}  # of a record; no label without classes
 _FEATURES_FORM = {"featuresDict": {"features": dict}}
-_INFO_FORM = {"splits": [{"name": str, "shardLengths": [str]}]}  # protobuf's JSON: int64 as text
+_INFO_FORM = {"splits": [{"name": str, "shardLengths": [str]}]}  # protobuf writes int64 as text
 
 
 @dataclasses.dataclass
-class _Findings:
-  """What was found in one shard: faults, each one line, and what must be unique in the set."""
+class _ShardResult:
+  """The result for one shard: its faults, one line each, and the ids of its clips."""
 
   faults: list[str]
   ids: list[bytes]
 
 
 def verify(directory: str, report: Callable[[str], None] = print) -> None:
-  """Compares a prepared set with all that it says of itself.
+  """Checks a prepared set against its description, its index and its checksums.
 
   Args:
     directory: the set's folder.
-    report: receives a line per fault, and a last one where there is none.
+    report: called with a line per fault; if there is none, with a line that says so.
 
   Raises:
-    UserError: this is no prepared set, or there are faults; the message says how many.
+    UserError: the folder is not a prepared set, or has faults; the message gives their number.
   """
   directory = paths.local(directory, "--output")
   prepared = index.read_prepared(directory)
@@ -54,26 +54,26 @@ def verify(directory: str, report: Callable[[str], None] = print) -> None:
     sum(counts) for counts in zip(*((p.clips, p.frames, len(p.shards)) for p in parts), strict=True)
   )
   if not prepared.files:
-    report(f"{directory}: has no checksums of its small files, for an earlier version made it")
+    report(f"{directory}: its small files have no checksums, as an earlier version prepared it")
   report(f"{directory}: {clips} clips, {frames} frames in {files} files, no faults")
 
 
 def _text_faults(directory: str, prepared: index.Prepared) -> Iterator[str]:
-  """Yields the faults of the small files: prepared.json, reports, TensorFlow Datasets' own."""
-  if index.is_as_written(directory) is False:
-    yield f"{directory}/{index.FILE_NAME}: is not as it was written (its checksum differs)"
+  """Yields the faults of the small files: prepared.json, reports, files for TensorFlow Datasets."""
+  if index.checksum_matches(directory) is False:
+    yield f"{directory}/{index.FILE_NAME}: has changed since it was written (its checksum differs)"
   for name, checksum in prepared.files.items():
     path = os.path.join(directory, name)
     if name != os.path.basename(name):
       yield f"{directory}/{index.FILE_NAME}: names a file outside the set, {name}"
     elif not os.path.isfile(path):
-      yield f"{path}: is not there"
+      yield f"{path}: is missing"
     elif index.file_sha256(path) != checksum:
-      yield f"{path}: is not the file that was written (its checksum differs)"
+      yield f"{path}: has changed since it was written (its checksum differs)"
 
 
 def _faults(directory: str, prepared: index.Prepared) -> Iterator[str]:
-  """Yields the faults of a set."""
+  """Yields the faults of the index, of the shards, and of ids that are not unique."""
   shard_lengths = {}
   try:
     index.read_json(os.path.join(directory, "features.json"), _FEATURES_FORM)
@@ -88,87 +88,111 @@ def _faults(directory: str, prepared: index.Prepared) -> Iterator[str]:
       lengths = np.bincount(clips["shard"], minlength=len(part.shards))
       lengths = [str(length) for length in lengths]
       if shard_lengths and lengths != shard_lengths.get(split):
-        yield f"{directory}/dataset_info.json: counts other clips of split '{split}' than the index"
+        yield f"{directory}/dataset_info.json: the index has other numbers of clips in '{split}'"
     except UserError as error:
       yield str(error)
       clips = frames = None
-    # Decoders and checksums work outside of Python's lock.
+    # Threads suffice, because decoders and checksums release Python's lock.
     with concurrent.futures.ThreadPoolExecutor(cores.usable_cores()) as pool:
       numbers = range(len(part.shards))
-      found = pool.map(
-        lambda number, part=part, clips=clips, frames=frames: _look_at(
+      results = pool.map(
+        lambda number, part=part, clips=clips, frames=frames: _check_shard(
           directory, prepared, part.shards[number], number, clips, frames
         ),
         numbers,
       )
-      for findings in tqdm(
-        found, desc=f"verifying {split}", total=len(numbers), unit="file", disable=None
+      for result in tqdm(
+        results, desc=f"verifying {split}", total=len(numbers), unit="file", disable=None
       ):
-        yield from findings.faults
-        times.update(findings.ids)
+        yield from result.faults
+        times.update(result.ids)
   for name, count in times.items():
     if count > 1:
-      yield f"{directory}: the id '{name.decode(errors='replace')}' is that of {count} clips"
+      yield f"{directory}: {count} clips have the same id '{name.decode(errors='replace')}'"
 
 
-def _look_at(directory, prepared, shard: index.Shard, number: int, clips, frames) -> _Findings:
-  """Looks at one shard; without an index its records are compared with nothing else."""
+def _check_shard(
+  directory: str,
+  prepared: index.Prepared,
+  shard: index.Shard,
+  number: int,
+  clips: np.ndarray | None,
+  frames: np.ndarray | None,
+) -> _ShardResult:
+  """Checks one shard; without an index (None), only its records by themselves."""
   path = os.path.join(directory, shard.file)
-  findings = _Findings([], [])
+  result = _ShardResult([], [])
   if not os.path.isfile(path):
-    findings.faults.append(f"{path}: is not there")
-    return findings
+    result.faults.append(f"{path}: is missing")
+    return result
   rows = None if clips is None else clips[clips["shard"] == number]
-  seen = 0
+  count = 0
   try:
     if os.path.getsize(path) != shard.bytes:
       size = os.path.getsize(path)
-      findings.faults.append(f"{path}: has {size} bytes instead of {shard.bytes}")
+      result.faults.append(f"{path}: has {size} bytes instead of {shard.bytes}")
     elif index.file_sha256(path) != shard.sha256:
-      findings.faults.append(f"{path}: is not the file that was written (its checksum differs)")
+      result.faults.append(f"{path}: has changed since it was written (its checksum differs)")
     for offset in records.record_offsets(path):
-      row = rows[seen] if rows is not None and seen < len(rows) else None
+      row = rows[count] if rows is not None and count < len(rows) else None
       if rows is not None and (row is None or row["record"] != offset):
-        findings.faults.append(f"{path}, record {seen}: is not in the index")
+        result.faults.append(f"{path}, record {count}: is not in the index")
         row = None
-      of_clip = frames[int(row["first"]) :][: int(row["frames"])] if row is not None else None
-      _look_at_record(path, offset, seen, row, of_clip, prepared, findings)
-      seen += 1
-  except UserError as error:  # nothing behind such a place can be found
-    findings.faults.append(str(error))
-  if rows is not None and seen < len(rows):
-    findings.faults.append(f"{path}: holds {seen} clips, {len(rows)} are in the index")
-  return findings
+      of_clip = None
+      if row is not None and frames is not None:
+        of_clip = frames[int(row["first"]) :][: int(row["frames"])]
+      _check_record(path, offset, count, row, of_clip, prepared, result)
+      count += 1
+  except UserError as error:  # the records behind a damaged length cannot be located
+    result.faults.append(str(error))
+  if rows is not None and count < len(rows):
+    result.faults.append(f"{path}: contains {count} clips, the index has {len(rows)}")
+  return result
 
 
-def _look_at_record(path, offset, number, row, frames, prepared, findings: _Findings) -> None:
-  """Adds to the findings what one record has to tell."""
+def _check_record(
+  path: str,
+  offset: int,
+  number: int,
+  row: np.void | None,
+  frames: np.ndarray | None,
+  prepared: index.Prepared,
+  result: _ShardResult,
+) -> None:
+  """Checks one record, and adds its faults and its id to the result."""
   where = f"{path}, record {number}"
   try:
     with open(path, "rb") as file:
       payload = records.read_record(file, offset, number)
     features = records.parse_example(payload, where)
   except UserError as error:
-    findings.faults.append(str(error))
+    result.faults.append(str(error))
     return
-  found = _record_faults(features, payload, offset, row, frames, prepared)
-  findings.faults += [f"{where}: {fault}" for fault in found]
-  findings.ids += [name for name in features.get("id", []) if isinstance(name, bytes)]
+  faults = _record_faults(features, payload, offset, row, frames, prepared)
+  result.faults += [f"{where}: {fault}" for fault in faults]
+  result.ids += [name for name in features.get("id", []) if isinstance(name, bytes)]
 
 
-def _record_faults(features, payload, offset, row, frames, prepared) -> Iterator[str]:
-  """Yields what is wrong with one clip; `row` and `frames` are its part of the index, or None."""
-  wanted = _FEATURES if prepared.classes else _FEATURES - {"label"}
-  if set(features) != wanted:
-    yield f"has the features {', '.join(sorted(features))} instead of {', '.join(sorted(wanted))}"
+def _record_faults(
+  features: dict[str, list],
+  payload: bytes,
+  offset: int,
+  row: np.void | None,
+  frames: np.ndarray | None,
+  prepared: index.Prepared,
+) -> Iterator[str]:
+  """Yields the faults of one clip; `row` and `frames` are its part of the index, or None."""
+  expected = _FEATURES if prepared.classes else _FEATURES - {"label"}
+  if set(features) != expected:
+    yield f"has the features {', '.join(sorted(features))} instead of {', '.join(sorted(expected))}"
     return
   kinds = {"frame_rate": float, "id": bytes, "label": int, "video": bytes}
   for name, values in features.items():
     if not values or any(type(value) is not kinds[name] for value in values):
-      yield f"feature '{name}' holds no {kinds[name].__name__}"
+      yield f"the values of feature '{name}' are not {kinds[name].__name__}"
       return
     if name != "video" and len(values) != 1:
-      yield f"feature '{name}' holds {len(values)} values instead of one"
+      yield f"feature '{name}' has {len(values)} values instead of one"
       return
   label = features["label"][0] if prepared.classes else 0
   if not 0 <= label < max(1, len(prepared.classes)):
@@ -177,23 +201,23 @@ def _record_faults(features, payload, offset, row, frames, prepared) -> Iterator
   if row is not None:
     size = int(row["height"]), int(row["width"])
     if label != row["label"]:
-      yield f"label {label}, the index says {row['label']}"
+      yield f"label {label}, the index has {row['label']}"
     if np.float32(features["frame_rate"][0]) != row["frame_rate"]:
-      yield f"frame rate {features['frame_rate'][0]}, the index says {row['frame_rate']}"
+      yield f"frame rate {features['frame_rate'][0]}, the index has {row['frame_rate']}"
     if len(features["video"]) != row["frames"]:
-      yield f"{len(features['video'])} frames, the index says {row['frames']}"
+      yield f"{len(features['video'])} frames, the index has {row['frames']}"
       frames = None
   for number, content in enumerate(features["video"]):
     if frames is not None:
       begin = int(frames[number]["offset"]) - offset - records.HEADER_BYTES
       length = int(frames[number]["length"])
       if begin < 0 or payload[begin : begin + length] != content:
-        yield f"frame {number} does not lie where the index says"
+        yield f"frame {number} is not at the position in the index"
         frames = None
       elif google_crc32c.value(content) != frames[number]["crc32c"]:
-        yield f"frame {number}: its checksum is not that of the index"
+        yield f"frame {number}: its checksum is not the one in the index"
     try:
-      size = pictures.decode(content, size).shape[:2]  # all have the size of the first
+      size = pictures.decode(content, size).shape[:2]  # all frames have the size of the first
     except ValueError as error:
       yield f"frame {number}: {error}"
       break

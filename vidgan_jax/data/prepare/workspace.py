@@ -1,9 +1,10 @@
-"""The folder of a prepared set while it is made: whose it is, and what is finished of it."""
+"""The output folder during a preparation: its lock, its settings, and its unfinished files."""
 
 import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from vidgan_jax.data.formats import index
 from vidgan_jax.runtime.errors import UserError
@@ -11,55 +12,56 @@ from vidgan_jax.runtime.files import locks
 
 _SETTINGS = "settings.json"
 _MEANINGS = {
-  "inputs": "the inputs are not those it was begun with (files came, went or changed, or other "
-  "classes)",
-  "versions": "the libraries it was begun with had other versions",
+  "inputs": "the inputs differ from those at the beginning: files were added, removed or changed, "
+  "or the classes differ",
+  "versions": "it was begun with other versions of the libraries",
 }
 
 
 def check_output(output: str) -> None:
-  """Raises UserError unless a set can be begun or continued in a folder, or is there already."""
+  """Raises UserError unless a folder is missing, empty, being prepared, or a finished set."""
   if os.path.exists(output) and not os.path.isdir(output):
-    raise UserError(f"{output}: is no folder")
+    raise UserError(f"{output}: is not a folder")
   try:
     names = set(os.listdir(output)) if os.path.isdir(output) else set()
   except OSError as error:
     raise UserError(f"{output}: not readable ({error.strerror})") from error
   if names and names != {index.UNFINISHED} and not is_finished(output):
     if not os.path.isfile(os.path.join(output, index.UNFINISHED, _SETTINGS)):
-      raise UserError(f"{output}: is not empty, and no data set that is being prepared")
+      raise UserError(f"{output}: is not empty, and not a data set that is being prepared")
 
 
 def is_finished(output: str) -> bool:
-  """Whether a folder holds a finished set."""
+  """Whether a folder contains a finished set."""
   return os.path.isfile(os.path.join(output, index.FILE_NAME))
 
 
-def check_settings(output: str, there: dict, wanted: dict) -> None:
-  """Raises UserError where a set was made, or begun, with other settings."""
-  for key in [*wanted, *(key for key in there if key not in wanted)]:
-    if there.get(key) != wanted.get(key):
-      what = f"{key} is {there.get(key)!r} there and {wanted.get(key)!r} here"
+def check_settings(output: str, stored: dict[str, Any], requested: dict[str, Any]) -> None:
+  """Raises UserError if a set was prepared, or begun, with other settings than requested."""
+  for key in [*requested, *(key for key in stored if key not in requested)]:
+    if stored.get(key) != requested.get(key):
+      difference = f"{key} is {stored.get(key)!r} there, but {requested.get(key)!r} was requested"
       raise UserError(
-        f"{output}: holds a data set prepared in another way ({_MEANINGS.get(key, what)}); "
-        f"another output folder is needed, or this one removed"
+        f"{output}: contains a data set with other settings ({_MEANINGS.get(key, difference)}); "
+        "use another output folder, or remove this one"
       )
 
 
 @contextlib.contextmanager
 def opened(output: str, settings: dict, report: Callable[[str], None] = print) -> Iterator[str]:
-  """Gives the folder of unfinished work in `output`, for this process alone.
+  """Locks the folder of unfinished files in `output` for this process, and yields its path.
+
+  Another process may have finished the set before this one got the lock, so call `is_finished`
+  again.
 
   Args:
-    output: the set's folder; made if need be.
-    settings: all that decides its bytes; a set that was begun otherwise is refused.
-    report: receives a line where the file system has no locks.
-
-  Another process may have finished the set before this one had the lock: the caller asks
-  `is_finished` again.
+    output: the set's folder; created if necessary.
+    settings: all settings that determine the bytes of the set. A preparation that began with other
+      settings cannot be continued.
+    report: called with a line of text if the file system has no locks.
 
   Raises:
-    UserError: the folder is another's, is in use, or cannot be written.
+    UserError: the folder contains something else, is in use, or cannot be written.
   """
   check_output(output)
   with _locked(output, report):
@@ -72,16 +74,16 @@ def opened(output: str, settings: dict, report: Callable[[str], None] = print) -
     yield folder
 
 
-def _locked(output: str, report: Callable[[str], None]):
-  """Keeps other processes from the folder of unfinished work, which is made; see `locks.held`."""
+def _locked(output: str, report: Callable[[str], None]) -> contextlib.AbstractContextManager[Any]:
+  """Creates the folder of unfinished files and locks it; see `locks.held`."""
   folder = os.path.join(output, index.UNFINISHED)
   return locks.held(folder, f"prepare {output}", report, name="lock")
 
 
 def move_into_place(staging: str, output: str) -> None:
-  """Moves files from a folder of the workspace into the set, the one that finishes it last.
+  """Moves the files of a set from the workspace into the set; `prepared.json` is the last.
 
-  Each is on the disk before it is moved.
+  Each file is flushed to the disk before it is moved.
 
   Raises:
     UserError: a file cannot be moved.
@@ -102,29 +104,29 @@ def move_into_place(staging: str, output: str) -> None:
 
 
 def discard(output: str, files: Iterable[str], existed: bool) -> None:
-  """Removes all of a set that cannot be finished; for the process that has it `opened`.
+  """Removes a set that cannot be finished; call it within `opened`.
 
   Args:
     output: the set's folder.
-    files: what was moved into it, by name.
-    existed: whether the folder was there before; an empty one is left then.
+    files: names of the files in it.
+    existed: whether the folder existed before; if so, it stays, empty.
   """
   for name in files:
     with contextlib.suppress(OSError):
       os.remove(os.path.join(output, name))
-  remove(output)
+  remove_workspace(output)
   if not existed:
-    with contextlib.suppress(OSError):  # it holds what is not ours
+    with contextlib.suppress(OSError):  # the folder contains other files
       os.rmdir(output)
 
 
 def remove_left_over(output: str) -> None:
-  """Removes what a process left that was stopped behind its last file, unless one is at work."""
+  """Removes the folder of unfinished files of a finished set, unless another process uses it."""
   if os.path.isdir(os.path.join(output, index.UNFINISHED)):
     with contextlib.suppress(UserError), _locked(output, lambda line: None):
-      remove(output)
+      remove_workspace(output)
 
 
-def remove(output: str) -> None:
-  """Removes what was needed while the set was made; for the process that has it `opened`."""
+def remove_workspace(output: str) -> None:
+  """Removes the folder of unfinished files; call it within `opened`."""
   shutil.rmtree(os.path.join(output, index.UNFINISHED), ignore_errors=True)

@@ -1,1 +1,1 @@
-"""Where clips come from: arrays, folders of videos, prepared sets, moving shapes."""
+"""Sources of clips: arrays, folders of videos, prepared sets, synthetic moving shapes."""

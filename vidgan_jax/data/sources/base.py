@@ -1,8 +1,9 @@
-"""What a source of training clips is, and the sources that hold their clips in memory."""
+"""The interface of a source of training clips, and the source that holds its clips in memory."""
 
 import abc
 import os
 import zlib
+from typing import Any
 
 import numpy as np
 
@@ -11,8 +12,8 @@ from vidgan_jax.runtime.files import npz
 from vidgan_jax.runtime.text import composed
 
 DEFAULT_MAX_BYTES = 16 * 2**30
-_SOME = 64  # examples of a source that are looked into
-MAX_CLASSES = 100_000  # more are no classes: a slip, or damage, in the labels
+_CHECKED_EXAMPLES = 64  # examples of a source that `check_examples` reads
+MAX_CLASSES = 100_000  # a larger number means that the labels are wrong or damaged
 
 
 class Source(abc.ABC):
@@ -20,10 +21,10 @@ class Source(abc.ABC):
 
   Attributes:
     num_examples: number of clips, at least 1.
-    num_classes: number of classes; 0 means unlabelled, and every label is then 0.
-    class_names: one name per class, in the order of the labels; empty when unlabelled.
-    frames: frames T of the clips handed out.
-    resolution: height and width of the clips handed out, in pixels.
+    num_classes: number of classes; 0 means unlabelled, and then every label is 0.
+    class_names: one name per class, in label order; empty if unlabelled.
+    frames: frames T of an example.
+    resolution: height and width of an example, in pixels.
   """
 
   num_examples: int
@@ -36,26 +37,26 @@ class Source(abc.ABC):
   def example(self, index: int, generator: np.random.Generator) -> tuple[np.ndarray, int]:
     """Returns one clip and its label.
 
-    The same index and a generator in the same state give the same bytes, so a batch is known from
-    the seed and the iteration alone.
+    The same index and a generator in the same state give the same bytes, so the seed and the
+    iteration determine a batch.
 
     Args:
-      index: which clip, 0 <= index < num_examples.
+      index: number of the clip, 0 <= index < num_examples.
       generator: decides temporal window, crop and flip.
 
     Returns:
-      The clip, uint8 [T, H, W, 3] (not to be written to, it may be a view), and its label, an int.
+      The clip, uint8 [T, H, W, 3], and its label. The clip may be a view: do not write to it.
 
     Raises:
       IndexError: the index is outside the source.
     """
 
   def fill(self, clip: np.ndarray, index: int, generator: np.random.Generator) -> int:
-    """Writes what `example` returns into a place of a batch.
+    """Writes the clip that `example` returns into an array, such as a part of a batch.
 
     Args:
       clip: uint8 [T, H, W, 3], written to.
-      index: which clip.
+      index: number of the clip.
       generator: see `example`.
 
     Returns:
@@ -65,33 +66,33 @@ class Source(abc.ABC):
     return label
 
   def identity(self) -> str:
-    """Text that differs where the clips or their order do; sources with outside data extend it."""
+    """Text that differs if the clips or their order differ; sources of files add to it."""
     return f"{type(self).__name__} {self.num_examples} {' '.join(self.class_names)}"
 
-  def description(self) -> dict:
-    """What a run keeps of its data to know it again: number, classes, and a checksum."""
-    # A copy of the data may have its names in another of Unicode's forms, or in no encoding.
+  def description(self) -> dict[str, Any]:
+    """What a run stores to recognise its data: number of clips, class names, a checksum."""
+    # A copy of the data may spell names in another Unicode normal form, or in no valid encoding.
     text = self.identity()
-    checksums = [
-      f"{zlib.crc32(one.encode(errors='backslashreplace')):08x}" for one in (composed(text), text)
-    ]
-    found = {
+    composed_checksum, plain_checksum = (
+      f"{zlib.crc32(form.encode(errors='backslashreplace')):08x}" for form in (composed(text), text)
+    )
+    description = {
       "num_examples": self.num_examples,
       "class_names": list(self.class_names),
-      "checksum": checksums[0],
+      "checksum": composed_checksum,
     }
-    if checksums[1] != checksums[0]:  # runs of earlier versions know such data by this one
-      found["checksum_of_plain_names"] = checksums[1]
-    return found
+    if plain_checksum != composed_checksum:  # the checksum that runs of earlier versions stored
+      description["checksum_of_plain_names"] = plain_checksum
+    return description
 
   def check_index(self, index: int) -> None:
-    """Raises IndexError unless 0 <= index < num_examples: a negative index is a bug, no wrap."""
+    """Raises IndexError unless 0 <= index < num_examples; negative indices do not wrap around."""
     if not 0 <= index < self.num_examples:
       raise IndexError(f"example {index} of a source with {self.num_examples} examples")
 
 
 def window_span(frames: int, stride: int) -> int:
-  """Number of stored frames a clip of `frames` frames at `stride` takes up: frames * stride.
+  """Number of stored frames that a clip of `frames` frames at `stride` covers: frames * stride.
 
   Raises:
     UserError: frames or stride is below 1.
@@ -107,13 +108,13 @@ def random_window(
   """Draws a temporal window uniformly from a video of `available` frames.
 
   Args:
-    generator: one integer is drawn from it, whatever the length.
-    available: stored frames, at least window_span(frames, stride).
+    generator: exactly one integer is drawn from it.
+    available: number of stored frames, at least window_span(frames, stride).
     frames: frames of the clip.
-    stride: distance between the clip's frames, in stored frames.
+    stride: distance between frames of the clip, in stored frames.
 
   Returns:
-    The slice that cuts the `frames` frames out of the stored ones.
+    The slice of the stored frames.
   """
   span = window_span(frames, stride)
   start = int(generator.integers(available - span + 1))
@@ -126,32 +127,33 @@ def check_labels(labels: np.ndarray, num_classes: int, what: str) -> None:
   Args:
     labels: int [N].
     num_classes: number of classes, at least 1.
-    what: the file or folder the labels came from, for the message.
+    what: the file or folder of the labels, for error messages.
 
   Raises:
-    UserError: some label is outside the range; the message names the first one.
+    UserError: a label is outside the range; the message gives the first one.
   """
   outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
   if outside.size:
     first = int(outside[0])
-    asked = "" if num_classes >= MAX_CLASSES else f" (num_classes={num_classes})"
+    expected = "" if num_classes >= MAX_CLASSES else f" (num_classes={num_classes})"
     raise UserError(
       f"{what}: label {int(labels[first])} of clip {first} is outside the range "
-      f"0..{num_classes - 1}{asked}"
+      f"0..{num_classes - 1}{expected}"
     )
 
 
 class InMemorySource(Source):
-  """Clips held in one array; every example is a random temporal window of its clip.
+  """Clips stored in one array; every example is a random temporal window of its clip.
 
   Args:
     clips: uint8 [N, T0, H, W, 3] with H == W.
     labels: int [N], or None for an unlabelled set.
-    class_names: names in label order; their number is the number of classes. None with labels
-      takes max(labels) + 1 classes, named by their numbers.
+    class_names: names in label order, which determine the number of classes. If None and there are
+      labels, there are max(labels) + 1 classes, named by their numbers.
     frames: frames T of an example.
-    stride: distance between an example's frames in stored frames; T0 >= frames * stride.
-    horizontal_flip: mirror every second example on average (only where left and right are alike).
+    stride: distance between frames of an example, in stored frames; T0 >= frames * stride.
+    horizontal_flip: mirror examples with probability 1/2; only for data without a preferred side.
+    what: the file of the clips, for error messages.
 
   Raises:
     UserError: wrong dtype or shape, no clips, clips too short, or a label outside the classes.
@@ -189,7 +191,7 @@ class InMemorySource(Source):
     self._horizontal_flip = horizontal_flip
 
   def identity(self) -> str:
-    """See `Source.identity`; a few frames stand for all, so that large files open quickly."""
+    """See `Source.identity`; hashes a sample of the pixels, so that large files open quickly."""
     frames = self._clips[:: max(1, self.num_examples // 64), 0, ::8, ::8]
     labels = zlib.crc32(np.asarray(self._labels, np.int64).tobytes())
     return f"{super().identity()} {self._clips.shape} {labels} {zlib.crc32(frames.tobytes())}"
@@ -207,17 +209,18 @@ class InMemorySource(Source):
 def check_clips_header(
   shape: tuple[int, ...], dtype: np.dtype, frames: int, stride: int, what: str
 ) -> None:
-  """Checks an array of clips by its shape and dtype alone, before it is read.
+  """Checks an array of clips by shape and dtype, before its content is read.
 
   Raises:
     UserError: not uint8 [N, T, H, W, 3] with N > 0 and H == W, or T < frames * stride.
   """
   if dtype != np.uint8 or len(shape) != 5 or shape[-1] != 3:
     raise UserError(
-      f"{what}: expected uint8 clips [N, T, H, W, 3], found {dtype} {list(shape)}{to_bytes(dtype)}"
+      f"{what}: expected uint8 clips [N, T, H, W, 3], found {dtype} {list(shape)}"
+      f"{conversion_hint(dtype)}"
     )
   if 0 in shape:
-    raise UserError(f"{what}: holds no clips, its shape is {list(shape)}")
+    raise UserError(f"{what}: contains no clips, its shape is {list(shape)}")
   if shape[2] != shape[3]:
     raise UserError(f"{what}: clips must be square, found {shape[2]}x{shape[3]} (HxW)")
   span = window_span(frames, stride)
@@ -227,24 +230,24 @@ def check_clips_header(
     )
 
 
-def to_bytes(dtype: np.dtype) -> str:
-  """Words that say how numbers become pixels; "" for bytes, and for what are no numbers."""
+def conversion_hint(dtype: np.dtype) -> str:
+  """The end of an error message: how to convert pixels of this dtype to bytes; "" for bytes."""
   if dtype == np.bool_:
-    return "; pixels that are true or false become bytes by np.uint8(clips) * 255"
+    return "; convert boolean pixels by np.uint8(clips) * 255"
   if dtype == np.uint8 or not np.issubdtype(dtype, np.number):
     return ""
   return (
-    "; pixels in 0..1 become bytes by np.uint8(np.round(clips * 255)), in -1..1 by "
+    "; convert pixels in 0..1 by np.uint8(np.round(clips * 255)), in -1..1 by "
     "np.uint8(np.round(clips * 127.5 + 127.5)), in 0..255 by np.uint8(np.round(clips))"
   )
 
 
 def check_pixels(clips: np.ndarray, what: str) -> None:
-  """Checks that bytes are pixels in 0..255: not in 0..1, where all pictures are black.
+  """Checks that pixels are in 0..255 and not in 0..1, where all pictures would be black.
 
   Args:
-    clips: uint8 [N, ...]; the first clip that is a picture ends the search.
-    what: the file or array, for the message.
+    clips: uint8 [N, ...]; the check ends at the first clip with a pixel above 1.
+    what: the file or array, for error messages.
 
   Raises:
     UserError: no pixel is above 1.
@@ -256,18 +259,18 @@ def check_pixels(clips: np.ndarray, what: str) -> None:
 
 
 def check_examples(source: Source, what: str) -> None:
-  """Checks as `check_pixels` some examples of a source that is not in memory.
+  """Applies `check_pixels` to some examples of a source that is not in memory.
 
-  Examples that cannot be read are left to whoever reads them.
+  It ignores examples that cannot be read, because training reports them.
 
   Args:
-    source: the first example that is a picture ends the search.
-    what: the folder, for the message.
+    source: the check ends at the first example with a pixel above 1.
+    what: the folder, for error messages.
 
   Raises:
     UserError: no pixel of 64 examples, spread over the source, is above 1.
   """
-  count = min(source.num_examples, _SOME)
+  count = min(source.num_examples, _CHECKED_EXAMPLES)
   for number in range(count):
     index = number * source.num_examples // count
     try:
@@ -278,15 +281,15 @@ def check_examples(source: Source, what: str) -> None:
       return
   raise UserError(
     f"{what}: no pixel of {count} clips is above 1; pictures must be in 0..255, not in 0..1: "
-    "multiply them by 255 where the videos or pictures are made"
+    "multiply them by 255 when you create the videos or pictures"
   )
 
 
 def check_labels_header(shape: tuple[int, ...], dtype: np.dtype, clips: int, what: str) -> None:
-  """Checks an array of labels by its shape and dtype alone, before it is read.
+  """Checks an array of labels by shape and dtype, before its content is read.
 
   Raises:
-    UserError: not integers, or not one per clip.
+    UserError: the labels are not integers, or there is not one per clip.
   """
   if not np.issubdtype(dtype, np.integer) or tuple(shape) != (clips,):
     raise UserError(f"{what}: expected {clips} integer labels, found {dtype} {list(shape)}")
@@ -304,24 +307,24 @@ def load_npz(
 ) -> InMemorySource:
   """Reads a `.npz` with `clips` (uint8 [N, T, H, W, 3]) and optional `labels` (int [N]).
 
-  Nothing is unpickled, and shapes, dtypes and sizes are judged from the headers in the archive
-  before memory is taken for the arrays.
+  Nothing is unpickled. Shapes, dtypes and sizes are checked in the headers of the archive before
+  memory is allocated for the arrays.
 
   Args:
     path: the file, as written by numpy.savez or numpy.savez_compressed.
     frames: frames of an example.
-    stride: distance between an example's frames, in stored frames.
-    resolution: expected height and width in pixels; None accepts what the file has.
+    stride: distance between frames of an example, in stored frames.
+    resolution: expected height and width in pixels; None accepts any.
     num_classes: expected number of classes; 0 drops the labels, None takes max(labels) + 1.
     horizontal_flip: see `InMemorySource`.
-    max_bytes: refuse files whose arrays would take more memory than this.
+    max_bytes: largest size of the arrays in memory, in bytes.
 
   Returns:
     The source.
 
   Raises:
-    UserError: the file is missing, is no such archive, is damaged, too large, has no pixel above 1,
-      or its arrays do not fit what is asked for.
+    UserError: the file is missing, not an .npz archive, damaged or too large, has no pixel above 1,
+      or its arrays do not fit the arguments.
   """
   path = os.fspath(path)
   if not os.path.isfile(path):
@@ -337,7 +340,7 @@ def load_npz(
         f"{path}: clips are {height}x{width} pixels, the configuration asks for "
         f"resolution {resolution}"
       )
-    labels = _read_labels(archive, count, num_classes)  # before the far larger clips
+    labels = _read_labels(archive, count, num_classes)  # first, because clips are far larger
     clips = archive.read("clips")
   check_pixels(clips, path)
   class_names = tuple(map(str, range(num_classes))) if num_classes else None
@@ -345,7 +348,7 @@ def load_npz(
 
 
 def _read_labels(archive: npz.Archive, clips: int, num_classes: int | None) -> np.ndarray | None:
-  """Reads and checks `labels`; None where they are not wanted."""
+  """Reads and checks `labels`; returns None if they are absent or dropped."""
   if num_classes == 0 or (num_classes is None and "labels" not in archive):
     return None
   if "labels" not in archive:

@@ -1,4 +1,4 @@
-"""A tree of folders, read once; what cannot be read in it is reported and left out."""
+"""Reads a tree of folders once; folders that cannot be read are reported and left out."""
 
 import dataclasses
 import os
@@ -25,20 +25,20 @@ VIDEO_ENDINGS = (
 )
 PICTURE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
-# What systems put beside the files of their users; names with a dot in front are hidden anyway.
+# Files and folders that operating systems create; names that begin with a dot are hidden anyway.
 _SYSTEM_FOLDERS = ("__macosx", "$recycle.bin", "system volume information", "@eadir", "#recycle")
 _SYSTEM_FILES = ("thumbs.db", "desktop.ini", "icon\r")
-_SHOWN = 5  # folders named in a line
+_LISTED = 5  # names in a message
 
 
 @dataclasses.dataclass(frozen=True)
 class Tree:
-  """The folders below a folder.
+  """A folder and all folders below it.
 
   Attributes:
-    folders: (path relative to the root, "" for the root itself; names of its files), in order.
+    folders: (path relative to the root, names of its files), sorted; "" is the root itself.
     unreadable: (path, reason) of the folders that cannot be read.
-    repeated: paths of links to folders that are in the tree by another path.
+    repeated: paths of links to folders that are in the tree under another path.
   """
 
   folders: tuple[tuple[str, tuple[str, ...]], ...]
@@ -46,7 +46,7 @@ class Tree:
   repeated: tuple[str, ...] = ()
 
   def without(self, paths: Iterable[str]) -> list[str]:
-    """The folders that hold none of these files, each without those inside it."""
+    """The topmost folders that contain none of these files, not even in their subfolders."""
     used = {""}
     for path in paths:
       folder = os.path.dirname(path)
@@ -56,26 +56,28 @@ class Tree:
     return [path for path, _ in self.folders if path not in used and os.path.dirname(path) in used]
 
   def remarks(self, paths: Iterable[str], what: str) -> list[str]:
-    """Lines for the user about folders that give nothing.
+    """Lines of text for the user about folders that are unreadable, repeated or without files.
 
     Args:
-      paths: of the files in use, relative to the root.
-      what: what a file in use is, such as "video".
+      paths: files in use, relative to the root.
+      what: the kind of file in use, such as "video".
     """
     lines = []
     if self.unreadable:
-      named = shown([f"{path} ({reason})" for path, reason in self.unreadable])
+      named = abbreviated([f"{path} ({reason})" for path, reason in self.unreadable])
       lines.append(f"WARNING: folders that cannot be read are left out: {named}")
     if self.repeated:
-      lines.append(f"links to folders that are read already: {shown(self.repeated)}")
+      lines.append(
+        f"links to folders that are read under another path: {abbreviated(self.repeated)}"
+      )
     empty = self.without(paths)
     if empty:
-      lines.append(f"folders without a {what}: {shown(empty)}")
+      lines.append(f"folders without a {what}: {abbreviated(empty)}")
     return lines
 
 
-def shown(names: Iterable[str], count: int = _SHOWN) -> str:
-  """Names for a line, the first of them where they are many."""
+def abbreviated(names: Iterable[str], count: int = _LISTED) -> str:
+  """The first `count` names, and the number of the others, as text for a message."""
   names = [printable(file_text(name)) for name in names]
   more = f" and {len(names) - count} more" if len(names) > count else ""
   return ", ".join(names[:count]) + more
@@ -84,11 +86,11 @@ def shown(names: Iterable[str], count: int = _SHOWN) -> str:
 def read_tree(directory: str | os.PathLike) -> Tree:
   """Reads all folders below a folder, in the order of their names.
 
-  Hidden files and folders (a dot in front), and those that systems make for themselves, are left
-  out. Links are followed, and each folder is read once.
+  Hidden files and folders (whose names begin with a dot) and those that operating systems create
+  are left out. Links are followed, and each folder is read once.
 
   Raises:
-    UserError: the folder itself is none, or cannot be read.
+    UserError: the folder does not exist or cannot be read.
   """
   directory = os.fspath(directory)
   unreadable, folders, repeated, seen = [], [], [], set()
@@ -109,15 +111,16 @@ def read_tree(directory: str | os.PathLike) -> Tree:
       inside.clear()
       continue
     seen.add(real)
-    inside[:] = [one for one in inside if _counts(one, _SYSTEM_FOLDERS)]
-    # Links last: a folder beside a link to it is read by its own name.
-    inside.sort(key=lambda one, at=folder: (os.path.islink(os.path.join(at, one)), file_text(one)))
-    names = sorted((one for one in files if _counts(one, _SYSTEM_FILES)), key=file_text)
+    inside[:] = [name for name in inside if _is_user_file(name, _SYSTEM_FOLDERS)]
+    # Links last: if a folder and a link to it are side by side, the folder's name is used.
+    links = {name: os.path.islink(os.path.join(folder, name)) for name in inside}
+    inside.sort(key=lambda name: (links[name], file_text(name)))
+    names = sorted((name for name in files if _is_user_file(name, _SYSTEM_FILES)), key=file_text)
     folders.append(("" if path == "." else path, tuple(names)))
-  folders.sort(key=lambda one: [file_text(part) for part in one[0].split(os.sep)])
+  folders.sort(key=lambda entry: [file_text(part) for part in entry[0].split(os.sep)])
   return Tree(tuple(folders), tuple(sorted(unreadable)), tuple(repeated))
 
 
-def _counts(name: str, of_systems: tuple[str, ...]) -> bool:
-  """Whether a file or folder of this name is the user's own."""
-  return not name.startswith(".") and name.casefold() not in of_systems
+def _is_user_file(name: str, system_names: tuple[str, ...]) -> bool:
+  """Whether a file or folder is neither hidden nor created by an operating system."""
+  return not name.startswith(".") and name.casefold() not in system_names

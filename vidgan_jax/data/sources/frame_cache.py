@@ -1,11 +1,12 @@
-"""Decoded frames of videos, kept in files that know their own checksums.
+"""A cache of decoded videos, in files with a checksum per frame.
 
-A file is a `.npy` of uint8 [T, H, W, 3]. Behind the frames lie the CRC32C of each of them (uint32,
-little-endian), a mark, and the CRC32C of all but the frames. Opening compares the latter, reading
-those of the frames that are read: a flipped bit is noticed, and no start has to read all clips.
-Files without checksums, of earlier versions, count as absent.
+A file is a `.npy` file of uint8 [T, H, W, 3], followed by the CRC32C of each frame (uint32,
+little-endian), a marker, and the CRC32C of everything except the frames. Opening a file checks the
+last checksum; reading a frame checks the frame's. So a flipped bit is detected, and a start does
+not have to read all clips. Files of earlier versions, without checksums, count as missing.
 """
 
+import io
 import os
 import shutil
 import tempfile
@@ -25,18 +26,18 @@ _CRC_BYTES = 4
 
 
 class Damaged(Exception):
-  """A file that is gone, damaged, or of an earlier version; its clip has to be decoded again."""
+  """A cache file is missing, damaged, or of an earlier version; decode the video again."""
 
 
 def write(path: str | os.PathLike, video: np.ndarray) -> None:
-  """Writes a file whole or not at all.
+  """Writes a cache file as a whole or not at all.
 
   Args:
-    path: of the file.
+    path: the file.
     video: uint8 [T, H, W, 3].
 
   Raises:
-    UserError: it cannot be written.
+    UserError: the file cannot be written.
   """
   video = np.ascontiguousarray(video)
   checksums = np.array([google_crc32c.value(frame.tobytes()) for frame in video], "<u4").tobytes()
@@ -50,52 +51,52 @@ def write(path: str | os.PathLike, video: np.ndarray) -> None:
 
 
 def shape(path: str | os.PathLike) -> tuple[int, int, int, int]:
-  """(T, H, W, 3) of a file's frames; Damaged where it is not what `write` wrote."""
+  """Returns the shape (T, H, W, 3) of a cache file; Damaged if the file is not valid."""
   with _opened(path) as file:
     return _description(file)[0]
 
 
 def read(path: str | os.PathLike, frames: range) -> np.ndarray:
-  """Reads some frames.
+  """Reads frames of a cache file.
 
   Args:
-    path: of the file.
+    path: the file.
     frames: numbers of the frames, at least one.
 
   Returns:
     uint8 [len(frames), H, W, 3].
 
   Raises:
-    Damaged: the file is not what `write` wrote, or one of the frames is damaged.
+    Damaged: the file is not valid, or one of these frames is damaged.
   """
   with _opened(path) as file:
     (count, *size), offset, checksums = _description(file)
     if frames[-1] >= count or frames[0] < 0:
       raise Damaged(f"{os.fspath(path)}: has {count} frames")
-    found = np.empty((len(frames), *size), np.uint8)
-    for image, number in zip(found, frames, strict=True):
+    video = np.empty((len(frames), *size), np.uint8)
+    for image, number in zip(video, frames, strict=True):
       file.seek(offset + number * image.nbytes)
       view = memoryview(image.reshape(-1))
       if file.readinto(view) != len(view) or google_crc32c.value(bytes(view)) != checksums[number]:
         raise Damaged(f"{os.fspath(path)}: frame {number} is damaged")
-  return found
+  return video
 
 
-def _opened(path):
+def _opened(path: str | os.PathLike) -> io.FileIO:
   try:
     return open(path, "rb", buffering=0)
   except OSError as error:
     raise Damaged(f"{os.fspath(path)}: {error.strerror}") from error
 
 
-def _description(file) -> tuple[tuple[int, int, int, int], int, list[int]]:
-  """Shape, where the frames begin, and their checksums; Damaged where anything is wrong."""
+def _description(file: io.FileIO) -> tuple[tuple[int, int, int, int], int, list[int]]:
+  """Returns shape, offset of the first frame, and checksums; Damaged if the file is not valid."""
   try:
     header = npz.read_header(file)
     if header.dtype != np.uint8 or len(header.shape) != 4 or header.shape[-1] != 3:
-      raise ValueError("holds no frames")
+      raise ValueError("contains no frames")
     if header.fortran or not header.nbytes:
-      raise ValueError("holds no frames")
+      raise ValueError("contains no frames")
     checksums = header.shape[0] * _CRC_BYTES
     rest = checksums + len(_MARK) + _CRC_BYTES
     if os.fstat(file.fileno()).st_size != header.offset + header.nbytes + rest:
@@ -113,31 +114,32 @@ def _description(file) -> tuple[tuple[int, int, int, int], int, list[int]]:
 
 
 class FrameCache:
-  """A folder of decoded clips; where it cannot be written, a temporary one is used.
+  """A folder of cache files; if it cannot be written, a temporary folder takes its place.
 
   Args:
-    folder: of the files; None where there is none.
-    report: receives a line where the folder cannot be written.
+    folder: the folder; None if the user has no cache folder.
+    report: called with a line of text if the folder cannot be written.
 
   Attributes:
-    folder: of the files.
+    folder: the folder.
   """
 
   def __init__(self, folder: str | None, report: Callable[[str], None]):
     self.folder, self._report = folder, report
-    self._temporary, self._lock = None, threading.Lock()
+    self._temporary: str | None = None
+    self._lock = threading.Lock()
 
   @property
   def current(self) -> str:
-    """The folder that new files go to."""
+    """The folder of new files."""
     return self._temporary or self.folder or ""
 
   def paths(self, name: str) -> list[str]:
-    """Paths that the file of a clip may have, the newest first."""
+    """Possible paths of a file, the newest first."""
     return [os.path.join(folder, name) for folder in (self._temporary, self.folder) if folder]
 
-  def keep(self, name: str, video: np.ndarray) -> str:
-    """Writes a clip, uint8 [T, H, W, 3]; returns the path of its file.
+  def store(self, name: str, video: np.ndarray) -> str:
+    """Writes a video, uint8 [T, H, W, 3]; returns the path of its file.
 
     Raises:
       UserError: neither the folder nor a temporary one can be written.
@@ -150,12 +152,12 @@ class FrameCache:
         return path
       except UserError as error:
         reason = str(error)
-    path = os.path.join(self._other(reason), name)
+    path = os.path.join(self._temporary_folder(reason), name)
     write(path, video)
     return path
 
-  def _other(self, reason: str) -> str:
-    """The temporary folder, which goes with this object."""
+  def _temporary_folder(self, reason: str) -> str:
+    """The temporary folder, which is removed together with this object."""
     with self._lock:
       if self._temporary is None:
         try:
@@ -165,6 +167,6 @@ class FrameCache:
         weakref.finalize(self, shutil.rmtree, self._temporary, ignore_errors=True)
         self._report(
           f"WARNING: {reason}; decoded frames are in {self._temporary} until this program ends "
-          "(config.data.cache_directory names another folder)"
+          "(set config.data.cache_directory to use another folder)"
         )
       return self._temporary

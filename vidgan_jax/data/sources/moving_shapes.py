@@ -1,8 +1,8 @@
-"""The embedded set: moving shapes, one class per shape and motion, drawn on the fly.
+"""The embedded set: synthetic moving shapes, one class per shape and motion, rendered on demand.
 
-A scene is a function of (seed, split, index), drawn with signed distance fields whose edges are one
-pixel soft. All lengths are in image widths and all speeds in image widths per frame, so the same
-scene appears at any resolution and for any number of frames.
+A scene is a function of (seed, split, index). Signed distance fields render it, with edges one
+pixel wide. Lengths are in image widths and speeds in image widths per frame, so the same scene can
+be rendered at any resolution and for any number of frames.
 """
 
 import dataclasses
@@ -18,29 +18,29 @@ MOTIONS = ("horizontal", "vertical", "circular", "pulsing")
 CLASS_NAMES = tuple(f"{shape}_{motion}" for motion in MOTIONS for shape in SHAPES)
 SPLITS = ("train", "test")
 
-_PLAIN_RADIUS = 0.28  # where nothing varies: as large as still leaves room to move
-_DRAWS = 32  # uniform numbers per scene, more than are used: new ones leave old scenes as they are
+_PLAIN_RADIUS = 0.28  # for variety 0: the largest radius that leaves enough room to move
+_DRAWS = 32  # uniform numbers per scene; some are unused, so that new ones do not change old scenes
 _LUMINANCE = np.array([0.299, 0.587, 0.114])  # Rec. 601 luma
 _CACHE_BYTES = 256 * 2**20
 
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-  """What one clip shows. Lengths in image widths, times in frames, y points down.
+  """The content of one clip. Lengths in image widths, times in frames, y points down.
 
   Attributes:
     shape: one of SHAPES.
     motion: one of MOTIONS.
-    radius: half of the shape's size; the shape is about 2 * radius across.
+    radius: half the size of the shape, which is about 2 * radius wide.
     tilt: constant rotation of the shape, in radians.
-    center: (x, y), the middle of the motion (both inside the image).
-    reach: how far the centre moves from there (a relative change of size for "pulsing").
-    phase: where in its motion the shape starts, 0..1 of a period.
-    frequency: periods per frame; negative runs the other way round.
+    center: (x, y), the centre of the motion, inside the image.
+    reach: amplitude of the motion; for "pulsing" the relative change of size.
+    phase: phase of the motion at time 0, in periods, 0..1.
+    frequency: periods per frame; a negative one reverses the motion.
     colors: float [4, 3], RGB in 0..1: the two ends of the background, the shape, the bar.
     gradient_angle: direction of the background's gradient, in radians.
-    bar: None, or (axis, half_width, position, speed): a bar across the image at a place on
-      that axis (0 = x, 1 = y) that bounces between the borders and covers the shape on its way.
+    bar: None, or (axis, half_width, position, speed): a bar across the image that moves along an
+      axis (0 = x, 1 = y), bounces at the borders, and occludes the shape.
   """
 
   shape: str
@@ -57,16 +57,16 @@ class Scene:
 
 
 def draw_scene(seed: int, split: str, index: int, class_index: int, variety: float = 1.0) -> Scene:
-  """Draws what clip `index` of a split shows.
+  """Draws the scene of clip `index` of a split.
 
   Args:
-    seed: the set's seed, not negative.
-    split: "train" or "test"; the two use streams of their own and share no scene.
-    index: the clip's index, not negative.
-    class_index: position in CLASS_NAMES. Size, place and colours do not depend on it.
-    variety: 1 lets everything vary; 0 has large upright shapes that move through the middle of dark
-      grey backgrounds, without bars. Between, sizes, places and tilts spread with it, and light
-      backgrounds, their colour and bars become rarer and paler without it.
+    seed: seed of the set, not negative.
+    split: "train" or "test"; they use separate random streams and share no scene.
+    index: number of the clip, not negative.
+    class_index: position in CLASS_NAMES. Size, position and colours do not depend on it.
+    variety: 1 varies everything. 0 gives large upright shapes that move through the middle of dark
+      grey backgrounds, without bars. Between 0 and 1, the ranges of size, position and tilt grow
+      with it, and light or coloured backgrounds and bars become more frequent.
 
   Returns:
     The scene.
@@ -75,7 +75,7 @@ def draw_scene(seed: int, split: str, index: int, class_index: int, variety: flo
   u = np.random.Generator(np.random.PCG64(sequence)).random(_DRAWS)
   motion = MOTIONS[class_index // len(SHAPES)]
   radius = variety * (0.16 + 0.06 * u[0]) + (1.0 - variety) * _PLAIN_RADIUS
-  room = 0.5 - 1.08 * radius  # how far the centre may move from the middle and stay inside
+  room = 0.5 - 1.08 * radius  # largest distance of the centre from the middle of the image
   direction = 1.0 if u[1] < 0.5 else -1.0
   across = 0.5 + variety * room * (2.0 * u[2] - 1.0)
   reach, center = room, (0.5, 0.5)
@@ -109,7 +109,7 @@ def draw_scene(seed: int, split: str, index: int, class_index: int, variety: flo
 
 
 def _draw_colors(u: np.ndarray, variety: float) -> np.ndarray:
-  """Draws [4, 3] colours; shape and background differ by at least 0.32 in luminance (of 1)."""
+  """Draws [4, 3] colours; shape and background differ by at least 0.32 in luminance (0..1)."""
   if u[0] >= 0.5 * variety:
     background, shape = 0.06 + 0.18 * u[1], 0.62 + 0.24 * u[2]
   else:
@@ -117,7 +117,7 @@ def _draw_colors(u: np.ndarray, variety: float) -> np.ndarray:
   luminance = np.array(
     [background - 0.06, background + 0.06, shape, (background + shape) / 2.0]
   ).clip(0.0, 1.0)
-  # The background's two hues are neighbours: strangers would look like an edge.
+  # The two hues of the background are close: distant hues would look like an edge.
   hue = np.array([u[3], u[3] + 0.25 * (u[4] - 0.5), u[5], u[6]])
   saturation = np.array([0.6 * variety * u[7], 0.6 * variety * u[7], 0.7 + 0.3 * u[8], 0.3 * u[9]])
   offsets = np.array([0.0, 2.0, 4.0]) / 6.0
@@ -132,9 +132,9 @@ def _draw_colors(u: np.ndarray, variety: float) -> np.ndarray:
 
 
 def _draw_bar(u: np.ndarray, motion: str, variety: float) -> tuple[int, float, float, float] | None:
-  """Draws the bar of about one scene in four; half of the bars stand still.
+  """Draws the bar of about one scene in four; half of the bars do not move.
 
-  A bar at rest stands across the way of the shape, so that no part is hidden for a whole clip.
+  A bar at rest crosses the path of the shape, so that no part stays hidden for a whole clip.
   """
   if u[0] >= 0.25 * variety:
     return None
@@ -145,7 +145,7 @@ def _draw_bar(u: np.ndarray, motion: str, variety: float) -> tuple[int, float, f
 
 
 def _triangle_wave(phase: np.ndarray) -> np.ndarray:
-  """A wave of period 1 and constant speed that goes 0, 1, 0, -1, 0."""
+  """A wave of period 1 and constant speed through 0, 1, 0, -1, 0."""
   return 1.0 - 4.0 * np.abs((phase + 0.25) % 1.0 - 0.5)
 
 
@@ -168,16 +168,22 @@ def _trajectory(scene: Scene, times: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _signed_distance(shape: str, x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:
-  """Distance to the shape's border, negative inside, of points relative to its centre.
+  """Distance of points to the border of a shape, negative inside.
 
-  The sizes differ by shape so that the four look equally large.
+  The shapes differ in size so that all four look equally large.
+
+  Args:
+    shape: one of SHAPES.
+    x: horizontal position relative to the shape's centre.
+    y: vertical position relative to the shape's centre.
+    radius: see `Scene`.
   """
   if shape == "disk":
     return np.sqrt(x * x + y * y) - radius
   if shape == "square":
     return np.maximum(np.abs(x), np.abs(y)) - 0.9 * radius
   if shape == "triangle":
-    # Three half planes at 0.6 radius, one corner up; moved down so that the box around is centred.
+    # Three half planes at 0.6 radius, one corner up; moved down to centre the bounding box.
     y = y - 0.3 * radius
     slopes = np.maximum(0.8660254 * np.abs(x) - 0.5 * y, y)
     return slopes - 0.6 * radius
@@ -217,8 +223,8 @@ def render(scene: Scene, frames: int, resolution: int) -> np.ndarray:
   if scene.bar is not None:
     axis, half_width, position, speed = scene.bar
     phase = (position * 0.5 - 0.25 + 0.5 * speed * times).astype(np.float32)
-    place = 0.5 + 0.5 * _triangle_wave(phase)[:, None]
-    cover = _soft_edge(np.abs(pixels[None, :] - place) - half_width, resolution)
+    center = 0.5 + 0.5 * _triangle_wave(phase)[:, None]
+    cover = _soft_edge(np.abs(pixels[None, :] - center) - half_width, resolution)
     cover = cover[:, None, :, None] if axis == 0 else cover[:, :, None, None]
     clip += cover * (colors[3] - clip)
   clip += 0.5
@@ -231,16 +237,16 @@ def _soft_edge(distance: np.ndarray, resolution: int) -> np.ndarray:
 
 
 class MovingShapes(Source):
-  """The embedded set as a source; the label of clip i is i % num_classes, so classes are balanced.
+  """The embedded set as a source. The label of clip i is i % num_classes: classes are balanced.
 
   Args:
     num_examples: number of clips.
     frames: frames per clip.
     resolution: height and width in pixels.
-    num_classes: the first so many of CLASS_NAMES; 0 draws all of them, unlabelled.
-    seed: the set's seed, not negative.
-    split: "train" or "test"; the two never share a scene.
-    cache_bytes: clips are kept once drawn if all of them fit into so many bytes.
+    num_classes: number of classes, the first of CLASS_NAMES; 0 draws all of them, unlabelled.
+    seed: seed of the set, not negative.
+    split: "train" or "test"; they share no scene.
+    cache_bytes: rendered clips are cached if all of them need at most this many bytes.
     variety: see `draw_scene`.
 
   Raises:
@@ -284,10 +290,7 @@ class MovingShapes(Source):
     self._cache = {} if num_examples * clip_bytes <= cache_bytes else None
 
   def example(self, index: int, generator: np.random.Generator) -> tuple[np.ndarray, int]:
-    """See `Source.example`; nothing is drawn from the generator, the scene is fixed by the index.
-
-    The clip is read-only.
-    """
+    """See `Source.example`; the index alone determines the clip. The clip is read-only."""
     del generator
     self.check_index(index)
     index = int(index)

@@ -1,6 +1,6 @@
-"""Which videos of a folder belong to which split and class: UCF-101's lists, or the folders alone.
+"""Assigns the videos of a folder to splits and classes, by UCF-101's lists or by folders alone.
 
-Text in lists is not trusted: no path leaves the folder, and every label is checked.
+Lists are not trusted: no path may lead out of the folder, and every label is checked.
 """
 
 import dataclasses
@@ -30,20 +30,20 @@ class Listing:
   """The videos of a split.
 
   Attributes:
-    clips: those that are on disk, in the order of the lists or of their names.
+    clips: the videos that exist, in the order of the lists or of their names.
     class_names: names in label order, empty for a folder without classes.
-    missing: paths that are in the lists but not on disk.
-    aside: number of files whose names are not those of videos (without lists only).
-    unplaced: (path, reason) of videos that are in no class folder, or in no split's.
-    remarks: lines for the user about folders: which are splits, which cannot be read, which give
-      no clips.
+    missing: paths in the lists that do not exist.
+    ignored: number of files whose endings are not those of videos (0 with lists).
+    unassigned: (path, reason) of videos in no class folder or in no split folder.
+    remarks: lines of text for the user: which folders are splits, which cannot be read, which
+      contain no clips.
   """
 
   clips: tuple[ListedClip, ...]
   class_names: tuple[str, ...]
   missing: tuple[str, ...] = ()
-  aside: int = 0
-  unplaced: tuple[tuple[str, str], ...] = ()
+  ignored: int = 0
+  unassigned: tuple[tuple[str, str], ...] = ()
   remarks: tuple[str, ...] = ()
 
 
@@ -61,17 +61,17 @@ def list_folder(
   Args:
     directory: the folder; see `video_folder.VideoFolder` for the layouts.
     split: "train", "val", "test" or "all".
-    split_number: which of the lists, 1 for trainlist01.txt.
-    lists: folder of UCF-101's lists; None takes the one in the folder, if there is one.
+    split_number: number of the lists, 1 for trainlist01.txt.
+    lists: folder of UCF-101's lists; None uses the one in `directory`, if it exists.
     by_folders: without lists, which folders are splits; see `split_folders.parse`.
-    labelled: without lists, whether videos in no class folder are of no use.
+    labelled: without lists, whether to leave out videos in no class folder.
 
   Returns:
-    The videos found, with 0-based labels.
+    The videos, with 0-based labels.
 
   Raises:
-    UserError: no such folder, no videos, a malformed or missing list, or a split that the folder
-      does not have.
+    UserError: there is no such folder, it has no videos or no such split, or a list is missing or
+      malformed.
   """
   if not os.path.isdir(directory):
     raise UserError(f"{directory}: no such folder")
@@ -80,7 +80,7 @@ def list_folder(
     if lists is not None or os.path.isdir(inside):
       if by_folders != split_folders.AUTO:
         raise UserError(
-          f"{directory}: has lists of its splits; split_folders is for folders without"
+          f"{directory}: has split lists; split_folders is only for folders without lists"
         )
       return _from_lists(directory, lists or inside, split, split_number)
     return _from_folders(directory, split, by_folders, labelled)
@@ -89,73 +89,77 @@ def list_folder(
 
 
 def _from_folders(directory: str, split: str, by_folders: str, labelled: bool) -> Listing:
-  """Takes the topmost folders that are no splits as classes, or all videos without labels."""
+  """Lists the videos of a folder without lists; the topmost folders except splits are classes."""
   tree = folder_tree.read_tree(directory)
   names = [(folder, os.path.join(folder, file)) for folder, files in tree.folders for file in files]
   videos = [(path, folder) for folder, path in names if is_video(path)]
   remarks = tree.remarks([path for path, _ in videos], "video")
   if not videos:
-    what = advice.advice(directory)
-    found = "; ".join([f"it {what}"] if what else remarks)
+    content = advice.advice(directory)
+    reasons = "; ".join([f"it {content}"] if content else remarks)
     raise UserError(
-      f"{directory}: holds no video files ({', '.join(VIDEO_ENDINGS)}){found and f'; {found}'}"
+      f"{directory}: contains no video files ({', '.join(VIDEO_ENDINGS)})"
+      f"{reasons and f'; {reasons}'}"
     )
-  places, line = split_folders.place(directory, videos, by_folders, "config.data.split_folders")
+  assignments, line = split_folders.assign_splits(
+    directory, videos, by_folders, "config.data.split_folders"
+  )
   if line is None and split not in ("train", "all"):
     raise UserError(
       f"{directory}: has no {LISTS_FOLDER} folder and no folders named like splits, so there is no "
       f"{split} split"
     )
-  known = sorted({place.split for place in places if place.split})
-  in_split = known if split == "all" else (split,)
-  if not any(place.split in in_split for place in places):
+  known = sorted({assignment.split for assignment in assignments if assignment.split})
+  in_split = known if split == "all" else [split]
+  if not any(assignment.split in in_split for assignment in assignments):
     raise UserError(
       f"{directory}: has no split '{split}', known are: {', '.join(known) or 'none'} ({line})"
     )
-  # Classes are those of all splits, so that a label means the same in each.
+  # The classes are those of all splits, so that labels mean the same in each split.
   spelled = {}
-  for place in places:
-    if place.folders and place.split:
-      spelled.setdefault(composed(file_text(place.folders[0])), place.folders[0])
+  for assignment in assignments:
+    if assignment.folders and assignment.split:
+      name = assignment.folders[0]
+      spelled.setdefault(composed(file_text(name)), name)
   class_names = sorted(map(file_text, spelled.values()))
   labels = {composed(name): label for label, name in enumerate(class_names)}
-  clips, unplaced, deep = [], [], []
-  for (path, _), place in zip(videos, places, strict=True):
-    if place.split is None:
-      unplaced.append((path, "lies in no folder that is a split"))
-    elif place.split in in_split and place.folders:
-      clips.append(ListedClip(path, labels[composed(file_text(place.folders[0]))]))
-      deep += [path] if len(place.folders) > 1 else []
-    elif place.split in in_split and not (labelled and class_names):
+  clips, unassigned, deep = [], [], []
+  for (path, _), assignment in zip(videos, assignments, strict=True):
+    if assignment.split is None:
+      unassigned.append((path, "is in no split folder"))
+    elif assignment.split in in_split and assignment.folders:
+      clips.append(ListedClip(path, labels[composed(file_text(assignment.folders[0]))]))
+      deep += [path] if len(assignment.folders) > 1 else []
+    elif assignment.split in in_split and not (labelled and class_names):
       clips.append(ListedClip(path, 0))
-    elif place.split in in_split:
-      unplaced.append((path, "lies in no class folder"))
+    elif assignment.split in in_split:
+      unassigned.append((path, "is in no class folder"))
   if deep:
     example = printable(file_text(deep[0]))
     remarks.append(
-      f"{len(deep)} clips lie deeper in their class folders, such as {example}; a set made by "
-      "vidgan_jax.prepare --class_level=2 has the folders one level deeper as classes"
+      f"{len(deep)} clips are in sub-folders of their class folders, such as {example}; prepare a "
+      "set with vidgan_jax.prepare --class_level=2 to use the folders one level deeper as classes"
     )
   return Listing(
     tuple(clips),
     tuple(class_names),
-    aside=len(names) - len(videos),
-    unplaced=tuple(unplaced),
+    ignored=len(names) - len(videos),
+    unassigned=tuple(unassigned),
     remarks=tuple([line] if line else []) + tuple(remarks),
   )
 
 
 def is_video(name: str) -> bool:
-  """Whether a file's name ends as those of videos do."""
+  """Whether a file name has the ending of a video."""
   return name.lower().endswith(VIDEO_ENDINGS)
 
 
 def _from_lists(directory: str, folder: str, split: str, split_number: int) -> Listing:
-  """Reads UCF-101's lists."""
+  """Lists the videos in UCF-101's lists."""
   class_names = read_class_index(os.path.join(folder, "classInd.txt"))
   kinds = ("train", "test") if split == "all" else (split,)
   if kinds[0] not in ("train", "test"):
-    raise UserError(f"{directory}: its lists have the splits train and test, not '{split}'")
+    raise UserError(f"{directory}: its lists have only the splits train and test, not '{split}'")
   on_disk = _OnDisk(directory)
   clips, missing = [], []
   for kind in kinds:
@@ -169,7 +173,7 @@ def _from_lists(directory: str, folder: str, split: str, split_number: int) -> L
         clips.append(ListedClip(path, listed.label))
   remarks = ()
   if on_disk.unreadable:
-    named = folder_tree.shown(on_disk.unreadable)
+    named = folder_tree.abbreviated(on_disk.unreadable)
     remarks = (f"WARNING: folders that cannot be read are left out: {named}",)
   return Listing(tuple(clips), class_names, tuple(missing), remarks=remarks)
 
@@ -178,10 +182,10 @@ def read_class_index(path: str) -> tuple[str, ...]:
   """Reads `classInd.txt`: lines "number name", numbered from 1 without gaps.
 
   Returns:
-    The names; position i has the 0-based label i.
+    The names, in the order of the 0-based labels.
 
   Raises:
-    UserError: the file is missing or malformed; the message names the line.
+    UserError: the file is missing or malformed; the message gives the line.
   """
   names = []
   for number, line in read_lines(path):
@@ -190,7 +194,7 @@ def read_class_index(path: str) -> tuple[str, ...]:
       raise UserError(f"{path}, line {number}: expected '{len(names) + 1} ClassName', not '{line}'")
     names.append(parts[1])
   if not names:
-    raise UserError(f"{path}: names no classes")
+    raise UserError(f"{path}: contains no class names")
   return tuple(names)
 
 
@@ -199,15 +203,15 @@ def read_split_list(path: str, class_names: tuple[str, ...]) -> list[ListedClip]
 
   Args:
     path: the list.
-    class_names: names in label order. A line without a number belongs to the class its folder is
-      named for.
+    class_names: names in label order. A line without a number belongs to the class with the name of
+      its folder.
 
   Returns:
-    The clips with 0-based labels and paths as they are in the list.
+    The clips, with 0-based labels and the paths of the list.
 
   Raises:
-    UserError: the file is missing, a label is outside the classes, a folder names no class, or a
-      path leaves the folder; the message names the line.
+    UserError: the file is missing, a label is outside the classes, a folder is not a class, or a
+      path leads out of the folder; the message gives the line.
   """
   by_name = {folded(name): label for label, name in enumerate(class_names)}
   clips = []
@@ -222,28 +226,28 @@ def read_split_list(path: str, class_names: tuple[str, ...]) -> list[ListedClip]
     if has_label:
       try:
         label = int(last) - 1
-      except ValueError as error:  # more than one sign, or thousands of digits
-        raise UserError(f"{where}: label {last[:20]} is no number") from error
+      except ValueError as error:  # several signs, or thousands of digits
+        raise UserError(f"{where}: label {last[:20]} is not a number") from error
       if not 0 <= label < len(class_names):
         raise UserError(f"{where}: label {last} is outside the range 1..{len(class_names)}")
     else:
       label = by_name.get(folded(parts[0]))
       if label is None:
-        raise UserError(f"{where}: '{parts[0]}' is none of the {len(class_names)} classes")
+        raise UserError(f"{where}: '{parts[0]}' is not one of the {len(class_names)} classes")
     clips.append(ListedClip(video, label))
   return clips
 
 
 def read_lines(path: str) -> Iterator[tuple[int, str]]:
-  """Yields (line number, line) of a text file's lines that are not empty; CRLF or LF.
+  """Yields (line number, line) of the lines of a text file that are not empty; CRLF or LF.
 
   Raises:
-    UserError: there is no such file, or it is too large for a list.
+    UserError: there is no such file, or it is larger than 256 MiB.
   """
   if not os.path.isfile(path):
     raise UserError(f"{path}: no such file")
   if os.path.getsize(path) > _MAX_LIST_BYTES:
-    raise UserError(f"{path}: larger than {_MAX_LIST_BYTES} bytes, this is no list")
+    raise UserError(f"{path}: larger than {_MAX_LIST_BYTES} bytes, which is too large for a list")
   with open(path, encoding="utf-8-sig", errors="replace") as file:
     for number, line in enumerate(file, start=1):
       if line.strip():
@@ -251,10 +255,10 @@ def read_lines(path: str) -> Iterator[tuple[int, str]]:
 
 
 class _OnDisk:
-  """Finds listed paths in a folder, whatever their case.
+  """Finds listed paths in a folder without regard to case.
 
-  The official lists of UCF-101 say HandstandPushups/v_HandStandPushups_g01_c01.avi; copies of the
-  data have either spelling in either place.
+  UCF-101's lists contain HandstandPushups/v_HandStandPushups_g01_c01.avi; copies of the data use
+  either spelling for the folder and for the file.
   """
 
   def __init__(self, directory: str):
@@ -263,22 +267,22 @@ class _OnDisk:
     self.unreadable: list[str] = []
 
   def find(self, listed: str) -> str | None:
-    """Returns the path on disk of a listed one, relative to the folder, or None."""
-    found = ""
+    """Returns the path of a listed file relative to the folder, as on disk; None if missing."""
+    path = ""
     for part in listed.split("/"):
       if part in ("", "."):
         continue
-      exact, by_folded = self._in_folder(found)
+      exact, by_folded = self._in_folder(path)
       name = exact.get(part) or by_folded.get(folded(part))
       if name is None:
         return None
-      found = os.path.join(found, name)
-    return found if os.path.isfile(os.path.join(self._directory, found)) else None
+      path = os.path.join(path, name)
+    return path if os.path.isfile(os.path.join(self._directory, path)) else None
 
   def _in_folder(self, folder: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Names on disk of a folder's files by their text, and by its folded form.
+    """Returns names on disk in a folder, by their text and by their folded text.
 
-    Both are empty where it is no folder, or cannot be read.
+    Both are empty if it is not a folder or cannot be read.
     """
     if folder not in self._folders:
       try:

@@ -1,7 +1,7 @@
-"""A folder of video files as a source, in UCF-101's layout or simply one sub-folder per class.
+"""A folder of video files as a source, in UCF-101's layout or with one sub-folder per class.
 
-Every file is decoded once, resized so that its smaller side has the wanted resolution, and kept as
-uint8 frames in a cache of `.npy` files; examples are windows and crops of those.
+Every video is decoded once, resized so that its smaller side equals the resolution, and cached as
+uint8 frames (`frame_cache`). An example is a temporal window and a crop of these frames.
 """
 
 import concurrent.futures
@@ -28,36 +28,35 @@ from vidgan_jax.runtime.text import file_text, printable
 SPLITS = ("train", "val", "test", "all")
 CROPS = ("random", "center")
 
-_DECODER_VERSION = (
-  2  # raise it when decoding or resizing changes, so that old caches are left aside
-)
-_SHOWN = 5  # files named in a report; all of them are in its fields and in a file
-_SHOWN_CLASSES = 20
+# Raise this number when decoding or resizing changes; caches with another number are not used.
+_DECODER_VERSION = 2
+_LISTED = 5  # skipped files in the summary; the report and a file contain all of them
+_LISTED_CLASSES = 20
 _PROGRESS_SECONDS = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
 class FolderReport:
-  """What was found in a folder.
+  """The clips of a folder that are in use, and those that are not.
 
   Attributes:
     used: number of clips in use.
-    skipped: (path, reason) of the files that are there but cannot be used.
-    skipped_list: text file with all of them, a line each; empty where there is none.
-    without_clips: names of the classes that have no clip in use.
-    missing: paths that the lists name and the folder does not have.
-    frames: frames of all clips in use, as stored.
-    aside: files with endings that are not a video's.
+    skipped: (path, reason) of the files that cannot be used.
+    missing: paths in the lists that do not exist in the folder.
+    frames: number of stored frames of all clips in use.
+    ignored: number of files whose endings are not those of videos.
     cache: folder of the decoded frames.
     cache_bytes: size of the decoded frames in use.
-    remarks: lines about folders; see `split_lists.Listing`.
+    skipped_list: path of a text file with all skipped files, one per line; "" if there is none.
+    without_clips: names of the classes that have no clip in use.
+    remarks: lines of text about folders; see `split_lists.Listing`.
   """
 
   used: int
   skipped: tuple[tuple[str, str], ...]
   missing: tuple[str, ...]
   frames: int
-  aside: int
+  ignored: int
   cache: str
   cache_bytes: int
   skipped_list: str = ""
@@ -65,23 +64,23 @@ class FolderReport:
   remarks: tuple[str, ...] = ()
 
   def summary(self) -> str:
-    """A few lines for the user."""
+    """The report as a few lines of text for the user."""
     size = f"{self.cache_bytes / 2**20:.0f} MiB in {self.cache}"
     lines = [f"{self.used} clips, {self.frames} frames ({size})", *self.remarks]
     if self.missing:
       example = printable(self.missing[0])
-      lines.append(f"{len(self.missing)} listed clips are not there, such as {example}")
+      lines.append(f"{len(self.missing)} listed clips do not exist, such as {example}")
     if self.skipped:
-      place = f", all of them listed in {self.skipped_list}" if self.skipped_list else ""
-      lines.append(f"{len(self.skipped)} files skipped{place}:")
-      lines += [f"  {printable(path)}: {reason}" for path, reason in self.skipped[:_SHOWN]]
-      if len(self.skipped) > _SHOWN:
-        lines.append(f"  and {len(self.skipped) - _SHOWN} more")
-    if self.aside:
-      lines.append(f"{self.aside} files left aside: by their names they are no videos")
+      location = f", listed in {self.skipped_list}" if self.skipped_list else ""
+      lines.append(f"{len(self.skipped)} files skipped{location}:")
+      lines += [f"  {printable(path)}: {reason}" for path, reason in self.skipped[:_LISTED]]
+      if len(self.skipped) > _LISTED:
+        lines.append(f"  and {len(self.skipped) - _LISTED} more")
+    if self.ignored:
+      lines.append(f"{self.ignored} files ignored, because their endings are not those of videos")
     if self.without_clips:
-      names = ", ".join(printable(name) for name in self.without_clips[:_SHOWN_CLASSES])
-      more = len(self.without_clips) - _SHOWN_CLASSES
+      names = ", ".join(printable(name) for name in self.without_clips[:_LISTED_CLASSES])
+      more = len(self.without_clips) - _LISTED_CLASSES
       names += f" and {more} more" if more > 0 else ""
       lines.append(f"WARNING: classes without a usable clip: {names}")
     return "\n".join(lines)
@@ -93,10 +92,10 @@ class _StoredClip:
 
   Attributes:
     path: its cache file.
-    name: its video, relative to the folder.
-    size: of its video, bytes.
+    name: path of its video, relative to the folder.
+    size: size of its video file, bytes.
     label: 0-based.
-    frames: how many it has.
+    frames: number of frames.
   """
 
   path: str
@@ -109,38 +108,39 @@ class _StoredClip:
 class VideoFolder(Source):
   """The videos of a folder.
 
-  Layouts: `Class/video.avi` with split lists in `ucfTrainTestlist/` (UCF-101: `classInd.txt`,
-  `trainlist0N.txt`, `testlist0N.txt`); the same without lists (classes are the topmost folders in
-  order of their names; folders named like train and test above or below them are splits, see
-  `split_folders`, else all files are the training split); or videos alone (unlabelled).
+  Three layouts are supported. With split lists in `ucfTrainTestlist/` (UCF-101: `classInd.txt`,
+  `trainlist0N.txt`, `testlist0N.txt`), the lists decide. Without lists, the topmost folders are the
+  classes, sorted by name; folders with names like train and test above or below them are splits
+  (see `split_folders`), and without such folders all videos are training clips. Videos without
+  class folders are unlabelled.
 
-  A file that is damaged, no video, or too short is skipped and reported. Frames are resized by
-  Pillow's bilinear filter (antialiased) so that the smaller side equals the resolution; an example
-  is a window of them, cropped along the other side (DVD-GAN, appendix A.1).
+  Damaged or short files, and files that are not videos, are skipped and reported. Pillow's bilinear
+  filter (antialiased) resizes frames so that the smaller side equals the resolution. An example is
+  a temporal window, cropped along the other side (DVD-GAN, appendix A.1).
 
   Args:
     directory: the folder.
     frames: frames per example.
     resolution: height and width of an example in pixels.
-    stride: distance between an example's frames in stored frames; a clip needs frames * stride.
+    stride: distance between frames of an example, in stored frames; a clip needs frames * stride.
     split: "train", "val", "test" or "all".
     split_folders: which folders are splits; see `split_folders.parse`.
-    split_number: which of the lists, 1 for trainlist01.txt.
-    num_classes: expected number of classes; 0 drops the labels, None takes what is found.
+    split_number: number of the split lists, 1 for trainlist01.txt.
+    num_classes: expected number of classes; 0 drops the labels, None accepts any number.
     crop: "random" or "center".
-    horizontal_flip: mirror every second example on average (only where left and right are alike).
-    cache_directory: where decoded frames are kept; None is a folder of its own in
+    horizontal_flip: mirror examples with probability 1/2; only for data without a preferred side.
+    cache_directory: folder of decoded frames; None is a folder for this data and resolution in
       $XDG_CACHE_HOME/vidgan_jax (~/.cache/vidgan_jax).
-    min_clips: refuse to go on with fewer usable clips.
-    report: receives each line about progress and what was skipped.
-    max_bytes_per_clip: files whose decoded frames take more memory are skipped.
+    min_clips: smallest number of usable clips.
+    report: called with each line of text about progress and skipped files.
+    max_bytes_per_clip: videos whose decoded frames need more memory are skipped.
 
   Attributes:
     report: the FolderReport.
 
   Raises:
-    UserError: no such folder, a malformed list, too few usable clips, an unwritable cache, or
-      another number of classes than expected.
+    UserError: there is no such folder, a list is malformed, too few clips are usable, no cache
+      folder can be written, or the number of classes differs.
   """
 
   def __init__(
@@ -176,7 +176,7 @@ class VideoFolder(Source):
     folder = os.fspath(cache_directory) if cache_directory else None
     self._cache = FrameCache(folder or _default_cache(directory, resolution), report)
     self._directory, self._max_bytes = directory, max_bytes_per_clip
-    clips, skipped = [], list(listing.unplaced)
+    clips, skipped = [], list(listing.unassigned)
     for listed, stored in _decode_all(
       directory, listing.clips, resolution, self._cache, max_bytes_per_clip, report
     ):
@@ -193,7 +193,7 @@ class VideoFolder(Source):
       skipped=tuple(skipped),
       missing=listing.missing,
       frames=sum(clip.frames for clip in clips),
-      aside=listing.aside,
+      ignored=listing.ignored,
       cache=self._cache.current,
       cache_bytes=sum(os.path.getsize(clip.path) for clip in clips),
       skipped_list=_list_skipped(
@@ -221,7 +221,7 @@ class VideoFolder(Source):
     self._report, self._damaged = report, set()
 
   def identity(self) -> str:
-    """See `Source.identity`: the videos' names, sizes, lengths and labels, wherever they lie."""
+    """See `Source.identity`: names, sizes, lengths and labels of the videos, without the folder."""
     clips = [f"{file_text(c.name)} {c.size} {c.frames} {c.label}" for c in self._clips]
     return "\n".join([super().identity(), *clips])
 
@@ -229,24 +229,24 @@ class VideoFolder(Source):
     """See `Source.example`; draws the window first, then the crop, then the flip.
 
     Raises:
-      UserError: the cached frames are damaged or gone, and the video cannot be decoded any more.
+      UserError: the cached frames are damaged or missing, and the video does not decode any more.
     """
     self.check_index(index)
     clip = self._clips[index]
-    chosen = random_window(generator, clip.frames, self.frames, self._stride)
-    stored = self._read(clip, range(clip.frames)[chosen])
+    window = random_window(generator, clip.frames, self.frames, self._stride)
+    stored = self._read(clip, range(clip.frames)[window])
     top, left = (side - self.resolution for side in stored.shape[1:3])  # one of them is 0
     if self._random_crop:
       top, left = int(generator.integers(top + 1)), int(generator.integers(left + 1))
     else:
       top, left = top // 2, left // 2
-    window = stored[:, top : top + self.resolution, left : left + self.resolution]
+    cropped = stored[:, top : top + self.resolution, left : left + self.resolution]
     if self._horizontal_flip and generator.random() < 0.5:
-      window = window[:, :, ::-1]
-    return np.array(window), clip.label if self.num_classes else 0
+      cropped = cropped[:, :, ::-1]
+    return np.array(cropped), clip.label if self.num_classes else 0
 
   def _read(self, clip: _StoredClip, frames: range) -> np.ndarray:
-    """Frames of a clip, uint8 [T, H, W, 3]; it is decoded again where its file is damaged."""
+    """Frames of a clip, uint8 [T, H, W, 3]; decodes the video again if its cache is damaged."""
     name, reason = os.path.basename(clip.path), ""
     for path in self._cache.paths(name):
       try:
@@ -256,27 +256,24 @@ class VideoFolder(Source):
     path = os.path.join(self._directory, clip.name)
     video, _ = read_video(path, short_side=self.resolution, max_bytes=self._max_bytes)
     if len(video) != clip.frames:
-      raise UserError(f"{path}: has {len(video)} frames by now, it had {clip.frames}")
+      raise UserError(f"{path}: has {len(video)} frames now, but had {clip.frames} before")
     if clip not in self._damaged:
       self._damaged.add(clip)
       self._report(f"WARNING: {reason}; the video is decoded again")
-    self._cache.keep(name, video)
+    self._cache.store(name, video)
     return video[frames.start : frames.stop : frames.step]
 
 
-def _check_num_classes(directory: str, expected: int | None, found: int) -> None:
-  """Raises UserError where the configuration and the folder disagree about the classes."""
-  if not expected or expected == found:
+def _check_num_classes(directory: str, expected: int | None, available: int) -> None:
+  """Raises UserError if the configuration and the folder have different numbers of classes."""
+  if not expected or expected == available:
     return
-  if not found:
+  if not available:
     raise UserError(
-      f"{directory}: its videos are in no class folders, so there are no labels; "
+      f"{directory}: its videos are not in class folders, so there are no labels; "
       f"num_classes={expected} should be 0"
     )
-  raise UserError(
-    f"{directory}: has {found} classes, but num_classes is {expected}: "
-    f"labels outside the range, or none for a part of it"
-  )
+  raise UserError(f"{directory}: has {available} classes, but num_classes is {expected}")
 
 
 def _list_skipped(
@@ -287,37 +284,36 @@ def _list_skipped(
   skipped: list[tuple[str, str]],
   report: Callable[[str], None],
 ) -> str:
-  """Writes (path, reason) of all skipped files beside the decoded ones; returns where, or ""."""
-  # Several folders and splits may share a cache.
+  """Writes path and reason of all skipped files to the cache folder; returns the file or ""."""
+  # The name contains split and folder, because several folders and splits may share a cache.
   name = f"skipped_{split}{split_number}_{_hash(os.path.realpath(directory))[:8]}.txt"
   path = os.path.join(cache, name)
   if not cache:
     return ""
   if not skipped:
     with contextlib.suppress(OSError):
-      os.remove(path)  # of an earlier time, with files that are sound by now
+      os.remove(path)  # from an earlier start, when some files were unusable
     return ""
   root = os.path.abspath(directory)
   lines = [printable(f"{os.path.join(root, name)}: {reason}") + "\n" for name, reason in skipped]
   try:
     with atomic_file(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
       file.writelines(lines)
-  except UserError as error:  # a cache that is complete may well be read-only
+  except UserError as error:  # a complete cache may be read-only
     report(f"WARNING: {error}")
     return ""
   return path
 
 
 def _default_cache(directory: str, resolution: int) -> str | None:
-  """A folder for this data at this resolution, shared by its splits: they store the same frames."""
+  """The cache folder of this data at this resolution; its splits share it, with the same frames."""
   return paths.cache(_hash(os.path.realpath(directory), resolution))
 
 
 def _hash(*parts: object) -> str:
-  """A file name that stands for the given values."""
-  return hashlib.sha256("\0".join(map(str, parts)).encode(errors="surrogateescape")).hexdigest()[
-    :24
-  ]
+  """A file name that identifies the given values."""
+  text = "\0".join(map(str, parts))
+  return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:24]
 
 
 def _decode_all(
@@ -328,9 +324,9 @@ def _decode_all(
   max_bytes: int,
   report: Callable[[str], None],
 ) -> Iterator[tuple[ListedClip, _StoredClip | str]]:
-  """Yields each listed clip with its decoded form, or with the reason why it has none."""
-  started = told = time.monotonic()
-  # Threads suffice: decoder, resizing and disk work outside of Python's lock.
+  """Yields each listed clip with its decoded form, or with the reason why it is not usable."""
+  started = last_report = time.monotonic()
+  # Threads suffice, because decoder, resizing and disk release Python's lock.
   with concurrent.futures.ThreadPoolExecutor(min(16, usable_cores())) as pool:
     futures = [
       pool.submit(_decode, directory, clip, resolution, cache, max_bytes) for clip in listed
@@ -339,8 +335,8 @@ def _decode_all(
       for done, (clip, future) in enumerate(zip(listed, futures, strict=True), start=1):
         yield clip, future.result()
         now = time.monotonic()
-        if now - told > _PROGRESS_SECONDS:
-          told, left = now, (now - started) * (len(listed) / done - 1.0)
+        if now - last_report > _PROGRESS_SECONDS:
+          last_report, left = now, (now - started) * (len(listed) / done - 1.0)
           report(f"{directory}: {done} of {len(listed)} files decoded, about {left:.0f} s left")
     finally:
       for future in futures:
@@ -350,7 +346,7 @@ def _decode_all(
 def _decode(
   directory: str, clip: ListedClip, resolution: int, cache: FrameCache, max_bytes: int
 ) -> _StoredClip | str:
-  """Finds a clip in the cache or decodes it into the cache; returns the reason if it cannot."""
+  """Looks a clip up in the cache or decodes it into the cache; or returns why it is not usable."""
   path = os.path.join(directory, clip.path)
   try:
     status = os.stat(path)
@@ -369,12 +365,12 @@ def _decode(
       video, _ = read_video(path, short_side=resolution, max_bytes=max_bytes)
     except VideoError as error:
       return error.reason
-    stored, frames = cache.keep(name, video), len(video)
+    stored, frames = cache.store(name, video), len(video)
   return _StoredClip(stored, clip.path, status.st_size, clip.label, frames)
 
 
 def _stored_frames(path: str, resolution: int) -> int | None:
-  """Number of frames of a cache file, or None if it is not there or not what it should be."""
+  """Number of frames of a cache file; None if it is missing, damaged or of another resolution."""
   try:
     frames, height, width, _ = frame_cache.shape(path)
   except frame_cache.Damaged:

@@ -190,7 +190,7 @@ def _i3d(network: str, source, form: str) -> _Converted:
     arrays = i3d_for_torch.to_deepmind(_without_wrapper(torch.read(source)))
   else:
     raise UserError(f"{source}: I3D is made of checkpoints of TensorFlow or files of PyTorch")
-  likeness = known.i3d_likeness_of_arrays(arrays)
+  likeness = known.match_i3d_arrays(arrays)
   if likeness.network not in (None, network):
     raise UserError(
       _another(source, f"DeepMind's {likeness.checkpoint}", likeness.network, network)

@@ -5,6 +5,7 @@ adds the name of the file.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5  # wire types
 
@@ -34,7 +35,7 @@ def signed(value: int) -> int:
   return value - 2**64 if value >= 2**63 else value
 
 
-def fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
+def fields(message: memoryview) -> Iterator[tuple[int, Any]]:
   """Yields (field number, content) of a message: an int for a varint, bytes for other types.
 
   Raises:

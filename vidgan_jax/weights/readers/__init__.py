@@ -1,1 +1,1 @@
-"""Readers of the file formats of published weights; nothing is unpickled."""
+"""Readers of the file formats of published weights; they never unpickle."""

@@ -1,4 +1,4 @@
-"""Snappy's raw format, decoded (github.com/google/snappy/blob/main/format_description.txt)."""
+"""Decodes snappy's raw format (github.com/google/snappy/blob/main/format_description.txt)."""
 
 from vidgan_jax.runtime.files import protobuf
 
@@ -7,50 +7,51 @@ def decompress(data: bytes, limit: int) -> bytes:
   """Decodes a snappy block.
 
   Args:
-    data: the length of what it decodes to, then literals and copies of what came before.
-    limit: refuse a block that says it is larger, in bytes.
+    data: the decoded length, then literals and copies of earlier output.
+    limit: largest decoded length, bytes.
 
   Raises:
-    ValueError: it is larger, or damaged.
+    ValueError: the block is damaged, or its decoded length exceeds the limit.
   """
   data = memoryview(data)
-  length, place = protobuf.read_varint(data, 0)
+  length, position = protobuf.read_varint(data, 0)
   if length > limit:
-    raise ValueError(f"a compressed block of {length} bytes; at most {limit} are read")
+    raise ValueError(f"a compressed block of {length} bytes exceeds the limit of {limit}")
   out = bytearray()
-  while place < len(data):
-    kind, upper = data[place] & 3, data[place] >> 2
-    place += 1
+  while position < len(data):
+    kind, upper = data[position] & 3, data[position] >> 2
+    position += 1
     if kind == 0:
-      size, place = _literal_size(data, upper, place)
-      if size > len(data) - place or size > length - len(out):
-        raise ValueError("a literal beyond the end of a compressed block")
-      out += data[place : place + size]
-      place += size
+      size, position = _literal_size(data, upper, position)
+      if size > len(data) - position or size > length - len(out):
+        raise ValueError("a literal exceeds the end of a compressed block")
+      out += data[position : position + size]
+      position += size
     else:
-      # One byte more behind 2 + 3 + 3 bits, or an offset of two or of four bytes.
+      # Kind 1: 2 bits of kind, 3 of size, 3 of the offset, and one more byte of the offset. Kinds 2
+      # and 3: 2 bits of kind, 6 of size, and an offset of 2 or 4 bytes.
       size, width = (4 + (upper & 7), 1) if kind == 1 else (1 + upper, 2 if kind == 2 else 4)
-      if width > len(data) - place:
+      if width > len(data) - position:
         raise ValueError("a compressed block is cut off")
-      offset = int.from_bytes(data[place : place + width], "little")
+      offset = int.from_bytes(data[position : position + width], "little")
       if kind == 1:
         offset |= (upper >> 3) << 8
-      place += width
+      position += width
       if not 1 <= offset <= len(out) or size > length - len(out):
-        raise ValueError("a copy beyond the ends of a compressed block")
-      # A copy may reach into what it makes itself: it then repeats.
+        raise ValueError("a copy refers to bytes outside of a compressed block")
+      # A copy may overlap the bytes that it produces; then they repeat.
       pattern = bytes(out[len(out) - offset : len(out) - offset + size])
       out += (pattern * (size // len(pattern) + 1))[:size]
   if len(out) != length:
-    raise ValueError(f"a compressed block of {len(out)} bytes announces {length}")
+    raise ValueError(f"a compressed block has {len(out)} bytes instead of {length}")
   return bytes(out)
 
 
-def _literal_size(data: memoryview, upper: int, place: int) -> tuple[int, int]:
-  """Bytes of a literal whose tag's upper six bits are given, and where it begins."""
+def _literal_size(data: memoryview, upper: int, position: int) -> tuple[int, int]:
+  """Returns the size of a literal, and its first byte; `upper` is the upper six bits of its tag."""
   if upper < 60:
-    return upper + 1, place
+    return upper + 1, position
   width = upper - 59
-  if width > len(data) - place:
+  if width > len(data) - position:
     raise ValueError("a compressed block is cut off")
-  return int.from_bytes(data[place : place + width], "little") + 1, place + width
+  return int.from_bytes(data[position : position + width], "little") + 1, position + width

@@ -1,16 +1,18 @@
-"""TensorFlow's checkpoints of version 2, read and written without TensorFlow.
+"""Reads and writes TensorFlow checkpoints of version 2 without TensorFlow.
 
-A checkpoint PREFIX is PREFIX.index, a table (`table.py`) of where each variable lies, and files
-PREFIX.data-00000-of-00001 of the variables' bytes (tensorflow/core/protobuf/tensor_bundle.proto).
-Files are not trusted: what the index says is compared with the files' sizes before memory is taken,
-and each variable's bytes with their CRC32C.
+A checkpoint PREFIX consists of PREFIX.index, a table (`sstable`) with the location of each
+variable, and data files PREFIX.data-00000-of-00001 with the bytes of the variables
+(tensorflow/core/protobuf/tensor_bundle.proto). The files are not trusted: sizes in the index are
+compared with the sizes of the files before memory is allocated, and the bytes of each variable with
+its CRC32C.
 """
 
 import dataclasses
 import math
 import os
 import pathlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -23,7 +25,7 @@ MAX_INDEX_BYTES = 2**26
 MAX_SHARDS = 10_000
 
 # tensorflow/core/framework/types.proto
-_DTYPES = {
+_DTYPES: dict[int, np.dtype] = {
   1: np.dtype("<f4"),
   2: np.dtype("<f8"),
   3: np.dtype("<i4"),
@@ -33,23 +35,23 @@ _DTYPES = {
   10: np.dtype("?"),
   19: np.dtype("<f2"),
 }
-_MAX_RANK = 254  # TensorFlow's own
+_MAX_RANK = 254  # TensorFlow's limit
 _LITTLE_ENDIAN = 0
-_HEADER = b""  # its key is the first of all
+_HEADER = b""  # key of the header, the first key of a table
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-  """Where a variable lies.
+  """Location of a variable.
 
   Attributes:
-    dtype: TensorFlow's number of its type, 1 for float32.
-    shape: of the variable.
-    shard: number of the file of data.
-    offset: in it, bytes.
-    size: bytes.
+    dtype: TensorFlow's number of the type, 1 for float32.
+    shape: shape of the variable.
+    shard: number of the data file.
+    offset: first byte in the data file.
+    size: number of bytes.
     crc: masked CRC32C of these bytes.
-    slices: whether it is in several pieces, which nothing here reads.
+    slices: whether the variable is stored in several pieces, which is not supported.
   """
 
   dtype: int = 0
@@ -63,12 +65,12 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Index:
-  """What an index file says.
+  """Content of an index file.
 
   Attributes:
-    path: of the file.
-    shards: number of files of data.
-    entries: by the variables' names, in order.
+    path: path of the file.
+    shards: number of data files.
+    entries: by the names of the variables, sorted.
   """
 
   path: pathlib.Path
@@ -76,30 +78,29 @@ class Index:
   entries: Mapping[str, Entry]
 
   def shard_path(self, shard: int) -> pathlib.Path:
-    """The file of data of this number."""
+    """Path of a data file."""
     name = self.path.name.removesuffix(".index")
     return self.path.with_name(f"{name}.data-{shard:05d}-of-{self.shards:05d}")
 
 
 def locate(path: str | os.PathLike) -> pathlib.Path:
-  """Returns the index file that a user means.
+  """Returns the index file of a checkpoint.
 
   Args:
-    path: a checkpoint's prefix, one of its files, or a folder that holds one checkpoint, in itself
-      or, like a SavedModel or a module of TF-Hub, in "variables".
+    path: a checkpoint's prefix, one of its files, or a folder that contains one checkpoint,
+      directly or in "variables" (a SavedModel, or a module of TF-Hub).
 
   Raises:
-    UserError: there is none, or several.
+    UserError: there is none, or there are several.
   """
   path = pathlib.Path(path)
   if path.is_dir():
-    found = sorted(path.glob("*.index")) or sorted(path.glob("variables/*.index"))
-    if len(found) != 1:
-      names = ", ".join(p.name for p in found[:4])
-      raise UserError(
-        f"{path} holds {f'several checkpoints ({names}): name one' if found else 'no *.index'}"
-      )
-    return found[0]
+    indices = sorted(path.glob("*.index")) or sorted(path.glob("variables/*.index"))
+    if len(indices) != 1:
+      names = ", ".join(p.name for p in indices[:4])
+      content = f"several checkpoints ({names}): give one of them" if indices else "no *.index"
+      raise UserError(f"{path} contains {content}")
+    return indices[0]
   prefix = path.name.removesuffix(".index")
   if ".data-" in prefix:
     prefix = prefix[: prefix.rindex(".data-")]
@@ -110,57 +111,57 @@ def locate(path: str | os.PathLike) -> pathlib.Path:
 
 
 def read_index(path: str | os.PathLike) -> Index:
-  """Reads where the variables of a checkpoint lie; its files of data may be missing.
+  """Reads the index of a checkpoint; its data files may be missing.
 
   Args:
     path: see `locate`.
 
   Raises:
-    UserError: there is no such file, or it is damaged.
+    UserError: the file is missing or damaged.
   """
   path = locate(path)
   try:
     size = path.stat().st_size
     if size > MAX_INDEX_BYTES:
-      raise ValueError(f"{size} bytes; at most {MAX_INDEX_BYTES} are read")
+      raise ValueError(f"{size} bytes exceed the limit of {MAX_INDEX_BYTES}")
     entries = sstable.read(path.read_bytes())
     if _HEADER not in entries:
-      raise ValueError("no checkpoint's header")
+      raise ValueError("it has no header")
     shards = _parse_header(entries.pop(_HEADER))
     parsed = {key.decode(): _parse_entry(value) for key, value in entries.items()}
   except OSError as error:
     raise UserError(f"{path}: not readable ({error.strerror})") from error
-  except (ValueError, TypeError) as error:  # what a message's parser meets in a wrong message
-    raise UserError(f"{path}: damaged, or no checkpoint's index: {error}") from error
+  except (ValueError, TypeError) as error:  # raised by the parser for a malformed message
+    raise UserError(f"{path}: damaged, or not the index of a checkpoint: {error}") from error
   return Index(path, shards, parsed)
 
 
 def _parse_header(message: bytes) -> int:
-  """The number of shards in a BundleHeaderProto."""
+  """Parses a BundleHeaderProto; returns the number of data files."""
   shards = 0
   for field, content in protobuf.fields(memoryview(message)):
     if field == 1:
       shards = int(content)
     elif field == 2 and content != _LITTLE_ENDIAN:
-      raise ValueError("written on a big-endian machine, which is not read")
+      raise ValueError("written on a big-endian machine, which is not supported")
   if not 1 <= shards <= MAX_SHARDS:
-    raise ValueError(f"{shards} files of data; 1 to {MAX_SHARDS} are read")
+    raise ValueError(f"{shards} data files; the number must be in 1..{MAX_SHARDS}")
   return shards
 
 
 def _parse_entry(message: bytes) -> Entry:
   """Parses a BundleEntryProto."""
-  found = {}
+  values: dict[str, Any] = {}
   for field, content in protobuf.fields(memoryview(message)):
     if field == 2:
-      found["shape"] = _parse_shape(content)
+      values["shape"] = _parse_shape(content)
     elif field == 6:
-      found["crc"] = int.from_bytes(content, "little")
+      values["crc"] = int.from_bytes(content, "little")
     elif field == 7:
-      found["slices"] = True
+      values["slices"] = True
     elif field in (1, 3, 4, 5):
-      found[("dtype", "", "shard", "offset", "size")[field - 1]] = int(content)
-  return Entry(**found)
+      values[("dtype", "", "shard", "offset", "size")[field - 1]] = int(content)
+  return Entry(**values)
 
 
 def _parse_shape(message: memoryview) -> tuple[int, ...]:
@@ -171,24 +172,24 @@ def _parse_shape(message: memoryview) -> tuple[int, ...]:
       sizes = [protobuf.signed(c) for f, c in protobuf.fields(dimension) if f == 1]
       shape.append(sizes[-1] if sizes else 0)
     elif field == 3 and dimension:
-      raise ValueError("a variable of unknown rank")
+      raise ValueError("a variable has an unknown rank")
   if len(shape) > _MAX_RANK or any(size < 0 for size in shape):
-    raise ValueError(f"a variable of shape {tuple(shape[:8])}")
+    raise ValueError(f"a variable has the shape {tuple(shape[:8])}")
   return tuple(shape)
 
 
 def read(path: str | os.PathLike, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
-  """Reads variables, each one's checksum compared.
+  """Reads variables and checks their checksums.
 
   Args:
     path: see `locate`.
-    names: of the variables; None reads all.
+    names: names of the variables; None reads all.
 
   Returns:
-    by name, in the order of the index, the variables in their own types.
+    The variables by name, in the order of the index, with their stored types.
 
   Raises:
-    UserError: a file is missing or damaged, or a variable is of a type that is not read.
+    UserError: a file is missing or damaged, or a variable has a type that is not supported.
   """
   index = read_index(path)
   missing = sorted(set(names or ()) - set(index.entries))
@@ -199,11 +200,11 @@ def read(path: str | os.PathLike, names: Collection[str] | None = None) -> dict[
   for shard in sorted({entry.shard for entry in wanted.values()}):
     file = index.shard_path(shard)
     if shard >= index.shards or not file.is_file():
-      raise UserError(f"{index.path.name} asks for {file}, which is missing")
+      raise UserError(f"{index.path.name} refers to {file}, which is missing")
     sizes[shard] = file.stat().st_size
   for name, entry in wanted.items():
     _check(index, name, entry, sizes[entry.shard])
-  # Variables do not share bytes, so that files cannot ask for more memory than they have bytes.
+  # Variables may not overlap; otherwise small files could require a lot of memory.
   if sum(entry.size for entry in wanted.values()) > sum(sizes.values()):
     raise UserError(f"{index.path}: damaged, its variables overlap")
   arrays = {}
@@ -220,12 +221,12 @@ def read(path: str | os.PathLike, names: Collection[str] | None = None) -> dict[
 
 
 def _check(index: Index, name: str, entry: Entry, shard_bytes: int) -> None:
-  """Raises a UserError where a variable cannot be read; nothing of it is read yet."""
+  """Raises UserError if a variable cannot be read; reads none of its bytes."""
   where = f"{index.path}, {name!r}"
   if entry.dtype not in _DTYPES:
-    raise UserError(f"{where}: TensorFlow's type {entry.dtype} is not read")
+    raise UserError(f"{where}: TensorFlow's type {entry.dtype} is not supported")
   if entry.slices:
-    raise UserError(f"{where}: a partitioned variable, which is not read")
+    raise UserError(f"{where}: a partitioned variable, which is not supported")
   needed = math.prod(entry.shape) * _DTYPES[entry.dtype].itemsize
   if entry.size != needed:
     raise UserError(f"{where}: damaged, shape {entry.shape} in {entry.size} bytes")
@@ -236,13 +237,13 @@ def _check(index: Index, name: str, entry: Entry, shard_bytes: int) -> None:
     )
 
 
-def _read_variable(file, name: str, entry: Entry) -> np.ndarray:
-  """Reads one variable from its open file and compares its checksum."""
+def _read_variable(file: BinaryIO, name: str, entry: Entry) -> np.ndarray:
+  """Reads one variable from its open data file and checks its checksum."""
   file.seek(entry.offset)
   data = file.read(entry.size)
   if masked_crc(data) != entry.crc:
     raise UserError(f"{file.name}, {name!r}: damaged (its checksum differs)")
-  # A copy, for arrays in bytes are read-only and may begin anywhere.
+  # A copy, because arrays over bytes are read-only and may be unaligned.
   return np.frombuffer(data, _DTYPES[entry.dtype]).reshape(entry.shape).copy()
 
 
@@ -252,19 +253,19 @@ def write(
   *,
   shards: int = 1,
   block_bytes: int = 4096,
-  compress=None,
+  compress: Callable[[bytes], bytes] | None = None,
 ) -> pathlib.Path:
-  """Writes a checkpoint that `read` and TensorFlow read; returns its index file.
+  """Writes a checkpoint that `read` and TensorFlow can read; returns its index file.
 
   Args:
-    prefix: path that the files' names begin with; its folder is made.
-    variables: by name.
-    shards: files of data; variables go to them in turn.
-    block_bytes: see `table.write`.
-    compress: see `table.write`.
+    prefix: common prefix of the file paths; its folder is created.
+    variables: arrays by name.
+    shards: number of data files; variables are assigned to them in turn.
+    block_bytes: see `sstable.write`.
+    compress: see `sstable.write`.
 
   Raises:
-    UserError: one of the files exists, or a variable's type is not written.
+    UserError: one of the files exists, or a variable has a type that is not supported.
   """
   prefix = pathlib.Path(prefix)
   index = Index(prefix.with_name(f"{prefix.name}.index"), shards, {})
@@ -274,11 +275,11 @@ def write(
       raise UserError(f"{path} exists; nothing is overwritten")
   numbers = {dtype: number for number, dtype in _DTYPES.items()}
   contents, entries = [bytearray() for _ in paths], {_HEADER: _encode_header(shards)}
-  for place, name in enumerate(sorted(variables)):
+  for number, name in enumerate(sorted(variables)):
     array = np.asarray(variables[name])
-    dtype, shard = array.dtype.newbyteorder("<"), place % shards
+    dtype, shard = array.dtype.newbyteorder("<"), number % shards
     if dtype not in numbers:
-      raise UserError(f"{name!r}: type {array.dtype} is not written")
+      raise UserError(f"{name!r}: type {array.dtype} is not supported")
     data = array.astype(dtype).tobytes()
     entry = Entry(
       numbers[dtype], array.shape, shard, len(contents[shard]), len(data), masked_crc(data)
@@ -288,21 +289,20 @@ def write(
   prefix.parent.mkdir(parents=True, exist_ok=True)
   for path, content in zip(paths, contents, strict=True):
     path.write_bytes(content)
-  index.path.write_bytes(
-    sstable.write(entries, block_bytes, compress)
-  )  # last: it makes the rest one
+  # The index is the last file, because it makes the checkpoint complete.
+  index.path.write_bytes(sstable.write(entries, block_bytes, compress))
   return index.path
 
 
 def _encode_header(shards: int) -> bytes:
-  """A BundleHeaderProto, of version 1 as TensorFlow writes it."""
+  """Encodes a BundleHeaderProto of version 1, as TensorFlow writes it."""
   number = lambda field, value: protobuf.tag(field, protobuf.VARINT) + protobuf.varint(value)
   version = number(1, 1)
   return number(1, shards) + protobuf.prefix(3, len(version)) + version
 
 
 def _encode_entry(entry: Entry) -> bytes:
-  """A BundleEntryProto; like TensorFlow it leaves out what is zero."""
+  """Encodes a BundleEntryProto; like TensorFlow, it omits numbers that are zero."""
 
   def number(field, value):
     return protobuf.tag(field, protobuf.VARINT) + protobuf.varint(value) if value else b""

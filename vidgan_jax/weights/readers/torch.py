@@ -1,9 +1,9 @@
-"""PyTorch's files of weights (.pt, .pth), read without PyTorch and without unpickling.
+"""Reads PyTorch's files of weights (.pt, .pth) without PyTorch and without unpickling.
 
-Two forms are read: the zip archives of torch.save since 1.6, and the older files of pickles one
-after the other with the numbers behind them. A pickle is a program that could do anything; here a
-small interpreter knows the few instructions that dictionaries of tensors are made of, calls nothing
-but what is listed below, and names whatever else is asked for.
+Two formats are supported: the zip archives of torch.save since version 1.6, and the older files,
+which contain several pickles followed by the numbers. A pickle is a program that could run any
+code. So a small interpreter executes only the few instructions that build dictionaries of tensors,
+calls only the functions listed below, and refuses everything else, with its name in the message.
 """
 
 import collections
@@ -16,7 +16,8 @@ import pickletools
 import struct
 import zipfile
 import zlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -34,7 +35,7 @@ _STORAGES = {
   "FloatStorage": "<f4",
   "DoubleStorage": "<f8",
   "HalfStorage": "<f2",
-  "BFloat16Storage": "V2",  # which NumPy has no type for
+  "BFloat16Storage": "V2",  # NumPy has no bfloat16
   "LongStorage": "<i8",
   "IntStorage": "<i4",
   "ShortStorage": "<i2",
@@ -45,12 +46,12 @@ _STORAGES = {
 
 
 class _Refused(Exception):
-  """What a file asks for, or how it is damaged."""
+  """The file asks for something that is not supported, or is damaged; the message says what."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Global:
-  """A name that a pickle asks for."""
+  """A reference in a pickle to a function or class."""
 
   module: str
   name: str
@@ -61,7 +62,7 @@ class _Global:
 
 @dataclasses.dataclass(frozen=True)
 class _Storage:
-  """Numbers in the file: a key, their type and how many there are."""
+  """A block of numbers in the file: its key, the type of the numbers, and how many there are."""
 
   key: str
   dtype: np.dtype
@@ -70,7 +71,7 @@ class _Storage:
 
 @dataclasses.dataclass(frozen=True)
 class _Tensor:
-  """A window on a storage, in numbers."""
+  """A view of a storage; offset and strides count numbers, not bytes."""
 
   storage: _Storage
   offset: int
@@ -79,23 +80,24 @@ class _Tensor:
 
 
 def read(path: str | os.PathLike, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
-  """Reads the tensors of a state dict, or of a checkpoint that holds one as "state_dict".
+  """Reads the tensors of a state dict, or of a checkpoint with a "state_dict" in it.
 
   Args:
     path: the file.
-    max_bytes: of all tensors together, and of the file.
+    max_bytes: largest size of the file, and of all tensors together, in bytes.
 
   Returns:
-    by name ("layer1.0.weight"), arrays of the tensors' types (bfloat16 as float32); what is no
-    tensor is left out.
+    Arrays by name ("layer1.0.weight") with the types of the tensors (bfloat16 as float32). Values
+    that are not tensors are omitted.
 
   Raises:
-    UserError: the file is missing, damaged, too large, TorchScript, or asks for more than tensors.
+    UserError: the file is missing, damaged, too large, TorchScript, or refers to anything other
+      than tensors.
   """
   path = pathlib.Path(path)
   try:
     if path.stat().st_size > max_bytes:
-      raise _Refused(f"{path.stat().st_size} bytes; at most {max_bytes} are read")
+      raise _Refused(f"{path.stat().st_size} bytes exceed the limit of {max_bytes}")
     if zipfile.is_zipfile(path):
       return _read_zip(path, max_bytes)
     with open(path, "rb") as file:
@@ -104,7 +106,7 @@ def read(path: str | os.PathLike, max_bytes: int = MAX_BYTES) -> dict[str, np.nd
     raise UserError(f"{path}: not readable ({error.strerror or error})") from error
   except _Refused as error:
     raise UserError(f"{path}: {printable(str(error)[:300])}") from error
-  except (  # damage, as the modules below tell it
+  except (  # damage, in the form in which the libraries report it
     AttributeError,
     EOFError,
     IndexError,
@@ -118,177 +120,184 @@ def read(path: str | os.PathLike, max_bytes: int = MAX_BYTES) -> dict[str, np.nd
     zipfile.BadZipFile,
     zlib.error,
   ) as error:
-    raise UserError(f"{path}: damaged, or no file of PyTorch ({type(error).__name__})") from error
+    raise UserError(
+      f"{path}: damaged, or not a file of PyTorch ({type(error).__name__})"
+    ) from error
 
 
-def _read_zip(path, max_bytes) -> dict[str, np.ndarray]:
+def _read_zip(path: pathlib.Path, max_bytes: int) -> dict[str, np.ndarray]:
   with zipfile.ZipFile(path) as archive:
     members = {member.filename: member for member in archive.infolist()}
     pickles = [name for name in members if name.split("/")[1:] == ["data.pkl"]]
     if len(pickles) != 1 or len(members) > _MAX_STORAGES:
-      raise _Refused("a zip archive, but none of torch.save")
+      raise _Refused("a zip archive, but not one of torch.save")
     folder = pickles[0].split("/")[0]
     if f"{folder}/constants.pkl" in members or any("/code/" in name for name in members):
-      raise _Refused("TorchScript, a program; what is read are state dicts")
+      raise _Refused("a TorchScript program; only state dicts are supported")
     if f"{folder}/byteorder" in members and archive.read(f"{folder}/byteorder") != b"little":
-      raise _Refused("written on a big-endian machine, which is not read")
+      raise _Refused("written on a big-endian machine, which is not supported")
     if members[pickles[0]].file_size > _MAX_PICKLE_BYTES:
       raise _Refused(f"its pickle has more than {_MAX_PICKLE_BYTES} bytes")
     tensors = _tensors(_run(io.BytesIO(archive.read(pickles[0]))))
     _check(tensors, max_bytes)
 
-    def storage(wanted: _Storage) -> np.ndarray:
-      member = members.get(f"{folder}/data/{wanted.key}")
-      if member is None or member.file_size != wanted.count * wanted.dtype.itemsize:
-        raise _Refused(f"damaged, its numbers {wanted.key!r} are missing or cut off")
-      return _numbers(archive.read(member), wanted)
+    def read_storage(storage: _Storage) -> np.ndarray:
+      member = members.get(f"{folder}/data/{storage.key}")
+      if member is None or member.file_size != storage.count * storage.dtype.itemsize:
+        raise _Refused(f"damaged, its numbers {storage.key!r} are missing or cut off")
+      return _numbers(archive.read(member), storage)
 
-    return _arrays(tensors, storage)
+    return _arrays(tensors, read_storage)
 
 
 class _Bounded:
-  """A file that takes no memory for more bytes than it has, as open files do when asked."""
+  """A file whose reads are limited to its size, so that a false length allocates no memory."""
 
-  def __init__(self, file):
+  def __init__(self, file: BinaryIO):
     self._file, self._size, self.tell = file, os.fstat(file.fileno()).st_size, file.tell
 
-  def read(self, count):
+  def read(self, count: int) -> bytes:
     return self._file.read(min(count, self._size - self.tell(), _MAX_PICKLE_BYTES))
 
-  def readline(self):
+  def readline(self) -> bytes:
     return self._file.readline(_MAX_PICKLE_BYTES)
 
 
-def _read_legacy(file, max_bytes) -> dict[str, np.ndarray]:
+def _read_legacy(file: BinaryIO, max_bytes: int) -> dict[str, np.ndarray]:
   pickles = _Bounded(file)
   if _run(pickles) != _LEGACY_MAGIC or _run(pickles) != _LEGACY_PROTOCOL:
-    raise _Refused("no file of torch.save")
+    raise _Refused("not a file of torch.save")
   if _run(pickles).get("little_endian") is not True:
-    raise _Refused("written on a big-endian machine, which is not read")
-  wanted = {}
-  tensors = _tensors(_run(pickles, wanted))
+    raise _Refused("written on a big-endian machine, which is not supported")
+  storages: dict[str, _Storage] = {}
+  tensors = _tensors(_run(pickles, storages))
   _check(tensors, max_bytes)
-  size, found = os.fstat(file.fileno()).st_size, {}
+  size, numbers = os.fstat(file.fileno()).st_size, {}
   keys = _run(pickles)
   if len(keys) > _MAX_STORAGES:
-    raise _Refused(f"{len(keys)} storages")
-  missing = sorted(set(wanted) - set(keys))
+    raise _Refused(f"{len(keys)} storages, more than {_MAX_STORAGES}")
+  missing = sorted(set(storages) - set(keys))
   if missing:
     raise _Refused(f"damaged, its numbers {missing[0]!r} are missing")
   for key in keys:
     (count,) = struct.unpack("<q", file.read(8))
-    storage = wanted.get(key)
+    storage = storages.get(key)
     if storage is None:
-      raise _Refused(f"damaged, numbers {key!r} that nothing is made of")
+      raise _Refused(f"damaged, no tensor uses its numbers {key!r}")
     length = count * storage.dtype.itemsize
-    if count != storage.count or file.tell() + length > size or key in found:
+    if count != storage.count or file.tell() + length > size or key in numbers:
       raise _Refused(f"damaged, its numbers {key!r} are cut off")
-    found[key] = _numbers(file.read(length), storage)
-  return _arrays(tensors, lambda storage: found[storage.key])
+    numbers[key] = _numbers(file.read(length), storage)
+  return _arrays(tensors, lambda storage: numbers[storage.key])
 
 
 def _numbers(data: bytes, storage: _Storage) -> np.ndarray:
-  """The numbers of a storage; NumPy makes none of no bytes."""
+  """Returns the numbers of a storage; numpy.frombuffer refuses empty data."""
   return np.frombuffer(data, storage.dtype) if data else np.empty(0, storage.dtype)
 
 
-def _tensors(top) -> dict[str, _Tensor]:
-  """The tensors of what a pickle made, by name."""
-  if not isinstance(top, dict):
-    raise _Refused(f"holds a {type(top).__name__.strip('_')}, no dictionary of tensors")
+def _tensors(content: Any) -> dict[str, _Tensor]:
+  """Returns the tensors by name in the content of a pickle."""
+  if not isinstance(content, dict):
+    kind = type(content).__name__.strip("_")
+    raise _Refused(f"contains a {kind} instead of a dictionary of tensors")
   for name in ("state_dict", "model_state_dict"):
-    if isinstance(top.get(name), dict):
-      top = top[name]
-  tensors = {name: value for name, value in top.items() if isinstance(value, _Tensor)}
+    if isinstance(content.get(name), dict):
+      content = content[name]
+  tensors = {name: value for name, value in content.items() if isinstance(value, _Tensor)}
   if not tensors or not all(isinstance(name, str) for name in tensors):
-    raise _Refused("holds no state dict")
+    raise _Refused("contains no state dict")
   return tensors
 
 
-def _check(tensors, max_bytes) -> None:
-  """Raises where tensors reach beyond their storages, or take too much memory; none is read yet."""
+def _check(tensors: dict[str, _Tensor], max_bytes: int) -> None:
+  """Raises _Refused if tensors exceed their storages or need too much memory; reads no numbers."""
   total, storages = 0, {tensor.storage for tensor in tensors.values()}
   for name, tensor in tensors.items():
     storage = tensor.storage
     reach = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.strides, strict=True))
     if math.prod(tensor.shape) and tensor.offset + reach >= storage.count:
-      raise _Refused(f"damaged, {name!r} reaches beyond its numbers")
+      raise _Refused(f"damaged, {name!r} exceeds its numbers")
     total += math.prod(tensor.shape) * storage.dtype.itemsize
   total += sum(s.count * s.dtype.itemsize for s in storages)
   if total > 2 * max_bytes:
-    raise _Refused(f"its tensors take more than {max_bytes} bytes")
+    raise _Refused(f"its tensors need more than {max_bytes} bytes")
 
 
-def _arrays(tensors, storage) -> dict[str, np.ndarray]:
-  """Arrays of their own of tensors, storage by storage; `storage` gives one's numbers."""
+def _arrays(
+  tensors: dict[str, _Tensor], read_storage: Callable[[_Storage], np.ndarray]
+) -> dict[str, np.ndarray]:
+  """Copies tensors to arrays, one storage after the other."""
   groups = collections.defaultdict(list)
   for name, tensor in tensors.items():
     groups[tensor.storage].append(name)
   arrays = {}
-  for wanted, names in groups.items():
-    numbers = storage(wanted)
+  for storage, names in groups.items():
+    numbers = read_storage(storage)
     for name in names:
       tensor = tensors[name]
-      strides = [stride * wanted.dtype.itemsize for stride in tensor.strides]
+      strides = [stride * storage.dtype.itemsize for stride in tensor.strides]
       start = numbers[tensor.offset :]
       view = np.lib.stride_tricks.as_strided(start, tensor.shape, strides, writeable=False)
       array = np.array(view, order="C")
-      if wanted.dtype.kind == "V":  # the upper half of a float32
+      if storage.dtype.kind == "V":  # the upper half of a float32
         array = (array.view("<u2").astype("<u4") << 16).view("<f4")
       arrays[name] = array
   return {name: arrays[name] for name in tensors}
 
 
-def _rebuild_tensor(storage, offset, shape, strides, *_) -> _Tensor:
-  """A tensor of the arguments of torch._utils._rebuild_tensor and _rebuild_tensor_v2."""
+def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Tensor:
+  """Returns a tensor; the arguments are those of torch._utils._rebuild_tensor and its version 2."""
   numbers = (offset, *shape, *strides)
-  whole = all(type(n) is int and 0 <= n < 2**48 for n in numbers)
-  if not isinstance(storage, _Storage) or not whole or len(shape) != len(strides):
-    raise _Refused("damaged, a tensor that is none")
+  valid = all(type(n) is int and 0 <= n < 2**48 for n in numbers)
+  if not isinstance(storage, _Storage) or not valid or len(shape) != len(strides):
+    raise _Refused("damaged, a tensor has invalid arguments")
   if len(shape) > _MAX_RANK:
-    raise _Refused(f"a tensor of {len(shape)} axes")
+    raise _Refused(f"a tensor of {len(shape)} axes, more than {_MAX_RANK}")
   return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
-def _rebuild_parameter(tensor, *_):
+def _rebuild_parameter(tensor: Any, *_: Any) -> Any:
   return tensor
 
 
-# All that a pickle may call.
-_CALLS = {
+# The functions that a pickle may call.
+_CALLS: dict[tuple[str, str], Callable] = {
   ("collections", "OrderedDict"): lambda *pairs: dict(*pairs),
   ("torch", "Size"): tuple,
   ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
   ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
   ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
 }
-# All that it may name besides, and not call.
+# The classes that a pickle may refer to, but not call.
 _TYPES = {("torch", name) for name in _STORAGES}
 
 
-def _find(module, name) -> _Global:
+def _global(module: str, name: str) -> _Global:
+  """Returns the reference to a function or class; raises _Refused unless it is listed above."""
   if (module, name) not in _CALLS and (module, name) not in _TYPES:
-    raise _Refused(f"asks for {module}.{name}, which no state dict needs: refused")
+    raise _Refused(f"refused: it refers to {module}.{name}, which no state dict needs")
   return _Global(module, name)
 
 
-def _persistent(identity, storages) -> _Storage:
-  """What a pickle means by the identity of a storage, ("storage", type, key, place, count)."""
+def _persistent(identity: Any, storages: dict[str, _Storage]) -> _Storage:
+  """Returns the storage for a persistent id, ("storage", type, key, device, count, view)."""
   kind, storage, key, _, count, *view = identity
   known = isinstance(storage, _Global) and storage.name in _STORAGES
   if kind != "storage" or not known or type(key) is not str or type(count) is not int:
-    raise _Refused("damaged, numbers of an unknown kind")
+    raise _Refused("damaged, numbers of an unknown type")
   if view not in ([], [None]) or not 0 <= count < 2**48:
-    raise _Refused(f"numbers {key!r} that are a part of others, which is not read")
-  found = _Storage(key, np.dtype(_STORAGES[storage.name]), count)
-  if storages.setdefault(key, found) != found:
-    raise _Refused(f"damaged, its numbers {key!r} are described twice")
-  return found
+    raise _Refused(f"its numbers {key!r} are a view of others, which is not supported")
+  described = _Storage(key, np.dtype(_STORAGES[storage.name]), count)
+  if storages.setdefault(key, described) != described:
+    raise _Refused(f"damaged, its numbers {key!r} have two descriptions")
+  return described
 
 
-def _call(function, arguments):
+def _call(function: Any, arguments: Any) -> Any:
+  """Calls a function that is listed above; raises _Refused for any other."""
   if not isinstance(function, _Global) or (function.module, function.name) not in _CALLS:
-    raise _Refused(f"calls {function}, which no state dict needs: refused")
+    raise _Refused(f"refused: it calls {function}, which no state dict needs")
   return _CALLS[function.module, function.name](*arguments)
 
 
@@ -303,17 +312,24 @@ _EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-def _run(file, storages: dict | None = None) -> Any:
-  """Interprets one pickle and leaves the file behind it.
+def _run(file: Any, storages: dict[str, _Storage] | None = None) -> Any:
+  """Interprets one pickle; the file is then positioned after it.
 
-  Dictionaries, lists, tuples, numbers and texts are made; all else goes through `_find`, `_call`
-  and `_persistent`.
+  It builds dictionaries, lists, tuples, numbers and texts itself. `_global`, `_call` and
+  `_persistent` handle references, calls and storages.
 
   Args:
-    file: at the pickle's beginning.
-    storages: is filled with the storages that the pickle speaks of, by key.
+    file: file positioned at the beginning of the pickle.
+    storages: the function adds the storages of the pickle to it, by key.
+
+  Returns:
+    The object that the pickle describes.
+
+  Raises:
+    _Refused: the pickle contains an instruction, reference or call that is not allowed.
   """
-  stack, memo = [], {}
+  stack: list[Any] = []
+  memo: dict[Any, Any] = {}
   storages = {} if storages is None else storages
 
   def pop_mark():
@@ -345,10 +361,10 @@ def _run(file, storages: dict | None = None) -> Any:
     elif name in ("BINGET", "LONG_BINGET"):
       stack.append(memo[argument])
     elif name == "GLOBAL":
-      stack.append(_find(*argument.split(" ", 1)))
+      stack.append(_global(*str(argument).split(" ", 1)))
     elif name == "STACK_GLOBAL":
       attribute = stack.pop()
-      stack.append(_find(stack.pop(), attribute))
+      stack.append(_global(stack.pop(), attribute))
     elif name == "TUPLE":
       stack.append(tuple(pop_mark()))
     elif name in _TUPLES:
@@ -363,15 +379,15 @@ def _run(file, storages: dict | None = None) -> Any:
     elif name in ("SETITEM", "SETITEMS"):
       items = pop_mark() if name == "SETITEMS" else [stack.pop(-2), stack.pop()]
       if not all(isinstance(key, (str, int)) for key in items[::2]):
-        raise _Refused("damaged, a dictionary whose keys are no names")
+        raise _Refused("damaged, a dictionary has keys that are not names")
       stack[-1].update(zip(items[::2], items[1::2], strict=True))
     elif name in ("APPEND", "APPENDS"):
       items = pop_mark() if name == "APPENDS" else [stack.pop()]
       stack[-1].extend(items)
     elif name == "BUILD":
-      stack.pop()  # attributes of a dictionary: PyTorch's versions of its modules
+      stack.pop()  # attributes of a dictionary: versions of PyTorch's modules
       if not isinstance(stack[-1], dict):
-        raise _Refused("sets attributes of what is no dictionary: refused")
+        raise _Refused("refused: it sets attributes of an object that is not a dictionary")
     else:
-      raise _Refused(f"has the instruction {name}, which no state dict needs: refused")
+      raise _Refused(f"refused: it has the instruction {name}, which no state dict needs")
   raise EOFError
