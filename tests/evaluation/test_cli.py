@@ -378,7 +378,7 @@ def test_a_reference_file_of_another_resolution(ask, some_clips, tmp_path):
   ask(clips=small, real=small, output=str(tmp_path / "b"), **options)
   large = str(tmp_path / "large.npz")
   with pytest.raises(
-    UserError, match=r"is of something else: resolution is \[8, 8\] there, \[16, 16\] here"
+    UserError, match=r"resolution is \[8, 8\] in the file, but \[16, 16\] is needed"
   ):
     ask(clips=large, real=large, output=str(tmp_path / "c"), **options)
 

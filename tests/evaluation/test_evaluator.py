@@ -12,7 +12,7 @@ from vidgan_jax.evaluation.clips import ArrayClips, RealClips
 from vidgan_jax.evaluation.evaluator import Evaluator
 from vidgan_jax.evaluation.features import pipeline
 from vidgan_jax.evaluation.metrics.accuracy import wilson
-from vidgan_jax.evaluation.metrics.base import Computed, halves
+from vidgan_jax.evaluation.metrics.base import Computed, floor_halves
 from vidgan_jax.evaluation.metrics.registry import METRICS
 from vidgan_jax.evaluation.protocols import fingerprint
 from vidgan_jax.evaluation.report import columns
@@ -144,7 +144,7 @@ def test_subsets_of_kernel_distances_tell_their_size(
   counts = dict(real_count=real_count, generated_count=generated)
   found = judged(clips, metrics=(metric,), **counts)["kvd"]
   assert found["fields"]["subset_size_used"] == used and found["fields"]["subset_size"] == asked
-  told = f"3 subsets of {used} clips: the protocol asks for subsets of {asked}"
+  told = f"3 subsets of {used} clips: the protocol specifies subsets of {asked}"
   assert (told in found["warnings"]) == (used < asked)
   real = RealClips(source, protocol, real_count)(0, real_count)[0]
   sets = [features_by_hand(stand_in, each)[1] for each in (real, clips[0])]
@@ -159,7 +159,7 @@ def test_the_floor_is_of_disjoint_clips(judged, protocol):
   real = judged.reference.gathered["stand_in", (SCALE,)]["features"]
   own = [r for r in found.values() if r["floor"] and "disjoint sets of 30" in r["floor"]["what"]]
   assert {r["metric"] for r in own} >= {"fid", "kvd", "precision", "coverage"}
-  one, other = halves(real, real, 0)
+  one, other = floor_halves(real, real, 0)
   assert not {*one.tolist()} & {*other.tolist()} and len(one) == len(other) == 30
 
 
@@ -332,7 +332,7 @@ def test_too_few_clips_of_a_class_or_for_neighbours_leave_out_these_measures_alo
   assert set(found) == {"fid", "diversity"}
   assert "got 30 generated and 2 real ones" in said[2]
   assert said[3:] == [
-    "fid_infinity is left out: its subsets need 4 clips, not 2 (--count, --real_count)"
+    "fid_infinity is left out: it needs at least 4 clips, got 2 (--count, --real_count)"
   ]
   assert found["diversity"]["floor"] is None
   assert any("no class has two real clips" in line for line in found["diversity"]["warnings"])
@@ -488,11 +488,11 @@ def test_what_else_makes_a_number_doubtful_is_told(judged, stand_in, some_clips)
   own = tuple(METRICS[metric]("stand_in", "features", (SCALE,)) for metric in metrics)
   found = judged(some_clips(50, 5), metrics=own, generated_count=50)
   assert any(
-    "the floor is of 30 clips a side, the value of 50" in w for w in found["fid"]["warnings"]
+    "the floor uses 30 clips on each side, the value 50" in w for w in found["fid"]["warnings"]
   )
   assert not found["fid_infinity"]["warnings"]
   found = judged(metrics=own)
-  assert not any("clips a side" in w for w in found["fid"]["warnings"])
+  assert not any("the floor uses" in w for w in found["fid"]["warnings"])
   few = judged(metrics=own[:1], real_count=7)["fid"]
   assert few["floor"] is None and not any("the floor is of" in w for w in few["warnings"])
   assert found["fid_infinity"]["warnings"] == [

@@ -210,7 +210,8 @@ class Evaluator:
       records = about.records(metric, self.extractors[metric.network], self._finite(metric, found))
       scores.records.extend(records)
       first = inputs.generated[0]
-      if protocol.per_class and labelled and records and metric.of(first).features is not None:
+      stored = metric.output_of(first).features is not None
+      if protocol.per_class and labelled and records and stored:
         by_class, digits = metric.by_class(inputs.real, first), records[0]["fingerprint"]
         scores.per_class.extend(about.class_records(metric, by_class, digits))
     return scores
@@ -233,10 +234,10 @@ class Evaluator:
         f"{f' x {repeats}' if repeats > 1 else ''}; --count=N evaluates "
         "fewer, and the fingerprint says so"
       )
-    if count < self.protocol.least_clips:
+    if count < self.protocol.min_clips:
       raise UserError(
         f"{count} clips are too few for protocol {self.protocol.name}: its metrics need at least "
-        f"{self.protocol.least_clips}"
+        f"{self.protocol.min_clips}"
       )
 
   def _features(self, generated, count, repeats, description, leaving):

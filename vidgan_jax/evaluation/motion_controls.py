@@ -90,4 +90,4 @@ def _enough(protocol, reference) -> bool:
   """Whether a reference kept the features of enough clips to be halved."""
   outputs = [found for own in reference.gathered.values() for found in own.values()]
   kept = all(found.features is not None for found in outputs)
-  return kept and reference.count // 2 >= max(_LEAST, protocol.least_clips)
+  return kept and reference.count // 2 >= max(_LEAST, protocol.min_clips)

@@ -58,7 +58,7 @@ class Circumstances:
     ]
     found = []
     for score in scores:
-      fields = {**common, "metric": score.metric, **score.used}
+      fields = {**common, "metric": score.metric, **score.extra_fields}
       found.append(self._record(metric, score, fields, [*score.warnings, *warnings]))
     return found
 

@@ -130,9 +130,9 @@ def test_references_come_back(kept):
 @pytest.mark.parametrize(
   ("change", "words"),
   [
-    ({"resolution": [16, 16]}, r"resolution is \[8, 8\] there, \[16, 16\] here"),
-    ({"network": "i3d"}, "network is 'stand_in' there, 'i3d' here"),
-    ({"ddof": 1}, "ddof is None there, 1 here"),
+    ({"resolution": [16, 16]}, r"resolution is \[8, 8\] in the file, but \[16, 16\] is needed"),
+    ({"network": "i3d"}, "network is 'stand_in' in the file, but 'i3d' is needed"),
+    ({"ddof": 1}, "ddof is None in the file, but 1 is needed"),
   ],
 )
 def test_references_of_something_else_are_refused(kept, change, words):

@@ -130,7 +130,7 @@ def about(feature_path, protocol, shape, about_clips: Mapping, count: int) -> di
       "frames": frames,
       "resolution": [height, width],
       "count": count,
-      **protocol.taking(),
+      **protocol.sampling_of_real_clips(),
       **about_clips,
     }
   )

@@ -1,4 +1,4 @@
-"""How much clips of one class differ from each other."""
+"""Diversity: how much clips of one class differ from each other."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from vidgan_jax.evaluation.statistics import diversity
 class Diversity(Metric):
   """Mean Euclidean distance between the features of two clips of a class, averaged over classes.
 
-  It has no interval: a resample repeats clips, which lie at distance 0.
+  It has no interval, because copies in a resample would have distance 0.
   """
 
   name = "diversity"
@@ -28,18 +28,18 @@ class Diversity(Metric):
 
   def compute(self, inputs):
     """See `Metric`."""
-    features = self.kept(*inputs.generated)
-    values = [
-      diversity.mean_within_classes(each, clips.labels)
-      for each, clips in zip(features, inputs.generated, strict=True)
-    ]
-    if None in values:
-      raise TooFewClips("no class has two clips (--count, --real_count)")
+    features = self.stored_features(*inputs.generated)
+    values = []
+    for of_set, clips in zip(features, inputs.generated, strict=True):
+      value = diversity.mean_within_classes(of_set, clips.labels)
+      if value is None:
+        raise TooFewClips("no class has two clips (--count, --real_count)")
+      values.append(value)
     return Computed({self.name: values})
 
   def floor(self, inputs):
     """See `Metric`: the diversity of all real clips."""
-    real = self.of(inputs.real)
+    real = self.output_of(inputs.real)
     if real.features is None:
       return {}
     value = diversity.mean_within_classes(real.features, inputs.real.labels)
@@ -47,14 +47,15 @@ class Diversity(Metric):
 
   def warnings(self, inputs, floor):
     """See `Metric`."""
-    known = inputs.with_floor and inputs.real is not None
-    if not known or floor or self.of(inputs.real).features is None:
+    if not inputs.with_floor or inputs.real is None or floor:
+      return []
+    if self.output_of(inputs.real).features is None:
       return []
     return ["the floor is left out: no class has two real clips (--real_count)"]
 
   def values_by_class(self, real, generated, counts):
     """See `Metric`."""
-    features = self.of(generated).features
+    features = self.output_of(generated).features
     return {
       label: diversity.mean_distance(features[generated.labels == label])
       for label, (_, count) in counts.items()
