@@ -34,6 +34,7 @@ def _random_extractor(name):
   """A network with weights that matter not for time; its variances are positive."""
   import jax
   import numpy as np
+  from flax.traverse_util import unflatten_dict
 
   from vidgan_jax.evaluation.features import extractor
 
@@ -41,7 +42,7 @@ def _random_extractor(name):
   random = np.random.default_rng(0)
   draw = lambda shape: np.abs(random.standard_normal(shape, np.float32)) / np.sqrt(np.prod(shape))
   shapes = extractor.variable_shapes(parts)
-  variables = extractor.unflatten({path: draw(shape) for path, shape in shapes.items()})
+  variables = unflatten_dict({path: draw(shape) for path, shape in shapes.items()}, sep="/")
   constants = {key: np.zeros(shape, np.float32) for key, shape in parts.constants.items()}
   return extractor.Extractor(
     name=name,

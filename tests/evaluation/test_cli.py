@@ -123,15 +123,15 @@ def test_features_that_other_code_made_are_made_anew_but_not_over_a_file_that_wa
   ask(reference=named)
   monkeypatch.setattr(references.code, "version", lambda network: "0ther")
   again, _, said = ask()
-  (line,) = (line for line in said if "other code" in line)
-  assert line.endswith("was made by other code of stand_in than this; it is made anew")
+  (line,) = (line for line in said if "another version" in line)
+  assert line.endswith("another version of the code of stand_in; it is computed again")
   assert not any(line.startswith("features of 40 real clips: ") for line in said)
   # Written over the old one; and no column of its own, for the number is the same.
   _, _, said = ask()
   assert any(line.startswith("features of 40 real clips: ") for line in said)
   prints = lambda content: {r["fingerprint"] for r in content["records"]}
   assert prints(again) == prints(first)
-  with pytest.raises(UserError, match=r"named.npz was made by .*; remove it, and it is made anew"):
+  with pytest.raises(UserError, match=r"named.npz was computed by .*; remove the file to compute"):
     ask(reference=named)
 
 
@@ -144,7 +144,7 @@ def test_damaged_features_are_made_anew_but_not_over_a_file_that_was_named(ask, 
   damaged = whole[:400] + bytes([whole[400] ^ 1]) + whole[401:]
   kept.write_bytes(damaged)
   again, _, said = ask()
-  assert any(line.startswith(str(kept)) and "it is made anew" in line for line in said)
+  assert any(line.startswith(str(kept)) and "it is computed again" in line for line in said)
   assert kept.read_bytes() == whole
   values = lambda content: [record["value"] for record in content["records"]]
   assert values(again) == values(first)

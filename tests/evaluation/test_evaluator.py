@@ -224,7 +224,7 @@ def test_too_many_features_leave_their_moments(evaluator, some_clips):
   options = dict(mesh=made.mesh, batch_size=16)
   given = ArrayClips(clips, labels)
   kept, _ = pipeline.gather(made.feature_paths, given, 0, 40, **options)
-  few, _ = pipeline.gather(made.feature_paths, given, 0, 40, keep_bytes=40, **options)
+  few, _ = pipeline.gather(made.feature_paths, given, 0, 40, stored_bytes=40, **options)
   for key, outputs in few.items():
     for name, found in outputs.items():
       assert found.features is None and kept[key][name].features is not None
@@ -423,7 +423,7 @@ def test_other_weights_and_other_data_have_other_fingerprints(judged, stand_in):
     (
       30,
       {"metrics": (METRICS["is"]("stand_in", "logits", (("subtract_mean", 0, 0),)),)},
-      "lacks its mean file",
+      "has no mean clip",
     ),
   ],
 )

@@ -87,7 +87,7 @@ def test_features_too_large_to_keep_cannot_be_halved(judge):
   ((way, outputs),) = reference.gathered.items()
   lean = {way: {n: dataclasses.replace(found, features=None) for n, found in outputs.items()}}
   lean = dataclasses.replace(reference, gathered=lean)
-  with pytest.raises(UserError, match="too large to keep"):
+  with pytest.raises(UserError, match="too large to store"):
     lean.halves(10)
   fid = tuple(m for m in made.protocol.metrics if m.name == "fid")
   made.protocol = dataclasses.replace(made.protocol, metrics=fid)

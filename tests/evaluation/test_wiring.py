@@ -265,5 +265,5 @@ def test_files_of_features_from_before_strides_were_told_are_still_read(
   assert [path.name for path in tmp_path.iterdir()] == [older.name]
   other = made.reference(real(1), folder=tmp_path)
   assert other.hashes != fresh.hashes and len([*tmp_path.iterdir()]) == 2
-  with pytest.raises(UserError, match="is of something else: probe"):
+  with pytest.raises(UserError, match="does not fit: probe"):
     made.reference(real(1), file=older)

@@ -143,13 +143,13 @@ def test_references_of_something_else_are_refused(kept, change, words):
 
 def test_references_that_other_code_made_are_refused(kept):
   path, about, _ = kept
-  words = "reference.npz was made by other code of stand_in than this"
-  with pytest.raises(references.OtherCode, match=words):
+  words = "reference.npz was computed by another version of the code of stand_in"
+  with pytest.raises(references.OtherCodeVersion, match=words):
     references.load(path, about, "0ther")
   with np.load(path) as old:  # a file of before this was written down
     arrays = {**old, "__about__": np.frombuffer(json.dumps(about).encode(), np.uint8)}
   np.savez(path, **arrays)
-  with pytest.raises(references.OtherCode, match=words):
+  with pytest.raises(references.OtherCodeVersion, match=words):
     references.load(path, about, "c0de")
 
 

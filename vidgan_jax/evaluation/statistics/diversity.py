@@ -84,7 +84,7 @@ def ms_ssim(a, b, *, peak: float = 255.0, grey: bool = False) -> np.ndarray:
   scales = scales_of(*a.shape[1:3])
   weights = _WEIGHTS[:scales] / _WEIGHTS[:scales].sum()
   c1, c2 = ((k * peak) ** 2 for k in _K)
-  similarity = 1.0
+  similarity = np.ones((len(a), a.shape[-1]))
   for scale, weight in enumerate(weights):
     if scale:
       a, b = _halve(a), _halve(b)

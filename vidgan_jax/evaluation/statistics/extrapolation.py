@@ -159,23 +159,22 @@ def frechet_infinity(
   if isinstance(x, Gaussian):
     if both:
       raise UserError("subsets of the real samples need their features, not their moments")
-    y, reference = as_features(y, "generated features", minimum=4), x
+    y = as_features(y, "generated features", minimum=4)
+    real, fixed, sets = x, x, [y]
   else:
-    x, y = as_pair(x, y, minimum=4)
-    if not both:
-      reference = Gaussian.of_features(x, ddof)
-  total = min(len(x), len(y)) if both else len(y)
+    real, y = as_pair(x, y, minimum=4)
+    fixed = None if both else Gaussian.of_features(real, ddof)
+    sets = [y, real] if both else [y]
+  total = min(map(len, sets))
   if smallest is None:
     smallest = max(total // 10, min(2 * y.shape[1], total // 2), 2)
   random = np.random.default_rng(seed)
   counts, values = subset_counts(total, points, smallest), []
   for count in counts:
-    subset = Gaussian.of_features(y[random.permutation(len(y))[:count]], ddof)
-    if both:
-      reference = Gaussian.of_features(x[random.permutation(len(x))[:count]], ddof)
-    values.append(gaussian_distance(reference, subset))
+    subsets = [Gaussian.of_features(s[random.permutation(len(s))[:count]], ddof) for s in sets]
+    values.append(gaussian_distance(fixed or subsets[1], subsets[0]))
   fit = extrapolate(values, counts)
-  error = _frechet_error(x, y, points, smallest, random, ddof, both, halvings)
+  error = _frechet_error(real, y, points, smallest, random, ddof, both, halvings)
   return dataclasses.replace(fit, error=error)
 
 
