@@ -12,9 +12,11 @@ The scenes come from a seed that no config uses, so the classifier never sees th
 Exit codes: 0 done, 2 bad input.
 """
 
+import os
 import pathlib
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from absl import flags
@@ -134,7 +136,12 @@ def train(
 
 
 def confusion_matrix(
-  variables, frames: int, resolution: int, variety: float, count: int, begin: int = 0
+  variables: Mapping[str, Any],
+  frames: int,
+  resolution: int,
+  variety: float,
+  count: int,
+  begin: int = 0,
 ) -> np.ndarray:
   """Classifies clips of the test split.
 
@@ -161,7 +168,7 @@ def confusion_matrix(
   return table
 
 
-def accuracy_table(variables, count: int) -> str:
+def accuracy_table(variables: Mapping[str, Any], count: int) -> str:
   """A table of the accuracy on held-out clips by variety, length and size, then by class at 32x32.
 
   Args:
@@ -187,7 +194,7 @@ def accuracy_table(variables, count: int) -> str:
   return "\n".join(lines)
 
 
-def save(path, variables, training: Mapping) -> str:
+def save(path: str | os.PathLike, variables: Mapping[str, Any], training: Mapping) -> str:
   """Writes a weights file of the classifier; returns the hash of the weights.
 
   Args:

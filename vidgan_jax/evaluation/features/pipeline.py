@@ -79,7 +79,7 @@ class FeaturePath:
     """(network, operations). Metrics with the same key share features."""
     return (self.extractor.name, self.operations)
 
-  def check_shape(self, shape) -> None:
+  def check_shape(self, shape: Sequence[int]) -> None:
     """Raises a UserError if clips of shape (T, H, W, 3) have too few frames for the network."""
     if shape[0] < self.extractor.min_frames:
       raise UserError(

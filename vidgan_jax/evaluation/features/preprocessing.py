@@ -5,6 +5,10 @@ hashed and stored. `apply` executes a sequence of operations. The input is uint8
 [B, T, H, W, 3], the result is float32; there is no rounding in between.
 """
 
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -55,7 +59,7 @@ def _normalize(clips, constants, mean, deviation):
   return (clips - jnp.asarray(mean, jnp.float32)) / jnp.asarray(deviation, jnp.float32)
 
 
-OPERATIONS = {
+OPERATIONS: Mapping[str, Callable[..., jax.Array]] = {
   "resize": _resize,
   "scale": _scale,
   "crop": _crop,
@@ -66,7 +70,11 @@ OPERATIONS = {
 }
 
 
-def apply(clips, operations, constants=None):
+def apply(
+  clips: jax.Array | np.ndarray,
+  operations: Iterable[tuple],
+  constants: Mapping[str, np.ndarray] | None = None,
+) -> jax.Array:
   """Executes operations one after the other.
 
   Args:
@@ -77,12 +85,12 @@ def apply(clips, operations, constants=None):
   Returns:
     float32 [B, T, H', W', 3].
   """
-  clips = clips.astype(jnp.float32)
+  prepared: Any = clips.astype(jnp.float32)
   for name, *arguments in operations:
-    clips = OPERATIONS[name](clips, constants or {}, *arguments)
-  return clips
+    prepared = OPERATIONS[name](prepared, constants or {}, *arguments)
+  return prepared
 
 
-def needs(operations) -> tuple[str, ...]:
+def needs(operations: Iterable[tuple]) -> tuple[str, ...]:
   """Names of the constants that the operations need."""
   return (MEAN,) if any(operation[0] == "subtract_mean" for operation in operations) else ()

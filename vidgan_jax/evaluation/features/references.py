@@ -16,7 +16,9 @@ import numpy as np
 
 from vidgan_jax.data.sources import base as sources
 from vidgan_jax.evaluation.features import code
+from vidgan_jax.evaluation.features.pipeline import FeaturePath
 from vidgan_jax.evaluation.protocols import fingerprint
+from vidgan_jax.evaluation.protocols.base import Protocol
 from vidgan_jax.evaluation.report import results
 from vidgan_jax.evaluation.statistics import intervals
 from vidgan_jax.evaluation.statistics.moments import FeatureSet, Moments
@@ -112,7 +114,13 @@ def default_folder() -> pathlib.Path | None:
   return pathlib.Path(folder) if folder else None
 
 
-def about(feature_path, protocol, shape, about_clips: Mapping, count: int) -> dict:
+def about(
+  feature_path: FeaturePath,
+  protocol: Protocol,
+  shape: tuple[int, int, int, int],
+  about_clips: Mapping,
+  count: int,
+) -> dict:
   """All that features of real clips depend on, as plain values.
 
   Args:
@@ -145,7 +153,11 @@ class OtherCodeVersion(UserError):
 
 
 def save(
-  path, gathered: Mapping[str, FeatureSet], labels, fields: Mapping, code_version: str
+  path: str | os.PathLike,
+  gathered: Mapping[str, FeatureSet],
+  labels: np.ndarray,
+  fields: Mapping,
+  code_version: str,
 ) -> None:
   """Writes a file completely or not at all.
 
@@ -175,7 +187,9 @@ def save(
   npz.write(path, arrays)
 
 
-def load(path, expected: Mapping, code_version: str) -> tuple[dict[str, FeatureSet], np.ndarray]:
+def load(
+  path: str | os.PathLike, expected: Mapping, code_version: str
+) -> tuple[dict[str, FeatureSet], np.ndarray]:
   """Reads a file.
 
   Args:
@@ -237,7 +251,7 @@ def _checked_features(features, shape: tuple[int, int], what: str) -> np.ndarray
   return features
 
 
-def path_for(folder, protocol_name: str, fields: Mapping) -> pathlib.Path:
+def path_for(folder: str | os.PathLike, protocol_name: str, fields: Mapping) -> pathlib.Path:
   """The path of cached features; its name has the protocol, the network and a hash of `fields`."""
   name = f"{protocol_name}-{fields['network']}-{fingerprint.digest(fields)}.npz"
   return pathlib.Path(folder) / name
@@ -261,10 +275,17 @@ class ReferenceFile:
   code_version: str
 
   @classmethod
-  def of(cls, feature_path, protocol, fields: Mapping, file=None, folder=None) -> "ReferenceFile":
+  def of(
+    cls,
+    feature_path: FeaturePath,
+    protocol: Protocol,
+    fields: Mapping,
+    file: str | os.PathLike | None = None,
+    folder: str | os.PathLike | None = None,
+  ) -> "ReferenceFile":
     """The given file, else the one in `folder` with the name of `path_for`, else none."""
     path = file or (folder and path_for(folder, protocol.name, fields)) or None
-    if path and not file and not os.path.lexists(path):
+    if path and folder and not file and not os.path.lexists(path):
       # Names of older files were computed without the stride.
       without_stride = {name: value for name, value in fields.items() if name != "stride"}
       older = path_for(folder, protocol.name, without_stride)
@@ -297,7 +318,9 @@ class ReferenceFile:
     report(f"features of {self.fields['count']} real clips: {self.path}")
     return loaded
 
-  def save(self, gathered: Mapping[str, FeatureSet], labels, report: Callable[[str], None]) -> None:
+  def save(
+    self, gathered: Mapping[str, FeatureSet], labels: np.ndarray, report: Callable[[str], None]
+  ) -> None:
     """Writes the features to the file, if there is one; reports a failure as a warning."""
     if self.path is None:
       return

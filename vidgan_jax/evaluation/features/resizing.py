@@ -98,7 +98,7 @@ def _along(images, axis: int, taps, weights):
   return sum(terms[1:], terms[0])
 
 
-def resize(images, size: tuple[int, int], method: str) -> jax.Array:
+def resize(images: jax.Array | np.ndarray, size: tuple[int, int], method: str) -> jax.Array:
   """Resizes pictures by one of `METHODS`; see the module.
 
   Args:
@@ -120,7 +120,9 @@ def resize(images, size: tuple[int, int], method: str) -> jax.Array:
   return images
 
 
-def crop(images, top: int, left: int, height: int, width: int):
+def crop(
+  images: jax.Array | np.ndarray, top: int, left: int, height: int, width: int
+) -> jax.Array | np.ndarray:
   """Cuts [..., height, width, C] out of [..., H, W, C].
 
   Raises:
@@ -132,7 +134,7 @@ def crop(images, top: int, left: int, height: int, width: int):
   return images[..., top : top + height, left : left + width, :]
 
 
-def center_crop(images, height: int, width: int):
+def center_crop(images: jax.Array | np.ndarray, height: int, width: int) -> jax.Array | np.ndarray:
   """Cuts out the middle [..., height, width, C]; an odd margin is larger below and at the right."""
   rows, columns = images.shape[-3:-1]
   return crop(images, (rows - height) // 2, (columns - width) // 2, height, width)

@@ -2,10 +2,19 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
-from vidgan_jax.evaluation.metrics.base import QUANTILE, Computed, Floor, Metric, Number
+from vidgan_jax.evaluation.metrics.base import (
+  QUANTILE,
+  ClipSet,
+  Computed,
+  Floor,
+  Inputs,
+  Metric,
+  Number,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,34 +36,37 @@ class Accuracy(Metric):
   labels_are_classes = True
   scores_classes = True
 
-  def compute(self, inputs):
+  def compute(self, inputs: Inputs) -> Computed:
     """See `Metric`."""
     logits = self.stored_features(*inputs.generated)
     values = [
-      accuracy(of_set, clips.labels) for of_set, clips in zip(logits, inputs.generated, strict=True)
+      accuracy(of_set, clips.required_labels)
+      for of_set, clips in zip(logits, inputs.generated, strict=True)
     ]
     return Computed({self.name: values})
 
-  def interval(self, inputs, computed):
+  def interval(self, inputs: Inputs, computed: Computed) -> tuple[float, float] | None:
     """See `Metric`."""
     return wilson(computed.values[self.name][0], self.output_of(inputs.generated[0]).count)
 
-  def floor(self, inputs):
+  def floor(self, inputs: Inputs) -> dict[str, Floor]:
     """See `Metric`: the accuracy on all real clips."""
-    real = self.output_of(inputs.real)
+    real = self.output_of(inputs.real_clips)
     if real.features is None:
       return {}
-    value = accuracy(real.features, inputs.real.labels)
+    value = accuracy(real.features, inputs.real_clips.required_labels)
     interval = wilson(value, real.count) if inputs.bootstrap else None
     return {self.name: Floor(value, interval, f"{real.count} real clips")}
 
-  def values_by_class(self, real, generated, counts):
+  def values_by_class(
+    self, real: ClipSet, generated: ClipSet, counts: Mapping[int, tuple[int, int]]
+  ) -> dict[int, float]:
     """See `Metric`."""
-    logits = self.output_of(generated).features
-    return {label: accuracy(logits[generated.labels == label], label) for label in counts}
+    (logits,) = self.stored_features(generated)
+    return {label: accuracy(logits[generated.required_labels == label], label) for label in counts}
 
 
-def accuracy(logits, labels) -> float:
+def accuracy(logits: np.ndarray, labels: np.ndarray | int) -> float:
   """The share of clips, logits [N, C], whose largest logit belongs to their label."""
   return float(np.mean(np.argmax(logits, axis=1) == labels))
 

@@ -41,6 +41,12 @@ class ClipSet:
   labels: np.ndarray | None = None
   population: int | None = None
 
+  @property
+  def required_labels(self) -> np.ndarray:
+    """The labels [N], for metrics that need labels."""
+    assert self.labels is not None
+    return self.labels
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Inputs:
@@ -59,6 +65,12 @@ class Inputs:
   bootstrap: int = 0
   seed: int = 0
   with_floor: bool = True
+
+  @property
+  def real_clips(self) -> ClipSet:
+    """The real clips, for metrics that compare and for floors."""
+    assert self.real is not None
+    return self.real
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,10 +280,10 @@ class Metric(abc.ABC):
     Args:
       real, generated: clips with labels.
     """
-    assert generated.labels is not None
+    of_real, of_generated = real.required_labels, generated.required_labels
     counts = {
-      int(label): (int(np.sum(real.labels == label)), int(np.sum(generated.labels == label)))
-      for label in np.unique(generated.labels)
+      int(label): (int(np.sum(of_real == label)), int(np.sum(of_generated == label)))
+      for label in np.unique(of_generated)
     }
     return {
       label: {

@@ -4,11 +4,14 @@ Both are the same computation. Papers say FVD or FID depending on the network of
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 from vidgan_jax.evaluation.metrics.base import (
   LEVEL,
+  ClipSet,
   Computed,
   Floor,
+  Inputs,
   Metric,
   Number,
   copy_warnings,
@@ -41,29 +44,29 @@ class FrechetDistance(Metric):
 
   ddof: int = 1
 
-  def settings(self):
+  def settings(self) -> list[str]:
     """See `Metric`."""
     return [f"ddof {self.ddof}"]
 
-  def compute(self, inputs):
+  def compute(self, inputs: Inputs) -> Computed:
     """See `Metric`."""
-    real = self._gaussian(self.output_of(inputs.real))
+    real = self._gaussian(self.output_of(inputs.real_clips))
     values = [
       gaussian_distance(real, self._gaussian(self.output_of(clips))) for clips in inputs.generated
     ]
     return Computed({self.name: values})
 
-  def interval(self, inputs, computed):
+  def interval(self, inputs: Inputs, computed: Computed) -> tuple[float, float] | None:
     """See `Metric`. If the real clips have only moments, these are treated as exact."""
-    real, generated = self.output_of(inputs.real), self.output_of(inputs.generated[0])
+    real, generated = self.output_of(inputs.real_clips), self.output_of(inputs.generated[0])
     if generated.features is None:
       return None
     reference = self._gaussian(real) if real.features is None else real.features
     return self._interval(reference, generated.features, inputs)
 
-  def floor(self, inputs):
+  def floor(self, inputs: Inputs) -> dict[str, Floor]:
     """See `Metric`: the distance between two halves of the real clips."""
-    real = self.output_of(inputs.real)
+    real = self.output_of(inputs.real_clips)
     if real.features is None or real.count < _MIN_CLIPS_FOR_FLOOR:
       return {}
     generated = self.output_of(inputs.generated[0])
@@ -71,9 +74,9 @@ class FrechetDistance(Metric):
     value = frechet_distance_of_features(x, y, self.ddof)
     return {self.name: Floor(value, self._interval(x, y, inputs), describe_halves(len(x)))}
 
-  def warnings(self, inputs, floor):
+  def warnings(self, inputs: Inputs, floor: Mapping[str, Floor]) -> list[str]:
     """See `Metric`."""
-    real, generated = self.output_of(inputs.real), self.output_of(inputs.generated[0])
+    real, generated = self.output_of(inputs.real_clips), self.output_of(inputs.generated[0])
     fewest, d = min(real.count, generated.count), generated.moments.mean.size
     lines = []
     if fewest <= d:
@@ -87,13 +90,16 @@ class FrechetDistance(Metric):
       )
     return lines + copy_warnings(generated)
 
-  def values_by_class(self, real, generated, counts):
+  def values_by_class(
+    self, real: ClipSet, generated: ClipSet, counts: Mapping[int, tuple[int, int]]
+  ) -> dict[int, float]:
     """See `Metric`: for classes that have two clips in both sets."""
     x, y = self.output_of(real).features, self.output_of(generated).features
-    if x is None:
+    if x is None or y is None:
       return {}
     classes = [label for label, both in counts.items() if min(both) >= 2]
-    return frechet_by_class(x, real.labels, y, generated.labels, self.ddof, classes)
+    labels_x, labels_y = real.required_labels, generated.required_labels
+    return frechet_by_class(x, labels_x, y, labels_y, self.ddof, classes)
 
   def _interval(self, x, y, inputs):
     """Interval of the distance between x (features, or a `Gaussian`) and the features y.

@@ -1,8 +1,18 @@
 """The Inception Score, computed from the logits of a classifier (Salimans et al. 2016)."""
 
 import dataclasses
+from collections.abc import Mapping
 
-from vidgan_jax.evaluation.metrics.base import LEVEL, Computed, Floor, Metric, Number, copy_warnings
+from vidgan_jax.evaluation.metrics.base import (
+  LEVEL,
+  ClipSet,
+  Computed,
+  Floor,
+  Inputs,
+  Metric,
+  Number,
+  copy_warnings,
+)
 from vidgan_jax.evaluation.statistics import intervals
 from vidgan_jax.evaluation.statistics.inception_score import Epsilon, inception_score
 from vidgan_jax.runtime.errors import UserError
@@ -35,21 +45,21 @@ class InceptionScore(Metric):
   eps: float = 0.0
   eps_place: str = "logs"
 
-  def settings(self):
+  def settings(self) -> list[str]:
     """See `Metric`."""
     words = [f"{self.splits} split{'s' if self.splits > 1 else ''}"]
     return words + ([f"eps {self.eps:g} added to {self.eps_place}"] if self.eps else [])
 
   @property
-  def min_clips(self):
+  def min_clips(self) -> int:
     """See `Metric`: one clip in each split."""
     return self.splits
 
-  def has_interval(self, repeats, bootstrap):
+  def has_interval(self, repeats: int, bootstrap: int) -> bool:
     """See `Metric`. With several splits, their standard deviation is reported instead."""
     return super().has_interval(repeats, bootstrap) and self.splits == 1
 
-  def compute(self, inputs):
+  def compute(self, inputs: Inputs) -> Computed:
     """See `Metric`."""
     logits = [self.output_of(clips).features for clips in inputs.generated]
     if any(of_set is None for of_set in logits):
@@ -60,13 +70,13 @@ class InceptionScore(Metric):
     deviation = scores[0][1] if self.splits > 1 else None
     return Computed({self.name: [mean for mean, _ in scores]}, deviation)
 
-  def interval(self, inputs, computed):
+  def interval(self, inputs: Inputs, computed: Computed) -> tuple[float, float] | None:
     """See `Metric`."""
     return self._interval(self.output_of(inputs.generated[0]).features, inputs)
 
-  def floor(self, inputs):
+  def floor(self, inputs: Inputs) -> dict[str, Floor]:
     """See `Metric`: the score of as many real clips as there are generated clips."""
-    real = self.output_of(inputs.real)
+    real = self.output_of(inputs.real_clips)
     if real.features is None or real.count < self.splits:
       return {}
     logits = real.features[: self.output_of(inputs.generated[0]).count]
@@ -74,7 +84,7 @@ class InceptionScore(Metric):
     interval = self._interval(logits, inputs) if self.splits == 1 else None
     return {self.name: Floor(value, interval, f"{len(logits)} real clips")}
 
-  def warnings(self, inputs, floor):
+  def warnings(self, inputs: Inputs, floor: Mapping[str, Floor]) -> list[str]:
     """See `Metric`."""
     generated, lines = self.output_of(inputs.generated[0]), []
     classes = generated.moments.mean.size
@@ -83,13 +93,15 @@ class InceptionScore(Metric):
       lines.append(f"{per_split} clips per split for {classes} classes: biased downwards")
     return lines + copy_warnings(generated)
 
-  def values_by_class(self, real, generated, counts):
+  def values_by_class(
+    self, real: ClipSet, generated: ClipSet, counts: Mapping[int, tuple[int, int]]
+  ) -> dict[int, float]:
     """See `Metric`: in a single split, because a class has few clips (SSW-GAN, Appendix G)."""
-    logits = self.output_of(generated).features
+    (logits,) = self.stored_features(generated)
     return {
-      label: inception_score(logits[generated.labels == label], 1, None, self.eps, self.eps_place)[
-        0
-      ]
+      label: inception_score(
+        logits[generated.required_labels == label], 1, None, self.eps, self.eps_place
+      )[0]
       for label, (_, count) in counts.items()
       if count > 1
     }

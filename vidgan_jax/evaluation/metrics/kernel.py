@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 from vidgan_jax.evaluation.metrics.base import (
   LEVEL,
   ClipSet,
   Computed,
   Floor,
+  Inputs,
   Metric,
   Number,
   describe_halves,
@@ -46,32 +48,35 @@ class KernelDistance(Metric):
   subset_size: int = 1000
   estimator: str = "classes"
 
-  def settings(self):
+  def settings(self) -> list[str]:
     """See `Metric`."""
     subsets = f"{self.subsets} subsets of {self.subset_size}"
     return [subsets if self.subsets else "all clips at once", f"estimator {self.estimator}"]
 
-  def has_interval(self, repeats, bootstrap):
+  def has_interval(self, repeats: int, bootstrap: int) -> bool:
     """See `Metric`. With subsets, their standard deviation is reported instead."""
     return super().has_interval(repeats, bootstrap) and self.subsets is None
 
-  def compute(self, inputs):
+  def compute(self, inputs: Inputs) -> Computed:
     """See `Metric`."""
-    real, *generated = self.stored_features(inputs.real, *inputs.generated)
+    real, *generated = self.stored_features(inputs.real_clips, *inputs.generated)
     distances = [
-      self._distance(real, features, inputs, self.estimator, **self._classes(inputs.real, clips))
+      self._distance(
+        real, features, inputs, self.estimator, **self._classes(inputs.real_clips, clips)
+      )
       for features, clips in zip(generated, inputs.generated, strict=True)
     ]
     extra_fields = {} if self.subsets is None else {"subset_size_used": self._size(inputs)}
     deviation = distances[0][1]
     return Computed({self.name: [mean for mean, _ in distances]}, deviation, extra_fields)
 
-  def interval(self, inputs, computed):
+  def interval(self, inputs: Inputs, computed: Computed) -> tuple[float, float] | None:
     """See `Metric`."""
-    both = self.stored_features(inputs.real, inputs.generated[0])
-    return self._interval(*both, inputs, **self._classes(inputs.real, inputs.generated[0]))
+    clips = inputs.real_clips, inputs.generated[0]
+    real, generated = self.stored_features(*clips)
+    return self._interval(real, generated, inputs, **self._classes(*clips))
 
-  def floor(self, inputs):
+  def floor(self, inputs: Inputs) -> dict[str, Floor]:
     """See `Metric`: the distance between two halves of the real clips.
 
     The halves are drawn at random, without regard to classes, so the mean of the published
@@ -79,13 +84,14 @@ class KernelDistance(Metric):
     """
     if not self._has_floor(inputs):
       return {}
-    real, generated = self.output_of(inputs.real), self.output_of(inputs.generated[0])
-    x, y = (real.features[half] for half in floor_halves(real, generated, inputs.seed))
+    real, generated = self.output_of(inputs.real_clips), self.output_of(inputs.generated[0])
+    (features,) = self.stored_features(inputs.real_clips)
+    x, y = (features[half] for half in floor_halves(real, generated, inputs.seed))
     value, _ = self._distance(x, y, inputs, "unbiased")
     interval = self._interval(x, y, inputs) if self.subsets is None else None
     return {self.name: Floor(value, interval, describe_halves(len(x)))}
 
-  def warnings(self, inputs, floor):
+  def warnings(self, inputs: Inputs, floor: Mapping[str, Floor]) -> list[str]:
     """See `Metric`."""
     size = self._size(inputs)
     if self.subsets is None or size == self.subset_size:
@@ -95,11 +101,11 @@ class KernelDistance(Metric):
 
   def _has_floor(self, inputs) -> bool:
     """Whether each half of the real clips has at least two clips."""
-    return inputs.with_floor and self.output_of(inputs.real).count >= 4
+    return inputs.with_floor and self.output_of(inputs.real_clips).count >= 4
 
   def _size(self, inputs) -> int:
     """Number of clips in a subset; the same for the value and for the floor."""
-    real = self.output_of(inputs.real).count
+    real = self.output_of(inputs.real_clips).count
     available = real // 2 if self._has_floor(inputs) else real
     return min(self.subset_size, available, self.output_of(inputs.generated[0]).count)
 

@@ -5,6 +5,7 @@ import dataclasses
 from vidgan_jax.evaluation.metrics.base import (
   Computed,
   Floor,
+  Inputs,
   Metric,
   Number,
   TooFewClips,
@@ -47,17 +48,17 @@ class PrecisionRecall(Metric):
 
   neighbours: tuple[int, int] = (3, 5)
 
-  def settings(self):
+  def settings(self) -> list[str]:
     """See `Metric`."""
     return ["k {} and {}".format(*self.neighbours)]
 
-  def has_interval(self, repeats, bootstrap):
+  def has_interval(self, repeats: int, bootstrap: int) -> bool:
     """See `Metric`."""
     return False
 
-  def compute(self, inputs):
+  def compute(self, inputs: Inputs) -> Computed:
     """See `Metric`."""
-    real, *generated = self.stored_features(inputs.real, *inputs.generated)
+    real, *generated = self.stored_features(inputs.real_clips, *inputs.generated)
     k, count = max(self.neighbours), min(map(len, generated))
     if min(len(real), count) <= k:
       raise TooFewClips(
@@ -67,10 +68,11 @@ class PrecisionRecall(Metric):
     repeats = [self._numbers(real, features) for features in generated]
     return Computed({name: [repeat[name] for repeat in repeats] for name in repeats[0]})
 
-  def floor(self, inputs):
+  def floor(self, inputs: Inputs) -> dict[str, Floor]:
     """See `Metric`: the numbers between two halves of the real clips."""
-    real, generated = self.output_of(inputs.real), self.output_of(inputs.generated[0])
-    x, y = (real.features[half] for half in floor_halves(real, generated, inputs.seed))
+    real, generated = self.output_of(inputs.real_clips), self.output_of(inputs.generated[0])
+    (features,) = self.stored_features(inputs.real_clips)
+    x, y = (features[half] for half in floor_halves(real, generated, inputs.seed))
     if len(x) <= max(self.neighbours):
       return {}
     values = self._numbers(x, y)

@@ -2,8 +2,19 @@
 
 import abc
 import dataclasses
+from collections.abc import Mapping
 
-from vidgan_jax.evaluation.metrics.base import QUANTILE, Computed, Metric, Number, TooFewClips
+import numpy as np
+
+from vidgan_jax.evaluation.metrics.base import (
+  QUANTILE,
+  Computed,
+  Floor,
+  Inputs,
+  Metric,
+  Number,
+  TooFewClips,
+)
 from vidgan_jax.evaluation.statistics import extrapolation
 from vidgan_jax.evaluation.statistics.inception_score import Epsilon
 
@@ -14,7 +25,9 @@ class Unlimited(Metric):
   """A value at unlimited clips, extrapolated from the values of subsets. It has no floor."""
 
   @abc.abstractmethod
-  def fit(self, real, generated, seed: int, **options) -> extrapolation.Extrapolation:
+  def fit(
+    self, real: np.ndarray | None, generated: np.ndarray, seed: int, **options
+  ) -> extrapolation.Extrapolation:
     """Extrapolates the value.
 
     Args:
@@ -23,9 +36,9 @@ class Unlimited(Metric):
       **options: passed on to `extrapolation`.
     """
 
-  def compute(self, inputs):
+  def compute(self, inputs: Inputs) -> Computed:
     """See `Metric`. The deviation of a single repeat is the standard error of its value."""
-    real = self.stored_features(inputs.real)[0] if self.compares else None
+    real = self.stored_features(inputs.real_clips)[0] if self.compares else None
     generated = self.stored_features(*inputs.generated)
     fewest = min(map(len, generated if real is None else [real, *generated]))
     if fewest < 4:
@@ -35,7 +48,7 @@ class Unlimited(Metric):
     fits = [self.fit(real, features, inputs.seed, **options) for features in generated]
     return Computed({self.name: [fit.value for fit in fits]}, fits[0].error)
 
-  def interval(self, inputs, computed):
+  def interval(self, inputs: Inputs, computed: Computed) -> tuple[float, float] | None:
     """See `Metric`."""
     value, error = computed.values[self.name][0], computed.deviation
     return None if error is None else (value - QUANTILE * error, value + QUANTILE * error)
@@ -54,19 +67,22 @@ class FrechetInfinity(Unlimited):
 
   ddof: int = 1
 
-  def settings(self):
+  def settings(self) -> list[str]:
     """See `Metric`."""
     return [f"ddof {self.ddof}"]
 
-  def fit(self, real, generated, seed, **options):
+  def fit(
+    self, real: np.ndarray | None, generated: np.ndarray, seed: int, **options
+  ) -> extrapolation.Extrapolation:
     """See `Unlimited`."""
+    assert real is not None
     return extrapolation.frechet_infinity(
       real, generated, seed=seed, ddof=self.ddof, both=True, **options
     )
 
-  def warnings(self, inputs, floor):
+  def warnings(self, inputs: Inputs, floor: Mapping[str, Floor]) -> list[str]:
     """See `Metric`. The bias is c / N only if the smallest subsets have at least 2 d clips."""
-    real, generated = self.output_of(inputs.real), self.output_of(inputs.generated[0])
+    real, generated = self.output_of(inputs.real_clips), self.output_of(inputs.generated[0])
     fewest, d = min(real.count, generated.count), generated.moments.mean.size
     line = f"{fewest} clips for {d} dimensions: too few to extrapolate from"
     return [line] if fewest < 4 * d else []
@@ -110,17 +126,19 @@ class InceptionScoreInfinity(Unlimited):
   eps: float = 0.0
   eps_place: str = "logs"
 
-  def fields(self):
+  def fields(self) -> dict:
     """See `Metric`. Adds the number of splits, because stored fingerprints contain it."""
     fields = super().fields()
     last = {name: fields.pop(name) for name in ("eps", "eps_place")}
     return {**fields, "splits": 1, **last}
 
-  def settings(self):
+  def settings(self) -> list[str]:
     """See `Metric`."""
     return [f"eps {self.eps:g} added to {self.eps_place}"] if self.eps else []
 
-  def fit(self, real, generated, seed, **options):
+  def fit(
+    self, real: np.ndarray | None, generated: np.ndarray, seed: int, **options
+  ) -> extrapolation.Extrapolation:
     """See `Unlimited`."""
     epsilon = Epsilon(self.eps, self.eps_place)
     return extrapolation.inception_score_infinity(generated, seed=seed, epsilon=epsilon, **options)

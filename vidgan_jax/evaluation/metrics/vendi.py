@@ -9,10 +9,19 @@ orthogonal. A large order gives more weight to common clips, a small order to ra
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
-from vidgan_jax.evaluation.metrics.base import Computed, Floor, Metric, Number, TooFewClips
+from vidgan_jax.evaluation.metrics.base import (
+  ClipSet,
+  Computed,
+  Floor,
+  Inputs,
+  Metric,
+  Number,
+  TooFewClips,
+)
 from vidgan_jax.evaluation.statistics.moments import as_features
 from vidgan_jax.runtime.errors import UserError
 
@@ -51,29 +60,29 @@ class VendiScore(Metric):
     if not self.order > 0:
       raise UserError(f"the order of a Vendi score must be above 0, not {self.order:g}")
 
-  def fields(self):
+  def fields(self) -> dict:
     """See `Metric`. An infinite order becomes a string, because JSON has no infinity."""
     order = "infinity" if math.isinf(self.order) else self.order
     return {**super().fields(), "order": order}
 
-  def settings(self):
+  def settings(self) -> list[str]:
     """See `Metric`."""
     return [f"order {self.order:g}", "cosine similarity"]
 
-  def has_interval(self, repeats, bootstrap):
+  def has_interval(self, repeats: int, bootstrap: int) -> bool:
     """See `Metric`."""
     return False
 
-  def compute(self, inputs):
+  def compute(self, inputs: Inputs) -> Computed:
     """See `Metric`."""
     features = self.stored_features(*inputs.generated)
     if min(map(len, features)) < 2:
       raise TooFewClips("it needs at least 2 clips (--count)")
     return Computed({self.name: [vendi_score(of_set, self.order) for of_set in features]})
 
-  def floor(self, inputs):
+  def floor(self, inputs: Inputs) -> dict[str, Floor]:
     """See `Metric`: the score of a random sample of as many real clips."""
-    real = self.output_of(inputs.real)
+    real = self.output_of(inputs.real_clips)
     if real.features is None:
       return {}
     count = min(real.count, self.output_of(inputs.generated[0]).count)
@@ -81,25 +90,27 @@ class VendiScore(Metric):
     value = vendi_score(real.features[sample], self.order)
     return {self.name: Floor(value, None, f"{count} real clips")}
 
-  def warnings(self, inputs, floor):
+  def warnings(self, inputs: Inputs, floor: Mapping[str, Floor]) -> list[str]:
     """See `Metric`."""
     count = self.output_of(inputs.generated[0]).count
-    if not floor or self.output_of(inputs.real).count >= count:
+    if not floor or self.output_of(inputs.real_clips).count >= count:
       return []
-    fewer = self.output_of(inputs.real).count
+    fewer = self.output_of(inputs.real_clips).count
     return [f"the floor uses {fewer} real clips, the value {count}: fewer clips make it lower"]
 
-  def values_by_class(self, real, generated, counts):
+  def values_by_class(
+    self, real: ClipSet, generated: ClipSet, counts: Mapping[int, tuple[int, int]]
+  ) -> dict[int, float]:
     """See `Metric`: for classes with at least two clips."""
-    features = self.output_of(generated).features
+    (features,) = self.stored_features(generated)
     return {
-      label: vendi_score(features[generated.labels == label], self.order)
+      label: vendi_score(features[generated.required_labels == label], self.order)
       for label, (_, count) in counts.items()
       if count > 1
     }
 
 
-def vendi_score(features, order: float = 1.0) -> float:
+def vendi_score(features: np.ndarray, order: float = 1.0) -> float:
   """The Vendi score of the cosine similarity of features.
 
   Args:

@@ -8,6 +8,7 @@ truncation and the file of clips.
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ _REPORTED_FIRST = ("network", "resolution", "frames", "count", "split")  # see `
 ROWS = ("step", "truncation", "checkpoint")  # fields that may differ within a column
 
 
-def plain(value):
+def plain(value: Any) -> Any:
   """Converts a value to types that JSON has: tuples to lists, NumPy numbers to Python numbers."""
   if isinstance(value, Mapping):
     return {str(name): plain(each) for name, each in value.items()}
@@ -25,7 +26,7 @@ def plain(value):
   return value.item() if isinstance(value, np.generic) else value
 
 
-def digest(fields) -> str:
+def digest(fields: Any) -> str:
   """Hash of nested plain values, twelve hexadecimal digits; the order of names does not matter."""
   text = json.dumps(plain(fields), sort_keys=True, separators=(",", ":"), allow_nan=False)
   return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]

@@ -28,7 +28,7 @@ def _clip_lines(protocol) -> list[str]:
     windows += f", {protocol.windows_per_video} of each video"
   mirrored = ", half of them mirrored" if protocol.flip else ""
   repeats = f", {protocol.repeats} times" if protocol.repeats > 1 else ""
-  sides = f" of {' or '.join(f'{side}x{side}' for side in protocol.resolutions)} pixels"
+  sides = f", {' or '.join(f'{side}x{side}' for side in protocol.resolutions)} pixels"
   return [
     f"  clips: {frames}{sides if protocol.resolutions else ''}; {protocol.quantisation}",
     f"  real: {real} of the {protocol.split} split; {windows}, {stride}, {protocol.crop} crop"

@@ -8,6 +8,7 @@ does not depend on how clips are divided into blocks.
 """
 
 import io
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from PIL import Image
@@ -35,7 +36,9 @@ def _to_bytes(x):
   return np.clip(np.rint(x), 0, 255).astype(np.uint8)
 
 
-def frozen(clips, seed: int = 0, first: int = 0, *, frame: int | None = None) -> np.ndarray:
+def frozen(
+  clips: np.ndarray, seed: int = 0, first: int = 0, *, frame: int | None = None
+) -> np.ndarray:
   """Repeats one frame of each clip: no motion, and unchanged frames.
 
   Args:
@@ -60,7 +63,7 @@ def frozen(clips, seed: int = 0, first: int = 0, *, frame: int | None = None) ->
   return out
 
 
-def shuffled(clips, seed: int = 0, first: int = 0) -> np.ndarray:
+def shuffled(clips: np.ndarray, seed: int = 0, first: int = 0) -> np.ndarray:
   """Permutes the frames of each clip at random, never into the original order.
 
   Args:
@@ -87,7 +90,7 @@ def shuffled(clips, seed: int = 0, first: int = 0) -> np.ndarray:
   return out
 
 
-def reversed_(clips, seed: int = 0, first: int = 0) -> np.ndarray:
+def reversed_(clips: np.ndarray, seed: int = 0, first: int = 0) -> np.ndarray:
   """Reverses the order of the frames.
 
   Args:
@@ -104,7 +107,7 @@ def reversed_(clips, seed: int = 0, first: int = 0) -> np.ndarray:
   return np.ascontiguousarray(_check(clips)[:, ::-1])
 
 
-def noise(clips, strength: float, seed: int = 0, first: int = 0) -> np.ndarray:
+def noise(clips: np.ndarray, strength: float, seed: int = 0, first: int = 0) -> np.ndarray:
   """Adds normal noise to every value, then rounds and clips to 0..255.
 
   Args:
@@ -128,7 +131,7 @@ def noise(clips, strength: float, seed: int = 0, first: int = 0) -> np.ndarray:
   return out
 
 
-def blur(clips, strength: float, seed: int = 0, first: int = 0) -> np.ndarray:
+def blur(clips: np.ndarray, strength: float, seed: int = 0, first: int = 0) -> np.ndarray:
   """Blurs each frame with a Gaussian, truncated at 4 deviations; borders are mirrored.
 
   Args:
@@ -164,7 +167,7 @@ def blur(clips, strength: float, seed: int = 0, first: int = 0) -> np.ndarray:
   return out
 
 
-def jpeg(clips, strength: int, seed: int = 0, first: int = 0) -> np.ndarray:
+def jpeg(clips: np.ndarray, strength: int, seed: int = 0, first: int = 0) -> np.ndarray:
   """Encodes each frame as JPEG (Pillow, chroma subsampling 4:2:0) and decodes it.
 
   Args:
@@ -192,7 +195,12 @@ def jpeg(clips, strength: int, seed: int = 0, first: int = 0) -> np.ndarray:
 
 
 def without_classes(
-  clips, labels, classes, seed: int = 0, *, refill: bool = True
+  clips: np.ndarray,
+  labels: np.ndarray,
+  classes: Iterable[int],
+  seed: int = 0,
+  *,
+  refill: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Removes the clips of some classes.
 
@@ -229,7 +237,9 @@ def without_classes(
   return clips[indices], labels[indices]
 
 
-def apply(name: str, clips, strength=None, seed: int = 0, first: int = 0) -> np.ndarray:
+def apply(
+  name: str, clips: np.ndarray, strength: float | None = None, seed: int = 0, first: int = 0
+) -> np.ndarray:
   """Applies the control of a given name.
 
   Args:
@@ -249,7 +259,8 @@ def apply(name: str, clips, strength=None, seed: int = 0, first: int = 0) -> np.
     control = {"frozen": frozen, "shuffled": shuffled, "reversed": reversed_}[name]
     return control(clips, seed, first)
   if name in LADDERS and strength is not None:
-    return {"noise": noise, "blur": blur, "jpeg": jpeg}[name](clips, strength, seed, first)
+    strong: Mapping[str, Callable] = {"noise": noise, "blur": blur, "jpeg": jpeg}
+    return strong[name](clips, strength, seed, first)
   if name in MOTIONS or name in LADDERS:
     raise UserError(f"control {name!r} takes {'no' if name in MOTIONS else 'a'} strength")
   raise UserError(f"unknown control {name!r}; known: {', '.join([*MOTIONS, *LADDERS])}")

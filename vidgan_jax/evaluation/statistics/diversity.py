@@ -6,6 +6,8 @@ features is higher for more diverse clips. Compare either with real clips of the
 same resolution, length and number of pairs.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from vidgan_jax.evaluation.statistics.moments import as_features, as_labels
@@ -52,7 +54,7 @@ def scales_of(height: int, width: int) -> int:
   return max(1, min(5, int(np.log2(min(height, width) / _WINDOW)) + 1))
 
 
-def ms_ssim(a, b, *, peak: float = 255.0, grey: bool = False) -> np.ndarray:
+def ms_ssim(a: np.ndarray, b: np.ndarray, *, peak: float = 255.0, grey: bool = False) -> np.ndarray:
   """Multi-scale structural similarity of pairs of clips, averaged over frames.
 
   The original has five scales and needs frames of 176 pixels. Smaller frames use as many scales as
@@ -97,7 +99,7 @@ def ms_ssim(a, b, *, peak: float = 255.0, grey: bool = False) -> np.ndarray:
   return similarity.mean(axis=1).reshape(count, frames).mean(axis=1)
 
 
-def draw_pairs(count: int, pairs: int, seed) -> np.ndarray:
+def draw_pairs(count: int, pairs: int, seed: int | Sequence[int]) -> np.ndarray:
   """Draws unordered pairs of different samples without repetition.
 
   Args:
@@ -134,7 +136,13 @@ def _members(labels, count):
 
 
 def ms_ssim_by_class(
-  clips, labels, pairs: int = 100, seed: int = 0, *, peak: float = 255.0, grey: bool = False
+  clips: np.ndarray,
+  labels: np.ndarray,
+  pairs: int = 100,
+  seed: int = 0,
+  *,
+  peak: float = 255.0,
+  grey: bool = False,
 ) -> dict[int, float]:
   """Mean MS-SSIM of pairs of clips within each class.
 
@@ -162,7 +170,7 @@ def ms_ssim_by_class(
   return means
 
 
-def mean_distance(features) -> float:
+def mean_distance(features: np.ndarray) -> float:
   """Mean Euclidean distance over all pairs of different samples.
 
   Args:
@@ -183,7 +191,7 @@ def mean_distance(features) -> float:
   return float(total / (len(x) * (len(x) - 1)))
 
 
-def mean_within_classes(features, labels) -> float | None:
+def mean_within_classes(features: np.ndarray, labels: np.ndarray) -> float | None:
   """Mean of `mean_distance` over classes with at least two samples; None if there is no such class.
 
   Args:

@@ -5,6 +5,7 @@ model, so values of different models are not comparable at any N. These function
 of subsets of increasing size, fit a + b / N by least squares, and return a.
 
 Subsets share samples, so the scatter about the line underestimates the error of a. The error comes
+import numpy.typing as npt
 from complementary halves of the samples instead. Each half is extrapolated separately, and half of
 the difference between both is an estimate of the error, see `intervals`.
 """
@@ -13,6 +14,7 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from vidgan_jax.evaluation.statistics import resampling
 from vidgan_jax.evaluation.statistics.frechet import Gaussian, gaussian_distance
@@ -43,7 +45,7 @@ class Extrapolation:
   values: np.ndarray
 
 
-def extrapolate(values, counts) -> Extrapolation:
+def extrapolate(values: npt.ArrayLike, counts: npt.ArrayLike) -> Extrapolation:
   """Fits value = a + b / count by least squares.
 
   Args:
@@ -124,8 +126,8 @@ def _weights(indices, total) -> np.ndarray:
 
 
 def frechet_infinity(
-  x,
-  y,
+  x: np.ndarray | Gaussian,
+  y: np.ndarray,
   points: int = 15,
   smallest: int | None = None,
   seed: int = 0,
@@ -199,7 +201,7 @@ def _frechet_error(x, y, points, smallest, random, ddof, both, halvings) -> floa
 
 
 def inception_score_infinity(
-  logits,
+  logits: np.ndarray,
   points: int = 15,
   smallest: int | None = None,
   seed: int = 0,

@@ -9,6 +9,7 @@ be the centred features themselves, so fewer samples than dimensions need no spe
 """
 
 import dataclasses
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class Gaussian:
   root: np.ndarray
 
   @classmethod
-  def of_features(cls, features, ddof: int = 1, name: str = "features") -> "Gaussian":
+  def of_features(cls, features: np.ndarray, ddof: int = 1, name: str = "features") -> "Gaussian":
     """Fits features [N, d], N at least 2, in O(min(N, d) N d).
 
     Raises:
@@ -118,7 +119,7 @@ def frechet_distance(a: Moments, b: Moments, ddof: int = 1) -> float:
   return gaussian_distance(Gaussian.of_moments(a, ddof), Gaussian.of_moments(b, ddof))
 
 
-def frechet_distance_of_features(x, y, ddof: int = 1) -> float:
+def frechet_distance_of_features(x: np.ndarray, y: np.ndarray, ddof: int = 1) -> float:
   """Squared Frechet distance between two sets of features, accurate at any count and width.
 
   Args:
@@ -136,7 +137,14 @@ def frechet_distance_of_features(x, y, ddof: int = 1) -> float:
   return gaussian_distance(Gaussian.of_features(x, ddof), Gaussian.of_features(y, ddof))
 
 
-def frechet_by_class(x, labels_x, y, labels_y, ddof: int = 1, classes=None) -> dict[int, float]:
+def frechet_by_class(
+  x: np.ndarray,
+  labels_x: np.ndarray,
+  y: np.ndarray,
+  labels_y: np.ndarray,
+  ddof: int = 1,
+  classes: Iterable[int] | None = None,
+) -> dict[int, float]:
   """Squared Frechet distance within each class (SSW-GAN, Appendix G).
 
   A class has few clips, often fewer than the features have dimensions. Compare such numbers only

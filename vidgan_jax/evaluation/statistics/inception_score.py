@@ -46,7 +46,7 @@ class Epsilon:
 
 
 def probabilities_of(
-  values, kind: str = "logits", minimum: int = 1
+  values: np.ndarray, kind: str = "logits", minimum: int = 1
 ) -> tuple[np.ndarray, np.ndarray | None]:
   """Class probabilities and their logarithms.
 
@@ -77,7 +77,7 @@ def probabilities_of(
 
 
 def terms_of(
-  values, kind: str = "logits", epsilon: Epsilon | None = None, minimum: int = 1
+  values: np.ndarray, kind: str = "logits", epsilon: Epsilon | None = None, minimum: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
   """The contribution of each sample to the sums of the score.
 
@@ -119,7 +119,9 @@ class ScoreSums:
   epsilon: Epsilon = Epsilon()
 
   @classmethod
-  def of(cls, values, kind: str = "logits", epsilon: Epsilon | None = None) -> "ScoreSums":
+  def of(
+    cls, values: np.ndarray, kind: str = "logits", epsilon: Epsilon | None = None
+  ) -> "ScoreSums":
     """Sums over one block of logits or probabilities [N, C].
 
     Raises:
@@ -156,7 +158,7 @@ class ScoreSums:
     return to_words(*head, self.probabilities)
 
   @classmethod
-  def from_words(cls, words) -> "ScoreSums":
+  def from_words(cls, words: np.ndarray) -> "ScoreSums":
     """Unpacks what `to_words` packed.
 
     Raises:
@@ -185,7 +187,7 @@ def merge_all(parts: Iterable[ScoreSums]) -> ScoreSums:
 
 
 def inception_score(
-  values,
+  values: np.ndarray,
   splits: int = 1,
   seed: int | None = None,
   eps: float = 0.0,

@@ -23,6 +23,7 @@ that the bias is c / N. On Gaussians with a flat spectrum, the worst case, the l
 
 import dataclasses
 import statistics
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -49,7 +50,12 @@ def _check(samples, level):
 
 
 def bootstrap(
-  statistic, arrays, samples: int = 200, level: float = 0.95, seed: int = 0, method="percentile"
+  statistic: Callable[..., float],
+  arrays: Sequence[np.ndarray],
+  samples: int = 200,
+  level: float = 0.95,
+  seed: int = 0,
+  method: str = "percentile",
 ) -> tuple[float, float]:
   """Bootstrap interval of a statistic whose bias is small compared with its standard deviation.
 
@@ -90,7 +96,9 @@ def bootstrap(
   return float(low), float(high)
 
 
-def bootstrap_frechet(x, y, samples: int = 200, seed: int = 0, ddof: int = 1) -> np.ndarray:
+def bootstrap_frechet(
+  x: np.ndarray | Gaussian, y: np.ndarray, samples: int = 200, seed: int = 0, ddof: int = 1
+) -> np.ndarray:
   """Frechet distances of bootstrap resamples; their bias is about twice that of the distance.
 
   Args:
@@ -113,7 +121,11 @@ def bootstrap_frechet(x, y, samples: int = 200, seed: int = 0, ddof: int = 1) ->
 
 
 def bootstrap_score(
-  values, samples: int = 200, seed: int = 0, kind: str = "logits", epsilon: Epsilon | None = None
+  values: np.ndarray,
+  samples: int = 200,
+  seed: int = 0,
+  kind: str = "logits",
+  epsilon: Epsilon | None = None,
 ) -> np.ndarray:
   """Inception scores of bootstrap resamples; their bias is about twice that of the score.
 
@@ -149,7 +161,7 @@ class Halving:
   deviation: float
 
   @classmethod
-  def of(cls, value: float, halves) -> "Halving":
+  def of(cls, value: float, halves: np.ndarray) -> "Halving":
     """Estimates from the value of all samples and the values of both halves, [splits, 2]."""
     halves = np.asarray(halves).reshape(-1, 2)
     difference = (halves[:, 0] - halves[:, 1]) / 2
@@ -174,7 +186,9 @@ class Halving:
     return center - margin, center + margin
 
 
-def halve_frechet(x, y, samples: int = 200, seed: int = 0, ddof: int = 1) -> Halving:
+def halve_frechet(
+  x: np.ndarray | Gaussian, y: np.ndarray, samples: int = 200, seed: int = 0, ddof: int = 1
+) -> Halving:
   """Bias and standard deviation of a Frechet distance.
 
   Args:
@@ -212,7 +226,11 @@ def halve_frechet(x, y, samples: int = 200, seed: int = 0, ddof: int = 1) -> Hal
 
 
 def halve_score(
-  values, samples: int = 200, seed: int = 0, kind: str = "logits", epsilon: Epsilon | None = None
+  values: np.ndarray,
+  samples: int = 200,
+  seed: int = 0,
+  kind: str = "logits",
+  epsilon: Epsilon | None = None,
 ) -> Halving:
   """Bias and standard deviation of an inception score of one split.
 
@@ -239,7 +257,12 @@ def halve_score(
 
 
 def halve_kernel(
-  x, y, samples: int = 200, seed: int = 0, labels=(None, None), populations=(None, None)
+  x: np.ndarray,
+  y: np.ndarray,
+  samples: int = 200,
+  seed: int = 0,
+  labels: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+  populations: tuple[float | None, float | None] = (None, None),
 ) -> Halving:
   """Bias, which is near 0, and standard deviation of a kernel distance of all samples.
 
@@ -270,30 +293,37 @@ def halve_kernel(
     halves_x = resampling.half_weights(random, len(x), strata[0]) > 0
     halves_y = resampling.half_weights(random, len(y), strata[1]) > 0
     for half_x, half_y in zip(halves_x, halves_y, strict=True):
-      of_half = [
+      labels_x, labels_y = (
         None if stratum is None else stratum[half]
         for stratum, half in zip(strata, (half_x, half_y), strict=True)
-      ]
-      halves.append(kernel_distance(x[half_x], y[half_y], estimator="classes", labels=of_half)[0])
+      )
+      of_halves = (labels_x, labels_y)
+      halves.append(kernel_distance(x[half_x], y[half_y], estimator="classes", labels=of_halves)[0])
   value, _ = kernel_distance(x, y, estimator="classes", labels=labels, populations=populations)
-  return Halving.of(value, halves)
+  return Halving.of(value, np.array(halves))
 
 
 def kernel_interval(
-  x,
-  y,
+  x: np.ndarray,
+  y: np.ndarray,
   level: float = 0.95,
   samples: int = 200,
   seed: int = 0,
-  labels=(None, None),
-  populations=(None, None),
+  labels: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+  populations: tuple[float | None, float | None] = (None, None),
 ) -> tuple[float, float]:
   """Interval of a kernel distance, which may be negative; see `halve_kernel` for the arguments."""
   return halve_kernel(x, y, samples, seed, labels, populations).interval(level)
 
 
 def frechet_interval(
-  x, y, level: float = 0.95, samples: int = 200, seed: int = 0, ddof: int = 1, about: str = "value"
+  x: np.ndarray | Gaussian,
+  y: np.ndarray,
+  level: float = 0.95,
+  samples: int = 200,
+  seed: int = 0,
+  ddof: int = 1,
+  about: str = "value",
 ) -> tuple[float, float]:
   """Interval of a Frechet distance, clipped at 0; see `halve_frechet` for the arguments."""
   low, high = halve_frechet(x, y, samples, seed, ddof).interval(level, about)
@@ -301,7 +331,7 @@ def frechet_interval(
 
 
 def score_interval(
-  values,
+  values: np.ndarray,
   level: float = 0.95,
   samples: int = 200,
   seed: int = 0,
@@ -337,7 +367,12 @@ def disjoint_halves(
   return order[:count], order[count : 2 * count]
 
 
-def real_floor(statistic, real, count: int | None = None, seed: int = 0) -> float:
+def real_floor(
+  statistic: Callable[[np.ndarray, np.ndarray], float],
+  real: np.ndarray,
+  count: int | None = None,
+  seed: int = 0,
+) -> float:
   """The value of a metric between two disjoint sets of real samples.
 
   A generator whose value is at or below this floor cannot be distinguished from the data at this

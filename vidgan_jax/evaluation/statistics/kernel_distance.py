@@ -87,7 +87,7 @@ def _estimate(x, y, kernel, estimator, classes) -> float:
   return float(distance)
 
 
-def balanced_population(labels) -> float:
+def balanced_population(labels: np.ndarray) -> float:
   """The `population` of `kernel_distance` for a set, judged by the counts of its classes.
 
   Args:
@@ -102,8 +102,8 @@ def balanced_population(labels) -> float:
 
 
 def kernel_distance(
-  x,
-  y,
+  x: np.ndarray,
+  y: np.ndarray,
   degree: int = 3,
   subsets: int | None = None,
   subset_size: int = 1000,
@@ -112,8 +112,8 @@ def kernel_distance(
   gamma: float | None = None,
   coefficient: float = 1.0,
   estimator: str = "paired",
-  labels=(None, None),
-  populations=(None, None),
+  labels: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+  populations: tuple[float | None, float | None] = (None, None),
 ) -> tuple[float, float | None]:
   """Squared maximum mean discrepancy with k(a, b) = (gamma a.b + coefficient)^degree.
 

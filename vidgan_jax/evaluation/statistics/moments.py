@@ -9,11 +9,12 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from vidgan_jax.runtime.errors import UserError
 
 
-def as_features(features, name: str = "features", minimum: int = 1) -> np.ndarray:
+def as_features(features: npt.ArrayLike, name: str = "features", minimum: int = 1) -> np.ndarray:
   """Checks features and converts them to float64.
 
   Args:
@@ -43,7 +44,10 @@ def as_features(features, name: str = "features", minimum: int = 1) -> np.ndarra
 
 
 def as_pair(
-  x, y, minimum: int = 1, names: tuple[str, str] = ("real features", "generated features")
+  x: npt.ArrayLike,
+  y: npt.ArrayLike,
+  minimum: int = 1,
+  names: tuple[str, str] = ("real features", "generated features"),
 ) -> tuple[np.ndarray, np.ndarray]:
   """Checks two sets of features of equal width and converts them to float64.
 
@@ -65,7 +69,7 @@ def as_pair(
   return x, y
 
 
-def as_labels(labels, count: int, name: str = "labels") -> np.ndarray:
+def as_labels(labels: npt.ArrayLike, count: int, name: str = "labels") -> np.ndarray:
   """Checks labels, one per sample, and converts them to int64.
 
   Args:
@@ -96,7 +100,7 @@ def to_words(*arrays) -> np.ndarray:
   return np.ascontiguousarray(np.concatenate(flat)).view(np.uint32)
 
 
-def from_words(words) -> np.ndarray:
+def from_words(words: np.ndarray) -> np.ndarray:
   """Unpacks what `to_words` packed.
 
   Args:
@@ -131,7 +135,7 @@ class Moments:
   m2: np.ndarray
 
   @classmethod
-  def of(cls, features) -> "Moments":
+  def of(cls, features: npt.ArrayLike) -> "Moments":
     """Moments of one block of features [N, d].
 
     Raises:
@@ -250,7 +254,7 @@ class Moments:
     return to_words(self.count, len(self.mean), self.mean, self.m2)
 
   @classmethod
-  def from_words(cls, words) -> "Moments":
+  def from_words(cls, words: np.ndarray) -> "Moments":
     """Unpacks what `to_words` packed.
 
     Raises:

@@ -193,7 +193,9 @@ def _prepare(real, generated, k):
   ]
 
 
-def precision_recall(real, generated, k: int = 3, *, strict: bool = False) -> dict[str, float]:
+def precision_recall(
+  real: np.ndarray, generated: np.ndarray, k: int = 3, *, strict: bool = False
+) -> dict[str, float]:
   """Precision and recall (see the module).
 
   Args:
@@ -221,7 +223,9 @@ def precision_recall(real, generated, k: int = 3, *, strict: bool = False) -> di
   return shares
 
 
-def density_coverage(real, generated, k: int = 5, *, strict: bool = False) -> dict[str, float]:
+def density_coverage(
+  real: np.ndarray, generated: np.ndarray, k: int = 5, *, strict: bool = False
+) -> dict[str, float]:
   """Density and coverage (see the module).
 
   Args:

@@ -20,7 +20,9 @@ def bootstrap_weights(random: np.random.Generator, count: int) -> np.ndarray:
   return np.bincount(random.integers(count, size=count), minlength=count)
 
 
-def half_weights(random: np.random.Generator, count: int, labels=None) -> np.ndarray:
+def half_weights(
+  random: np.random.Generator, count: int, labels: np.ndarray | None = None
+) -> np.ndarray:
   """Weights of two random disjoint halves, int64 [2, count]; an odd count leaves one sample out.
 
   Args:
@@ -68,7 +70,9 @@ def _fidelity(cross):
   return np.sqrt(np.maximum(np.linalg.eigvalsh(product), 0.0)).sum()
 
 
-def weighted_frechet(x, y, weights: Iterable, ddof: int = 1) -> np.ndarray:
+def weighted_frechet(
+  x: np.ndarray | Gaussian, y: np.ndarray, weights: Iterable, ddof: int = 1
+) -> np.ndarray:
   """Squared Frechet distances of resamples, with errors of about 1e-6 of the covariances' traces.
 
   Args:
@@ -111,7 +115,7 @@ def weighted_frechet(x, y, weights: Iterable, ddof: int = 1) -> np.ndarray:
 
 
 def weighted_scores(
-  values, weights: Iterable, kind: str = "logits", epsilon: Epsilon | None = None
+  values: np.ndarray, weights: Iterable, kind: str = "logits", epsilon: Epsilon | None = None
 ) -> np.ndarray:
   """Inception scores (one split) of resamples.
 

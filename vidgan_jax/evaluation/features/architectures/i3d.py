@@ -107,7 +107,7 @@ class Branch(nn.Module):
   plain: bool
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array):
     """Maps [B, T, H, W, in] to [B, T, H, W, out]."""
     for name, window, features in self.units:
       weights = Unit((window, window, window, x.shape[-1], features), name=name)()
@@ -127,7 +127,7 @@ class Block(nn.Module):
   plain: bool
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array):
     """Maps [B, T, H, W, in] to [B, T, H, W, out]."""
     single, reduced_1, features_1, reduced_2, features_2, pooled = self.features
     # The checkpoints name this unit differently in one block.
@@ -156,7 +156,7 @@ class Logits(nn.Module):
   classes: int
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array):
     """Maps [..., in] to [..., classes]."""
     return nn.Dense(self.classes, precision=_PRECISION, name="Conv3d_0c_1x1")(x)
 
@@ -216,7 +216,9 @@ def _unit(x, kernel, scale, bias, strides=(1, 1, 1), *, plain: bool = False):
   return jax.nn.relu(convolve(x, kernel, strides, plain) * scale + bias)
 
 
-def convolve(x, kernel, strides: tuple[int, int, int] = (1, 1, 1), plain: bool = False):
+def convolve(
+  x: jax.Array, kernel: jax.Array, strides: tuple[int, int, int] = (1, 1, 1), plain: bool = False
+) -> jax.Array:
   """A "SAME" convolution of x [B, T, H, W, in] with a kernel [T, H, W, in, out].
 
   Args:
@@ -293,7 +295,9 @@ def _convolution(x, kernel, strides):
   return out.reshape(*x.shape[: -rank - 1], *out.shape[1:])
 
 
-def max_pool(x, window: tuple[int, int, int], strides: tuple[int, int, int], plain: bool = False):
+def max_pool(
+  x: jax.Array, window: tuple[int, int, int], strides: tuple[int, int, int], plain: bool = False
+) -> jax.Array:
   """Maxima of "SAME" windows of x [B, T, H, W, C].
 
   Args:

@@ -10,6 +10,8 @@ uses groups of channels within one clip, so features of a clip do not depend on 
 """
 
 import typing
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -103,7 +105,7 @@ def resize(clips: jax.Array) -> jax.Array:
   return jax.image.resize(clips, shape, "linear", antialias=True, precision=_HIGHEST)
 
 
-def apply(variables, clips: jax.Array) -> dict[str, jax.Array]:
+def apply(variables: Mapping[str, Any], clips: jax.Array) -> dict[str, jax.Array]:
   """Computes features and logits of clips of any resolution; a pure function for `jax.jit`.
 
   Args:

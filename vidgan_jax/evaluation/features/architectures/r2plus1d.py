@@ -11,6 +11,7 @@ into the kernels.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from vidgan_jax.evaluation.features.architectures import separable
@@ -164,7 +165,7 @@ def from_torchvision() -> dict[str, str]:
   return names
 
 
-def convert_array(array, shape: tuple[int, ...]):
+def convert_array(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
   """Transposes and reshapes an array of torchvision's state dict to the `shape` that it has here.
 
   Raises:

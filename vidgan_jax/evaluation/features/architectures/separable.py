@@ -5,6 +5,8 @@ much slower. All functions compute in float32 at the highest precision, and equa
 in three dimensions up to rounding.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
@@ -35,7 +37,9 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
   return sum(terms[1:], terms[0])
 
 
-def frame_convolution(x, kernel, stride: int, padding) -> jax.Array:
+def frame_convolution(
+  x: jax.Array, kernel: jax.Array, stride: int, padding: Sequence[tuple[int, int]]
+) -> jax.Array:
   """A two-dimensional convolution of each frame.
 
   Args:
@@ -52,7 +56,7 @@ def frame_convolution(x, kernel, stride: int, padding) -> jax.Array:
   return x.reshape(batch, frames, *x.shape[1:])
 
 
-def time_convolution(x, kernel, stride: int) -> jax.Array:
+def time_convolution(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
   """A convolution of each pixel in time, with an odd window and zero padding at both ends.
 
   Args:
