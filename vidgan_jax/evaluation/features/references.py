@@ -81,7 +81,7 @@ class Reference:
 
     def half(whole: FeatureSet) -> FeatureSet:
       if whole.features is None:
-        raise UserError("the features of so many real clips are too large to store")
+        raise UserError("the features of this many real clips are too large to store")
       return FeatureSet(Moments.of(whole.features[first]), whole.features[first])
 
     gathered = {

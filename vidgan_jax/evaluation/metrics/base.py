@@ -310,7 +310,7 @@ class Metric(abc.ABC):
       of_set = self.output_of(clips).features
       if of_set is None:
         raise UserError(
-          "the features of so many clips are too large to store; reduce their number with "
+          "the features of this many clips are too large to store; reduce their number with "
           "--real_count=N"
         )
       features.append(of_set)

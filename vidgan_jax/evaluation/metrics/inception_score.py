@@ -64,7 +64,7 @@ class InceptionScore(Metric):
     logits = [self.output_of(clips).features for clips in inputs.generated]
     if any(of_set is None for of_set in logits):
       raise UserError(
-        "the logits of so many clips are too large to store; reduce their number with --count=N"
+        "the logits of this many clips are too large to store; reduce their number with --count=N"
       )
     scores = [self._score(of_set, inputs.seed) for of_set in logits]
     deviation = scores[0][1] if self.splits > 1 else None

@@ -88,7 +88,7 @@ def _estimate(x, y, kernel, estimator, classes) -> float:
 
 
 def balanced_population(labels: np.ndarray) -> float:
-  """The `population` of `kernel_distance` for a set, judged by the counts of its classes.
+  """The `population` of `kernel_distance` for a set, from the counts of its classes.
 
   Args:
     labels: integers [N].

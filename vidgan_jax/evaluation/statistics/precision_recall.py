@@ -138,7 +138,7 @@ def _radii(x, k):
   radii = np.zeros(len(x))
   if len(x) == 1:
     return radii
-  nearest = min(k, len(x) - 1)  # the k-th nearest sample is among so many nearest points
+  nearest = min(k, len(x) - 1)  # the k-th sample is one of this many points
   for part, distances, errors in _blocks(x, x):
     rows = np.arange(part.stop - part.start)
     distances[rows, rows + part.start] = np.inf
