@@ -3,13 +3,15 @@
   python -m vidgan_jax.train --config=configs/dvd_gan.py:NAME --workdir=DIR \
       --config.data.directory=PREPARED
 
-PREPARED is what `python -m vidgan_jax.prepare` made; a folder of videos will do as well.
+PREPARED is a folder made by `python -m vidgan_jax.prepare`, or a folder of videos.
 
-NAME,runlocal shrinks any of them to seconds per iteration on a CPU with the same structure, on the
-embedded moving shapes. Table 1 and 2 are the DVD-GAN paper's; none of its scores has been
-reproduced with this code yet, and the I3D and C3D scores need their own evaluation.
+NAME,runlocal shrinks any of these experiments to seconds per iteration on a CPU. It keeps the
+structure of the networks and trains on the embedded moving shapes. The table lists the results,
+sizes and hardware of the DVD-GAN paper (its Tables 1 and 2) and of the thesis. None of the scores
+has been reproduced with this code yet. The paper computes FID and IS with I3D on Kinetics-600, and
+IS with C3D on UCF-101; `python -m vidgan_jax.evaluate` has protocols for both.
 
-| NAME                    | paper          | FID / IS there | G, D_S, D_T params | hardware there |
+| NAME                    | paper          | FID / IS       | G, D_S, D_T params | hardware       |
 |-------------------------|----------------|----------------|--------------------|----------------|
 | kinetics600_64x12       | Table 1, row 1 | 0.91 / 61.10   | 182, 154, 163 M    | 32-512 TPUv3   |
 | kinetics600_64x48       | Table 1, row 2 | 12.92 / 97.62  | 48, 154, 163 M     | cores, 12-96 h |
@@ -21,10 +23,10 @@ reproduced with this code yet, and the I3D and C3D scores need their own evaluat
 | thesis_kinetics400      | thesis, text   | 11.92 / 20.76  | 31, 39, 6 M        | 8 V100, 110k   |
 | thesis_kinetics400_code | its code       | the same run   | 30, 39, 6 M        | its., 4-5 days |
 
-The thesis' frames are resized by area, the paper's bilinearly: `prepare --help` says how.
+The thesis resizes frames by area, the paper bilinearly; see `--resize` in `prepare --help`.
 
-Time: one iteration of the first row costs 4,517 TFLOP at batch 512 (`summarize` prints the floor
-for any device): 5.7 s at 790 TFLOP/s.
+Time: one iteration of kinetics600_64x12 at batch 512 takes 4,517 TFLOP, 5.7 s at 790 TFLOP/s.
+`python -m vidgan_jax.summarize` prints the shortest possible time for any device.
 """
 
 import ml_collections
@@ -34,7 +36,7 @@ from vidgan_jax.runtime.config import configuration, schema
 
 _NARROW = {"model.generator.channels": 64}
 _LONG = {**_NARROW, "model.frames": 48, "model.generator.rnn": "standard"}
-_SHORT = {"num_iterations": 100_000}  # Figure 7's
+_SHORT = {"num_iterations": 100_000}  # as in Figure 7
 _ROWS = {
   "kinetics600_64x12": {},
   "kinetics600_64x48": _LONG,
@@ -49,7 +51,7 @@ _ROWS = {
     "data.prepare": "--source=ucf101",
     "data.stride": 1,
   },
-  # Section 4.3 and Figure 7: phi of the temporal, k of the spatial discriminator; 100k iterations.
+  # Section 4.3 and Figure 7: phi of the temporal and k of the spatial discriminator.
   **{
     f"kinetics600_phi_{phi}": {**_SHORT, "model.discriminator.downsampling": phi}
     for phi in ("identity", "pool2", "pool4", "half_crop")
@@ -57,7 +59,8 @@ _ROWS = {
   **{
     f"kinetics600_k_{k}": {**_SHORT, "model.discriminator.sampled_frames": k} for k in (1, 2, 8, 10)
   },
-  # The paper's second version, as SSW-GAN cites it: a ConvGRU per resolution, D at 5e-4.
+  # The paper's second version, as SSW-GAN describes it: a ConvGRU at each resolution, and 5e-4 as
+  # the discriminators' learning rate.
   "kinetics600_64x12_stacked": {
     "model.generator.variant": "stacked_rnn",
     "model.generator.rnn": "standard",
@@ -65,12 +68,12 @@ _ROWS = {
   },
 }
 
-# Du's thesis: tables 3.1-3.3 and 4.1 ...
+# Du's thesis, tables 3.1 to 3.3 and 4.1.
 _THESIS = {
   "data.prepare": "--source=kinetics --resize=area",
   "batch_size": 108,
   "num_iterations": 110_000,
-  "optimizer.generator_lr": 5e-4,  # the reverse of the paper's, on purpose
+  "optimizer.generator_lr": 5e-4,  # the thesis exchanges the two rates of the paper on purpose
   "optimizer.discriminator_lr": 1e-4,
   "ema.start": 20_000,
   "model.num_classes": 400,
@@ -83,14 +86,14 @@ _THESIS = {
   "model.generator.final_multiplier": 1,
   "model.generator.rnn": "standard",
   "model.generator.attention_before": "last_upsampling",
-  "model.generator.attention_order": "thw",  # its Figure 3.1
+  "model.generator.attention_order": "thw",  # thesis, Figure 3.1
   "model.discriminator.channels": 64,
   "model.discriminator.temporal_multipliers": (1, 2, 4, 8),
   "model.discriminator.temporal_min_size": 4,
 }
 _ROWS |= {
   "thesis_kinetics400": _THESIS,
-  # ... and its author's final script, where it differs.
+  # The final training script of the thesis' author differs from the text in these fields.
   "thesis_kinetics400_code": {
     **_THESIS,
     "ema.start": 1000,
@@ -107,7 +110,7 @@ _ROWS |= {
 
 
 def get_config(argument: str = "") -> ml_collections.ConfigDict:
-  """Returns the experiment `argument` names; UserError lists the known ones."""
+  """Returns the experiment called `argument`; UserError lists the known names."""
   name, runlocal = configuration.parse_argument(argument, _ROWS)
   config = configuration.base_config()
   config.model = dvd_gan_config.default()
@@ -119,7 +122,7 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
 
 
 def run_local(config) -> None:
-  """Shrinks widths, batch and cadences in place; depth, resolution and frames stay."""
+  """Reduces widths, batch size and intervals in place; keeps depth, resolution and frames."""
   configuration.run_local(config)
   schema.set_fields(
     config,

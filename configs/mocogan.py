@@ -1,12 +1,16 @@
-r"""MoCoGAN and its kin: the rows of "Lower Dimensional Kernels for Video Discriminators".
+r"""MoCoGAN, MoCoGAN-F, MoCoGAN-TSM: experiments of "Lower Dimensional Kernels for Video
+Discriminators" (Kahembwe & Ramamoorthy 2020).
 
   python -m vidgan_jax.train --config=configs/mocogan.py:NAME --workdir=DIR \\
       --config.data.directory=UCF101
 
-NAME,runlocal shrinks any of them to seconds per iteration on a CPU with the same structure, on the
-embedded moving shapes. IS and FID are the paper's (C3D, 10,000 samples, UCF-101); none has been
-reproduced with this code yet. docs/ldvd.md has all rows with parameters here and there.
-Hardware there: one 12 GB Titan-X; 100,000 iterations of 32 clips.
+UCF101 is the folder of the UCF-101 videos, or a folder made by `python -m vidgan_jax.prepare`.
+
+NAME,runlocal shrinks any of these experiments to seconds per iteration on a CPU. It keeps the
+structure of the networks and trains on the embedded moving shapes. IS and FID are the paper's (C3D,
+10,000 samples, UCF-101); none has been reproduced with this code yet. docs/ldvd.md compares the
+numbers of parameters with the paper's. The paper trains on one 12 GB Titan-X, for 100,000
+iterations of 32 clips.
 
 | NAME                        | paper              | IS    | FID   | parameters of D       |
 |-----------------------------|--------------------|-------|-------|-----------------------|
@@ -25,7 +29,7 @@ Hardware there: one 12 GB Titan-X; 100,000 iterations of 32 clips.
 | categorical                 | the authors' code  |       |       | 101 classes, InfoGAN  |
 | mug_64, _128, _256, _512    | 3.1.2, samples     |       |       | MUG-FED               |
 | mug_f_64, .. mug_f_512      | 3.1.2, samples     |       |       | MUG-FED, MoCoGAN-F    |
-| shapes, shapes_f            | none: some minutes on a CPU, embedded set, docs/ldvd.md       |
+| shapes, shapes_f            | not in the paper: embedded set, minutes on a CPU; docs/ldvd.md |
 """
 
 import ml_collections
@@ -63,14 +67,14 @@ _ROWS = {
   },
   **{f"mug_{size}": {**_MUG, "model.resolution": size} for size in _SIZES},
   **{f"mug_f_{size}": {**_MUG, **_F, "model.resolution": size} for size in _SIZES},
-  # A quarter of the channels, twice the rate, on the embedded set.
+  # Embedded moving shapes, a quarter of the channels, twice the learning rate.
   "shapes": _SMALL,
   "shapes_f": {**_SMALL, **_F},
 }
 
 
 def get_config(argument: str = "") -> ml_collections.ConfigDict:
-  """Returns the experiment `argument` names; UserError lists the known ones."""
+  """Returns the experiment called `argument`; UserError lists the known names."""
   name, runlocal = configuration.parse_argument(argument, _ROWS)
   shapes = name.startswith("shapes")
   config = ldvd_config.experiment(
@@ -79,7 +83,7 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
   common = {
     "data.stride": 2,
     "optimizer.weight_decay": 1e-5,
-    f"{_D}tgan.kind": "factorised",  # TGAN-F
+    f"{_D}tgan.kind": "factorised",  # TGAN-F, used if `video` is "tgan"
     f"{_D}tgan.level": 2,
   }
   schema.set_fields(config, common | _ROWS[name])

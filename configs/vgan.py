@@ -1,15 +1,19 @@
-r"""VGAN (Vondrick et al. 2016), a baseline of UCF-101 at 64x64.
+r"""VGAN (Vondrick et al. 2016), a baseline for UCF-101 at 64x64.
 
   python -m vidgan_jax.train --config=configs/vgan.py:NAME --workdir=DIR \\
       --config.data.directory=UCF101
 
-NAME,runlocal shrinks it to seconds per iteration on a CPU with the same structure, on the embedded
-moving shapes. Not reproduced with this code yet.
+UCF101 is the folder of the UCF-101 videos, or a folder made by `python -m vidgan_jax.prepare`.
 
-| NAME      | paper                        | IS          |
-|-----------|------------------------------|-------------|
-| ucf101_16 | "Lower Dimensional" Table 8  | 8.18        |
-| ucf101_32 | its own length, 32 frames    | not told    |
+NAME,runlocal shrinks it to seconds per iteration on a CPU. It keeps the structure of the networks
+and trains on the embedded moving shapes. The scores have not been reproduced with this code yet.
+LDVD is "Lower Dimensional Kernels for Video Discriminators" (Kahembwe & Ramamoorthy 2020). The
+hardware and the training time are not reported there.
+
+| NAME      | paper                        | IS           |
+|-----------|------------------------------|--------------|
+| ucf101_16 | LDVD, Table 8: 16 frames     | 8.18         |
+| ucf101_32 | VGAN paper: 32 frames        | not reported |
 """
 
 import ml_collections
@@ -26,7 +30,7 @@ _RUNLOCAL = {
 
 
 def get_config(argument: str = "") -> ml_collections.ConfigDict:
-  """Returns the experiment `argument` names; UserError lists the known ones."""
+  """Returns the experiment called `argument`; UserError lists the known names."""
   name, runlocal = configuration.parse_argument(argument, _ROWS)
   config = ldvd_config.experiment(
     ldvd_config.vgan(), batch_size=64, num_iterations=100_000, rate=2e-4

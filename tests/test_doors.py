@@ -126,7 +126,7 @@ def assert_refused(result, *words):
 
 def test_training_tells_where_its_results_are(trained):
   workdir, result = trained
-  assert f"samples drawn while training: {workdir}/samples" in result.stdout
+  assert f"samples generated during training: {workdir}/samples" in result.stdout
   assert f"checkpoints: {workdir}/checkpoints" in result.stdout
   assert sorted(path.name for path in workdir.iterdir()) == sorted(
     ".lock checkpoints config.json curves.png data.json log.jsonl samples tensorboard".split()

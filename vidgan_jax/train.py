@@ -81,7 +81,7 @@ def main(argv):
     report=door.report,
   )
   trainer.run()
-  for line in workdirs.whereabouts(trainer.workdir):
+  for line in workdirs.list_results(trainer.workdir):
     trainer.report(line)
   return preemption.EXIT_CODE if trainer.stopped else 0
 

@@ -1,4 +1,4 @@
-"""What the evaluation's tests share: a stand-in network and clips."""
+"""Fixtures of the evaluation's tests: a stand-in for a network, and clips."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ FRAMES, SIDE, CLASSES, WIDTH = 4, 8, 3, 10
 
 
 def _apply(variables, clips):
-  """Two products with a bend between, of clips of any size."""
+  """Two matrix products with a tanh in between, for clips of any size."""
   flat = clips.reshape(clips.shape[0], -1)
   hidden = jnp.tanh(jnp.matmul(flat, variables["in"][: flat.shape[1]], precision="highest"))
   logits = jnp.matmul(hidden, variables["out"], precision="highest")
@@ -53,7 +53,7 @@ SCALE = ("scale", 2 / 255, -1.0)
 
 @pytest.fixture
 def protocol():
-  """Every metric by the stand-in; 60 real clips, 30 generated."""
+  """Five metrics on the stand-in; 60 real clips, 30 generated."""
   kinds = {"is": "logits", "fid": "features", "accuracy": "logits", "kvd": "features"}
   measures = [METRICS[metric]("stand_in", output, (SCALE,)) for metric, output in kinds.items()]
   return Protocol(

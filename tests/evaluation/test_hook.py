@@ -1,4 +1,4 @@
-"""Scores while training, and the best state kept as a run of its own."""
+"""Scores during training, and the best state saved as the folder of a complete run."""
 
 import dataclasses
 import json
@@ -12,8 +12,7 @@ import pytest
 from vidgan_jax.evaluation import hook
 from vidgan_jax.evaluation.metrics.registry import METRICS
 from vidgan_jax.evaluation.protocols import registry as protocols
-from vidgan_jax.evaluation.report import page as page
-from vidgan_jax.evaluation.report import results
+from vidgan_jax.evaluation.report import page, results
 from vidgan_jax.models import registry, stored_config
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.errors import UserError
@@ -24,7 +23,7 @@ from vidgan_jax.training.logs import Log, read_log
 
 
 class Noise:
-  """Clips that are brighter by so much than grey noise."""
+  """Grey noise, brighter by `bias`."""
 
   def __init__(self, step, bias):
     self.shape, self._bias = (4, 8, 8, 3), bias
@@ -47,7 +46,7 @@ def parts(lean_config):
 
 @pytest.fixture
 def train(parts, protocol, stand_in, monkeypatch, tmp_path):
-  """A function (biases by step, begin) that judges as the loop would; returns the run's folder."""
+  """A function (biases by step, begin) that calls the hook like the loop; returns the workdir."""
   config, gan, state = parts
   protocol = dataclasses.replace(protocol, real_count=40)
   monkeypatch.setattr(protocols, "known", lambda: {"tiny": protocol})
@@ -69,13 +68,13 @@ def train(parts, protocol, stand_in, monkeypatch, tmp_path):
     stream = lambda context, seed: Noise(context.step, biases[context.step])
     settings = ml_collections.ConfigDict(settings)
     load = lambda protocol: {"stand_in": stand_in()}
-    made = hook.EvaluationHook(settings, stream, lambda line: None, load)
+    hooked = hook.EvaluationHook(settings, stream, lambda line: None, load)
     with Log(workdir, begin) as log:
       for step in biases:
-        assert made.due(step, step == 5)
+        assert hooked.due(step, step == 5)
         now = state.replace(step=jnp.int32(step))
         mesh = meshes.make_mesh(jax.devices()[:1])
-        made.before_save(
+        hooked.before_save(
           HookContext(
             step=step,
             state=now,
@@ -102,7 +101,7 @@ def read(workdir):
 
 
 def test_scores_and_the_best_state(train):
-  # Real shapes are dark: the darker, the nearer.
+  # Real clips are dark, so darker clips have a smaller distance.
   workdir = train({0: 0, 2: 90, 4: 10, 5: 60})
   records = [r for r in read(workdir)["records"] if r["metric"] == "fid"]
   assert [r["step"] for r in records] == [2, 4, 5]
@@ -110,10 +109,10 @@ def test_scores_and_the_best_state(train):
   best = min(records, key=lambda r: r["value"])
   mark = json.loads((workdir / "best" / "best.json").read_text())
   assert mark["step"] == best["step"] == 4 and mark["value"] == best["value"]
-  # A run of its own: its newest checkpoint is the best.
+  # The folder is a complete run, whose newest checkpoint is the best.
   _, _, state = states.load(workdir / "best")
   assert int(state.step) == 4
-  assert not read_log(workdir / "log.jsonl")  # which the guard replays; scores go to TensorBoard
+  assert not read_log(workdir / "log.jsonl")  # the guard replays it, so scores go to TensorBoard
   board = b"".join(path.read_bytes() for path in (workdir / "tensorboard").iterdir())
   assert board.count(b"evaluation/fid") == 3
 
@@ -121,7 +120,7 @@ def test_scores_and_the_best_state(train):
 def test_a_run_that_continues(train):
   workdir = train({2: 90, 4: 10})
   before = read(workdir)
-  train({2: 90, 4: 60}, begin=2)  # a crash took 4 back; 2 is there already
+  train({2: 90, 4: 60}, begin=2)  # after a crash: iteration 4 is repeated, 2 has its scores
   after = read(workdir)
   steps = lambda content: [r["step"] for r in content["records"] if r["metric"] == "fid"]
   assert steps(before) == steps(after) == [2, 4]
@@ -129,27 +128,27 @@ def test_a_run_that_continues(train):
   assert values[0][0] == values[1][0] and values[0][1] != values[1][1]
 
 
-def test_a_best_state_that_a_crash_took_back_goes(train):
+def test_a_best_state_after_the_restart_is_removed(train):
   workdir = train({2: 60, 4: 10})
   assert int(states.load(workdir / "best")[2].step) == 4
   train({2: 60, 4: 90}, begin=2)
   assert int(states.load(workdir / "best")[2].step) == 2
 
 
-def test_a_better_score_of_a_state_that_was_not_kept_is_in_nobodys_way(train):
-  """`evaluate --follow` beside the run judges each checkpoint, at other iterations too."""
+def test_a_better_score_of_a_state_that_was_not_saved_is_ignored(train):
+  """`evaluate --follow` beside the run evaluates each checkpoint, at other iterations too."""
   workdir = train({2: 60})
   path = workdir / "evaluation" / "tiny" / "results.json"
   content = results.read(path)
-  (own,) = (r for r in content["records"] if r["metric"] == "fid")
-  beside = {**own, "step": 3, "number": "beside", "value": 0.0}
+  (record,) = (r for r in content["records"] if r["metric"] == "fid")
+  beside = {**record, "step": 3, "number": "beside", "value": 0.0}
   results.write(path.parent, {**content, "records": [*content["records"], beside]})
   train({4: 10}, begin=3)
   assert [r["step"] for r in read(workdir)["records"] if r["metric"] == "fid"] == [2, 3, 4]
   assert int(states.load(workdir / "best")[2].step) == 4
 
 
-def test_told_to_leave_it_gives_up(train):
+def test_it_stops_when_training_is_asked_to_stop(train):
   workdir = train({2: 0}, leaving=lambda: True)
   assert not (workdir / "evaluation").exists() and not (workdir / "best").exists()
 
@@ -161,7 +160,7 @@ def test_refusals(train, protocol):
     train({}, best="fvd")
 
 
-def test_the_best_by_what_the_data_cannot_have_is_refused_before_training(
+def test_a_best_metric_that_the_data_does_not_allow_is_refused_before_training(
   train, monkeypatch, protocol
 ):
   with pytest.raises(UserError, match="best is 'accuracy', but the data has no labels"):
@@ -170,29 +169,29 @@ def test_the_best_by_what_the_data_cannot_have_is_refused_before_training(
   measures = (METRICS["diversity"]("stand_in", "features"),)
   other = dataclasses.replace(protocol, metrics=measures)
   monkeypatch.setattr(protocols, "known", lambda: {"tiny": other})
-  with pytest.raises(UserError, match="neither more nor less is better"):
+  with pytest.raises(UserError, match="neither higher nor lower values of it are better"):
     train({}, best="diversity")
 
 
 def test_when_it_is_due():
-  made = hook.EvaluationHook(
+  hooked = hook.EvaluationHook(
     ml_collections.ConfigDict(
       dict(every=3, protocol="moving_shapes", count=0, real_count=0, best="")
     ),
     None,
     load=lambda protocol: {},
   )
-  # 0, where training begins, makes ready and judges nothing.
-  assert [step for step in range(8) if made.due(step, step == 7)] == [0, 3, 6, 7]
-  assert not made._scores_at(0, False)
+  # The call at 0, where training begins, prepares the evaluation and scores nothing.
+  assert [step for step in range(8) if hooked.due(step, step == 7)] == [0, 3, 6, 7]
+  assert not hooked._scores_at(0, False)
 
 
-def test_too_few_real_clips_are_told_before_training_begins(train):
-  with pytest.raises(UserError, match="41 real clips are asked for, the train split has 40"):
+def test_too_few_real_clips_are_refused_before_training(train):
+  with pytest.raises(UserError, match="41 real clips are requested, the train split has 40"):
     train({0: 0}, real_count=41)
 
 
-def test_configs_of_older_runs_may_gain_it(parts):
+def test_a_run_without_evaluation_may_continue_with_it(parts):
   from vidgan_jax.runtime.config import configuration
 
   config, _, _ = parts

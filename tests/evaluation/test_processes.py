@@ -18,8 +18,7 @@ from vidgan_jax.evaluation import hook
 from vidgan_jax.evaluation.features.extractor import Extractor
 from vidgan_jax.evaluation.metrics.registry import METRICS
 from vidgan_jax.evaluation.protocols import registry as protocols
-from vidgan_jax.evaluation.report import page as page
-from vidgan_jax.evaluation.report import results
+from vidgan_jax.evaluation.report import page, results
 from vidgan_jax.models import registry, stored_config
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime import processes
@@ -54,25 +53,27 @@ def _protocol():
 
 
 def evaluate(config, workdir, devices):
-  """Calls the hook as the loop would, with the states of `STEPS`."""
+  """Calls the hook like the loop, with the states of `STEPS`."""
   mesh, gan = meshes.make_mesh(devices), registry.build(config)
   transforms = optimizers.build(config, gan.discriminators)
   like = states.abstract(gan, transforms, config.seed, mesh, "zero1")
-  places = jax.tree.map(lambda a: a.sharding, like)
-  create = jax.jit(functools.partial(states.create, gan, transforms), out_shardings=places)
+  shardings = jax.tree.map(lambda a: a.sharding, like)
+  create = jax.jit(functools.partial(states.create, gan, transforms), out_shardings=shardings)
   settings = ml_collections.ConfigDict(
     {"every": 2, "protocol": "tiny", "count": 0, "real_count": 0, "best": "accuracy"}
   )
   extractors = {"stand_in": _extractor(gan.frames, gan.resolution)}
-  made = hook.EvaluationHook(settings, stream.from_hook_context, print, lambda protocol: extractors)
+  evaluation_hook = hook.EvaluationHook(
+    settings, stream.from_hook_context, print, lambda protocol: extractors
+  )
   with (Log if processes.first() else Reader)(workdir, 0) as log:
     for step in (0, *STEPS):
       state = create(step)  # another seed, another generator
       state = state.replace(step=meshes.replicate(np.int32(step), mesh))
-      own = processes.local(state, mesh)
+      local = processes.local(state, mesh)
       context = HookContext(
         step=step,
-        state=own,
+        state=local,
         sharded_state=state,
         frozen={},
         gan=gan,
@@ -82,12 +83,12 @@ def evaluate(config, workdir, devices):
         workdir=workdir,
         log=log,
       )
-      if made.due(step, False):
-        made.before_save(context)
+      if evaluation_hook.due(step, False):
+        evaluation_hook.before_save(context)
 
 
 def prepare(patch, folder, number):
-  """What is not of the run: the protocol, no pages, where features are kept."""
+  """Replaces the protocol, the report page and the folder of cached features."""
   patch(protocols, "known", lambda: {"tiny": _protocol()})
   patch(page, "write", lambda content, path, *clips, **more: path)
   os.environ["VIDGAN_JAX_REFERENCES"] = str(folder / f"references{number}")
@@ -100,7 +101,7 @@ def workdir_of(folder, name):
   return workdir
 
 
-def test_two_processes_score_as_one_and_keep_the_best_state(lean_config, tmp_path, monkeypatch):
+def test_two_processes_score_as_one_and_save_the_best_state(lean_config, tmp_path, monkeypatch):
   config = lean_config()
   (tmp_path / "config.json").write_text(configuration.to_json(config))
   alone, two = (workdir_of(tmp_path, name) for name in ("one", "two"))
@@ -116,16 +117,16 @@ def test_two_processes_score_as_one_and_keep_the_best_state(lean_config, tmp_pat
   assert [r["step"] for r in both if r["metric"] == "fid"] == [*STEPS]
   for a, b in zip(one, both, strict=True):
     assert (a["metric"], a["step"], a["fingerprint"]) == (b["metric"], b["step"], b["fingerprint"])
-    # Pixels are rounded: where two are in the middle, they may go either way.
+    # Pixels are rounded: a value in the middle of two may be rounded either way.
     np.testing.assert_allclose(b["value"], a["value"], rtol=1e-3, err_msg=a["metric"])
     np.testing.assert_allclose(b["floor"]["value"], a["floor"]["value"], rtol=1e-5)
   marks = [json.loads((w / "best" / "best.json").read_text()) for w in (alone, two)]
   assert marks[0]["step"] == marks[1]["step"]
-  kept = states.load(two / "best")[2]
-  assert int(kept.step) == marks[1]["step"]
+  saved = states.load(two / "best")[2]
+  assert int(saved.step) == marks[1]["step"]
   expected = states.load(alone / "best")[2]
   for a, b in zip(
-    jax.tree.leaves(expected.generator), jax.tree.leaves(kept.generator), strict=True
+    jax.tree.leaves(expected.generator), jax.tree.leaves(saved.generator), strict=True
   ):
     np.testing.assert_allclose(a, b, rtol=1e-6)
   # Process 0 decides whether features are computed, and writes them. It had none in the first run.
@@ -134,7 +135,7 @@ def test_two_processes_score_as_one_and_keep_the_best_state(lean_config, tmp_pat
 
 
 def evaluate_in_two(folder):
-  """What each of the two processes does."""
+  """The program of each of the two processes."""
   prepare(setattr, folder, jax.process_index())
   config = stored_config.from_json((folder / "config.json").read_text())
   evaluate(config, folder / "two", jax.devices())

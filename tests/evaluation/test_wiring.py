@@ -1,7 +1,7 @@
-"""From protocol and flags to pixels: which frames, columns, sides and split real clips are of.
+"""Protocol and flags decide which frames, columns, mirroring and split the real clips have.
 
-Pixels of the stored clips are their clip, their column and their frame, and the run's own settings
-of data differ from the protocol's in all of it: what is not handed on is seen.
+Each pixel of the stored clips is (number of the clip, column, frame). The data settings of the run
+differ from those of the protocol in every respect, so that a setting that is not passed on shows.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from vidgan_jax.runtime.errors import UserError
 
 SIDE, WIDE, STORED, FRAMES, CLIPS = 8, 14, 40, 4, 12
 TEST = 100  # added to the clips of the test split
-OPPOSITE = {  # of every protocol below
+OPPOSITE = {  # settings of the run for each setting of a protocol
   "crop": {"center": "random", "random": "center"},
   "flip": {True: False, False: True},
   "split": {"train": "test", "test": "train"},
@@ -45,21 +45,23 @@ def stored(split):
 
 @pytest.fixture(scope="module")
 def folder(write_prepared, tmp_path_factory):
-  """A prepared set of two splits."""
-  made, parts = tmp_path_factory.mktemp("prepared"), {}
+  """A prepared set with two splits."""
+  prepared, parts = tmp_path_factory.mktemp("prepared"), {}
   for split in ("train", "test"):
     labels = np.arange(CLIPS) % 2
-    write_prepared(made, stored(split), labels, ("a", "b"), png=True, split=split)
-    parts |= index.read_prepared(made).splits
-  index.write_prepared(made, dataclasses.replace(index.read_prepared(made), splits=parts))
-  return made
+    write_prepared(prepared, stored(split), labels, ("a", "b"), png=True, split=split)
+    parts |= index.read_prepared(prepared).splits
+  combined = dataclasses.replace(index.read_prepared(prepared), splits=parts)
+  index.write_prepared(prepared, combined)
+  return prepared
 
 
 @pytest.fixture
 def taken(folder, lean_config, stand_in, monkeypatch, tmp_path):
-  """A function (door or hook, protocol, trained stride, **flags) that returns the real clips.
+  """A function (door or hook, protocol, trained stride, **flags) that captures the real clips.
 
-  Those that the evaluator gets: clips uint8 [N, 4, 8, 8, 3], the reference and the lines told.
+  It returns what the evaluator receives: clips uint8 [N, 4, 8, 8, 3], the reference, and the lines
+  that were reported.
   """
   monkeypatch.setattr(references, "default_folder", lambda: None)
   monkeypatch.setattr(evaluator, "load_extractor", lambda name, path=None: stand_in())
@@ -74,7 +76,7 @@ def taken(folder, lean_config, stand_in, monkeypatch, tmp_path):
       config.data.update(split=OPPOSITE["split"][protocol.split])
       config.evaluation.update(every=1, protocol="tiny", count=4)
     monkeypatch.setattr(protocols, "known", lambda: {"tiny": protocol})
-    seen, said, reference = [], [], Evaluator.reference
+    seen, reported, reference = [], [], Evaluator.reference
 
     def watched(self, real, **options):
       seen.append((real(0, real.count)[0], reference(self, real, **options)))
@@ -83,11 +85,11 @@ def taken(folder, lean_config, stand_in, monkeypatch, tmp_path):
     monkeypatch.setattr(Evaluator, "reference", watched)
     with pytest.raises(InterruptedError):
       if through == "hook":
-        _hook(config, stand_in, said, tmp_path)
+        _hook(config, stand_in, reported, tmp_path)
       else:
-        _door(config, said, tmp_path, flags)
+        _door(config, reported, tmp_path, flags)
     monkeypatch.setattr(Evaluator, "reference", reference)
-    return *seen[0], said
+    return *seen[0], reported
 
   return take
 
@@ -96,22 +98,22 @@ def _gan():
   return types.SimpleNamespace(frames=FRAMES, resolution=SIDE, num_classes=2)
 
 
-def _hook(config, stand_in, said, workdir):
+def _hook(config, stand_in, reported, workdir):
   load = lambda protocol: {"stand_in": stand_in()}
-  made = hook.EvaluationHook(config.evaluation, None, said.append, load)
+  evaluation_hook = hook.EvaluationHook(config.evaluation, None, reported.append, load)
   mesh = meshes.make_mesh(jax.devices()[:1])
   context = types.SimpleNamespace(step=1, last=False, gan=_gan(), config=config, mesh=mesh)
   context.workdir, context.start_step, context.stop_requested = workdir, 0, lambda: False
-  assert made.due(0, False)
-  made.before_save(context)
+  assert evaluation_hook.due(0, False)
+  evaluation_hook.before_save(context)
 
 
-def _door(config, said, workdir, flags):
+def _door(config, reported, workdir, flags):
   (workdir / "config.json").write_text(configuration.to_json(config))
   run = types.SimpleNamespace(gan=_gan(), step=1, use_ema=True)
   opener = cli.Opener(lambda *arguments, **options: run, None)
   request = cli.Request(protocol="tiny", workdir=str(workdir), **flags)
-  cli.fulfil(request, opener, report=said.append)
+  cli.fulfil(request, opener, report=reported.append)
 
 
 def protocol_of(**changes):
@@ -129,11 +131,11 @@ def strides(clips):
 @DOORS
 @pytest.mark.parametrize("stride", [None, 1, 2, 4])
 def test_stride(taken, through, stride):
-  clips, reference, said = taken(through, protocol_of(stride=stride))
+  clips, reference, reported = taken(through, protocol_of(stride=stride))
   expected = stride or 3  # as trained
   assert strides(clips) == {expected}
   assert (reference.stride, reference.trained_stride) == (expected, 3)
-  warned = [line for line in said if "real motion" in line]
+  warned = [line for line in reported if "real motion" in line]
   if expected == 3:
     assert not warned
   else:
@@ -179,14 +181,14 @@ def test_windows_and_counts(taken, through):
 
 
 def test_flags(taken):
-  clips, reference, said = taken("door", protocol_of(stride=1), stride=3, split="test")
+  clips, reference, reported = taken("door", protocol_of(stride=1), stride=3, split="test")
   assert strides(clips) == {3} and clips[:, 0, 0, 0, 0].min() >= TEST
   assert (reference.stride, reference.split) == (3, "test")
-  assert not [line for line in said if "real motion" in line]
+  assert not [line for line in reported if "real motion" in line]
 
 
-def test_numbers_tell_stride_and_split(taken, stand_in):
-  """In their fields, and where the stride is not the run's, in a warning."""
+def test_records_contain_stride_and_split(taken, stand_in):
+  """Their fields do; a warning does if the stride is not that of the training."""
   records = {}
   for stride, split in ((1, "train"), (3, "train"), (3, "test")):
     protocol = protocol_of(stride=stride, split=split)
@@ -204,11 +206,11 @@ def test_numbers_tell_stride_and_split(taken, stand_in):
 @pytest.mark.parametrize(
   ("data", "flags", "words"),
   [
-    ({"name": "moving_shapes"}, {"stride": 2}, "--stride is of stored videos; moving_shapes"),
+    ({"name": "moving_shapes"}, {"stride": 2}, "--stride needs stored videos; moving_shapes"),
     ({"name": "npz"}, {"split": "test"}, "--split: the data is one .npz, which has no splits"),
     ({"name": "prepared"}, {"split": "validation"}, "no split.*'validation'"),
-    ({"name": "prepared"}, {"real": "x.npz", "stride": 2}, "--stride and --split are of a run's"),
-    ({"name": "prepared"}, {"real": "x.npz", "split": "test"}, "--stride and --split are of a"),
+    ({"name": "prepared"}, {"real": "x.npz", "stride": 2}, "--stride and --split choose"),
+    ({"name": "prepared"}, {"real": "x.npz", "split": "test"}, "--stride and --split choose"),
     ({"name": "prepared"}, {"stride": 2**70}, "frames"),
   ],
 )
@@ -219,15 +221,15 @@ def test_refusals(data, flags, words, folder, lean_config, monkeypatch, stand_in
     config.model.num_classes = 2 if data["name"] == "prepared" else 8
   monkeypatch.setattr(protocols, "known", lambda: {"tiny": protocol_of()})
   monkeypatch.setattr(evaluator, "load_extractor", lambda name, path=None: stand_in())
-  with pytest.raises(UserError, match=words) as refusal:
+  with pytest.raises(UserError, match=words) as error:
     _door(config, [], tmp_path, flags)
-  assert "\n" not in str(refusal.value)
+  assert "\n" not in str(error.value)
 
 
-def test_files_of_features_from_before_strides_were_told_are_still_read(
+def test_files_of_features_without_the_field_stride_are_still_read(
   taken, folder, lean_config, stand_in, tmp_path
 ):
-  """By name and in the folder; the bytes of some clips tell the stride."""
+  """By name and from the folder. The hash of some clips distinguishes the strides."""
   protocol = protocol_of(stride=2)
   network = stand_in()
   made = Evaluator(protocol, {"stand_in": network}, mesh=meshes.make_mesh(jax.devices()[:1]))
@@ -250,17 +252,17 @@ def test_files_of_features_from_before_strides_were_told_are_still_read(
     )
 
   clips = real(2)
-  told = references.about(path, protocol, clips.shape, clips.about, clips.count)
-  assert told.pop("stride") == 2
-  older = references.path_for(tmp_path, protocol.name, told)
+  about = references.about(path, protocol, clips.shape, clips.about, clips.count)
+  assert about.pop("stride") == 2
+  older = references.path_for(tmp_path, protocol.name, about)
   fresh = made.reference(clips)
   gathered = fresh.gathered[path.key]
-  references.save(older, gathered, fresh.labels, told, references.code.version(network.code))
-  said = []
-  made._report = said.append
+  references.save(older, gathered, fresh.labels, about, references.code.version(network.code))
+  reported = []
+  made._report = reported.append
   again = made.reference(real(2), folder=tmp_path)
   named = made.reference(real(2), file=older)
-  assert said == [f"features of {CLIPS} real clips: {older}"] * 2
+  assert reported == [f"features of {CLIPS} real clips: {older}"] * 2
   assert again.hashes == named.hashes == fresh.hashes
   assert [path.name for path in tmp_path.iterdir()] == [older.name]
   other = made.reference(real(1), folder=tmp_path)

@@ -1,4 +1,4 @@
-"""What tests of layers share: settings in float64 and drawn parameters."""
+"""Fixtures of the tests of layers: settings in float64, and random parameters."""
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +9,13 @@ from vidgan_jax.layers.settings import LayerSettings
 
 @pytest.fixture(scope="session")
 def wide():
-  """A function that returns float64 settings with the given changes."""
+  """Returns a function (**changes) to float64 settings."""
   return lambda **changes: LayerSettings(dtype=jnp.float64, param_dtype=jnp.float64, **changes)
 
 
 @pytest.fixture(scope="session")
 def draw(randomized):
-  """A function (module, *arguments) that draws parameters for a module called so."""
+  """Returns a function (module, *arguments) that draws parameters for a call of the module."""
 
   def parameters(module, *arguments, seed=0):
     shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), *arguments))

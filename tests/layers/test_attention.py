@@ -14,7 +14,7 @@ AXES = {"t": 1, "h": 2, "w": 3}
 
 
 def attend(x, params, axes, style="sagan", pool=False):
-  """Position by position: a query looks at all keys that share its other axes."""
+  """Attention position by position: a query attends to all keys with the same other indices."""
   product = lambda a, name: a @ params[name]["kernel"]
   query, keys, values = product(x, "query"), product(x, "key"), product(x, "value")
   if pool:
@@ -27,7 +27,7 @@ def attend(x, params, axes, style="sagan", pool=False):
     seen = [slice(None) if AXES.get(a) and a in axes else position[AXES.get(a, 0)] for a in "bthw"]
     key = keys[tuple(seen)].reshape(-1, keys.shape[-1])
     value = values[tuple(seen)].reshape(-1, values.shape[-1])
-    weights = np.exp(key @ query[position])  # no scaling by the width
+    weights = np.exp(key @ query[position])  # logits are not divided by the root of the width
     out[position] = weights @ value / weights.sum()
   if style == "bare":
     return out
@@ -106,7 +106,7 @@ def test_softmax_of_bfloat16_activations_is_taken_in_float32(draw, normal):
   module = SelfAttention("thw", LayerSettings(dtype=jnp.bfloat16))
   params = draw(module, x)
   program = jax.make_jaxpr(lambda x: module.apply({"params": params}, x))(x)
-  found = [e.outvars[0].aval.dtype for e in program.jaxpr.eqns if e.primitive.name == "exp"]
+  types = [e.outvars[0].aval.dtype for e in program.jaxpr.eqns if e.primitive.name == "exp"]
   inner = [
     e.outvars[0].aval.dtype
     for outer in program.jaxpr.eqns
@@ -114,7 +114,7 @@ def test_softmax_of_bfloat16_activations_is_taken_in_float32(draw, normal):
     for e in outer.params["jaxpr"].jaxpr.eqns
     if e.primitive.name == "exp"
   ]
-  assert found + inner == [jnp.float32]
+  assert types + inner == [jnp.float32]
   assert program.out_avals[0].dtype == jnp.bfloat16
 
 

@@ -47,7 +47,7 @@ def test_pooling_convolution_equals_numpy(
 
 @pytest.mark.parametrize(("ops", "convolutions"), [("plain", 1), ("folded", 4)])
 def test_layers_compute_in_the_form_of_their_settings(draw, normal, ops, convolutions):
-  """Both layers double height and width: in one convolution, or in one for each phase."""
+  """The layers double height and width, by one convolution or by one for each phase."""
   x = normal((2, 4, 4, 6)).astype(np.float32)
   for module in (
     Conv(4, (3, 3), LayerSettings(ops=ops), upsample=True),

@@ -9,7 +9,7 @@ from vidgan_jax.layers.settings import LayerSettings
 
 @pytest.mark.parametrize("num_classes", [4, 0])
 def test_scores_equal_numpy(x64, wide, draw, normal, assert_close, num_classes):
-  """A score per frame: the clip's class projected on ReLU features summed over the frame."""
+  """A score per frame: projects the clip's class on ReLU features summed over the frame."""
   x, labels = normal((3, 2, 2, 4, 5)), np.array([3, 0, 3]) if num_classes else None
   module = ProjectionHead(num_classes, wide())
   params = draw(module, x, labels)

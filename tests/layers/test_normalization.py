@@ -13,14 +13,14 @@ BATCH_STATS = normalization.COLLECTION
 
 
 def trained(module, params, *arguments):
-  """Output and reported moments of a call in training."""
+  """Output and reported statistics of a call in training."""
   run = lambda p, *a: module.apply({"params": p}, *a, True, mutable=[BATCH_STATS])
   out, reported = jax.jit(run)(params, *arguments)
   return out, reported[BATCH_STATS]
 
 
 def clips(normal, seed=0):
-  """Activations whose mean and spread differ by time step and channel."""
+  """Activations whose mean and standard deviation differ between time steps and channels."""
   means, spreads = normal((1, 4, 1, 1, 6), 50 + seed), np.exp(normal((1, 4, 1, 1, 6), 60 + seed))
   return means + spreads * normal(SHAPE, seed)
 
@@ -53,12 +53,12 @@ def test_conditional_normalisation_equals_numpy(
 
 
 def test_gain_is_one_without_a_condition_or_maps(x64, wide, draw, normal, assert_close):
-  """A gain W c in place of 1 + W c would give zeros."""
+  """A gain W c instead of 1 + W c would give zeros."""
   x, condition = clips(normal), normal((3, 7), 1)
   plain, _ = trained(BatchNorm(wide()), {"gain": np.ones(6), "bias": np.zeros(6)}, x)
   module = ConditionalBatchNorm(wide())
   params = draw(module, x, condition, True)
-  # Not to the bit: how a program rounds depends on what it fuses.
+  # Not equal bit for bit, because rounding depends on which operations a program fuses.
   assert_close(trained(module, params, x, 0 * condition)[0], plain, 1e-14)
   zeros = jax.tree.map(np.zeros_like, params)
   assert_close(trained(module, zeros, x, condition)[0], plain, 1e-14)
@@ -85,7 +85,7 @@ def test_evaluation_normalises_by_the_given_moments(
     lambda stats, x, c: module.apply({"params": params, BATCH_STATS: stats}, x, c, False)
   )
   assert_close(evaluate(reported, x, condition), in_training)
-  # One clip alone, by moments that are not its own.
+  # A single clip, normalised with statistics of other clips.
   shape = (4, 6) if statistics == "per_step" else (6,)
   stats = {"mean": normal(shape, 2), "variance": np.exp(normal(shape, 3))}
   mean, variance = (np.broadcast_to(stats[k], (4, 6)) for k in ("mean", "variance"))
@@ -150,7 +150,7 @@ def test_moments_of_another_number_of_frames_are_refused(normal):
     evaluate(x[:, :3], **{BATCH_STATS: moments})
   with pytest.raises(ValueError, match="are none"):
     evaluate(x)
-  # Statistics over time as well fit any number of frames.
+  # Statistics shared over time fit any number of frames.
   module = BatchNorm(LayerSettings(), "shared")
   shared = {"mean": np.zeros(6, np.float32), "variance": np.ones(6, np.float32)}
   assert evaluate(x[:, :3], **{BATCH_STATS: shared}).shape == (3, 3, 2, 5, 6)
@@ -163,7 +163,7 @@ def test_unknown_statistics_are_refused(normal):
 
 
 def test_moments_of_bfloat16_activations_are_float32(normal):
-  """Of 65,536 values around 3 bfloat16 sums would be far off, and a variance of 0.01 lost.
+  """In bfloat16, sums of 65,536 values around 3 are far off, and a variance of 0.01 is lost.
 
   XLA may add the n values one by one (jaxlib 0.7.2 does): float32 means are then right to about
   sqrt(n) roundings, 1.4e-4 of the squares' mean, and bfloat16 ones to 65,536 times that.

@@ -7,7 +7,7 @@ from vidgan_jax.layers.recurrent import UNROLL_UP_TO, ConvGRU
 from vidgan_jax.layers.settings import LayerSettings
 from vidgan_jax.runtime.errors import UserError
 
-# Small: XLA compiles float64 convolutions slowly on CPU.
+# Small sizes, because XLA compiles float64 convolutions slowly on CPU.
 BATCH, FRAMES, SIZE, CHANNELS, FEATURES = 2, 3, (2, 3), 3, 2
 KINDS, ACTIVATIONS = ("multiplicative", "standard"), ("relu", "tanh")
 
@@ -35,7 +35,7 @@ def unit(reference, params, x, state, kind, activation):
 def test_states_equal_numpy_in_every_form(
   x64, wide, draw, normal, reference, assert_close, kind, activation, constant
 ):
-  """As written and hoisted, unrolled and scanned, from a given state and from zeros."""
+  """All forms, unrolled and scanned, from a given state and from zeros, fit the equations."""
   x = normal((BATCH, *SIZE, CHANNELS) if constant else (BATCH, FRAMES, *SIZE, CHANNELS))
   start = normal((BATCH, *SIZE, FEATURES), 1)
   modules = [

@@ -63,8 +63,8 @@ def test_generator_block_equals_numpy(
   params = draw(module, x, condition, True)
   norms = {"norm1", "norm2"}
   windows = {"conv1": (3, 3), "conv2": (3, 3)} | ({"shortcut": (1, 1)} if has_shortcut else {})
-  found = {name: params[name]["kernel"].shape[:-2] for name in params if name not in norms}
-  assert found == windows
+  actual = {name: params[name]["kernel"].shape[:-2] for name in params if name not in norms}
+  assert actual == windows
   run = lambda p, *a: module.apply({"params": p}, *a, True, mutable=[BATCH_STATS])
   out, reported = jax.jit(run)(params, x, condition)
   assert_close(
@@ -74,7 +74,7 @@ def test_generator_block_equals_numpy(
 
 
 def discriminator_reference(reference, params, x, pool, preactivation):
-  """BigGAN's discriminator block; the shortcut takes x itself, not its ReLU."""
+  """BigGAN's discriminator block; the input of the shortcut is x, not its ReLU."""
   convolve = lambda name, a: reference.convolve(a, params[name]["kernel"], params[name]["bias"])
   out = convolve("conv1", reference.relu(x) if preactivation else x)
   out = reference.average(convolve("conv2", reference.relu(out)), pool)
@@ -131,7 +131,7 @@ def test_plain_3d_block_equals_numpy(x64, wide, draw, normal, reference, assert_
 
 
 def run_block(settings, kind, params, x, condition, factors):
-  """Output, gradients by parameters, input and condition, and reported moments of a block."""
+  """A block's output, statistics, and gradients for its parameters, input and condition."""
 
   def scalar(params, x, condition):
     if kind == "generator":
@@ -163,7 +163,7 @@ def test_rematerialisation_changes_no_numbers(x64, wide, draw, normal, assert_cl
   counts = [
     str(jax.make_jaxpr(f)(*arguments)).count("conv_general_dilated") for f in (plain, saving)
   ]
-  # Only where convolution outputs are not kept are they computed again.
+  # Convolutions are computed again only if their outputs are not stored.
   assert (counts[1] > counts[0]) == (remat == "block_inputs")
   assert "remat" in str(jax.make_jaxpr(saving)(*arguments))
 
@@ -176,7 +176,7 @@ def test_unknown_rematerialisation_is_refused():
 def test_blocks_normalise_by_running_moments_outside_training(
   x64, wide, draw, normal, assert_close
 ):
-  """Both norms read their own moments; rematerialised blocks too."""
+  """Each norm reads its statistics, not the other's; also in rematerialised blocks."""
   x, condition = normal((2, 2, 2, 2, 3)), normal((2, 3), 1)
   for remat in ("none", "conv_outputs"):
     settings = wide(remat=remat)

@@ -12,13 +12,13 @@ SHAPES = {
   "conv": ("kernel", (3, 3, 4, 6)),
   "conv3d": ("kernel", (3, 3, 3, 2, 5)),
   "linear": ("kernel", (7, 9)),
-  "twin": ("kernel", (7, 9)),  # goes with the one before through one power iteration
+  "twin": ("kernel", (7, 9)),  # shares a batched power iteration with the weight before
   "embedding": ("embedding", (5, 8)),
 }
 
 
 def rows(name, weight):
-  """A weight as PyTorch lays it out, [out, in * window], for tables [classes, features]."""
+  """A weight in PyTorch's layout, [out, in * window], or [classes, features] for tables."""
   if name == "embedding":
     return weight
   return np.moveaxis(weight, -1, 0).reshape(weight.shape[-1], -1)
@@ -36,7 +36,7 @@ def iterate(matrix, u, count=1):
 
 @pytest.fixture
 def layers(normal):
-  """Parameters with a bias beside each weight, and vectors for the weights alone."""
+  """Parameters with a bias for each weight, and vectors for the weights alone."""
   params, vectors = {}, {}
   for seed, (layer, (name, shape)) in enumerate(SHAPES.items()):
     params[layer] = {name: normal(shape, seed), "bias": normal(shape[-1:], 10 + seed)}
@@ -90,7 +90,7 @@ def test_gradient_flows_through_sigma_with_constant_vectors(
     return sum(jax.tree.leaves(jax.tree.map(lambda w, f: jnp.sum(w * f), weights, factors)))
 
   def held(params):
-    """The same scalar with u and v as they are at the start."""
+    """The same scalar with u and v held at their initial values."""
     weights = {layer: dict(leaves) for layer, leaves in params.items()}
     for layer, (name, _) in SHAPES.items():
       u, v = fixed[layer]
@@ -103,7 +103,7 @@ def test_gradient_flows_through_sigma_with_constant_vectors(
 
   gradient = jax.jit(jax.grad(lambda p: inner(spectral_norm.normalize(p, vectors)[0])))(params)
   assert_gradient(held, (params,), (gradient,), directions=5)
-  # With the vectors moving along, the slope after a single iteration is another one.
+  # If u and v changed with the weights, the slope after a single iteration would differ.
   moving = lambda p: inner(spectral_norm.normalize(p, vectors)[0])
   with pytest.raises(AssertionError):
     assert_gradient(moving, (params,), (gradient,))

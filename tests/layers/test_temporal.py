@@ -9,13 +9,13 @@ from vidgan_jax.runtime.errors import UserError
 
 
 def numbered(batch, frames):
-  """Clips of one pixel that shows its clip's number and its frame's."""
+  """Clips of one pixel, whose value encodes the numbers of its clip and frame."""
   clip, frame = np.meshgrid(np.arange(batch), np.arange(frames), indexing="ij")
   return np.stack([clip, frame], -1).reshape(batch, frames, 1, 1, 2).astype(np.float32)
 
 
 def within(counts, expected):
-  """Whether counts of independent draws lie within 5 standard deviations of `expected`."""
+  """Whether counts of independent draws are within 5 standard deviations of `expected`."""
   return np.all(np.abs(counts - expected) < 5 * np.sqrt(expected))
 
 
@@ -29,12 +29,12 @@ def test_sampled_frames_are_uniform_without_replacement():
   chosen = cut[:, :, 0, 0, 1].astype(int)
   assert np.all(np.diff(chosen, axis=1) > 0), "distinct and in order of time"
   assert within(np.bincount(chosen.ravel()), batch * count / frames)
-  # Each of the 10 choices of 3 out of 5 is as likely as the others: chi-square with 9 degrees.
+  # All 10 choices of 3 out of 5 are equally likely: chi-square test with 9 degrees of freedom.
   subsets = list(itertools.combinations(range(frames), count))
   tally = np.array([np.sum(np.all(chosen == subset, axis=1)) for subset in subsets])
   expected = batch / len(subsets)
   assert tally.sum() == batch and np.sum((tally - expected) ** 2 / expected) < 35
-  # Clips choose for themselves: neighbours agree as often as chance has it.
+  # Clips choose independently: neighbours agree as often as by chance.
   agree = np.sum(np.all(chosen[::2] == chosen[1::2], axis=1))
   assert within(agree, batch / 2 / len(subsets))
 
@@ -62,7 +62,7 @@ def test_downsampling_by_means_equals_numpy(x64, normal, reference, assert_close
 
 @pytest.mark.parametrize(("height", "width"), [(4, 4), (5, 4)])
 def test_half_crops_move_over_all_corners_and_stand_still_in_time(height, width):
-  """Pixels carry their clip, frame, row and column, so a crop tells where it was taken."""
+  """Pixels encode their clip, frame, row and column, so that a crop shows its position."""
   batch, frames = 1800, 3
   axes = [np.arange(size) for size in (batch, frames, height, width)]
   clips = np.stack(np.meshgrid(*axes, indexing="ij"), -1).astype(np.float32)
@@ -76,7 +76,7 @@ def test_half_crops_move_over_all_corners_and_stand_still_in_time(height, width)
     row, column = corners[clip]
     window = clips[clip, :, row : row + height // 2, column : column + width // 2]
     np.testing.assert_array_equal(cut[clip], window)
-  # Clips draw their own windows.
+  # Each clip has a separate window.
   assert within(np.sum(np.all(corners[::2] == corners[1::2], axis=1)), batch / 2 / len(tally))
 
 

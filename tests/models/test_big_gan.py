@@ -1,4 +1,4 @@
-"""BigGAN at 128x128 put together from the layers, for its published number of parameters.
+"""BigGAN at 128x128, built from the layers, has its published number of parameters.
 
 70,433,988 and 87,982,370 are what google/compare_gan's tests give for ch 96, 1000 classes, z of 120
 in six chunks, a shared embedding of 128 and attention at 64x64. Images are clips of one frame.
@@ -55,8 +55,8 @@ class Discriminator(nn.Module):
 def test_parameters_are_those_published(module, example, out, parameters):
   label = jnp.zeros((2,), jnp.int32)
   run = lambda: module.init_with_output(jax.random.key(0), example, label)
-  found, variables = jax.eval_shape(run)
-  assert found.shape == out
+  actual, variables = jax.eval_shape(run)
+  assert actual.shape == out
   assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == parameters
 
 

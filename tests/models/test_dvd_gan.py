@@ -15,7 +15,8 @@ from vidgan_jax.models.contract import Context, Side
 from vidgan_jax.runtime.config import schema
 from vidgan_jax.runtime.errors import UserError
 
-# Parameters of generator, spatial and temporal discriminator. A change here is a change of model.
+# Numbers of parameters of generator, spatial and temporal discriminator. They change only if the
+# model changes.
 PARAMETERS = {
   "kinetics600_64x12": (182_265_671, 154_411_777, 162_683_137),
   "kinetics600_64x48": (47_717_447, 154_411_777, 162_683_137),
@@ -39,7 +40,7 @@ PARAMETERS = {
 
 @pytest.fixture(scope="module")
 def row(load_config):
-  """A function from a row's name to its full-size model and the shapes of its variables."""
+  """Returns a function from a row's name to its full-size model and its variables' shapes."""
 
   @functools.cache
   def build(name):
@@ -63,7 +64,7 @@ def paths(tree):
 
 
 def one_pass(gan, variables, batch_size=2):
-  """Real and generated clips through all networks to the losses, as a training step does it."""
+  """Passes real and generated clips through all networks to the losses, as training does."""
   key = jax.random.key(0)
   batch = gan.example_batch(batch_size)
   latents = gan.latents(key, batch_size)
@@ -142,23 +143,23 @@ def test_other_configs_build(load_config, file, argument):
   ],
 )
 def test_pinned_numbers_are_those_worked_out_by_hand(name, millions, tolerance):
-  for found, expected in zip(PARAMETERS[name], millions, strict=True):
-    assert expected is None or abs(found / 1e6 / expected - 1) < tolerance
+  for actual, expected in zip(PARAMETERS[name], millions, strict=True):
+    assert expected is None or abs(actual / 1e6 / expected - 1) < tolerance
 
 
 def layers(run):
-  """[(name, output shape without the batch)] of a network's layers in the order of their calls."""
-  found = []
+  """Returns [(name, output shape without batch)] of a network's layers in the order of calls."""
+  layers = []
 
   def record(call, arguments, keywords, context):
     out = call(*arguments, **keywords)
     if len(context.module.path) == 1 and context.method_name == "__call__":
-      found.append((context.module.path[0], out.shape[1:]))
+      layers.append((context.module.path[0], out.shape[1:]))
     return out
 
   with nn.intercept_methods(record):
     jax.eval_shape(run)
-  return found
+  return layers
 
 
 def generator_layers(gan, frames=None):
@@ -181,7 +182,7 @@ def discriminator_layers(gan, name):
 
 
 def test_layers_of_the_paper_at_64(row):
-  """Appendix A.2: list 8 8 8 4 2, twice the blocks, separable attention before the last."""
+  """Appendix A.2: widths 8 8 8 4 2, two blocks per stage, separable attention before the last."""
   gan, _ = row("kinetics600_64x12")
   at = lambda side, width: (12, side, side, 128 * width)
   assert generator_layers(gan) == [
@@ -221,7 +222,7 @@ def test_layers_of_the_paper_at_64(row):
 
 
 def test_layers_of_the_thesis(row):
-  """Tables 3.1 to 3.3: one block per stage and a flat one, attention at 32x32, D_T down to 4x4."""
+  """Tables 3.1 to 3.3: one block per stage, and a last one; attention at 32x32; D_T ends at 4x4."""
   gan, _ = row("thesis_kinetics400")
   at = lambda side, width: (12, side, side, 64 * width)
   assert generator_layers(gan)[2:] == [
@@ -246,7 +247,7 @@ def test_layers_of_the_thesis(row):
 
 
 def test_networks_of_the_thesis_code_without_spectral_normalisation(row):
-  """Its GRU, first linear layer and plain 3-D convolutions have none."""
+  """In the thesis' code, ConvGRU, first linear layer and plain 3-D convolutions have none."""
   _, variables = row("thesis_kinetics400_code")
   kernels = lambda v: {p for p in paths(v["params"]) if p.endswith(("kernel", "embedding"))}
   bare = lambda v: kernels(v) - paths(v["spectral"])
@@ -262,7 +263,7 @@ def test_networks_of_the_thesis_code_without_spectral_normalisation(row):
 
 @pytest.fixture
 def tiny(load_config):
-  """A function that returns a config of 32x32 clips of 3 frames, a few channels and changes."""
+  """Returns a function (**changes) to a config of 32x32 clips, 3 frames and a few channels."""
 
   def config(**changes):
     config = load_config("dvd_gan", "kinetics600_64x12,runlocal")
@@ -291,7 +292,7 @@ def test_a_stacked_generator_has_a_unit_per_resolution(build):
 
 
 @pytest.mark.parametrize(
-  ("place", "doubled", "final", "following"),
+  ("block", "doubled", "final", "following"),
   [
     ("last_block", True, 0, "block5"),
     ("last_pair", True, 0, "block4"),
@@ -303,9 +304,9 @@ def test_a_stacked_generator_has_a_unit_per_resolution(build):
     ("none", True, 0, None),
   ],
 )
-def test_separable_attention_stands_where_it_is_put(build, place, doubled, final, following):
+def test_separable_attention_stands_where_it_is_put(build, block, doubled, final, following):
   gan = build(
-    generator__attention_before=place, generator__doubled=doubled, generator__final_multiplier=final
+    generator__attention_before=block, generator__doubled=doubled, generator__final_multiplier=final
   )
   names = [name for name, _ in generator_layers(gan)]
   if following is None:
@@ -360,25 +361,25 @@ def test_time_goes_into_channels_where_asked(build):
   ],
 )
 def test_3d_blocks_halve_time_or_keep_it_and_can_be_plain(build, changes, expected):
-  """Seven frames: a remainder is dropped by pooling, kept by strides. The last block is flat."""
+  """Pooling drops an odd last frame of seven, strides do not. The last block does not pool."""
   gan = build(frames=7, **{f"discriminator__{name}": value for name, value in changes.items()})
   assert [shape for _, shape in discriminator_layers(gan, "temporal")] == expected
 
 
 def test_only_the_first_block_takes_pixels_as_they_are_and_only_two_are_3d(build):
-  """A ReLU on pixels in [-1, 1] would hide half of them."""
+  """A ReLU on pixels in [-1, 1] would lose the negative half."""
   gan = build()
   for name, deep in (("spatial", 0), ("temporal", 2)):
-    found = []
+    blocks = []
 
-    def record(call, arguments, keywords, context, found=found):
+    def record(call, arguments, keywords, context, blocks=blocks):
       if isinstance(context.module, DiscriminatorBlock):
-        found.append((context.module.preactivation, context.module.dimensions))
+        blocks.append((context.module.preactivation, context.module.dimensions))
       return call(*arguments, **keywords)
 
     with nn.intercept_methods(record):
       discriminator_layers(gan, name)
-    assert found == [(index > 0, 3 if index < deep else 2) for index in range(4)]
+    assert blocks == [(index > 0, 3 if index < deep else 2) for index in range(4)]
 
 
 def test_discriminators_attend_where_asked(build):
@@ -411,12 +412,12 @@ def test_views_show_whole_sampled_frames_the_shrunk_clip_and_the_labels(build):
     frames = [t for t in range(3) if any(np.array_equal(clip[t], frame) for frame in seen)]
     np.testing.assert_array_equal(seen, clip[frames])
     chosen.add(tuple(frames))
-  assert chosen == {(0, 1), (0, 2), (1, 2)}, "each clip shows frames of its own"
+  assert chosen == {(0, 1), (0, 2), (1, 2)}, "each clip has its own sample of frames"
   means = clips.reshape(16, 3, 16, 2, 16, 2, 3).mean((3, 5))
   np.testing.assert_allclose(views["temporal"]["clip"], means, atol=1e-6)
   for view in views.values():
     np.testing.assert_array_equal(view["label"], inputs["label"])
-  # Generated clips are cut alike: nothing in the cut depends on what a clip shows.
+  # Generated clips with the same key are cut in the same way: the cut depends on the key alone.
   shifted = cut(jax.random.key(0), clips + 1)
   np.testing.assert_allclose(shifted["spatial"]["clip"], views["spatial"]["clip"] + 1, atol=1e-6)
 
@@ -554,7 +555,7 @@ def test_sizes_that_do_not_fit_are_refused(build):
 
 
 def fill(shapes, seed=0):
-  """Random variables of the right size: nothing at zero or one, nothing that overflows."""
+  """Random variables of moderate size: none is at its initial 0 or 1, none overflows."""
   generator = np.random.default_rng(seed)
 
   def draw(path, leaf):
@@ -570,7 +571,7 @@ def fill(shapes, seed=0):
 
 @pytest.fixture(scope="module")
 def generating():
-  """Compiled generators by model, since many tests run the same few."""
+  """Caches compiled generators by model, because many tests run the same few."""
   compiled = {}
 
   def run(gan, variables, inputs, train=True, frames=None, seed=0):
@@ -651,7 +652,7 @@ def test_clips_longer_than_in_training_need_their_own_statistics(small, generati
   assert reported["batch_stats"]["norm"]["mean"].shape[0] == 5
   with pytest.raises(ValueError, match=r"are \(3, \d+\), the activations need \(5, \d+\)"):
     generating(gan, variables["generator"], inputs, False, 5)
-  # With the moments that the longer clips had, they come out the same.
+  # Normalised with the statistics that these longer clips reported, they come out the same.
   standing = {**variables["generator"], **reported}
   again, nothing = generating(gan, standing, inputs, False, 5)
   np.testing.assert_allclose(again["clip"], samples["clip"], atol=1e-4)
@@ -669,12 +670,12 @@ def test_statistics_over_time_serve_clips_of_any_length(build):
 
 
 def test_gains_of_conditional_batch_norm_start_from_one(small, generating):
-  """With maps of zeros there is still a picture; gains W c in place of 1 + W c leave none."""
+  """With conditional maps of zero, frames still have contrast; with gains W c they would not."""
   gan, variables = small
   params = dict(variables["generator"]["params"])
   for name in [name for name in params if name.startswith("block")]:
     norms = {n: jax.tree.map(np.zeros_like, params[name][n]) for n in ("norm1", "norm2")}
-    # Without the shortcut all that passes goes through both norms.
+    # Without the shortcut, all activations pass through both norms.
     passing = {c: jax.tree.map(np.zeros_like, params[name][c]) for c in ("shortcut",)}
     params[name] = {**params[name], **norms, **passing}
   inputs = {"label": jnp.array([0, 1, 2])}
@@ -722,7 +723,7 @@ def test_the_temporal_discriminator_sees_the_order_of_frames(small, scoring):
 
 
 def test_forms_change_no_network(tiny, generating, scoring):
-  """The whole networks as the paper writes them, against the form for CPUs, in float32."""
+  """Compares the plain form of whole networks with the form for CPUs, in float32."""
   config = tiny(generator__doubled=False)
   plain, saving = registry.build(config, ops="plain"), registry.build(config, platform="cpu")
   for gan, ops in ((plain, "plain"), (saving, "cpu")):
@@ -742,7 +743,7 @@ def test_forms_change_no_network(tiny, generating, scoring):
 
 
 def test_every_parameter_has_a_gradient(small):
-  """Hinge of the discriminators and the generator's loss together reach all of them."""
+  """The discriminators' and the generator's losses together depend on all parameters."""
   gan, variables = small
   stats, key = variables["generator"]["batch_stats"], jax.random.key(0)
   inputs = {"label": jnp.array([0, 1, 2])}

@@ -1,4 +1,4 @@
-"""The networks as the paper writes them, and in every other form: equal, with gradients."""
+"""All forms of the networks give the same outputs and gradients as the plain form."""
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,8 @@ from vidgan_jax.training import loop
 
 
 @pytest.fixture(scope="module")
-def found(tiny_config, randomized, enable_x64):
-  """A function (ops) that returns clips, scores and the gradients of both losses."""
+def run_form(tiny_config, randomized, enable_x64):
+  """Returns a function (ops) that returns clips, scores and the gradients of both losses."""
 
   def compute(ops):
     with enable_x64(True):
@@ -39,7 +39,7 @@ def found(tiny_config, randomized, enable_x64):
         network = {"params": params["generator"], "batch_stats": moments}
         samples, reported = gan.generate(network, latents, inputs, key, True)
         fake, real = scored(params, samples), scored(params, {**samples, "clip": pixels})
-        # Weights apart, so that neither loss hides the other's gradient.
+        # Different weights, so that neither loss hides the gradient of the other.
         total = sum(gan.discriminator_losses(real, fake, Context(0)).values())
         total += 0.3 * sum(gan.generator_losses(fake, real, Context(0)).values())
         return total, (samples, reported, fake.scores, real.scores)
@@ -52,32 +52,32 @@ def found(tiny_config, randomized, enable_x64):
 
 
 @pytest.fixture(scope="module")
-def plain(found):
-  return found("plain")
+def plain(run_form):
+  return run_form("plain")
 
 
 @pytest.mark.parametrize("ops", ["cpu", "folded"])
-def test_forms_are_exact(found, plain, monkeypatch, ops, assert_close):
-  """The form for CPUs with every convolution taken for a large one."""
+def test_forms_are_exact(run_form, plain, monkeypatch, ops, assert_close):
+  """The form for CPUs treats every convolution as a large one here."""
   monkeypatch.setattr(cpu, "_LEAST_WORK", {"few pixels": 0, "many pixels": 0})
-  outputs, gradients = found(ops)
+  outputs, gradients = run_form(ops)
   assert_close(outputs, plain[0], 1e-11)
   largest = max(np.max(np.abs(leaf)) for leaf in jax.tree.leaves(plain[1]))
   for (path, got), want in zip(
     jax.tree.leaves_with_path(gradients), jax.tree.leaves(plain[1]), strict=True
   ):
-    # Biases before a batch normalisation have no gradient but rounding.
+    # The gradients of biases in front of a batch normalisation are zero up to rounding.
     scale = max(np.max(np.abs(want)), 1e-5 * largest)
     assert np.max(np.abs(got - want)) <= 1e-11 * scale, jax.tree_util.keystr(path)
 
 
 def _settings(gan):
-  (found,) = {network.settings for network in (gan.generator, *gan.discriminators.values())}
-  return found
+  (settings,) = {network.settings for network in (gan.generator, *gan.discriminators.values())}
+  return settings
 
 
 def test_a_system_is_built_for_the_platform_that_is_named(tiny_config):
-  """Not for the backend of this process, which is a CPU."""
+  """The argument `platform` decides, not the backend of this process, which is a CPU."""
   config = tiny_config(precision="auto")
   for platform, ops, dtype in [("cpu", "cpu", jnp.float32), ("tpu", "folded", jnp.bfloat16)]:
     settings = _settings(registry.build(config, platform=platform))

@@ -10,7 +10,7 @@ from vidgan_jax.models import contract, registry
 from vidgan_jax.runtime.config import schema
 from vidgan_jax.runtime.errors import UserError
 
-# Parameters: of the generator, and of the discriminators.
+# Numbers of parameters of the generator and of the discriminators.
 TGAN_G = 4_448_135
 COUNTS = {
   ("tgan", "svc"): (TGAN_G, {"video": 11_032_385}),
@@ -28,7 +28,7 @@ COUNTS = {
   ("mocogan", "f_c3"): (3_249_684, {"video": 1_007_364}),
   ("mocogan", "tsm_c1"): (3_249_684, {"video": 663_296}),
   ("mocogan", "tgan_f"): (3_249_684, {"video": 2_847_745}),
-  # A row of the first layer's kernel, 16 * 512, for each category.
+  # Each category adds a row of 16 * 512 to the kernel of the first layer.
   ("mocogan", "categorical"): (
     3_249_684 + 101 * 8192,
     {"image": 663_296, "video": 14_366_464},
@@ -45,7 +45,7 @@ ROWS = [
 
 
 def counts(gan):
-  """Numbers of parameters, abstractly."""
+  """Numbers of parameters, from shapes alone."""
   shapes = jax.eval_shape(lambda: gan.init(jax.random.key(0)))
   total = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree["params"]))
   return total(shapes["generator"]), {n: total(v) for n, v in shapes["discriminators"].items()}
@@ -57,14 +57,14 @@ def test_parameter_counts(load_config, file, row):
 
 
 def test_reductions(load_config):
-  """LDVD Table 8, to the printed digits where its arithmetic holds."""
+  """LDVD Table 8, to the printed digits where the table is consistent."""
   size = lambda file, row: sum(counts(registry.build(load_config(file, row)))[1].values())
   percent = lambda part, whole: round(100 * (1 - part / whole), 2)
   of_tgan, of_mocogan = size("tgan", "svc"), size("mocogan", "base")
   assert percent(size("tgan", "tsm_c2"), of_tgan) == 74.93
   assert percent(size("tgan", "f_c1"), of_tgan) == 74.19
   assert percent(size("mocogan", "tsm_c1"), of_mocogan) == 79.99
-  # Printed are 69.61 for MoCoGAN-F and 15.16 with TGAN-F's discriminator; docs/ldvd.md.
+  # The table has 69.61 for MoCoGAN-F and 15.16 with TGAN-F's discriminator; see docs/ldvd.md.
   assert percent(size("mocogan", "f_c1"), of_mocogan) == 77.51
   assert percent(size("mocogan", "f_c3"), of_mocogan) == 69.6
   assert percent(size("mocogan", "tgan_f"), of_mocogan) == 14.07
@@ -97,7 +97,7 @@ def test_sizes_of_the_ablation(load_config, row, millions):
 
 @pytest.fixture(scope="module")
 def seen(load_config, randomized):
-  """A function (file, row) that returns which frames of a clip move one score, and the scores."""
+  """Returns a function (file, row) -> (frames that one score depends on, scores)."""
 
   def frames(file, row, name="video"):
     gan = registry.build(load_config(file, row + ",runlocal"))
@@ -119,7 +119,7 @@ def seen(load_config, randomized):
   [("mocogan", "tsm_c0", 3), ("mocogan", "tsm_c1", 5), ("mocogan", "tsm_c2", 7)],
 )
 def test_temporal_reach_of_shifts(seen, file, row, reach):
-  """LDVD Table 6: how many frames move one output score."""
+  """LDVD Table 6: how many frames one score depends on."""
   _, _, clip, run = seen(file, row)
   slope = jax.grad(lambda clip: jnp.sum(run(clip)[:, 8]))(clip)
   moving = np.flatnonzero(np.max(np.abs(slope), axis=(0, 2, 3, 4)) > 0)
@@ -132,11 +132,11 @@ def test_temporal_reach_of_tgan_before_its_frames_are_pooled(seen, load_config, 
   module, variables, clip, _ = seen("tgan", row)
 
   def scores(clip):
-    # What the last layer would say of each frame: it is linear, and the mean over frames as well.
-    _, kept = module.apply(
+    # The scores that the last layer would give single frames: layer and mean over frames commute.
+    _, collections = module.apply(
       variables, clip=clip, train=False, capture_intermediates=True, mutable=["intermediates"]
     )
-    return kept["intermediates"]["norm3"]["__call__"][0]
+    return collections["intermediates"]["norm3"]["__call__"][0]
 
   slope = jax.grad(lambda clip: jnp.sum(scores(clip)[:, 8]))(clip)
   moving = np.flatnonzero(np.max(np.abs(slope), axis=(0, 2, 3, 4)) > 0)
@@ -163,7 +163,7 @@ def test_the_categorical_discriminator_has_one_score_and_logits(seen):
 
 @pytest.mark.parametrize(("file", "row"), ROWS)
 def test_every_network_fits_the_contract(load_config, file, row):
-  """Abstractly: shapes of what is drawn, viewed and scored."""
+  """Shapes of samples, views and scores, without computing them."""
   gan = registry.build(load_config(file, row + ",runlocal"))
 
   def play():
@@ -204,16 +204,16 @@ def test_summaries_refuse_unknown_optimizers():
 
 @pytest.mark.parametrize("file", ["tgan", "mocogan", "vgan"])
 def test_they_are_summarised(load_config, file):
-  told = summary.summarize(load_config(file))
-  ratio = told["iteration"]["none"]["tflop"] / told["iteration"]["as_written"]["tflop"]
-  # No fewer products; gradients by padded maps of cells count the taps on their padding.
-  assert 1 <= ratio < 1.2 and list(told["activations"]) == ["none"]
-  static, moments = told["static_bytes"], {"tgan": ("rmsprop", 1)}.get(file, ("adam", 2))
+  costs = summary.summarize(load_config(file))
+  ratio = costs["iteration"]["none"]["tflop"] / costs["iteration"]["as_written"]["tflop"]
+  # Cells save no products. Counted gradients on padded maps include the taps on the padding.
+  assert 1 <= ratio < 1.2 and list(costs["activations"]) == ["none"]
+  static, moments = costs["static_bytes"], {"tgan": ("rmsprop", 1)}.get(file, ("adam", 2))
   assert static[moments[0]] == moments[1] * static["parameters"]
 
 
 def test_both_networks_normalise_over_what_they_should(load_config):
-  """Batch norm has no shift in TGAN's discriminator and temporal generator."""
+  """Batch norm has no bias in TGAN's discriminator and temporal generator."""
   shapes = jax.eval_shape(
     lambda: registry.build(load_config("tgan", "svc")).init(jax.random.key(0))
   )
@@ -224,7 +224,7 @@ def test_both_networks_normalise_over_what_they_should(load_config):
 
 
 def test_first_layers_start_as_the_transposed_convolutions_they_stand_for(load_config):
-  """Chainer and PyTorch count a transposed kernel's outputs as its fan in."""
+  """Chainer and PyTorch count the outputs of a transposed convolution as its fan in."""
   draw = lambda file, row: registry.build(load_config(file, row)).init(jax.random.key(0))
   tgan = jax.jit(lambda: draw("tgan", "f_c1"))()["generator"]["params"]
   assert np.std(tgan["temporal"]["layer0"]["kernel"]) == pytest.approx(512**-0.5, rel=0.02)
@@ -234,7 +234,7 @@ def test_first_layers_start_as_the_transposed_convolutions_they_stand_for(load_c
 
 
 def test_how_they_are_trained(load_config):
-  """Optimizers, batches and orders of the authors' codes."""
+  """Optimizers, batch sizes and orders of updates are those of the authors' code."""
   tgan, mocogan, vgan = (load_config(file) for file in ("tgan", "mocogan", "vgan"))
   of = lambda config, *names: tuple(config.optimizer[name] for name in names)
   rates = ("kind", "generator_lr", "discriminator_lr")
@@ -248,13 +248,13 @@ def test_how_they_are_trained(load_config):
   assert [gan.constraint_period for gan in systems] == [5, 0, 0]
   assert [gan.schedule.generator_first for gan in systems] == [True, False, False]
   assert [gan.schedule.shared_fakes for gan in systems] == [True, False, True]
-  # Their batch norm sees real and generated clips apart.
+  # Their batch norm normalises real and generated clips separately.
   assert not any(gan.joint_scores for gan in systems)
   assert registry.build(load_config("tgan", "normal")).constraint_period == 0
 
 
 def test_where_weights_start(load_config):
-  """Chainer's and TGAN's own numbers, PyTorch's, VGAN's."""
+  """Epsilons, slopes and initial gains are those of Chainer, TGAN, PyTorch and VGAN."""
   draw = lambda file, row: registry.build(load_config(file, row + ",runlocal")).init
   tgan, mocogan, vgan = (
     jax.device_get(jax.jit(draw(file, row))(jax.random.key(0)))
@@ -278,8 +278,8 @@ def test_where_weights_start(load_config):
 @pytest.mark.parametrize(
   ("file", "row", "changes", "words"),
   [
-    ("tgan", "svc", {"num_classes": 3}, "knows no classes"),
-    ("tgan", "svc", {"frames": 12}, "draws 16 frames, not 12"),
+    ("tgan", "svc", {"num_classes": 3}, "has no classes"),
+    ("tgan", "svc", {"frames": 12}, "generates 16 frames, not 12"),
     ("tgan", "svc", {"resolution": 48}, "must be 4 times a power of two"),
     ("tgan", "svc", {"generator.temporal_channels": (8, 8, 8)}, "16 frames need 4 widths"),
     ("tgan", "f_c1", {"discriminator.level": 5}, "discriminator.level is 5"),
@@ -291,20 +291,20 @@ def test_where_weights_start(load_config):
     ),
     ("mocogan", "base", {"categories": 3}, "categories 3 must be 0 or the number of classes"),
     ("mocogan", "image_only", {"discriminator.image": False}, "no discriminator"),
-    ("mocogan", "base", {"frames": 12}, "needs 13 frames or more: 12"),
-    ("mocogan", "f_c3", {"frames": 4}, "needs 5 frames or more: 4"),
+    ("mocogan", "base", {"frames": 12}, "needs 13 frames or more, not 12"),
+    ("mocogan", "f_c3", {"frames": 4}, "needs 5 frames or more, not 4"),
     (
       "mocogan",
       "tgan_f",
       {"frames": 8, "discriminator.tgan.level": 4},
-      "needs 16 frames or more: 8",
+      "needs 16 frames or more, not 8",
     ),
     ("mocogan", "base", {"discriminator.image_window": 5}, "image_window is 5, must be even"),
     ("mocogan", "base", {"infogan": True}, "infogan needs categories"),
     ("mocogan", "categorical", {"frames": 12}, "scores 16 frames, not 12"),
     ("mocogan", "base", {"resolution": 8}, "too small for patches, must be at least 16"),
-    ("vgan", "ucf101_16", {"frames": 8}, "draws 16 or 32 frames, not 8"),
-    ("vgan", "ucf101_16", {"resolution": 128}, "made for 64x64, not 128x128"),
+    ("vgan", "ucf101_16", {"frames": 8}, "generates 16 or 32 frames, not 8"),
+    ("vgan", "ucf101_16", {"resolution": 128}, "generates 64x64, not 128x128"),
   ],
 )
 def test_refusals(load_config, file, row, changes, words):

@@ -1,4 +1,4 @@
-"""Networks and losses of TGAN, MoCoGAN and VGAN, written out from their papers and codes."""
+"""Networks and losses of TGAN, MoCoGAN and VGAN, against equations from their papers and code."""
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +10,11 @@ from vidgan_jax.models.contract import Context, Side
 from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.config import schema
 
-KEY = jax.random.key(0)  # of no consequence
+KEY = jax.random.key(0)  # the networks under test do not use it
 
 
 def convolved(x, layer, strides, padding):
-  """A convolution of [B, T, H, W, C]; axes that the kernel lacks have a window of 1."""
+  """A convolution of [B, T, H, W, C]; axes that the kernel does not have get a window of 1."""
   kernel = layer["kernel"]
   kernel = kernel.reshape((1,) * (5 - kernel.ndim) + kernel.shape)
   pads = [(pad, pad) for pad in padding]
@@ -52,7 +52,7 @@ def relu(x):
 
 
 def shifted(x):
-  """LDVD 4.2: a quarter of the channels from the next frame, a quarter from the last."""
+  """LDVD 4.2: a quarter of the channels from the next frame, a quarter from the previous one."""
   quarter = x.shape[-1] // 4
   none = jnp.zeros_like(x[:, :1])
   after = jnp.concatenate([x[:, 1:], none], axis=1)
@@ -66,7 +66,7 @@ def shifted(x):
 def small(load_config, randomized, x64):
   """A function (file, row, **changes of the model) that returns gan and random variables.
 
-  In float64 and 16x16 where nothing else is said.
+  It computes in float64 and at 16x16 unless the changes say otherwise.
   """
 
   def build(file, row, **changes):
@@ -122,8 +122,8 @@ def test_tgans_discriminators(small, assert_close, row, pooling):
     kernel = params["c2"]["kernel"].reshape(4, 4, -1)
     return jnp.einsum("bhwc,hwc->b", x, kernel) + params["c2"]["bias"]
 
-  found, clip = scores_of(gan, variables)
-  assert_close(found, jax.jit(expected)(variables["params"], clip), 1e-10)
+  actual, clip = scores_of(gan, variables)
+  assert_close(actual, jax.jit(expected)(variables["params"], clip), 1e-10)
 
 
 @pytest.mark.parametrize(
@@ -148,12 +148,12 @@ def test_mocogans_discriminators(small, assert_close, row, name):
       x = leaky(normalised(x, params[f"norm{index}"], 1e-5) if index else x)
       x = shifted(x) if row[0] == "t" and index < level else x
 
-  found, clip = scores_of(gan, variables, name)
-  assert_close(found, jax.jit(expected)(variables["params"], clip), 1e-10)
+  actual, clip = scores_of(gan, variables, name)
+  assert_close(actual, jax.jit(expected)(variables["params"], clip), 1e-10)
 
 
 def drawn(gan, variables, inputs=None):
-  """What a generator draws of its own latents, the latents and its parameters."""
+  """Returns what a generator generates from random latents, the latents and its parameters."""
   latents = gan.latents(jax.random.key(1), 2)
   latents = jax.tree.map(lambda a: a.astype(np.float64), latents)
   variables = variables["generator"]
@@ -162,9 +162,9 @@ def drawn(gan, variables, inputs=None):
 
 
 def test_tgans_generator(small, assert_close):
-  """TGAN Table 1, as its code has it: both generators, the latent of a clip beside each frame's."""
+  """TGAN Table 1, as in its code: both generators; a clip's latent joins that of each frame."""
   gan, variables = small("tgan", "svc", **{"generator.image_channels": 8})
-  found, latents, params = drawn(gan, variables)
+  actual, latents, params = drawn(gan, variables)
   assert np.max(np.abs(latents["z"])) <= 1 and np.min(latents["z"]) < 0  # uniform
 
   def expected(params, z):
@@ -185,24 +185,24 @@ def test_tgans_generator(small, assert_close):
       x = relu(normalised(doubled(x, params[f"layer{index}"]), params[f"norm{index}"], 2e-5))
     return jnp.tanh(convolved(x, params["rgb"], (1, 1, 1), (0, 1, 1)))
 
-  assert_close(found["clip"], jax.jit(expected)(params, latents["z"]), 1e-10)
+  assert_close(actual["clip"], jax.jit(expected)(params, latents["z"]), 1e-10)
 
 
 @pytest.mark.parametrize("categories", [0, 3])
 def test_mocogans_generator(small, assert_close, categories):
-  """One vector for each frame: content, category, and the states of PyTorch's GRU cell."""
+  """Each frame's vector joins content, category and a state of PyTorch's GRU cell."""
   changes = {"categories": categories, "num_classes": categories}
   gan, variables = small("mocogan", "base", **changes)
   label = np.array([2, 0])
-  found, latents, params = drawn(gan, variables, {"label": label} if categories else None)
+  actual, latents, params = drawn(gan, variables, {"label": label} if categories else None)
 
   def expected(params, latents):
     gru, state, vectors = params["motion"], latents["start"], []
     sigmoid = lambda x: 1 / (1 + jnp.exp(-x))
     for time in range(16):
       given = latents["motion"][:, time] @ gru["input_kernel"] + gru["input_bias"]
-      own = state @ gru["state_kernel"] + gru["state_bias"]
-      (i_r, i_z, i_n), (h_r, h_z, h_n) = jnp.split(given, 3, -1), jnp.split(own, 3, -1)
+      from_state = state @ gru["state_kernel"] + gru["state_bias"]
+      (i_r, i_z, i_n), (h_r, h_z, h_n) = jnp.split(given, 3, -1), jnp.split(from_state, 3, -1)
       reset, update = sigmoid(i_r + h_r), sigmoid(i_z + h_z)
       state = (1 - update) * jnp.tanh(i_n + reset * h_n) + update * state
       vectors.append(jnp.concatenate([latents["content"], *one_hot, state], axis=-1))
@@ -214,15 +214,15 @@ def test_mocogans_generator(small, assert_close, categories):
     return jnp.tanh(x)
 
   one_hot = [np.eye(categories)[label]] if categories else []
-  assert_close(found["clip"], jax.jit(expected)(params, latents), 1e-10)
+  assert_close(actual["clip"], jax.jit(expected)(params, latents), 1e-10)
 
 
 @pytest.mark.parametrize("row", ["ucf101_16", "ucf101_32"])
 def test_vgan(small, assert_close, row):
-  """Two streams mixed by a mask; a discriminator with two logits."""
+  """A foreground and a background mixed by a mask; a discriminator with two logits."""
   changes = {"resolution": 64, "generator.channels": 8, "discriminator.channels": 2}
   gan, variables = small("vgan", row, **changes)
-  found, latents, params = drawn(gan, variables)
+  actual, latents, params = drawn(gan, variables)
 
   def stream(params, z, name, steps):
     x = (z[:, None] @ params[f"{name}0"]["kernel"]).reshape(2, steps, 4, 4, 8)
@@ -240,7 +240,7 @@ def test_vgan(small, assert_close, row):
     return mask, mask * foreground + (1 - mask) * jnp.tanh(still)
 
   mask, clip = jax.jit(expected)(params, latents["z"])
-  assert_close((found["mask"], found["clip"]), (mask, clip), 1e-10)
+  assert_close((actual["mask"], actual["clip"]), (mask, clip), 1e-10)
 
   def logits(params, x):
     for index in range(4):
@@ -278,7 +278,7 @@ def cross(scores, target):
 
 
 def test_tgans_losses(small, assert_close):
-  """Wasserstein's; and the vanilla ones, whose code calls generated clips 1 and real ones 0."""
+  """Wasserstein losses; and vanilla losses, with class 1 for generated and 0 for real clips."""
   gan, _ = small("tgan", "svc", **{"generator.image_channels": 8})
   a, b, real, fake = sides((2,))
   expected = {"real": -real.mean(), "generated": fake.mean()}, {"video": -fake.mean()}
@@ -290,7 +290,7 @@ def test_tgans_losses(small, assert_close):
 
 
 def test_mocogans_losses(small, assert_close):
-  """The mean over patches; with categories those of real clips, and those that were drawn."""
+  """Means over patches, and with categories the cross entropy of those of real and drawn ones."""
   gan, _ = small("mocogan", "video_only")
   a, b, real, fake = sides((2, 4, 1, 1))
   expected = {"video_real": cross(real, 1), "video_generated": cross(fake, 0)}
@@ -309,7 +309,7 @@ def test_mocogans_losses(small, assert_close):
 
 
 def test_vgans_losses(small, assert_close):
-  """Two classes, and a tenth of the mask's mean."""
+  """Cross entropy of two classes, and a tenth of the mask's mean."""
   gan, _ = small("vgan", "ucf101_16", resolution=64)
   mask = np.random.default_rng(1).uniform(size=(2, 3))
   a, b, real, fake = sides((2, 2), mask=mask)
@@ -329,15 +329,15 @@ def test_mocogans_image_discriminator_sees_a_random_frame(small):
 
 
 def test_noise_is_in_front_of_every_activation_and_each_clip_has_its_own(small, assert_close):
-  """TGAN's vanilla variant, sigma 0.3; compared with draws from the keys that the views carry."""
+  """TGAN's vanilla variant, deviation 0.3, compared with noise drawn from the keys of the view."""
   gan, variables = small("tgan", "normal", **{"generator.image_channels": 8})
   variables = variables["discriminators"]["video"]
   view = gan.views(streams.key(0, streams.VIEWS_REAL), {"clip": clips(gan)}, {}, Context(0))
   view = view["video"]
   keys = jax.random.wrap_key_data(view["noise_keys"])
 
-  def noise(place, shape):
-    draw = lambda key: jax.random.normal(jax.random.fold_in(key, place), shape, jnp.float32)
+  def noise(number, shape):
+    draw = lambda key: jax.random.normal(jax.random.fold_in(key, number), shape, jnp.float32)
     return 0.3 * jnp.stack([draw(keys[clip]) for clip in range(2)])
 
   def expected(params, x):
@@ -348,7 +348,7 @@ def test_noise_is_in_front_of_every_activation_and_each_clip_has_its_own(small, 
     kernel = params["c2"]["kernel"].reshape(4, 4, -1)
     return jnp.einsum("bhwc,hwc->b", x, kernel) + params["c2"]["bias"]
 
-  found = jax.jit(lambda view: gan.discriminate("video", variables, view, KEY)[0])(view)
-  assert_close(found, jax.jit(expected)(variables["params"], view["clip"]), 1e-6)
+  actual = jax.jit(lambda view: gan.discriminate("video", variables, view, KEY)[0])(view)
+  assert_close(actual, jax.jit(expected)(variables["params"], view["clip"]), 1e-6)
   drawn = np.asarray(jax.jit(lambda: noise(0, (8, 8, 8, 4)))())
   assert np.std(drawn) == pytest.approx(0.3, rel=0.05) and not np.array_equal(*drawn)

@@ -1,4 +1,4 @@
-"""Singular value clipping against NumPy's own decomposition."""
+"""Compares singular value clipping with NumPy's singular value decomposition."""
 
 import jax
 import jax.numpy as jnp

@@ -11,7 +11,7 @@ BATCH, FRAMES = 5, {"spatial": 4, "temporal": 3}
 
 @pytest.fixture
 def scores():
-  """Scores of both discriminators on both sides of the hinges' kinks."""
+  """Scores of both discriminators, on both sides of the points where the hinges are zero."""
   generator = np.random.default_rng(0)
   draw = lambda: {name: 1.5 * generator.normal(size=(BATCH, n)) for name, n in FRAMES.items()}
   return draw(), draw()
@@ -26,7 +26,7 @@ def hinge(side, values):
 @pytest.mark.parametrize("aggregation", losses.AGGREGATIONS)
 def test_hinge_equals_numpy(x64, scores, assert_close, aggregation):
   real, generated = scores
-  found = losses.hinge_discriminator(real, generated, aggregation)
+  actual = losses.hinge_discriminator(real, generated, aggregation)
   found_generator = losses.hinge_generator(generated, aggregation)
   expected, expected_generator = {}, {}
   for side, of_side in (("real", real), ("generated", generated)):
@@ -40,7 +40,7 @@ def test_hinge_equals_numpy(x64, scores, assert_close, aggregation):
       values = [sum(row) for row in values] if summed else values
       expected[f"{name}_{side}"] = hinge(side, values)
       expected_generator[name] = -np.mean(values)
-  assert_close(found, expected)
+  assert_close(actual, expected)
   assert_close(found_generator, expected_generator)
 
 
@@ -53,7 +53,7 @@ def test_sum_before_and_mean_after_are_different_losses(scores):
 
 @pytest.mark.parametrize("aggregation", losses.AGGREGATIONS)
 def test_losses_pull_scores_the_right_way(scores, aggregation):
-  """The discriminators raise real and lower generated scores, the generator raises its own."""
+  """Discriminators raise real and lower generated scores; the generator raises generated scores."""
   real, generated = jax.tree.map(jnp.asarray, scores)
   total = lambda r, g: sum(losses.hinge_discriminator(r, g, aggregation).values())
   by_real, by_generated = jax.grad(total, argnums=(0, 1))(real, generated)
@@ -98,7 +98,7 @@ def test_pixel_losses_equal_numpy(x64, clips, assert_close):
 
 @pytest.mark.parametrize("form", losses.PIXEL_FORMS)
 def test_pixel_losses_have_a_gradient(x64, clips, assert_gradient, form):
-  """The one in the thesis' code has none: its means are taken as plain numbers."""
+  """The loss in the thesis' code has no gradient: it turns the means into plain numbers."""
   real, generated = clips
   scalar = lambda generated: losses.average_pixel_loss(real, generated, form)
   assert_gradient(scalar, (generated,), tolerance=1e-7)

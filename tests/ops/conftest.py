@@ -1,4 +1,4 @@
-"""What tests of the forms share."""
+"""Fixtures of the tests of the forms."""
 
 import pytest
 
@@ -8,21 +8,21 @@ from vidgan_jax.runtime.hardware import flops
 
 @pytest.fixture
 def all_large(monkeypatch):
-  """Lets the forms for CPUs take every convolution for a large one."""
+  """Makes the forms for CPUs treat every convolution as a large one."""
   monkeypatch.setattr(cpu, "_LEAST_WORK", {"few pixels": 0, "many pixels": 0})
 
 
 @pytest.fixture(scope="session")
 def convolutions():
-  """A function (jaxpr) that returns the parameters of each convolution, those inside calls too."""
+  """Returns a function (jaxpr) to the parameters of all convolutions, also those inside calls."""
 
   def parameters(program):
-    found = []
+    convolutions = []
     for equation in program.eqns:
       if equation.primitive.name == "conv_general_dilated":
-        found.append(equation.params)
+        convolutions.append(equation.params)
       for inner in flops.inner_jaxprs(equation):
-        found += parameters(inner)
-    return found
+        convolutions += parameters(inner)
+    return convolutions
 
   return parameters

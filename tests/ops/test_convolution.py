@@ -21,7 +21,7 @@ def test_average_pool_equals_numpy(x64, normal, reference, assert_close):
 
 
 def test_average_pool_sums_narrow_numbers_in_float32():
-  """Added up in bfloat16, 256 ones and a half would stay at 256 ones."""
+  """In bfloat16, the sum of 256 ones and a half would be 256."""
   x = jnp.full((1, 16, 16, 1), 1.0, jnp.bfloat16).at[0, 0, 0, 0].set(129.0)
   pooled = convolution.average_pool(x, (16, 16))
   assert pooled.dtype == jnp.bfloat16 and pooled.item() == 1.5

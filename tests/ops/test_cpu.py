@@ -1,4 +1,4 @@
-"""The forms for CPUs: equal to the convolution, and used where a convolution is large."""
+"""The forms for CPUs equal the plain convolution, and are used if a convolution is large."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from vidgan_jax.runtime import sharding
   ("window", "shape", "features", "padding"),
   [
     ((3, 3), (2, 3, 5, 4, 3), 4, "SAME"),
-    ((3, 3), (2, 3, 5, 4, 5), 2, "SAME"),  # narrower behind than before
+    ((3, 3), (2, 3, 5, 4, 5), 2, "SAME"),  # fewer output channels than input channels
     ((2, 2), (3, 5, 4, 3), 3, ((1, 0), (0, 1))),
     ((2, 2), (3, 5, 4, 6), 2, ((1, 0), (0, 1))),
     ((2, 2), (3, 5, 6, 2), 4, "VALID"),
@@ -29,7 +29,7 @@ from vidgan_jax.runtime import sharding
 def test_large_convolutions_are_exact(
   all_large, x64, normal, assert_close, monkeypatch, window, shape, features, padding, few_channels
 ):
-  """With its gradient, and the gradient of a gradient's norm (as R1 takes it)."""
+  """Values, gradients, and the gradient of a gradient's norm, which R1 needs."""
   for limit in ("_NARROW", "_SHALLOW"):
     monkeypatch.setattr(cpu, limit, few_channels)
   x, kernel = normal(shape), normal((*window, shape[-1], features), 1)
@@ -57,7 +57,7 @@ def test_products_on_several_devices(all_large, x64, normal, assert_close):
   mesh = meshes.make_mesh()
   kernels = {name: normal((3, 3, 3, 3), seed) for seed, name in enumerate(("wide", "pooled", "up"))}
   kernels["deep"] = normal((3, 3, 3, 3, 4), 7)
-  place, x = sharding.shardings(kernels, mesh, "replicated"), normal((8, 4, 4, 6, 3), 9)
+  shards, x = sharding.shardings(kernels, mesh, "replicated"), normal((8, 4, 4, 6, 3), 9)
 
   def network(kernels, x, _, ops="cpu"):
     form = forms.get(ops)
@@ -67,7 +67,7 @@ def test_products_on_several_devices(all_large, x64, normal, assert_close):
     return form.pooled_convolution(x, kernels["deep"], (2, 2, 2)), None
 
   def split(kernels, x):
-    out, _ = meshes.on_each_device(network, mesh)(meshes.spread(kernels, place), x, None)
+    out, _ = meshes.on_each_device(network, mesh)(meshes.spread(kernels, shards), x, None)
     return jnp.sum(jnp.sin(out))
 
   plain = lambda kernels, x: jnp.sum(jnp.sin(network(kernels, x, None, "plain")[0]))
@@ -76,7 +76,7 @@ def test_products_on_several_devices(all_large, x64, normal, assert_close):
 
 
 def test_large_convolutions_alone_take_another_form():
-  """A convolution of much work, or of less on few pixels; and only in the form for CPUs."""
+  """Large convolutions, and smaller ones on few pixels, change; only in the form for CPUs."""
 
   def differs(ops, x, kernel):
     equations = jax.make_jaxpr(forms.get(ops).convolve)(x, kernel).jaxpr.eqns

@@ -1,4 +1,4 @@
-"""Every operation in every form: `plain` against NumPy, the others against `plain`."""
+"""All operations in all forms: compares `plain` with NumPy, the others with `plain`."""
 
 import jax
 import jax.numpy as jnp
@@ -90,10 +90,9 @@ def test_strides_skip_outputs(
 
 @pytest.fixture
 def compare(all_large, x64, normal, assert_close):
-  """A function (ops, call, window, shape) that compares a form with the plain one.
+  """Returns a function (ops, call, window, shape) that compares a form with the plain one.
 
-  `call(form, x, kernel)` is an operation; compared are its result and its gradients by x and by the
-  kernel.
+  It compares the result of `call(form, x, kernel)`, and its gradients for x and kernel.
   """
 
   def check(ops, call, window, shape):
@@ -133,7 +132,7 @@ def test_pooling_is_exact(compare, ops, window, pool, shape):
 
 @pytest.mark.parametrize("ops", OTHERS)
 def test_folded_forms_multiply_less_and_never_dilate(ops, normal, convolutions):
-  """Upsampled 36 -> 16 products per input pixel, pooled 36 -> 16 and 216 -> 64 per output."""
+  """Upsampling: 16 instead of 36 products per input pixel; pooling: 16 instead of 36, 64 of 216."""
   x = normal((2, 8, 8, 8, 5)).astype(np.float32)
   flat, deep = normal((3, 3, 5, 4)).astype(np.float32), normal((3, 3, 3, 5, 4)).astype(np.float32)
   pixels, widths = 2 * 8**3, 5 * 4
@@ -146,11 +145,11 @@ def test_folded_forms_multiply_less_and_never_dilate(ops, normal, convolutions):
       apply = lambda k, call=call, name=name: call(forms.get(name), k)
       assert flops.count(apply, kernel) == 2 * expected * widths
       program = jax.make_jaxpr(apply)(kernel).jaxpr
-      assert all(set(found["lhs_dilation"]) == {1} for found in convolutions(program))
+      assert all(set(parameters["lhs_dilation"]) == {1} for parameters in convolutions(program))
 
 
 def test_few_channels_are_gathered_into_one_product(convolutions):
-  """Only in folded forms, and only for a video's channels or a few more."""
+  """Taps are gathered only in folded forms, and only for at most four channels."""
   for channels, ops, expected in [(3, "folded", 0), (3, "plain", 1), (5, "folded", 1)]:
     x, kernel = jnp.zeros((1, 4, 4, channels)), jnp.zeros((3, 3, channels, 4))
     program = jax.make_jaxpr(forms.get(ops).same_convolution)(x, kernel).jaxpr
@@ -168,13 +167,13 @@ def test_few_channels_are_gathered_into_one_product(convolutions):
   ],
 )
 def test_forward_over_reverse(all_large, x64, normal, assert_close, ops, call, window, shape):
-  """Products with the Hessian, which the form `cpu` has no forward mode for."""
+  """Products with the Hessian need a forward mode, which the form `cpu` does not have."""
   arguments = normal(shape), normal((*window, shape[-1], 4), 1)
   ways = normal(shape, 2), normal((*window, shape[-1], 4), 3)
 
   def hessian_product(name):
     scalar = lambda x, kernel: jnp.sum(jnp.sin(call(forms.get(name), x, kernel)))
-    # As arguments: XLA of jaxlib 0.7.2 folds constants into wrong gradients by the kernel here.
+    # Passed as arguments, because XLA of jaxlib 0.7.2 folds constants into wrong gradients here.
     run = lambda at, along: jax.jvp(jax.grad(scalar, argnums=(0, 1)), at, along)
     return jax.jit(run)(arguments, ways)
 

@@ -1,4 +1,4 @@
-"""The recurrent unit's own backward pass; tests/layers/test_recurrent.py has its equations."""
+"""The recurrent unit's backward pass; tests/layers/test_recurrent.py tests its equations."""
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +46,7 @@ def scalar(ops, frames, activation="relu", unroll=True):
 def test_hoisting_is_exact(
   all_large, x64, unit, assert_close, ops, kind, activation, constant, unroll
 ):
-  """Values, and gradients by all weights, the input and the first state."""
+  """Values, and gradients with respect to all weights, the input and the first state."""
   arguments = unit(3, kind, constant)
   results = [
     jax.jit(jax.value_and_grad(scalar(name, 3, activation, unroll), argnums=(0, 1, 2)))(*arguments)
@@ -56,12 +56,12 @@ def test_hoisting_is_exact(
 
 
 def test_each_kernel_has_one_gradient_over_all_steps(x64, unit, convolutions):
-  """The backward pass through time has no gradient by a kernel."""
+  """The loop of the backward pass computes no kernel gradients."""
   gradient = jax.grad(scalar("folded", 3, unroll=False), argnums=(0, 1, 2))
   scans = [
     equation.params["jaxpr"].jaxpr
     for equation in jax.make_jaxpr(gradient)(*unit(3)).jaxpr.eqns
     if equation.primitive.name == "scan"
   ]
-  # Forward and back: the kernels of the state, of both gates and of the candidate.
+  # Forward and backward: the kernels of the state, of both gates and of the candidate.
   assert [len(convolutions(body)) for body in scans] == [3, 3]

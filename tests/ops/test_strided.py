@@ -1,4 +1,4 @@
-"""Strided and transposed convolutions against sums written out."""
+"""Compares strided and transposed convolutions with explicit sums."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from vidgan_jax.ops import forms
 
 
 def written_out(x, kernel, strides, padding):
-  """A strided convolution as its definition says, tap by tap; x [N, *spatial, in]."""
+  """A strided convolution by its definition, tap by tap; x [N, *spatial, in]."""
   rank = kernel.ndim - 2
   x = np.pad(x, ((0, 0), *padding, (0, 0)))
   window = kernel.shape[:rank]
@@ -25,14 +25,14 @@ def written_out(x, kernel, strides, padding):
 
 
 def transposed(x, kernel):
-  """The transpose of a convolution with window 4, stride 2, padding 1, input by input."""
+  """A transposed convolution with window 4, stride 2, padding 1, input by input."""
   rank = kernel.ndim - 2
   sizes = x.shape[1:-1]
   out = np.zeros((x.shape[0], *[2 * n + 2 for n in sizes], kernel.shape[-1]))
   for at in itertools.product(*map(range, sizes)):
     for tap in itertools.product(range(4), repeat=rank):
-      place = tuple(2 * i + k for i, k in zip(at, tap, strict=True))
-      out[(slice(None), *place)] += x[(slice(None), *at)] @ kernel[tap]
+      position = tuple(2 * i + k for i, k in zip(at, tap, strict=True))
+      out[(slice(None), *position)] += x[(slice(None), *at)] @ kernel[tap]
   return out[(slice(None), *[slice(1, -1)] * rank)]
 
 
@@ -49,7 +49,7 @@ def transposed(x, kernel):
     ((8, 8), (8, 8), (2, 2), (3, 3)),
     ((8, 8), (2, 2), (2, 2), (0, 0)),
     ((4, 4), (4, 4), (1, 1), (0, 0)),
-    ((9, 9), (3, 3), (2, 2), (1, 1)),  # a window that cells do not fill
+    ((9, 9), (3, 3), (2, 2), (1, 1)),  # a window that is not a multiple of the stride
   ],
 )
 def test_strided(x64, assert_gradient, ops, size, window, strides, padding):

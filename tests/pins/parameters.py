@@ -1,15 +1,19 @@
 """Parameters of all config files, their identities, and what `summarize` tells of some."""
 
+import functools
 import hashlib
 import json
+import pathlib
 
 import jax
+import ml_collections
 
 from tests.pins import experiments
 from vidgan_jax.analysis.cost import summary
-from vidgan_jax.models import registry, stored_config
+from vidgan_jax.models import registry, stored_config, switches
 from vidgan_jax.runtime.config import configuration, schema
 
+SWITCHES = pathlib.Path(__file__).parent / "data" / "switches.json"
 LISTED = (("dvd_gan", "kinetics600_64x12"), ("tgan", "svc"), ("mocogan", "base"))
 SUMMARIZED = (
   ("dvd_gan", "kinetics600_64x12,runlocal"),
@@ -32,6 +36,24 @@ def _listing(variables) -> dict[str, str]:
   }
 
 
+def _as_pinned(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """The config without the switches that were added since the pins were written, if they are off.
+
+  So a new switch changes no pin. `data/switches.json` lists the switches of that time; systems that
+  are not in it keep all of theirs.
+  """
+  pinned = json.loads(SWITCHES.read_text()).get(config.model.name)
+  if pinned is None:
+    return config
+  content = config.to_dict()
+  for path, switch in switches.of(config.model.name).items():
+    *groups, last = path.split(".")
+    group = functools.reduce(dict.__getitem__, groups, content)
+    if path not in pinned and group.get(last) == switch.absent:
+      del group[last]
+  return ml_collections.ConfigDict(content)
+
+
 def parameters() -> dict:
   """{"FILE:ROW": config's identity and digests, and of each network count and digest}.
 
@@ -39,11 +61,12 @@ def parameters() -> dict:
   """
   found, of_model, listed = {}, {}, {}
   for file, row in experiments.rows():
-    config = experiments.load(file, row)
+    loaded = experiments.load(file, row)
+    config = _as_pinned(loaded)
     fields = schema.flatten(config)
     model = _hash(schema.flatten(config.model))
     if model not in of_model:  # rows that differ in data or rates alone have one model
-      variables = summary.abstract_variables(registry.build(config))
+      variables = summary.abstract_variables(registry.build(loaded))
       networks = {"generator": variables["generator"], **variables["discriminators"]}
       networks = {name: _listing(network) for name, network in networks.items()}
       counts = summary.count_parameters(variables)

@@ -1,4 +1,4 @@
-"""A tiny run that the sampling tests share, made without training."""
+"""Fixtures of the sampling tests: a tiny run, made without training."""
 
 import json
 
@@ -18,7 +18,7 @@ CLASS_NAMES = ("Disk", "square", "tri/angle", "../cross", "a,b", "6", "..", "pul
 
 
 def _moved(network, seed):
-  """Parameters and running moments as far from their start as after long training.
+  """Parameters and running statistics as far from their initial values as after long training.
 
   Fresh weights draw grey clips that look the same for every label and weight.
   """
@@ -33,9 +33,11 @@ def _moved(network, seed):
 
 @pytest.fixture(scope="session")
 def workdir(tiny_config, tmp_path_factory):
-  """The folder of a run with checkpoints at iterations 2 and 4; each, and each of its averages,
-  holds other weights."""
-  # Statistics per time step, the paper's: what makes other lengths than in training hard.
+  """The folder of a run with checkpoints at iterations 2 and 4.
+
+  The live weights and averages of both checkpoints all differ.
+  """
+  # Statistics per time step, as in the paper, depend on the number of frames.
   config = tiny_config(**{"model.generator.statistics": "per_step"})
   gan = registry.build(config)
   transforms = optimizers.build(config, gan.discriminators)
@@ -61,5 +63,5 @@ def workdir(tiny_config, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def run(workdir):
-  """That run opened: 8 classes, 8x8 pixels, 4 frames."""
+  """The run of `workdir`, opened: 8 classes, 8x8 pixels, 4 frames."""
   return vidgan_jax.load(workdir)

@@ -1,4 +1,4 @@
-"""A request from its words to its files; what is refused leaves nothing behind."""
+"""Requests of `sample`, from flags to files; refused requests leave no files."""
 
 import copy
 import dataclasses
@@ -16,7 +16,7 @@ from vidgan_jax.sampling import run as runs
 
 @pytest.fixture
 def ask(run, workdir, tmp_path, monkeypatch):
-  """A function (**fields of `Request`) that returns (archive, lines told, lines returned)."""
+  """Returns a function (**fields of `Request`) -> (archive, reported lines, returned lines)."""
 
   def open_run(folder, **options):
     assert folder == workdir
@@ -29,20 +29,20 @@ def ask(run, workdir, tmp_path, monkeypatch):
   monkeypatch.setattr(cli.files.video_writers, "write_mp4", lambda *a, **k: None)  # slow
 
   def fulfil(**fields):
-    said = []
+    reported = []
     request = cli.Request(**{"workdir": workdir, "output": tmp_path / "out", **fields})
-    lines = cli.fulfil(request, report=said.append)
+    lines = cli.fulfil(request, report=reported.append)
     with np.load(tmp_path / "out" / "samples.npz") as archive:
-      return dict(archive), said, lines
+      return dict(archive), reported, lines
 
   fulfil.opened = []
   return fulfil
 
 
 def test_every_class_by_default(ask, run, tmp_path):
-  archive, said, lines = ask()
+  archive, reported, lines = ask()
   assert archive["labels"].tolist() == np.repeat(np.arange(8), 2).tolist()
-  assert said == ["drawing 16 clips at iteration 4 (moving average)"]
+  assert reported == ["generating 16 clips at iteration 4 (moving average)"]
   assert any(str(tmp_path / "out" / "samples.npz") in line for line in lines)
   np.testing.assert_array_equal(archive["clips"], run.sample(0, labels=archive["labels"]))
 
@@ -54,11 +54,11 @@ def test_chosen_classes_seed_length_and_spread(ask, run):
   np.testing.assert_array_equal(archive["clips"], expected)
 
 
-def test_live_weights_and_the_checkpoint_are_asked_for_and_said(ask):
-  _, said, _ = ask(labels="0", live=True, checkpoint=2, standing_passes=3)
-  assert said == ["drawing 2 clips at iteration 4 (live weights)"]
-  asked = ask.opened[-1]
-  assert (asked["step"], asked["use_ema"], asked["standing_passes"]) == (2, False, 3)
+def test_live_weights_and_the_checkpoint_are_loaded_and_reported(ask):
+  _, reported, _ = ask(labels="0", live=True, checkpoint=2, standing_passes=3)
+  assert reported == ["generating 2 clips at iteration 4 (live weights)"]
+  loaded = ask.opened[-1]
+  assert (loaded["step"], loaded["use_ema"], loaded["standing_passes"]) == (2, False, 3)
 
 
 @pytest.mark.parametrize(
@@ -88,11 +88,11 @@ def test_latent_walks(ask, run):
     (dict(frame_rate=float("inf")), "frame_rate is inf"),
     (dict(frames=0), "frames is 0"),
     (dict(frames=7, standing_passes=0), "7 frames need standing statistics"),
-    (dict(labels=""), "label '' is no number"),
-    (dict(labels="8"), "label '8' is no number in 0..7"),
-    (dict(interpolate="class", per_label=3), "--per_label is not for --interpolate"),
-    (dict(interpolate="latent", per_label=2), "--per_label is not for --interpolate"),
-    (dict(interpolation_steps=8), "--interpolation_steps is for --interpolate"),
+    (dict(labels=""), "label '' is neither a number"),
+    (dict(labels="8"), "label '8' is neither a number in 0..7"),
+    (dict(interpolate="class", per_label=3), "--per_label cannot be combined with --interpolate"),
+    (dict(interpolate="latent", per_label=2), "--per_label cannot be combined with --interpolate"),
+    (dict(interpolation_steps=8), "--interpolation_steps needs --interpolate"),
     (dict(interpolate="class", labels="1,2,3"), "pairs of labels, got 3"),
     (dict(interpolate="latent", interpolation_steps=1), "at least 2 steps"),
     (dict(frames=10**11), "16 clips of 100000000000 frames take .* GiB"),
@@ -114,7 +114,7 @@ def test_clips_per_class_are_refused_without_classes(tmp_path, monkeypatch):
   gan = types.SimpleNamespace(num_classes=0, frames=4)
   run = types.SimpleNamespace(gan=gan, check_frames=lambda frames: None)
   monkeypatch.setattr(runs, "load", lambda *arguments, **options: run)
-  with pytest.raises(UserError, match="--per_label is for runs with classes"):
+  with pytest.raises(UserError, match="--per_label needs a run with classes"):
     cli.fulfil(cli.Request("run", str(tmp_path / "out"), per_label=3))
 
 

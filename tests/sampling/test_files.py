@@ -1,4 +1,4 @@
-"""The files that samples become."""
+"""The files of samples: contents, replacement, refusals, labels."""
 
 import os
 import pathlib
@@ -38,11 +38,11 @@ def write(
 def test_every_file_is_there_opens_and_has_its_size(tmp_path, clips):
   output = tmp_path / "new" / "out"
   write(output, clips, frame_rate=5.0)
-  lines = files.whereabouts(output, len(clips))
+  lines = files.list_files(output, len(clips))
   assert sorted(p.name for p in output.iterdir()) == sorted(files._NAMES)
   for name in files._NAMES:
     assert sum(str(output / name) in line for line in lines) == 1, name
-  # 3 rows of 2, 2 pixels between them; MP4 enlarged to be seen: 8 pixels by 16.
+  # 3 rows of 2 clips, 2 pixels between them. In the MP4, 8 pixels are enlarged by 16.
   grid, rate = video_files.read_video(output / "grid.mp4")
   assert grid.shape == (3, 16 * 28, 16 * 18, 3) and rate == 5.0
   with Image.open(output / "grid.gif") as gif:
@@ -55,7 +55,7 @@ def test_every_file_is_there_opens_and_has_its_size(tmp_path, clips):
   for clip, path in zip(clips, videos, strict=True):
     shown, rate = video_files.read_video(path)
     assert shown.shape == (3, 128, 128, 3) and rate == 5.0
-    # Enlarged, a pixel's middle keeps its grey through compression.
+    # In the enlarged video, compression does not change the grey in the middle of a pixel.
     difference = shown[:, 8::16, 8::16].mean(-1) - clip.mean(-1)
     assert np.abs(difference).mean() < 8
 
@@ -105,7 +105,7 @@ def test_samples_are_not_overwritten_unless_asked(tmp_path, clips):
   with pytest.raises(UserError, match=r"already holds grid.mp4, .*clips, \.\.\.; --overwrite"):
     write(tmp_path, clips[:2], labels=[4, 4])
   with files.new_output(tmp_path, overwrite=True):
-    assert everything(tmp_path) == before  # nothing goes before its successor is there
+    assert everything(tmp_path) == before  # old files stay until the new ones are complete
   write(tmp_path, clips[:2], labels=[4, 4], overwrite=True)
   after = everything(tmp_path)
   assert sorted(name for name in after if name.startswith("clips")) == [
@@ -219,7 +219,7 @@ def test_a_rename_that_is_refused_is_one_line(tmp_path, clips):
     files.new_output(tmp_path / "out", overwrite=False) as folder,
   ):
     (folder / "grid.gif").write_text("new")
-    (tmp_path / "out").mkdir()  # by somebody else, meanwhile
+    (tmp_path / "out").mkdir()  # another process creates it meanwhile
     (tmp_path / "out" / "grid.gif").write_text("mine")
   assert everything(tmp_path) == {"out/grid.gif": b"mine"}
 
@@ -274,23 +274,23 @@ def test_two_processes_do_not_write_to_one_place(tmp_path, clips, monkeypatch):
   assert everything(tmp_path) == {"out/grid.gif": b"first"}
 
 
-@pytest.mark.parametrize("place", ["file", "file/below", "/proc/nowhere", ""])
-def test_places_that_cannot_be_written_are_refused(tmp_path, place):
+@pytest.mark.parametrize("path", ["file", "file/below", "/proc/nowhere", ""])
+def test_places_that_cannot_be_written_are_refused(tmp_path, path):
   (tmp_path / "file").write_text("mine")
   words = r"cannot write samples to|has no name"
   with pytest.raises(UserError, match=words) as caught:
-    with files.new_output(place and str(tmp_path / place), overwrite=True):
+    with files.new_output(path and str(tmp_path / path), overwrite=True):
       pytest.fail("clips would be drawn in vain")
   assert "\n" not in str(caught.value)
   assert everything(tmp_path) == {"file": b"mine"}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
-@pytest.mark.parametrize("place", ["", "out"])
-def test_folders_without_permission_are_refused(tmp_path, clips, place):
+@pytest.mark.parametrize("path", ["", "out"])
+def test_folders_without_permission_are_refused(tmp_path, clips, path):
   tmp_path.chmod(0o500)
   with pytest.raises(UserError, match=r"cannot write samples to .*Permission denied"):
-    write(tmp_path / place, clips)
+    write(tmp_path / path, clips)
 
 
 @pytest.mark.parametrize(("name", "what"), [("samples.npz", "a folder"), ("clips", "no folder")])
@@ -322,14 +322,16 @@ def test_unknown_labels_list_the_known_ones(text):
   with pytest.raises(UserError) as caught:
     files.parse_labels(text, NAMES, 8)
   message = str(caught.value)
-  assert f"label {text.split(',')[-1]!r} is no number in 0..7 and no class" in message
+  assert (
+    f"label {text.split(',')[-1]!r} is neither a number in 0..7 nor the name of a class" in message
+  )
   assert "known names: ride/bike, .., ../../up," in message and ", ..." not in message[-6:]
 
 
 def test_names_in_another_form_of_unicode_are_the_same():
   assert files.parse_labels("CAFE\u0301,caf\u00e9", ("b", "caf\u00e9"), 2) == [1, 1]
   assert files.parse_labels("b,B", ("B", "b"), 2) == [1, 0]
-  with pytest.raises(UserError, match="no class"):  # either could be meant
+  with pytest.raises(UserError, match="nor the name of a class"):  # two names match
     files.parse_labels("BB", ("Bb", "bB"), 2)
 
 
@@ -347,7 +349,7 @@ def test_a_name_that_is_the_number_of_another_class_is_refused(text):
   with pytest.raises(UserError, match=words):
     files.parse_labels(text, ("2", "007", "5"), 3)
   for text in ("07", "index:3", "index:007", "name:3", "index:"):
-    with pytest.raises(UserError, match=r"is no number in 0\.\.2 and no class"):
+    with pytest.raises(UserError, match=r"is neither a number in 0\.\.2 nor the name of a class"):
       files.parse_labels(text, ("2", "007", "5"), 3)
 
 
@@ -358,7 +360,7 @@ def test_numbers_that_are_the_names_of_their_classes_are_no_trouble():
 def test_of_many_classes_twenty_are_listed():
   with pytest.raises(UserError, match=r"c18, c19, \.\.\.$"):
     files.parse_labels("swim", [f"c{i}" for i in range(600)], 600)
-  with pytest.raises(UserError, match=r"in 0\.\.599 and no class$"):
+  with pytest.raises(UserError, match=r"in 0\.\.599 nor the name of a class$"):
     files.parse_labels("swim", (), 600)
 
 

@@ -1,4 +1,4 @@
-"""Walks begin and end where they should and go straight."""
+"""Interpolations have the right ends and are linear."""
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ def unconditional(tiny_config):
 
 
 def close(a, b):
-  """Programs for other batch sizes may round otherwise by a level of 255."""
+  """Equal up to one grey level, because programs for different batch sizes round differently."""
   return a.shape == b.shape and np.max(np.abs(a.astype(int) - b)) <= 1
 
 
@@ -30,7 +30,7 @@ def test_latent_walks_are_straight_lines_between_two_latents(run):
   np.testing.assert_array_equal(walks[:, -1], ends[2:])
   np.testing.assert_allclose(walks[:, 2], (ends[:2] + ends[2:]) / 2, atol=1e-6)
   np.testing.assert_allclose(np.diff(walks, 2, axis=1), 0, atol=1e-6)
-  assert len(np.unique(ends[:, 0])) == 4  # four ends, no walk shares one
+  assert len(np.unique(ends[:, 0])) == 4  # four different ends
 
 
 def test_clips_at_the_ends_of_a_latent_walk_are_those_of_their_latents(run):

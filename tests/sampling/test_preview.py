@@ -1,4 +1,4 @@
-"""Samples drawn while a run trains."""
+"""Samples during training."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def state(workdir):
 
 
 class Log:
-  """Takes clips as the training log does."""
+  """Receives clips instead of the training log."""
 
   def __init__(self):
     self.clips = []
@@ -29,7 +29,7 @@ class Log:
 
 @pytest.fixture
 def walk(run, state):
-  """A function (hook, folder, first step, last) that calls the hook as a run's loop does."""
+  """Returns a function (hook, folder, first step, last) that calls the hook as the loop does."""
 
   def through(hook, folder, begin, end, log=None):
     log = log or Log()
@@ -61,7 +61,7 @@ def walk(run, state):
 
 @pytest.fixture
 def quick(monkeypatch):
-  """Replaces the drawing by clips without content and counts it."""
+  """Replaces sampling by black clips, and counts the calls."""
   drawn = []
 
   def sample(self, key, *, count):
@@ -90,7 +90,7 @@ def test_zero_never_draws(walk, quick, tmp_path):
 
 
 def test_a_run_that_continues_draws_what_it_does_anew(walk, quick, tmp_path):
-  """Killed after iteration 6 it goes on from 3: of 6 TensorBoard has forgotten the samples."""
+  """A run killed after 6 resumes at 3; the samples of 6 are made again, also for TensorBoard."""
   walk(PreviewHook(3), tmp_path, 0, 6)
   log = walk(PreviewHook(3), tmp_path, 3, 8)
   assert [clip[0] for clip in log.clips] == [6, 8]
@@ -108,7 +108,7 @@ def test_previews_are_clips_of_the_average_in_turn_over_the_classes(walk, run, s
   with Image.open(tmp_path / "a" / "samples" / "00000002.png") as sheet:
     np.testing.assert_array_equal(np.asarray(sheet), video_writers.contact_sheet(expected))
   video, _ = video_files.read_video(tmp_path / "a" / "samples" / "00000002.mp4")
-  assert video.shape == (4, 8 * 18, 8 * 28, 3)  # 2 rows of 3, each pixel 8 wide
+  assert video.shape == (4, 8 * 18, 8 * 28, 3)  # 2 rows of 3 clips, each pixel enlarged by 8
   ((step, name, gif, height, width),) = log.clips
   assert (step, name, height, width) == (2, "samples", 18, 28)
   assert gif == video_writers.gif_bytes(video_writers.grid(expected, 3), 8.0)

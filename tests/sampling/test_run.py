@@ -1,4 +1,4 @@
-"""Clips drawn in Python: what they depend on, and what is refused."""
+"""Sampling in Python: what clips depend on, and which arguments are refused."""
 
 import ast
 import asyncio
@@ -37,19 +37,19 @@ def state(workdir):
 
 
 def levels(a, b):
-  """The largest difference of two clips, in levels of 0..255."""
+  """The largest difference of two clips in grey levels, 0..255."""
   assert a.shape == b.shape and a.dtype == b.dtype == np.uint8
   return np.max(np.abs(a.astype(int) - b))
 
 
 def differs(a, b):
-  """Whether two clips differ in what is seen, not in rounding alone."""
+  """Whether two clips differ visibly, and not by rounding alone."""
   return np.mean(np.abs(a.astype(int) - b)) > 3
 
 
 def test_clips_are_uint8_frames_of_the_models_size(clips):
   assert clips.shape == (5, 4, 8, 8, 3) and clips.dtype == np.uint8
-  assert clips.std() > 20  # the tests below compare pictures, no grey
+  assert clips.std() > 20  # clips have contrast; the tests below would pass on uniform grey
 
 
 def test_the_same_key_gives_the_same_bytes_and_another_key_others(run, clips):
@@ -59,13 +59,13 @@ def test_the_same_key_gives_the_same_bytes_and_another_key_others(run, clips):
   )
   others = run.sample(1, labels=LABELS)
   assert all(differs(a, b) for a, b in zip(clips, others, strict=True))
-  assert differs(clips[0], clips[2])  # two clips of one class have a latent each
+  assert differs(clips[0], clips[2])  # two clips of one class have different latents
 
 
 @pytest.mark.parametrize(("count", "batch_size"), [(5, 2), (3, 16), (1, 1)])
 def test_a_clip_is_the_same_whatever_is_drawn_with_it(run, clips, count, batch_size):
   fewer = run.sample(0, labels=LABELS[:count], batch_size=batch_size)
-  # Programs for other batch sizes may round otherwise.
+  # Programs for different batch sizes may round differently.
   assert levels(fewer, clips[:count]) <= 1
 
 
@@ -156,7 +156,7 @@ def test_further_numbers_out_of_range_are_refused(run, options):
 
 
 def test_average_live_weights_and_earlier_checkpoints_differ(run, workdir, clips):
-  """Nothing but standing statistics is the same; those are left out to see the weights."""
+  """The options select different weights; without standing statistics these can be compared."""
   drawn = {}
   for name, options in {
     "average": {},
@@ -170,39 +170,39 @@ def test_average_live_weights_and_earlier_checkpoints_differ(run, workdir, clips
   assert run.step == 4 and run.use_ema
   for name in ("live", "earlier", "standing"):
     assert differs(drawn["average"], drawn[name]), name
-  assert not np.array_equal(drawn["standing"], clips)  # 2 passes are others than 16
+  assert not np.array_equal(drawn["standing"], clips)  # 2 passes give other statistics than 16
 
 
 def test_the_live_weights_are_the_generators_and_the_average_the_averages(run, state):
   for use_ema in (True, False):
     opened = runs.Run(run.config, run.gan, state, use_ema=use_ema, standing_passes=0)
     source = state.ema if use_ema else state.generator
-    found, expected = (
+    actual, expected = (
       jax.tree.leaves(tree)
       for tree in (opened.variables()[normalization.COLLECTION], source.batch_stats)
     )
-    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
-    # Gains and biases are no weights that spectral normalisation divides.
+    assert all(np.array_equal(a, b) for a, b in zip(actual, expected, strict=True))
+    # Spectral normalisation does not change gains and biases.
     gain = opened.variables()["params"]["norm"]["gain"]
     np.testing.assert_array_equal(gain, source.params["norm"]["gain"])
 
 
 def moments_by_hand(gan, variables, latents, labels, frames):
-  """Moments of what enters each normalisation, in NumPy, {layer: (mean, variance)}."""
-  found = {}
+  """Statistics of the inputs of each normalisation layer, in NumPy: {layer: (mean, variance)}."""
+  moments = {}
 
   def record(call, arguments, keywords, context):
     module = context.module
     if isinstance(module, normalization.BatchNorm | normalization.ConditionalBatchNorm):
       x = np.asarray(arguments[0], np.float64)
-      found["/".join(module.path)] = (x.mean((0, 2, 3)), x.var((0, 2, 3)))
+      moments["/".join(module.path)] = (x.mean((0, 2, 3)), x.var((0, 2, 3)))
     return call(*arguments, **keywords)
 
   with nn.intercept_methods(record):
     gan.generator.apply(
       variables, {"z": latents}, {"label": labels}, True, frames, mutable=["batch_stats"]
     )
-  return found
+  return moments
 
 
 @pytest.mark.parametrize(("frames", "truncation"), [(4, 1.0), (6, 0.5)])
@@ -218,16 +218,16 @@ def test_standing_statistics_are_the_mean_over_passes(run, state, frames, trunca
     labels = jax.random.randint(label_key, (16,), 0, 8)
     by_pass.append(moments_by_hand(gan, plain, latents, labels, frames))
   variables = opened.variables(frames, truncation)
-  found = {
+  actual = {
     "/".join(part.key for part in path): np.asarray(leaf)
     for path, leaf in jax.tree.leaves_with_path(variables[normalization.COLLECTION])
   }
-  assert len(found) == 2 * len(by_pass[0]) > 2
+  assert len(actual) == 2 * len(by_pass[0]) > 2
   for layer in by_pass[0]:
     for which, name in enumerate(("mean", "variance")):
       expected = np.mean([moments[layer][which] for moments in by_pass], axis=0)
       scale = np.abs(expected).max()
-      np.testing.assert_allclose(found[f"{layer}/{name}"], expected, rtol=0, atol=1e-4 * scale)
+      np.testing.assert_allclose(actual[f"{layer}/{name}"], expected, rtol=0, atol=1e-4 * scale)
   for a, b in zip(*map(jax.tree.leaves, (variables["params"], plain["params"])), strict=True):
     np.testing.assert_array_equal(a, b)
 
@@ -278,8 +278,8 @@ def test_pixels_are_rounded_to_nearest_and_clipped():
   np.testing.assert_array_equal(
     generation.to_uint8(jnp.asarray(shifted)), np.repeat(whole[:, None], 3, 1)
   )
-  found = generation.to_uint8(jnp.array([-1.1, 1.1, -9.0, 9.0]))
-  np.testing.assert_array_equal(found, [0, 255, 0, 255])
+  actual = generation.to_uint8(jnp.array([-1.1, 1.1, -9.0, 9.0]))
+  np.testing.assert_array_equal(actual, [0, 255, 0, 255])
 
 
 def test_load_is_the_sampling_rooms(monkeypatch, workdir, run):
@@ -291,7 +291,7 @@ def test_load_is_the_sampling_rooms(monkeypatch, workdir, run):
 
 
 def test_a_run_opens_where_an_event_loop_runs(workdir, run):
-  """As in a notebook, whose cells run in one."""
+  """As in a notebook, whose cells run in an event loop."""
 
   async def cell():
     return vidgan_jax.load(workdir)
@@ -327,7 +327,7 @@ def test_importing_the_package_imports_next_to_nothing():
   assert heavy == []
 
 
-# Doors define flags of the same names, which only one of them may hold at a time.
+# Several commands define flags of the same name, which absl refuses in one process.
 IMPORT_ALL = """
 import importlib, pkgutil, sys
 
@@ -351,10 +351,10 @@ print(len(list(pkgutil.walk_packages(vidgan_jax.__path__, "vidgan_jax."))))
 def test_no_module_needs_tensorflow():
   *others, count = python(IMPORT_ALL)
   assert others == [] and int(count) > 40
-  # Inside functions these two may import it, for who asks for it; nothing else does.
+  # Functions in these two files import it when a user needs it; no other file does.
   data = ROOT / "vidgan_jax" / "data"
-  asked = {data / "tensorflow_pipeline.py", data / "prepare" / "arrays.py"}
-  for path in {*(ROOT / "vidgan_jax").rglob("*.py")} - asked:
+  importers = {data / "tensorflow_pipeline.py", data / "prepare" / "arrays.py"}
+  for path in {*(ROOT / "vidgan_jax").rglob("*.py")} - importers:
     for node in ast.walk(ast.parse(path.read_text())):
       names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
       names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []

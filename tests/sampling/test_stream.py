@@ -1,4 +1,4 @@
-"""A stream of clips: each depends on its number alone."""
+"""Streams of clips: each clip depends on its number and the seed alone."""
 
 import copy
 import types
@@ -20,32 +20,32 @@ def clips(run):
 
 
 def test_they_are_those_that_the_run_draws(run, clips):
-  found, labels = clips
+  expected, labels = clips
   np.testing.assert_array_equal(labels, np.arange(16) % 8)
   drawn = run.sample(3, labels=labels)
-  # Another program: half a grey level may round the other way.
-  assert np.max(np.abs(found.astype(int) - drawn)) <= 1 and np.ptp(found) > 50
+  # The two programs may round half a grey level differently.
+  assert np.max(np.abs(expected.astype(int) - drawn)) <= 1 and np.ptp(expected) > 50
 
 
 def test_neither_the_batch_nor_the_devices_matter(run, clips):
-  found, labels = clips
+  expected, labels = clips
   stream = Stream(run, 3, mesh=meshes.make_mesh(jax.devices()))
-  spread, own = stream(8, 16)
-  assert stream.shape == found.shape[1:]
+  spread, spread_labels = stream(8, 16)
+  assert stream.shape == expected.shape[1:]
   assert len(spread.sharding.device_set) == len(jax.devices())
-  np.testing.assert_array_equal(own, labels[8:])
-  assert np.max(np.abs(np.asarray(spread).astype(int) - found[8:])) <= 1
+  np.testing.assert_array_equal(spread_labels, labels[8:])
+  assert np.max(np.abs(np.asarray(spread).astype(int) - expected[8:])) <= 1
 
 
 def test_seed_and_spread(run, clips):
-  found, _ = clips
-  assert np.any(np.asarray(Stream(run, 4)(0, 16)[0]) != found)
+  expected, _ = clips
+  assert np.any(np.asarray(Stream(run, 4)(0, 16)[0]) != expected)
   narrow = Stream(run, 3, truncation=0.1)
-  told = {"step": run.step, "ema": run.use_ema, "standing_passes": run.standing_passes}
-  assert narrow.about == {**told, "truncation": 0.1, "seed": 3}
-  # Clips of one class differ less.
+  settings = {"step": run.step, "ema": run.use_ema, "standing_passes": run.standing_passes}
+  assert narrow.about == {**settings, "truncation": 0.1, "seed": 3}
+  # With less truncation, clips of one class would differ more.
   spread = lambda clips: np.mean(np.abs(clips[:8].astype(float) - clips[8:]))
-  assert spread(np.asarray(narrow(0, 16)[0])) < 0.5 * spread(found)
+  assert spread(np.asarray(narrow(0, 16)[0])) < 0.5 * spread(expected)
   with pytest.raises(UserError, match="seed -1"):
     Stream(run, -1)
 
@@ -58,7 +58,7 @@ def test_of_a_run_in_training(run, workdir, clips):
 
 
 def test_inputs_that_are_drawn_belong_to_the_clip(run):
-  """As a later stage draws the clips of an earlier one."""
+  """Inputs drawn from a key, as when a later stage draws the clips of an earlier one."""
   other = copy.copy(run)
   other.gan = copy.copy(run.gan)
 

@@ -1,4 +1,4 @@
-"""A tiny run that the training tests share."""
+"""Fixtures of the training tests: a tiny run."""
 
 import types
 
@@ -13,7 +13,7 @@ from vidgan_jax.training.step import Iteration
 
 @pytest.fixture(scope="session")
 def game():
-  """A function (config, **gan changes) that returns gan, optimizers, iteration, state and batch."""
+  """Returns a function (config, **gan changes) -> gan, optimizers, iteration, state, batch."""
 
   def build(config, gan=None):
     gan = gan or registry.build(config)

@@ -1,4 +1,4 @@
-"""Runs that do not fit into the memory are refused before it is taken."""
+"""Runs that do not fit into memory are refused before they allocate it."""
 
 import types
 
@@ -54,7 +54,7 @@ def test_what_the_compiled_iteration_needs_is_compared(monkeypatch):
   program = (
     jax.jit(lambda x: (x @ x.T).sum()).lower(jax.ShapeDtypeStruct((2048, 2), "f4")).compile()
   )
-  capacity.check_program(program, mesh)  # 16 MiB in between
+  capacity.check_program(program, mesh)  # needs 16 MiB of temporary memory
   monkeypatch.setattr(cores, "usable_memory", lambda: 2**10)
   with pytest.raises(UserError, match="an iteration takes"):
     capacity.check_program(program, mesh)

@@ -1,4 +1,4 @@
-"""Checkpoints survive damage, full disks and other models."""
+"""Checkpoints: damaged files, full disks, states of other models."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ from vidgan_jax.runtime.trees import leaf_names
 
 
 class Small(struct.PyTreeNode):
-  """A state in miniature."""
+  """A tiny state."""
 
   step: jax.Array
   params: dict
@@ -49,7 +49,7 @@ def same(a, b):
 
 @pytest.fixture
 def saved(tmp_path):
-  """Checkpoints at 2, 4 and 6 in a folder, closed."""
+  """A folder with checkpoints at 2, 4 and 6."""
   checkpoints = Checkpoints(tmp_path / "checkpoints", keep=3)
   for step in (2, 4, 6):
     checkpoints.save(step, small(step), {"seconds": float(step)})
@@ -76,7 +76,7 @@ def test_parts_on_eight_devices_come_back_as_parts_on_any_number(tmp_path, devic
   checkpoints.save(3, placed, {"seconds": 0.0})
   checkpoints.close()
   wanted = jax.tree.map(
-    lambda a, place: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place),
+    lambda a, sharding: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding),
     state,
     split(state, devices),
   )
@@ -102,16 +102,18 @@ def test_truncating_any_file_of_the_newest_falls_back_one_and_says_so(saved):
   for path in files:
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    said = []
-    state, _ = Checkpoints(saved, report=said.append).restore(like(small(0)))
+    reported = []
+    state, _ = Checkpoints(saved, report=reported.append).restore(like(small(0)))
     if same(state, small(6)):
       harmless.append(path.name)
     else:
       assert same(state, small(4)), path
-      assert any("6 is damaged" in line for line in said), said
-      assert any("falling back to the checkpoint at iteration 4" in line for line in said), said
+      assert any("6 is damaged" in line for line in reported), reported
+      assert any("falling back to the checkpoint at iteration 4" in line for line in reported), (
+        reported
+      )
     path.write_bytes(whole)
-  # Some files hold no state: how the arrays lay on devices, when they were written.
+  # Some files hold no arrays, but their sharding or the time of writing.
   largest = max(files, key=lambda path: path.stat().st_size)
   assert largest.name not in harmless and len(harmless) < len(files) - 3, harmless
 
@@ -121,9 +123,9 @@ def test_one_flipped_bit_in_the_numbers_is_noticed(saved):
   numbers = bytearray(data.read_bytes())
   numbers[len(numbers) // 2] ^= 1
   data.write_bytes(bytes(numbers))
-  said = []
-  state, _ = Checkpoints(saved, report=said.append).restore(like(small(0)))
-  assert same(state, small(4)) and said
+  reported = []
+  state, _ = Checkpoints(saved, report=reported.append).restore(like(small(0)))
+  assert same(state, small(4)) and reported
 
 
 def test_checksums_see_every_bit_and_no_layout():
@@ -183,7 +185,8 @@ def test_full_disk_is_one_line_and_leaves_the_last_checkpoint(saved, caplog):
     signal.signal(signal.SIGXFSZ, ignored)
   assert "could not save the checkpoint at iteration 8" in str(caught.value)
   assert "\n" not in str(caught.value) and not caplog.records
-  assert not list(saved.glob("*.orbax-checkpoint-tmp*"))  # what was written fills the disk no more
+  # The unfinished checkpoint does not stay on the full disk.
+  assert not list(saved.glob("*.orbax-checkpoint-tmp*"))
   again = Checkpoints(saved)
   assert 8 not in again.steps()
   assert same(again.restore(like(small(0)))[0], small(6))
@@ -198,7 +201,8 @@ def test_leaves_are_named_by_their_path():
 )
 def test_any_name_of_a_folder_saves_and_reads(tmp_path, name):
   folder = tmp_path / name / "checkpoints"
-  (tmp_path / "axb" / "checkpoints" / "2").mkdir(parents=True)  # what a*b and a?b match too
+  # A folder that the patterns a*b and a?b also match.
+  (tmp_path / "axb" / "checkpoints" / "2").mkdir(parents=True)
   with Checkpoints(folder) as checkpoints:
     checkpoints.save(2, small(2), {"seconds": 2.0})
     checkpoints.read_back(2, small(2))
@@ -211,7 +215,7 @@ def test_any_name_of_a_folder_saves_and_reads(tmp_path, name):
 
 
 def test_a_relative_folder_behind_a_link_saves_and_reads(tmp_path, monkeypatch):
-  """Orbax takes absolute paths alone."""
+  """Orbax accepts only absolute paths."""
   (tmp_path / "disk").mkdir()
   (tmp_path / "link").symlink_to("disk")
   monkeypatch.chdir(tmp_path)
@@ -228,7 +232,7 @@ def test_names_that_are_no_text_are_for_checkpoints_too(tmp_path):
 
 
 def test_a_path_that_the_locale_encodes_otherwise_saves_and_reads(tmp_path, monkeypatch):
-  """TensorStore encodes it as UTF-8: it would write to another folder."""
+  """TensorStore encodes the path as UTF-8, and would write to a different folder."""
   monkeypatch.setattr(os, "fsencode", lambda path: str(path).encode("latin-1"))
   with Checkpoints(tmp_path / "é") as checkpoints:
     assert str(checkpoints._path(True)).startswith("/proc/self/fd/")
@@ -265,7 +269,7 @@ def test_a_full_disk_is_named_behind_tensorstores_words(saved, monkeypatch, capl
     checkpoints.save(10, small(10), {"seconds": 0.0})
   monkeypatch.undo()
   checkpoints.close()
-  # The errors of the other arrays, which nobody asks for, are not logged.
+  # The errors of further arrays, which the message does not need, are not logged.
   logging.getLogger("asyncio").error("Future exception was never retrieved")
   logging.getLogger("asyncio").error("another")
   assert [record.message for record in caplog.records if record.name == "asyncio"] == ["another"]
@@ -296,7 +300,7 @@ def test_the_first_checkpoint_is_read_back(tmp_path, damage):
 
 
 def test_a_failed_save_is_told_of_its_own_iteration(saved, monkeypatch):
-  """And not of the next one, at which it is noticed."""
+  """The message names the failed checkpoint, not the next one, when the failure is noticed."""
   checkpoints = Checkpoints(saved)
   checkpoints.save(8, small(8), {"seconds": 0.0})
   checkpoints.wait()
@@ -336,7 +340,7 @@ def test_what_says_nothing_about_a_checkpoint_does_not_make_it_damaged(saved, mo
   monkeypatch.setattr(type(checkpoints._open(create=False)), "restore", fail)
   with pytest.raises(UserError, match=f"cannot read the checkpoint at iteration 6 .*: {error}"):
     checkpoints.restore(like(small(0)))
-  assert not lines  # neither called damaged nor passed over
+  assert not lines  # no message calls it damaged, and no older checkpoint is used
 
 
 def test_files_with_other_names_are_no_checkpoints(saved):
@@ -347,7 +351,7 @@ def test_files_with_other_names_are_no_checkpoints(saved):
 
 @pytest.mark.parametrize("alone", [True, False])
 def test_what_only_some_processes_could_not_read_is_not_damaged(saved, monkeypatch, alone):
-  """Of two processes, of which only the first is here; the other fails at iteration 6."""
+  """Simulates two processes, of which only the first runs; the other one fails at iteration 6."""
   others = iter([True, False] + 2 * [False, True])  # fails? succeeds?
   monkeypatch.setattr(
     processes, "where", lambda v: [i for i, each in enumerate((v, next(others))) if each]
@@ -355,17 +359,17 @@ def test_what_only_some_processes_could_not_read_is_not_damaged(saved, monkeypat
   if not alone:
     for path in (saved / "6").rglob("manifest.ocdbt"):
       path.write_bytes(b"")
-  said = []
-  checkpoints = Checkpoints(saved, report=said.append)
+  reported = []
+  checkpoints = Checkpoints(saved, report=reported.append)
   if alone:
     with pytest.raises(
       UserError, match=r"process 1 could not read its part .* nothing was changed"
     ):
       checkpoints.restore(like(small(0)))
-    assert said == [] and checkpoints.steps() == [2, 4, 6]
+    assert reported == [] and checkpoints.steps() == [2, 4, 6]
   else:
     assert same(checkpoints.restore(like(small(0)))[0], small(4))
-    assert "6 is damaged" in said[0]
+    assert "6 is damaged" in reported[0]
 
 
 @pytest.mark.parametrize("devices", [1, 8])

@@ -1,4 +1,4 @@
-"""One device and eight, one process and two give the same state."""
+"""One and eight devices, and one and two processes, give the same state."""
 
 import functools
 import types
@@ -24,11 +24,11 @@ CASES = [
   ("float64", "zero1", 1e-9),
   ("float32", "replicated", 1e-4),
 ]
-OF_TWO = CASES[1:2]  # each compiles for a minute
+OF_TWO = CASES[1:2]  # one case only, because each compiles for a minute
 
 
 def _settled(state, seed=0):
-  """A state in the middle of training: every number away from zero.
+  """A state as in the middle of training: no number is near zero.
 
   Adam divides by the root of its second moment: at the first steps that turns gradients which
   should cancel to zero, but are rounding, into full steps of either sign. A second moment of about
@@ -39,7 +39,7 @@ def _settled(state, seed=0):
   def fill(path, leaf):
     name = jax.tree_util.keystr(path)
     if leaf.dtype.kind == "i":
-      return np.asarray(leaf) + 10  # past the start of the average
+      return np.asarray(leaf) + 10  # after the start of the moving average
     noise = generator.normal(size=leaf.shape)
     if ".nu" in name or "variance" in name:
       noise = 1 + noise**2
@@ -70,12 +70,12 @@ def _distances(a, b, tolerance=1.0):
     yield name, np.linalg.norm(np.asarray(leaf, np.float64) - other) / scale
 
 
-# JAX before 0.8 has it elsewhere.
+# JAX before 0.8 has it in another module.
 _enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
 
 
 def _run(config, devices):
-  """Runs iterations from a settled state, this process feeding its part of the batch.
+  """Runs iterations from a settled state; this process feeds its part of the batch.
 
   Returns the state before and after, the metrics, and XLA's count of one device's work.
   """
@@ -93,8 +93,8 @@ def _run(config, devices):
       "label": generator.integers(0, max(1, gan.num_classes), shape, dtype=np.int32),
     }
     index, count = meshes.part_of_batch(mesh)
-    own = config.batch_size // count
-    batch = {name: a[:, index * own : (index + 1) * own] for name, a in batch.items()}
+    part = config.batch_size // count
+    batch = {name: a[:, index * part : (index + 1) * part] for name, a in batch.items()}
     after, batch = jax.device_put(before, places), meshes.put_batch(batch, mesh)
     iteration = Iteration(gan, transforms, config, mesh)
     program = jax.jit(iteration.__call__, out_shardings=(places, meshes.replicated(mesh)))
@@ -107,7 +107,7 @@ def _run(config, devices):
 
 @pytest.fixture(scope="module")
 def settings(tiny_config, lean_config, load_config):
-  """A function (precision, rules, lean, row of TGAN, **changes) that returns a config."""
+  """Returns a function (precision, rules, lean, row of TGAN, **changes) -> config."""
 
   def build(precision, rules="replicated", lean=False, tgan=None, **changes):
     changes = dict(batch_size=16, precision=precision, sharding=rules, **changes)
@@ -123,7 +123,7 @@ def settings(tiny_config, lean_config, load_config):
 
 @pytest.fixture(scope="module")
 def play(settings):
-  """A function (precision, devices, rules, **options), each run once: see `settings`, `_run`."""
+  """Returns a cached function (precision, devices, rules, **options); see `settings`, `_run`."""
 
   @functools.cache
   def run(precision, devices, rules="replicated", **options):
@@ -136,12 +136,14 @@ def check_same(one, other, tolerance):
   worst = {n: d for n, d in _distances(one.after, other, tolerance) if not d <= tolerance}
   assert not worst, worst
   moved = dict(_distances(one.before, one.after))
-  assert max(moved.values()) > 1e-2  # the iterations did something
+  assert max(moved.values()) > 1e-2  # the iterations changed the state
 
 
 @pytest.mark.parametrize(("precision", "rules", "tolerance"), CASES)
 def test_one_device_and_eight_agree(play, precision, rules, tolerance):
-  lean = (precision, rules) != CASES[0][:2]  # the whole once; it compiles three times as long
+  lean = (precision, rules) != CASES[0][
+    :2
+  ]  # one case has all features, which takes three times as long to compile
   one, eight = play(precision, 1, lean=lean), play(precision, 8, rules, lean=lean)
   leaves = jax.tree.leaves(eight.after)
   assert float(one.metrics["finite"]) == 1 and len(leaves[0].devices()) == 8
@@ -156,7 +158,7 @@ def test_microbatches_lie_on_the_devices_as_the_batch_does(play):
 
 
 def test_noise_and_clipping_do_not_depend_on_the_devices(play):
-  """Of TGAN's layers of noise, of its batch norm in a discriminator, and of clipped kernels."""
+  """TGAN adds noise in layers, batch norm in the discriminator, and clipped kernels."""
   options = {"model.discriminator.noise": 0.3, "model.clipping_period": 1}
   one, eight = (
     play("float64", devices, rules, tgan="svc", **options)
@@ -167,7 +169,7 @@ def test_noise_and_clipping_do_not_depend_on_the_devices(play):
 
 @pytest.fixture(scope="module")
 def of_two(settings, tmp_path_factory):
-  """The states after the same iterations in two processes of one device each, by case."""
+  """The states after the same iterations in two processes with one device each, by case."""
   folder = tmp_path_factory.mktemp("of_two")
   for precision, rules, _ in OF_TWO:
     config = settings(precision, rules, lean=True)
@@ -187,7 +189,7 @@ def test_one_process_and_two_agree(play, of_two, precision, rules, tolerance):
 
 
 def test_each_device_does_its_share(play):
-  # Not an eighth: what follows the parameters, not the batch, is done on every device.
+  # More than an eighth: every device does the work on parameters, which does not scale with clips.
   one, eight = play("float32", 1, lean=True).work, play("float32", 8, "replicated", lean=True).work
   assert eight < 0.25 * one, (one, eight)
 
@@ -227,7 +229,7 @@ def test_microbatches_must_divide(microbatch, words):
 
 
 def train_in_two(folder):
-  """What each of the two processes does."""
+  """The program of each of the two processes."""
   for path in sorted(folder.glob("*.json")):
     played = _run(stored_config.from_json(path.read_text()), jax.devices())
     assert len(played.mesh.devices) == 2 == jax.process_count()

@@ -1,4 +1,4 @@
-"""What other systems than DVD-GAN ask of the step, each as a toy that fits the contract."""
+"""Features of systems other than DVD-GAN, each in a toy system that fits the contract."""
 
 import dataclasses
 import types
@@ -21,12 +21,12 @@ SETTINGS = LayerSettings(spectral=False)
 
 
 def dense(features, **names):
-  """In float64 where JAX computes in it."""
+  """In float64 if JAX has it enabled."""
   return nn.Dense(features, param_dtype=jnp.result_type(float), **names)
 
 
 class ToyGenerator(nn.Module):
-  """Two levels as TGANv2 delivers them: a small whole clip, and a larger one of half the batch."""
+  """Two resolutions as in TGANv2: small clips of the whole batch, larger ones of half of it."""
 
   @nn.compact
   def __call__(self, latents, inputs, train, frames):
@@ -36,7 +36,7 @@ class ToyGenerator(nn.Module):
 
 
 class ToyDiscriminator(nn.Module):
-  """Scores and, as MoCoGAN's, guesses of a category; with batch norm as TGAN's."""
+  """Scores clips, classifies a category as MoCoGAN's does, has batch norm as TGAN's has."""
 
   @nn.compact
   def __call__(self, clip, train=True):
@@ -47,7 +47,7 @@ class ToyDiscriminator(nn.Module):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Toy(contract.VideoGan):
-  """Records what it is called with; see the tests."""
+  """Records the arguments of its calls for the tests."""
 
   seen: list = dataclasses.field(default_factory=list)
 
@@ -92,7 +92,7 @@ class Toy(contract.VideoGan):
 
 @pytest.fixture
 def play(tiny_config, x64):
-  """A function that runs a toy and returns its states, metrics and what the toy saw.
+  """Returns a function that runs a toy, and returns states, metrics and recorded arguments.
 
   Always in float64: the toy runs operation by operation, and each is compiled once by type.
   Arguments: schedule, frozen, iterations, fields of the toy, and
@@ -145,7 +145,7 @@ def play(tiny_config, x64):
 
 
 def microsteps(played):
-  """Which microstep each draw of inputs, in order, had its key of."""
+  """The microstep from whose key each call drew its inputs, in order."""
   keys = {
     tuple(jax.random.key_data(streams.key(played.config.seed, streams.INPUTS, 0, i)).tolist()): i
     for i in range(5)
@@ -160,7 +160,7 @@ def microsteps(played):
     (dict(discriminator_steps=2), [0, 1, 2]),
     (dict(discriminator_steps=2, shared_fakes=True), [0, 1]),
     (dict(discriminator_steps=2, generator_first=True), [2, 0, 1]),
-    # The update next to the first takes its clips and draws none.
+    # The update next to the generator's uses the same clips and draws none.
     (dict(discriminator_steps=2, generator_first=True, shared_fakes=True), [0, 1]),
   ],
 )
@@ -175,7 +175,7 @@ def test_generator_first_is_scored_by_the_old_discriminators(play):
   loss = lambda played: played.metrics[0]["loss/generator"]
   assert np.array_equal(before.step, last.states[0].step)
   assert loss(first) != loss(last)
-  # Moved before anything else, it equals the update alone.
+  # The generator is updated first, so the result equals that of the update alone.
   alone = Iteration(
     first.gan, optimizers.build(first.config, first.gan.discriminators), first.config
   )
@@ -195,13 +195,13 @@ def test_batch_statistics_of_real_and_generated_clips_are_apart(play):
   old = before.discriminators["large"].batch_stats["norm"]
   new = after.discriminators["large"].batch_stats["norm"]
   real = played.batch["clip"][0] / 127.5 - 1
-  real = real[::2]  # the larger level is not faded
+  real = real[::2]  # the larger resolution is not blended
   z = played.gan.latents(streams.key(played.config.seed, streams.LATENTS, 0, 0), BATCH)
   fake = played.gan.generator.apply({"params": before.generator.params}, z, {}, True, FRAMES)[
     "large"
   ]
   expected = np.asarray(old["mean"])
-  for clips in (real, fake):  # one after the other, each by itself
+  for clips in (real, fake):  # real and generated clips in separate calls
     expected = 0.9 * expected + 0.1 * np.mean(clips, axis=(0, 1, 2, 3))
   np.testing.assert_allclose(np.ravel(new["mean"]), np.ravel(expected), atol=1e-6)
 
@@ -224,7 +224,7 @@ def test_penalty_enters_the_gradient_and_the_log(play):
   assert metrics["loss/discriminator/r1"] > 0
   assert abs(metrics["loss/discriminator"] - sum(metrics[name] for name in parts)) < 1e-4
 
-  real = (played.batch["clip"][0] / 127.5 - 1) / 4  # not yet faded in
+  real = (played.batch["clip"][0] / 127.5 - 1) / 4  # blending has just begun
   z = played.gan.latents(streams.key(played.config.seed, streams.LATENTS, 0, 0), BATCH)
   fake = played.gan.generator.apply({"params": before.generator.params}, z, {}, True, FRAMES)
   module, network = played.gan.discriminators["small"], before.discriminators["small"]
@@ -248,7 +248,7 @@ def test_frozen_stages_and_the_step_reach_the_system(play):
   assert [int(c.step) for _, _, c in plain.seen] == [0, 0, 1, 1, 2, 2]
   pixel = "pixel/generated_red"
   assert shifted.metrics[0][pixel] > plain.metrics[0][pixel] + 0.1
-  # Real clips fade in.
+  # Real clips are blended too.
   faded = [m["pixel/real_red"] - 0.5 for m in plain.metrics]
   whole = float(np.mean(plain.batch["clip"][..., 0] / 255.0)) - 0.5
   np.testing.assert_allclose(faded, [whole / 4, whole / 2, 0.75 * whole], atol=1e-5)
@@ -282,7 +282,7 @@ def test_a_microbatch_is_a_batch_of_its_own(play, assert_close, monkeypatch, fir
 
 
 class PlainDiscriminator(nn.Module):
-  """Knows no batch."""
+  """A toy without batch statistics: no clip depends on others."""
 
   @nn.compact
   def __call__(self, clip, train=True):
@@ -291,7 +291,7 @@ class PlainDiscriminator(nn.Module):
 
 
 class Still(Toy):
-  """One level, and latents that are always the same."""
+  """A toy with one resolution, whose latents are always the same."""
 
   def latents(self, key, batch_size, frames=None, scale=1.0):
     return jax.tree.map(jnp.ones_like, super().latents(key, batch_size))
@@ -301,7 +301,7 @@ class Still(Toy):
 
 
 def test_microbatches_add_up_to_the_batch(play, assert_close):
-  """Where nothing looks at the whole batch, in how many parts it comes makes no difference."""
+  """If nothing depends on the whole batch, the number of micro-batches makes no difference."""
 
   def states(microbatch):
     played = play(
@@ -340,4 +340,4 @@ def test_tgans_kernels_are_clipped_every_period_and_grow_between(load_config):
       assert len(kernels) == 4 and largest[-1] <= 1 + 1e-5
       spread = np.sqrt(variance)
       assert np.all(gain <= spread * (1 + 1e-6)) and np.all(gain >= 0.01 * spread * (1 - 1e-6))
-  assert largest[3] > 1 + 1e-3 and largest[4] > largest[3]  # the clipping is what holds them
+  assert largest[3] > 1 + 1e-3 and largest[4] > largest[3]  # without clipping they grow

@@ -1,4 +1,4 @@
-"""Guards stop what should be stopped."""
+"""Guards stop failing runs, and no others."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def test_dark_guard_without_patience_never_stops():
   guard = DarkGuard(0.9, 0)
   for step in range(100):
     guard.metrics(step, dark(1.0))
-  assert guard.healthy()  # and lets checkpoints be kept
+  assert guard.healthy()  # checkpoints may be saved
 
 
 def test_non_finite_is_named():

@@ -1,4 +1,4 @@
-"""The loop's hooks: all are hooks, and each gets the mesh and the state that it computes with."""
+"""Hooks of the loop: each gets the mesh and the state that it computes with."""
 
 import jax
 import pytest
@@ -21,7 +21,7 @@ def test_every_hook_is_one(kind):
 
 
 class Recorder(Hook):
-  """Keeps what it is called with."""
+  """Records the arguments of its calls."""
 
   def __init__(self, collective):
     self.collective, self.contexts = collective, []

@@ -1,4 +1,4 @@
-"""Logs are exact on resume and readable without this project."""
+"""Logs: exact after a resume, and readable without this project."""
 
 import json
 
@@ -15,7 +15,7 @@ def test_resume_drops_what_came_after_the_checkpoint(tmp_path):
     log.scalars(step, {"loss": step / 3})
   log.close()
   with open(tmp_path / "log.jsonl", "a") as file:
-    file.write('{"step": 4, "lo')  # torn by a crash
+    file.write('{"step": 4, "lo')  # an incomplete line, as after a crash
   log = Log(tmp_path, 2)
   log.scalars(3, {"loss": 9.0})
   log.close()
@@ -37,19 +37,19 @@ def test_event_files_hold_scalars_and_clips(tmp_path):
   log.scalars(5, {"loss/generator": 0.5})
   log.clip(5, "samples", b"GIF89a", 4, 6)
   log.close()
-  found = {}
+  values = {}
   for path in (tmp_path / "tensorboard").iterdir():
     for event in _events(path.read_bytes()):
       for value in event.summary.value:
-        found[value.tag] = (event.step, value)
-  assert found["loss/generator"][0] == 5
-  assert found["loss/generator"][1].simple_value == 0.5
-  image = found["samples"][1].image
+        values[value.tag] = (event.step, value)
+  assert values["loss/generator"][0] == 5
+  assert values["loss/generator"][1].simple_value == 0.5
+  image = values["samples"][1].image
   assert (image.encoded_image_string, image.height, image.width) == (b"GIF89a", 4, 6)
 
 
 def _events(data):
-  """TFRecords: length (8 bytes), its checksum (4), the event, its checksum (4)."""
+  """Reads TFRecords: length (8 bytes), its checksum (4), the event, its checksum (4)."""
   while data:
     length = int.from_bytes(data[:8], "little")
     yield Event.FromString(data[12 : 12 + length])
@@ -64,7 +64,7 @@ def whole(lines=LINES):
 
 
 def changed(number, line):
-  """The log with another line in the place of one."""
+  """The log after one of its lines is replaced."""
   lines = [each.encode() for each in LINES]
   lines[number] = line
   return b"".join(line + b"\n" for line in lines)
@@ -91,16 +91,16 @@ MIDDLE = {
 def test_damage_costs_its_own_line_alone(tmp_path, how):
   before = changed(4, MIDDLE[how])
   (tmp_path / "log.jsonl").write_bytes(before)
-  said = []
-  with Log(tmp_path, 7, said.append) as log:
+  reported = []
+  with Log(tmp_path, 7, reported.append) as log:
     assert [record["step"] for record in log.records] == [0, 1, 2, 3, 5, 6, 7]
     log.scalars(8, {"loss": 8.0})
-  assert len(said) == 1 and said[0].startswith("WARNING: 1 of 9 lines of ")
+  assert len(reported) == 1 and reported[0].startswith("WARNING: 1 of 9 lines of ")
   assert (tmp_path / "log.jsonl.damaged").read_bytes() == before
   steps = [record["step"] for record in read_log(tmp_path / "log.jsonl")]
   assert steps == [0, 1, 2, 3, 5, 6, 7, 8]
   (tmp_path / "log.jsonl").write_bytes(b"\n" + before)
-  Log(tmp_path, 7, said.append).close()
+  Log(tmp_path, 7, reported.append).close()
   assert (tmp_path / "log.jsonl.damaged").read_bytes() == before
   assert (tmp_path / "log.jsonl.damaged1").read_bytes() == b"\n" + before
 
@@ -124,8 +124,8 @@ def test_every_flipped_bit_leaves_the_other_records(tmp_path):
     begin = 0
     step = bit // 8 in [len('{"step": ') + sum(map(len, LINES[:n])) + n for n in range(3)]
     for line in LINES[:3]:
-      end = begin + len(line)  # a line end that is flipped joins this line and the next
-      # Of two records of one step nobody knows which is right.
+      end = begin + len(line)  # a flipped bit in the line end joins this line and the next
+      # If two records have the same step, neither can be trusted.
       if not step and bit // 8 not in range(begin - 1, end + 1):
         assert json.loads(line) in records, (bit, records)
       begin = end + 1

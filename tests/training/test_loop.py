@@ -1,4 +1,4 @@
-"""Runs: killed, resumed, refused, guarded."""
+"""Runs of the training loop: killed, resumed, refused, stopped by guards."""
 
 import errno
 import os
@@ -26,12 +26,12 @@ from vidgan_jax.training import state as states
 from vidgan_jax.training.guards import DarkGuard
 from vidgan_jax.training.logs import read_log
 
-# Trains a run whose config lies in its folder; what the tests kill. A pause in every iteration
-# lets a signal meet any moment of it.
+# Trains a run with the config in its folder. Tests kill this program. It sleeps in every iteration,
+# so that a signal can arrive at any moment of one.
 PROGRAM = """
 import pathlib, sys, time
+from vidgan_jax.models import stored_config
 from vidgan_jax.runtime import door, hooks, preemption
-from vidgan_jax.runtime.config import configuration
 from vidgan_jax.training import loop
 
 class Pause(hooks.Hook):
@@ -80,7 +80,7 @@ def long_config(lean_config):
 
 @pytest.fixture(scope="module")
 def uninterrupted(long_config, tmp_path_factory):
-  """The folder of a run that nobody touched, and its last state on the host."""
+  """The folder of a run that was never interrupted, and its last state on the host."""
   workdir = tmp_path_factory.mktemp("uninterrupted")
   return workdir, jax.device_get(train(long_config, workdir))
 
@@ -117,7 +117,7 @@ def check_same(folder, uninterrupted):
 
 
 def test_killed_at_random_moments_it_ends_the_same(tmp_path, long_config, uninterrupted):
-  """kill -9, five times, then the same command: state and losses equal to the bit."""
+  """Killed five times and resumed, a run has the same state and losses bit for bit."""
   moments = random.Random(os.urandom(8))
   for kill in range(5):
     process = start(tmp_path, long_config)
@@ -139,9 +139,10 @@ def test_sigterm_saves_leaves_and_resumes_exactly(tmp_path, long_config, uninter
   output, _ = process.communicate(timeout=60)
   assert process.returncode == 75 and time.monotonic() - begin < 30, output
   assert "stopped by a signal: saved at iteration" in output
-  assert "it/s" not in output and output.count("iteration 1 of 24: D ") == 1  # no bar in a file
+  assert "it/s" not in output  # no progress bar in a file
+  assert output.count("iteration 1 of 24: D ") == 1
   step = states.load(tmp_path / "run")[2].step
-  assert 7 <= int(step) < 24 and int(step) % 5  # not one it would have saved anyway, or luck
+  assert 7 <= int(step) < 24 and int(step) % 5  # not a step at which it saves anyway
   process = start(tmp_path, long_config)
   output, _ = process.communicate(timeout=300)
   assert process.returncode == 0 and f"continuing from the checkpoint at iteration {step}" in output
@@ -149,7 +150,7 @@ def test_sigterm_saves_leaves_and_resumes_exactly(tmp_path, long_config, uninter
 
 
 def test_killed_on_a_prepared_set_it_ends_the_same(tmp_path, lean_config, write_prepared):
-  """Through shuffling, windows, crops, flips and reversals, with another number of threads."""
+  """Exact with shuffling, windows, crops, flips, reversals and another number of threads."""
   clips = np.random.default_rng(0).integers(256, size=(10, 9, 10, 14, 3), dtype=np.uint8)
   folder = write_prepared(tmp_path / "set", list(clips), np.arange(10) % 8, "abcdefgh")
   data = {"data.name": "prepared", "data.directory": str(folder), "data.stride": 2}
@@ -170,9 +171,9 @@ def test_killed_on_a_prepared_set_it_ends_the_same(tmp_path, lean_config, write_
 
 def test_finished_run_says_so_and_changes_nothing(long_config, uninterrupted):
   workdir, final = uninterrupted
-  said = []
-  assert same(train(long_config, workdir, report=said.append), final)
-  assert "already trained for 24 iterations" in said
+  reported = []
+  assert same(train(long_config, workdir, report=reported.append), final)
+  assert "already trained for 24 iterations" in reported
 
 
 def test_eight_devices_continue_what_one_began(tmp_path, lean_config):
@@ -184,7 +185,7 @@ def test_eight_devices_continue_what_one_began(tmp_path, lean_config):
 
 
 def test_nothing_is_compiled_after_the_second_iteration(tmp_path, lean_config):
-  """Nor is anything sent to the devices inside an iteration: the loop has the guard on."""
+  """Nothing is sent to the devices inside an iteration either; the loop's guard checks that."""
   compiled, step = [], 0
 
   class Step(Hook):
@@ -206,7 +207,7 @@ def test_nothing_is_compiled_after_the_second_iteration(tmp_path, lean_config):
     train(config, tmp_path, extra_hooks=[Step()])
     jax.jit(lambda x: x + len(compiled))(np.zeros(3))
   finally:
-    listening = False  # JAX 0.7 does not let a listener go
+    listening = False  # JAX 0.7 cannot unregister a listener
   assert compiled[-1] == 6, "the test does not see what is compiled"
   assert step == 6 and max(compiled[:-1]) <= 1, compiled
 
@@ -222,10 +223,10 @@ def test_damaged_newest_checkpoint_is_replayed(tmp_path, lean_config):
   final = jax.device_get(train(config, tmp_path))
   for path in (tmp_path / "checkpoints" / "4").rglob("manifest.ocdbt"):
     path.write_bytes(path.read_bytes()[:20])
-  said = []
-  again = train(config, tmp_path, report=said.append)
+  reported = []
+  again = train(config, tmp_path, report=reported.append)
   assert same(again, final)
-  assert any("falling back to the checkpoint at iteration 2" in line for line in said)
+  assert any("falling back to the checkpoint at iteration 2" in line for line in reported)
 
 
 def test_other_config_is_refused_by_its_first_field(tmp_path, lean_config):
@@ -234,7 +235,8 @@ def test_other_config_is_refused_by_its_first_field(tmp_path, lean_config):
   with pytest.raises(UserError, match=r"another config: model.generator.channels: 4 there, 6 here"):
     train(lean_config(**{"model.generator.channels": 6}), tmp_path)
   assert (tmp_path / "config.json").read_text() == before
-  assert int(train(lean_config(num_iterations=2), tmp_path).step) == 2  # a longer run may go on
+  # A run may continue to more iterations.
+  assert int(train(lean_config(num_iterations=2), tmp_path).step) == 2
 
 
 def test_a_run_that_has_lost_its_config_is_refused(tmp_path, lean_config):
@@ -246,7 +248,7 @@ def test_a_run_that_has_lost_its_config_is_refused(tmp_path, lean_config):
 
 
 def test_a_run_that_a_newer_check_refuses_still_opens(tmp_path, lean_config):
-  """Such runs trained without the attention that no map has the size for."""
+  """Older runs with such a config trained without attention, because no map has its size."""
   name, before = "model.discriminator.attention_resolution", tmp_path / "before"
   train(lean_config(num_iterations=1), before)
   config = lean_config(num_iterations=2, **{name: 5})
@@ -319,7 +321,7 @@ def test_guard_keeps_the_last_good_checkpoint(tmp_path, lean_config, monkeypatch
   dark = lambda step: {"pixel/generated_dark": float(step >= 5)}
   monkeypatch.setattr(DarkGuard, "replay", lambda self, step, _: replay(self, step, dark(step)))
   changes = {"guard.dark_patience": 4, "log_every": 1}
-  if resumed:  # stopped while dark iterations were being counted
+  if resumed:  # stopped during a series of dark iterations
     train(lean_config(**changes, num_iterations=6), tmp_path)
   with pytest.raises(Stopped, match=r"stopped at iteration 8: .* dark at 4 logged iterations"):
     train(lean_config(**changes, num_iterations=12), tmp_path)
@@ -327,7 +329,7 @@ def test_guard_keeps_the_last_good_checkpoint(tmp_path, lean_config, monkeypatch
 
 
 def test_non_finite_run_never_saves_it(tmp_path, lean_config, monkeypatch):
-  monkeypatch.setattr(switches, "check", lambda config: None)  # such a rate is refused
+  monkeypatch.setattr(switches, "check", lambda config: None)  # it would refuse this learning rate
   config = lean_config(
     **{"optimizer.generator_lr": 1e30, "num_iterations": 8, "checkpoint_every": 1}
   )
@@ -335,14 +337,14 @@ def test_non_finite_run_never_saves_it(tmp_path, lean_config, monkeypatch):
     train(config, tmp_path)
   _, _, state = states.load(tmp_path)
   assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state))
-  last = losses(tmp_path)[-1]  # the record that tells what happened
+  last = losses(tmp_path)[-1]  # the record that shows why the run stopped
   assert last["finite"] == 0 and last["step"] > int(state.step)
 
 
 def test_a_state_that_is_not_finite_stops_the_run_though_losses_are(
   tmp_path, lean_config, monkeypatch
 ):
-  """The average, which no loss depends on."""
+  """No loss depends on the average, so a check of the losses alone would miss it."""
   create = states.create
 
   def spoilt(*arguments):

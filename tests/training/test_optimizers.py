@@ -1,4 +1,4 @@
-"""Optimizers against their published update rules, written out."""
+"""Compares optimizers with their published update rules."""
 
 import jax
 import numpy as np
@@ -26,7 +26,7 @@ def numbers():
 
 
 def test_rmsprop_is_chainers(x64, tiny_config, numbers):
-  """Squares start at 0, no centring, eps outside the root."""
+  """Chainer's form: initial squares of 0, no centring, epsilon outside the root."""
   gradients, weight = numbers
   config = tiny_config(
     **{
@@ -35,9 +35,9 @@ def test_rmsprop_is_chainers(x64, tiny_config, numbers):
       "optimizer.eps": 0.3,
     }
   )
-  found = play(config, gradients, weight)
+  actual = play(config, gradients, weight)
   square = np.zeros(7)
-  for gradient, after in zip(gradients, found, strict=True):
+  for gradient, after in zip(gradients, actual, strict=True):
     square = 0.99 * square + 0.01 * gradient**2
     weight = weight - 5e-2 * gradient / (np.sqrt(square) + 0.3)
     np.testing.assert_allclose(after, weight, rtol=1e-12)
@@ -53,9 +53,9 @@ def test_weight_decay_enters_the_moments(x64, tiny_config, numbers):
       "optimizer.weight_decay": 0.1,
     }
   )
-  found = play(config, gradients, weight)
+  actual = play(config, gradients, weight)
   first = second = np.zeros(7)
-  for t, (gradient, after) in enumerate(zip(gradients, found, strict=True), start=1):
+  for t, (gradient, after) in enumerate(zip(gradients, actual, strict=True), start=1):
     gradient = gradient + 0.1 * weight
     first = 0.5 * first + 0.5 * gradient
     second = 0.999 * second + 0.001 * gradient**2

@@ -1,4 +1,4 @@
-"""The generator's passes of one iteration wait for the updates before them."""
+"""Generator passes of one iteration wait for the discriminator update before them."""
 
 import jax
 import pytest
@@ -8,7 +8,7 @@ from vidgan_jax.training import gradients
 
 
 def _sources(jaxpr, output) -> set:
-  """The inputs of a jaxpr that reach `output`; an equation's every input reaches all outputs."""
+  """The inputs of a jaxpr that `output` depends on, if an equation uses all its inputs."""
   wanted = {output}
   for equation in reversed(jaxpr.eqns):
     if wanted & set(equation.outvars):
@@ -20,8 +20,8 @@ def _sources(jaxpr, output) -> set:
 def test_the_generators_update_draws_after_the_discriminators_updates(
   lean_config, game, monkeypatch, waits
 ):
-  """Its clips do not depend on real clips, but where an update of them is waited for."""
-  if not waits:  # the test sees what it is about
+  """Generated clips depend on real clips only through the update that the pass waits for."""
+  if not waits:  # without the barrier they do not depend on them
     monkeypatch.setattr(gradients, "after_update", lambda network, metrics: (network, metrics))
   played = game(lean_config())
   closed, shapes = jax.make_jaxpr(played.iteration.__call__, return_shape=True)(

@@ -1,4 +1,4 @@
-"""A run in bfloat16 stays as close to one in float32 as another start does."""
+"""Runs in bfloat16 and float32 differ by no more than runs with different seeds."""
 
 import functools
 
@@ -20,7 +20,7 @@ STARTS = (0, 1, 2)
 
 @pytest.fixture(scope="module")
 def runs(lean_config):
-  """A function (precision) that returns, for each start, what a run on moving shapes came to.
+  """Returns a function (precision) -> results of runs on moving shapes, one for each seed.
 
   The metrics of all iterations as {name: [ITERATIONS]} and the last state. A start is a draw of the
   parameters and an order of the data; the program is one.
@@ -36,7 +36,7 @@ def runs(lean_config):
     source = build_source(
       config.data, frames=gan.frames, resolution=gan.resolution, num_classes=gan.num_classes
     )
-    found = []
+    runs = []
     for start in STARTS:
       state, metrics = create(start), []
       batches = Batches(source, config.batch_size, 1, start)
@@ -44,14 +44,14 @@ def runs(lean_config):
         state, values = program(state, batches(step))
         metrics.append(values)
       metrics = jax.device_get(metrics)
-      found.append(({n: np.array([m[n] for m in metrics]) for n in metrics[0]}, state))
-    return found
+      runs.append(({n: np.array([m[n] for m in metrics]) for n in metrics[0]}, state))
+    return runs
 
   return train
 
 
 def _late(run):
-  """Means of a run's metrics over its second half, and norms of what it came to."""
+  """Means of a run's metrics over its second half, and norms of its last state."""
   metrics, state = run
   names = ("loss/", "score/", "sigma_max/", "pixel/", "gradient_norm/")
   late = {n: np.mean(v[ITERATIONS // 2 :]) for n, v in metrics.items() if n.startswith(names)}
@@ -72,7 +72,7 @@ def test_the_first_iteration_differs_by_rounding(runs):
 
 
 def test_bfloat16_stays_within_the_noise_of_float32(runs):
-  """The distance of the means over all starts, in standard errors."""
+  """The distance of the means over all seeds, in standard errors."""
   wide, narrow = (([_late(run) for run in runs(p)]) for p in ("float32", "bfloat16"))
   far = {}
   for name in wide[0]:

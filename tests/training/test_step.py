@@ -1,4 +1,4 @@
-"""One iteration: who moves, what is counted, what is averaged."""
+"""One iteration: which networks change, which metrics are reported, what is averaged."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ from vidgan_jax.training.passes import Update
 
 @pytest.fixture(scope="module")
 def played(tiny_config, game):
-  """The tiny game and its compiled iteration, discriminators' and generator's updates."""
+  """A tiny system, its compiled iteration, and its compiled single updates."""
   played = game(tiny_config())
   played.step = jax.jit(played.iteration)
 
@@ -56,7 +56,7 @@ def test_discriminators_update_leaves_the_generator_and_its_average_alone(played
   assert _equal(before.ema, after.ema)
   for name in before.discriminators:
     moved = _all_moved(before.discriminators[name].params, after.discriminators[name].params)
-    # The score's bias is pulled both ways equally while all scores lie within the margin.
+    # While all scores are within the hinges' margin, the gradients of the score's bias cancel.
     still = [path for path, there in moved.items() if not there]
     assert still in ([], ["['head']['linear']['bias']"]), still
 
@@ -65,7 +65,7 @@ def test_generator_update_leaves_the_discriminators_alone(played):
   before, after = played.state, played.generator_moved
   assert _equal(before.discriminators, after.discriminators)
   moved = _all_moved(before.generator.params, after.generator.params)
-  # Behind a gamma of zero nothing has a gradient in the first update; gamma itself moves.
+  # While attention's gamma is zero, its kernels have no gradient; gamma itself changes.
   still = [p for p, there in moved.items() if not there]
   assert all("attention" in path and "gamma" not in path for path in still), still
 
@@ -78,7 +78,7 @@ def test_vectors_advance_once_in_each_update_of_their_own_network(played):
   ):
     np.testing.assert_allclose(new, expected, atol=2e-5)
   assert not _equal(before.generator.spectral, after.generator.spectral)
-  # The weights whose vectors the generator's update saw are untouched by discriminator updates.
+  # Discriminator updates do not change the generator's weights and vectors.
   assert _equal(played.discriminators_moved.generator.spectral, before.generator.spectral)
 
 
@@ -95,14 +95,14 @@ def test_running_moments_move_a_tenth_towards_the_batch(played):
     before.generator.batch_stats,
     reported[normalization.COLLECTION],
   )
-  found = played.generator_moved.generator.batch_stats
-  for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+  actual = played.generator_moved.generator.batch_stats
+  for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
     np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-5)
 
 
 def test_average_is_a_copy_before_its_start_and_moves_after(played, tiny_config):
   assert _equal(played.after.ema, states.Average(*_average_parts(played.after)))
-  again, _ = played.step(played.after, played.batch)  # ema.start is 2: this one averages
+  again, _ = played.step(played.after, played.batch)  # ema.start is 2, so this iteration averages
   decay = tiny_config().ema.decay
   expected = jax.tree.map(
     lambda old, new: decay * old + (1 - decay) * new,
@@ -121,16 +121,16 @@ def _average_parts(state):
 
 
 def test_live_vectors_serve_the_average(played):
-  """One power iteration from the live vectors finds the average's sigmas within one percent."""
+  """One power iteration from the live vectors gives the average's sigmas to one percent."""
   state = played.state
   for _ in range(8):
     state, _ = played.step(state, played.batch)
-  _, _, found = spectral_norm.normalize(state.ema.params, state.generator.spectral)
+  _, _, actual = spectral_norm.normalize(state.ema.params, state.generator.spectral)
   _, _, exact = spectral_norm.normalize(state.ema.params, state.generator.spectral, iterations=500)
   _, _, live = spectral_norm.normalize(state.generator.params, state.generator.spectral)
   assert not _equal(state.ema.params, state.generator.params)
-  for name, sigma in found.items():
-    # What the average adds to the estimate's error, beside what the live network trains with.
+  for name, sigma in actual.items():
+    # The estimate for the average may be worse than the estimate in training by this much.
     live_error = abs(float(live[name]) / float(exact[name]) - 1)
     assert abs(float(sigma) / float(exact[name]) - 1) < 0.01 + live_error, name
 
@@ -190,7 +190,7 @@ def test_second_iteration_compiles_nothing(played):
 
 @pytest.fixture(scope="module")
 def unconditional(lean_config, game):
-  """A game without labels whose average pixel loss begins with its second iteration, and two."""
+  """Two iterations of a system without labels, whose pixel loss begins with the second."""
   changes = {"num_classes": 0, "pixel_loss.weight": 2.0, "pixel_loss.start": 1}
   played = game(lean_config(**{f"model.{name}": value for name, value in changes.items()}))
   step = jax.jit(played.iteration)
@@ -220,13 +220,13 @@ def test_average_pixel_loss_enters_at_its_start(unconditional):
 def test_orthogonal_penalty_moves_only_kernels_of_the_generator(played, tiny_config):
   config = tiny_config(**{"optimizer.orthogonal_penalty": 1e-2})
   gradients = jax.tree.map(jnp.zeros_like, played.state.generator.params)
-  # Orthogonal at the start, where the penalty has no gradient: look at other weights.
+  # Initial kernels are orthogonal, where the penalty has no gradient. So use other weights.
   params = jax.tree.map(lambda a: a + 0.1, played.state.generator.params)
   optimizer = optimizers.build(config, played.gan.discriminators).generator
   updates, _ = optimizer.update(gradients, optimizer.init(params), params)
   for path, update in jax.tree_util.tree_leaves_with_path(updates):
     name = jax.tree_util.keystr(path)
-    # A single row is orthogonal to no other.
+    # A kernel with a single output has no pair of rows to make orthogonal.
     punishable = name.endswith("['kernel']") and update.shape[-1] > 1
     assert bool(np.any(update)) == punishable, name
 

@@ -1,4 +1,4 @@
-"""A run's folder, before anything is trained in it."""
+"""The folder of a run, before training begins."""
 
 import os
 
@@ -11,17 +11,17 @@ from vidgan_jax.training import workdir
 
 
 def test_processes_without_one_folder_are_refused_before_anything_is_made(tmp_path, monkeypatch):
-  """`tests/runtime/test_processes.py` has what several processes find out about a folder."""
-  asked = []
+  """`tests/runtime/test_processes.py` tests the comparison of folders between processes."""
+  calls = []
 
   def differ(folder, what):
-    asked.append((folder, what))
+    calls.append((folder, what))
     raise UserError("not one folder")
 
   monkeypatch.setattr(processes, "share_a_folder", differ)
   with pytest.raises(UserError, match="not one folder"):
     workdir.make(tmp_path / "run", config=None)
-  assert asked == [(tmp_path / "run", "workdir")] and not (tmp_path / "run").exists()
+  assert calls == [(tmp_path / "run", "workdir")] and not (tmp_path / "run").exists()
 
 
 DESCRIPTION = {"num_examples": 1}
@@ -38,7 +38,7 @@ def test_a_second_training_in_a_folder_is_refused_in_words_that_name_the_first(
     for again in (
       run,
       run / "best",
-    ):  # the best state is a run's folder too, which the first writes
+    ):  # "best" is a run folder too; the run around it writes it
       with pytest.raises(locks.Taken, match=words):
         workdir.make(again, config)
     with pytest.raises(locks.Taken, match=words):

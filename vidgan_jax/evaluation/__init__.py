@@ -1,7 +1,7 @@
 """Scores of generated videos by named protocols: FVD, FID, Inception Score and relatives.
 
-What is used on its own can be had from here; it is imported when it is first asked for, and depends
-on neither training nor models.
+Names that are useful on their own are available from here. Each is imported at its first use, and
+needs neither training nor models.
 """
 
 import importlib

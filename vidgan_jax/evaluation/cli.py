@@ -1,9 +1,10 @@
-"""One call of `evaluate`: from the folder of a run, or a file of clips, to files of results."""
+"""One call of `evaluate`: scores a run or a file of clips, and writes the files of results."""
 
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import jax
 
@@ -19,24 +20,25 @@ from vidgan_jax.evaluation.request import Request
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
 
-_POLL = 5.0  # seconds between looks at a run that is followed
+_POLL = 5.0  # seconds between searches for new checkpoints of a run that is followed
+_Report = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Opener:
-  """What opens runs; handed in by the door, for this room knows no sampling.
+  """Functions that open a run; the command passes them, because evaluation imports no sampling.
 
   Attributes:
-    load: (workdir, step, use_ema, standing_passes, report) -> an open run.
-    stream: (run, seed, truncation, frames, mesh) -> its clips, see `evaluation.clips`.
+    load: (workdir, step, use_ema, standing_passes, report) -> a run with restored weights.
+    stream: (run, seed, truncation, frames, mesh) -> the run's clips, see `evaluation.clips`.
   """
 
   load: Callable
   stream: Callable
 
 
-def adjusted(protocol, request) -> Protocol:
-  """The protocol with what a request changes; what moves a number is in the fingerprint."""
+def adjusted(protocol: Protocol, request: Request) -> Protocol:
+  """The protocol with the changes that a request makes; the fingerprint contains them."""
   protocol = protocols.with_metrics(protocol, request.metrics)
   names = ("frames", "stride", "split", "bootstrap")
   changes = {name: getattr(request, name) for name in names}
@@ -45,11 +47,19 @@ def adjusted(protocol, request) -> Protocol:
   )
 
 
-def fulfil(request: Request, opener: Opener, report=print) -> list[str]:
-  """Evaluates and writes; returns lines with the scores and where the files are.
+def fulfil(request: Request, opener: Opener, report: _Report = print) -> list[str]:
+  """Evaluates as requested and writes the files of results.
+
+  Args:
+    request: what to evaluate.
+    opener: opens the run; not used for a file of clips.
+    report: called with lines for the user during the work.
+
+  Returns:
+    lines with the scores and the paths of the files.
 
   Raises:
-    UserError: on bad input, or where the files cannot be written.
+    UserError: the input is bad, or a file cannot be written.
   """
   protocol = adjusted(protocols.get_protocol(request.protocol), request)
   _check(request)
@@ -63,7 +73,8 @@ def fulfil(request: Request, opener: Opener, report=print) -> list[str]:
     raise UserError("not enough memory; a smaller --batch_size needs less") from error
 
 
-def _check(request):
+def _check(request: Request) -> None:
+  """UserError if options contradict each other, or the results could not be written."""
   if not request.workdir and not request.clips:
     raise UserError("--workdir (a run) or --clips (a file) is required")
   if request.clips and (
@@ -71,52 +82,55 @@ def _check(request):
   ):
     raise UserError("--clips has no checkpoints")
   if request.clips and tuple(request.truncations) != (1.0,):
-    raise UserError("--clips are drawn already; --truncation is of a run's")
+    raise UserError("--truncation cannot be combined with --clips, which are generated already")
   if request.clips and not request.output:
     raise UserError("--clips needs --output")
   if sum((request.checkpoint is not None, request.every_checkpoint, request.follow)) > 1:
-    raise UserError("one of --checkpoint, --every_checkpoint and --follow")
+    raise UserError("give only one of --checkpoint, --every_checkpoint and --follow")
   if request.patience is not None and not request.follow:
-    raise UserError("--patience is for --follow")
+    raise UserError("--patience needs --follow")
   if not request.truncations:
-    raise UserError("--truncations must name a number")
+    raise UserError("--truncations needs at least one number")
   if request.clips and not (request.real or request.workdir):
     raise UserError(
-      "--clips needs --real=FILE.npz, or --workdir of a run whose data it is compared with"
+      "--clips needs real clips to compare with: --real=FILE.npz, or the data of a run (--workdir)"
     )
   if request.real and (request.stride, request.split) != (None, None):
-    raise UserError("--stride and --split are of a run's data; --real holds clips as they are")
+    raise UserError("--stride and --split choose from a run's data; they do not apply to --real")
   for truncation in request.truncations:
     if not truncation > 0:
       raise UserError(f"truncation is {truncation:g}; it is a standard deviation, above 0")
-  results.check_writable(request.output or _folder(request))  # before hours of judging
+  results.check_writable(request.output or _folder(request))  # before hours of evaluation
 
 
-def _folder(request) -> pathlib.Path:
-  """Where the results of a run go unless --output says otherwise."""
+def _folder(request: Request) -> pathlib.Path:
+  """Default folder of the results of a run."""
+  assert request.workdir is not None  # see `_check`
   return pathlib.Path(request.workdir) / results.FOLDER / request.protocol
 
 
-def _real(request, protocol, shape, report):
-  """The real clips for generated ones of `shape` (T, H, W, 3)."""
+def _real(
+  request: Request, protocol: Protocol, shape: tuple[int, ...], report: _Report
+) -> clip_sources.RealClips | clip_sources.ArrayClips:
+  """The real clips to compare generated clips of `shape` (T, H, W, 3) with."""
   count = request.real_count or protocol.real_count
   if request.real is not None:
-    found = clip_sources.read(request.real)
+    stored = clip_sources.read(request.real)
     if count is not None and request.real_count is None:
-      count = min(count, found.count) if request.count else count
-      if count > found.count:
+      count = min(count, stored.count) if request.count else count
+      if count > stored.count:
         raise UserError(
-          f"{request.real} has {found.count} clips, protocol {protocol.name} takes {count}; "
-          f"--real_count={found.count} takes these, and the fingerprint says so"
+          f"{request.real} has {stored.count} clips, protocol {protocol.name} takes {count}; "
+          f"--real_count={stored.count} takes these and enters the fingerprint"
         )
-    return found.some(count, request.seed)
+    return stored.some(count, request.seed)
   config = states.read_config(request.workdir)
   stride = config.data.stride
   _check_data(request, config.data.name)
   with config.unlocked():
     if request.data_directory is not None:
       config.data.directory = request.data_directory
-  found = clip_sources.of_run(
+  real = clip_sources.of_run(
     config.data,
     protocol,
     frames=shape[0],
@@ -127,50 +141,56 @@ def _real(request, protocol, shape, report):
     count=count,
     report=report,
   )
-  # Other windows than the run's may leave out other videos as too short.
+  # With other windows than in training, other videos may be too short and left out.
   as_trained = shape[0] == config.model.frames and protocol.stride in (None, stride)
   if protocol.split == "train" and as_trained:
-    states.check_data(request.workdir, found.description())
-  return found
+    states.check_data(request.workdir, real.description())
+  return real
 
 
-def _check_data(request, name):
-  """UserError where the run's data cannot have the stride or the split that is asked for."""
+def _check_data(request: Request, name: str) -> None:
+  """UserError if the data of the run, `config.data.name`, has no strides or no splits."""
   if request.stride is not None and name == "moving_shapes":
-    raise UserError("--stride is of stored videos; moving_shapes draws each frame")
+    raise UserError("--stride needs stored videos; moving_shapes draws each frame")
   if request.split is not None and name == "npz":
     raise UserError(
       "--split: the data is one .npz, which has no splits; --real=FILE.npz takes another file"
     )
 
 
-def _evaluator(request, protocol, report):
+def _evaluator(request: Request, protocol: Protocol, report: _Report) -> Evaluator:
   extractors = load_extractors(protocol, request.weights)
   return Evaluator(protocol, extractors, batch_size=request.batch_size, report=report)
 
 
-def _reference(evaluator, request, protocol, shape, report):
-  real = _real(request, protocol, shape, report)
+def _reference(
+  evaluator: Evaluator, request: Request, shape: tuple[int, ...], report: _Report
+) -> tuple[clip_sources.RealClips | clip_sources.ArrayClips, references.Reference]:
+  """The real clips and their features, for generated clips of `shape` (T, H, W, 3)."""
+  real = _real(request, evaluator.protocol, shape, report)
   reference = evaluator.reference(real, file=request.reference, folder=references.default_folder())
+  assert reference is not None  # nothing stops the computation here
   return real, reference
 
 
-def _evaluate_clips(request, protocol, report):
+def _evaluate_clips(request: Request, protocol: Protocol, report: _Report) -> list[str]:
+  """Evaluates a file of clips; returns lines for the user."""
+  assert request.clips is not None and request.output is not None  # see `_check`
   generated = clip_sources.read(request.clips)
   check_frames(protocol, generated.shape[0])
   if protocol.frames is not None and generated.shape[0] != protocol.frames:
     raise UserError(
       f"protocol {protocol.name} scores clips of {protocol.frames} frames, {request.clips} has "
-      f"{generated.shape[0]}; --frames={generated.shape[0]} scores these"
+      f"{generated.shape[0]}; --frames={generated.shape[0]} evaluates them at this length"
     )
   evaluator = _evaluator(request, protocol, report)
-  real, reference = _reference(evaluator, request, protocol, generated.shape, report)
+  real, reference = _reference(evaluator, request, generated.shape, report)
   needed = (request.count or protocol.generated_count) * protocol.repeats
   if needed < generated.count or protocol.repeats > 1:  # files may be ordered by class
     generated = generated.shuffled(request.seed, needed)
-  about = {"workdir": str(request.clips), "name": pathlib.Path(request.clips).name}
-  kept = writer.ResultsWriter(request.output, real, reference.class_names, report)
-  kept.check(evaluator.heading(reference, about))
+  run_names = {"workdir": str(request.clips), "name": pathlib.Path(request.clips).name}
+  results_writer = writer.ResultsWriter(request.output, real, reference.class_names, report)
+  results_writer.check(evaluator.heading(reference, run_names))
   scores = evaluator.score(
     generated,
     reference,
@@ -178,15 +198,19 @@ def _evaluate_clips(request, protocol, report):
     labelled=generated.labelled and clip_sources.labels_fit(protocol, reference),
     seed=request.seed,
   )
-  spoilt = _controls(request, evaluator, real, reference)
-  heading, shown = evaluator.heading(reference, about), writer.first_clips(generated)
-  _, files = kept.add(heading, scores, shown, spoilt)
-  lines = results.table({"records": scores.records}) + results.control_lines(spoilt)
+  assert scores is not None  # nothing stops the computation here
+  control_records = _controls(request, evaluator, real, reference)
+  heading = evaluator.heading(reference, run_names)
+  shown = writer.first_clips(generated)
+  _, files = results_writer.add(heading, scores, shown, control_records)
+  lines = results.table({"records": scores.records}) + results.control_lines(control_records)
   return lines + [f"written: {path}" for path in files]
 
 
-def _controls(request, evaluator, real, reference) -> list[dict]:
-  """Scores of real clips whose motion was spoilt, where they are asked for."""
+def _controls(
+  request: Request, evaluator: Evaluator, real: Any, reference: references.Reference
+) -> list[dict]:
+  """Scores of real clips with damaged motion, if --controls asks for them."""
   if not request.controls:
     return []
   labelled = clip_sources.labels_fit(evaluator.protocol, reference)
@@ -195,50 +219,54 @@ def _controls(request, evaluator, real, reference) -> list[dict]:
   )
 
 
-def _steps(request, config, report):
-  """Yields checkpoints to evaluate; None is the newest. Follows a run until its last iteration."""
+def _steps(request: Request, config: Any, report: _Report) -> Iterator[int | None]:
+  """Yields the iterations to evaluate; None is the newest. Follows a run to its last iteration."""
+  assert request.workdir is not None  # see `_check`
   folder = pathlib.Path(request.workdir) / states.CHECKPOINTS
-  known = Checkpoints(folder, report=report)
+  checkpoints = Checkpoints(folder, report=report)
   if request.every_checkpoint:
-    # The newest first: it tells what is wrong with the request before much is done.
-    yield from reversed(known.steps())
+    # The newest first, so that a wrong request fails before much is computed.
+    yield from reversed(checkpoints.steps())
     return
   if not request.follow:
     yield request.checkpoint
     return
-  seen, end, last = set(), int(config.num_iterations), time.monotonic()
+  evaluated: set[int] = set()
+  end, last = int(config.num_iterations), time.monotonic()
   while True:
-    new = [step for step in known.steps() if step not in seen]
+    new = [step for step in checkpoints.steps() if step not in evaluated]
     if not new:
-      if end in seen:
+      if end in evaluated:
         return
       if request.patience is not None and time.monotonic() - last > 60 * request.patience:
         report(f"no new checkpoint within {request.patience:g} minutes: the run has stopped")
         return
       time.sleep(_POLL)
-      end = int(states.read_config(request.workdir).num_iterations)  # it may have been prolonged
+      end = int(states.read_config(request.workdir).num_iterations)  # it may have been increased
       continue
-    seen.update(new)  # of several that came meanwhile, all: they may be gone by the next look
+    evaluated.update(new)  # all of them now: training may delete them before the next search
     yield from new
     last = time.monotonic()
 
 
-def _advice(protocol, frames) -> str:
-  """How clips of so many frames can be evaluated, or why they cannot."""
+def _advice(protocol: Protocol, frames: int) -> str:
+  """Which option evaluates clips of this number of frames, or why none does."""
   try:
     check_frames(protocol, frames)
   except UserError as error:
     return f"{error}; "
-  return f"--frames={frames} scores these, "
+  return f"--frames={frames} evaluates clips as the run makes them, "
 
 
-def _evaluate_run(request, protocol, opener, report):
+def _evaluate_run(
+  request: Request, protocol: Protocol, opener: Opener, report: _Report
+) -> list[str]:
+  """Evaluates checkpoints of a run; returns lines for the user."""
+  assert request.workdir is not None  # see `_check`
   config = states.read_config(request.workdir)
-  folder = request.output or _folder(request)
-  evaluator = kept = reference = None
-  shown, files = [], []
+  evaluation: _RunEvaluation | None = None
   if request.follow:
-    report(f"following {request.workdir} to iteration {config.num_iterations}; Ctrl-C leaves it")
+    report(f"following {request.workdir} to iteration {config.num_iterations}; Ctrl-C stops this")
   for step in _steps(request, config, report):
     try:
       run = opener.load(
@@ -249,48 +277,88 @@ def _evaluate_run(request, protocol, opener, report):
         report=report,
       )
     except UserError as error:
-      if evaluator is None and not request.follow:
+      if evaluation is None and not request.follow:
         raise
-      report(f"left out: {error}")  # a run that goes on has removed it, or it is damaged
+      report(f"left out: {error}")  # training has deleted the checkpoint, or it is damaged
       continue
-    if evaluator is None:
-      frames = protocol.frames or run.gan.frames
-      if frames != run.gan.frames and request.frames is None:
-        raise UserError(
-          f"protocol {protocol.name} scores clips of {frames} frames, the run makes "
-          f"{run.gan.frames}; {_advice(protocol, run.gan.frames)}--frames={frames} unrolls it"
-        )
-      check_frames(protocol, frames)
-      side = run.gan.resolution
-      evaluator = _evaluator(request, protocol, report)
-      real, reference = _reference(evaluator, request, protocol, (frames, side, side, 3), report)
-      about = {
-        "workdir": str(request.workdir),
-        "name": pathlib.Path(request.workdir).resolve().name,
-      }
-      kept = writer.ResultsWriter(folder, real, reference.class_names, report)
-      kept.check(evaluator.heading(reference, about))
-      spoilt = _controls(request, evaluator, real, reference)
+    if evaluation is None:
+      evaluation = _RunEvaluation(request, protocol, opener, run, report)
     for truncation in request.truncations:
-      report(f"evaluating iteration {run.step} by {protocol.name}, truncation {truncation:g}")
-      stream = opener.stream(
-        run, request.seed, truncation=truncation, frames=frames, mesh=evaluator.mesh
-      )
-      scores = evaluator.score(
-        stream,
-        reference,
-        count=request.count,
-        labelled=clip_sources.labels_fit(protocol, reference),
-        seed=request.seed,
-      )
-      heading, drawn = evaluator.heading(reference, about), writer.first_clips(stream)
-      _, files = kept.add(heading, scores, drawn, spoilt)
-      lines = results.table({"records": scores.records})
-      if request.follow:
-        for line in lines:
-          report(line)
-      else:
-        shown += lines
-  if evaluator is None:
+      evaluation.add(run, truncation)
+  if evaluation is None:
     raise UserError(f"the run in {request.workdir} has no checkpoint yet")
-  return shown + results.control_lines(spoilt) + [f"written: {path}" for path in files]
+  return evaluation.lines()
+
+
+class _RunEvaluation:
+  """Evaluates checkpoints of one run against the same real clips, and adds scores to its files.
+
+  Args:
+    request, protocol, opener, report: see `fulfil`.
+    run: the first checkpoint, which sets the size of the clips.
+
+  Raises:
+    UserError: clips of the run do not fit the protocol, or the files contain results of another
+      run or protocol.
+  """
+
+  def __init__(
+    self, request: Request, protocol: Protocol, opener: Opener, run: Any, report: _Report
+  ):
+    self._request, self._protocol, self._opener, self._report = request, protocol, opener, report
+    self._frames = protocol.frames or run.gan.frames
+    if self._frames != run.gan.frames and request.frames is None:
+      raise UserError(
+        f"protocol {protocol.name} scores clips of {self._frames} frames, the run makes "
+        f"{run.gan.frames}; {_advice(protocol, run.gan.frames)}--frames={self._frames} lets "
+        f"the run generate {self._frames} frames"
+      )
+    check_frames(protocol, self._frames)
+    side = run.gan.resolution
+    self._evaluator = _evaluator(request, protocol, report)
+    real, self._reference = _reference(
+      self._evaluator, request, (self._frames, side, side, 3), report
+    )
+    folder = request.output or _folder(request)
+    self._writer = writer.ResultsWriter(folder, real, self._reference.class_names, report)
+    self._writer.check(self._heading())
+    self._controls = _controls(request, self._evaluator, real, self._reference)
+    self._tables: list[str] = []
+    self._files: list[pathlib.Path] = []
+
+  def _heading(self) -> Mapping:
+    workdir = pathlib.Path(str(self._request.workdir))
+    return self._evaluator.heading(
+      self._reference, {"workdir": str(self._request.workdir), "name": workdir.resolve().name}
+    )
+
+  def add(self, run: Any, truncation: float) -> None:
+    """Scores clips of a checkpoint at one truncation, and writes the files again."""
+    request = self._request
+    self._report(
+      f"evaluating iteration {run.step} by {self._protocol.name}, truncation {truncation:g}"
+    )
+    stream = self._opener.stream(
+      run, request.seed, truncation=truncation, frames=self._frames, mesh=self._evaluator.mesh
+    )
+    scores = self._evaluator.score(
+      stream,
+      self._reference,
+      count=request.count,
+      labelled=clip_sources.labels_fit(self._protocol, self._reference),
+      seed=request.seed,
+    )
+    assert scores is not None  # nothing stops the computation here
+    shown = writer.first_clips(stream)
+    _, self._files = self._writer.add(self._heading(), scores, shown, self._controls)
+    table = results.table({"records": scores.records})
+    if request.follow:
+      for line in table:
+        self._report(line)
+    else:
+      self._tables += table
+
+  def lines(self) -> list[str]:
+    """Lines for the user: scores that were not reported yet, and the paths of the files."""
+    written = [f"written: {path}" for path in self._files]
+    return self._tables + results.control_lines(self._controls) + written

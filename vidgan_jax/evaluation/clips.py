@@ -1,13 +1,18 @@
 """Sources of the clips to evaluate: the data of a run, or an array.
 
-Anything that is called as `clips(begin, end)` and returns uint8 [end - begin, T, H, W, 3] (of NumPy
-or on the devices) with labels int [end - begin] will do, if it has `shape`, (T, H, W, 3), and
-`about`, a dictionary of plain values that goes into the fingerprint.
+A source of clips is any callable with these properties:
+
+  clips(begin, end): uint8 [end - begin, T, H, W, 3] and labels int [end - begin], as NumPy arrays
+    or on the devices.
+  clips.shape: (T, H, W, 3).
+  clips.about: a dictionary of plain values that identify the clips; it enters the fingerprint.
 """
 
 import concurrent.futures
 import hashlib
 import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,48 +26,51 @@ from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import npz
 from vidgan_jax.runtime.hardware import cores
 
-_PROBES = 8  # examples whose bytes stand for all of a source's, to know a cached reference again
+_PROBES = 8  # examples whose hash identifies the pixels of a source, for cached features
 
 
 class _FirstWindow:
-  """In place of a random generator: the first window and corner, and no mirroring."""
+  """Replaces a random generator: chooses the first window and corner, and no mirroring."""
 
-  def integers(self, *bounds, **options):
-    """Zero."""
+  def integers(self, *bounds, **options) -> int:
+    """Zero: the first of all windows and corners."""
     del bounds, options
     return 0
 
-  def random(self):
-    """No chance is taken."""
+  def random(self) -> float:
+    """0.5, at which a clip is not mirrored."""
     return 0.5
+
+
+_FIRST_WINDOW: Any = _FirstWindow()
 
 
 class RealClips:
   """The real clips of a protocol.
 
-  Clips come in a fixed shuffled order of the videos, one window of each; further windows follow
-  once every video has had one, so that the first so many are always of as many videos as can be.
+  The videos have a fixed shuffled order. Each video gives one window before any gives a second one,
+  so that the first N clips are of as many different videos as possible.
 
   Args:
     source: see `data.sources.Source`.
-    protocol: which windows and how many of them.
-    count: clips; None is all.
-    seed: of order and windows.
-    stride: between their frames, where the source has it; it is set there already.
-    trained_stride: that of the run they are compared with.
-    data: `config.data.name` of that run; None where it is not known.
+    protocol: sets which windows are taken, and how many of each video.
+    count: number of clips; None takes all.
+    seed: of the order and of random windows.
+    stride: stride between frames that `source` was built with; None if its videos are not stored.
+    trained_stride: stride in the training of the run that the clips are compared with.
+    data: `config.data.name` of that run; None if it is not known.
 
   Attributes:
-    population: clips that there are, of which these are a random part.
-    split: of the data.
+    population: number of clips that `source` has; these are a random part of them.
+    split: split of the data.
 
   Raises:
-    UserError: where the source has fewer clips than asked for.
+    UserError: the source has fewer than `count` clips.
   """
 
   def __init__(
     self,
-    source,
+    source: sources.Source,
     protocol: Protocol,
     count: int | None = None,
     seed: int = 0,
@@ -79,7 +87,7 @@ class RealClips:
     self.count, self.population = available if count is None else count, available
     if self.count > available:
       raise UserError(
-        f"{self.count} real clips are asked for, the {protocol.split} split has {available}; "
+        f"{self.count} real clips are requested, the {protocol.split} split has {available}; "
         "--real_count=N takes fewer"
       )
     self.shape = (source.frames, source.resolution, source.resolution, 3)
@@ -89,13 +97,13 @@ class RealClips:
 
   @property
   def stored(self) -> str:
-    """A remark on how their pictures are kept; generated ones were never compressed."""
+    """ ", stored as JPEG" for lossy pictures, which differ from generated ones; "" otherwise."""
     sizes = getattr(self._source, "sizes", set)()
     return "" if all(png for _, _, png in sizes) else ", stored as JPEG"
 
   @property
   def about(self) -> dict:
-    """What tells these clips from others."""
+    """Values that identify the clips, for the fingerprint."""
     description = self._source.description()
     probes = self(0, min(_PROBES, self.count))
     return {
@@ -108,39 +116,52 @@ class RealClips:
     }
 
   def description(self) -> dict:
-    """What a run knows its data by; see `data.sources.Source.description`."""
+    """Values by which a run recognises its data; see `data.sources.Source.description`."""
     return self._source.description()
 
-  def _example(self, ordinal):
+  def _example(self, ordinal: int):
+    """Clip number `ordinal` and its label."""
     index = int(self._order[ordinal % len(self._order)])
     if self._first:
-      return self._source.example(index, _FirstWindow())
+      return self._source.example(index, _FIRST_WINDOW)
     return self._source.example(index, pipeline.augmentation_generator(self._seed, ordinal))
 
   def __call__(self, begin: int, end: int):
-    """Clips begin..end-1 and their labels; see the module."""
+    """Clips begin..end-1 and their labels; see the module's docstring."""
     return self.take(range(begin, end))
 
-  def take(self, numbers):
-    """The clips of these numbers, uint8 [N, T, H, W, 3], and their labels int32 [N]."""
-    found = list(self._pool.map(self._example, map(int, numbers)))
-    return np.stack([clip for clip, _ in found]), np.array([label for _, label in found], np.int32)
+  def take(self, indices: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
+    """The clips of these indices, uint8 [N, T, H, W, 3], and their labels int32 [N]."""
+    examples = list(self._pool.map(self._example, map(int, indices)))
+    labels = np.array([label for _, label in examples], np.int32)
+    return np.stack([clip for clip, _ in examples]), labels
 
 
-def of_run(data, protocol, *, frames, resolution, num_classes, stride, seed, count, report):
+def of_run(
+  data: Any,
+  protocol: Protocol,
+  *,
+  frames: int,
+  resolution: int,
+  num_classes: int,
+  stride: int | None,
+  seed: int,
+  count: int | None,
+  report: Callable[[str], None],
+) -> RealClips:
   """The real clips of a protocol from the data of a run.
 
   Args:
-    data: `config.data` of the run, a copy; crop and mirroring are set in it as the protocol says.
-    protocol: see `protocols.Protocol`.
-    frames, resolution, num_classes: of the clips.
-    stride: between frames; None is the data's own.
-    seed: of order and windows.
-    count: clips; None is all.
+    data: a copy of `config.data` of the run. Its stride, crop and mirroring are set here.
+    protocol: see `protocols.base.Protocol`.
+    frames, resolution, num_classes: size and classes of the clips.
+    stride: stride between frames; None is that of `data`.
+    seed: of the order and of random windows.
+    count: number of clips; None takes all.
     report: called with lines for the user.
 
   Raises:
-    UserError: where the data is not there or does not fit.
+    UserError: the data is missing or does not fit.
   """
   trained = data.stride
   with data.unlocked():
@@ -154,8 +175,8 @@ def of_run(data, protocol, *, frames, resolution, num_classes, stride, seed, cou
     split=protocol.split,
     report=report,
   )
-  drawn = data.name == "moving_shapes"  # not stored: there are no frames to leave out
-  found = RealClips(
+  drawn = data.name == "moving_shapes"  # computed frame by frame, so a stride has no meaning
+  real = RealClips(
     source,
     protocol,
     count,
@@ -164,52 +185,56 @@ def of_run(data, protocol, *, frames, resolution, num_classes, stride, seed, cou
     trained_stride=None if drawn else trained,
     data=data.name,
   )
-  notes = other_stride(found) + other_data(found, protocol.networks)
+  notes = other_stride(real) + other_data(real, protocol.networks)
   for line in notes:
     report(f"note: {line}")
-  return found
+  return real
 
 
-def labels_fit(protocol, reference) -> bool:
-  """Whether the labels of the data are the embedded classifier's, where that is asked."""
+def labels_fit(protocol: Protocol, reference: Any) -> bool:
+  """Whether a protocol can use the labels of the data.
+
+  A metric with `labels_are_classes` compares them with the classes of the embedded classifier, so
+  the data must have these classes.
+  """
   if not any(metric.labels_are_classes for metric in protocol.metrics):
     return True
   return of_embedded_set(reference.class_names)
 
 
-def other_stride(real) -> list[str]:
-  """A warning where real clips' frames are not as far apart as those the run was trained on.
+def other_stride(real: Any) -> list[str]:
+  """A warning if real clips have another stride between frames than the run was trained on.
 
   Args:
     real: clips or a `Reference`, with `stride` and `trained_stride`; or None.
   """
-  own, trained = (getattr(real, name, None) for name in ("stride", "trained_stride"))
-  if None in (own, trained) or own == trained:
+  stride, trained = (getattr(real, name, None) for name in ("stride", "trained_stride"))
+  if stride is None or trained is None or stride == trained:
     return []
   return [
-    f"real clips are at stride {own}, the run was trained at stride {trained}: real motion is "
-    f"{own / trained:.3g} times as fast as in training; evaluate --stride={trained} takes them as "
-    "trained"
+    f"real clips are at stride {stride}, the run was trained at stride {trained}: real motion is "
+    f"{stride / trained:.3g} times as fast as in training; evaluate --stride={trained} takes them "
+    "as trained"
   ]
 
 
-def of_embedded_set(class_names) -> bool:
-  """Whether classes are the first of the embedded moving shapes', in their order."""
+def of_embedded_set(class_names: Iterable[str]) -> bool:
+  """Whether class names are the first names of the embedded moving shapes, in the same order."""
   names = tuple(class_names)
   return bool(names) and names == moving_shapes.CLASS_NAMES[: len(names)]
 
 
-def other_data(real, networks) -> list[str]:
-  """A warning where the embedded set's classifier scores a run that was trained on other data.
+def other_data(real: Any, networks: Iterable[str]) -> list[str]:
+  """A warning if the classifier of the embedded set scores a run that was trained on other data.
 
   Args:
     real: clips or a `Reference`, with `data` and `class_names`; or None.
-    networks: names of those that score.
+    networks: names of the networks that compute the scores.
   """
   data = getattr(real, "data", None)
   if PACKAGED not in networks or data in (None, "moving_shapes"):
     return []
-  if of_embedded_set(real.class_names):  # the embedded set, stored
+  if of_embedded_set(real.class_names):  # the embedded set as stored videos
     return []
   return [
     f"{PACKAGED} knows only the embedded moving shapes, and this run was trained on other data "
@@ -218,23 +243,28 @@ def other_data(real, networks) -> list[str]:
 
 
 class ArrayClips:
-  """Clips that lie in memory.
+  """Clips in memory.
 
   Args:
     clips: uint8 [N, T, H, W, 3].
     labels: int [N], or None.
-    name: where they are from.
+    name: name of the clips in messages.
+
+  Attributes:
+    count: number of clips.
+    population: number of clips of which `shuffled` has taken a random part.
+    labelled: whether there are labels; without them, calls return zeros.
 
   Raises:
-    UserError: on other types and shapes, labels outside 0..MAX_CLASSES - 1, or clips whose range is
-      not 0..255.
+    UserError: on other types and shapes, labels outside 0..MAX_CLASSES - 1, or pixels that do not
+      use the range 0..255.
   """
 
-  def __init__(self, clips: np.ndarray, labels=None, name: str = "clips"):
+  def __init__(self, clips: np.ndarray, labels: Any = None, name: str = "clips"):
     check_clips(clips, name)
     self._clips, self.name = clips, name
     self.count, self.shape = len(clips), clips.shape[1:]
-    self.population = self.count  # of which `shuffled` takes a random part
+    self.population = self.count
     self.labelled = labels is not None
     if self.labelled:
       labels = np.asarray(labels)
@@ -243,42 +273,46 @@ class ArrayClips:
     self._labels = labels if self.labelled else np.zeros(len(clips), np.int32)
     self.num_classes = int(self._labels.max()) + 1 if self.labelled else 0
     self.class_names = tuple(str(label) for label in range(self.num_classes))
-    self.about = {
-      "checkpoint": f"clips {hashlib.sha256(np.ascontiguousarray(clips)).hexdigest()[:12]}"
-    }
+    content = np.ascontiguousarray(clips).reshape(-1).data
+    self.about = {"checkpoint": f"clips {hashlib.sha256(content).hexdigest()[:12]}"}
 
   def some(self, count: int | None, seed: int = 0) -> "ArrayClips":
-    """So many of them, drawn at random, since files are often ordered by class; None is all.
+    """`count` random clips, because files are often ordered by class; None takes all.
 
     Raises:
-      UserError: where there are fewer.
+      UserError: there are fewer than `count` clips.
     """
     if count is None or count == self.count:
       return self
     if count > self.count:
-      raise UserError(f"{self.name} has {self.count} clips, {count} are asked for")
+      raise UserError(f"{self.name} has {self.count} clips, {count} are requested")
     return self.shuffled(seed, count)
 
   def shuffled(self, seed: int = 0, count: int | None = None) -> "ArrayClips":
-    """All of them, or the first so many, in random order."""
+    """The clips in random order: all, or the first `count` of this order."""
     order = np.random.default_rng(seed).permutation(self.count)[:count]
     labels = self._labels[order] if self.labelled else None
-    found = ArrayClips(self._clips[order], labels, self.name)
-    found.num_classes, found.class_names = self.num_classes, self.class_names
-    found.population = self.population
-    return found
+    shuffled = ArrayClips(self._clips[order], labels, self.name)
+    shuffled.num_classes, shuffled.class_names = self.num_classes, self.class_names
+    shuffled.population = self.population
+    return shuffled
 
-  def __call__(self, begin: int, end: int):
+  def __call__(self, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
     """Clips begin..end-1 and their labels."""
     return self._clips[begin:end], self._labels[begin:end]
 
-  def take(self, numbers):
-    """The clips of these numbers and their labels."""
-    return self._clips[numbers], self._labels[numbers]
+  def take(self, indices) -> tuple[np.ndarray, np.ndarray]:
+    """The clips of these indices and their labels."""
+    return self._clips[indices], self._labels[indices]
 
 
-def check_clips_header(shape, dtype, what: str) -> None:
-  """UserError unless clips are uint8 [N, T, H, W, 3] by their shape and type alone."""
+def check_clips_header(shape: Sequence[int], dtype: Any, what: str) -> None:
+  """UserError unless shape and type are those of clips, uint8 [N, T, H, W, 3].
+
+  Args:
+    shape, dtype: of the array; its content is not read.
+    what: name of the array in messages.
+  """
   if dtype != np.uint8 and np.issubdtype(dtype, np.number):
     raise UserError(
       f"{what}: clips must be uint8 in 0..255, found {dtype} {list(shape)}{sources.to_bytes(dtype)}"
@@ -287,8 +321,8 @@ def check_clips_header(shape, dtype, what: str) -> None:
     raise UserError(f"{what}: expected uint8 clips [N, T, H, W, 3], found {dtype} {list(shape)}")
 
 
-def check_clips(clips, what: str) -> None:
-  """UserError unless `clips` are uint8 [N, T, H, W, 3] whose values are those of pictures."""
+def check_clips(clips: np.ndarray, what: str) -> None:
+  """UserError unless `clips` are uint8 [N, T, H, W, 3] with plausible pixel values."""
   if clips.dtype != np.uint8 and np.issubdtype(clips.dtype, np.number) and clips.size:
     low, high = clips.min(), clips.max()
     raise UserError(
@@ -299,21 +333,21 @@ def check_clips(clips, what: str) -> None:
   sources.check_pixels(clips, what)
 
 
-def read(path) -> ArrayClips:
-  """Reads a `.npz` of `clips` and, where it has them, `labels`; nothing is unpickled.
+def read(path: str | os.PathLike) -> ArrayClips:
+  """Reads the arrays `clips` and, if present, `labels` of a `.npz`; nothing is unpickled.
 
   Raises:
-    UserError: where there is no such file, or it does not hold clips.
+    UserError: the file is missing or contains no valid clips.
   """
   path = os.fspath(path)
   if not os.path.isfile(path):
     raise UserError(f"{path}: no such file")
-  with npz.open_npz(path, sources.DEFAULT_MAX_BYTES) as archive:  # other arrays are left alone
+  with npz.open_npz(path, sources.DEFAULT_MAX_BYTES) as archive:  # other arrays are not read
     header, labels = archive.header("clips"), None
     check_clips_header(header.shape, header.dtype, path)
     if "labels" in archive:
-      of_labels = archive.header("labels")
-      sources.check_labels_header(of_labels.shape, of_labels.dtype, header.shape[0], path)
+      labels_header = archive.header("labels")
+      sources.check_labels_header(labels_header.shape, labels_header.dtype, header.shape[0], path)
       labels = archive.read("labels")
       sources.check_labels(labels, sources.MAX_CLASSES, path)
     return ArrayClips(archive.read("clips"), labels, path)

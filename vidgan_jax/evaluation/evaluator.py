@@ -5,12 +5,28 @@ once, or reads them from a file, and then scores any number of sets of generated
 """
 
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
 
 from vidgan_jax.evaluation.features import pipeline, references
-from vidgan_jax.evaluation.features.extractor import NETWORKS, PACKAGED, find, load_extractor
+from vidgan_jax.evaluation.features.extractor import (
+  NETWORKS,
+  PACKAGED,
+  Extractor,
+  find,
+  load_extractor,
+)
 from vidgan_jax.evaluation.features.references import Reference
-from vidgan_jax.evaluation.metrics.base import ClipSet, Inputs, Score, TooFewClips, finite
+from vidgan_jax.evaluation.metrics.base import (
+  ClipSet,
+  Inputs,
+  Metric,
+  Score,
+  TooFewClips,
+  finite,
+)
 from vidgan_jax.evaluation.protocols import fingerprint
 from vidgan_jax.evaluation.protocols.base import Protocol
 from vidgan_jax.evaluation.records import Circumstances, Scores, heading
@@ -18,32 +34,41 @@ from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.errors import UserError
 
-# Attributes of clips, kept with a reference:
-_OF_REAL = ("population", "stride", "trained_stride", "split", "data")
+# Attributes of real clips that a reference copies:
+_COPIED = ("population", "stride", "trained_stride", "split", "data")
 
 
-def load_extractors(protocol: Protocol, weights=None) -> dict:
-  """The networks of a protocol by name; UserError where a file is missing, wrong or not needed.
+def load_extractors(
+  protocol: Protocol, weights: str | pathlib.Path | None = None
+) -> dict[str, Extractor]:
+  """Loads the networks of a protocol.
 
   Args:
     protocol: see `protocols.get_protocol`.
-    weights: folder of converted weights, or None for the default one.
+    weights: folder of converted weights; None is the default folder.
+
+  Returns:
+    {name: network}.
+
+  Raises:
+    UserError: a file is missing or not the right one, or `weights` is given but not needed.
   """
   if weights is not None and set(protocol.networks) <= {PACKAGED}:
     raise UserError(
-      f"--weights: protocol {protocol.name} needs no file of weights; its network comes with the "
+      f"--weights: protocol {protocol.name} needs no file of weights; its network is part of the "
       "package"
     )
-  found = {}
+  extractors = {}
   for name in protocol.networks:
-    packaged = name == PACKAGED or weights is None
-    path = None if packaged else pathlib.Path(weights) / f"{name}.npz"
-    found[name] = load_extractor(name, path)
-  return found
+    path = None  # of the package, or the default one
+    if name != PACKAGED and weights is not None:
+      path = pathlib.Path(weights) / f"{name}.npz"
+    extractors[name] = load_extractor(name, path)
+  return extractors
 
 
 def check_frames(protocol: Protocol, frames: int) -> None:
-  """UserError where clips have too few frames for a network of the protocol; opens no weights."""
+  """UserError if clips have too few frames for a network of the protocol; reads no weights."""
   for name in protocol.networks:
     if name in (*NETWORKS, PACKAGED):
       least = find(name).build().min_frames
@@ -54,14 +79,15 @@ def check_frames(protocol: Protocol, frames: int) -> None:
 class Evaluator:
   """Evaluates clips by a protocol.
 
-  With several processes, all must make the same calls: all run the networks; process 0 alone reads
-  stored features of real clips and computes scores.
+  With several processes, all must make the same calls. All run the networks; only process 0 reads
+  cached features of real clips and computes scores.
 
   Args:
     protocol: see `protocols.get_protocol`.
     extractors: {name: `extractor.Extractor`} of the protocol's networks.
     mesh: devices; by default all.
-    batch_size: clips at a time, rounded up to a multiple of the devices; no number depends on it.
+    batch_size: clips per batch, rounded up to a multiple of the number of devices; scores do not
+      depend on it.
     report: called with lines for the user.
 
   Raises:
@@ -69,58 +95,70 @@ class Evaluator:
   """
 
   def __init__(
-    self, protocol: Protocol, extractors, *, mesh=None, batch_size: int = 32, report=print
+    self,
+    protocol: Protocol,
+    extractors: Mapping[str, Extractor],
+    *,
+    mesh: jax.sharding.Mesh | None = None,
+    batch_size: int = 32,
+    report: Callable[[str], None] = print,
   ):
     self.protocol, self.extractors = protocol, extractors
     self.mesh = mesh or meshes.make_mesh()
     self.batch_size, self._report = batch_size, report
-    wanted = {}
+    outputs_of: dict[tuple, list[str]] = {}  # by network and preprocessing
     for metric in protocol.metrics:
       if metric.network not in extractors:
         raise UserError(f"protocol {protocol.name} needs the network {metric.network}")
-      wanted.setdefault((metric.network, metric.preprocess), []).append(metric.output)
+      outputs_of.setdefault((metric.network, metric.preprocess), []).append(metric.output)
     self.feature_paths = [
-      pipeline.FeaturePath(extractors[name], operations, dict.fromkeys(outputs), self.mesh)
-      for (name, operations), outputs in wanted.items()
+      pipeline.FeaturePath(extractors[name], operations, list(dict.fromkeys(outputs)), self.mesh)
+      for (name, operations), outputs in outputs_of.items()
     ]
 
   def reference(
-    self, real, *, file=None, folder=None, leaving: Callable[[], bool] = lambda: False
+    self,
+    real: Any,
+    *,
+    file: str | pathlib.Path | None = None,
+    folder: str | pathlib.Path | None = None,
+    leaving: Callable[[], bool] = lambda: False,
   ) -> Reference | None:
     """Features of all clips of `real`, computed or read from a file.
 
     Args:
       real: clips, see `evaluation.clips`, with `count`.
-      file: path of the features, for protocols of one network and preprocessing. A file of other
+      file: path of the features, for protocols with one network and preprocessing. A file of other
         features is refused; a missing one is written.
-      folder: folder of such files where `file` is None; None stores no features.
+      folder: folder of cached features if `file` is None; None caches no features.
       leaving: called between batches; True stops the computation.
 
     Returns:
-      a `Reference`, or None where `leaving` stopped it.
+      a `Reference`, or None if `leaving` stopped the computation.
 
     Raises:
-      UserError: the file holds other features, or the clips do not fit the networks.
+      UserError: the file contains other features, or the clips do not fit the networks.
     """
     if file is not None and len(self.feature_paths) > 1:
       raise UserError(
-        f"--reference is one file; {self.protocol.name} needs {len(self.feature_paths)}"
+        f"--reference is one file; protocol {self.protocol.name} needs {len(self.feature_paths)}"
       )
     count, about_clips = real.count, real.about
     if count < 2:
       raise UserError(f"{count} real clip(s); at least 2 are needed")
-    gathered, labels, hashes, missing = {}, None, {}, {}
+    gathered, labels = {}, None
+    hashes, missing = {}, {}
     for path in self.feature_paths:
       about = references.about(path, self.protocol, real.shape, about_clips, count)
       hashes[path.key] = fingerprint.digest(about)
       feature_file = references.ReferenceFile.of(path, self.protocol, about, file, folder)
-      known = feature_file.load(self._report) if processes.first() else None
-      if processes.from_first(known is None):
+      cached = feature_file.load(self._report) if processes.first() else None
+      if processes.from_first(cached is None):
         missing[path] = feature_file
-      elif known:
-        gathered[path.key], labels = known
+      elif cached:
+        gathered[path.key], labels = cached
     if missing:
-      found = pipeline.gather(
+      computed = pipeline.gather(
         [*missing],
         real,
         0,
@@ -130,9 +168,9 @@ class Evaluator:
         description="real clips",
         leaving=leaving,
       )
-      if found is None:
+      if computed is None:
         return None
-      new, labels = found
+      new, labels = computed
       for path, feature_file in missing.items():
         gathered[path.key] = new[path.key]
         if processes.first():
@@ -146,12 +184,12 @@ class Evaluator:
       f"{count} clips of {self.protocol.split} data ({about_clips.get('data', 'given clips')}"
       f"{getattr(real, 'stored', '')})",
       tuple(getattr(real, "class_names", ())),
-      **{name: getattr(real, name, None) for name in _OF_REAL},
+      **{name: getattr(real, name, None) for name in _COPIED},
     )
 
   def score(
     self,
-    generated,
+    generated: Any,
     reference: Reference | None,
     *,
     count: int | None = None,
@@ -166,18 +204,19 @@ class Evaluator:
 
     Args:
       generated: clips, see `evaluation.clips`; repeat r takes the clips from r * count on.
-      reference: from `reference`; None if no metric compares with real clips.
-      count: clips of one repeat; None is the protocol's.
-      labelled: whether the clips' labels are the reference's classes; if not, metrics that need
-        labels are left out.
-      seed: of bootstrap and subsets.
-      repeats: sets of clips; None is the protocol's.
-      description: of the progress bar.
+      reference: result of `reference`; None if no metric compares with real clips.
+      count: number of clips of one repeat; None is the protocol's.
+      labelled: whether the labels of the clips are the classes of the reference; if not, metrics
+        that need labels are left out.
+      seed: seed of bootstrap and subsets.
+      repeats: number of sets of clips; None is the protocol's.
+      description: text of the progress bar.
       leaving: called between batches; True stops the computation.
       floor: see `Inputs.with_floor`.
 
     Returns:
-      `Scores`, empty ones in all processes but process 0; None where `leaving` stopped it.
+      `Scores`, which are empty in all processes but process 0; None if `leaving` stopped the
+      computation.
 
     Raises:
       UserError: clips and reference differ in shape, or there are too few clips.
@@ -201,23 +240,25 @@ class Evaluator:
         continue
       inputs = self._inputs(metric, reference, sets, seed, floor)
       try:
-        found = metric.score(inputs)
+        values = metric.score(inputs)
       except TooFewClips as error:
         names = [number.name for number in metric.numbers]
         verb = "is" if len(names) == 1 else "are"
         self._report(f"{', '.join(names)} {verb} left out: {error}")
         continue
-      records = about.records(metric, self.extractors[metric.network], self._finite(metric, found))
+      records = about.records(metric, self.extractors[metric.network], self._finite(metric, values))
       scores.records.extend(records)
-      first = inputs.generated[0]
-      stored = metric.output_of(first).features is not None
-      if protocol.per_class and labelled and records and stored:
-        by_class, digits = metric.by_class(inputs.real, first), records[0]["fingerprint"]
-        scores.per_class.extend(about.class_records(metric, by_class, digits))
+      real, first = inputs.real, inputs.generated[0]
+      if not (protocol.per_class and labelled and records) or real is None:
+        continue
+      if metric.output_of(first).features is not None:
+        by_class = metric.by_class(real, first)
+        fingerprint_of_all = records[0]["fingerprint"]
+        scores.per_class.extend(about.class_records(metric, by_class, fingerprint_of_all))
     return scores
 
-  def _check(self, generated, reference, count, repeats):
-    """UserError where these clips cannot be scored."""
+  def _check(self, generated: Any, reference: Reference | None, count: int, repeats: int) -> None:
+    """UserError if these clips cannot be scored."""
     if count < 2:
       raise UserError(f"{count} generated clip(s); at least 2 are needed")
     if reference is not None and tuple(generated.shape) != reference.shape:
@@ -226,13 +267,13 @@ class Evaluator:
         f"the reference has {words(reference.shape)}, the generated clips {words(generated.shape)}"
       )
     if reference is None and any(metric.compares for metric in self.protocol.metrics):
-      raise UserError(f"protocol {self.protocol.name} compares with real clips: it needs some")
-    needed, has = count * repeats, getattr(generated, "count", None)
-    if has is not None and has < needed:
+      raise UserError(f"protocol {self.protocol.name} compares with real clips, but there are none")
+    needed, available = count * repeats, getattr(generated, "count", None)
+    if available is not None and available < needed:
       raise UserError(
-        f"{has} clips are too few for protocol {self.protocol.name}: it takes {count}"
-        f"{f' x {repeats}' if repeats > 1 else ''}; --count=N evaluates "
-        "fewer, and the fingerprint says so"
+        f"{available} clips are too few for protocol {self.protocol.name}: it takes {count}"
+        f"{f' x {repeats}' if repeats > 1 else ''}; --count=N evaluates fewer and enters the "
+        "fingerprint"
       )
     if count < self.protocol.min_clips:
       raise UserError(
@@ -240,11 +281,18 @@ class Evaluator:
         f"{self.protocol.min_clips}"
       )
 
-  def _features(self, generated, count, repeats, description, leaving):
-    """[({path: {output: `FeatureSet`}}, labels) of each repeat], or None where it was given up."""
+  def _features(
+    self,
+    generated: Any,
+    count: int,
+    repeats: int,
+    description: str,
+    leaving: Callable[[], bool],
+  ) -> list[tuple] | None:
+    """({path: {output: `FeatureSet`}}, labels) of each repeat; None if `leaving` stopped it."""
     sets = []
     for repeat in range(repeats):
-      found = pipeline.gather(
+      features = pipeline.gather(
         self.feature_paths,
         generated,
         repeat * count,
@@ -254,31 +302,35 @@ class Evaluator:
         description=f"{description} {repeat + 1}/{repeats}" if repeats > 1 else description,
         leaving=leaving,
       )
-      if found is None:
+      if features is None:
         return None
-      sets.append(found)
+      sets.append(features)
     return sets
 
-  def _inputs(self, metric, reference, sets, seed, floor) -> Inputs:
-    """What a metric computes from: the outputs of its network behind its preprocessing."""
+  def _inputs(
+    self, metric: Metric, reference: Reference | None, sets: list[tuple], seed: int, floor: bool
+  ) -> Inputs:
+    """Inputs of a metric: the outputs of its network, behind its preprocessing."""
     path = (metric.network, metric.preprocess)
-    real = reference and ClipSet(reference.gathered[path], reference.labels, reference.population)
+    real = None
+    if reference is not None:
+      real = ClipSet(reference.gathered[path], reference.labels, reference.population)
     generated = [ClipSet(gathered[path], labels) for gathered, labels in sets]
     return Inputs(real, generated, self.protocol.bootstrap, seed, floor)
 
-  def _finite(self, metric, scores) -> list[Score]:
-    """The scores that a file of results can hold; of others a warning is reported."""
-    kept = []
+  def _finite(self, metric: Metric, scores: Sequence[Score]) -> list[Score]:
+    """The finite scores, which JSON can store; reports a warning for each other score."""
+    finite_scores = []
     for score in scores:
       if finite(score.value):
-        kept.append(score.without_overflow())
+        finite_scores.append(score.without_overflow())
         continue
       self._report(
         f"WARNING: {score.metric} is left out: its value is {score.value:g}, out of range; are "
         f"the weights of {metric.network} the right ones, or damaged?"
       )
-    return kept
+    return finite_scores
 
-  def heading(self, reference: Reference | None, run: Mapping) -> dict:
-    """What stands above the records of a file of results; see `results`."""
+  def heading(self, reference: Reference | None, run: Mapping[str, str]) -> dict[str, Any]:
+    """The part of results.json above the records; see `records.heading`."""
     return heading(self.protocol, reference, run)

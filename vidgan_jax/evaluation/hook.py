@@ -1,14 +1,18 @@
-"""The training hook that scores a run and keeps its best state.
+"""The training hook that scores a run and saves its best state.
 
-It uses the same `Evaluator` as the command. Training waits while it evaluates; `evaluate --follow`,
-a process of its own, does not delay training. With several processes, all draw clips, run the
-networks and save the best state; process 0 alone computes and writes scores.
+The hook uses the same `Evaluator` as the command `evaluate`. Training waits while it evaluates;
+`evaluate --follow` runs in a separate process and does not delay training. With several processes,
+all generate clips, run the networks and save the best state; only process 0 computes and writes
+scores.
 """
 
 import contextlib
+import dataclasses
 import json
+import pathlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import vidgan_jax.training.state as states
 from vidgan_jax.evaluation import clips
@@ -16,7 +20,9 @@ from vidgan_jax.evaluation.evaluator import Evaluator, load_extractors
 from vidgan_jax.evaluation.features import references
 from vidgan_jax.evaluation.metrics import registry as metrics
 from vidgan_jax.evaluation.protocols import registry as protocols
+from vidgan_jax.evaluation.records import Scores
 from vidgan_jax.evaluation.report import results, writer
+from vidgan_jax.evaluation.report.writer import ResultsWriter
 from vidgan_jax.models import stored_config
 from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.checkpoints import Checkpoints
@@ -25,35 +31,43 @@ from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import locks
 from vidgan_jax.runtime.hooks import Hook, HookContext
 
-BEST = "best"  # of a run's folder: a run of its own, to be sampled and evaluated like any other
+BEST = "best"  # in a run's folder: the folder of a complete run, for sampling and evaluation
 _MARK = "best.json"
 
 
-def _what(folder) -> str:
+def _purpose(folder: pathlib.Path) -> str:
+  """Completes "cannot ..." in the message of a lock that another process holds."""
   return f"keep the best state in {folder}"
 
 
 class EvaluationHook(Hook):
-  """Judges the run every so often; writes `evaluation/PROTOCOL/results.json` and scalars.
+  """Evaluates the run at intervals; writes `evaluation/PROTOCOL/results.json` and scalars.
 
-  With `settings.best` the state of the best such score is kept in `best/`, a folder that every door
-  takes as `--workdir`.
+  With `settings.best`, the state with the best score is saved in `best/`, a folder that all
+  commands accept as `--workdir`.
 
   Args:
-    settings: `config.evaluation`: every (iterations; 0 never), protocol, count and real_count (of
-      clips; 0 is the protocol's), best (a metric of it, or "").
-    stream: (`HookContext`, seed) -> the clips of the run now, see `evaluation.clips`; from the
-      door.
+    settings: `config.evaluation`: every (iterations; 0 is never), protocol, count and real_count
+      (numbers of clips; 0 is the protocol's), best (a metric of the protocol, or "").
+    stream: (`HookContext`, seed) -> clips of the current state, see `evaluation.clips`. The command
+      passes it, because evaluation imports no sampling.
     report: called with lines for the user.
-    load: (protocol) -> extractors.
+    load: (protocol) -> extractors, see `load_extractors`.
 
   Raises:
-    UserError: on an unknown protocol, or a metric it has not.
+    UserError: the protocol is unknown, does not have the metric `best`, or this metric has no
+      better direction.
   """
 
   collective = True
 
-  def __init__(self, settings, stream: Callable, report=print, load=load_extractors):
+  def __init__(
+    self,
+    settings: Any,
+    stream: Callable,
+    report: Callable[[str], None] = print,
+    load: Callable = load_extractors,
+  ):
     self.every, self.best = settings.every, settings.best
     self.count, self.real_count = settings.count or None, settings.real_count or None
     self._called = False
@@ -65,56 +79,63 @@ class EvaluationHook(Hook):
       )
     self._metric = metrics.metric_of_number(self.best)
     if self._metric and self._metric.higher_is_better is None:
-      raise UserError(f"evaluation.best is {self.best!r}, of which neither more nor less is better")
+      raise UserError(
+        f"evaluation.best is {self.best!r}, but neither higher nor lower values of it are better"
+      )
     self._stream = stream
     self._report = lambda line: report(line) if processes.first() else None
-    self._extractors = load(self.protocol)  # now: what is missing is told before training begins
-    self._evaluator = self._reference = self._kept = None
+    self._extractors = load(self.protocol)  # now, so that a missing file stops before training
+    self._evaluation: _Evaluation | None = None
 
-  def due(self, step, last) -> bool:
-    """At every `every`-th iteration and at the last; and at the start, to report faults early."""
+  def due(self, step: int, last: bool) -> bool:
+    """At every `every`-th iteration and at the last; at the start too, to report faults early."""
     first, self._called = not self._called, True
     return bool(self.every and (first or self._scores_at(step, last)))
 
-  def _scores_at(self, step, last) -> bool:
+  def _scores_at(self, step: int, last: bool) -> bool:
     return bool(step and (last or step % self.every == 0))
 
   def before_save(self, context: HookContext) -> None:
-    """Scores the run, writes the scores, and keeps the state if it is the best."""
+    """Scores the run, writes the scores, and saves the state if it is the best."""
     folder = context.workdir / results.FOLDER / self.protocol.name
-    if self._evaluator is None and not self._open(context, folder):
-      return
-    if not self._scores_at(context.step, context.last):
+    if self._evaluation is None:
+      self._evaluation = self._open(context, folder)
+    evaluation = self._evaluation
+    if evaluation is None or not self._scores_at(context.step, context.last):
       return
     if context.step == context.start_step and processes.from_first(
-      processes.first() and self._known(folder, context.step)
+      processes.first() and _has_scores(folder, context.step)
     ):
-      return  # where a run continues
+      return  # a run that continues has scored this state before
     generated = self._stream(context, seed=0)
-    scores = self._evaluator.score(
+    scores = evaluation.evaluator.score(
       generated,
-      self._reference,
+      evaluation.reference,
       count=self.count,
-      labelled=clips.labels_fit(self.protocol, self._reference),
+      labelled=clips.labels_fit(self.protocol, evaluation.reference),
       leaving=context.stop_requested,
     )
     if scores is None:
       return  # training was asked to stop
     shown = writer.first_clips(generated, context.mesh)
-    best = self._write(context, scores, shown) if processes.first() else None
+    best = self._write(context, evaluation, scores, shown) if processes.first() else None
     if processes.from_first(best is not None):
-      self._keep_best(context, best)
+      self._save_best(context, best)
 
-  def _write(self, context, scores, shown):
-    """Writes scores; returns the record that makes this state the best, or None."""
-    content, _ = self._kept.add(self._heading(context), scores, shown)
+  def _write(
+    self, context: HookContext, evaluation: "_Evaluation", scores: Scores, shown: tuple
+  ) -> Mapping | None:
+    """Writes scores; returns the record of `best` if this state is the best, else None."""
+    content, _ = evaluation.writer.add(evaluation.heading(context), scores, shown)
     values = {f"evaluation/{record['metric']}": record["value"] for record in scores.records}
     context.log.summary(context.step, values)
-    found = [r for r in scores.records if r["metric"] == self.best]
-    return found[0] if found and self._is_best(context, found[0], content["records"]) else None
+    for record in scores.records:
+      if record["metric"] == self.best:
+        return record if self._is_best(context, record, content["records"]) else None
+    return None
 
-  def _open(self, context, folder) -> bool:
-    """Prepares networks, real clips and files; False where training was asked to stop."""
+  def _open(self, context: HookContext, folder: pathlib.Path) -> "_Evaluation | None":
+    """Prepares networks, real clips and files; None if training was asked to stop."""
     evaluator = Evaluator(self.protocol, self._extractors, mesh=context.mesh, report=self._report)
     gan = context.gan
     frames = self.protocol.frames or gan.frames
@@ -138,46 +159,31 @@ class EvaluationHook(Hook):
       real, folder=references.default_folder(), leaving=context.stop_requested
     )
     if reference is None:
-      return False
-    # The first process alone has labels where features were kept from an earlier start.
+      return None
+    # If features were cached by an earlier start, only process 0 has read labels.
     labelled = processes.from_first(reference.labels is not None)
     labelled = labelled and clips.labels_fit(self.protocol, reference)
     if self._metric and self._metric.needs_labels and not labelled:
       raise UserError(f"evaluation.best is {self.best!r}, but the data has no labels that it needs")
-    self._evaluator, self._reference = evaluator, reference
-    self._kept = writer.ResultsWriter(folder, real, reference.class_names, self._report)
-    self._kept.check(self._heading(context))  # in all processes, so that all refuse
+    results_writer = ResultsWriter(folder, real, reference.class_names, self._report)
+    evaluation = _Evaluation(evaluator, reference, results_writer)
+    results_writer.check(evaluation.heading(context))  # in all processes, so that all refuse
     if processes.first():
-      locks.check(context.workdir / BEST, _what(context.workdir / BEST))
-      self._forget_best_after(context.start_step, context.workdir / BEST)
-      self._kept.drop_after(context.start_step, self._heading(context))
+      locks.check(context.workdir / BEST, _purpose(context.workdir / BEST))
+      _remove_best_after(context.start_step, context.workdir / BEST)
+      results_writer.drop_after(context.start_step, evaluation.heading(context))
     processes.meet("earlier scores read")
-    return True
+    return evaluation
 
-  def _heading(self, context):
-    workdir = context.workdir
-    about = {"workdir": str(workdir), "name": workdir.resolve().name}
-    return self._evaluator.heading(self._reference, about)
+  def _is_best(self, context: HookContext, record: Mapping, records: Sequence[Mapping]) -> bool:
+    """Whether the score is better than all earlier ones of the same fingerprint.
 
-  def _forget_best_after(self, step, best):
-    """Best states of later iterations go: they will come again, and may be others."""
-    later = [each for each in Checkpoints(best / states.CHECKPOINTS).steps() if each > step]
-    for each in later:
-      shutil.rmtree(best / states.CHECKPOINTS / str(each), ignore_errors=True)
-    if later:
-      (best / _MARK).unlink(missing_ok=True)
-
-  def _known(self, folder, step) -> bool:
-    path = folder / results.FILE
-    return path.exists() and any(r["step"] == step for r in results.read(path)["records"])
-
-  def _is_best(self, context, record, records) -> bool:
-    """Whether no earlier score of the same fingerprint is as good.
-
-    Of iterations whose state could have been kept, that is: `evaluate` may add scores of others.
+    Only iterations count at which this hook evaluates or whose state is saved, because `evaluate`
+    may have added scores of others.
     """
+    assert self._metric is not None  # there is a record of it
     sign = 1 if self._metric.higher_is_better else -1
-    kept = Checkpoints(context.workdir / BEST / states.CHECKPOINTS).steps()
+    saved = Checkpoints(context.workdir / BEST / states.CHECKPOINTS).steps()
     others = [
       sign * r["value"]
       for r in records
@@ -185,22 +191,22 @@ class EvaluationHook(Hook):
       and r["fingerprint"] == record["fingerprint"]
       and r["truncation"] == record["truncation"]
       and (r["step"] or 0) < record["step"]
-      and (r["step"] in kept or self._scores_at(r["step"], False))
+      and (r["step"] in saved or self._scores_at(r["step"], False))
     ]
     return not others or max(others) < sign * record["value"]
 
-  def _keep_best(self, context, record):
-    """Saves the state in a run's folder of its own; all processes together, each its part.
+  def _save_best(self, context: HookContext, record: Mapping | None) -> None:
+    """Saves the state in the folder `best`. Each process saves its part.
 
     Args:
       context: see `runtime.hooks.HookContext`.
-      record: of the score, in the first process; None in others.
+      record: record of the score in process 0; None in others.
     """
     folder = context.workdir / BEST
     with contextlib.ExitStack() as stack:
 
       def begin():
-        stack.enter_context(locks.held(folder, _what(folder), self._report))
+        stack.enter_context(locks.held(folder, _purpose(folder), self._report))
         data = (context.workdir / states.DATA).read_text("utf-8", "replace")
         results.write_text(folder / states.CONFIG, configuration.to_json(context.config))
         results.write_text(folder / states.DATA, data)
@@ -208,6 +214,42 @@ class EvaluationHook(Hook):
       processes.in_first(begin)
       with Checkpoints(folder / states.CHECKPOINTS, 2, self._report) as checkpoints:
         checkpoints.save(context.step, context.sharded_state, {"seconds": 0.0})
-      if processes.first():
+      if record is not None:
         mark = {name: record[name] for name in ("step", "metric", "value", "fingerprint")}
         results.write_text(folder / _MARK, json.dumps(mark, indent=2) + "\n")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Evaluation:
+  """What a hook prepares at its first call.
+
+  Attributes:
+    evaluator: the compiled networks.
+    reference: features of the real clips.
+    writer: writes the files of results.
+  """
+
+  evaluator: Evaluator
+  reference: references.Reference
+  writer: ResultsWriter
+
+  def heading(self, context: HookContext) -> dict[str, Any]:
+    """The part of results.json above the records."""
+    workdir = context.workdir
+    run = {"workdir": str(workdir), "name": workdir.resolve().name}
+    return self.evaluator.heading(self.reference, run)
+
+
+def _has_scores(folder: pathlib.Path, step: int) -> bool:
+  """Whether the results in a folder contain an iteration."""
+  path = folder / results.FILE
+  return path.exists() and any(r["step"] == step for r in results.read(path)["records"])
+
+
+def _remove_best_after(step: int, best: pathlib.Path) -> None:
+  """Deletes best states of later iterations: a run that continues computes them again."""
+  later = [each for each in Checkpoints(best / states.CHECKPOINTS).steps() if each > step]
+  for each in later:
+    shutil.rmtree(best / states.CHECKPOINTS / str(each), ignore_errors=True)
+  if later:
+    (best / _MARK).unlink(missing_ok=True)

@@ -1,8 +1,9 @@
-"""Records: each number with all that it was computed from, as plain values for files."""
+"""Records: each value with everything it was computed from, as plain values for files."""
 
 import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,7 +20,12 @@ FORMAT = 1
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-  """What one set of generated clips scored: records and per-class entries, plain values."""
+  """Scores of one set of generated clips, as plain values.
+
+  Attributes:
+    records: one for each value, see `Circumstances.records`.
+    per_class: values of single classes, see `Circumstances.class_records`.
+  """
 
   records: list[dict]
   per_class: list[dict]
@@ -27,16 +33,16 @@ class Scores:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Circumstances:
-  """What all numbers of one evaluation depend on, besides metric and network.
+  """What all values of one evaluation depend on, besides metric and network.
 
   Attributes:
     protocol: see `protocols.base.Protocol`.
     shape: (T, H, W, 3) of the clips.
-    about: of the generated clips, see `evaluation.clips`.
+    about: values that identify the generated clips, see `evaluation.clips`.
     reference: the real clips, or None.
-    count: generated clips of one repeat.
-    repeats: sets of generated clips.
-    seed: of splits, subsets and resamplings.
+    count: number of generated clips of one repeat.
+    repeats: number of sets of generated clips.
+    seed: seed of splits, subsets and resamplings.
   """
 
   protocol: Protocol
@@ -48,7 +54,7 @@ class Circumstances:
   seed: int
 
   def records(self, metric: Metric, extractor: Extractor, scores: Sequence[Score]) -> list[dict]:
-    """A record of each number of a metric."""
+    """A record of each score of a metric."""
     common = self._fields(metric, extractor)
     warnings = [
       *self._unusual_size(),
@@ -56,21 +62,23 @@ class Circumstances:
       *clips.other_data(self.reference, [metric.network]),
       *unverified(extractor),
     ]
-    found = []
+    records = []
     for score in scores:
       fields = {**common, "metric": score.metric, **score.extra_fields}
-      found.append(self._record(metric, score, fields, [*score.warnings, *warnings]))
-    return found
+      records.append(self._record(metric, score, fields, [*score.warnings, *warnings]))
+    return records
 
-  def class_records(self, metric: Metric, by_class: Mapping[int, dict], digits: str) -> list[dict]:
-    """Entries of a metric's numbers of single classes, see `Metric.by_class`.
+  def class_records(
+    self, metric: Metric, by_class: Mapping[int, dict], fingerprint_of_all: str
+  ) -> list[dict]:
+    """Entries for the values of single classes.
 
     Args:
       metric: the metric.
-      by_class: its numbers.
-      digits: fingerprint of its number of all clips.
+      by_class: its values by label, see `Metric.by_class`.
+      fingerprint_of_all: fingerprint of its value over all clips.
     """
-    names = self.reference.class_names
+    names = () if self.reference is None else self.reference.class_names
     return [
       {
         "step": self.about.get("step"),
@@ -79,13 +87,13 @@ class Circumstances:
         "class": label,
         "name": names[label] if label < len(names) else str(label),
         **entry,
-        "fingerprint": digits,
+        "fingerprint": fingerprint_of_all,
       }
       for label, entry in by_class.items()
     ]
 
-  def _fields(self, metric, extractor) -> dict:
-    """All that the numbers of a metric depend on."""
+  def _fields(self, metric: Metric, extractor: Extractor) -> dict[str, Any]:
+    """Everything that the values of a metric depend on; the fingerprint is computed from it."""
     protocol, reference = self.protocol, self.reference
     frames, height, width, _ = self.shape
     usual = (protocol.generated_count, protocol.repeats)
@@ -106,17 +114,21 @@ class Circumstances:
     }
     if fields["seed"] != self.seed:  # the clips were drawn with another seed
       fields["seed_of_draws"] = self.seed
-    if metric.compares:
+    if metric.compares and reference is not None:
       fields["reference"] = reference.hashes[(metric.network, metric.preprocess)]
       fields["count_real"] = reference.count
-      # Left out at the values that all older results have, so that numbers compare with those.
-      taken = {"stride": reference.stride, "split": reference.split}
-      fields |= {name: value for name, value in taken.items() if value not in (None, "train")}
+      # Older results lack these fields and have the values None and "train". Leaving the fields
+      # out at these values keeps the fingerprints equal.
+      chosen = {"stride": reference.stride, "split": reference.split}
+      fields |= {name: value for name, value in chosen.items() if value not in (None, "train")}
       if protocol.real_count not in (None, reference.count):
         fields["trial"] = True
     return fingerprint.plain(fields)
 
-  def _record(self, metric, score, fields, warnings) -> dict:
+  def _record(
+    self, metric: Metric, score: Score, fields: dict[str, Any], warnings: list[str]
+  ) -> dict[str, Any]:
+    real_count = self.reference.count if metric.compares and self.reference is not None else None
     floor = score.floor and {
       "value": score.floor.value,
       "interval": _listed(score.floor.interval),
@@ -132,7 +144,7 @@ class Circumstances:
       "std": score.std,
       "interval": _listed(score.interval),
       "level": LEVEL,
-      "count_real": self.reference.count if metric.compares else None,
+      "count_real": real_count,
       "count_generated": self.count,
       "truncation": self.about.get("truncation"),
       "ema": self.about.get("ema"),
@@ -144,7 +156,7 @@ class Circumstances:
     }
 
   def _unusual_size(self) -> list[str]:
-    """A warning where the protocol's source evaluates clips of other sizes."""
+    """A warning if the protocol's source evaluates clips of other sizes."""
     side, usual = self.shape[1], self.protocol.resolutions
     if not usual or side in usual:
       return []
@@ -152,8 +164,16 @@ class Circumstances:
     return [f"clips of {side}x{side}; the protocol's source scored {sizes}"]
 
 
-def heading(protocol: Protocol, reference: Reference | None, run: Mapping) -> dict:
-  """What stands above the records in a file of results; see `results`."""
+def heading(
+  protocol: Protocol, reference: Reference | None, run: Mapping[str, str]
+) -> dict[str, Any]:
+  """The part of results.json above the records.
+
+  Args:
+    protocol: see `protocols.base.Protocol`.
+    reference: the real clips, or None.
+    run: "workdir" and "name" of the run.
+  """
   about = reference and {
     "description": reference.description,
     "hash": fingerprint.digest(sorted(reference.hashes.values())),
@@ -169,11 +189,11 @@ def heading(protocol: Protocol, reference: Reference | None, run: Mapping) -> di
   }
 
 
-def _listed(interval):
-  return interval and list(interval)
+def _listed(interval: Sequence[float] | None) -> list[float] | None:
+  return None if interval is None else list(interval)
 
 
-def _versions() -> dict:
+def _versions() -> dict[str, str]:
   import vidgan_jax
 
   return {

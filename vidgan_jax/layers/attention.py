@@ -1,9 +1,10 @@
 """Self-attention over chosen axes of a clip, whole or separable.
 
-Two styles. "sagan" (Zhang et al. 2018, as BigGAN uses it): queries and keys of C/8 channels, values
-of C/2, an output map back to C, no scaling by the square root of the width, and a residual whose
-weight gamma starts at 0. "bare": the pseudo-code of DVD-GAN's appendix as printed in Du's thesis,
-Figure 3.1: three C x C products, no residual, no gamma.
+There are two styles. "sagan" is SAGAN's attention (Zhang et al. 2018) as BigGAN uses it: queries
+and keys have C/8 channels, values C/2, and an output map returns to C. The logits are not divided
+by the square root of the width. The result is added to the input with a weight gamma that starts at
+0. "bare" is the pseudo-code of DVD-GAN's appendix, as printed in Du's thesis, Figure 3.1: three
+C x C products, no residual connection and no gamma.
 """
 
 import itertools
@@ -22,18 +23,19 @@ STYLES = ("sagan", "bare")
 ORDERS = tuple("".join(order) for order in itertools.permutations("thw"))
 
 
-def _max_pool(x):
-  """2x2 maxima over height and width of [B, T, H, W, C]."""
+def _max_pool(x: jax.Array) -> jax.Array:
+  """Maxima over 2x2 windows in height and width of [B, T, H, W, C]."""
   batch, frames, height, width, channels = x.shape
   x = x.reshape(batch, frames, height // 2, 2, width // 2, 2, channels)
   return jnp.max(x, axis=(3, 5))
 
 
-def _fold(x, axes):
+def _fold(x: jax.Array, axes: str) -> tuple[jax.Array, tuple[int, ...], list[int]]:
   """Moves `axes` of x [B, T, H, W, C] in front of the channels and merges them.
 
   Returns:
-    [*other axes, L, C] with L positions, the shape before merging, and the order of the axes.
+    The result [*other axes, L, C] with L positions, its shape before merging, and the order of the
+    axes of `x` in it.
   """
   attended = [_AXES[a] for a in axes]
   order = [i for i in range(4) if i not in attended] + attended + [4]
@@ -43,7 +45,7 @@ def _fold(x, axes):
   return moved.reshape(*lead, length, moved.shape[-1]), moved.shape, order
 
 
-def _unfold(x, shape, order):
+def _unfold(x: jax.Array, shape: tuple[int, ...], order: list[int]) -> jax.Array:
   """Reverses `_fold` for any number of channels."""
   inverse = [order.index(i) for i in range(5)]
   return x.reshape(*shape[:-1], x.shape[-1]).transpose(inverse)
@@ -53,10 +55,11 @@ class SelfAttention(nn.Module):
   """Single-head self-attention among the positions of `axes`, separately for all other axes.
 
   Attributes:
-    axes: letters of t, h and w; "thw" is full attention (DVD-GAN A.2 at 4x4), "hw" per frame.
+    axes: any of the letters t, h and w. "thw" attends over the whole clip (DVD-GAN A.2 at 4x4),
+      "hw" over each frame.
     settings: see `LayerSettings`.
     style: "sagan" or "bare".
-    pool: halve height and width of keys and values by maxima (SAGAN in images; needs "hw").
+    pool: max-pool keys and values by 2x2, as SAGAN does on images; needs the axes "hw".
   """
 
   axes: str
@@ -69,7 +72,7 @@ class SelfAttention(nn.Module):
     """Maps [B, T, H, W, C] to the same shape.
 
     Raises:
-      UserError: on an unknown style.
+      UserError: the style is unknown.
     """
     if self.style not in STYLES:
       raise UserError(f"unknown attention style {self.style!r}; known: {', '.join(STYLES)}")
@@ -84,7 +87,7 @@ class SelfAttention(nn.Module):
       key, value = _max_pool(key), _max_pool(value)
     query, shape, order = _fold(query, self.axes)
     key, value = _fold(key, self.axes)[0], _fold(value, self.axes)[0]
-    # Unscaled logits and their softmax: float32 or wider whatever the activations' type.
+    # Logits and softmax are float32 or wider, whatever the type of the activations.
     logits = jnp.einsum(
       "...qc,...kc->...qk",
       query,
@@ -104,15 +107,15 @@ class SelfAttention(nn.Module):
 
 
 class SeparableAttention(nn.Module):
-  """Three single-axis attentions in a row (DVD-GAN 3.2).
+  """Self-attention over one axis after the other (DVD-GAN 3.2).
 
-  Memory is the largest of H^2 W T, H W^2 T and H W T^2 instead of (H W T)^2. The text attends over
-  height, width, time ("hwt"); the paper's pseudo-code over time, height, width ("thw"); the thesis'
-  code over width, height, time ("wht").
+  The attention weights take memory for the largest of H^2 W T, H W^2 T and H W T^2 numbers instead
+  of (H W T)^2. The order in the paper's text is height, width, time ("hwt"), in its pseudo-code
+  time, height, width ("thw"), and in the thesis' code width, height, time ("wht").
 
   Attributes:
     settings: see `LayerSettings`.
-    order: the axes in the order in which they are attended over.
+    order: the letters t, h and w in the order of the attentions.
     style: see `SelfAttention`.
   """
 
@@ -125,7 +128,7 @@ class SeparableAttention(nn.Module):
     """Maps [B, T, H, W, C] to the same shape.
 
     Raises:
-      UserError: where `order` is no order of the letters t, h and w.
+      UserError: `order` is not an order of the letters t, h and w.
     """
     if self.order not in ORDERS:
       raise UserError(f"attention order {self.order!r} is not an order of the letters t, h and w")

@@ -1,8 +1,8 @@
-"""Convolutions, products and embedding tables, with optional spectral normalisation.
+"""Convolutions, dense layers and embedding tables, with optional spectral normalisation.
 
-All layers take channels last and treat every axis in front of their window as batch: a clip
-[B, T, H, W, C] passes through a 3x3 convolution as B*T frames. The settings' form of `ops` does the
-arithmetic.
+In all layers, channels are the last axis, and every axis in front of the window's axes counts as
+batch: a clip [B, T, H, W, C] passes through a 3x3 convolution as B*T frames. `LayerSettings.ops`
+names the code that computes them.
 """
 
 import jax
@@ -19,7 +19,7 @@ class Weights(nn.Module):
   """Declares a kernel, its power-iteration vector u and a bias, and returns (kernel, bias or None).
 
   Attributes:
-    shape: of the kernel, [*window, in, out].
+    shape: shape of the kernel, [*window, in, out].
     settings: see `LayerSettings`.
     use_bias: declare a bias.
   """
@@ -35,7 +35,7 @@ class Weights(nn.Module):
 
 
 class Conv(nn.Module):
-  """Convolution with a window of 1s or 3s, SAME padding, optional up- or downsampling by two.
+  """Convolution with window size 1 or 3 and SAME padding, and optional up- or downsampling by 2.
 
   Attributes:
     features: output channels.
@@ -43,7 +43,7 @@ class Conv(nn.Module):
     settings: see `LayerSettings`.
     use_bias: add a bias.
     upsample: double height and width by repetition before the convolution.
-    pool: average-pool by these factors after the convolution; () does not.
+    pool: factors of average pooling after the convolution; () does not pool.
   """
 
   features: int
@@ -71,14 +71,14 @@ class Conv(nn.Module):
 
 
 class Dense(nn.Module):
-  """Product with a kernel [in, features] on the last axis, plus a bias.
+  """Product of the last axis with a kernel [in, features], plus a bias.
 
   Attributes:
-    features: of the output.
+    features: size of the output's last axis.
     settings: see `LayerSettings`.
     use_bias: add a bias.
-    transposed: initialise the kernel like that of a transposed convolution of one pixel, which this
-      layer replaces.
+    transposed: this layer replaces a transposed convolution of a single pixel, and initialises its
+      kernel as that would.
   """
 
   features: int
@@ -97,10 +97,10 @@ class Dense(nn.Module):
 
 
 class Embed(nn.Module):
-  """Table [num_embeddings, features] looked up by integer labels.
+  """Table [num_embeddings, features] whose rows are selected by integer labels.
 
-  BigGAN keeps the generator's shared table without spectral normalisation and normalises the
-  discriminators' (settings.spectral).
+  In BigGAN the discriminator's table has spectral normalisation (`settings.spectral`), and the
+  generator's shared table has none.
   """
 
   num_embeddings: int
@@ -136,11 +136,11 @@ def declare(
   """Declares kernel, power-iteration vector and bias on `module`; returns (kernel, bias or None).
 
   Args:
-    module: the one whose compact method is running.
-    shape: of the kernel, [*window, in, out].
+    module: the module whose compact method is running.
+    shape: shape of the kernel, [*window, in, out].
     settings: see `LayerSettings`.
     use_bias: declare a bias [out].
-    transposed: of a transposed convolution; see `settings.kernel_initializer`.
+    transposed: the kernel belongs to a transposed convolution; see `settings.kernel_initializer`.
   """
   initializer = kernel_initializer(settings, transposed=transposed)
   kernel = module.param("kernel", initializer, shape, settings.param_dtype)

@@ -11,12 +11,13 @@ from vidgan_jax.layers.settings import LayerSettings
 
 
 class ProjectionHead(nn.Module):
-  """ReLU, sum over height and width, a linear score, and the projection <e(y), h>.
+  """Projection discriminator: a linear score of features h, plus <e(y), h> for the class y.
 
+  h is the ReLU of the activations, summed over height and width; e(y) is a class embedding. Source:
   Miyato & Koyama 2018 (arXiv 1802.05637), as in BigGAN. Scores are float32 or wider.
 
   Attributes:
-    num_classes: 0 leaves the projection out.
+    num_classes: number of classes; 0 leaves the projection out.
     settings: see `LayerSettings`.
   """
 
@@ -29,7 +30,7 @@ class ProjectionHead(nn.Module):
 
     Args:
       x: [B, N, H, W, C], N frames or time steps.
-      labels: int [B]; not needed without classes.
+      labels: int [B]; ignored without classes.
 
     Returns:
       [B, N], one score per frame or time step.

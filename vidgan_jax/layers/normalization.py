@@ -1,13 +1,14 @@
-"""Batch normalisation of clips, plain and class-conditional.
+"""Batch normalisation of clips, plain and conditional.
 
-Activations are [B, T, H, W, C]. Statistics are taken over B, H and W for each time step, so that
-nothing passes between frames (DVD-GAN A.2), or over T as well ("shared"). With the batch split over
-devices they are statistics of the whole batch (`runtime.mesh`).
+Activations are [B, T, H, W, C]. "per_step" statistics are taken over B, H and W for each time step,
+so that no information passes between frames (DVD-GAN A.2). "shared" statistics are taken over T as
+well. If the batch is split over devices, they are the statistics of the whole batch
+(`runtime.mesh`).
 
-With `train=True` a layer normalises by the moments of the batch and writes them to the collection
-"batch_stats"; with `train=False` it normalises by the moments in that collection. No layer keeps a
-running average. The training step blends the written moments into running ones (`blend`); standing
-statistics average them over passes.
+With `train=True` a layer normalises with the mean and variance of the batch, and writes them to the
+collection "batch_stats". With `train=False` it normalises with the mean and variance in that
+collection. Layers do not update running averages. The training step blends the written statistics
+into running ones (`blend`), and standing statistics average them over several passes.
 """
 
 from typing import Any
@@ -23,17 +24,17 @@ from vidgan_jax.runtime.errors import UserError
 
 COLLECTION = "batch_stats"
 EPSILON = 1e-5  # BigGAN's code
-MOMENTUM = 0.9  # share of the old running moments kept at an update (BigGAN's code: 1 - 0.1)
+MOMENTUM = 0.9  # weight of the old running statistics in an update (BigGAN's code: 1 - 0.1)
 STATISTICS = ("per_step", "shared")
 
 
 def blend(running: Any, reported: Any, momentum: float = MOMENTUM) -> Any:
-  """Moves running moments towards those of a batch.
+  """Moves running statistics towards those of a batch.
 
   Args:
-    running: tree of running moments.
-    reported: tree of the batch's moments, of the same structure.
-    momentum: share of the running moments that is kept.
+    running: tree of running statistics.
+    reported: tree of the batch's statistics, with the same structure.
+    momentum: weight of the running statistics.
 
   Returns:
     momentum * running + (1 - momentum) * reported.
@@ -41,8 +42,13 @@ def blend(running: Any, reported: Any, momentum: float = MOMENTUM) -> Any:
   return jax.tree.map(lambda old, new: momentum * old + (1 - momentum) * new, running, reported)
 
 
-def _moments(module, x, statistics, train):
-  """Mean and biased variance of x [B, T, H, W, C], [1, T or 1, 1, 1, C] in float32 or wider."""
+def _moments(
+  module: nn.Module, x: jax.Array, statistics: str, train: bool
+) -> tuple[jax.Array, jax.Array]:
+  """Returns the mean and biased variance to normalise x [B, T, H, W, C] with.
+
+  Both are [1, T or 1, 1, 1, C] in float32 or wider.
+  """
   if statistics not in STATISTICS:
     raise UserError(f"unknown batch statistics {statistics!r}; known: {', '.join(STATISTICS)}")
   wide = jnp.promote_types(jnp.float32, x.dtype)
@@ -63,7 +69,7 @@ def _moments(module, x, statistics, train):
     mean, variance = jnp.zeros(shape, wide), jnp.ones(shape, wide)
   else:
     values = x.astype(wide)
-    # Both sums in one pass over x: the network's speed is bound by how often x is read.
+    # Both sums need only one pass over x. How often x is read limits the speed of the network.
     sums = jnp.mean(values, axes), jnp.mean(jnp.square(values), axes)
     mean, square = meshes.mean_over_devices(sums)
     variance = jnp.maximum(square - jnp.square(mean), 0)
@@ -74,8 +80,15 @@ def _moments(module, x, statistics, train):
   return mean.reshape(spread), variance.reshape(spread)
 
 
-def _normalize(x, mean, variance, gain, bias, epsilon=EPSILON):
-  """(x - mean) * gain / sqrt(variance + eps) + bias as one expression, in the type of `x`."""
+def _normalize(
+  x: jax.Array,
+  mean: jax.Array,
+  variance: jax.Array,
+  gain: jax.Array,
+  bias: jax.Array | float,
+  epsilon: float = EPSILON,
+) -> jax.Array:
+  """Returns (x - mean) * gain / sqrt(variance + epsilon) + bias in the type of `x`."""
   scale = gain * jax.lax.rsqrt(variance + epsilon)
   return ((x.astype(mean.dtype) - mean) * scale + bias).astype(x.dtype)
 
@@ -88,7 +101,7 @@ class BatchNorm(nn.Module):
     statistics: "per_step" or "shared" over time.
     epsilon: added to the variance; 2e-5 in Chainer, 1e-3 in VGAN's discriminator.
     use_bias: learn a bias.
-    gain_spread: standard deviation of the gains about 1 at the start.
+    gain_spread: standard deviation of the initial gains, whose mean is 1.
   """
 
   settings: LayerSettings
@@ -99,17 +112,17 @@ class BatchNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """Normalises [B, T, H, W, C]; see the module for `train`.
+    """Normalises [B, T, H, W, C]; the module's docstring explains `train`.
 
     Raises:
-      UserError: on unknown statistics.
-      ValueError: without `train`, where there are no moments for this number of frames.
+      UserError: `statistics` is unknown.
+      ValueError: `train` is False and there are no statistics for this number of frames.
     """
     mean, variance = _moments(self, x, self.statistics, train)
     shape = (x.shape[-1],)
     spread = nn.initializers.normal(self.gain_spread) if self.gain_spread else None
-    start = nn.initializers.ones if spread is None else lambda *given: 1 + spread(*given)
-    gain = self.param("gain", start, shape, self.settings.param_dtype).astype(mean.dtype)
+    initial = nn.initializers.ones if spread is None else lambda *args: 1 + spread(*args)
+    gain = self.param("gain", initial, shape, self.settings.param_dtype).astype(mean.dtype)
     bias = 0.0
     if self.use_bias:
       bias = self.param("bias", nn.initializers.zeros, shape, self.settings.param_dtype)
@@ -118,10 +131,10 @@ class BatchNorm(nn.Module):
 
 
 class ConditionalBatchNorm(nn.Module):
-  """Batch normalisation whose gain 1 + Wg c and bias Wb c are maps of a condition c.
+  """Batch normalisation with a gain 1 + Wg c and a bias Wb c that depend on a condition c.
 
-  DVD-GAN A.3 with BigGAN's biasless, spectrally normalised maps. The "1 +" is essential: without it
-  gains start near zero (google/compare_gan issue 54).
+  Source: DVD-GAN A.3. As in BigGAN, the linear maps Wg and Wb have no bias and are spectrally
+  normalised. Without the "1 +", gains would start near zero (google/compare_gan issue 54).
 
   Attributes:
     settings: see `LayerSettings`.
@@ -133,7 +146,7 @@ class ConditionalBatchNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, condition: jax.Array | None, train: bool) -> jax.Array:
-    """Normalises [B, T, H, W, C] under `condition` [B, D]; None is a plain `BatchNorm`."""
+    """Normalises [B, T, H, W, C] given `condition` [B, D]; None is a plain `BatchNorm`."""
     if condition is None:
       return BatchNorm(self.settings, self.statistics, name="unconditional")(x, train)
     mean, variance = _moments(self, x, self.statistics, train)

@@ -1,5 +1,6 @@
-"""Convolutional gated recurrent units (DVD-GAN A.2); `ops.gru` has the equations."""
+"""Recurrent units over the frames of a clip: DVD-GAN's ConvGRU and MoCoGAN's GRU cell."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -13,12 +14,13 @@ from vidgan_jax.runtime.errors import UserError
 
 ACTIVATIONS = tuple(gru.ACTIVATIONS)
 KINDS = ("multiplicative", "standard")
-# Frames. On CPU, unrolled steps are 10 times faster; of longer clips compilation takes too long.
+# Number of frames. Unrolled steps are 10 times faster on CPU, but take too long to compile for
+# longer clips.
 UNROLL_UP_TO = 16
 
 
 class ConvGRU(nn.Module):
-  """A convolutional GRU over the frames of a clip.
+  """A convolutional GRU over the frames of a clip (DVD-GAN A.2); `ops.gru` has the equations.
 
   Attributes:
     features: channels F of the state.
@@ -41,15 +43,15 @@ class ConvGRU(nn.Module):
     """Runs the unit.
 
     Args:
-      x: [B, T, H, W, C], or [B, H, W, C] as the input of every one of `frames` steps.
-      frames: number of steps where `x` has no time axis.
-      initial_state: [B, H, W, F]; None is zeros (DVD-GAN-FP feeds its encoder's output).
+      x: [B, T, H, W, C], or [B, H, W, C] as the input of each of `frames` steps.
+      frames: number of steps if `x` has no time axis.
+      initial_state: [B, H, W, F]; None is zeros. DVD-GAN-FP passes the output of its encoder.
 
     Returns:
-      the states [B, T, H, W, F] in the settings' dtype.
+      The states after each step, [B, T, H, W, F], in the settings' dtype.
 
     Raises:
-      UserError: on an unknown kind or activation.
+      UserError: the kind or the activation is unknown.
     """
     for name, value, known in (
       ("kind", self.kind, KINDS),
@@ -76,7 +78,7 @@ class ConvGRU(nn.Module):
     )
 
   def _weights(self, channels: int) -> gru.Weights:
-    """Declares the weights for an input of so many channels."""
+    """Declares the weights for an input with `channels` channels."""
     features, both = self.features, self.features + channels
     shapes = dict.fromkeys(("reset", "update", "candidate"), (3, 3, both, features))
     if self.kind == "multiplicative":
@@ -86,3 +88,51 @@ class ConvGRU(nn.Module):
     for name, shape in shapes.items():
       weights[name] = Weights(shape, self.settings, name=name)()
     return weights
+
+
+class GatedRecurrentUnit(nn.Module):
+  """PyTorch's GRU cell, run over the time steps of a clip.
+
+  It always computes in the parameters' type, float32, because it is small.
+
+  Attributes:
+    features: size of the state, F.
+    settings: see `LayerSettings`.
+  """
+
+  features: int
+  settings: LayerSettings
+
+  @nn.compact
+  def __call__(self, state: jax.Array, inputs: jax.Array) -> jax.Array:
+    """Runs the cell.
+
+    Args:
+      state: [B, F] before the first step.
+      inputs: [B, T, I].
+
+    Returns:
+      The states after each step, [B, T, F].
+    """
+    wide = dataclasses.replace(self.settings, dtype=self.settings.param_dtype, spectral=False)
+    bound = 1 / jnp.sqrt(self.features)
+    draw = lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
+    shapes = {
+      "input_kernel": (inputs.shape[-1], 3 * self.features),
+      "input_bias": (3 * self.features,),
+      "state_kernel": (self.features, 3 * self.features),
+      "state_bias": (3 * self.features,),
+    }
+    w = {n: self.param(n, draw, s, self.settings.param_dtype) for n, s in shapes.items()}
+    product = lambda a, b: jnp.dot(a.astype(wide.dtype), b, precision=jax.lax.Precision.HIGHEST)
+    from_inputs = product(inputs, w["input_kernel"]) + w["input_bias"]
+
+    def step(state: jax.Array, from_input: jax.Array) -> tuple[jax.Array, jax.Array]:
+      reset, update, candidate = jnp.split(from_input, 3, axis=-1)
+      from_state = jnp.split(product(state, w["state_kernel"]) + w["state_bias"], 3, axis=-1)
+      r, u = jax.nn.sigmoid(reset + from_state[0]), jax.nn.sigmoid(update + from_state[1])
+      after = (1 - u) * jnp.tanh(candidate + r * from_state[2]) + u * state
+      return after, after
+
+    _, states = jax.lax.scan(step, state.astype(wide.dtype), jnp.moveaxis(from_inputs, 1, 0))
+    return jnp.moveaxis(states, 0, 1)

@@ -1,4 +1,4 @@
-"""Residual blocks of BigGAN, as DVD-GAN applies them to frames and to short clips."""
+"""Residual blocks of BigGAN, applied to frames and to clips as in DVD-GAN."""
 
 import dataclasses
 
@@ -14,12 +14,13 @@ from vidgan_jax.ops import forms
 class GeneratorBlock(nn.Module):
   """norm - ReLU - (up) - conv3x3 - norm - ReLU - conv3x3, plus a shortcut (BigGAN's wide block).
 
-  The shortcut is upsampled and goes through a 1x1 convolution where the width or size changes.
+  If the number of channels or the size changes, the shortcut is upsampled and passes through a 1x1
+  convolution.
 
   Attributes:
-    features: output channels, also of the inner convolution.
+    features: output channels of both convolutions.
     settings: see `LayerSettings`.
-    upsample: double height and width (nearest).
+    upsample: double height and width by nearest-neighbour upsampling.
     statistics: see `ConditionalBatchNorm`.
   """
 
@@ -30,7 +31,7 @@ class GeneratorBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, condition: jax.Array | None, train: bool) -> jax.Array:
-    """Maps [B, T, H, W, C] under `condition` [B, D] or None to [B, T, H', W', features]."""
+    """Maps [B, T, H, W, C] and a condition [B, D] or None to [B, T, H', W', features]."""
     settings = self.settings
     norm = lambda name: ConditionalBatchNorm(settings, self.statistics, name=name)
     window = (3, 3)
@@ -44,18 +45,19 @@ class GeneratorBlock(nn.Module):
 
 
 class DiscriminatorBlock(nn.Module):
-  """(ReLU) - conv - ReLU - conv - (average pool), plus a shortcut; 2-D per frame or 3-D.
+  """(ReLU) - conv - ReLU - conv - (average pool), plus a shortcut; 2-D on each frame or 3-D.
 
-  No normalisation. The first block of a network takes no ReLU of the video: with pixels in [-1, 1]
-  that would lose half the information (ajbrock/BigGAN-PyTorch PR 81). The ReLU acts on the residual
-  branch only. The shortcut is a 1x1 convolution where width or size changes, else the identity.
+  There is no normalisation. The first block of a network has no ReLU on its input: pixels are in
+  [-1, 1], and ReLU would lose half of the information (ajbrock/BigGAN-PyTorch PR 81). ReLU acts on
+  the residual branch only. If the number of channels or the size changes, the shortcut is a 1x1
+  convolution, otherwise the identity.
 
   Attributes:
-    features: output channels, also of the inner convolution.
+    features: output channels of both convolutions.
     settings: see `LayerSettings`.
     pool: average-pooling factors, one per window axis; () keeps the size.
     preactivation: begin the residual branch with a ReLU.
-    dimensions: 2 for 3x3 windows on each frame, 3 for 3x3x3.
+    dimensions: 2 for 3x3 windows on each frame, 3 for 3x3x3 windows.
   """
 
   features: int
@@ -79,9 +81,9 @@ class DiscriminatorBlock(nn.Module):
 
 
 class PlainBlock3D(nn.Module):
-  """A 3x3x3 convolution with stride 2, padding 1, then ReLU: no shortcut, no spectral norm.
+  """A 3x3x3 convolution with stride 2 and padding 1, then ReLU; no shortcut, no spectral norm.
 
-  What the thesis' final script trains in place of the 3-D residual blocks (its `--Dv_no_res`).
+  The thesis' final script trains this block instead of 3-D residual blocks (flag `--Dv_no_res`).
 
   Attributes:
     features: output channels.
@@ -108,10 +110,10 @@ class PlainBlock3D(nn.Module):
 
 
 def generator_block(settings: LayerSettings) -> type[nn.Module]:
-  """`GeneratorBlock` under the settings' rematerialisation policy."""
+  """Returns the class `GeneratorBlock` with the settings' rematerialisation policy."""
   return rematerialised(GeneratorBlock, settings, static_argnums=(3,))
 
 
 def discriminator_block(settings: LayerSettings) -> type[nn.Module]:
-  """`DiscriminatorBlock` under the settings' rematerialisation policy."""
+  """Returns the class `DiscriminatorBlock` with the settings' rematerialisation policy."""
   return rematerialised(DiscriminatorBlock, settings)

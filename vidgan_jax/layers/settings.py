@@ -1,9 +1,9 @@
-"""What every layer of a network shares: numerics, initialisation and the form of its arithmetic."""
+"""Settings that all layers of a network share: types, initialisation, form of the arithmetic."""
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,22 +14,24 @@ from vidgan_jax.runtime.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class LayerSettings:
-  """Settings that every layer of a network gets unchanged.
+  """Settings that a model passes to each of its layers.
 
   Attributes:
-    spectral: declare a power-iteration vector for each weight (DVD-GAN A.3: "all weight layers").
-    initializer: "orthogonal" (DVD-GAN A.3), "normal02" (N(0, 0.02), the thesis' Table 4.1),
-      "normal01" (N(0, 0.01), VGAN's code), "lecun_normal" (N(0, 1 / fan in), Chainer's default),
-      "uniform01" (U(-0.01, 0.01), TGAN's code), "fan_in_uniform" (U(-1, 1) / sqrt(fan in),
-      PyTorch's default).
-    dtype: type of activations and of the kernels they meet.
+    spectral: apply spectral normalisation, which needs a power-iteration vector for each weight
+      (DVD-GAN A.3: "all weight layers").
+    initializer: distribution of initial kernels: "orthogonal" (DVD-GAN A.3), "normal02" (N(0,
+      0.02), the thesis' Table 4.1), "normal01" (N(0, 0.01), VGAN's code), "lecun_normal" (N(0, 1 /
+      fan in), Chainer's default), "uniform01" (U(-0.01, 0.01), TGAN's code) or "fan_in_uniform"
+      (U(-1, 1) / sqrt(fan in), PyTorch's default).
+    dtype: type of activations, to which kernels are cast before they are applied.
     param_dtype: type of the parameters.
     precision: matrix-unit precision of convolutions and products; None is the device's default.
-    ops: the form of the arithmetic, a name in `ops.forms.FORMS`. All forms give the same results up
-      to rounding; they differ in speed on a given kind of device. "plain" is the network as the
-      papers write it, the tested reference.
-    remat: "none", "conv_outputs" (keep convolution outputs, recompute the rest) or "block_inputs"
-      (keep only what enters a residual block).
+    ops: form of the arithmetic, a name in `ops.forms.FORMS`. All forms give the same results up to
+      rounding, at different speeds. "plain" computes as the papers write and is the reference that
+      tests compare the others with.
+    remat: which activations the forward pass stores for the backward pass; the others are computed
+      again. "none" stores all, "conv_outputs" the outputs of convolutions, "block_inputs" only the
+      inputs of residual blocks.
   """
 
   spectral: bool = True
@@ -41,8 +43,15 @@ class LayerSettings:
   remat: str = "none"
 
 
-def _scaled(scale, distribution, transposed, key, shape, dtype=jnp.float32):
-  """Zero mean and variance scale / fan in, not truncated."""
+def _scaled(
+  scale: float,
+  distribution: Literal["normal", "uniform"],
+  transposed: bool,
+  key: jax.Array,
+  shape: Sequence[int],
+  dtype: Any = jnp.float32,
+) -> jax.Array:
+  """Draws from a distribution with mean 0 and variance scale / fan in, without truncation."""
   inputs, outputs = (-1, -2) if transposed else (-2, -1)
   draw = nn.initializers.variance_scaling(
     scale, "fan_in", distribution, in_axis=inputs, out_axis=outputs
@@ -50,7 +59,7 @@ def _scaled(scale, distribution, transposed, key, shape, dtype=jnp.float32):
   return draw(key, shape, dtype)
 
 
-def _uniform01(key, shape, dtype=jnp.float32):
+def _uniform01(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
   return jax.random.uniform(key, shape, dtype, -0.01, 0.01)
 
 
@@ -72,11 +81,11 @@ def kernel_initializer(
 
   Args:
     settings: see `LayerSettings`.
-    transposed: of a transposed convolution. Chainer and PyTorch store its kernel with the output
-      channels first, so their "fan in" counts the output channels.
+    transposed: the kernel belongs to a transposed convolution. Chainer and PyTorch store such a
+      kernel with its channel axes exchanged, so that their "fan in" counts the output channels.
 
   Raises:
-    UserError: on an unknown name.
+    UserError: the name is unknown.
   """
   if settings.initializer not in INITIALIZERS:
     raise UserError(
@@ -98,15 +107,15 @@ REMAT = ("none", *_REMAT_POLICIES)
 def rematerialised(
   module_class: type[nn.Module], settings: LayerSettings, static_argnums: tuple[int, ...] = ()
 ) -> type[nn.Module]:
-  """Wraps a block's class so that its activations are recomputed in the backward pass.
+  """Wraps a block's class so that the backward pass recomputes its activations.
 
   Args:
-    module_class: a Flax module class whose instances are called positionally.
-    settings: `settings.remat` chooses what is kept.
-    static_argnums: positions, counting `self` as 0, of Python arguments such as `train`.
+    module_class: a Flax module class whose instances are called with positional arguments.
+    settings: `settings.remat` says which activations are stored; see `LayerSettings`.
+    static_argnums: positions of arguments that are Python values, such as `train`; `self` is 0.
 
   Raises:
-    UserError: on an unknown policy.
+    UserError: the policy is unknown.
   """
   if settings.remat == "none":
     return module_class

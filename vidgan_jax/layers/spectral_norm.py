@@ -1,10 +1,10 @@
 """Spectral normalisation of a whole network, once per update, outside its modules.
 
-When a normalised layer is initialised, it declares a vector in the collection "spectral" at the
-path of its weight (`declare`). `normalize` computes the normalised weights from parameters and
-vectors, and the modules apply these weights as they are. So one power iteration serves all passes
-of an update (real and generated, every discriminator step). It runs in float32 or wider at the
-highest precision. The vectors advance only when their own network is updated.
+At initialisation, a normalised layer declares a vector in the collection "spectral" at the path of
+its weight (`declare`). `normalize` computes the normalised weights from parameters and vectors. The
+modules then apply these weights. One power iteration thus serves all passes of an update (real and
+generated clips, all micro-batches). It runs in float32 or wider at the highest precision. The
+vectors of a network change only in updates of this network.
 
 Source: Miyato et al. 2018 (arXiv 1802.05957), algorithm 1; the flattening and the order of the two
 half steps follow BigGAN (arXiv 1809.11096): a convolution kernel [*window, in, out] is the matrix
@@ -22,9 +22,9 @@ from flax import traverse_util
 from flax.core import unfreeze
 
 COLLECTION = "spectral"
-# Matrices of equal shape with at most this many entries share one batched power iteration: their
-# cost is the number of small operations, at run time and in compilation. For larger matrices it is
-# memory traffic, which a copy into a batch would double.
+# Matrices of equal shape with at most this many entries share one batched power iteration. Their
+# cost, at run time and in compilation, is the number of small operations. The cost of larger
+# matrices is memory traffic, which copying them into a batch would double.
 _BATCHED_UP_TO = 2**20
 
 
@@ -32,9 +32,9 @@ def declare(module: nn.Module, name: str, weight: jax.Array) -> None:
   """Declares the vector u ~ N(0, 1) of a weight while `module` is being initialised.
 
   Args:
-    module: the one whose compact method is running.
-    name: of the weight: "kernel", or "embedding" for a table.
-    weight: [*window, in, out], or [classes, features].
+    module: the module whose compact method is running.
+    name: name of the weight, "kernel" or "embedding".
+    weight: kernel [*window, in, out] or embedding table [classes, features].
   """
   if not module.is_initializing():
     return
@@ -47,11 +47,11 @@ def declare(module: nn.Module, name: str, weight: jax.Array) -> None:
 
 
 def as_matrix(name: str, weight: jax.Array) -> jax.Array:
-  """Flattens a weight to [rows, columns] with the axis of its vector u as columns."""
+  """Flattens a weight to a matrix [rows, columns]; its vector u has the length `columns`."""
   return weight.T if name == "embedding" else weight.reshape(-1, weight.shape[-1])
 
 
-def _unit(vectors, eps):
+def _unit(vectors: jax.Array, eps: float) -> jax.Array:
   norms = jnp.sqrt(jnp.sum(jnp.square(vectors), axis=-1, keepdims=True))
   return vectors / jnp.maximum(norms, eps)
 
@@ -63,25 +63,25 @@ def largest_singular_value(
 
   Args:
     matrix: [..., rows, columns].
-    u: [..., columns], the vectors to start from.
-    eps: lower bound of the norms divided by.
-    iterations: of the power iteration.
+    u: [..., columns], the initial vectors.
+    eps: lower bound of the norms that vectors are divided by.
+    iterations: number of power iterations.
 
   Returns:
-    sigma [...], the estimate v^T matrix u with v and u held constant under differentiation, and the
-    advanced u [..., columns].
+    sigma [...], the estimate v^T matrix u, and the new u [..., columns]. The gradient of sigma
+    treats v and u as constants.
   """
   wide = jnp.promote_types(jnp.float32, matrix.dtype)
   matrix, u = matrix.astype(wide), u.astype(wide)
   constant = jax.lax.stop_gradient(matrix)
   product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
-  def advance(vectors):
+  def advance(vectors: tuple[Any, jax.Array]) -> tuple[jax.Array, jax.Array]:
     v = _unit(product("...rc,...c->...r", constant, vectors[1]), eps)
     return v, _unit(product("...r,...rc->...c", v, constant), eps)
 
   v, u = advance((None, u))
-  if iterations > 1:  # a loop: 32 of them written out would compile for long
+  if iterations > 1:  # a loop, because 32 unrolled iterations would take long to compile
     v, u = jax.lax.fori_loop(1, iterations, lambda _, vectors: advance(vectors), (v, u))
   v, u = jax.lax.stop_gradient((v, u))
   return product("...r,...r->...", v, product("...rc,...c->...r", matrix, u)), u
@@ -96,12 +96,13 @@ def normalize(
     params: nested dict of parameters.
     vectors: the network's "spectral" collection, a nested dict with a vector u at the path of every
       weight to normalise; {} normalises nothing.
-    eps: lower bound of the norms divided by (BigGAN's code 1e-12 to 1e-6).
-    iterations: power iterations from the stored vectors.
+    eps: lower bound of the norms that vectors are divided by (BigGAN's code: 1e-12 to 1e-6).
+    iterations: number of power iterations, which begin at the stored vectors.
 
   Returns:
-    weights (structure of `params`), the advanced vectors (structure of `vectors`), and sigmas
-    {"path/of/weight": scalar}. The gradient of weights with respect to params flows through sigma.
+    The normalised weights (structure of `params`), the new vectors (structure of `vectors`), and
+    the singular values {"path/of/weight": scalar}. The derivative of the weights with respect to
+    `params` includes that of the singular values.
   """
   weights = traverse_util.flatten_dict(unfreeze(cast(dict, params)))
   vectors = traverse_util.flatten_dict(unfreeze(cast(dict, vectors)))
@@ -123,8 +124,8 @@ def normalize(
   return unflatten(weights), unflatten({path: advanced[path] for path in vectors}), named
 
 
-def _batches(matrices) -> list[list]:
-  """Groups the paths of `matrices` by shape and type; each large matrix is a group of its own."""
+def _batches(matrices: dict[tuple[str, ...], jax.Array]) -> list[list]:
+  """Groups the paths of small matrices by shape and type; each large matrix is a separate group."""
   batches = {}
   for path, matrix in matrices.items():
     key = (matrix.shape, matrix.dtype) if matrix.size <= _BATCHED_UP_TO else path

@@ -21,7 +21,7 @@ class StridedConv(nn.Module):
     features: output channels.
     kernel_size: window, e.g. (4, 4, 4).
     strides: one per window axis.
-    padding: zeros at both ends, one number per window axis.
+    padding: number of zeros added at both ends, one number per window axis.
     settings: see `LayerSettings`.
     use_bias: add a bias.
   """
@@ -54,7 +54,7 @@ class TransposedConv(nn.Module):
 
   Attributes:
     features: output channels.
-    rank: number of spatial axes, each of which doubles.
+    rank: number of spatial axes; the layer doubles each.
     settings: see `LayerSettings`.
     use_bias: add a bias.
   """

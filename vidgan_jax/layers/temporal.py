@@ -10,9 +10,9 @@ DOWNSAMPLINGS = ("identity", "pool2", "pool4", "half_crop")
 
 
 def sample_frames(key: jax.Array, clips: jax.Array, count: int) -> jax.Array:
-  """Takes `count` frames of each clip, uniformly without replacement, in their order in time.
+  """Samples `count` frames of each clip uniformly without replacement, and keeps their order.
 
-  Each clip draws its own indices (DVD-GAN 3.1; per clip as in DGMR's pseudo-code).
+  Frames are sampled separately for each clip (DVD-GAN 3.1, and DGMR's pseudo-code).
 
   Args:
     key: random key.
@@ -23,32 +23,32 @@ def sample_frames(key: jax.Array, clips: jax.Array, count: int) -> jax.Array:
     [B, count, H, W, C].
 
   Raises:
-    UserError: where a clip has fewer frames.
+    UserError: clips have fewer than `count` frames.
   """
   batch, frames = clips.shape[:2]
   if count > frames:
     raise UserError(f"cannot sample {count} frames without replacement from clips of {frames}")
-  # The positions of the largest of T uniform numbers are a uniform choice without replacement. A
-  # sort, because `top_k` gathers the numbers of all devices.
+  # The indices of the `count` largest of T uniform numbers are a uniform sample without
+  # replacement. `argsort` finds them, because `top_k` gathers the numbers of all devices.
   order = jnp.argsort(-jax.random.uniform(key, (batch, frames)), axis=1)
   indices = jnp.sort(order[:, :count], axis=1)
   return jnp.take_along_axis(clips, indices[:, :, None, None, None], axis=1)
 
 
 def downsample(key: jax.Array, clips: jax.Array, kind: str) -> jax.Array:
-  """phi of DVD-GAN 3.1 and 4.3: shrinks the clips of the temporal discriminator.
+  """Shrinks clips for the temporal discriminator: phi in DVD-GAN 3.1 and 4.3.
 
   Args:
-    key: random key, used by "half_crop" alone.
+    key: random key, used only by "half_crop".
     clips: [B, T, H, W, C].
-    kind: "identity", "pool2" and "pool4" (average pooling of each frame), or "half_crop" (a window
-      of half height and width at a random position, drawn for each clip, the same in all frames).
+    kind: "identity" changes nothing. "pool2" and "pool4" average-pool each frame. "half_crop" cuts
+      a window of half height and width at a random position, the same in all frames of a clip.
 
   Returns:
     [B, T, H', W', C].
 
   Raises:
-    UserError: on another kind.
+    UserError: the kind is unknown.
   """
   if kind == "identity":
     return clips
@@ -62,27 +62,29 @@ def downsample(key: jax.Array, clips: jax.Array, kind: str) -> jax.Array:
   limits = jnp.array([height - size[0], width - size[1]])
   corners = jax.random.randint(key, (batch, 2), 0, limits + 1)
 
-  def crop(clip, corner):
+  def crop(clip: jax.Array, corner: jax.Array) -> jax.Array:
     return jax.lax.dynamic_slice(clip, (0, corner[0], corner[1], 0), (frames, *size, channels))
 
   return jax.vmap(crop)(clips, corners)
 
 
 def shift(x: jax.Array, parts: int = 4) -> jax.Array:
-  """Temporal shift: one part of the channels comes from the next frame, one from the previous.
+  """Temporal shift: replaces some channels by those of the next frame, some by the previous one's.
 
-  Lin et al. 2019 (arXiv 1811.08383) as "Lower Dimensional Kernels for Video Discriminators" 4.2
-  uses it: a quarter of the channels for each direction, one step, zeros at the ends, no residual.
+  Source: Lin et al. 2019 (arXiv 1811.08383), as used in "Lower Dimensional Kernels for Video
+  Discriminators" 4.2: a quarter of the channels for each direction, a shift by one frame, zeros at
+  the ends, no residual connection.
 
   Args:
     x: [B, T, H, W, C].
-    parts: the first C // parts channels come from frame t + 1, as many after them from t - 1.
+    parts: in frame t, the first C // parts channels come from frame t + 1, the next C // parts from
+      frame t - 1.
 
   Returns:
     [B, T, H, W, C].
   """
   width = x.shape[-1] // parts
-  later, earlier, own = jnp.split(x, [width, 2 * width], axis=-1)
+  later, earlier, unshifted = jnp.split(x, [width, 2 * width], axis=-1)
   later = jnp.pad(later[:, 1:], ((0, 0), (0, 1), (0, 0), (0, 0), (0, 0)))
   earlier = jnp.pad(earlier[:, :-1], ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)))
-  return jnp.concatenate([later, earlier, own], axis=-1)
+  return jnp.concatenate([later, earlier, unshifted], axis=-1)

@@ -1,1 +1,1 @@
-"""One file per paper system, the contract they fulfil, and the registry."""
+"""One file per paper, the contract that all systems implement, and their registry."""

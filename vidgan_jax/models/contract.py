@@ -1,35 +1,38 @@
-"""The contract of a video GAN: all that the training step, the sampler and the doors know of one.
+"""The contract of a video GAN: what training, sampling and evaluation know about a system.
 
-A `VideoGan` is a frozen description made of Flax modules and pure functions; it holds no arrays.
-Data moves through it as dictionaries with the batch as first axis of every array:
+A `VideoGan` is a frozen description made of Flax modules and pure functions. It holds no arrays.
+Its methods exchange dictionaries of arrays, whose first axis is the batch:
 
-* batch: what the data room delivers, {"clip": uint8 [B, T, H, W, 3], "label": int32 [B]}.
+* batch: a batch of training data, {"clip": uint8 [B, T, H, W, 3], "label": int32 [B]}.
 * inputs: what a clip is conditioned on (label, first frames, a low-resolution window, a blend
-  factor); real clips and generated ones each have their own.
-* latents: the random vectors of generated clips.
-* samples: {"clip": [B, T, H, W, 3] in [-1, 1], ...} with further levels or a mask where a system
-  has them; data and generator deliver the same structure as far as the discriminators look.
-* view: the keyword arguments one discriminator is called with.
+  factor). Real and generated clips have separate inputs.
+* latents: the random vectors from which clips are generated.
+* samples: {"clip": [B, T, H, W, 3] in [-1, 1], ...}. Some systems add further resolutions or a
+  mask. Real and generated samples have the same structure in all that `views` reads.
+* view: the keyword arguments for one call of a discriminator.
 
-How the systems use it: DVD-GAN and the thesis take it as it is. DVD-GAN-FP puts the first frames
-into `generated_inputs` and joins them to the clip in `views`. SSW-GAN's later stages draw their
-low-resolution windows from a frozen earlier stage. TGANv2 delivers several levels as samples, each
-with its own batch size, and R1 through `penalties`. TGAN and its kin set `generator_first`,
-`constrain` (singular value clipping), `joint_scores=False` (batch norm inside discriminators);
-MoCoGAN's image discriminator gets a random frame of each clip from `views`; its categories and
-VGAN's mask enter through `generator_losses`. ProgressiveVGAN fades real and generated clips by
-`Context.step`, one run per resolution.
+How systems use it: TGAN sets `generator_first`, implements `constrain` (singular value clipping)
+and sets `joint_scores=False`, because its discriminator normalises over the batch. MoCoGAN's
+`views` gives the image discriminator one random frame of each clip. MoCoGAN's categories and VGAN's
+mask enter the loss in `generator_losses`.
+
+Systems that are not implemented yet also fit: DVD-GAN-FP puts the first frames into
+`generated_inputs` and joins them to the clip in `views`. The later stages of SSW-GAN take
+low-resolution windows from a frozen earlier stage. TGANv2 returns several resolutions as samples,
+each with its own batch size, and R1 in `penalties`. ProgressiveVGAN blends resolutions by
+`Context.step`, with one run per resolution.
 """
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
+from ml_collections import ConfigDict
 
 from vidgan_jax.layers import normalization, spectral_norm
 from vidgan_jax.layers.settings import LayerSettings
@@ -37,27 +40,30 @@ from vidgan_jax.ops import forms
 from vidgan_jax.runtime import precision
 from vidgan_jax.runtime.errors import UserError
 
-Arrays = dict[str, jax.Array]
-Losses = dict[str, jax.Array]
+Arrays = dict[str, jax.Array]  # batch, inputs, latents, samples or a view; see above
+Losses = dict[str, jax.Array]  # {name: scalar}
+Variables = Mapping[str, Any]  # {collection: nested dictionary of arrays}
 
 
-def check(what: str, value, known) -> None:
-  """UserError where a switch has a value that is not among the known ones."""
+def check(what: str, value: object, known: Iterable[object]) -> None:
+  """Raises UserError unless `value` is one of the `known` values of the switch called `what`."""
   if value not in known:
     raise UserError(f"unknown {what} {value!r}; known: {', '.join(map(str, known))}")
 
 
-def layer_settings(config, platform: str, ops: str | None = None) -> LayerSettings:
-  """The settings that all layers of a system share; a builder adds those of its networks.
+def layer_settings(config: ConfigDict, platform: str, ops: str | None = None) -> LayerSettings:
+  """Returns the settings that all layers of a system share.
+
+  The `build` function of a system replaces single fields, such as the initializer.
 
   Args:
-    config: the whole config; `config.precision` and `config.model.savings` are read.
-    platform: of the devices that the system is built for; see `runtime.mesh.platform`.
-    ops: the form of the arithmetic, a name in `ops.forms.FORMS`; None chooses by `platform` and
+    config: the whole config. This function reads `config.precision` and `config.model.savings`.
+    platform: kind of the devices that will run the system; see `runtime.mesh.platform`.
+    ops: form of the arithmetic, a name in `ops.forms.FORMS`. None chooses it by `platform` and
       `config.model.savings`.
 
   Raises:
-    UserError: on an unknown precision or form.
+    UserError: the precision or the form is unknown.
   """
   policy = precision.policy(config.precision, platform)
   ops = forms.choose(platform, config.model.savings) if ops is None else ops
@@ -69,15 +75,15 @@ def layer_settings(config, platform: str, ops: str | None = None) -> LayerSettin
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-  """Who moves when within one iteration.
+  """The order of the updates within one iteration.
 
   Attributes:
-    discriminator_steps: discriminator updates per generator update, each on its own real batch.
-    generator_first: the generator moves before the discriminators.
-    shared_fakes: the generator's update and the discriminators' next to it use the same latents,
-      inputs and clips: the generator's pass is made once for both, one less in each iteration. With
-      `generator_first` the discriminators see the clips that the generator was updated on; else the
-      generator is updated on those that the discriminators saw last.
+    discriminator_steps: discriminator updates per generator update, each on a new real batch.
+    generator_first: the generator is updated before the discriminators.
+    shared_fakes: the generator's update and the discriminator update next to it use the same
+      latents, inputs and generated clips. One generator pass then serves both. With
+      `generator_first`, the first discriminator update uses the clips of the generator's update.
+      Otherwise, the generator's update uses the clips of the last discriminator update.
   """
 
   discriminator_steps: int = 1
@@ -86,10 +92,10 @@ class Schedule:
 
 
 class Context(struct.PyTreeNode):
-  """What every function of a system may look at besides its own arguments.
+  """What every function of a system may read besides its other arguments.
 
   Attributes:
-    step: iterations done, an int32 scalar; when sampling, those the run was trained for.
+    step: number of finished training iterations, an int32 scalar.
     frozen: {name: variables} of frozen earlier stages, see `VideoGan.frozen_runs`.
   """
 
@@ -98,13 +104,13 @@ class Context(struct.PyTreeNode):
 
 
 class Side(struct.PyTreeNode):
-  """One side of the game in one update, real or generated.
+  """The real or the generated clips of one update, with all that belongs to them.
 
   Attributes:
     inputs: see the module's docstring.
-    samples: likewise.
-    latents: {} on the real side.
-    scores: {discriminator: its output}; {} where nothing was scored.
+    samples: see the module's docstring.
+    latents: {} for real clips.
+    scores: {name of a discriminator: its output}; {} before the clips are scored.
   """
 
   inputs: Arrays
@@ -115,22 +121,24 @@ class Side(struct.PyTreeNode):
 
 @dataclasses.dataclass(frozen=True, eq=False)  # hashed by identity: a static argument of jit
 class VideoGan(abc.ABC):
-  """A video GAN as the training step knows it.
+  """A video GAN, as the training step sees it.
 
   Attributes:
-    name: of the system, for logs.
+    name: name of the system, for logs.
     generator: a module called as generator(latents, inputs, train, frames) -> samples.
     discriminators: {name: module}, each called as module(**view, train=train) -> scores.
-    frames, resolution, num_classes: of the clips; num_classes 0 is unconditional.
+    frames: frames per clip.
+    resolution: height and width of a frame in pixels.
+    num_classes: number of classes; 0 is an unconditional system.
     schedule: see `Schedule`.
-    joint_scores: score real and generated clips in one call; exact where no discriminator mixes its
-      batch, must be off where one has batch norm.
+    joint_scores: score real and generated clips in one call of a discriminator. Must be False if a
+      discriminator has batch normalisation, which mixes the examples of a call.
     constraint_period: iterations between calls of `constrain`; 0 never calls it.
     spectral_eps: lower bound of norms in spectral normalisation.
-    frozen_runs: {name: folder of a finished run} whose generators' averages this system uses as
-      they are; their variables, normalised, arrive in `Context.frozen`.
-    fault: why no new run may begin with this config, "" where one may. Runs that began before such
-      configs were refused still open, so `registry.build` builds it; see `check_new`.
+    frozen_runs: {name: folder of a finished run}. This system uses the averaged generators of these
+      runs without training them. `Context.frozen` holds their variables, spectrally normalised.
+    fault: why no new run may begin with this config; "" allows it. `registry.build` builds such
+      configs nevertheless, because older runs with them must still open; see `check_new`.
   """
 
   name: str
@@ -147,83 +155,121 @@ class VideoGan(abc.ABC):
   fault: str = ""
 
   def check_new(self) -> None:
-    """Raises UserError where no new run may begin with this config."""
+    """Raises UserError if no new run may begin with this config."""
     if self.fault:
       raise UserError(self.fault)
 
   @abc.abstractmethod
-  def latents(self, key, batch_size: int, frames: int | None = None, scale=1.0) -> Arrays:
-    """Draws latents; `scale` shrinks their spread (truncation by sigma), 1 in training."""
+  def latents(
+    self, key: jax.Array, batch_size: int, frames: int | None = None, scale: float | jax.Array = 1.0
+  ) -> Arrays:
+    """Draws the latents of `batch_size` clips.
 
-  def generated_inputs(self, key, batch: Arrays, context: Context) -> Arrays:
-    """Inputs for clips to generate beside the real `batch`, by default none."""
+    Args:
+      key: random key.
+      batch_size: number of clips.
+      frames: frames per clip; None is `self.frames`.
+      scale: factor on the latents' standard deviation or range: 1 in training, less to truncate.
+    """
+
+  def generated_inputs(self, key: jax.Array, batch: Arrays, context: Context) -> Arrays:
+    """Inputs of the clips generated in an update with the real `batch`, by default none."""
     del key, batch, context
     return {}
 
   def sampling_inputs(
     self,
-    key,
-    labels,
+    key: jax.Array,
+    labels: jax.Array,
     context: Context,
     frames: int | None = None,
     conditioning: Arrays | None = None,
   ) -> Arrays:
-    """Inputs for clips of given classes, outside training, by default none.
+    """Inputs of clips with given classes, outside training, by default none.
 
     Args:
-      key: random key, for systems whose inputs are drawn (the clips of an earlier stage).
+      key: random key for systems that draw inputs, such as the clips of an earlier stage.
       labels: int [N], or float [N, num_classes] weights that mix class embeddings.
       context: see `Context`.
-      frames: of the clips to generate; None is as in training.
+      frames: frames per generated clip; None is `self.frames`.
       conditioning: data to condition on, e.g. {"clip": uint8 [N, T, H, W, 3]} of first frames.
     """
     del key, labels, context, frames, conditioning
     return {}
 
-  def real_inputs(self, key, batch: Arrays, context: Context) -> Arrays:
-    """Inputs that belong to the real clips of `batch`, by default their labels.
+  def real_inputs(self, key: jax.Array, batch: Arrays, context: Context) -> Arrays:
+    """Inputs of the real clips of `batch`, by default their labels.
 
-    `key` is the one that `real_samples` gets, so that both can draw the same window.
+    `real_samples` receives the same `key`, so that both methods can draw the same window.
     """
     del key, context
     return {"label": batch["label"]} if self.num_classes else {}
 
-  def real_samples(self, key, batch: Arrays, context: Context) -> Arrays:
-    """The data's samples, by default the clip alone, from uint8 to [-1, 1]."""
+  def real_samples(self, key: jax.Array, batch: Arrays, context: Context) -> Arrays:
+    """Samples of the real clips of `batch`, by default {"clip": the clips in [-1, 1]}."""
     del key, context
-    # float32, or float64 where JAX computes in it: there rounding must not enter.
+    # float32, or float64 if JAX has it enabled: such runs must not round to float32.
     return {"clip": batch["clip"].astype(jnp.result_type(float)) / 127.5 - 1}
 
   @abc.abstractmethod
-  def views(self, key, samples: Arrays, inputs: Arrays, context: Context) -> dict[str, Arrays]:
-    """Cuts what each discriminator sees; one function for real and generated samples."""
+  def views(
+    self, key: jax.Array, samples: Arrays, inputs: Arrays, context: Context
+  ) -> dict[str, Arrays]:
+    """Returns {discriminator: view}, the part of real or generated samples that each one sees."""
 
   @abc.abstractmethod
   def discriminator_losses(self, real: Side, generated: Side, context: Context) -> Losses:
-    """Named parts whose sum the discriminators minimise."""
+    """Returns {name: scalar}; the discriminators minimise the sum."""
 
   @abc.abstractmethod
   def generator_losses(self, generated: Side, real: Side, context: Context) -> Losses:
-    """Named parts whose sum the generator minimises; `real` carries no scores."""
+    """Returns {name: scalar}; the generator minimises the sum. `real` has no scores."""
 
   def penalties(
     self,
     score: Callable[[str, Arrays], Any],
     real_views: dict[str, Arrays],
     generated_views: dict[str, Arrays],
-    key,
+    key: jax.Array,
     context: Context,
   ) -> Losses:
-    """Further parts of the discriminators' loss, e.g. R1; `score(name, view)` is differentiable."""
+    """Further terms of the discriminators' loss, e.g. R1, by name; by default none.
+
+    Args:
+      score: a differentiable function (name of a discriminator, view) -> scores.
+      real_views, generated_views: {name of a discriminator: view}.
+      key: random key.
+      context: see `Context`.
+    """
     del score, real_views, generated_views, key, context
     return {}
 
-  def constrain(self, name: str, variables):
-    """Projects the parameters of discriminator `name` after its update, every period."""
+  def constrain(self, name: str, variables: Variables) -> Variables:
+    """Projects the parameters of discriminator `name`; see `constraint_period`."""
     return variables["params"]
 
-  def generate(self, variables, latents, inputs, key, train: bool, frames: int | None = None):
-    """Returns samples and the collections the generator reported ("batch_stats" in training)."""
+  def generate(
+    self,
+    variables: Variables,
+    latents: Arrays,
+    inputs: Arrays,
+    key: jax.Array,
+    train: bool,
+    frames: int | None = None,
+  ) -> tuple[Arrays, Variables]:
+    """Runs the generator.
+
+    Args:
+      variables: {"params": spectrally normalised weights, "batch_stats": running statistics}.
+      latents: see `latents`.
+      inputs: see the module's docstring.
+      key: random key for noise inside the network.
+      train: normalise with the statistics of this batch, and return them.
+      frames: frames per clip; None is `self.frames`.
+
+    Returns:
+      The samples, and {"batch_stats": statistics of this batch} in training, otherwise {}.
+    """
     return self.generator.apply(
       variables,
       latents,
@@ -234,8 +280,14 @@ class VideoGan(abc.ABC):
       mutable=[normalization.COLLECTION] if train else [],
     )
 
-  def discriminate(self, name: str, variables, view: Arrays, key, train: bool = True):
-    """Returns the scores of discriminator `name` and the collections it reported."""
+  def discriminate(
+    self, name: str, variables: Variables, view: Arrays, key: jax.Array, train: bool = True
+  ) -> tuple[Any, Variables]:
+    """Runs discriminator `name` on a view; see `generate` for the arguments.
+
+    Returns:
+      The scores, and {"batch_stats": statistics of this batch} in training, otherwise {}.
+    """
     call: dict[str, Any] = {**view, "train": train}
     return self.discriminators[name].apply(
       variables,
@@ -244,8 +296,8 @@ class VideoGan(abc.ABC):
       mutable=[normalization.COLLECTION] if train else [],
     )
 
-  def init(self, key, frozen=None):
-    """Draws the variables of all networks.
+  def init(self, key: jax.Array, frozen: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Draws the initial variables of all networks.
 
     Args:
       key: random key.
@@ -253,7 +305,7 @@ class VideoGan(abc.ABC):
 
     Returns:
       {"generator": variables, "discriminators": {name: variables}} with the collections "params",
-      "spectral" and, where a network normalises over its batch, "batch_stats".
+      "spectral" and, if a network has batch normalisation, "batch_stats".
     """
     keys = dict(
       zip(["generator", *sorted(self.discriminators)], jax.random.split(key, 64), strict=False)
@@ -266,7 +318,7 @@ class VideoGan(abc.ABC):
       {"params": keys["generator"], "noise": key}, latents, inputs, True, self.frames
     )
 
-    def example_views():
+    def example_views() -> dict[str, Arrays]:
       samples = self.real_samples(key, batch, context)
       return self.views(key, samples, self.real_inputs(key, batch, context), context)
 
@@ -283,6 +335,6 @@ class VideoGan(abc.ABC):
     }
 
   def example_batch(self, batch_size: int = 1) -> Arrays:
-    """A batch of zeros in the data room's structure."""
+    """A batch of zeros with the structure and types of training data."""
     size = (batch_size, self.frames, self.resolution, self.resolution, 3)
     return {"clip": jnp.zeros(size, jnp.uint8), "label": jnp.zeros((batch_size,), jnp.int32)}

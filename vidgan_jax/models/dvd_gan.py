@@ -1,21 +1,22 @@
 """DVD-GAN (Clark, Donahue, Simonyan 2019, arXiv 1907.06571) and the variant of Du's thesis (2020).
 
-A generator runs a convolutional GRU at 4x4 on a constant input made of z and the class, attends
-over all positions of all frames, and grows each frame with BigGAN's residual blocks ("single_rnn",
-the paper's first version); or it puts a ConvGRU in front of two residual blocks at every resolution
-("stacked_rnn", as the paper's second version and SSW-GAN). A spatial discriminator scores k frames
-at full resolution, a temporal one the whole clip after downsampling by phi.
+The generator runs a convolutional GRU at 4x4. Its input at every time step is a map computed from z
+and the class. Self-attention over all positions of all frames follows, then BigGAN's residual
+blocks upsample each frame ("single_rnn", the paper's first version). In "stacked_rnn" (the paper's
+second version, also used by SSW-GAN) a ConvGRU precedes two residual blocks at every resolution.
+The spatial discriminator scores k frames at full resolution. The temporal discriminator scores the
+whole clip after downsampling by phi.
 
-What the paper leaves open is a switch of the config whose default follows the paper's own other
-statements, BigGAN, or DGMR's pseudo-code by the same authors; `configs/dvd_gan.py` lists them.
+Where the paper leaves a choice open, a switch in `dvd_gan_config` decides. Its default follows
+other statements of the paper, BigGAN, or the pseudo-code of DGMR by the same authors.
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from ml_collections import ConfigDict
 
 from vidgan_jax.layers import temporal
 from vidgan_jax.layers.attention import SelfAttention, SeparableAttention
@@ -26,6 +27,7 @@ from vidgan_jax.layers.recurrent import ConvGRU
 from vidgan_jax.layers.residual import PlainBlock3D, discriminator_block, generator_block
 from vidgan_jax.layers.settings import LayerSettings, rematerialised
 from vidgan_jax.models import contract, dvd_gan_config
+from vidgan_jax.models.contract import Arrays, Context, Losses, Side
 from vidgan_jax.objectives import losses
 from vidgan_jax.runtime.errors import UserError
 
@@ -34,20 +36,23 @@ class Generator(nn.Module):
   """DVD-GAN's generator (A.2).
 
   Attributes:
-    widths: channels [ch0, after block group 1, ...].
-    resolution: of the frames; 4 * 2**(number of upsampling stages).
-    num_classes: 0 for no labels.
+    widths: channels at 4x4 and after each stage.
+    resolution: height and width of the frames, 4 * 2**(number of upsampling stages).
+    num_classes: number of classes; 0 is without labels.
     embedding_dim: size of the class embedding e(y).
     settings: see `LayerSettings`.
     variant: "single_rnn" or "stacked_rnn".
-    doubled: two residual blocks per stage, the second upsampling (A.2), or one.
-    final_width: width of a further block at full resolution; 0 for none (thesis, Table 3.1).
-    condition: what conditional batch norm sees: "z_class", "class" or "z".
-    statistics: of batch norm, "per_step" or "shared".
-    rnn: "multiplicative" or "standard"; rnn_activation: "relu" or "tanh".
-    rnn_spectral, linear_spectral: spectral normalisation there (the thesis' code has none).
-    full_attention: attention over all positions after the first GRU.
-    attention_before: place of separable attention; attention_order, attention_style: its form.
+    doubled: two residual blocks per stage, of which the second upsamples (A.2), instead of one.
+    final_width: channels of a further block at full resolution (thesis, Table 3.1); 0 for none.
+    condition: input of conditional batch norm: "z_class", "class" or "z".
+    statistics: statistics of batch norm, "per_step" or "shared".
+    rnn: kind of the ConvGRU, "multiplicative" or "standard".
+    rnn_activation: "relu" or "tanh".
+    rnn_spectral: spectral normalisation of the ConvGRU (False in the thesis' code).
+    linear_spectral: spectral normalisation of the first linear layer (False in the thesis' code).
+    full_attention: attention over all positions and frames after the first ConvGRU.
+    attention_before: the block in front of which separable attention stands.
+    attention_order, attention_style: see `SeparableAttention`.
   """
 
   widths: tuple[int, ...]
@@ -70,14 +75,14 @@ class Generator(nn.Module):
   attention_style: str = "sagan"
 
   @nn.compact
-  def __call__(self, latents, inputs, train: bool, frames: int):
+  def __call__(self, latents: Arrays, inputs: Arrays, train: bool, frames: int) -> Arrays:
     """Generates {"clip": [B, frames, resolution, resolution, 3]} in [-1, 1].
 
     Args:
       latents: {"z": [B, latent_dim]}.
       inputs: {"label": int [B], or float [B, num_classes] to mix classes}; {} without classes.
-      train: normalise by the batch's statistics.
-      frames: number of frames.
+      train: normalise with the statistics of this batch.
+      frames: frames per clip.
     """
     settings = self.settings
     z = latents["z"].astype(settings.dtype)
@@ -106,24 +111,24 @@ class Generator(nn.Module):
     x = Conv(3, (3, 3), settings, name="to_rgb")(x)
     return {"clip": jnp.tanh(x.astype(jnp.promote_types(jnp.float32, x.dtype)))}
 
-  def _conditions(self, z, inputs):
-    """Returns [z; e(y)] and what conditional batch norm sees of it."""
+  def _conditions(self, z: jax.Array, inputs: Arrays) -> tuple[jax.Array, jax.Array]:
+    """Returns [z; e(y)] concatenated, and the part of it that enters conditional batch norm."""
     if not self.num_classes:
       return z, z
-    # The generator's shared table carries no spectral norm (BigGAN).
+    # As in BigGAN, the generator's shared embedding table has no spectral normalisation.
     table = dataclasses.replace(self.settings, spectral=False)
     embedding = Embed(self.num_classes, self.embedding_dim, table, name="embed")(inputs["label"])
     both = jnp.concatenate([z, embedding], axis=-1)
     return both, {"z_class": both, "class": embedding, "z": z}[self.condition]
 
-  def _recurrent(self, width, name):
+  def _recurrent(self, width: int, name: str) -> ConvGRU:
     settings = dataclasses.replace(
       self.settings, spectral=self.settings.spectral and self.rnn_spectral
     )
     return ConvGRU(width, settings, self.rnn, self.rnn_activation, name=name)
 
-  def _plan(self):
-    """The layers after the first GRU: ("block" or "rnn", width, upsample)."""
+  def _plan(self) -> list[tuple[str, int, bool]]:
+    """The layers after the first ConvGRU, as tuples ("block" or "rnn", channels, upsample)."""
     stages = (self.resolution // 4).bit_length() - 1
     plan = []
     for stage, (before, after) in enumerate(zip(self.widths, self.widths[1:], strict=False)):
@@ -137,8 +142,8 @@ class Generator(nn.Module):
       plan.append(("block", self.final_width, False))
     return plan
 
-  def _attention_index(self, plan):
-    """Index in `plan` of the block that separable attention stands before, or None."""
+  def _attention_index(self, plan: list[tuple[str, int, bool]]) -> int | None:
+    """Index in `plan` of the block in front of which separable attention stands, or None."""
     blocks = [i for i, (kind, _, _) in enumerate(plan) if kind == "block"]
     upsampling = [i for i, (_, _, upsample) in enumerate(plan) if upsample]
     return {
@@ -150,19 +155,19 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-  """BigGAN's discriminator on frames, or with its first blocks in 3-D on clips (A.2).
+  """BigGAN's discriminator, applied to frames, or to clips with 3-D convolutions at first (A.2).
 
   Attributes:
     widths: channels of the residual blocks; all but the last halve height and width.
-    num_classes: 0 for no projection.
+    num_classes: number of classes; 0 is without a projection.
     settings: see `LayerSettings`.
-    blocks_3d: how many of the first blocks are three-dimensional (0 spatial, 2 temporal).
-    plain_3d: make those plain convolutions (`PlainBlock3D`).
-    pool_time: 3-D blocks halve time too (thesis, DGMR); a remainder of one frame is dropped.
-    time_into: after the 3-D blocks, time goes into the "batch" or into the "channel" axis (which
-      the thesis found to bring about black videos).
+    blocks_3d: number of blocks at the start with 3-D convolutions (0 spatial, 2 temporal).
+    plain_3d: replace these blocks by plain 3-D convolutions (`PlainBlock3D`).
+    pool_time: 3-D blocks also halve time (thesis, DGMR). An odd last frame is dropped.
+    time_into: axis that time is merged into after the 3-D blocks, "batch" or "channel". The thesis
+      reports black videos with "channel".
     min_size: no block shrinks height or width below this.
-    attention_resolution: self-attention after the block that reaches this size; 0 for none.
+    attention_resolution: self-attention follows the block whose output has this height; 0 for none.
   """
 
   widths: tuple[int, ...]
@@ -176,8 +181,10 @@ class Discriminator(nn.Module):
   attention_resolution: int = 0
 
   @nn.compact
-  def __call__(self, clip, label=None, train: bool = True):
-    """Scores [B, T, H, W, 3] with `label` int [B] as [B, T'], one per frame or time step."""
+  def __call__(
+    self, clip: jax.Array, label: jax.Array | None = None, train: bool = True
+  ) -> jax.Array:
+    """Scores clips [B, T, H, W, 3] with labels int [B]: [B, T'], one per frame or time step."""
     del train  # no layer behaves differently
     settings = self.settings
     x = clip.astype(settings.dtype)
@@ -205,12 +212,14 @@ class DvdGan(contract.VideoGan):
 
   Attributes:
     latent_dim: size of z.
-    sampled_frames: k, frames the spatial discriminator sees of each clip.
+    sampled_frames: k, number of frames of each clip that the spatial discriminator scores.
     downsampling: phi, see `layers.temporal.downsample`.
     aggregation: see `objectives.losses.hinge_discriminator`.
-    generated_labels: "uniform" over the classes (BigGAN's code) or the real "batch"'s.
-    pixel_weight, pixel_start, pixel_form: the thesis' average pixel loss, see
-      `objectives.losses.average_pixel_loss`; weight 0 leaves it out, it enters at iteration start.
+    generated_labels: "uniform" draws labels from all classes (BigGAN's code); "batch" takes those
+      of the real clips.
+    pixel_weight: weight of the thesis' average pixel loss; 0 leaves it out.
+    pixel_start: first iteration with this loss.
+    pixel_form: see `objectives.losses.average_pixel_loss`.
   """
 
   latent_dim: int = 120
@@ -222,13 +231,15 @@ class DvdGan(contract.VideoGan):
   pixel_start: int = 0
   pixel_form: str = "channel_means"
 
-  def latents(self, key, batch_size, frames=None, scale=1.0):
-    """z ~ N(0, scale^2 I) [B, latent_dim], the same for every frame (A.2)."""
+  def latents(
+    self, key: jax.Array, batch_size: int, frames: int | None = None, scale: float | jax.Array = 1.0
+  ) -> Arrays:
+    """{"z": [B, latent_dim]} from N(0, scale^2 I), the same z for every frame (A.2)."""
     del frames
     return {"z": scale * jax.random.normal(key, (batch_size, self.latent_dim), jnp.float32)}
 
-  def generated_inputs(self, key, batch, context):
-    """Labels for the clips to generate."""
+  def generated_inputs(self, key: jax.Array, batch: Arrays, context: Context) -> Arrays:
+    """Labels of the clips to generate; {} without classes."""
     del context
     if not self.num_classes:
       return {}
@@ -237,13 +248,22 @@ class DvdGan(contract.VideoGan):
     shape = batch["label"].shape
     return {"label": jax.random.randint(key, shape, 0, self.num_classes, jnp.int32)}
 
-  def sampling_inputs(self, key, labels, context, frames=None, conditioning=None):
-    """Labels as they are; nothing without classes."""
+  def sampling_inputs(
+    self,
+    key: jax.Array,
+    labels: jax.Array,
+    context: Context,
+    frames: int | None = None,
+    conditioning: Arrays | None = None,
+  ) -> Arrays:
+    """The given labels; {} without classes."""
     del key, context, frames, conditioning
     return {"label": labels} if self.num_classes else {}
 
-  def views(self, key, samples, inputs, context):
-    """k frames for the spatial discriminator, phi(clip) for the temporal one."""
+  def views(
+    self, key: jax.Array, samples: Arrays, inputs: Arrays, context: Context
+  ) -> dict[str, Arrays]:
+    """k frames of each clip for the spatial discriminator, phi(clip) for the temporal one."""
     del context
     frames_key, crop_key = jax.random.split(key)
     clip, views = samples["clip"], {}
@@ -255,13 +275,13 @@ class DvdGan(contract.VideoGan):
       views = {name: {**view, "label": inputs["label"]} for name, view in views.items()}
     return views
 
-  def discriminator_losses(self, real, generated, context):
-    """Hinge, each discriminator's real and generated side by name, weighted 1:1."""
+  def discriminator_losses(self, real: Side, generated: Side, context: Context) -> Losses:
+    """Hinge losses of each discriminator on real and on generated clips, all with weight 1."""
     del context
     return losses.hinge_discriminator(real.scores, generated.scores, self.aggregation)
 
-  def generator_losses(self, generated, real, context):
-    """Minus the scores by discriminator, and the average pixel loss where it is asked for."""
+  def generator_losses(self, generated: Side, real: Side, context: Context) -> Losses:
+    """Minus the mean score of each discriminator, and the average pixel loss if it has a weight."""
     parts = losses.hinge_generator(generated.scores, self.aggregation)
     if self.pixel_weight:
       pixel = losses.average_pixel_loss(
@@ -271,50 +291,24 @@ class DvdGan(contract.VideoGan):
     return parts
 
 
-def _discriminator_multipliers(model) -> tuple[Sequence[int], Sequence[int]]:
-  """Channels of the spatial and of the temporal discriminator's blocks, in multiples of ch."""
-  deep = model.discriminator
-  spatial = dvd_gan_config.discriminator_multipliers(model.resolution, deep.multipliers)
-  return spatial, deep.temporal_multipliers or spatial
-
-
-def _attention_fault(model) -> str:
-  """Says that no discriminator has a map of the size that self-attention is asked for, or ""."""
-  deep = model.discriminator
-  blocks, temporal_blocks = (len(widths) for widths in _discriminator_multipliers(model))
-  start = {"identity": 1, "pool4": 4}.get(deep.downsampling, 2)
-  sizes = {model.resolution >> block for block in range(1, blocks) if deep.sampled_frames}
-  if deep.temporal:
-    halved = {model.resolution // start >> block for block in range(1, temporal_blocks)}
-    sizes |= {size for size in halved if size >= deep.temporal_min_size}
-  sizes -= {0}
-  if deep.attention_resolution in {0, *sizes}:
-    return ""
-  return (
-    f"discriminator.attention_resolution is {deep.attention_resolution}, but the discriminators' "
-    f"maps have {', '.join(map(str, sorted(sizes))) or 'no other size than the clips'}; 0 is no "
-    "attention"
-  )
-
-
-def _generator(model, settings: LayerSettings) -> Generator:
-  """The generator of `config.model`; UserError if its widths do not fit the resolution."""
-  wide = model.generator
-  widths = dvd_gan_config.generator_multipliers(model.resolution, wide.multipliers)
+def _generator(model: ConfigDict, settings: LayerSettings) -> Generator:
+  """Builds the generator of `config.model`; UserError if its widths do not fit the resolution."""
+  options = model.generator
+  widths = dvd_gan_config.generator_multipliers(model.resolution, options.multipliers)
   if model.resolution not in [4 * 2**stage for stage in range(1, len(widths))]:
     raise UserError(
       f"{len(widths)} generator widths cannot grow 4x4 to {model.resolution}x{model.resolution}; "
       "the resolution must be 4 times a power of two with a width for every doubling"
     )
   return Generator(
-    widths=tuple(m * wide.channels for m in widths),
+    widths=tuple(m * options.channels for m in widths),
     resolution=model.resolution,
     num_classes=model.num_classes,
     embedding_dim=model.embedding_dim,
     settings=settings,
-    final_width=wide.final_multiplier * wide.channels,
+    final_width=options.final_multiplier * options.channels,
     **{
-      name: wide[name]
+      name: options[name]
       for name in (
         "variant doubled condition statistics rnn rnn_activation rnn_spectral linear_spectral "
         "full_attention attention_before attention_order attention_style"
@@ -323,26 +317,28 @@ def _generator(model, settings: LayerSettings) -> Generator:
   )
 
 
-def _discriminators(model, settings: LayerSettings) -> dict[str, Discriminator]:
-  """The discriminators of `config.model`; UserError if there is none, or none has attention."""
-  deep = model.discriminator
-  spatial, temporal_widths = _discriminator_multipliers(model)
+def _discriminators(model: ConfigDict, settings: LayerSettings) -> dict[str, Discriminator]:
+  """Builds the discriminators of `config.model`; UserError if there is none."""
+  options = model.discriminator
+  spatial, temporal_widths = dvd_gan_config.discriminator_multipliers(model)
   common = dict(
     num_classes=model.num_classes,
     settings=settings,
-    attention_resolution=deep.attention_resolution,
+    attention_resolution=options.attention_resolution,
   )
   discriminators = {}
-  if deep.sampled_frames:
-    discriminators["spatial"] = Discriminator(tuple(m * deep.channels for m in spatial), **common)
-  if deep.temporal:
+  if options.sampled_frames:
+    discriminators["spatial"] = Discriminator(
+      tuple(m * options.channels for m in spatial), **common
+    )
+  if options.temporal:
     discriminators["temporal"] = Discriminator(
-      tuple(m * deep.channels for m in temporal_widths),
+      tuple(m * options.channels for m in temporal_widths),
       blocks_3d=2,
-      plain_3d=deep.plain_3d,
-      pool_time=deep.pool_time,
-      time_into=deep.time_into,
-      min_size=deep.temporal_min_size,
+      plain_3d=options.plain_3d,
+      pool_time=options.pool_time,
+      time_into=options.time_into,
+      min_size=options.temporal_min_size,
       **common,
     )
   if not discriminators:
@@ -350,15 +346,15 @@ def _discriminators(model, settings: LayerSettings) -> dict[str, Discriminator]:
   return discriminators
 
 
-def build(config, settings: LayerSettings) -> DvdGan:
+def build(config: ConfigDict, settings: LayerSettings) -> DvdGan:
   """Builds the system of `config` (see `configs/dvd_gan.py`).
 
   Args:
-    config: the whole config; `config.model` is read.
-    settings: of all layers; see `contract.layer_settings`.
+    config: the whole config; only `config.model` is read.
+    settings: settings of all layers, see `contract.layer_settings`.
 
   Raises:
-    UserError: on sizes that do not fit each other.
+    UserError: sizes do not fit each other.
   """
   model = config.model
   if model.discriminator.sampled_frames > model.frames:
@@ -378,7 +374,7 @@ def build(config, settings: LayerSettings) -> DvdGan:
       discriminator_steps=model.discriminator_steps, shared_fakes=model.shared_fakes
     ),
     spectral_eps=model.spectral_eps,
-    fault=_attention_fault(model),
+    fault=dvd_gan_config.attention_fault(model),
     latent_dim=model.latent_dim,
     sampled_frames=model.discriminator.sampled_frames,
     downsampling=model.discriminator.downsampling,

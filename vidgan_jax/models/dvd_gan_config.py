@@ -1,4 +1,4 @@
-"""The switches of DVD-GAN; `configs/` sets them per experiment."""
+"""The switches of DVD-GAN and their defaults; the files in `configs/` set them per experiment."""
 
 import itertools
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _SYSTEM = {
   "initializer": choice(
     "orthogonal",
     ("orthogonal", "normal02", "normal01", "lecun_normal", "uniform01", "fan_in_uniform"),
-    "How kernels are drawn.",
+    "Initial distribution of kernels.",
   ),
   "spectral_eps": number(
     1e-8, "Lower bound of norms in spectral normalisation.", least=1e-20, most=1
@@ -31,11 +31,14 @@ _SYSTEM = {
   "aggregation": choice(
     "sum_before",
     ("sum_before", "mean_after", "concat_mean"),
-    "How scores become a hinge loss: summed before it, mean after it (thesis), or the mean of all "
-    "(SSW-GAN).",
+    "Hinge loss of a discriminator's several scores: sum_before takes the hinge of their sum, "
+    "mean_after the mean of their hinges (thesis), concat_mean the mean over the scores of all "
+    "discriminators (SSW-GAN).",
   ),
   "generated_labels": choice(
-    "uniform", ("uniform", "batch"), "Labels of generated clips: drawn, or those of the real clips."
+    "uniform",
+    ("uniform", "batch"),
+    "Labels of generated clips: drawn at random, or those of the real clips.",
   ),
 }
 
@@ -47,7 +50,9 @@ _PIXEL_LOSS = {
     0, "First iteration of the average pixel loss.", least=0, most=schema.LARGEST_STEP
   ),
   "form": choice(
-    "channel_means", ("channel_means", "pixels"), "What is averaged in the pixel loss."
+    "channel_means",
+    ("channel_means", "pixels"),
+    "What the pixel loss compares: means of the channels, or single pixels.",
   ),
 }
 
@@ -55,18 +60,25 @@ _GENERATOR = {
   "variant": choice(
     "single_rnn",
     ("single_rnn", "stacked_rnn"),
-    "One ConvGRU at 4x4, or one in front of each resolution's blocks.",
+    "One ConvGRU at 4x4, or one in front of the blocks of each resolution.",
   ),
-  "channels": integer(128, "ch; the paper has 64 above 64x64 or for 48 frames.", **_WIDTH),
+  "channels": integer(
+    128, "ch, the unit of all widths; the paper has 64 above 64x64 or for 48 frames.", **_WIDTH
+  ),
   "multipliers": integers(
-    (), "Width at 4x4 and after each block, in ch; empty is the paper's.", **_MULTIPLIERS
+    (),
+    "Channels at 4x4 and after each stage, in multiples of ch; empty is the paper's list.",
+    **_MULTIPLIERS,
   ),
   "doubled": boolean(True, "Two residual blocks per stage."),
   "final_multiplier": integer(
-    0, "Width in ch of a further block at full resolution; 0 is none.", least=0, most=1024
+    0,
+    "Channels of a further block at full resolution, in multiples of ch; 0 is none.",
+    least=0,
+    most=1024,
   ),
   "condition": choice(
-    "z_class", ("z_class", "class", "z"), "What conditional batch normalisation sees."
+    "z_class", ("z_class", "class", "z"), "Input of conditional batch normalisation."
   ),
   "statistics": choice(
     "per_step",
@@ -76,7 +88,7 @@ _GENERATOR = {
   "rnn": choice(
     "multiplicative",
     ("multiplicative", "standard"),
-    "Form of the ConvGRU; the paper has standard for 48 frames.",
+    "Kind of the ConvGRU; the paper has standard for 48 frames.",
   ),
   "rnn_activation": choice("relu", ("relu", "tanh"), "Activation of the ConvGRU's candidate."),
   "rnn_spectral": boolean(True, "Spectral normalisation of the ConvGRU."),
@@ -85,43 +97,56 @@ _GENERATOR = {
   "attention_before": choice(
     "last_block",
     ("last_block", "last_pair", "last_upsampling", "none"),
-    "Block in front of which separable attention stands.",
+    "Where separable attention is: in front of the last block, of the last two blocks, or of the "
+    "last upsampling block.",
   ),
   "attention_order": choice(
     "hwt",
     tuple("".join(order) for order in itertools.permutations("thw")),
-    "Axes of separable attention: the text has hwt, the pseudo-code thw, the thesis' code wht.",
+    "Order of the axes in separable attention: the paper's text has hwt, its pseudo-code thw, the "
+    "thesis' code wht.",
   ),
   "attention_style": choice(
-    "sagan", ("sagan", "bare"), "Form of attention: SAGAN's, or the pseudo-code's."
+    "sagan", ("sagan", "bare"), "Form of attention: SAGAN's, or that of the paper's pseudo-code."
   ),
 }
 
 _DISCRIMINATOR = {
-  "channels": integer(128, "ch of both discriminators.", **_WIDTH),
-  "multipliers": integers((), "Widths of the blocks, in ch; empty is the paper's.", **_MULTIPLIERS),
+  "channels": integer(128, "ch of both discriminators, the unit of their widths.", **_WIDTH),
+  "multipliers": integers(
+    (), "Channels of the blocks, in multiples of ch; empty is the paper's list.", **_MULTIPLIERS
+  ),
   "sampled_frames": integer(
-    8, "k, frames that the spatial discriminator sees; 0 leaves it out.", least=0, most=4096
+    8,
+    "k, number of frames that the spatial discriminator scores; 0 leaves this discriminator out.",
+    least=0,
+    most=4096,
   ),
   "temporal": boolean(True, "Whether there is a temporal discriminator."),
   "downsampling": choice(
     "pool2",
     ("identity", "pool2", "pool4", "half_crop"),
-    "phi, what shrinks clips for the temporal discriminator.",
+    "phi, the downsampling of clips for the temporal discriminator.",
   ),
   "temporal_multipliers": integers(
-    (), "Widths of the temporal discriminator, in ch; empty is the spatial one's.", **_MULTIPLIERS
+    (),
+    "Channels of the temporal discriminator's blocks, in multiples of ch; empty is as in the "
+    "spatial one.",
+    **_MULTIPLIERS,
   ),
   "temporal_min_size": integer(
     1, "The temporal discriminator halves no map below this size.", least=1, most=1024
   ),
-  "pool_time": boolean(True, "3-D blocks halve time too."),
+  "pool_time": boolean(True, "3-D blocks also halve time."),
   "plain_3d": boolean(False, "Plain 3-D convolutions instead of 3-D residual blocks."),
   "time_into": choice(
-    "batch", ("batch", "channel"), "Axis that time goes into after the 3-D blocks."
+    "batch", ("batch", "channel"), "Axis that time is merged into after the 3-D blocks."
   ),
   "attention_resolution": integer(
-    0, "Size of the map with self-attention; 64 is BigGAN's, 0 none.", least=0, most=1024
+    0,
+    "Height of the map to which self-attention is applied; BigGAN has 64, 0 is none.",
+    least=0,
+    most=1024,
   ),
 }
 
@@ -135,13 +160,27 @@ SWITCHES = {
 
 
 def default() -> ml_collections.ConfigDict:
-  """DVD-GAN's first version at 64x64x12 with every switch at its default."""
+  """`config.model` of DVD-GAN's first version at 64x64, 12 frames: all switches at defaults."""
   return schema.defaults(SWITCHES)
 
 
-# Channels in multiples of ch (A.2). The generator's list begins with the width at 4x4. The lists of
-# 256 are BigGAN's: the paper reports results there and prints no list. Those of 32 are ours, for
-# small machines.
+# Switches of experiments on small machines: with them, a narrow DVD-GAN learns within a few hundred
+# iterations. configs/quickstart.py explains them.
+SMALL = {
+  "model.embedding_dim": 32,
+  "model.discriminator_steps": 1,
+  "model.aggregation": "mean_after",
+  "model.generator.channels": 8,
+  "model.generator.doubled": False,
+  "model.generator.rnn": "standard",
+  "model.generator.statistics": "shared",
+  "model.discriminator.channels": 8,
+}
+
+
+# Channels in multiples of ch (A.2), by resolution. The generator's list begins with the channels at
+# 4x4. The lists of 256 are BigGAN's: the paper reports results at 256x256 but prints no list. The
+# lists of 32 are for small machines and come from no paper.
 _GENERATOR_MULTIPLIERS = {
   32: (8, 8, 4, 2),
   64: (8, 8, 8, 4, 2),
@@ -156,30 +195,65 @@ _DISCRIMINATOR_MULTIPLIERS = {
 }
 
 
-def generator_multipliers(resolution: int, given: Sequence[int]) -> tuple[int, ...]:
+def generator_multipliers(resolution: int, configured: Sequence[int]) -> tuple[int, ...]:
   """Channels at 4x4 and after each stage, in multiples of ch.
 
   Args:
-    resolution: of the clips.
-    given: by the config. If it is empty, the paper's list for `resolution` holds.
+    resolution: height of the clips.
+    configured: the config's list. If it is empty, the paper's list for `resolution` is returned.
 
   Raises:
-    UserError: if neither exists.
+    UserError: `configured` is empty, and the paper has no list for `resolution`.
   """
-  return _multipliers(_GENERATOR_MULTIPLIERS, resolution, given)
+  return _multipliers(_GENERATOR_MULTIPLIERS, resolution, configured)
 
 
-def discriminator_multipliers(resolution: int, given: Sequence[int]) -> tuple[int, ...]:
-  """Channels after each block, in multiples of ch; see `generator_multipliers`."""
-  return _multipliers(_DISCRIMINATOR_MULTIPLIERS, resolution, given)
+def discriminator_multipliers(
+  model: ml_collections.ConfigDict,
+) -> tuple[Sequence[int], Sequence[int]]:
+  """Channels after each block of the spatial and of the temporal discriminator.
+
+  Args:
+    model: `config.model`. If it has no list, the paper's list for its resolution is returned.
+
+  Returns:
+    Two lists, in multiples of ch.
+
+  Raises:
+    UserError: neither the config nor the paper has a list.
+  """
+  configured = model.discriminator
+  spatial = _multipliers(_DISCRIMINATOR_MULTIPLIERS, model.resolution, configured.multipliers)
+  return spatial, configured.temporal_multipliers or spatial
 
 
-def _multipliers(table, resolution, given):
-  if given:
-    return tuple(given)
+def _multipliers(
+  table: dict[int, tuple[int, ...]], resolution: int, configured: Sequence[int]
+) -> tuple[int, ...]:
+  if configured:
+    return tuple(configured)
   if resolution not in table:
     raise UserError(
       f"no width list for resolution {resolution}; known: {', '.join(map(str, table))} "
       "(or give `multipliers`)"
     )
   return table[resolution]
+
+
+def attention_fault(model: ml_collections.ConfigDict) -> str:
+  """A message if no map of a discriminator has the size `attention_resolution`, otherwise ""."""
+  options = model.discriminator
+  blocks, temporal_blocks = (len(widths) for widths in discriminator_multipliers(model))
+  start = {"identity": 1, "pool4": 4}.get(options.downsampling, 2)
+  sizes = {model.resolution >> block for block in range(1, blocks) if options.sampled_frames}
+  if options.temporal:
+    halved = {model.resolution // start >> block for block in range(1, temporal_blocks)}
+    sizes |= {size for size in halved if size >= options.temporal_min_size}
+  sizes -= {0}
+  if options.attention_resolution in {0, *sizes}:
+    return ""
+  available = ", ".join(map(str, sorted(sizes))) or "no other size than the clips"
+  return (
+    f"discriminator.attention_resolution is {options.attention_resolution}, but the "
+    f"discriminators' maps have {available}; 0 leaves attention out"
+  )

@@ -5,11 +5,13 @@ factorised convolutions (its section 4.1: TGAN-F, MoCoGAN-F) or by 2-D convoluti
 shifts (4.2: TGAN-TSM, MoCoGAN-TSM). MoCoGAN's generator is also trained against TGAN's
 discriminators (Table 8). Generators, losses and schedules remain those of TGAN and MoCoGAN.
 
-In the paper's names, "c0-c1" changes the first two layers: `level` is 2 here. All other layers are
-2-D.
+The paper writes "c0-c1" if the first two layers are changed; here this is `level` 2. All other
+layers are 2-D.
 """
 
+import jax
 from flax import linen as nn
+from ml_collections import ConfigDict
 
 from vidgan_jax.layers import noise
 from vidgan_jax.layers.settings import LayerSettings
@@ -18,22 +20,23 @@ from vidgan_jax.layers.temporal import shift
 from vidgan_jax.models import mocogan, tgan
 from vidgan_jax.runtime.errors import UserError
 
-_DEPTH = 4  # of the kernels in time
+_DEPTH = 4  # size of the temporal kernels
 
-# 4.1 Factorized convolutions. A convolution over space, an activation, and a convolution over time.
-# "The intermediate activation layer ... is crucial", and there is no batch norm before or after it.
+# Section 4.1, factorized convolutions: a convolution over space, an activation, and a convolution
+# over time. "The intermediate activation layer ... is crucial"; no batch norm precedes or follows
+# it.
 
 
 class FactorisedTgan(nn.Module):
-  """TGAN-F's discriminator (Table 4b): both convolutions of a layer halve their axes.
+  """TGAN-F's discriminator (Table 4b): both convolutions of a factorised layer halve their axes.
 
   Attributes:
-    channels: of the first layer; each further one doubles them.
-    layers: each halves height and width.
-    level: how many of the first layers are factorised, and halve time.
+    channels: output channels of the first layer; each further layer doubles them.
+    layers: number of layers; each halves height and width.
+    level: number of layers at the start that are factorised and also halve time.
     settings: see `LayerSettings`.
-    pooling: over time before the last layer, see `tgan.score`.
-    noise: standard deviation of noise before every activation.
+    pooling: pooling over time before the last layer, see `tgan.score`.
+    noise: standard deviation of the noise before every activation.
   """
 
   channels: int
@@ -44,8 +47,10 @@ class FactorisedTgan(nn.Module):
   noise: float = 0.0
 
   @nn.compact
-  def __call__(self, clip, noise_keys=None, train: bool = True):
-    """Scores [B, T, H, W, 3] as [B]."""
+  def __call__(
+    self, clip: jax.Array, noise_keys: jax.Array | None = None, train: bool = True
+  ) -> jax.Array:
+    """Maps clips [B, T, H, W, 3] to scores [B]."""
     settings = self.settings
     x = clip.astype(settings.dtype)
     for index in range(self.layers):
@@ -61,17 +66,18 @@ class FactorisedTgan(nn.Module):
 
 
 class FactorisedMocoGan(nn.Module):
-  """MoCoGAN-F's discriminator (Table 4a): a factorised layer takes one frame away.
+  """MoCoGAN-F's discriminator (Table 4a): each factorised layer shortens the clip by one frame.
 
-  Table 4a gives the spatial half of the fourth layer 256 channels. The number of parameters in
-  Table 5b says 1, which is used here.
+  In Table 4a the spatial convolution of the fourth layer has 256 channels. The number of parameters
+  in Table 5b implies 1 channel, which is used here.
 
   Attributes:
-    channels: of the first layer; the second and third double them, the fourth has one.
-    level: how many of the first layers are factorised.
+    channels: output channels of the first layer; the second and third double them, the fourth has
+      one.
+    level: number of layers at the start that are factorised.
     settings: see `LayerSettings`.
-    window: of the kernels in height and width.
-    noise: standard deviation of noise in front of the first three layers.
+    window: height and width of the kernels.
+    noise: standard deviation of the noise in front of the first three layers.
   """
 
   channels: int
@@ -81,8 +87,10 @@ class FactorisedMocoGan(nn.Module):
   noise: float = 0.0
 
   @nn.compact
-  def __call__(self, clip, noise_keys=None, train: bool = True):
-    """Scores [B, T, H, W, 3] as patches [B, T - level, H', W']."""
+  def __call__(
+    self, clip: jax.Array, noise_keys: jax.Array | None = None, train: bool = True
+  ) -> jax.Array:
+    """Maps clips [B, T, H, W, 3] to scores of patches [B, T - level, H', W']."""
     settings, window = self.settings, (1, self.window, self.window)
     x = clip.astype(settings.dtype)
     for index in range(mocogan.LAYERS):
@@ -99,27 +107,27 @@ class FactorisedMocoGan(nn.Module):
     return mocogan.patch_scores(x)
 
 
-def _over_time(x, width: int, settings: LayerSettings, name: str):
-  """MoCoGAN-F's convolution over time: T frames become T - 1."""
+def _over_time(x: jax.Array, width: int, settings: LayerSettings, name: str) -> jax.Array:
+  """MoCoGAN-F's convolution over time, which turns T frames into T - 1."""
   return StridedConv(
     width, (_DEPTH, 1, 1), (1, 1, 1), (1, 0, 0), settings, use_bias=False, name=name
   )(x)
 
 
-# 4.2 Temporal shift module. 2-D convolutions alone; after a layer, a quarter of its channels moves
-# one frame forward and a quarter one frame back.
+# Section 4.2, temporal shift module: all convolutions are 2-D. After a layer, a quarter of its
+# channels moves forward by one frame and another quarter moves back by one frame.
 
 
 class ShiftedTgan(nn.Module):
   """TGAN-TSM's discriminator: TGAN's with 2-D convolutions, and shifts after the first layers.
 
   Attributes:
-    channels: of the first layer; each further one doubles them.
-    layers: each halves height and width.
-    level: how many of the first layers are followed by a shift.
+    channels: output channels of the first layer; each further layer doubles them.
+    layers: number of layers; each halves height and width.
+    level: number of layers at the start that are followed by a shift.
     settings: see `LayerSettings`.
-    pooling: over time before the last layer, see `tgan.score`.
-    noise: standard deviation of noise before every activation.
+    pooling: pooling over time before the last layer, see `tgan.score`.
+    noise: standard deviation of the noise before every activation.
   """
 
   channels: int
@@ -130,8 +138,10 @@ class ShiftedTgan(nn.Module):
   noise: float = 0.0
 
   @nn.compact
-  def __call__(self, clip, noise_keys=None, train: bool = True):
-    """Scores [B, T, H, W, 3] as [B]."""
+  def __call__(
+    self, clip: jax.Array, noise_keys: jax.Array | None = None, train: bool = True
+  ) -> jax.Array:
+    """Maps clips [B, T, H, W, 3] to scores [B]."""
     settings = self.settings
     x = clip.astype(settings.dtype)
     for index in range(self.layers):
@@ -148,11 +158,12 @@ class ShiftedMocoGan(nn.Module):
   """MoCoGAN-TSM's discriminator: MoCoGAN's image discriminator on all frames, with shifts.
 
   Attributes:
-    channels: of the first layer; the second and third double them, the fourth has one.
-    level: how many of the first layers are followed by a shift; the last is not.
+    channels: output channels of the first layer; the second and third double them, the fourth has
+      one.
+    level: number of layers at the start that are followed by a shift. No shift follows the fourth.
     settings: see `LayerSettings`.
-    window: of the kernels in height and width.
-    noise: standard deviation of noise in front of the first three layers.
+    window: height and width of the kernels.
+    noise: standard deviation of the noise in front of the first three layers.
   """
 
   channels: int
@@ -162,8 +173,10 @@ class ShiftedMocoGan(nn.Module):
   noise: float = 0.0
 
   @nn.compact
-  def __call__(self, clip, noise_keys=None, train: bool = True):
-    """Scores [B, T, H, W, 3] as patches [B, T, H', W']."""
+  def __call__(
+    self, clip: jax.Array, noise_keys: jax.Array | None = None, train: bool = True
+  ) -> jax.Array:
+    """Maps clips [B, T, H, W, 3] to scores of patches [B, T, H', W']."""
     settings, window = self.settings, (1, self.window, self.window)
     x = clip.astype(settings.dtype)
     for index in range(mocogan.LAYERS - 1):
@@ -177,11 +190,11 @@ class ShiftedMocoGan(nn.Module):
     )
 
 
-# 5 Experiments: which discriminator plays against which generator.
+# Section 5, experiments: which discriminator is trained with which generator.
 
 
-def _tgan_discriminator(options, resolution: int, settings: LayerSettings) -> nn.Module:
-  """TGAN's own discriminator (kind "3d"), or TGAN-F's or TGAN-TSM's; see `tgan.discriminator`."""
+def _tgan_discriminator(options: ConfigDict, resolution: int, settings: LayerSettings) -> nn.Module:
+  """Builds the discriminator of TGAN ("3d"), TGAN-F or TGAN-TSM; see `tgan.discriminator`."""
   layers = tgan.halvings(resolution)
   if options.level > min(layers, 4):
     raise UserError(f"discriminator.level is {options.level}, must be 0 to {min(layers, 4)}")
@@ -191,11 +204,11 @@ def _tgan_discriminator(options, resolution: int, settings: LayerSettings) -> nn
   return kind(options.channels, layers, options.level, settings, options.pooling, options.noise)
 
 
-def _mocogan_discriminator(model, settings: LayerSettings) -> nn.Module:
-  """A discriminator of clips by `discriminator.video`; see `mocogan.video_discriminator`."""
+def _mocogan_discriminator(model: ConfigDict, settings: LayerSettings) -> nn.Module:
+  """Builds the clip discriminator `discriminator.video`; see `mocogan.video_discriminator`."""
   options = model.discriminator
   if options.video == "tgan":
-    # TGAN's 3-D layers and those that are factorised halve time.
+    # 3-D and factorised layers of TGAN halve time.
     halved = {"3d": 4, "factorised": options.tgan.level}.get(options.tgan.kind, 0)
     mocogan.check_frames("tgan", model.frames, 2**halved)
     return _tgan_discriminator(options.tgan, model.resolution, settings)
@@ -207,11 +220,11 @@ def _mocogan_discriminator(model, settings: LayerSettings) -> nn.Module:
   return kind(options.channels, options.level, settings, options.video_window, options.noise)
 
 
-def build_tgan(config, settings: LayerSettings) -> tgan.Tgan:
-  """TGAN with its own or a lower-dimensional discriminator; see `tgan.build`."""
+def build_tgan(config: ConfigDict, settings: LayerSettings) -> tgan.Tgan:
+  """Builds TGAN with its original or a lower-dimensional discriminator; see `tgan.build`."""
   return tgan.build(config, settings, _tgan_discriminator)
 
 
-def build_mocogan(config, settings: LayerSettings) -> mocogan.MocoGan:
-  """MoCoGAN with its own or a lower-dimensional discriminator; see `mocogan.build`."""
+def build_mocogan(config: ConfigDict, settings: LayerSettings) -> mocogan.MocoGan:
+  """Builds MoCoGAN with its original or a lower-dimensional discriminator; see `mocogan.build`."""
   return mocogan.build(config, settings, _mocogan_discriminator)

@@ -1,4 +1,9 @@
-"""The switches of TGAN, MoCoGAN and VGAN at their defaults; `configs/` sets them per experiment."""
+"""The switches of TGAN, MoCoGAN and VGAN and their defaults; `configs/` sets them per experiment.
+
+Also the fields that the configs of these three systems have in common.
+"""
+
+from typing import Any
 
 import ml_collections
 
@@ -7,8 +12,17 @@ from vidgan_jax.runtime.config.base_switches import model_switches
 from vidgan_jax.runtime.config.schema import boolean, choice, integer, integers, number
 
 
-def experiment(model, *, batch_size: int, num_iterations: int, rate: float):
-  """A config of clips from a folder around `model`; the generator itself is sampled."""
+def experiment(
+  model: ml_collections.ConfigDict, *, batch_size: int, num_iterations: int, rate: float
+) -> ml_collections.ConfigDict:
+  """A config that trains `model` on a folder of videos, without a moving average.
+
+  Args:
+    model: `config.model`.
+    batch_size: clips per update.
+    num_iterations: length of the run.
+    rate: learning rate of both sides.
+  """
   config = configuration.base_config()
   config.model = model
   schema.set_fields(
@@ -29,10 +43,14 @@ def experiment(model, *, batch_size: int, num_iterations: int, rate: float):
   return config
 
 
-def on_moving_shapes(config, iterations: int) -> None:
-  """Turns an experiment, in place, into some minutes on two CPU cores with a look at curvature.
+def on_moving_shapes(config: ml_collections.ConfigDict, iterations: int) -> None:
+  """Shortens an experiment in place to some minutes on two CPU cores, with curvature analyses.
 
-  64x64 and 16 frames stay; the set is the embedded one with plain grounds and without classes.
+  It keeps 64x64 and 16 frames. The data are the embedded moving shapes on plain backgrounds.
+
+  Args:
+    config: a config made by `experiment`.
+    iterations: length of the run.
   """
   schema.set_fields(
     config,
@@ -65,11 +83,11 @@ _INITIALIZERS = (
 _LEVEL = {"least": 0, "most": 4}
 
 
-def _initializer(default: str, of: str) -> schema.Switch:
-  return choice(default, _INITIALIZERS, f"How {of} are drawn.")
+def _initializer(default: str, kernels: str) -> schema.Switch:
+  return choice(default, _INITIALIZERS, f"Initial distribution of {kernels}.")
 
 
-def _common(name: str, **defaults) -> dict[str, schema.Switch]:
+def _common(name: str, **defaults: Any) -> dict[str, schema.Switch]:
   return model_switches(name, **{"resolution": 64, "frames": 16, "shared_fakes": True, **defaults})
 
 
@@ -77,18 +95,21 @@ _TGAN_DISCRIMINATOR = {
   "kind": choice(
     "3d",
     ("3d", "factorised", "tsm"),
-    "Convolutions: 3-D, factorised (LDVD 4.1), or 2-D with temporal shifts (4.2).",
+    "Convolutions: 3-D, factorised (LDVD 4.1), or 2-D with temporal shifts (LDVD 4.2).",
   ),
   "level": integer(
-    0, "First layers that are factorised, or followed by a shift; the others are 2-D.", **_LEVEL
+    0,
+    "Number of layers at the start that are factorised, or followed by a shift; the others are "
+    "2-D.",
+    **_LEVEL,
   ),
   "channels": integer(64, "Channels of the first layer.", **_WIDTH),
   "pooling": choice(
-    "mean", ("mean", "sum", "max"), "How what is left of time is pooled (LDVD Figure 5a)."
+    "mean", ("mean", "sum", "max"), "Pooling over time before the last layer (LDVD Figure 5a)."
   ),
   "noise": number(
     0.0,
-    "Standard deviation of noise before every activation; 0.3 in TGAN's vanilla variant.",
+    "Standard deviation of the noise before every activation; 0.3 in TGAN's vanilla variant.",
     least=0,
     most=100,
   ),
@@ -105,10 +126,12 @@ TGAN = {
     most=schema.LARGEST_STEP,
   ),
   "generator.temporal_channels": integers(
-    (512, 256, 128, 128), "Widths of the temporal generator, one for each doubling.", **_WIDTH
+    (512, 256, 128, 128),
+    "Channels of the temporal generator's layers, one for each doubling of time.",
+    **_WIDTH,
   ),
   "generator.image_channels": integer(
-    512, "Width of the image generator at 4x4.", least=2, most=65_536
+    512, "Channels of the image generator at 4x4.", least=2, most=65_536
   ),
   "generator.image_initializer": _initializer("uniform01", "kernels of the image generator"),
   "generator.temporal_initializer": _initializer(
@@ -125,22 +148,27 @@ _MOCOGAN_DISCRIMINATOR = {
   "video": choice(
     "patch",
     ("patch", "categorical", "factorised", "tsm", "tgan", "none"),
-    "The discriminator of clips.",
+    "Kind of the discriminator of clips; none is without.",
   ),
   "level": integer(
-    0, "factorised, tsm: first layers that are factorised, or followed by a shift.", **_LEVEL
+    0,
+    "Number of layers at the start that are factorised (if video is factorised), or followed by a "
+    "shift (if video is tsm).",
+    **_LEVEL,
   ),
   "channels": integer(64, "Channels of the first layer.", **_WIDTH),
-  "image_window": integer(4, "Window of the image discriminator, even.", least=2, most=64),
-  "video_window": integer(4, "Window of the video discriminator, even.", least=2, most=64),
+  "image_window": integer(
+    4, "Height and width of the image discriminator's kernels, even.", least=2, most=64
+  ),
+  "video_window": integer(4, "Size of the video discriminator's kernels, even.", least=2, most=64),
   "noise": number(
     0.0,
-    "Standard deviation of noise in front of the layers; 0.1 in its authors' UCF-101 settings.",
+    "Standard deviation of the noise in front of layers; MoCoGAN's authors use 0.1 for UCF-101.",
     least=0,
     most=100,
   ),
   "spectral": boolean(False, "Spectral normalisation of all kernels."),
-  **schema.within("tgan", _TGAN_DISCRIMINATOR),  # where video is tgan
+  **schema.within("tgan", _TGAN_DISCRIMINATOR),  # used if `video` is "tgan"
 }
 
 MOCOGAN = {
@@ -148,11 +176,14 @@ MOCOGAN = {
   "content_dim": integer(50, "Size of the content vector.", **_LATENT),
   "motion_dim": integer(10, "Size of the motion vectors.", **_LATENT),
   "categories": integer(
-    0, "Categories of the generator: 0, or the number of classes.", least=0, most=1_000_000
+    0,
+    "Categories that the generator is conditioned on: 0, or the number of classes.",
+    least=0,
+    most=1_000_000,
   ),
-  "infogan": boolean(False, "The generator's loss on categories."),
+  "infogan": boolean(False, "Add the cross entropy of categories to the generator's loss."),
   "initializer": _initializer("fan_in_uniform", "kernels"),  # PyTorch's
-  "generator.channels": integer(64, "Width at half of the full resolution.", **_WIDTH),
+  "generator.channels": integer(64, "Channels at half of the full resolution.", **_WIDTH),
   **schema.within("discriminator", _MOCOGAN_DISCRIMINATOR),
 }
 
@@ -160,24 +191,26 @@ VGAN = {
   **_common("vgan"),
   "latent_dim": integer(100, "Size of the latent vector z.", **_LATENT),
   "mask_weight": number(
-    0.1, "Weight of the mask's mean in the generator's loss.", least=0, most=1_000_000
+    0.1, "Weight of the mean of the mask in the generator's loss.", least=0, most=1_000_000
   ),
   "initializer": _initializer("normal01", "kernels"),
-  "generator.channels": integer(512, "Width at 4x4; three times halved.", least=8, most=8192),
+  "generator.channels": integer(
+    512, "Channels at 4x4; the next three layers halve them.", least=8, most=8192
+  ),
   "discriminator.channels": integer(64, "Channels of the first layer.", **_WIDTH),
 }
 
 
 def tgan() -> ml_collections.ConfigDict:
-  """TGAN with singular value clipping at 64x64, 16 frames."""
+  """`config.model` of TGAN with singular value clipping at 64x64, 16 frames."""
   return schema.defaults(TGAN)
 
 
 def mocogan() -> ml_collections.ConfigDict:
-  """MoCoGAN without categories at 64x64, 16 frames, with the discriminators of LDVD's Table 1."""
+  """`config.model` of MoCoGAN at 64x64, 16 frames, with LDVD Table 1's discriminators."""
   return schema.defaults(MOCOGAN)
 
 
 def vgan() -> ml_collections.ConfigDict:
-  """VGAN at 64x64, 16 frames."""
+  """`config.model` of VGAN at 64x64, 16 frames."""
   return schema.defaults(VGAN)

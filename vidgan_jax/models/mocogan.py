@@ -1,8 +1,8 @@
 """MoCoGAN (Tulyakov et al. 2018, arXiv 1707.04993).
 
-Where the paper is silent, the code of sergeytulyakov/mocogan decides. `models/ldvd.py` has
-MoCoGAN-F and MoCoGAN-TSM, which replace the discriminators. LDVD is their paper, "Lower Dimensional
-Kernels for Video Discriminators" (Kahembwe & Ramamoorthy 2020).
+Details that the paper leaves out follow the authors' code, sergeytulyakov/mocogan. `models/ldvd.py`
+has MoCoGAN-F and MoCoGAN-TSM, which replace the discriminators. They come from LDVD, "Lower
+Dimensional Kernels for Video Discriminators" (Kahembwe & Ramamoorthy 2020).
 """
 
 import dataclasses
@@ -11,66 +11,33 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from ml_collections import ConfigDict
 
 from vidgan_jax.layers import noise, temporal
 from vidgan_jax.layers.convolution import Dense
 from vidgan_jax.layers.normalization import BatchNorm
+from vidgan_jax.layers.recurrent import GatedRecurrentUnit
 from vidgan_jax.layers.settings import LayerSettings
 from vidgan_jax.layers.strided import StridedConv, TransposedConv
 from vidgan_jax.models import contract, tgan
+from vidgan_jax.models.contract import Arrays, Context, Losses, Side
 from vidgan_jax.objectives import losses
 from vidgan_jax.runtime.errors import UserError
 
-SLOPE = 0.2
-LAYERS = 4  # of the patch discriminators
-
-
-class GatedRecurrentUnit(nn.Module):
-  """PyTorch's GRU cell, stepped through time.
-
-  Attributes:
-    features: of the state.
-    settings: see `LayerSettings`; always in float32, since it is tiny.
-  """
-
-  features: int
-  settings: LayerSettings
-
-  @nn.compact
-  def __call__(self, state, inputs):
-    """States [B, T, F] from the one before the first step [B, F] and inputs [B, T, I]."""
-    wide = dataclasses.replace(self.settings, dtype=self.settings.param_dtype, spectral=False)
-    bound = 1 / jnp.sqrt(self.features)
-    draw = lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
-    shapes = {
-      "input_kernel": (inputs.shape[-1], 3 * self.features),
-      "input_bias": (3 * self.features,),
-      "state_kernel": (self.features, 3 * self.features),
-      "state_bias": (3 * self.features,),
-    }
-    w = {n: self.param(n, draw, s, self.settings.param_dtype) for n, s in shapes.items()}
-    product = lambda a, b: jnp.dot(a.astype(wide.dtype), b, precision=jax.lax.Precision.HIGHEST)
-    from_inputs = product(inputs, w["input_kernel"]) + w["input_bias"]
-
-    def step(state, given):
-      reset, update, candidate = jnp.split(given, 3, axis=-1)
-      own = jnp.split(product(state, w["state_kernel"]) + w["state_bias"], 3, axis=-1)
-      r, u = jax.nn.sigmoid(reset + own[0]), jax.nn.sigmoid(update + own[1])
-      after = (1 - u) * jnp.tanh(candidate + r * own[2]) + u * state
-      return after, after
-
-    _, states = jax.lax.scan(step, state.astype(wide.dtype), jnp.moveaxis(from_inputs, 1, 0))
-    return jnp.moveaxis(states, 0, 1)
+SLOPE = 0.2  # of leaky ReLU
+LAYERS = 4  # layers of the patch discriminators
 
 
 class Generator(nn.Module):
-  """A content vector, a category and a motion vector for each frame, drawn by one 2-D network.
+  """Generates each frame with one 2-D network from content, category and a motion vector.
+
+  Content and category are the same in all frames of a clip. A GRU computes the motion vectors.
 
   Attributes:
-    channels: of the map at full resolution's half; 4x4 has channels * resolution / 8.
-    resolution: 4 times a power of two.
-    categories: 0 for none.
-    motion_dim: of the motion vectors.
+    channels: channels at half of the full resolution; at 4x4 they are channels * resolution / 8.
+    resolution: height and width of a frame, 4 times a power of two.
+    categories: number of categories; 0 for none.
+    motion_dim: size of the motion vectors.
     settings: see `LayerSettings`.
   """
 
@@ -81,10 +48,14 @@ class Generator(nn.Module):
   settings: LayerSettings
 
   @nn.compact
-  def __call__(self, latents, inputs, train: bool, frames: int):
-    """Draws {"clip": [B, T, H, W, 3]} from "content", "motion" and "start" of `latents`.
+  def __call__(self, latents: Arrays, inputs: Arrays, train: bool, frames: int) -> Arrays:
+    """Generates {"clip": [B, T, H, W, 3]} in [-1, 1].
 
-    `inputs` holds "label" where there are categories: int [B], or float [B, categories] weights.
+    Args:
+      latents: "content", "motion" and "start", see `MocoGan.latents`.
+      inputs: {"label": int [B], or float [B, categories] weights}; {} without categories.
+      train: normalise with the statistics of this batch.
+      frames: frames per clip T.
     """
     settings, content = self.settings, latents["content"]
     if latents["motion"].shape[1] != frames:
@@ -101,7 +72,7 @@ class Generator(nn.Module):
     still = jnp.broadcast_to(still, (*motion.shape[:2], still.shape[-1])).astype(motion.dtype)
     z = jnp.concatenate([still, motion], axis=-1)
     width = self.channels * self.resolution // 8
-    # A transposed convolution of one pixel to 4x4 is a linear map.
+    # A transposed convolution of a single pixel to 4x4 is a linear map.
     x = Dense(16 * width, settings, use_bias=False, transposed=True, name="layer0")(z)
     x = x.reshape(*z.shape[:2], 4, 4, width)
     for index in range(tgan.halvings(self.resolution)):
@@ -111,37 +82,43 @@ class Generator(nn.Module):
     return {"clip": jnp.tanh(x.astype(jnp.promote_types(jnp.float32, x.dtype)))}
 
 
-def convolution(x, width: int, window: tuple[int, int, int], settings: LayerSettings, name: str):
+def convolution(
+  x: jax.Array, width: int, window: tuple[int, int, int], settings: LayerSettings, name: str
+) -> jax.Array:
   """A convolution of [B, T, H, W, C] without bias that halves height and width.
 
-  It does not pad time: of T frames, T - window[0] + 1 are left.
+  It does not pad time: T frames become T - window[0] + 1.
   """
   padding = (0, window[1] // 2 - 1, window[2] // 2 - 1)
   return StridedConv(width, window, (1, 2, 2), padding, settings, use_bias=False, name=name)(x)
 
 
-def activation(x, index: int, settings: LayerSettings, train: bool):
-  """Batch normalisation, but not after the first layer, and leaky ReLU."""
+def activation(x: jax.Array, index: int, settings: LayerSettings, train: bool) -> jax.Array:
+  """Batch normalisation, unless `index` is 0 (the first layer), and leaky ReLU."""
   if index:
     x = BatchNorm(settings, "shared", name=f"norm{index}")(x, train)
   return jax.nn.leaky_relu(x, SLOPE)
 
 
-def patch_scores(x):
-  """[B, T, H, W, 1] as scores [B, T, H, W], in float32 at least."""
+def patch_scores(x: jax.Array) -> jax.Array:
+  """Returns activations [B, T, H, W, 1] as scores [B, T, H, W], in float32 or wider."""
   return x[..., 0].astype(jnp.promote_types(jnp.float32, x.dtype))
 
 
 class PatchDiscriminator(nn.Module):
-  """Scores patches of a frame (the image discriminator) or of a clip (LDVD Table 1).
+  """Scores patches of a frame (image discriminator) or of a clip (video discriminator).
+
+  LDVD Table 1 lists the layers.
 
   Attributes:
-    channels: of the first layer; the second and third double them, the fourth has one.
+    channels: output channels of the first layer; the second and third double them, the fourth has
+      one.
     settings: see `LayerSettings`.
-    window: of the kernels in height and width.
-    depth: of the kernels in time: 1 in the image discriminator, `window` in that of clips.
-    noise: standard deviation of noise in front of layers: of all four in the image discriminator,
-      of the first three in that of clips.
+    window: height and width of the kernels.
+    depth: size of the kernels in time: 1 in the image discriminator, `window` in the video
+      discriminator.
+    noise: standard deviation of the noise in front of layers: all four in the image discriminator,
+      the first three in the video discriminator.
   """
 
   channels: int
@@ -151,8 +128,10 @@ class PatchDiscriminator(nn.Module):
   noise: float = 0.0
 
   @nn.compact
-  def __call__(self, clip, noise_keys=None, train: bool = True):
-    """Scores [B, T, H, W, 3] as [B, T', H', W']."""
+  def __call__(
+    self, clip: jax.Array, noise_keys: jax.Array | None = None, train: bool = True
+  ) -> jax.Array:
+    """Maps clips [B, T, H, W, 3] to scores of patches [B, T', H', W']."""
     settings, window = self.settings, (self.depth, self.window, self.window)
     x = clip.astype(settings.dtype)
     for index in range(LAYERS - 1):
@@ -165,14 +144,14 @@ class PatchDiscriminator(nn.Module):
 
 
 class CategoricalDiscriminator(nn.Module):
-  """Scores a clip and guesses its category, with one 3-D layer more than for patches.
+  """Scores a clip and classifies its category; has one layer more than `PatchDiscriminator`.
 
   Attributes:
-    channels: of the first layer; each of the next three doubles them.
-    categories: how many.
+    channels: output channels of the first layer; the next three layers double them.
+    categories: number of categories.
     settings: see `LayerSettings`.
-    window: of the kernels.
-    noise: standard deviation of noise in front of all layers but the last.
+    window: size of the kernels in all three dimensions.
+    noise: standard deviation of the noise in front of all layers but the last.
   """
 
   channels: int
@@ -182,8 +161,10 @@ class CategoricalDiscriminator(nn.Module):
   noise: float = 0.0
 
   @nn.compact
-  def __call__(self, clip, noise_keys=None, train: bool = True):
-    """Maps [B, T, H, W, 3] to a score and logits [B, 1 + categories], in float32 at least."""
+  def __call__(
+    self, clip: jax.Array, noise_keys: jax.Array | None = None, train: bool = True
+  ) -> jax.Array:
+    """Maps clips [B, T, H, W, 3] to [B, 1 + categories], a score and logits, float32 or wider."""
     settings, window = self.settings, (self.window,) * 3
     x = clip.astype(settings.dtype)
     for index in range(LAYERS):
@@ -200,13 +181,15 @@ class CategoricalDiscriminator(nn.Module):
 class MocoGan(contract.VideoGan):
   """MoCoGAN as a `VideoGan`.
 
-  The code draws clips of its own for each discriminator and for each update; here both see the same
-  clips in an update, the image discriminator one random frame of each.
+  The authors' code generates separate clips for each discriminator in each update. Here both
+  discriminators score the same clips, and the image discriminator sees one random frame of each.
 
   Attributes:
-    content_dim, motion_dim: sizes of the latents.
-    categories: of the generator; its labels are the data's classes.
-    infogan: the generator is told to be recognised as its category.
+    content_dim: size of the content vector.
+    motion_dim: size of a motion vector.
+    categories: categories that the generator is conditioned on, the classes of the data; 0 for
+      none.
+    infogan: add the cross entropy of the generated clips' categories to the generator's loss.
   """
 
   content_dim: int = 50
@@ -214,8 +197,15 @@ class MocoGan(contract.VideoGan):
   categories: int = 0
   infogan: bool = False
 
-  def latents(self, key, batch_size, frames=None, scale=1.0):
-    """Content [B, 50], motion noise [B, T, 10] and the first state [B, 10], all N(0, scale^2)."""
+  def latents(
+    self, key: jax.Array, batch_size: int, frames: int | None = None, scale: float | jax.Array = 1.0
+  ) -> Arrays:
+    """Draws all latents from N(0, scale^2).
+
+    Returns:
+      {"content": [B, content_dim], "motion": [B, T, motion_dim], the GRU's inputs, "start":
+      [B, motion_dim], the GRU's state before the first step}.
+    """
     keys = jax.random.split(key, 3)
     draw = lambda key, *shape: scale * jax.random.normal(key, (batch_size, *shape), jnp.float32)
     return {
@@ -224,20 +214,29 @@ class MocoGan(contract.VideoGan):
       "start": draw(keys[2], self.motion_dim),
     }
 
-  def generated_inputs(self, key, batch, context):
-    """Uniform categories for the clips to generate."""
+  def generated_inputs(self, key: jax.Array, batch: Arrays, context: Context) -> Arrays:
+    """Uniformly drawn categories for the clips to generate; {} without categories."""
     del context
     if not self.categories:
       return {}
     return {"label": jax.random.randint(key, batch["label"].shape, 0, self.categories, jnp.int32)}
 
-  def sampling_inputs(self, key, labels, context, frames=None, conditioning=None):
-    """Labels as they are; nothing without categories."""
+  def sampling_inputs(
+    self,
+    key: jax.Array,
+    labels: jax.Array,
+    context: Context,
+    frames: int | None = None,
+    conditioning: Arrays | None = None,
+  ) -> Arrays:
+    """The given labels; {} without categories."""
     del key, context, frames, conditioning
     return {"label": labels} if self.categories else {}
 
-  def views(self, key, samples, inputs, context):
-    """A random frame of each clip, and the clips."""
+  def views(
+    self, key: jax.Array, samples: Arrays, inputs: Arrays, context: Context
+  ) -> dict[str, Arrays]:
+    """A random frame of each clip for "image", the whole clips for "video"."""
     del inputs, context
     clip, views = samples["clip"], {}
     keys = jax.random.split(key, 3)
@@ -250,15 +249,15 @@ class MocoGan(contract.VideoGan):
         views[name]["noise_keys"] = noise.keys(key, clip.shape[0])
     return views
 
-  def _split(self, side):
-    """Scores by discriminator, and the logits of categories or None."""
+  def _split(self, side: Side) -> tuple[dict[str, jax.Array], jax.Array | None]:
+    """Returns the scores by discriminator, and the logits of the categories or None."""
     scores, logits = dict(side.scores), None
     if getattr(self.discriminators.get("video"), "categories", 0):
       scores["video"], logits = scores["video"][:, 0], scores["video"][:, 1:]
     return scores, logits
 
-  def discriminator_losses(self, real, generated, context):
-    """Cross entropy of every patch, and of the real clips' categories."""
+  def discriminator_losses(self, real: Side, generated: Side, context: Context) -> Losses:
+    """Cross entropy of the patches' scores, and of the categories of real clips."""
     del context
     (real_scores, logits), (fake_scores, _) = self._split(real), self._split(generated)
     parts = {}
@@ -269,8 +268,8 @@ class MocoGan(contract.VideoGan):
       parts["category"] = losses.cross_entropy(logits, real.inputs["label"])
     return parts
 
-  def generator_losses(self, generated, real, context):
-    """Cross entropy towards "real" (not saturating), and of the categories drawn."""
+  def generator_losses(self, generated: Side, real: Side, context: Context) -> Losses:
+    """Non-saturating loss of the patches' scores, and with `infogan` that of the categories."""
     del real, context
     scores, logits = self._split(generated)
     parts = {name: losses.logistic(values, 1) for name, values in scores.items()}
@@ -279,25 +278,25 @@ class MocoGan(contract.VideoGan):
     return parts
 
 
-def video_discriminator(model, settings: LayerSettings) -> nn.Module:
-  """MoCoGAN's own discriminator of clips: "patch" or "categorical".
+def video_discriminator(model: ConfigDict, settings: LayerSettings) -> nn.Module:
+  """Builds one of MoCoGAN's original discriminators of clips, "patch" or "categorical".
 
   Args:
     model: `config.model`.
     settings: see `LayerSettings`.
 
   Raises:
-    UserError: on a number of frames or a resolution that it cannot score.
+    UserError: the discriminator does not support the number of frames or the resolution.
   """
   options, window = model.discriminator, model.discriminator.video_window
   common = dict(settings=settings, window=window, noise=options.noise)
-  whole = LAYERS * (window - 1)  # frames that four layers without padding take away
+  lost = LAYERS * (window - 1)  # frames by which four layers without padding shorten a clip
   if options.video == "patch":
-    check_frames("patch", model.frames, whole + 1)
+    check_frames("patch", model.frames, lost + 1)
     return PatchDiscriminator(options.channels, depth=window, **common)
-  if model.frames != whole + window:
+  if model.frames != lost + window:
     raise UserError(
-      f"the categorical discriminator scores {whole + window} frames, not {model.frames}"
+      f"the categorical discriminator scores {lost + window} frames, not {model.frames}"
     )
   if model.resolution != 64:
     raise UserError("the categorical discriminator is made for 64x64")
@@ -305,28 +304,28 @@ def video_discriminator(model, settings: LayerSettings) -> nn.Module:
 
 
 def check_frames(video: str, frames: int, least: int) -> None:
-  """UserError if clips are too short for a discriminator."""
+  """UserError if clips are too short for the discriminator `video`."""
   if frames < least:
-    raise UserError(f"discriminator.video {video} needs {least} frames or more: {frames}")
+    raise UserError(f"discriminator.video {video} needs {least} frames or more, not {frames}")
 
 
 def build(
-  config, settings: LayerSettings, video_discriminator: Callable = video_discriminator
+  config: ConfigDict, settings: LayerSettings, video_discriminator: Callable = video_discriminator
 ) -> MocoGan:
   """Builds the system of `config` (see `configs/mocogan.py`).
 
   Args:
-    config: the whole config; `config.model` is read.
-    settings: of all layers; see `contract.layer_settings`.
+    config: the whole config; only `config.model` is read.
+    settings: settings of all layers, see `contract.layer_settings`.
     video_discriminator: builds the discriminator of clips from (model, settings).
 
   Raises:
-    UserError: on sizes that do not fit.
+    UserError: sizes do not fit each other.
   """
   model = config.model
   for name in ("image_window", "video_window"):
     window = model.discriminator[name]
-    if window % 2:  # else a layer would not halve height and width
+    if window % 2:  # an odd window would not halve height and width exactly
       raise UserError(f"discriminator.{name} is {window}, must be even")
   if model.infogan and not (model.categories and model.discriminator.video == "categorical"):
     raise UserError("infogan needs categories, and discriminator.video categorical")

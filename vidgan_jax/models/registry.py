@@ -1,4 +1,6 @@
-"""Names of the systems and how to build them."""
+"""Builds a system by the name in its config."""
+
+from ml_collections import ConfigDict
 
 from vidgan_jax.models import contract, dvd_gan, ldvd, switches, vgan
 from vidgan_jax.models.contract import VideoGan
@@ -12,19 +14,19 @@ _BUILDERS = {
 }
 
 
-def build(config, *, platform: str | None = None, ops: str | None = None) -> VideoGan:
-  """Builds the `VideoGan` that `config.model.name` names, for one kind of device.
+def build(config: ConfigDict, *, platform: str | None = None, ops: str | None = None) -> VideoGan:
+  """Builds the `VideoGan` called `config.model.name` for one kind of device.
 
   Args:
-    config: see the files in `configs/`.
-    platform: of the devices that the system runs on, or is compiled for; see
-      `runtime.mesh.platform`. It decides `ops`, and the type of activations under the precision
+    config: the whole config; see the files in `configs/`.
+    platform: kind of the devices that run the system or that it is compiled for; see
+      `runtime.mesh.platform`. It decides `ops`, and the type of activations if the precision is
       "auto". None is the default device of this process.
-    ops: the form of the layers' arithmetic, a name in `ops.forms.FORMS`. None chooses by `platform`
-      and `config.model.savings`; "plain" is the network as the paper writes it.
+    ops: form of the layers' arithmetic, a name in `ops.forms.FORMS`. None chooses it by `platform`
+      and `config.model.savings`. "plain" is the network as the paper writes it.
 
   Raises:
-    UserError: on an unknown name, or a switch of the model that cannot be.
+    UserError: the model's name is unknown, or a value of `config.model` is not allowed.
   """
   switches.check_model(config.model)
   settings = contract.layer_settings(config, platform or mesh.platform(), ops)

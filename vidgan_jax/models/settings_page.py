@@ -7,8 +7,8 @@ import importlib.util
 import pathlib
 import re
 
-# `app` defines flags of its own, which differ between versions of absl: it is imported before the
-# commands, so that they are not counted among theirs.
+# `absl.app` defines flags that differ between versions of absl. It is imported before the commands,
+# so that `command_flags` does not list its flags.
 from absl import app, flags  # noqa: F401
 
 from vidgan_jax.models import switches
@@ -20,19 +20,20 @@ COMMANDS = ("train", "sample", "evaluate", "prepare", "analyze", "summarize")
 _HEAD = """# All settings
 
 Written by `python -m vidgan_jax.models.settings_page` from the declarations in the code; do not
-edit. A value that is not allowed is refused in one line before anything is computed or written.
+edit. Commands check all values before they compute or write anything, and refuse a wrong one with a
+one-line message.
 
 ## Fields of a config
 
 Set a field on the command line, `--config.optimizer.eps=1e-6`, or in a config file. Lists are
-written in quotes: `--config.model.generator.multipliers="(2,1)"`. The last column says whether a
-run that exists may continue with another value. `python -m vidgan_jax.summarize --config=...`
-checks a config without running it.
+written in quotes: `--config.model.generator.multipliers="(2,1)"`. The last column says whether an
+existing run may continue with another value. `python -m vidgan_jax.summarize --config=...` checks a
+config without running it.
 """
 
 
 def page() -> str:
-  """The whole page."""
+  """Returns the Markdown text of the whole page."""
   lines = [_HEAD, "### Every config", "", *schema.table(base_switches.SWITCHES, "config.")]
   for name in sorted(switches.SYSTEMS):
     lines += ["", f"### Models: {name}", "", *schema.table(switches.system(name), "config.model.")]
@@ -42,37 +43,37 @@ def page() -> str:
 
 
 def command_flags(command: str) -> list[flags.Flag]:
-  """The flags that a command defines, in the order of its file.
+  """Returns the flags that a command defines, in the order of its file.
 
-  Commands share names of flags, which one process cannot define twice: the command's flags are
-  taken out of `absl.flags.FLAGS` again.
+  Several commands define flags of the same name, which absl refuses within one process. Therefore
+  this function removes the command's flags from `absl.flags.FLAGS` again.
   """
   before = set(flags.FLAGS)
   spec = importlib.util.find_spec(f"vidgan_jax.{command}")
   assert spec and spec.loader
   spec.loader.exec_module(importlib.util.module_from_spec(spec))
-  found = [flags.FLAGS[name] for name in flags.FLAGS if name not in before]
-  flags.FLAGS.remove_flag_values([flag.name for flag in found])
-  return found
+  defined = [flags.FLAGS[name] for name in flags.FLAGS if name not in before]
+  flags.FLAGS.remove_flag_values([flag.name for flag in defined])
+  return defined
 
 
 def _flags(command: str) -> list[str]:
-  """Lines of the table of a command's flags."""
+  """Returns the lines of the table of a command's flags."""
   rows = {}
   for flag in command_flags(command):
     switch = getattr(flag.parser, "switch", None)
     if switch is None:
-      switch = _of_plain_flag(flag)
+      switch = _switch_of(flag)
     rows[flag.name] = switch
   return schema.table(rows, "--", updates=False)
 
 
-def _of_plain_flag(flag) -> schema.Switch:
-  """The switch that an absl flag of a text, of texts or of a boolean amounts to."""
+def _switch_of(flag: flags.Flag) -> schema.Switch:
+  """Describes an absl flag that is a text, a list of texts or a boolean as a switch."""
   choices = tuple(getattr(flag.parser, "enum_values", ()))
   several = isinstance(flag.parser, flags.ListParser)
   kind = "boolean" if flag.boolean else "texts" if several else "text"
-  sentence = re.sub(r"^<[^>]*>: ", "", flag.help)  # which values there are has a column of its own
+  sentence = re.sub(r"^<[^>]*>: ", "", flag.help)  # the table lists the choices in another column
   return schema.Switch(kind, flag.default, sentence, choices=choices)
 
 

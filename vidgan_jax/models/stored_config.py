@@ -1,7 +1,7 @@
-"""A run's config.json: reading it, its identity, and how two configs differ.
+"""Reads a run's config.json, and compares it with other configs.
 
-All models are known here, so a switch that one model gains later is declared in that model's own
-file: `absent` gives its value in older files.
+Older files lack switches that were added later. `schema.Switch.absent` gives their value. This
+module knows the switches of all models, so that a model can declare such a switch in its own file.
 """
 
 import json
@@ -14,8 +14,9 @@ from vidgan_jax.models import switches
 from vidgan_jax.runtime.config import base_switches, schema
 from vidgan_jax.runtime.files import json_files
 
-# Switches that were added later and are part of the identity even where they change nothing. All
-# others that were added later are left out then, so that old runs keep their identity.
+# Switches that were added later and are always part of the identity of a config. All other switches
+# that were added later are left out of it while they have their `absent` value, so that the
+# identity of older runs does not change.
 _IN_IDENTITY = {
   "microbatch",
   "optimizer.kind",
@@ -36,7 +37,7 @@ def from_json(text: str | bytes) -> ml_collections.ConfigDict:
   (`schema.Switch.absent`).
 
   Raises:
-    ValueError: if `text` is not a config.
+    ValueError: `text` is not a config.
   """
   content = json_files.parse(text, "config.json")
   for name in ("data", "ema", "model", "optimizer"):
@@ -68,7 +69,7 @@ def identity(config: ml_collections.ConfigDict) -> str:
 def first_difference(old: ml_collections.ConfigDict, new: ml_collections.ConfigDict) -> str | None:
   """Names the first field, in alphabetical order, that differs and enters an update.
 
-  Fields that enter no update (lengths, cadences, folders, the guard) may differ.
+  Fields that no update uses (number of iterations, intervals, folders, the guard) may differ.
 
   Returns:
     "field: old value there, new value here", or None.
@@ -80,26 +81,26 @@ def first_difference(old: ml_collections.ConfigDict, new: ml_collections.ConfigD
   return None
 
 
-def _switches(config) -> dict[str, schema.Switch]:
-  """All switches of the config's model; those of every model where its name is unknown."""
+def _switches(config: ml_collections.ConfigDict) -> dict[str, schema.Switch]:
+  """All switches of the config's model; those of every model if its name is unknown."""
   name = config.get("model", {}).get("name")
   if isinstance(name, str) and name in switches.SYSTEMS:
     return switches.of(name)
   return {**base_switches.SWITCHES, **schema.within("model", base_switches.MODEL)}
 
 
-def _added(config) -> dict[str, Any]:
+def _added(config: ml_collections.ConfigDict) -> dict[str, Any]:
   """{path: value in older files} of the switches that were added later."""
   every = _switches(config).items()
   return {path: switch.absent for path, switch in every if switch.absent is not schema.REQUIRED}
 
 
-def _entering(config) -> dict[str, Any]:
+def _entering(config: ml_collections.ConfigDict) -> dict[str, Any]:
   """{path: value} of all fields that enter an update; tuples as lists, as in JSON."""
   free = {path for path, switch in _switches(config).items() if not switch.enters_update}
   fields = schema.flatten(config).items()
   return {path: _as_json(value) for path, value in fields if path not in free}
 
 
-def _as_json(value):
+def _as_json(value: Any) -> Any:
   return list(value) if isinstance(value, tuple) else value

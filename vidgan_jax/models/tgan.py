@@ -1,8 +1,9 @@
 """TGAN (Saito, Matsumoto, Saito 2017, arXiv 1611.06624).
 
-Where the paper is silent, the code of pfnet-research/tgan decides. `models/ldvd.py` has TGAN-F and
-TGAN-TSM, which replace the discriminator. LDVD is their paper, "Lower Dimensional Kernels for Video
-Discriminators" (Kahembwe & Ramamoorthy 2020); its Table 9 enlarges the generator at 128x128.
+Details that the paper leaves out follow the authors' code, pfnet-research/tgan. `models/ldvd.py`
+has TGAN-F and TGAN-TSM, which replace the discriminator. They come from LDVD, "Lower Dimensional
+Kernels for Video Discriminators" (Kahembwe & Ramamoorthy 2020). LDVD's Table 9 also enlarges the
+generator at 128x128.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from ml_collections import ConfigDict
 
 from vidgan_jax.layers import noise
 from vidgan_jax.layers.convolution import Conv, Dense
@@ -19,20 +21,21 @@ from vidgan_jax.layers.normalization import BatchNorm
 from vidgan_jax.layers.settings import LayerSettings
 from vidgan_jax.layers.strided import StridedConv, TransposedConv
 from vidgan_jax.models import contract
+from vidgan_jax.models.contract import Arrays, Context, Losses, Side, Variables
 from vidgan_jax.objectives import constraints, losses
 from vidgan_jax.runtime.errors import UserError
 
-EPSILON = 2e-5  # of Chainer's batch norm
-SLOPE = 0.2  # of Chainer's leaky ReLU
-_DOUBLINGS = 4  # of time: 16 frames
+EPSILON = 2e-5  # of batch norm, Chainer's default
+SLOPE = 0.2  # of leaky ReLU, Chainer's default
+_DOUBLINGS = 4  # how often time is doubled: 16 frames
 
 
 class TemporalGenerator(nn.Module):
-  """Latents of the frames from the latent of a clip, by transposed 1-D convolutions.
+  """Computes a latent for each frame from the latent of a clip, by transposed 1-D convolutions.
 
   Attributes:
-    channels: of the layers before the last; each but the first doubles time.
-    latent_dim: of a frame's latent.
+    channels: output channels of all layers but the last. The layers after the first double time.
+    latent_dim: size of a frame's latent.
     settings: see `LayerSettings`.
   """
 
@@ -41,7 +44,7 @@ class TemporalGenerator(nn.Module):
   settings: LayerSettings
 
   @nn.compact
-  def __call__(self, z, train: bool):
+  def __call__(self, z: jax.Array, train: bool) -> jax.Array:
     """Maps z [B, Z] to [B, 16, latent_dim] in [-1, 1]."""
     settings = self.settings
     x = Dense(self.channels[0], settings, transposed=True, name="layer0")(z[:, None])
@@ -52,21 +55,22 @@ class TemporalGenerator(nn.Module):
     x = TransposedConv(self.latent_dim, 1, settings, name=f"layer{len(self.channels)}")(x)
     return jnp.tanh(x)
 
-  def _activated(self, x, index, train):
+  def _activated(self, x: jax.Array, index: int, train: bool) -> jax.Array:
     norm = BatchNorm(self.settings, "shared", EPSILON, use_bias=False, name=f"norm{index}")
     return jax.nn.relu(norm(x[:, :, None, None], train)[:, :, 0, 0])
 
 
 class Generator(nn.Module):
-  """A temporal generator, and an image generator that draws every frame.
+  """A temporal generator, followed by an image generator that generates every frame.
 
   Attributes:
     temporal_channels: see `TemporalGenerator`.
-    image_channels: of the first map, half of it from the clip's latent and half from the frame's.
-    resolution: 4 times a power of two.
-    latent_dim: of a clip's and of a frame's latent.
-    settings: of the image generator.
-    temporal_settings: of the temporal one.
+    image_channels: channels of the first map. Half of them come from the clip's latent, the other
+      half from the frame's latent.
+    resolution: height and width of a frame, 4 times a power of two.
+    latent_dim: size of a clip's latent and of a frame's latent.
+    settings: settings of the image generator.
+    temporal_settings: settings of the temporal generator.
   """
 
   temporal_channels: tuple[int, ...]
@@ -77,17 +81,17 @@ class Generator(nn.Module):
   temporal_settings: LayerSettings
 
   @nn.compact
-  def __call__(self, latents, inputs, train: bool, frames: int):
-    """Draws {"clip": [B, T, H, W, 3] in [-1, 1]} from {"z": [B, Z]}."""
+  def __call__(self, latents: Arrays, inputs: Arrays, train: bool, frames: int) -> Arrays:
+    """Generates {"clip": [B, T, H, W, 3] in [-1, 1]} from {"z": [B, Z]}."""
     del inputs
     if frames != 2**_DOUBLINGS:
-      raise UserError(f"TGAN draws {2**_DOUBLINGS} frames, not {frames}")
+      raise UserError(f"TGAN generates {2**_DOUBLINGS} frames, not {frames}")
     settings, z = self.settings, latents["z"]
     temporal = TemporalGenerator(
       self.temporal_channels, self.latent_dim, self.temporal_settings, name="temporal"
     )
     steps = temporal(z, train)
-    # Of all frames the clip's half is the same, and so are its statistics.
+    # The half from the clip's latent is the same in all frames: it is computed and normalised once.
     still = self._first_half(z[:, None], "clip", train)
     moving = self._first_half(steps, "frame", train)
     x = jnp.concatenate([jnp.broadcast_to(still, moving.shape), moving], axis=-1)
@@ -99,8 +103,11 @@ class Generator(nn.Module):
     x = Conv(3, (3, 3), settings, name="rgb")(x)
     return {"clip": jnp.tanh(x.astype(jnp.promote_types(jnp.float32, x.dtype)))}
 
-  def _first_half(self, z, name, train):
-    """A linear map of [B, T, Z] to half of the channels of a 4x4 map, normalised as a vector."""
+  def _first_half(self, z: jax.Array, name: str, train: bool) -> jax.Array:
+    """Half of the first map's channels: latents [B, T, Z] to [B, T, 4, 4, image_channels // 2].
+
+    Batch norm treats the linear layer's output as a vector, before it becomes a 4x4 map.
+    """
     width = self.image_channels // 2
     x = Dense(16 * width, self.settings, use_bias=False, name=f"{name}_linear")(z)
     norm = BatchNorm(self.settings, "shared", EPSILON, name=f"{name}_norm")
@@ -108,41 +115,45 @@ class Generator(nn.Module):
     return x.reshape(*z.shape[:2], 4, 4, width)
 
 
-def convolution(x, width: int, window: tuple[int, int, int], settings: LayerSettings, name: str):
-  """A convolution of [B, T, H, W, C] that halves each axis along which its window is above 1."""
+def convolution(
+  x: jax.Array, width: int, window: tuple[int, int, int], settings: LayerSettings, name: str
+) -> jax.Array:
+  """A convolution of [B, T, H, W, C] that halves each axis on which its window is larger than 1."""
   strides = tuple(2 if size > 1 else 1 for size in window)
   padding = tuple(1 if size > 1 else 0 for size in window)
   return StridedConv(width, window, strides, padding, settings, name=name)(x)
 
 
-def normalization(x, settings: LayerSettings, name: str, train: bool):
+def normalization(x: jax.Array, settings: LayerSettings, name: str, train: bool) -> jax.Array:
   """Batch normalisation over frames and positions, with a gain and no bias."""
   return BatchNorm(settings, "shared", EPSILON, use_bias=False, name=name)(x, train)
 
 
-def activation(x, noise_keys, number: int, deviation: float):
+def activation(
+  x: jax.Array, noise_keys: jax.Array | None, number: int, deviation: float
+) -> jax.Array:
   """Leaky ReLU of the input plus noise.
 
   Args:
     x: [B, T, H, W, C].
     noise_keys: one random key per clip, or None.
-    number: of the activation within the network; each has noise of its own.
-    deviation: standard deviation of the noise. 0 adds none.
+    number: number of the activation in the network. Different numbers draw different noise.
+    deviation: standard deviation of the noise; 0 adds none.
   """
   return jax.nn.leaky_relu(noise.add(x, noise_keys, number, deviation), SLOPE)
 
 
-def score(x, pooling: str, settings: LayerSettings, name: str):
-  """The last layer c4: pools time, and maps each clip's 4x4 map to one score.
+def score(x: jax.Array, pooling: str, settings: LayerSettings, name: str) -> jax.Array:
+  """The last layer: pools over time, and maps the 4x4 map of each clip to one score.
 
   Args:
     x: [B, T, 4, 4, C].
-    pooling: over time, "mean", "sum" or "max" (LDVD Figure 5a).
+    pooling: pooling over time, "mean", "sum" or "max" (LDVD Figure 5a).
     settings: see `LayerSettings`.
-    name: of the layer.
+    name: name of the layer.
 
   Returns:
-    scores [B], in float32 at least.
+    Scores [B] in float32 or wider.
   """
   wide = x.astype(jnp.promote_types(jnp.float32, x.dtype))
   pools: dict[str, Callable] = {"mean": jnp.mean, "sum": jnp.sum, "max": jnp.max}
@@ -155,11 +166,12 @@ class Discriminator(nn.Module):
   """TGAN's discriminator: 3-D convolutions and a linear layer (LDVD Table 3b).
 
   Attributes:
-    channels: of the first layer; each further one doubles them.
-    layers: each halves height and width. The first four are 3-D and halve time, others are 2-D.
+    channels: output channels of the first layer; each further layer doubles them.
+    layers: number of layers. Each halves height and width. The first four are 3-D and also halve
+      time; the others are 2-D.
     settings: see `LayerSettings`.
-    pooling: over time before the last layer, see `score`.
-    noise: standard deviation of noise before every activation; 0.3 in TGAN's vanilla variant.
+    pooling: pooling over time before the last layer, see `score`.
+    noise: standard deviation of the noise before every activation; 0.3 in TGAN's vanilla variant.
   """
 
   channels: int
@@ -169,8 +181,10 @@ class Discriminator(nn.Module):
   noise: float = 0.0
 
   @nn.compact
-  def __call__(self, clip, noise_keys=None, train: bool = True):
-    """Scores [B, T, H, W, 3] as [B]."""
+  def __call__(
+    self, clip: jax.Array, noise_keys: jax.Array | None = None, train: bool = True
+  ) -> jax.Array:
+    """Maps clips [B, T, H, W, 3] to scores [B]."""
     settings = self.settings
     x = clip.astype(settings.dtype)
     for index in range(self.layers):
@@ -184,7 +198,7 @@ class Discriminator(nn.Module):
 
 @dataclasses.dataclass(frozen=True, eq=False)  # hashed by identity: a static argument of jit
 class Tgan(contract.VideoGan):
-  """TGAN as a `VideoGan`: the generator moves first, and both see the same clips.
+  """TGAN as a `VideoGan`: the generator is updated before the discriminator.
 
   Attributes:
     latent_dim: size of z.
@@ -194,56 +208,60 @@ class Tgan(contract.VideoGan):
   latent_dim: int = 100
   loss: str = "wasserstein"
 
-  def latents(self, key, batch_size, frames=None, scale=1.0):
-    """z ~ U(-scale, scale) [B, latent_dim]."""
+  def latents(
+    self, key: jax.Array, batch_size: int, frames: int | None = None, scale: float | jax.Array = 1.0
+  ) -> Arrays:
+    """{"z": [B, latent_dim]} from U(-scale, scale)."""
     del frames
     shape = (batch_size, self.latent_dim)
     return {"z": scale * jax.random.uniform(key, shape, jnp.float32, -1, 1)}
 
-  def views(self, key, samples, inputs, context):
-    """The whole clip, and keys of noise where there is any."""
+  def views(
+    self, key: jax.Array, samples: Arrays, inputs: Arrays, context: Context
+  ) -> dict[str, Arrays]:
+    """The whole clip, and a random key per clip if the discriminator adds noise."""
     del inputs, context
     view = {"clip": samples["clip"]}
     if self.discriminators["video"].noise:
       view["noise_keys"] = noise.keys(key, samples["clip"].shape[0])
     return {"video": view}
 
-  def discriminator_losses(self, real, generated, context):
-    """WGAN's critic loss, or cross entropy with real clips as 0 and generated ones as 1."""
+  def discriminator_losses(self, real: Side, generated: Side, context: Context) -> Losses:
+    """WGAN's critic loss, or cross entropy with real clips as class 0 and generated as class 1."""
     del context
     real, generated = real.scores["video"], generated.scores["video"]
     if self.loss == "wasserstein":
       return losses.wasserstein_discriminator(real, generated)
     return {"real": losses.logistic(real, 0), "generated": losses.logistic(generated, 1)}
 
-  def generator_losses(self, generated, real, context):
-    """The generator's side; of the vanilla loss the one that does not saturate."""
+  def generator_losses(self, generated: Side, real: Side, context: Context) -> Losses:
+    """WGAN's generator loss, or the non-saturating form of the vanilla loss."""
     del real, context
     scores = generated.scores["video"]
     if self.loss == "wasserstein":
       return {"video": losses.wasserstein_generator(scores)}
     return {"video": losses.logistic(scores, 0)}
 
-  def constrain(self, name, variables):
-    """Singular value clipping."""
+  def constrain(self, name: str, variables: Variables) -> Variables:
+    """Singular value clipping, see `objectives.constraints`."""
     del name
     return constraints.singular_value_clipping(variables)
 
 
 def halvings(resolution: int) -> int:
-  """How often 4x4 is doubled to `resolution`; UserError where it cannot be."""
+  """Returns how often 4x4 is doubled to reach `resolution`; UserError if that is impossible."""
   count = int(math.log2(max(resolution, 4) // 4))
   if resolution < 8 or 4 * 2**count != resolution:
     raise UserError(f"resolution {resolution} must be 4 times a power of two, and at least 8")
   return count
 
 
-def discriminator(options, resolution: int, settings: LayerSettings) -> Discriminator:
-  """TGAN's own discriminator.
+def discriminator(options: ConfigDict, resolution: int, settings: LayerSettings) -> Discriminator:
+  """Builds TGAN's original discriminator.
 
   Args:
-    options: `config.model.discriminator`: channels, pooling, noise.
-    resolution: of the clips.
+    options: `config.model.discriminator`, of which channels, pooling and noise are read.
+    resolution: height of the clips.
     settings: see `LayerSettings`.
   """
   return Discriminator(
@@ -255,22 +273,24 @@ def discriminator(options, resolution: int, settings: LayerSettings) -> Discrimi
   )
 
 
-def build(config, settings: LayerSettings, discriminator: Callable = discriminator) -> Tgan:
+def build(
+  config: ConfigDict, settings: LayerSettings, discriminator: Callable = discriminator
+) -> Tgan:
   """Builds the system of `config` (see `configs/tgan.py`).
 
   Args:
-    config: the whole config; `config.model` is read.
-    settings: of all layers; see `contract.layer_settings`.
+    config: the whole config; only `config.model` is read.
+    settings: settings of all layers, see `contract.layer_settings`.
     discriminator: builds the discriminator from (options, resolution, settings).
 
   Raises:
-    UserError: on sizes that do not fit, or classes.
+    UserError: sizes do not fit each other, or the config has classes.
   """
   model = config.model
   if model.num_classes:
-    raise UserError(f"{model.name} knows no classes; num_classes must be 0")
+    raise UserError(f"{model.name} has no classes; num_classes must be 0")
   if model.frames != 2**_DOUBLINGS:
-    raise UserError(f"TGAN draws {2**_DOUBLINGS} frames, not {model.frames}")
+    raise UserError(f"TGAN generates {2**_DOUBLINGS} frames, not {model.frames}")
   make = lambda initializer: dataclasses.replace(settings, spectral=False, initializer=initializer)
   widths = tuple(model.generator.temporal_channels)
   if len(widths) != _DOUBLINGS:

@@ -1,19 +1,22 @@
-"""Adversarial losses and terms on generated clips."""
+"""Adversarial losses, and further loss terms on generated clips."""
 
 import jax
 import jax.numpy as jnp
 
 from vidgan_jax.runtime.errors import UserError
 
+Scores = dict[str, jax.Array]  # {name of a discriminator, or of a loss term: array}
+
 AGGREGATIONS = ("sum_before", "mean_after", "concat_mean")
 
 
-def _wide(x):
+def _wide(x: jax.Array) -> jax.Array:
+  """`x` in float32, or in its own type if that is wider."""
   return x.astype(jnp.promote_types(jnp.float32, x.dtype))
 
 
-def _outputs(scores, aggregation):
-  """{part: [B, N] or [B]} on which the hinge acts."""
+def _outputs(scores: Scores, aggregation: str) -> Scores:
+  """Aggregates {name: scores [B, N]} to {name: [B, N] or [B]}, to which the hinge is applied."""
   if aggregation not in AGGREGATIONS:
     raise UserError(f"unknown aggregation {aggregation!r}; known: {', '.join(AGGREGATIONS)}")
   scores = {name: _wide(s) for name, s in scores.items()}
@@ -24,14 +27,15 @@ def _outputs(scores, aggregation):
   return scores
 
 
-def hinge_discriminator(real, generated, aggregation: str):
+def hinge_discriminator(real: Scores, generated: Scores, aggregation: str) -> Scores:
   """Hinge losses of the discriminators (DVD-GAN 2.2; Lim & Ye 2017).
 
   Args:
     real, generated: {name: scores [B, N]}, one score per frame or time step.
-    aggregation: "sum_before", the hinge of the sum over N (DVD-GAN A.2, thesis equation 4.2);
-      "mean_after", the mean of the hinges (thesis equation 4.3, with the maximum its code has);
-      "concat_mean", the mean hinge over all discriminators' outputs together (SSW-GAN).
+    aggregation: "sum_before" is the hinge of the sum over N (DVD-GAN A.2, thesis equation 4.2).
+      "mean_after" is the mean of the hinges of single scores (thesis equation 4.3; the equation
+      lacks the maximum, the thesis' code has it). "concat_mean" is the mean of the hinges of the
+      scores of all discriminators together (SSW-GAN).
 
   Returns:
     {"name_real": scalar, "name_generated": scalar}; their sum is the loss.
@@ -44,21 +48,21 @@ def hinge_discriminator(real, generated, aggregation: str):
   return losses
 
 
-def hinge_generator(generated, aggregation: str):
-  """Generator's side of `hinge_discriminator`: {name: -mean score}, aggregated alike."""
+def hinge_generator(generated: Scores, aggregation: str) -> Scores:
+  """The generator's loss for `hinge_discriminator`: {name: -mean score}, same aggregation."""
   return {name: -jnp.mean(s) for name, s in _outputs(generated, aggregation).items()}
 
 
 PIXEL_FORMS = ("channel_means", "pixels")
 
 
-def average_pixel_loss(real, generated, form: str):
-  """The thesis' Average Pixel Value Loss, differentiable (its code's has no gradient).
+def average_pixel_loss(real: jax.Array, generated: jax.Array, form: str) -> jax.Array:
+  """The Average Pixel Value Loss of Du's thesis, with a gradient; in the thesis' code it has none.
 
   Args:
     real, generated: clips [B, T, H, W, 3] in [-1, 1].
-    form: "channel_means", the mean over channels of |mean real - mean generated|, what the thesis'
-      code computes; "pixels", the L1 distance of paired pixels, as equation 4.1 is printed.
+    form: "channel_means" is the mean over channels of |mean real - mean generated|, as in the
+      thesis' code. "pixels" is the mean L1 distance of corresponding pixels, as in equation 4.1.
   """
   real, generated = _wide(real), _wide(generated)
   if form == "channel_means":
@@ -69,27 +73,28 @@ def average_pixel_loss(real, generated, form: str):
   raise UserError(f"unknown pixel loss {form!r}; known: {', '.join(PIXEL_FORMS)}")
 
 
-def wasserstein_discriminator(real, generated):
-  """{"real": -mean score, "generated": mean score} (WGAN, arXiv 1701.07875); scores [B, ...].
+def wasserstein_discriminator(real: jax.Array, generated: jax.Array) -> Scores:
+  """WGAN's critic loss (arXiv 1701.07875): {"real": -mean score, "generated": mean score}.
 
-  A clip's score is the sum of its scores, as TGAN's code divides their sum by the batch.
+  The mean is over clips. The score of a clip is the sum of its scores [B, ...], because TGAN's code
+  divides the sum of all scores by the batch size.
   """
   mean = lambda scores: jnp.sum(_wide(scores)) / scores.shape[0]
   return {"real": -mean(real), "generated": mean(generated)}
 
 
-def wasserstein_generator(generated):
-  """Generator's side of `wasserstein_discriminator`."""
+def wasserstein_generator(generated: jax.Array) -> jax.Array:
+  """The generator's loss for `wasserstein_discriminator`: -mean score."""
   return -jnp.sum(_wide(generated)) / generated.shape[0]
 
 
-def logistic(scores, target: float):
-  """Mean binary cross entropy of logits `scores` [...] with one target, 0 or 1."""
+def logistic(scores: jax.Array, target: float) -> jax.Array:
+  """Mean binary cross entropy of the logits `scores` [...]; all have the target 0, or all 1."""
   scores = _wide(scores)
   return jnp.mean(jax.nn.softplus(scores) - target * scores)
 
 
-def cross_entropy(logits, labels):
-  """Mean cross entropy of `logits` [..., K] with labels int [...]."""
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+  """Mean cross entropy of `logits` [..., K] with `labels`, int [...] in 0..K-1."""
   logs = jax.nn.log_softmax(_wide(logits))
   return -jnp.mean(jnp.take_along_axis(logs, labels[..., None], axis=-1))

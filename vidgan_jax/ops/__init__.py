@@ -1,5 +1,5 @@
-"""The arithmetic of the layers: convolutions, poolings and the recurrent unit, in several forms.
+"""The arithmetic of the layers: convolutions, pooling and the recurrent unit, in several forms.
 
-All forms of an operation give the same result up to rounding. They differ in speed on a given kind
-of device. `forms` lists them and says which one a network uses.
+All forms of an operation give the same result up to rounding. Their speed differs between kinds of
+device. `forms` lists the forms and chooses one for a network.
 """

@@ -1,7 +1,11 @@
 """Primitives that all forms share: XLA's convolution, pooling, upsampling and rearrangements.
 
-Channels come last. Axes in front of the window's axes are batch and are folded batch-major: a clip
-[B, T, H, W, C] passes through a 3x3 convolution as B*T frames and stays on its device.
+Channels are the last axis. All axes in front of the window's axes count as batch, and are merged
+with the first as the slowest: a clip [B, T, H, W, C] passes through a 3x3 convolution as B*T frames
+and stays on its device.
+
+A "map" is the array of activations of one frame or clip. A "tap" is one position in the window of a
+kernel. A "cell" is a block of neighbouring pixels, for example 2x2.
 """
 
 import itertools
@@ -24,7 +28,7 @@ def convolve_batch(
   padding: Padding,
   precision: Precision = None,
 ) -> jax.Array:
-  """XLA's convolution of one batch axis.
+  """XLA's convolution, for activations with exactly one batch axis.
 
   Args:
     x: [N, *spatial, in], with one to three spatial axes.
@@ -67,20 +71,20 @@ def upsample_nearest(x: jax.Array) -> jax.Array:
 
 
 def pool_factors(shape: Sequence[int], pool: Sequence[int]) -> tuple[int, ...]:
-  """Pooling factors that shrink no axis below one: `pool` where it fits, else 1.
+  """Replaces pooling factors larger than their axis by 1.
 
   Args:
     shape: sizes of the pooled axes.
-    pool: wanted factor of each.
+    pool: requested factors, one per axis.
   """
   return tuple(factor if size >= factor else 1 for size, factor in zip(shape, pool, strict=True))
 
 
 def average_pool(x: jax.Array, pool: Sequence[int]) -> jax.Array:
-  """Means over windows of `pool` on the last axes before the channels.
+  """Means over windows of size `pool` on the last axes before the channels.
 
-  A remainder is dropped: [B, T, H, W, C] with pool (2, 2, 2) gives [B, T//2, H//2, W//2, C]. An
-  axis shorter than its factor keeps its size. Sums are taken in float32 or wider.
+  Incomplete windows are dropped: [B, T, H, W, C] with pool (2, 2, 2) gives [B, T//2, H//2, W//2,
+  C]. An axis shorter than its factor keeps its size. Means are computed in float32 or wider.
 
   Args:
     x: [..., *spatial, C].
@@ -105,10 +109,10 @@ def average_pool(x: jax.Array, pool: Sequence[int]) -> jax.Array:
 
 
 def product(x: jax.Array, matrix: jax.Array, precision: Precision = None) -> jax.Array:
-  """The product of x [..., in] and a matrix [in, out], taken over one axis of rows.
+  """The product of x [..., in] and a matrix [in, out].
 
-  All leading axes are merged first. With several row axes, XLA copies both operands into another
-  order before it takes the gradient by the matrix.
+  All leading axes are merged first. With several leading axes, XLA would copy both operands into
+  another memory order before it computes the matrix's gradient.
 
   Returns:
     [..., out].
@@ -118,17 +122,17 @@ def product(x: jax.Array, matrix: jax.Array, precision: Precision = None) -> jax
 
 
 def space_to_depth(x: jax.Array, factors: Sequence[int], lead: int, merge: int = 1) -> jax.Array:
-  """Turns cells of `factors` pixels into channels.
+  """Moves the pixels of each cell of `factors` pixels into the channel axis.
 
   Args:
-    x: [*lead axes, *spatial, *other axes]; each factor divides its spatial size.
-    factors: one per spatial axis.
+    x: [*lead, *spatial, *rest]; each factor divides its spatial size.
+    factors: size of a cell along each spatial axis.
     lead: number of axes in front of the spatial ones.
-    merge: the pixels of a cell join the first of the last `merge` axes: 1 for activations
+    merge: which axis the pixels of a cell are merged into, counted from the end: 1 for activations
       [..., C], 2 for kernels [..., in, out].
 
   Returns:
-    [*lead axes, *(size // factor), *other axes], the joined axis prod(factors) times as long.
+    [*lead, *(size // factor), *rest], where the merged axis is prod(factors) times as long.
   """
   rank = len(factors)
   shape = list(x.shape[:lead])
@@ -144,7 +148,7 @@ def space_to_depth(x: jax.Array, factors: Sequence[int], lead: int, merge: int =
 def inputs_of_taps(
   x: jax.Array, window: Sequence[int], padding: Sequence[tuple[int, int]]
 ) -> list[jax.Array]:
-  """The part of the padded input that each tap of a window multiplies, for stride 1.
+  """Returns, for each tap of a window, the part of the padded input that it multiplies (stride 1).
 
   Args:
     x: [N, *spatial, C].
@@ -152,7 +156,7 @@ def inputs_of_taps(
     padding: one (low, high) pair per spatial axis.
 
   Returns:
-    one [N, *spatial', C] per tap, the last window axis fastest.
+    One array [N, *spatial', C] per tap, ordered with the last window axis fastest.
   """
   padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
   sizes = [n - w + 1 for n, w in zip(padded.shape[1:-1], window, strict=True)]

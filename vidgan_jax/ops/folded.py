@@ -1,14 +1,14 @@
-"""Forms with fewer multiply-adds: operations around a convolution are folded into its kernel.
+"""Forms with fewer multiply-adds: upsampling and pooling are merged into a convolution's kernel.
 
-- Nearest upsampling by 2 and a 3x3 convolution are four 2x2 convolutions and an interleave: 16
-  instead of 36 products per input pixel.
-- A 3x3 (3x3x3) convolution and average pooling by 2 are one 4x4 (4x4x4) convolution with stride 2:
-  16 instead of 36 products per output (64 instead of 216).
-- A 1x1 convolution commutes with both.
-- The parts of a ConvGRU that see only its input are computed for all time steps at once.
+- Nearest upsampling by 2 and a 3x3 convolution become four 2x2 convolutions, whose outputs are
+  interleaved: 16 instead of 36 products per input pixel.
+- A 3x3 (3x3x3) convolution and average pooling by 2 become one 4x4 (4x4x4) convolution with stride
+  2: 16 instead of 36 products per output pixel (64 instead of 216).
+- A 1x1 convolution is computed before upsampling or after pooling, on the smaller map.
+- The parts of a ConvGRU that depend only on its input are computed for all time steps at once.
 
-Kernels are folded in the type of the parameters. No form uses a dilated or transposed convolution,
-whose gradients are slow in XLA.
+Merged kernels are computed in the type of the parameters. No form uses a dilated or transposed
+convolution, because their gradients are slow in XLA.
 """
 
 import math
@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from vidgan_jax.ops import convolution, gru, strided
 from vidgan_jax.ops.convolution import Precision
 from vidgan_jax.ops.plain import Plain
+from vidgan_jax.ops.strided import Pairs
 
 _FEW_CHANNELS = 4
 
@@ -30,9 +31,9 @@ class Folded(Plain):
   def same_convolution(
     self, x: jax.Array, kernel: jax.Array, *, precision: Precision = None
   ) -> jax.Array:
-    """See `Plain`. A video's three channels are gathered from the whole window before one product.
+    """See `Plain`. With few input channels, the inputs of all taps are gathered for one product.
 
-    Convolution units reach a small part of their speed on so few channels.
+    Convolutions of so few channels (a video has three) use a small part of a matrix unit.
     """
     window = kernel.shape[:-2]
     if kernel.shape[-2] > _FEW_CHANNELS or math.prod(window) == 1:
@@ -47,14 +48,14 @@ class Folded(Plain):
   def upsampled_convolution(
     self, x: jax.Array, kernel: jax.Array, *, precision: Precision = None
   ) -> jax.Array:
-    """See `Plain`. Four 2x2 convolutions, one for each position in a 2x2 cell of the output."""
+    """See `Plain`. Four 2x2 convolutions, one for each pixel of a 2x2 cell of the output."""
     if kernel.shape[:2] == (1, 1):
       return convolution.upsample_nearest(self.convolve(x, kernel, precision=precision))
     *lead, height, width, _ = x.shape
     features = kernel.shape[-1]
-    # Output row 2i sees rows i-1 (tap 0) and i (taps 1, 2); row 2i+1 sees i (0, 1) and i+1 (2).
-    # Four convolutions, not one with four times the channels on a padded map: both take equally
-    # many products, and on CPU the weight gradient of the latter is 20 times slower.
+    # Output row 2i depends on input rows i-1 (tap 0) and i (taps 1, 2); row 2i+1 depends on i (taps
+    # 0, 1) and i+1 (tap 2). One convolution of a padded map with four times the output channels
+    # would need as many products, but on CPU its weight gradient is 20 times slower.
     phases = []
     for a, row in enumerate(_halve(kernel, 0)):
       for b, phase in enumerate(_halve(row, 1)):
@@ -67,7 +68,7 @@ class Folded(Plain):
   def pooled_convolution(
     self, x: jax.Array, kernel: jax.Array, pool: Sequence[int], *, precision: Precision = None
   ) -> jax.Array:
-    """See `Plain`. Pooling by 2 becomes a stride of 2; other factors are pooled as written."""
+    """See `Plain`. Pooling by 2 becomes a stride of 2; other factors are computed as in `Plain`."""
     rank = kernel.ndim - 2
     spatial = x.shape[-rank - 1 : -1]
     factors = convolution.pool_factors(spatial, pool)
@@ -80,18 +81,39 @@ class Folded(Plain):
     out = self._convolve_pooled(folded, kernel, factors, padding, precision)
     return out.reshape(*lead, *out.shape[1:])
 
-  def _convolve_pooled(self, x, kernel, factors, padding, precision):
-    """The convolution with strides `factors` that pooling has become, of x [N, *spatial, in].
+  def _convolve_pooled(
+    self,
+    x: jax.Array,
+    kernel: jax.Array,
+    factors: Sequence[int],
+    padding: Pairs,
+    precision: Precision,
+  ) -> jax.Array:
+    """The strided convolution that replaces convolution and pooling.
 
-    In 3-D, cells become channels and the stride disappears: on GPU, strided convolutions in 3-D are
+    In 3-D it becomes a convolution without strides, because on GPUs strided 3-D convolutions are
     slow and their gradients unreliable.
+
+    Args:
+      x: [N, *spatial, in].
+      kernel: see `_pooled_kernel`.
+      factors: strides, one per window axis.
+      padding: one (low, high) pair per window axis.
+      precision: see `Plain`.
     """
     if kernel.ndim == 5:
       return self._convolve_cells(x, kernel, factors, padding, precision)
     return convolution.convolve_batch(x, kernel.astype(x.dtype), factors, padding, precision)
 
-  def _convolve_cells(self, x, kernel, factors, padding, precision):
-    """A convolution with strides `factors` as one without, on cells of as many pixels."""
+  def _convolve_cells(
+    self,
+    x: jax.Array,
+    kernel: jax.Array,
+    factors: Sequence[int],
+    padding: Pairs,
+    precision: Precision,
+  ) -> jax.Array:
+    """A convolution with strides `factors`, computed without strides; see `strided.cells`."""
     cells_of_x, cells_of_kernel = strided.cells(factors, padding)
     return self.convolve(
       cells_of_x(x), cells_of_kernel(kernel), padding="VALID", precision=precision
@@ -106,7 +128,7 @@ class Folded(Plain):
     *,
     precision: Precision = None,
   ) -> jax.Array:
-    """See `Plain`. Cells become channels where every window is a multiple of its stride."""
+    """See `Plain`. Computed without strides if the strides divide the window; see `strided`."""
     kernel, strides, padding = strided.without_batch_axes(kernel, strides, padding)
     window = kernel.shape[:-2]
     divides = all(size % stride == 0 for size, stride in zip(window, strides, strict=True))
@@ -121,7 +143,7 @@ class Folded(Plain):
   def transposed_convolution(
     self, x: jax.Array, kernel: jax.Array, *, precision: Precision = None
   ) -> jax.Array:
-    """See `Plain`. One convolution with half the window for each phase of the output."""
+    """See `Plain`. One convolution with half the window for each phase; see `strided.by_phases`."""
     return strided.by_phases(
       x,
       kernel,
@@ -139,14 +161,14 @@ class Folded(Plain):
     unroll: bool,
     precision: Precision = None,
   ) -> jax.Array:
-    """See `Plain`. What only sees x is hoisted out of the loop; reverse-mode derivatives alone."""
+    """See `Plain`. Computes what depends on x alone outside the loop; see `gru.hoisted`."""
     return gru.hoisted(
       weights, x, state, self._recurrent(precision), gru.Steps(activation, frames, unroll)
     )
 
 
-def _halve(kernel, axis):
-  """The two windows of 2 that replace a window of 3 on `axis` of a map before its upsampling."""
+def _halve(kernel: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
+  """The two windows of 2 that, on the map before upsampling, replace a window of 3 on `axis`."""
   first, second, third = jnp.split(kernel, 3, axis)
   return (
     jnp.concatenate([first, second + third], axis),
@@ -154,7 +176,9 @@ def _halve(kernel, axis):
   )
 
 
-def _pooled_kernel(kernel, spatial, factors):
+def _pooled_kernel(
+  kernel: jax.Array, spatial: Sequence[int], factors: Sequence[int]
+) -> tuple[jax.Array, Pairs]:
   """The kernel and padding of the strided convolution that includes the pooling.
 
   Args:
@@ -170,7 +194,7 @@ def _pooled_kernel(kernel, spatial, factors):
     if factor == 1:
       padding.append((1, 1))
       continue
-    # The mean of outputs 2i and 2i+1 sees inputs 2i-1 .. 2i+2.
+    # The mean of outputs 2i and 2i+1 depends on inputs 2i-1 .. 2i+2.
     widths = [(0, 0)] * kernel.ndim
     widths[axis] = (0, 1)
     first = jnp.pad(kernel, widths)

@@ -1,12 +1,12 @@
-"""The forms of the operations, and the one that a network uses.
+"""The forms of the operations, and the choice of one for a network.
 
-  plain        as the papers write it; the reference that the others are tested against
+  plain        as the papers write it; tests compare the other forms with it
   folded       fewer multiply-adds, for accelerators
   cpu          `folded`, with large convolutions as matrix products, for CPUs
   cpu_forward  `cpu` with forward-mode derivatives, for Hessians
 
-The form is chosen once, where a model is built (`choose`), from the platform that the model is
-built for. `LayerSettings.ops` carries its name to every layer.
+`choose` selects the form once, when a model is built, by the platform that will run it.
+`LayerSettings.ops` passes its name to every layer.
 """
 
 from vidgan_jax.ops.cpu import Cpu, CpuForward
@@ -26,7 +26,7 @@ def get(name: str) -> Plain:
   """Returns the form called `name`, an object whose methods are the operations; see `Plain`.
 
   Raises:
-    UserError: on an unknown name.
+    UserError: the name is unknown.
   """
   if name not in FORMS:
     raise UserError(f"unknown ops {name!r}; known: {', '.join(FORMS)}")
@@ -38,9 +38,9 @@ def choose(platform: str, savings: bool = True, *, forward_mode: bool = False) -
 
   Args:
     platform: "cpu", "gpu" or "tpu"; see `runtime.mesh.platform`.
-    savings: `config.model.savings`; False is "plain" on every platform.
-    forward_mode: the network's convolutions need forward-mode derivatives (`jax.jvp`). The `cpu`
-      form has reverse mode alone, the other forms have both.
+    savings: `config.model.savings`; False chooses "plain" on every platform.
+    forward_mode: the convolutions need forward-mode derivatives (`jax.jvp`). All forms have them
+      but `cpu`.
   """
   if not savings:
     return "plain"

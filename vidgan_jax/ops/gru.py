@@ -1,4 +1,4 @@
-"""The convolutional gated recurrent unit of DVD-GAN A.2, as written and with a backward pass.
+"""The convolutional gated recurrent unit of DVD-GAN A.2, in a plain and in a faster form.
 
   g = (W_gh *1 h + b_gh) o (W_gx *1 x + b_gx)     multiplicative;   g = h   standard
   r = sigmoid(W_r *3 [g; x] + b_r)
@@ -8,9 +8,9 @@
 
 *1 and *3 are SAME convolutions with windows 1x1 and 3x3, o is the elementwise product.
 
-A convolution of a concatenation is the sum of two convolutions. The halves that see x need no
-recurrence: `hoisted` computes them for all time steps at once, or only once where x is the same at
-every step, as in DVD-GAN's generator. That saves nearly half of the unit's work.
+A convolution of a concatenation is the sum of two convolutions. Those of x do not depend on the
+state. `hoisted` computes them before the loop, for all time steps at once, or only once if x is the
+same at every step, as in DVD-GAN's generator. This saves nearly half of the unit's multiply-adds.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from vidgan_jax.runtime import mesh as meshes
 
 ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh}
+# Derivatives of the activations, as functions of the activations' values.
 _SLOPES = {"relu": lambda c: (c > 0).astype(c.dtype), "tanh": lambda c: 1 - c * c}
 
 # {name: (kernel, bias [F])}: kernels "reset", "update" and "candidate" [3, 3, F + C, F] and, in the
@@ -30,6 +31,7 @@ _SLOPES = {"relu": lambda c: (c > 0).astype(c.dtype), "tanh": lambda c: 1 - c * 
 # channels are [state, x] in reset and update, [x, state] in candidate.
 Weights = dict[str, tuple[jax.Array, jax.Array]]
 Convolve = Callable[[jax.Array, jax.Array], jax.Array]
+Arrays = dict[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Steps:
   Attributes:
     activation: rho, a name in `ACTIVATIONS`.
     frames: number of steps.
-    unroll: unroll the steps into the program.
+    unroll: unroll the loop over the steps.
   """
 
   activation: str
@@ -55,17 +57,17 @@ class Steps:
 def as_written(
   weights: Weights, x: jax.Array, state: jax.Array, convolve: Convolve, steps: Steps
 ) -> jax.Array:
-  """The unit as written: every step convolves [g; x].
+  """The unit as the equations say: every step convolves the concatenation [g; x].
 
   Args:
     weights: see `Weights`.
     x: [B, T, H, W, C], or [B, H, W, C] as the input of every step.
     state: [B, H, W, F] before the first step.
-    convolve: a SAME convolution of (activations, kernel).
+    convolve: a function (activations, kernel), a SAME convolution.
     steps: see `Steps`.
 
   Returns:
-    the states after each step, [B, T, H, W, F].
+    The states after each step, [B, T, H, W, F].
   """
   rho = ACTIVATIONS[steps.activation]
   affine = lambda name, a: convolve(a, weights[name][0]) + weights[name][1].astype(x.dtype)
@@ -77,7 +79,7 @@ def as_written(
   if not constant:
     inputs = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 0), inputs)
 
-  def step(state, now):
+  def step(state: jax.Array, now: Arrays) -> tuple[jax.Array, jax.Array]:
     now = inputs if constant else now
     g = affine("gate_state", state) * now["gate"] if multiplicative else state
     joined = jnp.concatenate([g, now["x"]], axis=-1)
@@ -95,9 +97,9 @@ def as_written(
 def hoisted(
   weights: Weights, x: jax.Array, state: jax.Array, convolve: Convolve, steps: Steps
 ) -> jax.Array:
-  """The unit with the halves that see x outside the loop; see `as_written` for the arguments.
+  """The unit with the convolutions of x outside the loop; see `as_written` for the arguments.
 
-  It has reverse-mode derivatives only, by a backward pass of its own (`_Recurrence`).
+  It has a hand-written backward pass (`_Recurrence`) and no forward-mode derivatives.
   """
   features = state.shape[-1]
   kernels, inputs = _halves(weights, x, features, convolve)
@@ -108,14 +110,16 @@ def hoisted(
   return jnp.moveaxis(_Recurrence(steps, constant, convolve)(kernels, inputs, state), 0, 1)
 
 
-def _halves(weights, x, features, convolve):
-  """The recurrent halves of the kernels, and the results of those that see x.
+def _halves(
+  weights: Weights, x: jax.Array, features: int, convolve: Convolve
+) -> tuple[Arrays, Arrays]:
+  """Splits the kernels into the parts for the state and for x, and computes the convolutions of x.
 
   Returns:
-    kernels: {"gates": [3, 3, F, 2F] of reset and update, "candidate": [3, 3, F, F]}, and in the
-      multiplicative unit {"state": [1, 1, F, F], "state_bias": [F]}.
-    inputs: {"gates": [..., 2F], "candidate": [..., F]}, and in the multiplicative unit
-      {"gate": [..., F]}.
+    kernels: the parts for the state, {"gates": [3, 3, F, 2F] of reset and update, "candidate":
+      [3, 3, F, F]}, and in the multiplicative unit {"state": [1, 1, F, F], "state_bias": [F]}.
+    inputs: the convolutions of x plus bias, {"gates": [..., 2F], "candidate": [..., F]}, and in the
+      multiplicative unit {"gate": [..., F]}.
   """
   channels = x.shape[-1]
   (reset_kernel, reset_bias), (update_kernel, update_bias) = weights["reset"], weights["update"]
@@ -127,8 +131,8 @@ def _halves(weights, x, features, convolve):
   gates = jnp.concatenate([reset_kernel, update_kernel], axis=-1)
   on_x = jnp.concatenate([gates[:, :, features:], candidate_kernel[:, :, :channels]], axis=-1)
   bias = jnp.concatenate([reset_bias, update_bias, candidate_bias])
-  seen = convolve(x, on_x) + bias.astype(x.dtype)
-  inputs["gates"], inputs["candidate"] = jnp.split(seen, [2 * features], axis=-1)
+  joined = convolve(x, on_x) + bias.astype(x.dtype)
+  inputs["gates"], inputs["candidate"] = jnp.split(joined, [2 * features], axis=-1)
   kernels = {"gates": gates[:, :, :features], "candidate": candidate_kernel[:, :, channels:]}
   if "gate_state" in weights:
     kernels["state"], kernels["state_bias"] = weights["gate_state"]
@@ -137,83 +141,109 @@ def _halves(weights, x, features, convolve):
 
 @dataclasses.dataclass(frozen=True)
 class _Recurrence:
-  """The recurrent half of the unit, all steps, with a backward pass of its own.
+  """The loop over all steps, without the convolutions of x, and its hand-written backward pass.
 
-  The backward pass takes only the gradients of activations step by step. The gradient of each
-  kernel is one convolution over all steps together. Automatic differentiation would take it at
-  every step: many small products, and on several devices one sum over devices for each.
+  The backward pass computes only the gradients of activations step by step. The gradient of each
+  kernel is one convolution over all steps together. Automatic differentiation would compute it
+  separately at every step: in many small products, and on several devices with a sum over the
+  devices for each.
 
   Attributes:
     steps: see `Steps`.
     constant: the inputs are the same at every step and have no time axis.
-    convolve: a SAME convolution of (activations, kernel).
+    convolve: a function (activations, kernel), a SAME convolution.
   """
 
   steps: Steps
   constant: bool
   convolve: Convolve
 
-  def __call__(self, kernels, inputs, state):
-    """Returns states [T, B, H, W, F] from the state before the first step [B, H, W, F].
+  def __call__(self, kernels: Arrays, inputs: Arrays, state: jax.Array) -> jax.Array:
+    """Runs all steps.
 
-    `kernels` and `inputs` are those of `_halves`, the inputs with time as their first axis.
+    Args:
+      kernels: see `_halves`.
+      inputs: see `_halves`, but with time as the first axis.
+      state: [B, H, W, F] before the first step.
+
+    Returns:
+      The states after each step, [T, B, H, W, F].
     """
     run = jax.custom_vjp(lambda *arguments: self._forward(*arguments)[0])
     run.defvjp(self._forward, self._backward)
     return run(kernels, inputs, state)
 
-  def _convolve_back(self, cotangent, kernel):
-    """The gradient of `convolve` by its input."""
+  def _convolve_back(self, cotangent: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The gradient of `convolve` with respect to its input."""
     return self.convolve(cotangent, jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
 
-  def _forward(self, kernels, inputs, state):
+  def _forward(
+    self, kernels: Arrays, inputs: Arrays, state: jax.Array
+  ) -> tuple[jax.Array, tuple[Arrays, Arrays, Arrays]]:
     rho = ACTIVATIONS[self.steps.activation]
 
-    def step(state, now):
-      now = inputs if self.constant else now
+    def step(state: jax.Array, step_inputs: Arrays) -> tuple[jax.Array, Arrays]:
+      step_inputs = inputs if self.constant else step_inputs
       linear = g = state
-      if "gate" in now:
+      if "gate" in step_inputs:
         linear = self.convolve(state, kernels["state"]) + kernels["state_bias"].astype(state.dtype)
-        g = linear * now["gate"]
-      gates = self.convolve(g, kernels["gates"]) + now["gates"]
+        g = linear * step_inputs["gate"]
+      gates = self.convolve(g, kernels["gates"]) + step_inputs["gates"]
       r, u = jnp.split(jax.nn.sigmoid(gates), 2, axis=-1)
-      c = rho(self.convolve(r * g, kernels["candidate"]) + now["candidate"])
+      c = rho(self.convolve(r * g, kernels["candidate"]) + step_inputs["candidate"])
       after = u * g + (1 - u) * c
       return after, {"before": state, "after": after, "linear": linear, "r": r, "u": u, "c": c}
 
-    _, kept = self.steps.scan(step, state, None if self.constant else inputs)
-    return kept["after"], (kernels, inputs, kept)
+    _, values = self.steps.scan(step, state, None if self.constant else inputs)
+    return values["after"], (kernels, inputs, values)
 
-  def _backward(self, residuals, cotangents):
-    kernels, inputs, kept = residuals
-    d_state, d_inputs = self._backward_in_time(kernels, inputs, kept, cotangents)
-    g = kept["linear"]
+  def _backward(
+    self, residuals: tuple[Arrays, Arrays, Arrays], cotangents: jax.Array
+  ) -> tuple[Arrays, Arrays, jax.Array]:
+    kernels, inputs, values = residuals
+    d_state, d_inputs = self._backward_in_time(kernels, inputs, values, cotangents)
+    g = values["linear"]
     if "gate" in inputs:
       g = g * inputs["gate"]
     d_gates, d_candidate = d_inputs["gates"], d_inputs["candidate"]
     d_kernels = {
       "gates": self._kernel_gradient(g, d_gates, kernels["gates"]),
-      "candidate": self._kernel_gradient(kept["r"] * g, d_candidate, kernels["candidate"]),
+      "candidate": self._kernel_gradient(values["r"] * g, d_candidate, kernels["candidate"]),
     }
     if "gate" in inputs:
       d_linear = d_inputs.pop("linear")
-      d_kernels["state"] = self._kernel_gradient(kept["before"], d_linear, kernels["state"])
+      d_kernels["state"] = self._kernel_gradient(values["before"], d_linear, kernels["state"])
       bias = kernels["state_bias"]
       d_kernels["state_bias"] = jnp.sum(d_linear.astype(bias.dtype), axis=(0, 1, 2, 3))
     if self.constant:
       d_inputs = jax.tree.map(lambda a: jnp.sum(a, axis=0), d_inputs)
     return d_kernels, d_inputs, d_state
 
-  def _backward_in_time(self, kernels, inputs, kept, cotangents):
-    """The gradients by the first state and, at each step, by the inputs and by "linear"."""
+  def _backward_in_time(
+    self, kernels: Arrays, inputs: Arrays, values: Arrays, cotangents: jax.Array
+  ) -> tuple[jax.Array, Arrays]:
+    """Runs the steps in reverse order.
+
+    Args:
+      kernels: see `_halves`.
+      inputs: see `__call__`.
+      values: intermediate values of all steps from `_forward`, time first.
+      cotangents: gradients with respect to the states after each step, time first.
+
+    Returns:
+      The gradient with respect to the state before the first step, and {name: gradients of all
+      steps} with respect to the inputs and to the intermediate value "linear".
+    """
     slope = _SLOPES[self.steps.activation]
 
-    def step(later, now):
-      cotangent, kept, given = now
-      given = inputs if self.constant else given
-      linear, r, u, c = kept["linear"], kept["r"], kept["u"], kept["c"]
-      g = linear * given["gate"] if "gate" in given else linear
-      d_after = cotangent + later
+    def step(
+      d_next: jax.Array, slices: tuple[jax.Array, Arrays, Arrays]
+    ) -> tuple[jax.Array, Arrays]:
+      cotangent, values, step_inputs = slices
+      step_inputs = inputs if self.constant else step_inputs
+      linear, r, u, c = values["linear"], values["r"], values["u"], values["c"]
+      g = linear * step_inputs["gate"] if "gate" in step_inputs else linear
+      d_after = cotangent + d_next
       d_candidate = d_after * (1 - u) * slope(c)
       d_reset = self._convolve_back(d_candidate, kernels["candidate"])  # by r * g
       d_gates = jnp.concatenate(
@@ -221,21 +251,24 @@ class _Recurrence:
       )
       d_g = d_after * u + d_reset * r + self._convolve_back(d_gates, kernels["gates"])
       gradients = {"gates": d_gates, "candidate": d_candidate}
-      if "gate" in given:
-        gradients["gate"], gradients["linear"] = d_g * linear, d_g * given["gate"]
+      if "gate" in step_inputs:
+        gradients["gate"], gradients["linear"] = d_g * linear, d_g * step_inputs["gate"]
         d_g = self._convolve_back(gradients["linear"], kernels["state"])
       return d_g, gradients
 
     return self.steps.scan(
       step,
-      meshes.like_devices(jnp.zeros_like(kept["after"][0]), cotangents),
-      (cotangents, kept, None if self.constant else inputs),
+      meshes.like_devices(jnp.zeros_like(values["after"][0]), cotangents),
+      (cotangents, values, None if self.constant else inputs),
       reverse=True,
     )
 
-  def _kernel_gradient(self, x, cotangent, kernel):
-    """The gradient of `convolve` at all steps [T, B, H, W, ...] by its kernel."""
-    # Batch-major: folding time-major would move examples between devices.
+  def _kernel_gradient(self, x: jax.Array, cotangent: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The gradient with respect to a kernel, summed over all steps.
+
+    `x` and `cotangent` are [T, B, H, W, ...].
+    """
+    # Merging T and B with time as the slower axis would move examples between devices.
     x, cotangent = jnp.moveaxis(x, 0, 1), jnp.moveaxis(cotangent, 0, 1)
     _, pullback = jax.vjp(lambda k: self.convolve(x, k), kernel)
     return pullback(cotangent)[0]

@@ -1,4 +1,4 @@
-"""The operations as the papers write them."""
+"""The operations of the layers, computed as the papers write them."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,12 @@ from vidgan_jax.ops.convolution import Padding, Precision
 
 
 class Plain:
-  """The operations of the layers, as written: the reference of the other forms.
+  """The plain form, which tests compare the other forms with.
 
-  Other forms inherit from this class and override what they compute differently. Each method takes
-  activations with the channels last; axes in front of the window's axes are batch. `precision` is a
-  `jax.lax.Precision` of convolutions and products. Kernels are cast to the type of the activations.
+  Other forms inherit from this class and override what they compute differently. In all methods,
+  channels are the last axis of activations, and axes in front of the window's axes count as batch.
+  `precision` is the `jax.lax.Precision` of convolutions and products. Kernels are cast to the type
+  of the activations.
   """
 
   def convolve(
@@ -43,14 +44,21 @@ class Plain:
     out = self._convolve_batch(folded, kernel.astype(x.dtype), strides, padding, precision)
     return out.reshape(*lead, *out.shape[1:])
 
-  def _convolve_batch(self, x, kernel, strides, padding, precision):
-    """Convolves x [N, *spatial, in]; the step that forms for a device override."""
+  def _convolve_batch(
+    self,
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Sequence[int],
+    padding: Padding,
+    precision: Precision,
+  ) -> jax.Array:
+    """Convolves x [N, *spatial, in]; forms for a kind of device override this method."""
     return convolution.convolve_batch(x, kernel, strides, padding, precision)
 
   def same_convolution(
     self, x: jax.Array, kernel: jax.Array, *, precision: Precision = None
   ) -> jax.Array:
-    """A SAME convolution with a window of 3s or of 1s.
+    """A SAME convolution with window size 3 or 1.
 
     Args:
       x: [..., *spatial, in].
@@ -80,12 +88,12 @@ class Plain:
   def pooled_convolution(
     self, x: jax.Array, kernel: jax.Array, pool: Sequence[int], *, precision: Precision = None
   ) -> jax.Array:
-    """A SAME convolution with a window of 3s or of 1s, then average pooling.
+    """A SAME convolution with window size 3 or 1, then average pooling.
 
     Args:
       x: [..., *spatial, in].
       kernel: [*window, in, out].
-      pool: one factor per window axis; see `convolution.average_pool` for remainders.
+      pool: one factor per window axis; see `convolution.average_pool`.
       precision: see `Plain`.
 
     Returns:
@@ -120,10 +128,10 @@ class Plain:
   def transposed_convolution(
     self, x: jax.Array, kernel: jax.Array, *, precision: Precision = None
   ) -> jax.Array:
-    """The transpose of a convolution with window 4, stride 2 and padding 1: doubles every axis.
+    """A transposed convolution with window 4, stride 2 and padding 1, which doubles every axis.
 
-    As ConvTranspose(4, 2, 1) of PyTorch and Chainer: output o gathers input i with the tap
-    o + 1 - 2 i of the kernel.
+    It equals ConvTranspose(4, 2, 1) of PyTorch and Chainer: output o is the sum over inputs i of
+    input i times tap o + 1 - 2 i of the kernel.
 
     Args:
       x: [..., *spatial, in].
@@ -154,16 +162,16 @@ class Plain:
       state: [B, H, W, F] before the first step.
       frames: number of steps T.
       activation: rho, a name in `gru.ACTIVATIONS`.
-      unroll: unroll the steps into the program.
+      unroll: unroll the loop over the steps.
       precision: see `Plain`.
 
     Returns:
-      the states after each step, [B, T, H, W, F].
+      The states after each step, [B, T, H, W, F].
     """
     return gru.as_written(
       weights, x, state, self._recurrent(precision), gru.Steps(activation, frames, unroll)
     )
 
-  def _recurrent(self, precision):
+  def _recurrent(self, precision: Precision) -> gru.Convolve:
     """The convolution of a recurrent unit: a function (x, kernel)."""
     return lambda x, kernel: self.convolve(x, kernel, precision=precision)

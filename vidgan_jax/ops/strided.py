@@ -1,9 +1,11 @@
-"""Strided and transposed convolutions, and the equal ones without strides.
+"""Strided and transposed convolutions, and equivalent convolutions without strides.
 
-A convolution with stride 2 and an even window equals one without strides on cells of 2 (2x2, 2x2x2)
-pixels as channels, whose gradients are fast everywhere. A transposed one with stride 2 is, for each
-phase of its output, a convolution with half the window. Neither needs dilated operands, which are
-slow in XLA (jax issues 8537 and 23783, openxla issue 34273).
+A convolution with stride 2 and an even window becomes a convolution without strides if the pixels
+of each cell of 2 (2x2, 2x2x2) pixels are moved into the channels. Its gradients are fast on all
+devices. A transposed convolution with stride 2 and window 4 becomes one convolution with window 2
+for each phase of the output, that is, for each position in a cell of 2 (2x2, 2x2x2) output pixels.
+Neither needs dilated operands, which are slow in XLA (jax issues 8537 and 23783, openxla issue
+34273).
 """
 
 import itertools
@@ -20,7 +22,7 @@ Pairs = tuple[tuple[int, int], ...]
 def without_batch_axes(
   kernel: jax.Array, strides: Sequence[int], padding: Sequence[tuple[int, int]]
 ) -> tuple[jax.Array, tuple[int, ...], Pairs]:
-  """Drops leading window axes of size 1 and stride 1: they are one more axis of batch.
+  """Drops leading window axes of size 1, stride 1 and no padding, which act as batch axes.
 
   Args:
     kernel: [*window, in, out].
@@ -28,7 +30,7 @@ def without_batch_axes(
     padding: one (low, high) pair per window axis.
 
   Returns:
-    kernel, strides and padding of the remaining axes, at least one.
+    Kernel, strides and padding of the remaining axes; at least one remains.
   """
   strides, pairs = tuple(strides), tuple((low, high) for low, high in padding)
   while kernel.ndim > 3 and (kernel.shape[0], strides[0], pairs[0]) == (1, 1, (0, 0)):
@@ -39,18 +41,20 @@ def without_batch_axes(
 def cells(
   factors: Sequence[int], padding: Sequence[tuple[int, int]]
 ) -> tuple[Callable[[jax.Array], jax.Array], Callable[[jax.Array], jax.Array]]:
-  """How a convolution with strides `factors` becomes one without: cells become channels.
+  """Returns two functions that turn a strided convolution into one without strides.
+
+  They move the pixels of each cell of `factors` pixels into the channels.
 
   Args:
     factors: strides, which divide the window and the padded map.
     padding: one (low, high) pair per window axis.
 
   Returns:
-    two linear functions, of x [N, *spatial, in] and of the kernel [*window, in, out]; the "VALID"
-    convolution of their results is the strided convolution.
+    A linear function of x [N, *spatial, in] and one of the kernel [*window, in, out]. The "VALID"
+    convolution of their results, with stride 1, equals the strided convolution.
   """
 
-  def of_x(x):
+  def of_x(x: jax.Array) -> jax.Array:
     if any(map(any, padding)):
       x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     return space_to_depth(x, factors, 1)
@@ -64,9 +68,9 @@ def pad_to_cells(
   strides: Sequence[int],
   padding: Sequence[tuple[int, int]],
 ) -> jax.Array:
-  """Pads x [..., *spatial, in], and cuts off what the last window does not reach.
+  """Pads x [..., *spatial, in], and cuts off the pixels beyond the last window.
 
-  The result is a whole number of cells of `strides` pixels where strides divide the window.
+  If the strides divide the window, the result consists of whole cells of `strides` pixels.
   """
   rank = len(window)
   widths, cut = [(0, 0)] * (x.ndim - rank - 1), []
@@ -88,7 +92,7 @@ def by_phases(
   Args:
     x: [..., *spatial, in].
     kernel: [4, ..., 4, in, out].
-    convolve: convolves `x` with half of the window, [2, ..., 2, in, out], under a padding.
+    convolve: a function (part of the kernel [2, ..., 2, in, out], padding) that convolves `x`.
 
   Returns:
     [..., *(2 * spatial), out].
@@ -96,7 +100,8 @@ def by_phases(
   rank = kernel.ndim - 2
   phases = []
   for phase in itertools.product((0, 1), repeat=rank):
-    # Output 2m sees inputs m - 1 (tap 3) and m (tap 1); 2m + 1 sees m (tap 2) and m + 1 (tap 0).
+    # Output 2m depends on inputs m - 1 (tap 3) and m (tap 1), output 2m + 1 on m (tap 2) and m + 1
+    # (tap 0).
     taps = kernel
     for axis, odd in enumerate(phase):
       taps = jnp.take(taps, jnp.array([2, 0] if odd else [3, 1]), axis=axis)
@@ -110,10 +115,10 @@ def by_phases(
 
 
 def dilated(x: jax.Array, kernel: jax.Array, precision: Precision = None) -> jax.Array:
-  """A transposed convolution (window 4, stride 2, padding 1) as it is defined.
+  """A transposed convolution (window 4, stride 2, padding 1), computed as it is defined.
 
   Args:
-    x: [..., *spatial, in]; zeros are put between its pixels.
+    x: [..., *spatial, in], between whose pixels zeros are inserted.
     kernel: [4, ..., 4, in, out].
     precision: see `jax.lax.Precision`.
 

@@ -1,1 +1,1 @@
-"""Drawing clips from a trained generator."""
+"""Sampling clips from a trained generator."""

@@ -1,7 +1,8 @@
-"""One request for samples, from a run's folder to files."""
+"""What the command `sample` does: opens a run, generates clips, and writes them to files."""
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,24 +14,25 @@ from vidgan_jax.sampling import files, generation, interpolation
 from vidgan_jax.sampling import run as runs
 from vidgan_jax.sampling.request import Request
 
-_PER_LABEL, _STEPS = 2, 8  # clips of a class, and of a walk
+_PER_LABEL, _STEPS = 2, 8  # default number of clips per class, and per interpolation
 
 
-def fulfil(request: Request, report=print) -> list[str]:
-  """Draws and writes the clips; returns lines that say where they are.
+def fulfil(request: Request, report: Callable[[str], None] = print) -> list[str]:
+  """Generates and writes the clips; returns lines with the paths of the files.
 
   Raises:
-    UserError: on bad input, or where the files cannot be written; the output is as before.
+    UserError: on bad input, or if files cannot be written. The output folder is then unchanged.
   """
   generation.check_truncation(request.truncation)
   if not 0.1 <= request.frame_rate <= 1000:
     raise UserError(f"frame_rate is {request.frame_rate}, must be in 0.1..1000")
   if request.interpolate and request.per_label is not None:
     raise UserError(
-      "--per_label is not for --interpolate; --interpolation_steps=N sets the clips of a walk"
+      "--per_label cannot be combined with --interpolate; --interpolation_steps=N sets the number "
+      "of clips per interpolation"
     )
   if request.interpolation_steps is not None and not request.interpolate:
-    raise UserError("--interpolation_steps is for --interpolate")
+    raise UserError("--interpolation_steps needs --interpolate")
   run = runs.load(
     request.workdir,
     step=request.checkpoint,
@@ -41,7 +43,7 @@ def fulfil(request: Request, report=print) -> list[str]:
   run.check_frames(request.frames)
   gan, classes = run.gan, run.gan.num_classes
   if request.per_label is not None and not classes:
-    raise UserError("--per_label is for runs with classes, this one has none")
+    raise UserError("--per_label needs a run with classes; this run has none")
   per_label = request.per_label or _PER_LABEL if classes else 1
   steps = request.interpolation_steps or _STEPS
   if request.labels is not None:
@@ -58,22 +60,25 @@ def fulfil(request: Request, report=print) -> list[str]:
   options: dict[str, Any] = dict(frames=request.frames, truncation=request.truncation)
   key = streams.key(request.seed, streams.SAMPLING)
   if request.interpolate == "latent":
-    latents, drawn = interpolation.latent_walk(gan, key, labels, steps, **options)
+    latents, clip_labels = interpolation.latent_walk(gan, key, labels, steps, **options)
     columns = steps
   elif request.interpolate == "class":
-    latents, drawn = interpolation.class_walk(gan, key, labels, steps, **options)
+    latents, clip_labels = interpolation.class_walk(gan, key, labels, steps, **options)
     columns = steps
   else:
-    drawn = np.repeat(labels, per_label)
-    latents = generation.draw_latents(gan, key, len(drawn), **options)
-    columns = per_label if per_label > 3 else _columns(len(drawn))
+    clip_labels = np.repeat(labels, per_label)
+    latents = generation.draw_latents(gan, key, len(clip_labels), **options)
+    columns = per_label if per_label > 3 else _columns(len(clip_labels))
   weights = "live weights" if request.live else "moving average"
   with files.new_output(request.output, request.overwrite) as folder:
-    report(f"drawing {len(drawn)} clips at iteration {run.step} ({weights})")
+    report(f"generating {len(clip_labels)} clips at iteration {run.step} ({weights})")
     if (request.frames or 0) > gan.frames:
-      report(f"{request.frames} frames: trained on {gan.frames}, what follows is extrapolated")
+      report(
+        f"{request.frames} frames: the run was trained on {gan.frames}; the frames after these are "
+        "extrapolated"
+      )
     try:
-      clips = run.generate(latents, drawn, batch_size=request.batch_size, **options)
+      clips = run.generate(latents, clip_labels, batch_size=request.batch_size, **options)
     except jax.errors.JaxRuntimeError as error:
       if "RESOURCE_EXHAUSTED" not in str(error):
         raise
@@ -81,10 +86,11 @@ def fulfil(request: Request, report=print) -> list[str]:
         "not enough memory; fewer frames or a smaller batch_size need less"
       ) from error
     files.write_samples(
-      folder, clips, drawn, run.class_names, columns=columns, frame_rate=request.frame_rate
+      folder, clips, clip_labels, run.class_names, columns=columns, frame_rate=request.frame_rate
     )
-  return files.whereabouts(request.output, len(clips))
+  return files.list_files(request.output, len(clips))
 
 
 def _columns(count: int) -> int:
+  """Columns of a nearly square grid of `count` clips."""
   return math.ceil(math.sqrt(count))

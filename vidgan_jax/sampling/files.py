@@ -1,4 +1,4 @@
-"""Drawn clips as files."""
+"""Writes generated clips to files, and reads the labels of `--labels`."""
 
 import contextlib
 import errno
@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import shutil
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -15,85 +16,90 @@ from vidgan_jax.runtime.files.atomic_files import atomic_file
 from vidgan_jax.runtime.text import find_name
 
 _NAMES = ("grid.mp4", "grid.gif", "contact_sheet.png", "samples.npz", "clips")
-_NUMBER = r"0|[1-9][0-9]{0,8}"
-_CLIP = re.compile(r"\d{5,}(_[A-Za-z0-9-]*)?\.mp4")
+_NUMBER = r"0|[1-9][0-9]{0,8}"  # a class number in `--labels`
+_CLIP = re.compile(r"\d{5,}(_[A-Za-z0-9-]*)?\.mp4")  # names of the files in the folder "clips"
 _PARTIAL = ".partial"
-_SHOWN = 5  # names in a refusal
+_SHOWN = 5  # how many names of existing files an error message lists
 
 
 @contextlib.contextmanager
-def new_output(output, overwrite: bool):
-  """Gives a folder for `write_samples`, whose files come to `output` when the block ends well.
+def new_output(output: str | os.PathLike, overwrite: bool) -> Iterator[pathlib.Path]:
+  """Yields a temporary folder for `write_samples`; on success, its files become `output`.
 
-  A process killed within the block leaves `output` as it was and a folder OUTPUT.partial, which the
-  next one removes: the files are written there, and it is renamed at the end. A folder that exists
-  stays the same one (it may be mounted, or somebody's current folder): its files are written into
-  OUTPUT/.partial and moved up at the end, samples.npz last.
+  If `output` does not exist, the temporary folder is OUTPUT.partial, which is renamed at the end.
+  If `output` exists, it may be a mounted folder or the current folder of a process, so it is not
+  replaced. The temporary folder is then OUTPUT/.partial, and its files are moved to `output` at the
+  end, samples.npz last. If the process is killed within the block, `output` is unchanged and the
+  temporary folder remains. The next call for the same output removes it.
 
   Args:
-    output: the folder, created if need be.
-    overwrite: replace samples that lie there; other files in it stay.
+    output: the output folder; created if it does not exist.
+    overwrite: replace samples in `output`. Other files in it stay.
 
   Raises:
-    UserError: the folder holds something and `overwrite` is not set, it cannot be written, another
-      process writes there, or what bears the name of a sample or of the partial folder is none.
+    UserError: `output` is not empty and `overwrite` is False, the folder cannot be written, another
+      process writes samples there, or a file or folder that is no sample has the name of a sample
+      or of the temporary folder.
   """
   if not str(output):  # "" would be the current folder
     raise UserError("the output folder has no name")
   with contextlib.ExitStack() as stack:
-    with _one_line(output):
-      place = pathlib.Path(os.path.realpath(output))
-      if place.is_dir():
-        partial = place / _PARTIAL
-        _check_free(place, overwrite)
-      elif os.path.lexists(place):
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
+    with _system_errors_as_user_errors(output):
+      target = pathlib.Path(os.path.realpath(output))
+      if target.is_dir():
+        partial = target / _PARTIAL
+        _check_replaceable(target, overwrite)
+      elif os.path.lexists(target):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target))
       else:
-        partial = place.with_name(place.name + _PARTIAL)
-      # The folder itself, which is renamed at the end: nobody comes in between.
+        partial = target.with_name(target.name + _PARTIAL)
+      # Locks the folder itself (name=None), so that the lock is valid until the folder is renamed.
       stack.enter_context(locks.held(partial, f"write samples to {output}", name=None))
       _remove_leftover(partial)
     try:
       yield partial
-      with _one_line(output):
-        if partial.parent == place:
-          _check_free(place, overwrite)  # drawing takes its time
-          _move_up(partial, place)
+      with _system_errors_as_user_errors(output):
+        if partial.parent == target:
+          _check_replaceable(target, overwrite)  # files may have appeared since the first check
+          _move_up(partial, target)
         else:
-          partial.rename(place)  # fails where files have come there meanwhile
+          partial.rename(target)  # fails if a folder with files has appeared there meanwhile
     except BaseException:
       shutil.rmtree(partial, ignore_errors=True)
       raise
 
 
 @contextlib.contextmanager
-def _one_line(output):
-  """Turns what the system refuses into UserErrors."""
+def _system_errors_as_user_errors(output: str | os.PathLike) -> Iterator[None]:
+  """Turns an OSError into a UserError."""
   try:
     yield
   except OSError as error:
     raise UserError(f"cannot write samples to {output}: {error}") from error
 
 
-def _check_free(output, overwrite):
-  """UserError where a folder holds something, or with `overwrite` something that must not go."""
-  held = {path.name for path in output.iterdir()} - {_PARTIAL}
-  for name in held.intersection(_NAMES):
+def _check_replaceable(output: pathlib.Path, overwrite: bool) -> None:
+  """UserError if a folder has files and `overwrite` is False, or if it has unexpected entries.
+
+  An unexpected entry is a folder with the name of a sample file, or a file called "clips".
+  """
+  present = {path.name for path in output.iterdir()} - {_PARTIAL}
+  for name in present.intersection(_NAMES):
     if (output / name).is_dir() != (name == "clips"):
       raise UserError(f"{output / name} is in the way: {'no' if name == 'clips' else 'a'} folder")
-  if held and not overwrite:
-    names = [name for name in _NAMES if name in held] + sorted(held.difference(_NAMES))
+  if present and not overwrite:
+    names = [name for name in _NAMES if name in present] + sorted(present.difference(_NAMES))
     shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
     raise UserError(
       f"{output} already holds {shown}; --overwrite replaces samples in it and leaves the rest"
     )
 
 
-def _remove_leftover(partial):
-  """Empties the folder that a killed process left; UserError where it is another one."""
+def _remove_leftover(partial: pathlib.Path) -> None:
+  """Empties a temporary folder that a killed process left; UserError if it holds other files."""
   for path in partial.rglob("*"):
     *folders, name = path.relative_to(partial).parts
-    # As `atomic_file` calls what it has not finished.
+    # The part of an unfinished file's name that `atomic_file` adds does not count.
     name = re.sub(r"^\.(.+)\.\d+\.\d+\.tmp$", r"\1", name)
     known = _CLIP.fullmatch(name) if folders == ["clips"] else not folders and name in _NAMES
     is_folder = not folders and name == "clips"
@@ -103,28 +109,29 @@ def _remove_leftover(partial):
     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _move_up(partial, output):
-  """Moves samples into a folder, in place of those that lie there."""
-  (output / "samples.npz").unlink(missing_ok=True)  # where it lies, all that belongs to it lies
+def _move_up(partial: pathlib.Path, output: pathlib.Path) -> None:
+  """Moves samples into a folder and replaces the samples in it."""
+  # samples.npz is removed first and moved last: if it exists, all its other files exist too.
+  (output / "samples.npz").unlink(missing_ok=True)
   (output / "clips").mkdir(exist_ok=True)
   for old in (output / "clips").iterdir():
     if _CLIP.fullmatch(old.name):
-      old.unlink()  # clips of two requests must not mix
+      old.unlink()  # the folder must not hold clips of two requests
   files = [path for path in partial.rglob("*") if path.is_file()]
   for path in sorted(files, key=lambda path: path.name == "samples.npz"):
     os.replace(path, output / path.relative_to(partial))
   shutil.rmtree(partial)
 
 
-def parse_labels(text: str, class_names, num_classes: int) -> list[int]:
-  """Reads "0,3,jetskiing": numbers or names, separated by commas.
+def parse_labels(text: str, class_names: Sequence[str], num_classes: int) -> list[int]:
+  """Parses class numbers and names separated by commas, such as "0,3,jetskiing".
 
-  A name may itself hold commas where it is the whole text. A word that is the name of one class and
-  the number of another, as "3" can be, is refused; "name:3" and "index:3" say which. Numbers have
-  no leading zeros: "007" is a name.
+  If the whole text is the name of a class, it may contain commas. A word such as "3" may be the
+  number of one class and the name of another. It is then refused; "name:3" and "index:3" are
+  unambiguous. Numbers have no leading zeros: "007" is a name.
 
   Raises:
-    UserError: on an unknown or ambiguous name or a number out of range.
+    UserError: a name is unknown or ambiguous, or a number is out of range.
   """
   if not num_classes:
     raise UserError("this model has no classes; leave --labels out")
@@ -134,8 +141,8 @@ def parse_labels(text: str, class_names, num_classes: int) -> list[int]:
   return [_label(word.strip(), class_names, num_classes) for word in text.split(",")]
 
 
-def _label(word: str, class_names, num_classes: int) -> int:
-  """The class that one word of `parse_labels` means."""
+def _label(word: str, class_names: Sequence[str], num_classes: int) -> int:
+  """Returns the number of the class that one word in `parse_labels` names."""
   name = find_name(word, class_names)
   prefix, _, rest = word.partition(":")
   if name is None and prefix == "name":
@@ -152,24 +159,37 @@ def _label(word: str, class_names, num_classes: int) -> int:
   if number is None:
     known = f"; known names: {', '.join(class_names[:20])}" if len(class_names) else ""
     known += ", ..." if len(class_names) > 20 else ""
-    raise UserError(f"label {word!r} is no number in 0..{num_classes - 1} and no class{known}")
+    raise UserError(
+      f"label {word!r} is neither a number in 0..{num_classes - 1} nor the name of a class{known}"
+    )
   return number
 
 
 def _word(name: str) -> str:
-  """A class name as part of a file name: nothing in it can lead out of the folder."""
+  """A class name as part of a file name, without characters that could change the folder."""
   return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:60]
 
 
-def write_samples(folder, clips, labels, class_names, *, columns: int, frame_rate: float = 8.0):
-  """Writes a playing grid (MP4, GIF), a contact sheet, one MP4 per clip, and the raw numbers.
+def write_samples(
+  folder: str | os.PathLike,
+  clips: np.ndarray,
+  labels: np.ndarray | Sequence[int],
+  class_names: Sequence[str],
+  *,
+  columns: int,
+  frame_rate: float = 8.0,
+) -> None:
+  """Writes a video of all clips in a grid, an image of their frames, the clips, and the arrays.
+
+  The files are grid.mp4, grid.gif, contact_sheet.png (one row per clip, one column per frame),
+  clips/NUMBER_CLASS.mp4, and samples.npz with `clips` and `labels`.
 
   Args:
-    folder: an empty one, see `new_output`.
+    folder: an empty folder, see `new_output`.
     clips: uint8 [N, T, H, W, 3].
     labels: int [N], or float [N, num_classes] weights.
-    class_names: names by label, may be empty.
-    columns: of the grid.
+    class_names: names by label; may be empty.
+    columns: columns of the grid.
     frame_rate: frames per second.
 
   Raises:
@@ -190,8 +210,8 @@ def write_samples(folder, clips, labels, class_names, *, columns: int, frame_rat
     np.savez_compressed(file, clips=clips, labels=labels)
 
 
-def whereabouts(output, count: int) -> list[str]:
-  """Lines that say where the files of `count` clips are."""
+def list_files(output: str | os.PathLike, count: int) -> list[str]:
+  """Returns lines with the paths of the files that `write_samples` wrote for `count` clips."""
   output = pathlib.Path(output)
   return [
     f"grid: {output / 'grid.mp4'} and {output / 'grid.gif'}",

@@ -1,21 +1,24 @@
-"""Drawing clips: latents, truncation, standing statistics, any number of frames."""
+"""Generates clips: latents, truncation, standing statistics, any number of frames."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from vidgan_jax.layers import normalization
+from vidgan_jax.models.contract import Arrays, Context, Variables, VideoGan
 from vidgan_jax.runtime.errors import UserError
 
-_MAX_BYTES = 16 * 2**30  # of clips drawn at once; more is a slip of the finger
-_PATIENCE = 2  # seconds without a progress bar; none where stderr is no terminal
+_MAX_BYTES = 16 * 2**30  # limit for all clips of a request; more is probably a typing error
+_BAR_DELAY = 2  # seconds before a progress bar appears
 
 
-def to_uint8(clip):
-  """[-1, 1] to 0..255, rounded to nearest; [...] float to uint8 of the same shape."""
+def to_uint8(clip: jax.Array) -> jax.Array:
+  """Converts float pixels in [-1, 1] to uint8 in 0..255, rounded to nearest; any shape."""
   return jnp.clip(jnp.round((clip.astype(jnp.float32) + 1) * 127.5), 0, 255).astype(jnp.uint8)
 
 
@@ -26,15 +29,15 @@ def check_truncation(truncation: float) -> None:
 
 
 def check_frames(frames: int | None) -> None:
-  """UserError where a number of frames is below 1; None is as in training."""
+  """UserError if `frames` is below 1; None, which stands for the frames of training, is allowed."""
   if frames is not None and frames < 1:
     raise UserError(f"frames is {frames}, must be at least 1")
 
 
-def check_labels(labels, num_classes: int) -> None:
+def check_labels(labels: ArrayLike, num_classes: int) -> None:
   """UserError unless labels are int [N] in 0..num_classes-1 or finite float [N, num_classes].
 
-  A model without classes looks at no labels, so that there any N numbers will do.
+  A model without classes ignores labels; it accepts any N numbers.
   """
   try:
     labels = np.asarray(labels)
@@ -59,8 +62,8 @@ def check_labels(labels, num_classes: int) -> None:
       raise UserError(f"label {label} is outside 0..{num_classes - 1}")
 
 
-def check_size(gan, count: int, frames: int) -> None:
-  """UserError where `count` clips of so many frames would take more than `_MAX_BYTES`."""
+def check_size(gan: VideoGan, count: int, frames: int) -> None:
+  """UserError if `count` uint8 clips of `frames` frames take more than `_MAX_BYTES`."""
   size = count * frames * gan.resolution**2 * 3
   if size > _MAX_BYTES:
     raise UserError(
@@ -69,17 +72,23 @@ def check_size(gan, count: int, frames: int) -> None:
     )
 
 
-def draw_latents(gan, key, count: int, *, frames: int | None = None, truncation: float = 1.0):
-  """Draws latents of `count` clips, each from a key of its own.
+def draw_latents(
+  gan: VideoGan, key: jax.Array, count: int, *, frames: int | None = None, truncation: float = 1.0
+) -> Arrays:
+  """Draws the latents of `count` clips.
 
-  So a clip is the same whatever number of others is drawn with it.
+  Each clip has a separate random key, so that its latents do not depend on `count`.
 
   Args:
     gan: a `VideoGan`.
     key: random key.
-    count: N.
-    frames: of the clips; None is as in training.
-    truncation: factor on the latents' spread; 0.44 in DVD-GAN's Figure 14, 1 in training.
+    count: number of clips N.
+    frames: frames per clip; None is as in training.
+    truncation: factor on the latents' standard deviation or range; 1 in training, 0.44 in DVD-GAN's
+      Figure 14.
+
+  Returns:
+    {name: [N, ...]}.
   """
   check_truncation(truncation)
   check_frames(frames)
@@ -89,16 +98,26 @@ def draw_latents(gan, key, count: int, *, frames: int | None = None, truncation:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
-def generate(gan, variables, latents, inputs, frames: int):
-  """Generates uint8 [N, frames, H, W, 3] with the batch statistics in `variables`."""
-  key = jax.random.key(0)  # no system draws noise here when it does not train
+def generate(
+  gan: VideoGan, variables: Variables, latents: Arrays, inputs: Arrays, frames: int
+) -> jax.Array:
+  """Generates uint8 [N, frames, H, W, 3], normalised with the statistics in `variables`."""
+  key = jax.random.key(0)  # unused: generators draw noise in training only
   samples, _ = gan.generate(variables, latents, inputs, key, False, frames)
   return to_uint8(samples["clip"])
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3, 4))
-def _moments(gan, variables, key, batch_size: int, frames: int, truncation, context):
-  """The moments that one batch of generated clips has in every normalisation layer."""
+def _moments(
+  gan: VideoGan,
+  variables: Variables,
+  key: jax.Array,
+  batch_size: int,
+  frames: int,
+  truncation: float | jax.Array,
+  context: Context,
+) -> Any:
+  """Generates one batch; returns the mean and variance of each batch normalisation layer."""
   keys = jax.random.split(key, 4)
   latents = gan.latents(keys[0], batch_size, frames, truncation)
   labels = jnp.zeros((batch_size,), jnp.int32)
@@ -110,38 +129,41 @@ def _moments(gan, variables, key, batch_size: int, frames: int, truncation, cont
 
 
 def standing_statistics(
-  gan,
-  variables,
-  key,
-  context,
+  gan: VideoGan,
+  variables: Variables,
+  key: jax.Array,
+  context: Context,
   *,
   passes: int = 16,
   batch_size: int = 16,
   frames: int | None = None,
   truncation: float = 1.0,
-):
-  """Replaces batch statistics by their average over passes of freshly drawn clips.
+) -> Variables:
+  """Replaces batch statistics by their average over several batches of generated clips.
 
-  BigGAN's standing statistics: 16 passes before sampling, with the latents' spread that will be
-  sampled with. With statistics per time step they have to be collected for each number of frames
+  These are BigGAN's standing statistics: before sampling, 16 batches are generated with the
+  truncation of the samples. Statistics per time step must be collected for each number of frames
   (SSW-GAN takes 200 passes for its unrolled clips).
 
   Args:
     gan: a `VideoGan`.
-    variables: of the generator, normalised weights and batch statistics.
+    variables: variables of the generator, normalised weights and batch statistics.
     key: random key.
     context: see `models.contract.Context`.
-    passes: forward passes; 0 returns `variables` as they are.
-    batch_size: clips per pass.
-    frames: per clip; None is as in training.
-    truncation: factor on the latents' spread.
+    passes: number of batches; 0 returns `variables` unchanged.
+    batch_size: clips per batch.
+    frames: frames per clip; None is as in training.
+    truncation: see `draw_latents`.
+
+  Returns:
+    `variables` with the new batch statistics.
   """
   if passes < 1:
     return variables
   frames = frames or gan.frames
   total = None
   for index in tqdm(
-    range(passes), desc="batch statistics", leave=False, delay=_PATIENCE, disable=None
+    range(passes), desc="batch statistics", leave=False, delay=_BAR_DELAY, disable=None
   ):
     moments = _moments(
       gan, variables, jax.random.fold_in(key, index), batch_size, frames, float(truncation), context
@@ -151,15 +173,23 @@ def standing_statistics(
   return {**variables, normalization.COLLECTION: mean}
 
 
-def in_batches(gan, variables, latents, inputs, *, frames: int | None = None, batch_size: int = 16):
-  """Generates N clips in batches of one compiled size.
+def in_batches(
+  gan: VideoGan,
+  variables: Variables,
+  latents: Arrays,
+  inputs: Arrays,
+  *,
+  frames: int | None = None,
+  batch_size: int = 16,
+) -> np.ndarray:
+  """Generates N clips in batches of equal size, so that only one program is compiled.
 
   Args:
     gan: a `VideoGan`.
     variables: see `generate`.
     latents, inputs: dictionaries of arrays [N, ...].
-    frames: per clip; None is as in training.
-    batch_size: clips per call; the last batch is filled up with repeated examples.
+    frames: frames per clip; None is as in training.
+    batch_size: clips per batch. The last batch is filled up with copies of the last clip.
 
   Returns:
     NumPy uint8 [N, frames, H, W, 3].
@@ -173,7 +203,7 @@ def in_batches(gan, variables, latents, inputs, *, frames: int | None = None, ba
   clips = []
   begins = range(0, count, batch_size)
   for begin in tqdm(
-    begins, desc="drawing", unit="batch", leave=False, delay=_PATIENCE, disable=None
+    begins, desc="generating", unit="batch", leave=False, delay=_BAR_DELAY, disable=None
   ):
     index = np.minimum(np.arange(begin, begin + batch_size), count - 1)
     take = lambda tree, index=index: jax.tree.map(lambda a: jnp.asarray(a)[index], tree)

@@ -1,30 +1,42 @@
-"""Walks through the latent space and between classes (DVD-GAN 4.4, Figures 8, 9 and 18 to 20)."""
+"""Interpolation between latents and between classes (DVD-GAN 4.4, Figures 8, 9 and 18 to 20)."""
+
+from collections.abc import Sequence
 
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
 
+from vidgan_jax.models.contract import Arrays, VideoGan
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.sampling import generation
 
 
-def _check_steps(steps):
+def _check_steps(steps: int) -> None:
   if steps < 2:
     raise UserError(f"an interpolation needs at least 2 steps, not {steps}")
 
 
-def latent_walk(gan, key, labels, steps: int, *, frames=None, truncation: float = 1.0):
-  """Straight lines between two latents under one class each.
+def latent_walk(
+  gan: VideoGan,
+  key: jax.Array,
+  labels: ArrayLike,
+  steps: int,
+  *,
+  frames: int | None = None,
+  truncation: float = 1.0,
+) -> tuple[Arrays, np.ndarray]:
+  """Interpolates linearly between two random latents, with the same class for both.
 
   Args:
     gan: a `VideoGan`.
     key: random key.
-    labels: int [N], one walk per label.
-    steps: clips per walk, both ends among them.
-    frames: per clip; None is as in training.
-    truncation: factor on the latents' spread.
+    labels: int [N], one interpolation for each label.
+    steps: clips per interpolation, including both ends.
+    frames: frames per clip; None is as in training.
+    truncation: see `generation.draw_latents`.
 
   Returns:
-    (latents {name: [N * steps, ...]}, labels [N * steps]), walk by walk.
+    (latents {name: [N * steps, ...]}, labels [N * steps]), one interpolation after the other.
   """
   _check_steps(steps)
   generation.check_labels(labels, gan.num_classes)
@@ -33,7 +45,7 @@ def latent_walk(gan, key, labels, steps: int, *, frames=None, truncation: float 
   ends = generation.draw_latents(gan, key, 2 * count, frames=frames, truncation=truncation)
   weights = np.linspace(0, 1, steps)
 
-  def walk(a):
+  def walk(a: jax.Array) -> np.ndarray:
     a = np.asarray(a)
     shape = (1, steps, *[1] * (a.ndim - 1))
     line = weights.reshape(shape).astype(a.dtype)
@@ -43,8 +55,16 @@ def latent_walk(gan, key, labels, steps: int, *, frames=None, truncation: float 
   return jax.tree.map(walk, ends), np.repeat(labels, steps)
 
 
-def class_walk(gan, key, labels, steps: int, *, frames=None, truncation: float = 1.0):
-  """One latent under straight lines between two class embeddings.
+def class_walk(
+  gan: VideoGan,
+  key: jax.Array,
+  labels: Sequence[int],
+  steps: int,
+  *,
+  frames: int | None = None,
+  truncation: float = 1.0,
+) -> tuple[Arrays, np.ndarray]:
+  """Interpolates linearly between the embeddings of two classes, with the same latent for both.
 
   Args:
     gan: a `VideoGan` with classes.
@@ -53,10 +73,11 @@ def class_walk(gan, key, labels, steps: int, *, frames=None, truncation: float =
     steps, frames, truncation: see `latent_walk`.
 
   Returns:
-    (latents {name: [N * steps, ...]}, label weights float32 [N * steps, num_classes]).
+    (latents {name: [N * steps, ...]}, label weights float32 [N * steps, num_classes]), one
+    interpolation after the other.
 
   Raises:
-    UserError: on an odd number of labels or a model without classes.
+    UserError: the number of labels is odd, or the model has no classes.
   """
   _check_steps(steps)
   if not gan.num_classes:

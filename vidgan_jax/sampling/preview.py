@@ -1,4 +1,4 @@
-"""Preview samples during training."""
+"""A hook that samples clips during training."""
 
 import math
 
@@ -9,18 +9,18 @@ from vidgan_jax.runtime.files import video_writers
 from vidgan_jax.runtime.hooks import Hook, HookContext
 from vidgan_jax.sampling.run import Run
 
-FRAME_RATE = 8.0  # of previews, frames per second: slow enough to follow 12 frames
+FRAME_RATE = 8.0  # frames per second of previews; slow enough to follow 12 frames
 
 
 class PreviewHook(Hook):
-  """Samples clips from the same latents at regular intervals, for files and TensorBoard.
+  """Samples clips from the same latents at regular intervals.
 
-  Writes `samples/STEP.mp4` (all clips in a grid) and `samples/STEP.png` (one column per frame) into
-  the run's folder.
+  Writes `samples/STEP.mp4` (all clips in a grid) and `samples/STEP.png` (one row per clip, one
+  column per frame) into the run's folder, and the grid to TensorBoard.
 
   Args:
-    every: iterations between samples. 0 never samples.
-    clips: number of clips. Classes take turns.
+    every: iterations between samples; 0 never samples.
+    clips: number of clips. Clip i has the class i modulo the number of classes.
     standing_passes: see `generation.standing_statistics`.
   """
 
@@ -28,14 +28,14 @@ class PreviewHook(Hook):
     self.every, self.clips, self.standing_passes = every, clips, standing_passes
 
   def due(self, step: int, last: bool) -> bool:
-    """Every `every` iterations and after the last."""
+    """True every `every` iterations and at the end of the run."""
     return bool(self.every and step and (last or step % self.every == 0))
 
   def before_save(self, context: HookContext) -> None:
     """Samples clips and writes them."""
     folder = context.workdir / "samples"
-    # A resumed run already has the samples of its first step. Samples of later steps, which a crash
-    # undid, are drawn again: the files come out the same, but TensorBoard has dropped its copies.
+    # A resumed run already has the samples of the step at which it resumes. The samples of later
+    # steps are generated again with the same result, because TensorBoard drops its copies of them.
     if context.step == context.start_step and (folder / f"{context.step:08d}.png").exists():
       return
     run = Run(

@@ -1,28 +1,44 @@
-"""A training run opened for sampling."""
+"""Opens a training run for sampling."""
 
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
+from numpy.typing import ArrayLike
 
 import vidgan_jax.training.state as states
-from vidgan_jax.models.contract import Context
+from vidgan_jax.models.contract import Arrays, Context, Variables, VideoGan
 from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import paths
 from vidgan_jax.sampling import generation
+from vidgan_jax.training.state import TrainState
 
 
 class Run:
-  """A generator ready to be sampled from; made by `load`.
+  """A trained generator to sample from. `load` opens one.
 
   Attributes:
-    config: of the run.
-    gan: its `VideoGan`.
-    step: iterations it was trained for.
-    class_names: of its data, by label; empty where it has no classes.
+    config: the whole config of the run.
+    gan: the system that was trained.
+    step: number of iterations it was trained for.
+    class_names: class names of the training data, by label; empty without classes.
   """
 
   def __init__(
-    self, config, gan, state, *, frozen=None, use_ema=True, standing_passes=16, class_names=()
+    self,
+    config: ConfigDict,
+    gan: VideoGan,
+    state: TrainState,
+    *,
+    frozen: dict[str, Any] | None = None,
+    use_ema: bool = True,
+    standing_passes: int = 16,
+    class_names: Sequence[str] = (),
   ):
     self.config, self.gan, self.step = config, gan, int(state.step)
     self.context = Context(jnp.asarray(state.step), frozen or {})
@@ -32,13 +48,18 @@ class Run:
     self._standing = {}
 
   def check_frames(self, frames: int | None) -> None:
-    """UserError on less than 1 frame, or without standing statistics on other than training's."""
+    """UserError if the generator cannot generate clips of `frames` frames.
+
+    Any number is possible with standing statistics, only that of training without them.
+    """
     generation.check_frames(frames)
     if self.standing_passes < 1 and frames not in (None, self.gan.frames):
       raise UserError(f"{frames} frames need standing statistics: training had {self.gan.frames}")
 
-  def variables(self, frames: int | None = None, truncation: float = 1.0):
-    """The generator's variables for clips of `frames`, standing statistics collected once.
+  def variables(self, frames: int | None = None, truncation: float = 1.0) -> Variables:
+    """The generator's variables for clips of `frames` frames.
+
+    Standing statistics are collected at the first call and cached.
 
     Raises:
       UserError: see `check_frames`.
@@ -48,9 +69,9 @@ class Run:
     frames = frames or self.gan.frames
     if self.standing_passes < 1:
       return self._variables
-    known = (frames, float(truncation))
-    if known not in self._standing:
-      self._standing[known] = generation.standing_statistics(
+    key = (frames, float(truncation))
+    if key not in self._standing:
+      self._standing[key] = generation.standing_statistics(
         self.gan,
         self._variables,
         streams.key(self.config.seed, streams.STANDING),
@@ -59,28 +80,30 @@ class Run:
         frames=frames,
         truncation=truncation,
       )
-    return self._standing[known]
+    return self._standing[key]
 
   def sample(
     self,
-    key=0,
+    key: jax.Array | int = 0,
     *,
-    labels=None,
-    count=None,
-    truncation=1.0,
-    frames=None,
-    batch_size=16,
-    conditioning=None,
-  ):
-    """Draws clips.
+    labels: ArrayLike | None = None,
+    count: int | None = None,
+    truncation: float = 1.0,
+    frames: int | None = None,
+    batch_size: int = 16,
+    conditioning: Arrays | None = None,
+  ) -> np.ndarray:
+    """Samples clips.
 
     Args:
-      key: a random key or an integer seed, 0..2**32-1; the same key gives the same bytes.
-      labels: int [N], or float [N, num_classes] weights that mix class embeddings; None draws
-        `count` clips with the classes in turn.
-      count: N where no labels are given; by default one clip per class, or 16.
-      truncation: standard deviation of z; 1 as in training, DVD-GAN shows 0.44.
-      frames: per clip; None is as in training, more is allowed.
+      key: a random key or an integer seed, 0..2**32-1. The same key gives the same bytes.
+      labels: int [N], or float [N, num_classes] weights that mix class embeddings. None samples
+        `count` clips, clip i with the class i modulo the number of classes.
+      count: number of clips N if `labels` is None; None is one clip per class, or 16 without
+        classes.
+      truncation: factor on the latents' standard deviation or range; 1 in training, 0.44 in
+        DVD-GAN's Figure 14.
+      frames: frames per clip; None is as in training. More frames than in training are allowed.
       batch_size: clips generated at once.
       conditioning: {name: array [N, ...]} for systems that continue or refine given clips.
 
@@ -88,7 +111,7 @@ class Run:
       NumPy uint8 [N, T, H, W, 3].
 
     Raises:
-      UserError: on labels out of range or a truncation that is not positive.
+      UserError: labels are out of range, or the truncation is not positive.
     """
     if isinstance(key, int | np.integer):
       if not 0 <= key < 2**32:  # JAX would drop the higher bits
@@ -98,6 +121,7 @@ class Run:
     if labels is None:
       labels = np.arange(count if count is not None else classes or 16) % max(1, classes)
     generation.check_labels(labels, classes)
+    labels = np.asarray(labels)
     latents = generation.draw_latents(
       self.gan, key, len(labels), frames=frames, truncation=truncation
     )
@@ -113,16 +137,16 @@ class Run:
 
   def generate(
     self,
-    latents,
-    labels,
+    latents: Arrays,
+    labels: ArrayLike,
     *,
-    key=None,
-    truncation=1.0,
-    frames=None,
-    batch_size=16,
-    conditioning=None,
-  ):
-    """Clips of given latents {name: [N, ...]} and labels; see `sample`."""
+    key: jax.Array | None = None,
+    truncation: float = 1.0,
+    frames: int | None = None,
+    batch_size: int = 16,
+    conditioning: Arrays | None = None,
+  ) -> np.ndarray:
+    """Generates clips from latents {name: [N, ...]} and labels; see `sample`."""
     generation.check_labels(labels, self.gan.num_classes)
     key = streams.key(0, streams.SAMPLING) if key is None else key
     labels = np.asarray(labels)
@@ -131,27 +155,31 @@ class Run:
       self.gan,
       self.variables(frames, truncation),
       latents,
-      self.gan.sampling_inputs(key, labels, self.context, frames, conditioning),
+      self.gan.sampling_inputs(key, jnp.asarray(labels), self.context, frames, conditioning),
       frames=frames,
       batch_size=batch_size,
     )
 
 
-def load(workdir, *, step=None, use_ema: bool = True, standing_passes: int = 16, report=print):
+def load(
+  workdir: str | os.PathLike,
+  *,
+  step: int | None = None,
+  use_ema: bool = True,
+  standing_passes: int = 16,
+  report: Callable[[str], None] = print,
+) -> Run:
   """Opens the run in `workdir` for sampling.
 
   Args:
     workdir: folder of a run.
-    step: checkpoint to open; None is the newest sound one.
-    use_ema: sample from the moving average of the generator, or from the live one.
+    step: step of the checkpoint to open; None is the newest undamaged one.
+    use_ema: sample from the moving average of the generator instead of the live generator.
     standing_passes: see `generation.standing_statistics`; 0 uses the running statistics.
     report: called with lines for the user.
 
-  Returns:
-    a `Run`.
-
   Raises:
-    UserError: where there is no run or no such checkpoint.
+    UserError: there is no run, or no such checkpoint.
   """
   workdir = paths.local(workdir, "the folder of the run")
   class_names = states.class_names(workdir)

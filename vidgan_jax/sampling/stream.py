@@ -1,14 +1,16 @@
-"""Generated clips by number, as many as wanted, drawn where the devices are.
+"""An unlimited, numbered stream of generated clips, computed on the devices of a mesh.
 
-Clip i of a stream depends on the seed and on i alone: not on how many are drawn, nor on the batch
-or the devices they are drawn with. Clips stay on the devices, for whatever looks at them next.
+Clip i depends only on the run, the seed and i. It does not depend on the number of clips, the batch
+or the devices that generate it. Clips stay on the devices, where feature networks use them.
 """
 
 import functools
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
+from vidgan_jax.models.contract import Arrays, Context, Variables, VideoGan
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.errors import UserError
@@ -16,48 +18,72 @@ from vidgan_jax.runtime.hooks import HookContext
 from vidgan_jax.sampling import generation
 from vidgan_jax.sampling.run import Run
 
-_INPUTS = 1  # folded into a clip's key for what its inputs are drawn from
+_INPUTS = 1  # folded into a clip's key to get the key of its inputs
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _draw(gan, frames, mesh, truncation, variables, context, key, index):
-  """Clips `index` [N] of the stream of `key`; returns uint8 [N, frames, H, W, 3], int32 [N]."""
+def _draw(
+  gan: VideoGan,
+  frames: int,
+  mesh: Mesh,
+  truncation: float | jax.Array,
+  variables: Variables,
+  context: Context,
+  key: jax.Array,
+  index: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+  """Generates the clips with the numbers `index` [N].
 
-  def latents_and_inputs(i, label):
-    own = jax.random.fold_in(key, i)
-    inputs = gan.sampling_inputs(jax.random.fold_in(own, _INPUTS), label[None], context, frames)
-    return gan.latents(own, 1, frames, truncation), inputs
+  Returns:
+    Clips uint8 [N, frames, H, W, 3] and labels int32 [N].
+  """
+
+  def latents_and_inputs(i: jax.Array, label: jax.Array) -> tuple[Arrays, Arrays]:
+    clip_key = jax.random.fold_in(key, i)
+    inputs_key = jax.random.fold_in(clip_key, _INPUTS)
+    inputs = gan.sampling_inputs(inputs_key, label[None], context, frames)
+    return gan.latents(clip_key, 1, frames, truncation), inputs
 
   labels = index % max(1, gan.num_classes)
-  drawn, inputs = jax.vmap(latents_and_inputs)(index, labels)
-  drawn, inputs = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), (drawn, inputs))
+  latents, inputs = jax.vmap(latents_and_inputs)(index, labels)
+  latents, inputs = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), (latents, inputs))
   split = lambda array: meshes.split_batch(array, mesh)
-  drawn, inputs = jax.tree.map(split, (drawn, inputs))
-  samples, _ = gan.generate(variables, drawn, inputs, jax.random.key(0), False, frames)
+  latents, inputs = jax.tree.map(split, (latents, inputs))
+  samples, _ = gan.generate(variables, latents, inputs, jax.random.key(0), False, frames)
   return split(generation.to_uint8(samples["clip"])), labels
 
 
 class Stream:
-  """The generated clips of a run.
+  """The stream of generated clips of a run.
+
+  The constructor collects the standing statistics.
 
   Args:
-    run: see `sampling.run.load`; its standing statistics are collected here, before any clip.
-    seed: of the latents, 0..2**32-1.
-    truncation: standard deviation of z.
-    frames: per clip; None is as in training.
-    mesh: devices; by default the first alone.
+    run: see `sampling.run.load`.
+    seed: seed of the latents, 0..2**32-1.
+    truncation: factor on the latents' standard deviation or range.
+    frames: frames per clip; None is as in training.
+    mesh: devices to generate on; None is the first device alone.
 
   Attributes:
-    about: what the clips depend on besides their numbers: step, ema, truncation, standing passes.
+    about: the settings that the clips depend on: step, ema, truncation, standing_passes and seed.
 
   Raises:
-    UserError: on a seed, truncation or number of frames that will not do.
+    UserError: the seed, the truncation or the number of frames is not allowed.
   """
 
-  def __init__(self, run: Run, seed: int = 0, *, truncation: float = 1.0, frames=None, mesh=None):
+  def __init__(
+    self,
+    run: Run,
+    seed: int = 0,
+    *,
+    truncation: float = 1.0,
+    frames: int | None = None,
+    mesh: Mesh | None = None,
+  ):
     if not 0 <= seed < 2**32:
       raise UserError(f"seed {seed} is outside 0..{2**32 - 1}")
-    variables = run.variables(frames, truncation)  # standing statistics
+    variables = run.variables(frames, truncation)
     self._mesh = mesh or meshes.make_mesh(jax.devices()[:1])
     put = lambda tree: meshes.replicate(tree, self._mesh)
     self._variables, self._context = put((variables, run.context))
@@ -74,22 +100,26 @@ class Stream:
 
   @property
   def shape(self) -> tuple[int, int, int, int]:
-    """(T, H, W, 3) of a clip."""
-    side = self._gan.resolution
-    return (self._frames, side, side, 3)
+    """Shape (T, H, W, 3) of a clip."""
+    size = self._gan.resolution
+    return (self._frames, size, size, 3)
 
-  def __call__(self, begin: int, end: int):
-    """Clips begin..end-1: uint8 [end - begin, T, H, W, 3] on the devices, and labels int32.
+  def __call__(self, begin: int, end: int) -> tuple[jax.Array, jax.Array]:
+    """Generates the clips begin..end-1.
 
-    Classes come in turn. Each length is compiled once; the devices share clips whose number is a
-    multiple of theirs. Where they are several processes', all have to ask for the same clips.
+    The class of clip i is i modulo the number of classes. Each value of end - begin is compiled
+    once. If it is a multiple of the number of devices, each device generates an equal part. If the
+    devices belong to several processes, all processes must request the same clips.
+
+    Returns:
+      Clips uint8 [end - begin, T, H, W, 3] on the devices, and labels int32 [end - begin].
     """
     index = meshes.replicate(np.arange(begin, end, dtype=np.int32), self._mesh)
     return _draw(
       self._gan,
       self._frames,
       self._mesh,
-      self._truncation,  # traced: a curve over it is one program
+      self._truncation,  # traced, so that several values share one program
       self._variables,
       self._context,
       self._key,
@@ -98,11 +128,11 @@ class Stream:
 
 
 def from_hook_context(context: HookContext, *, seed: int, standing_passes: int = 16) -> Stream:
-  """The clips of a run in training, generated by the moving average of its generator.
+  """The stream of a run in training, generated by the moving average of its generator.
 
   Args:
     context: what the training loop passes to a collective hook.
-    seed: of the latents.
+    seed: seed of the latents.
     standing_passes: see `generation.standing_statistics`.
   """
   run = Run(

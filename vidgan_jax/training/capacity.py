@@ -1,27 +1,32 @@
-"""Refuses, before memory is taken, runs that do not fit into it.
+"""Refuses runs that do not fit into memory, before they allocate it.
 
-A system that runs out of memory does not refuse: it stops answering, or ends the process without a
-word. Sizes are therefore compared with the memory first: those that follow from the config before
-anything is made, those of the compiled iteration before it runs.
+A machine that runs out of memory often raises no error: it stops responding, or kills the process
+without a message. Therefore sizes are compared with the memory beforehand. The sizes that follow
+from the config are checked before anything is created, those of the compiled iteration before it
+runs.
 """
 
 import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from vidgan_jax.runtime import sharding
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.hardware import cores
+from vidgan_jax.training.state import TrainState
 
-_BATCHES = 3  # of an iteration's clips: two on the devices ahead, one being made
+# Copies of an iteration's clips that exist at once: two prefetched to the devices, one in progress.
+_BATCHES = 3
 _HINT = "a smaller config.batch_size, config.microbatch or fewer channels need less"
 
 
-def check_config(config, like, mesh) -> None:
-  """UserError where state and clips alone need more memory than there is.
+def check_config(config: ConfigDict, like: TrainState, mesh: Mesh) -> None:
+  """UserError if state and clips alone need more memory than a device or this machine has.
 
   Args:
     config: the whole config.
-    like: the state's shapes, see `state.abstract`.
-    mesh: the devices.
+    like: shapes of the state, see `state.abstract`.
+    mesh: devices of the run.
   """
   model = config.model
   steps = model.get("discriminator_steps", 1)
@@ -29,39 +34,46 @@ def check_config(config, like, mesh) -> None:
   clip_bytes = clips * model.frames * model.resolution**2 * 3 * _BATCHES
   state_bytes = sharding.bytes_per_device(like, mesh.devices.size, config.sharding)
   _compare("state and clips take", state_bytes + clip_bytes, device_memory(mesh))
-  own = [device for device in mesh.devices.flat if device.process_index == jax.process_index()]
-  _compare("the clips take", clip_bytes * len(own), cores.usable_memory(), of="this machine")
+  clip_bytes *= len(_local_devices(mesh))
+  _compare("the clips take", clip_bytes, cores.usable_memory(), owner="this machine")
 
 
-def check_program(program, mesh) -> None:
-  """UserError where a compiled iteration needs more memory than a device has.
+def check_program(program: jax.stages.Compiled, mesh: Mesh) -> None:
+  """UserError if a compiled iteration needs more memory than a device has.
 
   Args:
-    program: as `jax.jit(...).lower(...).compile()` returns it.
-    mesh: the devices.
+    program: the result of `jax.jit(...).lower(...).compile()`.
+    mesh: devices of the run.
   """
   analysis = program.memory_analysis()
-  if analysis is None:  # a backend that does not tell
+  if analysis is None:  # some backends report no sizes
     return
   needed = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
   needed += analysis.output_size_in_bytes - analysis.alias_size_in_bytes
   _compare("an iteration takes", needed, device_memory(mesh))
 
 
-def device_memory(mesh) -> int | None:
-  """Bytes that each device of this process has; None where it cannot be known.
+def device_memory(mesh: Mesh) -> int | None:
+  """Returns the memory of each device of this process in bytes; None if it is unknown.
 
-  Devices on CPU share the memory of their machine.
+  CPU devices share the memory of their machine equally.
   """
-  own = [device for device in mesh.devices.flat if device.process_index == jax.process_index()]
-  if own[0].platform == "cpu":
+  devices = _local_devices(mesh)
+  if devices[0].platform == "cpu":
     memory = cores.usable_memory()
-    return memory and memory // len(own)
-  return (own[0].memory_stats() or {}).get("bytes_limit")
+    return memory and memory // len(devices)
+  return (devices[0].memory_stats() or {}).get("bytes_limit")
 
 
-def _compare(what: str, needed: int, memory: int | None, of: str = "each device") -> None:
+def _local_devices(mesh: Mesh) -> list[jax.Device]:
+  """Returns the devices of `mesh` that belong to this process."""
+  return [device for device in mesh.devices.flat if device.process_index == jax.process_index()]
+
+
+def _compare(what: str, needed: int, memory: int | None, owner: str = "each device") -> None:
+  """UserError if `needed` bytes are more than the `memory` of `owner`; None is unknown."""
   if memory is not None and needed > memory:
     raise UserError(
-      f"{what} {needed / 2**30:,.1f} GiB, the memory of {of} is {memory / 2**30:,.1f} GiB; {_HINT}"
+      f"{what} {needed / 2**30:,.1f} GiB, the memory of {owner} is {memory / 2**30:,.1f} GiB; "
+      f"{_HINT}"
     )

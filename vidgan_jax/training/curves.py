@@ -1,4 +1,4 @@
-"""A run's log as a picture."""
+"""Plots the log of a run."""
 
 import os
 import pathlib
@@ -7,6 +7,7 @@ from vidgan_jax.runtime.drawing import plain_style
 from vidgan_jax.runtime.files.log_files import read_log
 from vidgan_jax.runtime.hooks import Hook, HookContext
 
+# (title, metrics): the names of metrics, or prefixes of names where these do not exist.
 _PANELS = (
   ("loss", ("loss/discriminator", "loss/generator")),
   ("mean score", "score/"),
@@ -18,24 +19,24 @@ _PANELS = (
 
 
 @plain_style
-def plot(log_path, output) -> None:
+def plot(log_path: str | os.PathLike, output: str | os.PathLike) -> None:
   """Draws losses, scores, gradient norms, pixel means, sigmas and speed over iterations.
 
   Args:
     log_path: a run's `log.jsonl`.
-    output: the PNG to write; nothing is written where the log is empty.
+    output: the PNG file to write. An empty log writes none.
   """
-  from matplotlib.figure import Figure  # takes a second to import, and only plots need it
+  from matplotlib.figure import Figure  # imported here because the import takes a second
 
   records = read_log(log_path)
   if not records:
     return
   names = [name for name in records[-1] if name != "step"]
   figure = Figure(figsize=(13, 7), layout="constrained")
-  for axes, (title, wanted) in zip(figure.subplots(2, 3).flat, _PANELS, strict=True):
-    exact = isinstance(wanted, tuple) and all(name in names for name in wanted)
-    chosen = wanted if exact else [name for name in names if name.startswith(wanted)]
-    for name in chosen:
+  for axes, (title, patterns) in zip(figure.subplots(2, 3).flat, _PANELS, strict=True):
+    exact = isinstance(patterns, tuple) and all(name in names for name in patterns)
+    plotted = patterns if exact else [name for name in names if name.startswith(patterns)]
+    for name in plotted:
       points = [(r["step"], r[name]) for r in records if isinstance(r.get(name), float | int)]
       if not points:
         continue
@@ -44,7 +45,7 @@ def plot(log_path, output) -> None:
       axes.plot(*zip(*points, strict=True), style, label=label, linewidth=1)
     axes.set_title(title)
     axes.set_xlabel("iteration")
-    if len(chosen) > 1:
+    if len(plotted) > 1:
       axes.legend(fontsize=7)
   output = pathlib.Path(output)
   temporary = output.with_name(f".{output.name}")
@@ -53,7 +54,7 @@ def plot(log_path, output) -> None:
 
 
 class CurvesHook(Hook):
-  """Plots the log as `curves.png` in the run's folder.
+  """Plots the log to `curves.png` in the run's folder.
 
   Args:
     every: iterations between plots. 0 plots at the end of the run only.
@@ -63,7 +64,7 @@ class CurvesHook(Hook):
     self.every = every
 
   def due(self, step: int, last: bool) -> bool:
-    """Every `every` iterations and after the last."""
+    """True every `every` iterations and at the end of the run."""
     return step > 0 and bool(last or (self.every and step % self.every == 0))
 
   def before_save(self, context: HookContext) -> None:

@@ -1,9 +1,9 @@
 """Gradients of one update: through spectral normalisation, and over micro-batches.
 
-An update differentiates its loss by the weights that the networks are applied with, which are
-spectrally normalised. `normalize` returns these weights together with a pullback, which maps
-gradients by the weights to gradients by the parameters. `accumulate` averages the gradients of an
-update over micro-batches.
+An update applies its networks with spectrally normalised weights, and computes the gradient of its
+loss with respect to these weights. `normalize` returns them together with a pullback, which maps
+gradients with respect to the weights to gradients with respect to the parameters. `accumulate`
+averages the gradients of an update over micro-batches.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ class NormalizedNetwork:
   Attributes:
     weights: the normalised parameters. On several devices each array has one copy per device along
       a new first axis (`runtime.mesh.spread`).
-    pullback: maps gradients by `weights` to gradients by the parameters.
+    pullback: maps gradients with respect to `weights` to gradients with respect to the parameters.
     spectral: the vectors of the power iteration, advanced by one step.
     sigmas: {path of a kernel: its largest singular value}.
     batch_stats: running statistics of batch normalisation.
@@ -42,17 +42,17 @@ class NormalizedNetwork:
 def normalize(
   network: Network, name: str, *, eps: float, mesh: jax.sharding.Mesh | None, rules: str
 ) -> NormalizedNetwork:
-  """Normalises a network's weights once, for all that one update computes with them.
+  """Normalises a network's weights once, for all passes of one update.
 
   Args:
     network: parameters and vectors of the power iteration.
     name: path of the network in the state, e.g. "generator". Sharding rules refer to it.
     eps: lower bound of norms.
     mesh: devices that share a batch. None is one device.
-    rules: name of the sharding rules, `config.sharding`.
+    rules: name of the sharding rules, the value of `config.sharding`.
   """
 
-  def normalized(params):
+  def normalized(params: Any) -> tuple[Any, tuple[Any, dict[str, jax.Array]]]:
     weights, spectral, sigmas = spectral_norm.normalize(params, network.spectral, eps=eps)
     if mesh is not None and mesh.devices.size > 1:
       weights = meshes.spread(weights, sharding.shardings(weights, mesh, rules, f"{name}/params/"))
@@ -91,8 +91,9 @@ def accumulate(
   every device holds its share of every micro-batch, and no example moves between devices.
 
   Args:
-    function: returns (gradients by `weights`, means, results) of one micro-batch. `index` is the
-      number of the micro-batch, or None if the batch is not split.
+    function: returns (gradients with respect to `weights`, means, results) of one micro-batch.
+      Means are averaged like gradients; results are stacked. `index` is the number of the
+      micro-batch, or None if the batch is not split.
     weights: normalised weights.
     batch: tree of arrays [B, ...], B divisible by `count`.
     extra: more input of `function`, for example the results of an earlier call: a tree of arrays
@@ -108,10 +109,10 @@ def accumulate(
   if count == 1:
     return function(weights, batch, extra, None)
 
-  def split(array):
+  def split(array: jax.Array) -> jax.Array:
     return jnp.moveaxis(array.reshape(-1, count, *array.shape[1:]), 1, 0)
 
-  def add(totals, micro_batch):
+  def add(totals: Any, micro_batch: Any) -> tuple[Any, Any]:
     gradients, means, results = function(weights, *micro_batch)
     return jax.tree.map(jnp.add, totals, (gradients, means)), results
 

@@ -1,4 +1,4 @@
-"""Guards stop a run that has gone wrong, before its state replaces a good checkpoint."""
+"""Guards: they stop a failing run before its state replaces a good checkpoint."""
 
 import math
 from typing import Any
@@ -9,9 +9,10 @@ from vidgan_jax.runtime.hooks import Hook
 
 
 class DarkGuard(Hook):
-  """Stops a run whose generated clips have gone dark (thesis 4.5).
+  """Stops a run whose generated clips have become dark (thesis 4.5).
 
-  While it counts dark iterations no checkpoint is saved, so the newest one is from before.
+  While the last logged iteration is dark, the loop saves no checkpoint, except when the run ends or
+  is interrupted. So the newest checkpoint is from before the dark iterations.
 
   Args:
     fraction: an iteration is dark if more than this fraction of its generated clips is dark.
@@ -31,12 +32,12 @@ class DarkGuard(Hook):
       )
 
   def replay(self, step: int, metrics: dict[str, float]) -> None:
-    """Counts dark iterations of the log, as the interrupted run did."""
+    """Counts dark iterations, also in the log of an interrupted run."""
     dark = float(metrics.get("pixel/generated_dark", 0)) > self.fraction
     self._count = self._count + 1 if dark else 0
 
   def healthy(self) -> bool:
-    """False while dark iterations are being counted."""
+    """False if the last logged iteration was dark."""
     return not (self.patience and self._count)
 
 

@@ -1,41 +1,54 @@
-"""The training loop: look at the old state, save, take the next batch, step."""
+"""The training loop: run hooks on the current state, save it, take the next batch, train on it."""
 
 import contextlib
 import dataclasses
 import functools
+import os
 import pathlib
 import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from vidgan_jax.data.build import build_batches, build_source
 from vidgan_jax.data.pipeline import Prefetcher
+from vidgan_jax.data.sources.base import Source
 from vidgan_jax.models import registry, switches
+from vidgan_jax.models.contract import VideoGan
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime import precision, processes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import paths
 from vidgan_jax.runtime.hardware import compilation
-from vidgan_jax.runtime.hooks import HookContext
+from vidgan_jax.runtime.hooks import Hook, HookContext
 from vidgan_jax.runtime.preemption import Preemption
 from vidgan_jax.runtime.progress import Lines, ticking
 from vidgan_jax.training import capacity, guards, optimizers
 from vidgan_jax.training import state as states
 from vidgan_jax.training import workdir as workdirs
 from vidgan_jax.training.logs import Log, Reader
+from vidgan_jax.training.optimizers import Optimizers
+from vidgan_jax.training.state import TrainState
 from vidgan_jax.training.step import Iteration
 
 
-def _initialised(gan, transforms, config, like):
-  """The state before the first iteration, drawn already in its sharding."""
+def _initialised(
+  gan: VideoGan, transforms: Optimizers, config: ConfigDict, like: TrainState
+) -> TrainState:
+  """Draws the state before the first iteration, with each array created in its sharding."""
   create = functools.partial(states.create, gan, transforms, config.seed)
   return jax.jit(create, out_shardings=jax.tree.map(lambda a: a.sharding, like))()
 
 
-def _compiled(iteration, like, config, mesh, frozen):
-  """The iteration's program for this state and batch size; returns (program, seconds)."""
+def _compiled(
+  iteration: Iteration, like: TrainState, config: ConfigDict, mesh: Mesh, frozen: dict[str, Any]
+) -> tuple[jax.stages.Compiled, float]:
+  """Compiles the iteration for this state and batch size; returns (program, seconds)."""
   batch = jax.eval_shape(lambda: iteration.gan.example_batch(config.batch_size))
   steps = iteration.gan.schedule.discriminator_steps
   batch = jax.tree.map(
@@ -51,8 +64,8 @@ def _compiled(iteration, like, config, mesh, frozen):
   return program, time.perf_counter() - begin
 
 
-def _batch_words(config) -> str:
-  """How a batch passes through the networks, and what batch normalisation sees of it."""
+def _describe_batch(config: ConfigDict) -> str:
+  """Describes how a batch is split, and over how many clips batch normalisation normalises."""
   size, group = config.batch_size, config.microbatch or config.batch_size
   if group == size:
     return f"batch {size}"
@@ -63,32 +76,41 @@ def _batch_words(config) -> str:
 
 
 class _Clock:
-  """Seconds spent training, without pauses for samples and checkpoints."""
+  """Measures the time spent training, without pauses for samples and checkpoints.
+
+  Args:
+    seconds: time that earlier processes spent on this run.
+
+  Attributes:
+    total: seconds spent on the run in all.
+  """
 
   def __init__(self, seconds: float):
     self.total = seconds
-    self._since = None
-    self._interval = 0.0
-    self._waited = 0.0
-    self._iterations = 0
+    self._since: float | None = None  # when the clock was started; None while it is stopped
+    self._interval = 0.0  # seconds since the last call of `rate`
+    self._waited = 0.0  # seconds spent waiting for batches since then
+    self._iterations = 0  # iterations since then
 
-  def start(self):
+  def start(self) -> None:
+    """Starts the clock."""
     self._since = time.perf_counter()
 
-  def stop(self):
+  def stop(self) -> None:
+    """Stops the clock; does nothing if it is stopped."""
     if self._since is not None:
       passed = time.perf_counter() - self._since
       self.total += passed
       self._interval += passed
       self._since = None
 
-  def iteration(self, waited: float):
-    """Counts an iteration that waited so many seconds for its batch."""
+  def iteration(self, waited: float) -> None:
+    """Counts an iteration that waited `waited` seconds for its batch."""
     self._waited += waited
     self._iterations += 1
 
   def rate(self) -> tuple[float, float]:
-    """Seconds per iteration since the last call, and those of them spent waiting for the batch."""
+    """Returns the seconds per iteration since the last call, in all and waiting for batches."""
     self.stop()
     self.start()
     rates = (self._interval / max(1, self._iterations), self._waited / max(1, self._iterations))
@@ -97,31 +119,37 @@ class _Clock:
 
 
 class Trainer:
-  """One run, from its folder to its end.
+  """Trains one run: creates or continues it, and trains it to its end.
 
   Args:
-    config: see `configs/`.
-    workdir: folder of the run; a run found there is continued.
-    extra_hooks: hooks of other packages, for example previews, from the command.
-    flops_per_clip: FLOPs of one iteration per clip of the batch, as the model is written, for the
-      model FLOP utilisation; None leaves it out.
-    peak_flops: of one device, in FLOP/s; None leaves it out.
+    config: the whole config; see `configs/`.
+    workdir: folder of the run. If it holds a run, that run continues.
+    extra_hooks: hooks of other packages, such as previews; the command passes them.
+    flops_per_clip: FLOPs of one iteration for each clip of the batch, in the plain form of the
+      model. With `peak_flops` it gives the model FLOP utilisation; None leaves it out.
+    peak_flops: peak performance of one device in FLOP/s; None leaves the utilisation out.
     report: called with lines for the user.
-    source: overrides the config's data source.
-    devices: those to train on, by default all.
+    source: data source to use instead of the config's.
+    devices: devices to train on; None is all.
+
+  Attributes:
+    stopped: whether a signal ended the run before its last iteration.
+
+  Raises:
+    UserError: on bad input.
   """
 
   def __init__(
     self,
-    config,
-    workdir,
-    extra_hooks=(),
+    config: ConfigDict,
+    workdir: str | os.PathLike,
+    extra_hooks: Iterable[Hook] = (),
     *,
-    flops_per_clip=None,
-    peak_flops=None,
-    report=print,
-    source=None,
-    devices=None,
+    flops_per_clip: float | None = None,
+    peak_flops: float | None = None,
+    report: Callable[[str], None] = print,
+    source: Source | None = None,
+    devices: Sequence[jax.Device] | None = None,
   ):
     workdir = paths.local(workdir, "--workdir")
     self.config = config
@@ -129,14 +157,14 @@ class Trainer:
     switches.check(config)
     self.mesh = meshes.make_mesh(devices)
     meshes.check_batch(config.batch_size, self.mesh, config.microbatch)
-    self.part = meshes.part_of_batch(self.mesh)
+    part = meshes.part_of_batch(self.mesh)
     precision.check_width(config.precision)
     self.gan = registry.build(config, platform=meshes.platform(self.mesh))
     workdirs.check_fault(workdir, self.gan, report)
     self.transforms = optimizers.build(config, self.gan.discriminators)
     self.like = states.abstract(self.gan, self.transforms, config.seed, self.mesh, config.sharding)
     capacity.check_config(config, self.like, self.mesh)
-    made = not pathlib.Path(workdir).exists()
+    is_new = not pathlib.Path(workdir).exists()
     self.workdir = workdirs.make(workdir, config)
     self.checkpoints = Checkpoints(
       self.workdir / states.CHECKPOINTS, config.checkpoints_kept, report=report
@@ -149,20 +177,20 @@ class Trainer:
         num_classes=self.gan.num_classes,
         report=report,
       )
-      # Now, and not when the iteration is compiled: a wrong reader is told at once.
+      # Built here, and not in `run`, so that a wrong reader is refused at once.
       self._batches = build_batches(
         config.data,
         self.source,
         batch_size=config.batch_size,
         steps=self.gan.schedule.discriminator_steps,
         seed=config.seed,
-        part=self.part,
+        part=part,
         report=report,
       )
     except UserError:
-      if made and processes.first():  # for nothing
+      if is_new and processes.first():
         with contextlib.suppress(OSError):
-          self.workdir.rmdir()
+          self.workdir.rmdir()  # leave no empty folder behind
       raise
     self._description = self.source.description()
     if self.checkpoints.steps():
@@ -172,20 +200,19 @@ class Trainer:
     self.hooks = [*extra_hooks, guards.DarkGuard(guard.dark_fraction, guard.dark_patience)]
     self._flops = flops_per_clip and flops_per_clip * config.batch_size
     self._peak = peak_flops and peak_flops * self.mesh.devices.size
-    self.log = None
+    self.log: Log | Reader  # opened by `run`
     self.stopped = False
-    self._pending = None
-    self._read_back = False  # whether a checkpoint that this process saved was compared
-    self._once = {}  # for the next record alone
+    # (step, metrics) of the last iteration, which are not fetched from the devices yet.
+    self._pending: tuple[int, dict[str, jax.Array]] | None = None
+    self._read_back = False  # whether this process has read back a checkpoint that it saved
+    self._extra_metrics = {}  # enter the next record of the log only
 
-  def run(self):
+  def run(self) -> TrainState:
     """Trains to `config.num_iterations`, or until a signal, and returns the last state.
 
-    Afterwards `stopped` tells whether it was a signal that ended it.
-
     Raises:
-      UserError: on bad input or where a checkpoint cannot be written.
-      Stopped: where a guard ends the run.
+      UserError: on bad input, or if a file cannot be written.
+      Stopped: a guard ends the run.
     """
     watch = jax.process_count() == 1
     opened = workdirs.opened(self.workdir, self.config, self._description, self.report)
@@ -201,7 +228,7 @@ class Trainer:
         processes.told_to_leave(begin)  # from here on they agree on a step, however far it is
         if state is not None:
           self.report(f"continuing from the checkpoint at iteration {begin}")
-        if begin >= self.config.num_iterations:
+        if state is not None and begin >= self.config.num_iterations:
           self.report(f"already trained for {begin} iterations")
           return state
         devices, count = self.mesh.devices.flat, jax.process_count()
@@ -209,16 +236,16 @@ class Trainer:
           f"training on {len(devices)} x {devices[0].device_kind}"
           f"{f' in {count} processes' if count > 1 else ''}, "
           f"{precision.policy(self.config.precision, devices[0].platform).name}, "
-          f"{_batch_words(self.config)}"
+          f"{_describe_batch(self.config)}"
         )
         if len(devices) > 1:
-          self.report(states.size(self.like, self.mesh, self.config.sharding))
+          self.report(states.describe_size(self.like, self.mesh, self.config.sharding))
         iteration = Iteration(self.gan, self.transforms, self.config, self.mesh)
         with ticking("compiling the iteration"):
           program, seconds = _compiled(iteration, self.like, self.config, self.mesh, self.frozen)
         self.report(f"compiled the iteration in {seconds:.1f} s")
         capacity.check_program(program, self.mesh)
-        self._once = {"time/compile_seconds": seconds}
+        self._extra_metrics = {"time/compile_seconds": seconds}
         if state is None:
           state = _initialised(self.gan, self.transforms, self.config, self.like)
       try:
@@ -233,9 +260,17 @@ class Trainer:
       except OSError as error:
         raise UserError(f"cannot write to {self.workdir}: {error.strerror or error}") from error
 
-  def _iterate(self, program, state, begin, clock, preemption):
+  def _iterate(
+    self,
+    program: jax.stages.Compiled,
+    state: TrainState,
+    begin: int,
+    clock: _Clock,
+    preemption: Preemption,
+  ) -> TrainState:
+    """Runs iterations `begin`..`config.num_iterations` - 1; returns the last state."""
     config, end = self.config, self.config.num_iterations
-    # Two batches wait on the devices: they are sent while the iterations before them run.
+    # Two batches are sent to the devices in advance, while earlier iterations run.
     feed = lambda iteration: meshes.put_batch(self._batches(iteration), self.mesh)
     bar = tqdm(
       total=end,
@@ -243,7 +278,7 @@ class Trainer:
       unit="it",
       desc="training",
       dynamic_ncols=True,
-      disable=None if processes.first() else True,  # None: where stderr is no terminal
+      disable=None if processes.first() else True,  # None disables it if stderr is no terminal
     )
     self._lines = Lines(self.report, end)
     with bar, Prefetcher(feed, begin, depth=2) as stream:
@@ -251,29 +286,30 @@ class Trainer:
         leave = preemption.requested or processes.told_to_leave(step)
         due = leave or step == end or step % config.checkpoint_every == 0
         if due:
-          # The metrics of the last iteration are looked at before its state may be kept.
-          self._settle(clock, bar, state)
+          # Check the metrics of the last iteration before its state may be saved.
+          self._process_metrics(clock, bar, state)
         clock.stop()
-        if not leave:  # whoever was told to go should not draw pictures first
+        if not leave:  # hooks take time, and a signal asks to exit soon
           self._before_save(state, step, begin, step == end, lambda: preemption.requested)
-        # A state that a hook suspects is kept only where the run would end without it.
+        # A state that a hook calls unhealthy is saved only if the process ends here.
         healthy = leave or step == end or all(hook.healthy() for hook in self.hooks)
         if step > begin and due and healthy:
           self.checkpoints.save(step, state, {"seconds": clock.total})
-          if not (self._read_back or leave):  # no run goes on that could not be continued
+          # Read the first checkpoint back, so that a run that could not be resumed stops early.
+          if not (self._read_back or leave):
             self.checkpoints.read_back(step, state)
             self._read_back = True
         self.checkpoints.check()
         if leave or step == end:
           break
         clock.start()
-        asked = time.perf_counter()
+        requested = time.perf_counter()
         _, batch = next(stream)
-        waited = time.perf_counter() - asked
-        with jax.transfer_guard("disallow"):  # all that the program needs is on the devices
+        waited = time.perf_counter() - requested
+        with jax.transfer_guard("disallow"):  # all inputs of the program are on the devices already
           state, metrics = program(state, batch, self.frozen)
         clock.iteration(waited)
-        self._settle(clock, bar, state)
+        self._process_metrics(clock, bar, state)
         self._pending = (step + 1, metrics)
         bar.update()
     self.checkpoints.wait()
@@ -283,8 +319,10 @@ class Trainer:
       self.report(f"stopped by a signal: {saved}; the same command continues")
     return state
 
-  def _before_save(self, state, step, begin, last, stop_requested):
-    """Runs the hooks that are due."""
+  def _before_save(
+    self, state: TrainState, step: int, begin: int, last: bool, stop_requested: Callable[[], bool]
+  ) -> None:
+    """Runs the hooks that are due; see `runtime.hooks` for which process runs which."""
     due = [hook for hook in self.hooks if hook.due(step, last)]
     if not due:
       return
@@ -304,16 +342,16 @@ class Trainer:
       last=last,
       stop_requested=stop_requested,
     )
-    own = [d for d in self.mesh.devices.flat if d.process_index == jax.process_index()]
-    ordinary = dataclasses.replace(collective, mesh=meshes.make_mesh(own[:1]))
+    local = [d for d in self.mesh.devices.flat if d.process_index == jax.process_index()]
+    ordinary = dataclasses.replace(collective, mesh=meshes.make_mesh(local[:1]))
     for hook in due:
       if hook.collective:
         hook.before_save(collective)
       elif processes.first():
         hook.before_save(ordinary)
 
-  def _settle(self, clock, bar, state):
-    """Looks at the metrics of the iteration before the one just begun."""
+  def _process_metrics(self, clock: _Clock, bar: tqdm, state: TrainState) -> None:
+    """Fetches, checks and logs the metrics of the iteration before the one that now runs."""
     if self._pending is None:
       return
     (step, metrics), self._pending = self._pending, None
@@ -322,8 +360,8 @@ class Trainer:
       return
     values = {name: value.item() for name, value in jax.device_get(metrics).items()}
     seconds, waited = clock.rate()
-    values |= self._once
-    self._once = {}
+    values |= self._extra_metrics
+    self._extra_metrics = {}
     values["time/step_seconds"] = seconds
     values["time/input_seconds"] = waited
     values["time/videos_per_second"] = self.config.batch_size / seconds
@@ -333,7 +371,7 @@ class Trainer:
       if self._peak:
         values["time/model_flop_utilisation"] = self._flops / seconds / self._peak
     self.log.scalars(step, values)
-    guards.check_finite(step, finite, values, state)  # after the record that tells what happened
+    guards.check_finite(step, finite, values, state)  # after logging, so that the log shows why
     losses = f"D {values['loss/discriminator']:.3f} G {values['loss/generator']:.3f}"
     bar.set_postfix_str(losses, refresh=False)
     if bar.disable:

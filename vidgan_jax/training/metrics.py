@@ -10,7 +10,7 @@ from vidgan_jax.training.state import TrainState
 
 
 def loss_metrics(side: str, parts: Losses) -> dict[str, jax.Array]:
-  """{"loss/SIDE/PART": value} and their sum as "loss/SIDE"."""
+  """Returns {"loss/SIDE/NAME": value} of all loss terms, and their sum as "loss/SIDE"."""
   metrics = {f"loss/{side}/{name}": value for name, value in parts.items()}
   total: Any = sum(parts.values())
   return {**metrics, f"loss/{side}": total}
@@ -22,7 +22,7 @@ def pixel_metrics(side: str, clip: jax.Array, dark_level: float) -> dict[str, ja
   Args:
     side: "real" or "generated".
     clip: [B, T, H, W, 3] in [-1, 1].
-    dark_level: a clip is dark if its mean pixel, in [0, 1], is below.
+    dark_level: a clip is dark if its mean pixel, in [0, 1], is below this level.
   """
   pixels = (clip.astype(jnp.float32) + 1) / 2
   means = jnp.mean(pixels, axis=(0, 1, 2, 3))
@@ -33,13 +33,13 @@ def pixel_metrics(side: str, clip: jax.Array, dark_level: float) -> dict[str, ja
 
 
 def all_finite(metrics: dict[str, jax.Array]) -> jax.Array:
-  """1 if every loss and gradient norm is finite, else 0."""
+  """Returns 1 if every loss and gradient norm is finite, otherwise 0."""
   watched = [v for name, v in metrics.items() if name.startswith(("loss/", "gradient_norm/"))]
   return jnp.all(jnp.isfinite(jnp.stack(watched))).astype(jnp.float32)
 
 
 def state_finite(state: TrainState) -> jax.Array:
-  """1 if all floating-point arrays of the state are finite, else 0."""
+  """Returns 1 if all floating-point arrays of the state are finite, otherwise 0."""
   leaves = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
   return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves])).astype(jnp.float32)
 

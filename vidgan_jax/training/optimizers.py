@@ -1,10 +1,12 @@
-"""Optimizers by config."""
+"""Builds the optimizers that a config describes."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import jax
 import optax
+from ml_collections import ConfigDict
 
 from vidgan_jax.objectives import penalties
 from vidgan_jax.runtime.errors import UserError
@@ -14,52 +16,58 @@ KINDS = ("adam", "rmsprop")
 
 @dataclasses.dataclass(frozen=True)
 class Optimizers:
-  """One Optax transformation for the generator, one for each discriminator by name."""
+  """One Optax optimizer for the generator, and one for each discriminator by name."""
 
   generator: optax.GradientTransformation
   discriminators: Mapping[str, optax.GradientTransformation]
 
 
 def orthogonal_penalty(weight: float) -> optax.GradientTransformation:
-  """Adds the gradient of BigGAN's orthogonal penalty; see `objectives.penalties`."""
+  """An Optax transformation that adds the gradient of BigGAN's orthogonal penalty.
 
-  def update(gradients, state, params=None):
+  See `objectives.penalties`.
+  """
+
+  def update(
+    gradients: Any, state: optax.OptState, params: Any = None
+  ) -> tuple[Any, optax.OptState]:
     extra = penalties.orthogonal_gradient(params, weight)
     return jax.tree.map(lambda g, e: g + e, gradients, extra), state
 
   return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def _descent(options, rate) -> optax.GradientTransformation:
+def _descent(options: ConfigDict, rate: float) -> optax.GradientTransformation:
   if options.kind == "adam":
     return optax.adam(rate, b1=options.beta1, b2=options.beta2, eps=options.eps)
   if options.kind == "rmsprop":
-    # Chainer's form: eps outside the root, no centring, no momentum, squares that start at 0.
+    # As in Chainer: epsilon outside the root, no centring, no momentum, initial squares of 0.
     return optax.rmsprop(
       rate, decay=options.rmsprop_decay, eps=options.eps, eps_in_sqrt=False, initial_scale=0.0
     )
   raise UserError(f"unknown optimizer {options.kind!r}; known: {', '.join(KINDS)}")
 
 
-def build(config, discriminators: Iterable[str]) -> Optimizers:
-  """One optimizer for each network, with separate rates for both sides.
+def build(config: ConfigDict, discriminators: Iterable[str]) -> Optimizers:
+  """Builds one optimizer for each network.
 
   Args:
-    config: `config.optimizer` holds kind ("adam" or "rmsprop"), generator_lr, discriminator_lr,
-      beta1 and beta2 (Adam), rmsprop_decay, eps, weight_decay (L2: added to the gradient before the
-      moments, as PyTorch's Adam does) and orthogonal_penalty (on the generator alone). Zero leaves
-      the last two out.
-    discriminators: their names.
+    config: the whole config. `config.optimizer` holds kind ("adam" or "rmsprop"), generator_lr,
+      discriminator_lr, beta1 and beta2 (Adam), rmsprop_decay, eps, weight_decay and
+      orthogonal_penalty. Weight decay is an L2 penalty: it is added to the gradient before the
+      moments are updated, as in PyTorch's Adam. The orthogonal penalty acts on the generator alone.
+      Zero leaves either out.
+    discriminators: names of the discriminators.
 
   Raises:
-    UserError: on an unknown kind.
+    UserError: the kind is unknown.
   """
   options = config.optimizer
 
-  def chain(rate, *before):
+  def chain(rate: float, *before: optax.GradientTransformation) -> optax.GradientTransformation:
     decay = [optax.add_decayed_weights(options.weight_decay)] if options.weight_decay else []
-    found = [*before, *decay, _descent(options, rate)]
-    return optax.chain(*found) if len(found) > 1 else found[0]
+    transforms = [*before, *decay, _descent(options, rate)]
+    return optax.chain(*transforms) if len(transforms) > 1 else transforms[0]
 
   weight = options.orthogonal_penalty
   penalty = [orthogonal_penalty(weight)] if weight else []

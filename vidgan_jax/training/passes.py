@@ -1,4 +1,4 @@
-"""Passes through the networks, as the updates of an iteration make them."""
+"""Forward passes through generator and discriminators, as the updates of an iteration use them."""
 
 import dataclasses
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from vidgan_jax.training.gradients import NormalizedNetwork
 
 @dataclasses.dataclass(frozen=True)
 class Update:
-  """What one update of an iteration depends on besides networks and data.
+  """Identifies one update of a run: all that it depends on besides networks and data.
 
   Attributes:
     seed: of the run.
@@ -42,8 +42,8 @@ class GeneratorPass:
   Attributes:
     side: latents, inputs and samples.
     batch_stats: statistics of this batch, as reported by the generator's batch normalisation.
-    pullback: maps gradients by the samples to gradients by the generator's normalised weights.
-      None unless the pass is differentiable.
+    pullback: maps gradients with respect to the samples to gradients with respect to the
+      generator's normalised weights. None unless the pass is differentiable.
   """
 
   side: Side
@@ -64,11 +64,11 @@ def generate(
   """Draws latents and inputs, and generates as many clips as `batch` has.
 
   Args:
-    gan: the system.
+    gan: a `VideoGan`.
     generator: network to generate with.
     batch: the real batch.
     update: the update that needs the clips.
-    index: of the micro-batch. None is the whole batch.
+    index: number of the micro-batch. None is the whole batch.
     mesh: devices that share a batch. None is one device.
     differentiable: whether to return a pullback, which keeps the activations in memory.
   """
@@ -77,12 +77,16 @@ def generate(
   inputs_key = update.key(streams.INPUTS, index)
   inputs = _sharded(gan.generated_inputs(inputs_key, batch, update.context), mesh)
 
-  def network(weights, latents_and_inputs, batch_stats_and_key):
+  def network(
+    weights: Any,
+    latents_and_inputs: tuple[Arrays, Arrays],
+    batch_stats_and_key: tuple[Any, jax.Array],
+  ) -> tuple[Any, Any]:
     batch_stats, key = batch_stats_and_key
     variables = {"params": weights, normalization.COLLECTION: batch_stats}
     return gan.generate(variables, *latents_and_inputs, key, True)
 
-  def samples_of(weights):
+  def samples_of(weights: Any) -> tuple[Any, Any]:
     key = update.key(streams.NOISE_GENERATOR, index)
     return meshes.on_each_device(network, mesh)(
       weights, (latents, inputs), (generator.batch_stats, key)
@@ -98,11 +102,11 @@ def generate(
   return GeneratorPass(Side(inputs=inputs, samples=samples, latents=latents), batch_stats, pullback)
 
 
-def _sharded(tree, mesh):
+def _sharded(tree: Any, mesh: jax.sharding.Mesh | None) -> Any:
   """Shards the batch axis of arrays that are drawn from a key.
 
-  The key is replicated. Without this constraint, the drawn arrays would be replicated too, and with
-  them all that is computed from them: the whole generator's update.
+  The key is replicated. Without this constraint, the drawn arrays would be replicated too, and so
+  would everything computed from them: each device would compute the generator's whole update.
   """
   if mesh is None:
     return tree
@@ -110,7 +114,7 @@ def _sharded(tree, mesh):
 
 
 def real_side(gan: VideoGan, key: jax.Array, batch: Arrays, context: Context) -> Side:
-  """The real side of the game: samples and inputs of the real batch."""
+  """Returns samples and inputs of the real batch."""
   samples = gan.real_samples(key, batch, context)
   return Side(inputs=gan.real_inputs(key, batch, context), samples=samples)
 
@@ -125,10 +129,10 @@ def discriminate(
   *,
   mesh: jax.sharding.Mesh | None,
 ) -> tuple[Any, Any]:
-  """Scores a view.
+  """Scores a view with one discriminator.
 
   Args:
-    gan: the system.
+    gan: a `VideoGan`.
     name: of the discriminator.
     weights: its normalised weights.
     batch_stats: its running statistics of batch normalisation.
@@ -140,7 +144,9 @@ def discriminate(
     The scores, and the statistics of this batch that batch normalisation reported.
   """
 
-  def network(weights, view, batch_stats_and_key):
+  def network(
+    weights: Any, view: Arrays, batch_stats_and_key: tuple[Any, jax.Array]
+  ) -> tuple[Any, Any]:
     batch_stats, key = batch_stats_and_key
     variables = {"params": weights, normalization.COLLECTION: batch_stats}
     return gan.discriminate(name, variables, view, key)

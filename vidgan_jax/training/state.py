@@ -1,18 +1,25 @@
-"""The state of a run: one frozen pytree, no keys, no host objects."""
+"""The state of a run: one frozen pytree of arrays, without random keys or Python objects.
+
+Also opens the runs in workdirs, for sampling, evaluation and analyses.
+"""
 
 import contextlib
 import functools
+import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from vidgan_jax.layers import normalization, spectral_norm
 from vidgan_jax.models import registry, stored_config, switches
+from vidgan_jax.models.contract import Variables, VideoGan
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime import precision, sharding, streams
 from vidgan_jax.runtime.checkpoints import Checkpoints
@@ -21,7 +28,8 @@ from vidgan_jax.runtime.files import json_files, paths
 from vidgan_jax.runtime.text import composed
 from vidgan_jax.training import optimizers as transforms
 
-CHECKPOINTS = "checkpoints"  # folders and files of a run
+# Folders and files in a workdir.
+CHECKPOINTS = "checkpoints"
 CONFIG = "config.json"
 DATA = "data.json"
 
@@ -31,10 +39,11 @@ class Network(struct.PyTreeNode):
 
   Attributes:
     params: nested dict of parameters, float32.
-    spectral: power-iteration vectors u, at the paths of their weights; advanced once in each update
-      of this network and in no other.
-    batch_stats: running moments of batch normalisation, moved once in each update of this network.
-    optimizer: Optax state.
+    spectral: power-iteration vectors u, at the paths of their weights. Each update of this network
+      advances them by one power iteration; updates of other networks do not change them.
+    batch_stats: running statistics of batch normalisation, changed once in each update of this
+      network.
+    optimizer: state of the Optax optimizer.
   """
 
   params: Any
@@ -44,12 +53,12 @@ class Network(struct.PyTreeNode):
 
 
 class Average(struct.PyTreeNode):
-  """Exponential moving average of the generator, what samples are drawn from.
+  """Exponential moving average of the generator, from which samples are drawn.
 
-  Parameters and running moments of batch normalisation are averaged. The power-iteration vectors
-  are not, since an average of unit vectors is no unit vector: whoever uses the average normalises
-  its weights by a power iteration of its own that begins at the live generator's vectors
-  (`generator_variables`).
+  It averages the parameters and the running statistics of batch normalisation. It does not average
+  the power-iteration vectors, because an average of unit vectors is no unit vector. To normalise
+  the averaged weights, `generator_variables` starts a power iteration at the vectors of the live
+  generator.
   """
 
   params: Any
@@ -65,11 +74,19 @@ class TrainState(struct.PyTreeNode):
   ema: Average
 
 
-def create(gan, optimizers, seed: int) -> TrainState:
-  """Draws the state before the first iteration; pure, to be jitted with output shardings."""
+def create(gan: VideoGan, optimizers: transforms.Optimizers, seed: int) -> TrainState:
+  """Draws the state before the first iteration.
+
+  A pure function, so that it can be jitted with the output shardings of the state.
+
+  Args:
+    gan: a `VideoGan`.
+    optimizers: optimizers of its networks.
+    seed: seed of the run.
+  """
   variables = gan.init(streams.key(seed, streams.INITIALIZATION))
 
-  def network(variables, optimizer: optax.GradientTransformation):
+  def network(variables: Variables, optimizer: optax.GradientTransformation) -> Network:
     params = variables["params"]
     return Network(
       params=params,
@@ -86,28 +103,31 @@ def create(gan, optimizers, seed: int) -> TrainState:
       name: network(v, optimizers.discriminators[name])
       for name, v in variables["discriminators"].items()
     },
-    # Copies: the state is donated to the step, and one buffer cannot be donated twice.
+    # Copies, because the state is donated to the iteration, and one buffer cannot be donated twice.
     ema=jax.tree.map(jnp.copy, Average(generator.params, generator.batch_stats)),
   )
 
 
-# The average lags behind the live weights by 1 / (1 - decay) iterations, so that their vectors may
-# have turned away from its own; this many power iterations bring them back.
+# The average lags behind the live weights by about 1 / (1 - decay) iterations. The vectors of the
+# live weights may therefore differ from those of the average. This many power iterations suffice to
+# reach the latter.
 _AVERAGE_POWER_ITERATIONS = 32
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
-def _normalized(params, vectors, eps, iterations):
-  """See `spectral_norm.normalize`; one program, for by itself each product would be compiled."""
+def _normalized(params: Any, vectors: Any, eps: float, iterations: int) -> dict[str, Any]:
+  """See `spectral_norm.normalize`. Jitted, because otherwise JAX would compile each product."""
   return spectral_norm.normalize(params, vectors, eps=eps, iterations=iterations)[0]
 
 
-def generator_variables(state: TrainState, *, use_ema: bool = True, eps: float = 1e-8):
-  """Variables to generate with: spectrally normalised weights and running moments.
+def generator_variables(
+  state: TrainState, *, use_ema: bool = True, eps: float = 1e-8
+) -> dict[str, Any]:
+  """Returns the variables to generate with: spectrally normalised weights, running statistics.
 
   Args:
-    state: of a run.
-    use_ema: the average's parameters and moments, or the live ones.
+    state: state of a run.
+    use_ema: use the moving average of the generator instead of the live generator.
     eps: `VideoGan.spectral_eps`.
   """
   source = state.ema if use_ema else state.generator
@@ -116,25 +136,25 @@ def generator_variables(state: TrainState, *, use_ema: bool = True, eps: float =
   return {"params": weights, normalization.COLLECTION: source.batch_stats}
 
 
-def placement(config, devices: int, batch_size: int | None = None) -> list[str]:
-  """How the state of `config` would lie on so many devices. Nothing is computed.
+def placement(config: ConfigDict, devices: int, batch_size: int | None = None) -> list[str]:
+  """Describes how the state of `config` would be sharded over devices, without computing it.
 
   Args:
     config: the whole config.
-    devices: how many.
-    batch_size: clips per update in place of config.batch_size.
+    devices: number of devices.
+    batch_size: clips per update; None is `config.batch_size`.
 
   Returns:
-    a line that tells what all arrays take in all and on each device, then one for each array: name,
-    type, shape, and how it would lie.
+    A line with the size of the state in total and on each device, then one line for each array with
+    its name, type, shape and sharding.
 
   Raises:
-    UserError: on what training on these devices would refuse.
+    UserError: training on these devices would refuse the config.
   """
   batch_size = config.batch_size if batch_size is None else batch_size
   switches.check(config)
   meshes.check_division(batch_size, devices, config.microbatch)
-  gan = registry.build(config, platform="cpu")  # shapes and types of the state depend on none
+  gan = registry.build(config, platform="cpu")  # the state has the same shapes on any platform
   gan.check_new()
   optimizers = transforms.build(config, gan.discriminators)
   shapes = jax.eval_shape(functools.partial(create, gan, optimizers, config.seed))
@@ -142,47 +162,49 @@ def placement(config, devices: int, batch_size: int | None = None) -> list[str]:
   return [_size(shapes, devices, config.sharding), *lines]
 
 
-def _size(shapes, devices, rules):
+def _size(shapes: TrainState, devices: int, rules: str) -> str:
   whole = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
   each = sharding.bytes_per_device(shapes, devices, rules)
   return f"state of {whole / 1e6:,.1f} MB, {each / 1e6:,.1f} MB on each of {devices} ({rules})"
 
 
-def size(like: TrainState, mesh, rules: str) -> str:
-  """A line that tells how large a state is, in all and on each device of `mesh`."""
+def describe_size(like: TrainState, mesh: Mesh, rules: str) -> str:
+  """Returns a line with the size of a state in total and on each device of `mesh`."""
   return _size(like, mesh.devices.size, rules)
 
 
-def abstract(gan, optimizers, seed: int, mesh, rules: str = "replicated") -> TrainState:
-  """The state's shapes, types and shardings; nothing is computed.
+def abstract(
+  gan: VideoGan, optimizers: transforms.Optimizers, seed: int, mesh: Mesh, rules: str = "replicated"
+) -> TrainState:
+  """Returns the state's shapes, types and shardings without computing it.
 
   Args:
     gan: a `VideoGan`.
-    optimizers: of its networks.
-    seed: of the run.
-    mesh: devices.
-    rules: a name in `runtime.sharding.RULES`.
+    optimizers: optimizers of its networks.
+    seed: seed of the run.
+    mesh: devices of the run.
+    rules: sharding rules, a name in `runtime.sharding.RULES`.
   """
   shapes = jax.eval_shape(functools.partial(create, gan, optimizers, seed))
   return jax.tree.map(
-    lambda a, place: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place),
+    lambda a, sharding: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding),
     shapes,
     sharding.shardings(shapes, mesh, rules),
   )
 
 
-def read_config(workdir):
-  """The config of the run in `workdir`, checked field by field (`models.switches`).
+def read_config(workdir: str | os.PathLike) -> ConfigDict:
+  """Reads the config of the run in `workdir` and checks every field (`models.switches`).
 
   Raises:
-    UserError: there is none, or it is damaged.
+    UserError: there is no config, or it is damaged.
   """
   path = pathlib.Path(workdir) / CONFIG
   try:
     config = stored_config.from_json(path.read_bytes())
     switches.check(config)
     return config
-  except json_files.JsonError as error:  # which names the file
+  except json_files.JsonError as error:  # its message already names the file
     raise UserError(f"no run in {workdir}: {error}") from error
   except (OSError, ValueError, UserError) as error:
     reason = getattr(error, "strerror", None) or error
@@ -190,8 +212,8 @@ def read_config(workdir):
 
 
 @contextlib.contextmanager
-def _describing(workdir) -> Iterator[None]:
-  """Turns what a damaged config makes constructors raise into one line that names its file."""
+def _describing(workdir: str | os.PathLike) -> Iterator[None]:
+  """Turns exceptions that a damaged config causes into a UserError that names its file."""
   try:
     yield
   except UserError:
@@ -201,20 +223,26 @@ def _describing(workdir) -> Iterator[None]:
     raise UserError(f"no run in {workdir}: {CONFIG} describes no model ({reason})") from error
 
 
-def load(workdir, step: int | None = None, *, mesh=None, report=print):
-  """Opens the run in `workdir` at its newest sound checkpoint, or at `step`.
+def load(
+  workdir: str | os.PathLike,
+  step: int | None = None,
+  *,
+  mesh: Mesh | None = None,
+  report: Callable[[str], None] = print,
+) -> tuple[ConfigDict, VideoGan, TrainState]:
+  """Opens the run in `workdir` at its newest undamaged checkpoint, or at `step`.
 
   Args:
     workdir: folder of a run.
-    step: iterations done; None is the newest.
-    mesh: devices to load onto; by default the first device alone.
+    step: step of the checkpoint; None is the newest.
+    mesh: devices to load onto; None is the first device alone.
     report: called with lines about damaged checkpoints.
 
   Returns:
     (config, gan, state).
 
   Raises:
-    UserError: where there is no run or no such checkpoint.
+    UserError: there is no run, or no such checkpoint.
   """
   workdir = paths.local(workdir, "the folder of the run")
   config = read_config(workdir)
@@ -229,8 +257,8 @@ def load(workdir, step: int | None = None, *, mesh=None, report=print):
   return config, gan, restored[0]
 
 
-def _data(workdir) -> dict | None:
-  """What the run in `workdir` knows of its data; None where it knows nothing, as old runs do."""
+def _data(workdir: str | os.PathLike) -> dict | None:
+  """Reads the description of a run's training data; None if there is none, as in old runs."""
   path = pathlib.Path(paths.local(workdir, "the folder of the run")) / DATA
   try:
     return json_files.read(path, _DATA_FORM)
@@ -241,49 +269,52 @@ def _data(workdir) -> dict | None:
 _DATA_FORM = {"num_examples?": int, "class_names?": [str], "checksum?": str}
 
 
-def _compared(value):
-  """A value of a description, names in one of Unicode's forms."""
+def _normal_form(value: Any) -> Any:
+  """A value of a description; the names in a list are converted to one Unicode normal form."""
   return [composed(str(one)) for one in value] if isinstance(value, list) else value
 
 
-def check_data(workdir, description: dict) -> None:
-  """UserError where the run in `workdir` was trained on other data than `description` tells of.
+def check_data(workdir: str | os.PathLike, description: dict) -> None:
+  """UserError if the run in `workdir` was trained on other data than those described.
 
   Args:
     workdir: folder of a run.
-    description: of a source, by its method of this name.
+    description: the result of `Source.description`.
   """
   before = _data(workdir)
   if before is None:
     return
   if before.get("checksum") == description.get("checksum_of_plain_names", ""):
-    before = {**before, "checksum": description["checksum"]}  # of an earlier version
+    # An earlier version computed the checksum from names that are not normalised.
+    before = {**before, "checksum": description["checksum"]}
   for what in ("class_names", "num_examples", "checksum"):
-    if _compared(before.get(what)) != _compared(description[what]):
+    if _normal_form(before.get(what)) != _normal_form(description[what]):
       raise UserError(
         f"{workdir} was trained on other data: {what} {before.get(what)} there, "
         f"{description[what]} here (remove {DATA} there to continue on the new data)"
       )
 
 
-def class_names(workdir) -> tuple[str, ...]:
-  """Names of the classes that the run in `workdir` was trained on, by label."""
+def class_names(workdir: str | os.PathLike) -> tuple[str, ...]:
+  """Returns the class names of the data that the run in `workdir` was trained on, by label."""
   return tuple((_data(workdir) or {}).get("class_names", ()))
 
 
-def frozen_variables(gan, mesh=None, report=print) -> dict:
-  """Opens the runs that `gan` builds on; returns {name: variables} for `Context.frozen`.
+def frozen_variables(
+  gan: VideoGan, mesh: Mesh | None = None, report: Callable[[str], None] = print
+) -> dict:
+  """Opens the runs in `gan.frozen_runs`; returns {name: variables} for `Context.frozen`.
 
   Args:
-    gan: a `VideoGan`; see `VideoGan.frozen_runs`.
-    mesh: devices to load onto; by default the first device alone.
+    gan: a `VideoGan`.
+    mesh: devices to load onto; None is the first device alone.
     report: called with lines about damaged checkpoints.
 
   Raises:
-    UserError: where one of them is no run, or has no checkpoint.
+    UserError: one of the folders holds no run, or no checkpoint.
   """
-  found = {}
+  frozen = {}
   for name, workdir in gan.frozen_runs.items():
     _, earlier, state = load(workdir, mesh=mesh, report=report)
-    found[name] = generator_variables(state, eps=earlier.spectral_eps)
-  return found
+    frozen[name] = generator_variables(state, eps=earlier.spectral_eps)
+  return frozen

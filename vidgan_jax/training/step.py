@@ -1,18 +1,20 @@
-"""One iteration of training as one jitted program, for any `VideoGan`.
+"""One iteration of training as one function to be jitted, for any `VideoGan`.
 
-The program runs the discriminator updates and the generator's update in the order of the system's
+The iteration runs the discriminator updates and the generator's update in the order of the system's
 schedule. Each update has four parts: it normalises the weights (`gradients.normalize`), passes a
-batch through the networks (`passes`), differentiates its loss, over micro-batches if asked to
-(`gradients.accumulate`), and makes one optimizer step.
+batch through the networks (`passes`), computes the gradients of its loss, averaged over
+micro-batches if the batch is split (`gradients.accumulate`), and makes one optimizer step.
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from vidgan_jax.layers import normalization
 from vidgan_jax.models.contract import Arrays, Context, Side, VideoGan
@@ -29,23 +31,25 @@ class Iteration:
   """One iteration of `gan`: a pure function (state, batch, frozen) -> (state, metrics).
 
   With `config.microbatch` n, each update passes its batch through the networks n clips at a time
-  and makes one optimizer step with the mean of their gradients. Each micro-batch is a batch of its
-  own for everything that depends on the whole batch:
+  and makes one optimizer step with the mean of their gradients. Whatever depends on a whole batch
+  then depends on a micro-batch instead:
 
   * Batch normalisation normalises over the micro-batch ("ghost batch normalisation", Hoffer et al.
     2017, arXiv 1705.08741). Its running statistics move towards the mean over the micro-batches.
   * Losses that are not means over clips are averaged over the micro-batches.
 
-  Each micro-batch also has random keys of its own. All else is as for the whole batch.
+  Each micro-batch also has separate random keys. All else is as for the whole batch.
 
   Args:
-    gan: the system.
-    optimizers: of its networks.
+    gan: a `VideoGan`.
+    optimizers: optimizers of its networks.
     config: the whole config.
     mesh: devices that share a batch. None is one device.
   """
 
-  def __init__(self, gan: VideoGan, optimizers: Optimizers, config, mesh=None):
+  def __init__(
+    self, gan: VideoGan, optimizers: Optimizers, config: ConfigDict, mesh: Mesh | None = None
+  ):
     self.gan, self.optimizers, self.mesh = gan, optimizers, mesh
     self.seed = config.seed
     self.ema_decay, self.ema_start = config.ema.decay, config.ema.start
@@ -65,9 +69,10 @@ class Iteration:
       frozen: {name: variables} of frozen earlier stages.
 
     Returns:
-      The new state, and metrics {name: scalar}: losses, in parts and in sum, norms of the gradients
-      by the parameters, mean scores, largest sigmas, pixel statistics, and "finite", 1 or 0.
-      Metrics of the discriminators are means over their updates.
+      The new state, and metrics {name: scalar}: loss terms and their sums, norms of the parameters'
+      gradients, mean scores, largest sigmas, pixel statistics, and "finite", which is 1 if
+      losses, gradients and (unless it is sharded) the state are finite, otherwise 0. Metrics of the
+      discriminators are means over their updates.
     """
     schedule = self.gan.schedule
     steps, shared = schedule.discriminator_steps, schedule.shared_fakes
@@ -87,7 +92,8 @@ class Iteration:
       last = step == steps - 1
       if shared and not schedule.generator_first and last and self.micro_batches == 1:
         # The generator's update differentiates this pass. With micro-batches it repeats the passes
-        # instead: keeping the activations of all of them would take the memory that they save.
+        # instead, because storing the activations of all passes would need as much memory as the
+        # whole batch.
         generator_pass = self._generate(generator, real_batch, update(step), differentiable=True)
         generated = generator_pass.side
       state, metrics = self._update_discriminators(
@@ -109,7 +115,7 @@ class Iteration:
     return state.replace(step=state.step + 1), metrics
 
   def _generator_microstep(self) -> int:
-    """Number of the generator's update; see `Update`."""
+    """The microstep of the generator's update; see `Update`."""
     steps = self.gan.schedule.discriminator_steps
     if not self.gan.schedule.shared_fakes:
       return steps
@@ -123,20 +129,32 @@ class Iteration:
   def _normalized_discriminators(self, state: TrainState) -> dict[str, NormalizedNetwork]:
     return {n: self._normalized(v, f"discriminators/{n}") for n, v in state.discriminators.items()}
 
-  def _accumulate(self, function, weights, batch, generated=None):
+  def _accumulate(
+    self, function: Callable, weights: Any, batch: Arrays, generated: Side | None = None
+  ) -> tuple[Any, Any, Any]:
     return gradients.accumulate(
       function, weights, batch, generated, count=self.micro_batches, mesh=self.mesh
     )
 
-  def _real(self, batch, update, index):
+  def _real(self, batch: Arrays, update: Update, index: jax.Array | None) -> Side:
     return passes.real_side(self.gan, update.key(streams.REAL, index), batch, update.context)
 
-  def _generate(self, generator, batch, update, index=None, *, differentiable=False):
+  def _generate(
+    self,
+    generator: NormalizedNetwork,
+    batch: Arrays,
+    update: Update,
+    index: jax.Array | None = None,
+    *,
+    differentiable: bool = False,
+  ) -> GeneratorPass:
     return passes.generate(
       self.gan, generator, batch, update, index, mesh=self.mesh, differentiable=differentiable
     )
 
-  def _discriminate(self, name, weights, batch_stats, view, key):
+  def _discriminate(
+    self, name: str, weights: Any, batch_stats: Any, view: Arrays, key: jax.Array
+  ) -> tuple[Any, Any]:
     return passes.discriminate(self.gan, name, weights, batch_stats, view, key, mesh=self.mesh)
 
   def _update_discriminators(
@@ -153,16 +171,18 @@ class Iteration:
       state: before the update.
       generator: network to generate clips with.
       batch: the real batch.
-      update: number and context of this update.
-      generated: the clips that the generator's update uses too, with one row per micro-batch. None
-        generates new ones.
+      update: seed, context and microstep of this update.
+      generated: clips that the generator's update uses too, with one row per micro-batch if the
+        batch is split. None generates new clips.
 
     Returns:
       The new state and metrics.
     """
     networks = self._normalized_discriminators(state)
 
-    def differentiate(weights, batch, generated, index):
+    def differentiate(
+      weights: dict[str, Any], batch: Arrays, generated: Side | None, index: jax.Array | None
+    ) -> tuple[Any, Any, None]:
       real = self._real(batch, update, index)
       if generated is None:
         generated = self._generate(generator, batch, update, index).side
@@ -189,8 +209,13 @@ class Iteration:
     return state.replace(discriminators=updated), metrics
 
   def _discriminator_loss(
-    self, networks: dict[str, NormalizedNetwork], real: Side, generated: Side, update: Update, index
-  ):
+    self,
+    networks: dict[str, NormalizedNetwork],
+    real: Side,
+    generated: Side,
+    update: Update,
+    index: jax.Array | None,
+  ) -> Callable[[dict[str, Any]], tuple[jax.Array, Any]]:
     """The loss of all discriminators, as a function of their weights.
 
     Returns:
@@ -207,8 +232,8 @@ class Iteration:
       views(streams.VIEWS_GENERATED, generated),
     )
 
-    def loss(weights):
-      def score(name, view):
+    def loss(weights: dict[str, Any]) -> tuple[jax.Array, Any]:
+      def score(name: str, view: Arrays) -> tuple[Any, Any]:
         return self._discriminate(name, weights[name], networks[name].batch_stats, view, noise_key)
 
       real_scores, generated_scores, batch_stats = {}, {}, {}
@@ -236,7 +261,10 @@ class Iteration:
     return loss
 
   def _constrained(self, name: str, network: Network, update: Update) -> Network:
-    """Applies the system's constraint after the last discriminator update of every period."""
+    """Applies the system's constraint after the last discriminator update of every period.
+
+    The period is `VideoGan.constraint_period` iterations; in all other updates nothing changes.
+    """
     period = self.gan.constraint_period
     if not period or update.microstep != self.gan.schedule.discriminator_steps - 1:
       return network
@@ -261,10 +289,10 @@ class Iteration:
 
     Args:
       state: before the update.
-      generator: its generator, normalised.
+      generator: the normalised generator of `state`.
       batch: the real batch.
-      update: number and context of this update.
-      generator_pass: the pass to differentiate; None makes a new one.
+      update: seed, context and microstep of this update.
+      generator_pass: the pass to differentiate; None runs a new pass.
 
     Returns:
       The new state, the generated clips if a later discriminator update uses them too, and metrics.
@@ -272,7 +300,9 @@ class Iteration:
     networks = self._normalized_discriminators(state)
     keep = self.gan.schedule.shared_fakes and self.gan.schedule.generator_first
 
-    def differentiate(weights, batch, _, index):
+    def differentiate(
+      weights: Any, batch: Arrays, _: None, index: jax.Array | None
+    ) -> tuple[Any, Any, Side | None]:
       real = self._real(batch, update, index)
       current = generator_pass
       if current is None:
@@ -282,6 +312,7 @@ class Iteration:
       loss = self._generator_loss(networks, real, side, update, index)
       by_samples, metrics = jax.grad(loss, has_aux=True)(side.samples)
       metrics |= scalars.pixel_metrics("generated", side.samples["clip"], self.dark_level)
+      assert current.pullback is not None
       by_weights = current.pullback(by_samples)
       return by_weights, (metrics, current.batch_stats), side if keep else None
 
@@ -298,15 +329,20 @@ class Iteration:
     return state.replace(generator=network, ema=ema), side, metrics
 
   def _generator_loss(
-    self, networks: dict[str, NormalizedNetwork], real: Side, side: Side, update: Update, index
-  ):
+    self,
+    networks: dict[str, NormalizedNetwork],
+    real: Side,
+    side: Side,
+    update: Update,
+    index: jax.Array | None,
+  ) -> Callable[[Arrays], tuple[jax.Array, Any]]:
     """The generator's loss, as a function of the samples of `side`.
 
     Returns:
       A function (samples) -> (loss, metrics).
     """
 
-    def loss(samples):
+    def loss(samples: Arrays) -> tuple[jax.Array, Any]:
       generated = side.replace(samples=samples)
       views_key = update.key(streams.VIEWS_GENERATED, index)
       views = self.gan.views(views_key, generated.samples, generated.inputs, update.context)
@@ -321,11 +357,11 @@ class Iteration:
 
     return loss
 
-  def _average(self, ema: Average, generator: Network, step) -> Average:
-    """Moves the average towards the new generator; a copy before its start (DVD-GAN A.3)."""
+  def _average(self, ema: Average, generator: Network, step: jax.Array | int) -> Average:
+    """Moves the average towards the new generator; before `ema_start` copies it (DVD-GAN A.3)."""
     decay = jnp.where(step + 1 < self.ema_start, 0.0, self.ema_decay)
 
-    def move(old, new):
+    def move(old: jax.Array, new: jax.Array) -> jax.Array:
       # In this form, decay 0 returns the new value bit for bit.
       return (decay * old + (1 - decay) * new).astype(old.dtype)
 
@@ -333,16 +369,20 @@ class Iteration:
 
 
 def _updated(
-  network: Network, normalized: NormalizedNetwork, by_params, optimizer, batch_stats: Iterable
+  network: Network,
+  normalized: NormalizedNetwork,
+  by_params: Any,
+  optimizer: optax.GradientTransformation,
+  batch_stats: Iterable,
 ) -> Network:
   """The network after one optimizer step.
 
   Args:
-    network: before it.
-    normalized: the same network as this update applied it.
-    by_params: gradients by the parameters.
-    optimizer: of this network.
-    batch_stats: the statistics that its batch normalisation reported, once for each pass.
+    network: the network before the step.
+    normalized: the same network with normalised weights.
+    by_params: gradients with respect to the parameters.
+    optimizer: optimizer of this network.
+    batch_stats: statistics that batch normalisation reported, one tree for each pass.
   """
   updates, optimizer_state = optimizer.update(by_params, network.optimizer, network.params)
   running = network.batch_stats

@@ -1,4 +1,4 @@
-"""A run's folder: checked, locked while a process trains in it, and listed at the end."""
+"""The folder of a run: checks it, locks it during training, and lists its results."""
 
 import contextlib
 import json
@@ -6,8 +6,11 @@ import os
 import pathlib
 from collections.abc import Callable, Iterator
 
+from ml_collections import ConfigDict
+
 import vidgan_jax.training.state as states
 from vidgan_jax.models import stored_config
+from vidgan_jax.models.contract import VideoGan
 from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.config import configuration
@@ -15,12 +18,13 @@ from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import locks
 
 
-def make(workdir, config) -> pathlib.Path:
-  """Makes the run's folder, or checks the run that lies there; writes nothing into it.
+def make(workdir: str | os.PathLike, config: ConfigDict) -> pathlib.Path:
+  """Creates the run's folder, or checks the run in it. Writes nothing into the folder.
 
   Raises:
-    UserError: where the folder cannot be written, is not one and the same in all processes, is in
-      use, or holds checkpoints of another config (names the first field that differs).
+    UserError: the folder cannot be written, is not the same folder in all processes, is in use by
+      another process, or holds checkpoints of another config. The message then names the first
+      field that differs.
   """
   workdir = pathlib.Path(workdir)
   processes.share_a_folder(workdir, "workdir")
@@ -29,41 +33,44 @@ def make(workdir, config) -> pathlib.Path:
   return workdir
 
 
-def check_fault(workdir, gan, report: Callable = print) -> None:
-  """Refuses to begin a run with `gan.fault`; continues one that has checkpoints, with a warning."""
+def check_fault(workdir: str | os.PathLike, gan: VideoGan, report: Callable = print) -> None:
+  """If `gan.fault` is set, refuses a new run, and warns if the run has checkpoints already."""
   if gan.fault and Checkpoints(pathlib.Path(workdir) / states.CHECKPOINTS).steps():
     report(f"WARNING: {gan.fault}; the run continues as it began")
   else:
     gan.check_new()
 
 
-def _check_free(workdir) -> None:
-  """Taken where a process trains in this folder, or in the one of which this is the best state."""
-  locks.check(workdir, _what(workdir))
-  around = workdir.absolute().parent
-  if (around / states.CONFIG).exists():
-    locks.check(around, _what(workdir))
+def _check_free(workdir: pathlib.Path) -> None:
+  """UserError if a process trains in this folder, or in a run whose folder `best` this is."""
+  locks.check(workdir, _purpose(workdir))
+  parent = workdir.absolute().parent
+  if (parent / states.CONFIG).exists():
+    locks.check(parent, _purpose(workdir))
 
 
 @contextlib.contextmanager
-def opened(workdir, config, description: dict, report: Callable = print) -> Iterator[None]:
-  """Keeps other processes from training in a folder, and writes into it what is trained on what.
+def opened(
+  workdir: pathlib.Path, config: ConfigDict, description: dict, report: Callable = print
+) -> Iterator[None]:
+  """Locks a run's folder, and writes the config and the description of the data into it.
 
-  Of several processes that train together, all call this and the first holds the lock.
+  If several processes train together, all call this function, and process 0 holds the lock.
 
   Args:
-    workdir: made by `make`; another run may have come there since.
-    config: of the run.
-    description: of its data, see `state.check_data`.
+    workdir: a folder checked by `make`. It is checked again, because another process may have
+      started a run there since.
+    config: the whole config of the run.
+    description: description of the training data, see `state.check_data`.
     report: receives lines for the user.
 
   Raises:
-    UserError: see `make`; or the folder holds checkpoints of a run on other data.
+    UserError: as in `make`, or the folder holds checkpoints of a run on other data.
   """
   with contextlib.ExitStack() as stack:
 
-    def begin():
-      stack.enter_context(locks.held(workdir, _what(workdir), report))
+    def begin() -> None:
+      stack.enter_context(locks.held(workdir, _purpose(workdir), report))
       if _check(workdir, config):
         states.check_data(workdir, description)
       _write(workdir / states.CONFIG, configuration.to_json(config))
@@ -73,12 +80,13 @@ def opened(workdir, config, description: dict, report: Callable = print) -> Iter
     yield
 
 
-def _what(workdir) -> str:
+def _purpose(workdir: pathlib.Path) -> str:
+  """What the lock is for, as its error message says it."""
   return f"use {workdir} as workdir"
 
 
-def _check(workdir, config) -> list[int]:
-  """Makes the folder where it is missing; returns the steps of its checkpoints."""
+def _check(workdir: pathlib.Path, config: ConfigDict) -> list[int]:
+  """Creates the folder if it is missing, and checks it; returns the steps of its checkpoints."""
   path = workdir / states.CONFIG
   try:
     workdir.mkdir(parents=True, exist_ok=True)
@@ -103,7 +111,7 @@ def _check(workdir, config) -> list[int]:
 
 
 def _write(path: pathlib.Path, text: str) -> None:
-  """Writes a whole file or none; UserError where that fails."""
+  """Writes a file completely or not at all; UserError if that fails."""
   temporary = path.with_suffix(".tmp")
   try:
     temporary.write_text(text, encoding="utf-8")
@@ -112,19 +120,19 @@ def _write(path: pathlib.Path, text: str) -> None:
     raise UserError(f"cannot use {path.parent} as workdir: {error}") from error
 
 
-def whereabouts(workdir) -> list[str]:
-  """Lines that say where a run's results are."""
-  found = []
+def list_results(workdir: str | os.PathLike) -> list[str]:
+  """Returns one line for each kind of result in a run's folder, with its path."""
+  lines = []
   for name, what in (
-    ("samples", "samples drawn while training"),
+    ("samples", "samples generated during training"),
     ("curves.png", "curves"),
     ("analysis", "curvature of the discriminators"),
     ("evaluation", "scores"),
-    ("best", "the best state, a run of its own"),
+    ("best", "best state, a complete run folder"),
     ("log.jsonl", "log"),
     ("tensorboard", "TensorBoard"),
     (states.CHECKPOINTS, "checkpoints"),
   ):
     if (pathlib.Path(workdir) / name).exists():
-      found.append(f"{what}: {pathlib.Path(workdir) / name}")
-  return found
+      lines.append(f"{what}: {pathlib.Path(workdir) / name}")
+  return lines

@@ -1,35 +1,28 @@
-"""The page: what is on it, what may not be, and that a browser takes it without complaint.
+"""The report page: its content, its escaping, and that a browser shows it without errors.
 
-Numbers here are made up.
+The values are made up.
 """
 
 import base64
 import html.parser
+import importlib.resources
 import io
 import json
 import re
 import shutil
 import subprocess
 
+import jinja2
 import numpy as np
 import pytest
 from PIL import Image
 
 from vidgan_jax.analysis.samples import power_spectrum, smoothness
 from vidgan_jax.evaluation.metrics import registry as metrics
-from vidgan_jax.evaluation.report import (
-  analyses as report_analyses,
-)
-from vidgan_jax.evaluation.report import (
-  charts,
-  media,
-)
-from vidgan_jax.evaluation.report import (
-  columns as report_columns,
-)
-from vidgan_jax.evaluation.report import (
-  page as report,
-)
+from vidgan_jax.evaluation.report import analyses as report_analyses
+from vidgan_jax.evaluation.report import charts, media, rendering
+from vidgan_jax.evaluation.report import columns as report_columns
+from vidgan_jax.evaluation.report import page as report
 from vidgan_jax.runtime.files import video_files
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\x1b[31m&amp;"
@@ -38,7 +31,7 @@ NETWORK = "moving_shapes_classifier"
 
 
 class Page(html.parser.HTMLParser):
-  """Elements of a page as (tag, attributes, text directly in it); refuses what is not nested."""
+  """Elements of a page as (tag, attributes, texts within); fails if tags are not nested."""
 
   def __init__(self, text):
     super().__init__()
@@ -74,19 +67,19 @@ class Page(html.parser.HTMLParser):
 
 
 def record(metric, value, step=1200, digits="0123456789ab", **changes):
-  found = {
+  content = {
     "step": step, "metric": metric, "network": NETWORK, "output": "features", "value": value,
     "values": [value], "std": None, "interval": [0.9 * value, 1.2 * value], "level": 0.95,
     "count_real": 2000, "count_generated": 1000, "truncation": 1.0, "ema": True,
     "floor": {"value": 0.11 * value, "interval": None, "what": "two halves of the real clips"},
     "fingerprint": digits, "warnings": [], "fields": {"metric": metric, "seed": 0, "step": step},
   }  # fmt: skip
-  return {**found, **changes}
+  return {**content, **changes}
 
 
 @pytest.fixture(scope="module")
 def results():
-  """Two columns of FID, of other counts; curves over iterations and truncations."""
+  """Two columns of FID, with different counts; curves over iterations and truncations."""
   records = [record("fid", 900.5 / step, step) for step in (300, 600, 1200)]
   records += [record("is", 7.25 * step / 1200, step, "cccccccccccc") for step in (300, 600, 1200)]
   for at in (0.3, 0.7):
@@ -94,9 +87,9 @@ def results():
       record("fid", 2.123 / at, truncation=at),
       record("is", 8 - at, digits="cccccccccccc", truncation=at),
     ]
-  spoilt = [
+  damaged = [
     record("fid", 7.5, control="frozen", against="500 other real clips"),
-    record("fid", 7.5, control=HOSTILE),  # older files do not tell against what
+    record("fid", 7.5, control=HOSTILE),  # older files do not name the reference
   ]
   few = {"metric": "fid", "seed": 0, "count_generated": 64, "trial": True}
   warned = [f"N < d in {HOSTILE}"]
@@ -116,7 +109,7 @@ def results():
     "records": records,
     "paper": [{"metric": "fid", "value": "31.1 +- .8", "source": f"Table 2 {HOSTILE}"}],
     "per_class": per_class,
-    "controls": spoilt,
+    "controls": damaged,
     "truncation_curve": [],
   }
 
@@ -134,7 +127,7 @@ def png():
 
 @pytest.fixture(scope="module")
 def analyses():
-  """What analyses would have found."""
+  """Results of all analyses."""
   spectra = np.random.default_rng(0).uniform(1, 2, (3, 2, 9)) / (1 + np.arange(9)) ** 2
   ratio = {"count": 4, "median_ratio": 0.51, "interval": [0.4, 0.6], "closer_to_train": 0.9}
   walk = smoothness.walk_record(np.linspace(0, 1, 12)[:, None])
@@ -177,12 +170,12 @@ def test_nothing_is_loaded_from_elsewhere(written, page):
   text = written.read_text()
   assert len(text) < 3_000_000
   assert not re.search(r"https?:|//[a-z]|@import|url\(", text.split("<body>")[0])
-  places = [
+  addresses = [
     value for _, a, _ in page.elements for name, value in a.items()
     if name in ("src", "href", "poster", "srcset", "data", "action", "xlink:href")
   ]  # fmt: skip
-  assert places
-  assert all(place.startswith(("data:", "#")) for place in places)
+  assert addresses
+  assert all(address.startswith(("data:", "#")) for address in addresses)
   assert len(page.all("video")) == 2
   for attributes, _ in page.all("video"):
     content = base64.b64decode(attributes["src"].removeprefix("data:video/mp4;base64,"))
@@ -200,13 +193,13 @@ def test_hostile_text_is_text(written, page):
   assert "<script>alert" not in text
   shown = HOSTILE.replace("\x1b", "\\x1b")
   assert page.all("h1")[0][1] == f"Evaluation of {shown}"
-  for place in ("li", "td", "th", "p", "code"):
-    assert any(shown in words for _, words in page.all(place)), place
+  for tag in ("li", "td", "th", "p", "code"):
+    assert any(shown in words for _, words in page.all(tag)), tag
   assert "alert" not in "".join(words for _, words in page.all("title")).replace(shown, "")
 
 
-def test_a_value_that_is_none_stays_text(tmp_path):
-  """Not in the last row, whose values are drawn as well; a file may hold anything."""
+def test_a_value_that_is_no_number_is_escaped(tmp_path):
+  """It is not in the last row, whose values are drawn as well."""
   value = HOSTILE.replace("'", "")
   old = record("kvd", 0.5, 300, interval=None) | {"value": value}
   records = [old, record("kvd", 0.5)]
@@ -226,7 +219,7 @@ def test_motion_controls_are_shown_and_unlimited_scores_named(results, page, tmp
   assert "Motion controls" not in text
 
 
-def test_every_number_is_shown_in_its_own_column(results, page):
+def test_every_value_is_in_the_column_of_its_fingerprint(results, page):
   shown = {}
   for attributes, _ in page.all("span"):
     if "data-value" in attributes:
@@ -248,18 +241,18 @@ def test_every_number_is_shown_in_its_own_column(results, page):
         assert f'data-fingerprint="{by_value[float(value)]}"' in part
 
 
-def test_columns_are_told_apart_by_their_fields_too():
-  """A file whose fingerprints were forged, or cut short, mixes nothing."""
+def test_columns_differ_by_their_fields_too():
+  """Equal fingerprints alone, forged or cut short, do not put values into one column."""
   one, other = record("fid", 1.0), record("fid", 2.0)
   other["fields"] = {**other["fields"], "seed": 1}
   later = record("fid", 3.0, step=2400)
-  found = report_columns.columns([one, other, later])
-  assert [[r["value"] for r in column.records] for column in found] == [[1.0, 3.0], [2.0]]
+  columns = report_columns.columns([one, other, later])
+  assert [[r["value"] for r in column.records] for column in columns] == [[1.0, 3.0], [2.0]]
   assert len(report_columns.columns([one, {**one, "fingerprint": "0" * 12}])) == 2
   assert len(report_columns.columns([one, {**one, "output": "logits"}])) == 2
 
 
-def test_the_main_number_and_the_curves(results):
+def test_the_main_record_and_the_curves(results):
   column = report_columns.columns(results["records"])[0]
   assert column.main["step"] == 1200 and column.main["truncation"] == 1.0
   assert [r["step"] for r in column.over_steps()] == [300, 600, 1200]
@@ -281,7 +274,7 @@ def test_warnings_floors_paper_and_meanings_are_visible(page):
   assert r" \\" in pre[1]
 
 
-def test_every_picture_and_table_can_be_heard(page):
+def test_screen_readers_get_a_text_for_every_picture_and_table(page):
   for attributes, _ in page.all("img"):
     assert attributes["alt"]
   for attributes, _ in page.all("svg"):
@@ -341,10 +334,9 @@ def contrast(one, other):
   return (light + 0.05) / (dark + 0.05)
 
 
-def test_colours_can_be_read_by_day_and_night():
-  from vidgan_jax.evaluation.report import style
-
-  themes = re.findall(r":root\{([^}]*)\}", style.CSS)
+def test_colours_have_contrast_in_the_light_and_the_dark_theme():
+  style = importlib.resources.files(rendering.__package__) / "templates" / "style.css"
+  themes = re.findall(r":root \{([^}]*)\}", style.read_text())
   assert len(themes) == 2
   for theme in themes:
     colors = dict(re.findall(r"--(\w+):\s*(#\w+)", theme))
@@ -356,7 +348,7 @@ def test_colours_can_be_read_by_day_and_night():
       assert contrast(colors[line], colors["card"]) >= 3
 
 
-def test_a_page_of_little(tmp_path):
+def test_a_page_of_few_values(tmp_path):
   path = report.write({"records": []}, tmp_path / "a.html")
   assert Page(path.read_text()).all("h1")[0][1] == "Evaluation of clips"
   lone = record("unheard_of", -0.5, step=None, interval=None, floor=None, truncation=None)
@@ -366,59 +358,79 @@ def test_a_page_of_little(tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("value", "told"),
+  ("value", "text"),
   [(0.12345, "0.123"), (12.345, "12.3"), (1234.5, "1,234"), (3, "3"), (-2.5, "−2.50"), (0, "0"),
    (1.5e-5, "1.5·10^−5"), (None, "–"), (float("nan"), "–"), ("x", "–")],
 )  # fmt: skip
-def test_numbers_for_reading(value, told):
-  assert charts.number(value) == told
+def test_numbers_for_reading(value, text):
+  assert charts.number(value) == text
 
 
-def test_charts_place_points_where_they_belong():
+def test_points_of_a_chart_are_where_their_values_are():
   points = [(0, 1.0), (50, 10.0), (100, 100.0)]
-  drawn = charts.figure([charts.Series("<a>", points)], title="t", x_label="x", log_y=True)
+  drawn = charts.chart([charts.Series("<a>", points)], title="t", x_label="x", log_y=True).svg
   circles = [(float(a["cx"]), float(a["cy"])) for a, _ in Page(drawn).all("circle")]
   (x0, y0), (x1, y1), (x2, y2) = circles
   assert x1 == pytest.approx((x0 + x2) / 2, abs=0.11)
   assert y1 == pytest.approx((y0 + y2) / 2, abs=0.11)
   assert x0 < x1 < x2 and y0 > y1 > y2
-  assert "<a>" not in drawn
-  assert charts.figure([charts.Series("a", [])], title="t", x_label="x") == ""
-  flat = charts.figure([charts.Series("a", [(1, 2.0)])], title="t", x_label="x")
+  assert charts.chart([charts.Series("a", [])], title="t", x_label="x") is None
+  flat = charts.chart([charts.Series("a", [(1, 2.0)])], title="t", x_label="x").svg
   assert "nan" not in flat and Page(flat).all("circle")
 
 
-def test_gathering_from_a_run(tmp_path, analyses):
+@pytest.mark.parametrize(
+  "part", ["title", "x_label", "y_label", "note", "name", "level", "tooltip"]
+)
+def test_text_of_charts_is_escaped(part):
+  texts = dict.fromkeys(("title", "x_label", "y_label", "note", "name", "level", "tooltip"), "a")
+  texts[part] = HOSTILE
+  notes = [texts.pop("tooltip")] * 2
+  line = charts.Series(texts.pop("name"), [(0, 1.0), (1, 2.0)], notes=notes)
+  chart = charts.chart([line], level=(1.5, texts.pop("level")), **texts)
+  page = Page(rendering.render("charts.html", introduction="", charts=[chart]))
+  assert not page.all("script") and not page.all("img") and "\x1b" not in page.source
+  shown = HOSTILE.replace("\x1b", "\\x1b")
+  assert any(shown in text for tag in ("text", "span", "strong", "li", "title")
+             for _, text in page.all(tag))  # fmt: skip
+
+
+def test_a_missing_value_of_a_template_is_an_error():
+  with pytest.raises(jinja2.UndefinedError):
+    rendering.render("damaged.html")
+
+
+def test_analyses_of_a_run_are_read_and_only_its_own_pictures(tmp_path, analyses):
   assert report.gather(tmp_path) == {}
   folder = tmp_path / "analysis"
   (folder / "neighbours_").mkdir(parents=True)
   (tmp_path / "neighbours_secret.png").write_bytes(png())
-  told = {**analyses["neighbours"], "format": 1}
-  told["spaces"] = {"pixel": {}, "../secret": {}, "/../../neighbours_secret": {}}
-  del told["pictures"]
-  (folder / "neighbours.json").write_text(json.dumps(told))
+  content = {**analyses["neighbours"], "format": 1}
+  content["spaces"] = {"pixel": {}, "../secret": {}, "/../../neighbours_secret": {}}
+  del content["pictures"]
+  (folder / "neighbours.json").write_text(json.dumps(content))
   (folder / "neighbours_pixel.png").write_bytes(png())
   (folder / "darkness.json").write_text("{broken")
   (folder / "power_spectrum.json").write_text('{"format": 2}')
-  found = report.gather(tmp_path)
-  assert list(found) == ["neighbours"]
-  assert found["neighbours"]["pictures"] == {"pixel": png()}
-  told["pictures"] = {"pixel": b"<svg onload=alert(1)>"}
-  assert "<img" not in report_analyses.neighbours(told)
+  gathered = report.gather(tmp_path)
+  assert list(gathered) == ["neighbours"]
+  assert gathered["neighbours"]["pictures"] == {"pixel": png()}
+  content["pictures"] = {"pixel": b"<svg onload=alert(1)>"}
+  assert "<img" not in report_analyses.neighbours(content)
 
 
 @pytest.fixture
 def ask_browser(tmp_path):
-  """A function (page, JavaScript expression, width) that returns (what it is worth, stderr)."""
+  """A function (page, JavaScript expression, width) that returns (the value, stderr)."""
   browser = shutil.which("chromium") or shutil.which("chromium-browser")
   if browser is None:
     pytest.skip("needs chromium: apt-get install chromium")
 
   def ask(path, expression, width):
-    # The page's own policy forbids the script that asks: it is let in beside the page's own.
+    # The policy of the page forbids other scripts, so the copy of the page allows this one too.
     script = (
       "addEventListener('load',()=>setTimeout(()=>{"
-      f"document.body.dataset.told=JSON.stringify({expression})}},1500))"
+      f"document.body.dataset.value=JSON.stringify({expression})}},1500))"
     )
     allowed = path.read_text().replace(
       "script-src '", "script-src 'unsafe-hashes' 'nonce-probe' '", 1
@@ -432,14 +444,14 @@ def ask_browser(tmp_path):
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    return json.loads(Page(done.stdout).all("body")[0][0]["data-told"]), done.stderr
+    return json.loads(Page(done.stdout).all("body")[0][0]["data-value"]), done.stderr
 
   return ask
 
 
-def test_what_a_browser_says(written, ask_browser):
-  """No message on its console, every video and picture loads, nothing is wider than a phone."""
-  told, said = ask_browser(
+def test_a_browser_shows_the_page_without_errors(written, ask_browser):
+  """Its console is empty, every video and picture loads, nothing is wider than a phone."""
+  measured, log = ask_browser(
     written,
     "{videos:[...document.querySelectorAll('video')].map(x=>"
     "[x.readyState,x.videoWidth,x.error&&x.error.code]),"
@@ -448,12 +460,12 @@ def test_what_a_browser_says(written, ask_browser):
     "dialogs:!!document.querySelector('main script')}",
     width=500,
   )
-  messages = [line for line in said.splitlines() if "CONSOLE" in line]
+  messages = [line for line in log.splitlines() if "CONSOLE" in line]
   assert not messages, messages
-  assert [ready >= 2 and width and not error for ready, width, error in told["videos"]]
-  assert all(ready >= 2 and not error for ready, _, error in told["videos"]), told
-  assert len(told["videos"]) == 2 and all(told["images"]) and told["images"]
-  assert told["wide"] <= told["window"], told
+  assert [ready >= 2 and width and not error for ready, width, error in measured["videos"]]
+  assert all(ready >= 2 and not error for ready, _, error in measured["videos"]), measured
+  assert len(measured["videos"]) == 2 and all(measured["images"]) and measured["images"]
+  assert measured["wide"] <= measured["window"], measured
 
 
 METRICS = (
@@ -470,15 +482,15 @@ METRICS = (
 
 
 @pytest.mark.parametrize(("columns", "fits"), [(9, True), (15, False)])
-def test_nine_columns_fit_a_desktop_and_more_are_scrolled_beside_the_first(
+def test_nine_columns_fit_a_desktop_and_more_scroll_beside_the_first(
   ask_browser, tmp_path, columns, fits
 ):
   records = [
-    record(metric, 0.05678, digits=f"{place:012d}")
-    for place, metric in enumerate((METRICS + METRICS)[:columns])
+    record(metric, 0.05678, digits=f"{index:012d}")
+    for index, metric in enumerate((METRICS + METRICS)[:columns])
   ]
   path = report.write({"records": records}, tmp_path / "report.html")
-  told, _ = ask_browser(
+  measured, _ = ask_browser(
     path,
     "(()=>{const t=document.querySelector('.numbers'),b=t.parentNode,"
     "h=t.querySelector('tbody th');b.scrollLeft=300;"
@@ -486,16 +498,16 @@ def test_nine_columns_fit_a_desktop_and_more_are_scrolled_beside_the_first(
     "first:h.getBoundingClientRect().left-b.getBoundingClientRect().left}})()",
     width=1280,
   )
-  assert (told["wide"] <= told["room"]) == fits, told
-  assert (told["at"] == 0) == fits
-  assert 0 <= told["first"] <= 2  # the border
+  assert (measured["wide"] <= measured["room"]) == fits, measured
+  assert (measured["at"] == 0) == fits
+  assert 0 <= measured["first"] <= 2  # the border
 
 
-def test_each_metric_says_which_numbers_are_good(tmp_path):
+def test_each_metric_says_which_values_are_good(tmp_path):
   records = [record(m, 0.5, digits=f"{i:012d}") for i, m in enumerate((*METRICS, "unheard_of"))]
   page = Page(report.write({"records": records}, tmp_path / "report.html").read_text())
-  ways = [words for attributes, words in page.all("span") if attributes.get("class") == "way"]
-  assert ways == [
+  directions = [words for a, words in page.all("span") if a.get("class") == "direction"]
+  assert directions == [
     "↑ higher is better", "↓ lower is better", "↑ higher is better", "↓ lower is better",
     *["↑ higher is better"] * 4, "≈ closer to real clips is better", "",
   ]  # fmt: skip
@@ -503,7 +515,7 @@ def test_each_metric_says_which_numbers_are_good(tmp_path):
   assert heads[1].startswith("FID\xa0↓") and heads[8].startswith("Diversity\xa0≈")
 
 
-def test_what_is_to_be_said_of_all_numbers_is_said_once(tmp_path):
+def test_a_warning_that_concerns_all_values_is_shown_once(tmp_path):
   trial = {"trial": True}
   records = [
     record("fid", 1.0, fields=trial, warnings=["few"]),
@@ -511,8 +523,8 @@ def test_what_is_to_be_said_of_all_numbers_is_said_once(tmp_path):
   ]
   page = Page(report.write({"records": records}, tmp_path / "report.html").read_text())
   assert page.source.count("other numbers of clips") == 1
-  (said,) = [words for a, words in page.all("section") if a.get("class") == "warnings"]
-  assert "all numbers: evaluated on other numbers of clips" in said and "FID: few" in said
+  (warnings,) = [words for a, words in page.all("section") if a.get("class") == "warnings"]
+  assert "all numbers: evaluated on other numbers of clips" in warnings and "FID: few" in warnings
   assert [words for a, words in page.all("p") if a.get("class") == "warned"] == ["⚠ few"]
 
 

@@ -1,4 +1,4 @@
-"""Files of scores and references: what may share a column, what is added, what is refused."""
+"""Files of scores and references: columns, adding to a file, refusals."""
 
 import json
 
@@ -44,23 +44,23 @@ def heading(workdir="runs/a", protocol="tiny"):
   }
 
 
-def test_numbers_of_other_fingerprints_never_share_a_column():
-  own, other = record(value=2.0), record(value=3.0, weights="b")
-  assert own["fingerprint"] != other["fingerprint"]
-  assert len(results.columns([own, other])) == 2
-  content = results.merge(None, heading(), [own, other], [])
+def test_values_of_different_fingerprints_never_share_a_column():
+  one, other = record(value=2.0), record(value=3.0, weights="b")
+  assert one["fingerprint"] != other["fingerprint"]
+  assert len(results.columns([one, other])) == 2
+  content = results.merge(None, heading(), [one, other], [])
   rows = [line for line in results.latex(content).splitlines() if line.endswith(r"\\")]
   assert rows == [r"a\_run, iteration 4 & $2$ & $3$ \\"]
   later = record(value=1.0, step=8, weights="b")
   content = results.merge(content, heading(), [later], [])
   rows = [line for line in results.latex(content).splitlines() if line.endswith(r"\\")]
-  # The order of columns is that of their first number; a number that was not taken is no number.
+  # Columns are in the order of their first records; a value that was not measured is "--".
   assert rows[1] == r"a\_run, iteration 8 & -- & $1$ \\"
-  told = "\n".join(results.table(content))
-  assert own["fingerprint"] in told and other["fingerprint"] in told
+  text = "\n".join(results.table(content))
+  assert one["fingerprint"] in text and other["fingerprint"] in text
 
 
-def test_a_number_that_is_taken_again_replaces_itself_and_others_stay():
+def test_a_record_replaces_the_older_one_of_the_same_number():
   before = results.merge(None, heading(), [record(value=2.0), record("is", 5.0)], [])
   after = results.merge(before, heading(), [record(value=2.5), record(value=9.0, step=8)], [])
   assert [(r["metric"], r["step"], r["value"]) for r in after["records"]] == [
@@ -87,30 +87,30 @@ def test_files(tmp_path):
   assert results.read(paths[0]) == json.loads(paths[0].read_text())
   assert results.existing(paths[0], heading())["records"][0]["value"] == 2.0
   assert results.existing(tmp_path / "results.json", heading()) is None
-  with pytest.raises(UserError, match="holds results of run runs/a, not runs/b"):
+  with pytest.raises(UserError, match="contains results of run runs/a, not runs/b"):
     results.existing(paths[0], heading("runs/b"))
-  # The run's own folder, named from elsewhere or renamed since.
+  # The same folder of a run by another path, or renamed.
   inside = tmp_path / "renamed" / "evaluation" / "tiny"
   (path, _) = results.write(inside, content)
   assert results.existing(path, heading(str(tmp_path / "renamed")))["records"]
   assert results.existing(paths[0], heading("./runs/b/../a/"))["records"]
-  with pytest.raises(UserError, match="holds results of protocol tiny, not large"):
+  with pytest.raises(UserError, match="contains results of protocol tiny, not large"):
     results.existing(paths[0], heading(protocol="large"))
 
 
 @pytest.mark.parametrize(
   "text", ["", "[]", '{"format": 2}', '{"format": 1, "records": 3}', "[" * 100_000]
 )
-def test_files_of_something_else_are_one_line(tmp_path, text):
+def test_a_file_of_another_form_gives_an_error_of_one_line(tmp_path, text):
   (tmp_path / "results.json").write_text(text)
-  with pytest.raises(UserError) as refusal:
+  with pytest.raises(UserError) as error:
     results.read(tmp_path / "results.json")
-  assert "\n" not in str(refusal.value)
+  assert "\n" not in str(error.value)
 
 
 @pytest.fixture
 def kept(tmp_path):
-  """A reference file, what it is of, and its features."""
+  """A reference file, the values that identify it, and its features."""
   features = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
   about = {"network": "stand_in", "outputs": ["features"], "resolution": [8, 8], "count": 9}
   gathered = {"features": FeatureSet(Moments.of(features), features)}
@@ -119,7 +119,7 @@ def kept(tmp_path):
   return path, about, features
 
 
-def test_references_come_back(kept):
+def test_references_are_read_as_they_were_saved(kept):
   path, about, features = kept
   gathered, labels = references.load(path, about, "c0de")
   np.testing.assert_array_equal(gathered["features"].features, features)
@@ -171,7 +171,7 @@ def test_damaged_references_are_refused(kept, tmp_path):
     references.load(path, about, "c0de")
 
 
-def test_live_weights_and_their_average_have_rows_of_their_own():
+def test_live_weights_and_their_average_have_different_rows():
   average, live = record(value=2.0), {**record(value=9.0, ema=False), "ema": False}
   content = results.merge(None, heading(), [average, live], [])
   lines = results.table(content)
@@ -181,7 +181,7 @@ def test_live_weights_and_their_average_have_rows_of_their_own():
   assert len([line for line in results.latex(content).splitlines() if "iteration 4" in line]) == 2
 
 
-def test_a_number_that_is_not_finite_is_one_line_and_leaves_the_file_as_it_is(tmp_path):
+def test_a_value_that_is_not_finite_is_refused_and_the_file_unchanged(tmp_path):
   results.write(tmp_path, results.merge(None, heading(), [record()], []))
   before = (tmp_path / results.FILE).read_bytes()
   odd = results.merge(None, heading(), [record(value=float("nan"))], [])

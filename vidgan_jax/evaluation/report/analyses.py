@@ -1,16 +1,20 @@
-"""The parts of a report that come from `vidgan_jax.analyze`, and how they are read from a run."""
+"""The sections of a report that show results of `vidgan_jax.analyze`, and how to read them."""
 
+import dataclasses
 import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-from vidgan_jax.evaluation.report import media
-from vidgan_jax.evaluation.report.charts import Series, figure, number, table, text
+from markupsafe import Markup
+
+from vidgan_jax.evaluation.report import media, rendering
+from vidgan_jax.evaluation.report.charts import Chart, Series, chart, number
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import json_files
 
-_MAX_JSON = 32_000_000
-_LARGE = 800  # pixels; pictures as wide as that are not enlarged, and may be scaled smoothly
+_MAX_JSON = 32_000_000  # bytes
+_LARGE = 800  # pixels; wider pictures are not enlarged, so they may be scaled smoothly
 _FILES = {
   "neighbours": "neighbours.json",
   "spectra": "power_spectrum.json",
@@ -26,8 +30,8 @@ _FORMS = {
 }
 
 
-def gather(workdir) -> dict[str, Mapping]:
-  """What analyses have left in a run's folder `analysis`, as arguments of `report.write`.
+def gather(workdir) -> dict[str, Any]:
+  """Reads the results of analyses from a run's folder `analysis`, as arguments of `page.write`.
 
   Files that are missing, too large or not readable are left out.
 
@@ -35,7 +39,7 @@ def gather(workdir) -> dict[str, Mapping]:
     workdir: folder of a run.
   """
   folder = pathlib.Path(workdir) / "analysis"
-  found = {}
+  analyses = {}
   for argument, name in _FILES.items():
     try:
       content = json_files.read(folder / name, _FORMS[argument], _MAX_JSON)
@@ -46,104 +50,123 @@ def gather(workdir) -> dict[str, Mapping]:
     if argument == "smoothness":
       kinds = [record["kind"] for record in content["records"]]
       content["pictures"] = _pictures(folder, "smoothness", kinds)
-    found[argument] = content
-  return found
+    analyses[argument] = content
+  return analyses
 
 
-def _left_out_if_damaged(section):
-  """A section that says, where an analysis' file holds other things than it should, that it does.
+def _left_out_if_damaged(section: Callable[[Mapping], Markup]):
+  """Replaces a section by a sentence if its file is damaged, and by nothing if there is no file.
 
-  Such files have the right form at the top; what is within them is many numbers in many lists.
+  `_FORMS` check the top of a file. Below it are many numbers in many lists, whose faults show only
+  when they are used.
   """
 
   @functools.wraps(section)
-  def shown(found):
+  def checked(analysis: Mapping | None) -> Markup:
+    if not analysis:
+      return Markup()
     try:
-      return section(found)
+      return section(analysis)
     except Exception as error:
-      reason = text(f"{type(error).__name__}: {error}"[:200])
-      return f"<p>Left out: the file of this analysis is damaged ({reason}).</p>"
+      return rendering.render("damaged.html", reason=f"{type(error).__name__}: {error}"[:200])
 
-  return shown
+  return checked
 
 
-def _pictures(folder, stem, names) -> dict[str, bytes]:
-  """{name: bytes of STEM_NAME.png}; names are of a file, so they may not lead elsewhere."""
-  found = {}
+def _pictures(folder: pathlib.Path, stem: str, names: Iterable[Any]) -> dict[str, bytes]:
+  """{name: bytes of STEM_NAME.png}. Names that lead out of the folder are left out."""
+  pictures = {}
   for name in names or ():
     path = folder / f"{stem}_{name}.png"
     if isinstance(name, str) and path.name == f"{stem}_{name}.png":
       try:
         if path.stat().st_size <= 2 * _MAX_JSON:
-          found[name] = path.read_bytes()
+          pictures[name] = path.read_bytes()
       except (OSError, ValueError):
         continue
-  return found
+  return pictures
 
 
-def _picture(content: bytes | None, title: str, note: str, alt: str) -> str:
-  drawn = media.picture(content) if content else None
-  if drawn is None:
-    return ""
-  uri, (width, height) = drawn
-  kind = "" if width < _LARGE else ' class="large"'
-  return (
-    f'<figure class="picture"><figcaption><strong>{text(title)}</strong><span>{text(note)}</span>'
-    f'</figcaption><div class="scroll" tabindex="0" role="region" aria-label="{text(title)}">'
-    f'<img{kind} src="{uri}" width="{width}" height="{height}" alt="{text(alt)}"></div></figure>'
-  )
+@dataclasses.dataclass(frozen=True)
+class Picture:
+  """A picture for the macro `picture` of `templates/parts.html`.
+
+  Attributes:
+    title, note: its caption.
+    alt: a description for screen readers.
+    uri: its content as data URI.
+    width, height: in pixels.
+  """
+
+  title: str
+  note: str
+  alt: str
+  uri: str
+  width: int
+  height: int
+
+  @property
+  def large(self) -> bool:
+    """Whether it may be scaled smoothly; small pictures keep sharp pixels."""
+    return self.width >= _LARGE
+
+
+def _picture(content: bytes | None, title: str, note: str, alt: str) -> list[Picture]:
+  """A list of one picture; empty if there is no content or it cannot be shown."""
+  picture = media.picture(content) if content else None
+  if picture is None:
+    return []
+  uri, (width, height) = picture
+  return [Picture(title, note, alt, uri, width, height)]
 
 
 @_left_out_if_damaged
-def neighbours(found: Mapping | None) -> str:
-  """The section of nearest neighbours; "" where nothing is known."""
-  if not found:
-    return ""
-  searched = found.get("searched") or {}
-  words = (
-    "<p>For each generated clip the nearest of its class among "
-    f"{number(searched.get('train'))} training clips. Below, the eight that came nearest: where a "
-    "row repeats itself, the model copies (thesis 4.3).</p>"
-  )
-  lines, pictures = [], ""
-  for space, record in (found.get("spaces") or {}).items():
-    for name, key in (("generated", "held_out"), ("real, held out", "control")):
-      lines += _ratio_row(space, name, record.get(key))
-    classes = [str((found.get("names") or {})[i]) for i in record.get("shown") or ()]
+def neighbours(analysis: Mapping) -> Markup:
+  """The section of nearest neighbours."""
+  ratios: list[dict[str, str]] = []
+  pictures: list[Picture] = []
+  for space, record in (analysis.get("spaces") or {}).items():
+    for clips, key in (("generated", "held_out"), ("real, held out", "control")):
+      ratios += _ratio_row(space, clips, record.get(key))
+    classes = [str((analysis.get("names") or {})[i]) for i in record.get("shown") or ()]
     pictures += _picture(
-      (found.get("pictures") or {}).get(space),
+      (analysis.get("pictures") or {}).get(space),
       f"Nearest by {space} distance",
-      "A row: a generated clip and, to its right, the nearest first, training clips"
+      "Each row: a generated clip, then training clips, the nearest first"
       + (f". From the top: {', '.join(classes)}" if classes else ""),
       f"Each row: frames of a generated clip, then of the nearest training clips, by {space}",
     )
-  caption = (
-    "Distance to the nearest training clip over the distance to the nearest of equally many "
-    "held-out clips. About 1: nothing copied; well below, and below the real clips' own row: "
-    "memorised."
-  )
-  heads = ("Clips", "Distance", "Median ratio", "95 % interval", "Nearer to training")
-  return words + (table("Held-out distances", caption, heads, lines) if lines else "") + pictures
+  searched = number((analysis.get("searched") or {}).get("train"))
+  return rendering.render("neighbours.html", searched=searched, ratios=ratios, pictures=pictures)
 
 
-def _ratio_row(space, name, told) -> list[str]:
-  if not told or told.get("median_ratio") is None:
+def _ratio_row(space: str, clips: str, ratio: Mapping | None) -> list[dict[str, str]]:
+  """A list of one row of the table of distances; empty if the analysis has no such ratio."""
+  if not ratio or ratio.get("median_ratio") is None:
     return []
-  low, high = told["interval"]
+  low, high = ratio["interval"]
   return [
-    f'<tr><th scope="row">{text(name)}</th><td>{text(space)}</td>'
-    f"<td>{number(told['median_ratio'])}</td><td>{number(low)} to {number(high)}</td>"
-    f"<td>{100 * told['closer_to_train']:.0f} %</td></tr>"
+    {
+      "clips": clips,
+      "space": space,
+      "median": number(ratio["median_ratio"]),
+      "interval": f"{number(low)} to {number(high)}",
+      "closer": f"{100 * ratio['closer_to_train']:.0f}",
+    }
   ]
 
 
+def _charts(introduction: str, charts: Iterable[Chart | None]) -> Markup:
+  drawn = [each for each in charts if each is not None]
+  return rendering.render("charts.html", introduction=introduction, charts=drawn)
+
+
 @_left_out_if_damaged
-def spectra(found: Mapping | None) -> str:
-  """The section of power spectra; "" where nothing is known."""
-  if not found:
-    return ""
-  frequency, charts = found["frequency"][1:], []
-  for record in found["records"]:
+def spectra(analysis: Mapping) -> Markup:
+  """The section of power spectra."""
+  frequency = analysis["frequency"][1:]
+  charts = []
+  for record in analysis["records"]:
     lines = []
     for side in ("real", "generated"):
       mean, std = record[side]["mean"][1:], record[side]["std"][1:]
@@ -151,93 +174,90 @@ def spectra(found: Mapping | None) -> str:
       points = list(zip(frequency, mean, strict=True))
       lines.append(Series(side, points, side, band, dashed=side == "real"))
     difference = record.get("high_frequency_db")
-    note = "" if difference is None else f"{number(difference, 2)} dB at high frequencies"
     charts.append(
-      figure(
+      chart(
         lines,
         title=f"Frame {record['frame']}",
         x_label="cycles per pixel",
         y_label="power",
         log_x=True,
         log_y=True,
-        note=note,
+        note="" if difference is None else f"{number(difference, 2)} dB at high frequencies",
         markers=False,
       )
     )
-  return (
-    "<p>How much of each spatial frequency frames hold, real against generated: less at the right "
-    "is blur, more is noise or a pattern; a gap that grows from frame to frame is a model that "
-    f"blurs as it goes on (SSW-GAN, appendix E). {number(found.get('clips'))} clips each in "
-    f"{number(found.get('sets'))} disjoint sets; bands are the sets' standard deviation.</p>"
-    f'<div class="charts">{"".join(charts)}</div>'
+  return _charts(
+    "The power of each spatial frequency in real and generated frames. Less power at the right "
+    "means blur, more power means noise or a pattern. A gap that grows from frame to frame means "
+    "that later frames are blurred more (SSW-GAN, appendix E). "
+    f"{number(analysis.get('clips'))} clips each in {number(analysis.get('sets'))} disjoint sets; "
+    "the bands are the standard deviation over the sets.",
+    charts,
   )
 
 
 @_left_out_if_damaged
-def darkness(found: Mapping | None) -> str:
-  """The section of dark clips; "" where nothing is known."""
-  if not found:
-    return ""
-  over, charts = found["training"], []
-  if over["step"]:
-    lines = [
-      Series(
-        f"{side}, {channel}",
-        list(zip(over["step"], over[side][channel], strict=True)),
-        channel,
-        dashed=side == "real",
-      )
-      for side in ("real", "generated")
-      for channel in ("red", "green", "blue")
-    ]
-    labels = dict(x_label="iteration", markers=False, reach=(0.0, 1.0))
-    charts.append(figure(lines, title="Mean pixel", note="0 black, 1 white", **labels))
-    lines = [
-      Series(side, list(zip(over["step"], over[side]["dark"], strict=True)), side, dashed=dashed)
-      for side, dashed in (("real", True), ("generated", False))
-    ]
-    note = f"mean pixel below {found['dark_level']:g}"
-    charts.append(figure(lines, title="Share of dark clips", note=note, **labels))
-  shares = found.get("overall") or {}
-  told = ", ".join(
+def darkness(analysis: Mapping) -> Markup:
+  """The section of dark clips."""
+  training = analysis["training"]
+  shares = analysis.get("overall") or {}
+  dark = ", ".join(
     f"{100 * shares[side]['dark']:.1f} % of {side} clips"
     for side in ("generated", "real")
     if side in shares
   )
-  return (
-    "<p>A video GAN may go dark: slowly, then at a turning point fast (thesis 4.5). At iteration "
-    f"{number(found.get('step'))} dark are {told}.</p>"
-    f'<div class="charts">{"".join(charts)}</div>'
+  return _charts(
+    "Clips of a video GAN may become dark, first slowly and then suddenly (thesis 4.5). Dark at "
+    f"iteration {number(analysis.get('step'))}: {dark}.",
+    _darkness_charts(training, analysis) if training["step"] else [],
   )
+
+
+def _darkness_charts(training: Mapping, analysis: Mapping) -> list[Chart | None]:
+  """Mean pixel by channel, and share of dark clips, over iterations."""
+  over_steps = lambda values: list(zip(training["step"], values, strict=True))
+  pixels = [
+    Series(f"{side}, {channel}", over_steps(training[side][channel]), channel, dashed=dashed)
+    for side, dashed in (("real", True), ("generated", False))
+    for channel in ("red", "green", "blue")
+  ]
+  dark = [
+    Series(side, over_steps(training[side]["dark"]), side, dashed=dashed)
+    for side, dashed in (("real", True), ("generated", False))
+  ]
+  over_iterations = functools.partial(
+    chart, x_label="iteration", markers=False, y_values=(0.0, 1.0)
+  )
+  level = f"mean pixel below {analysis['dark_level']:g}"
+  return [
+    over_iterations(pixels, title="Mean pixel", note="0 black, 1 white"),
+    over_iterations(dark, title="Share of dark clips", note=level),
+  ]
 
 
 @_left_out_if_damaged
-def walks(found: Mapping | None) -> str:
-  """The section of interpolations; "" where nothing is known."""
-  if not found:
-    return ""
-  lines, pictures = [], ""
-  for record in found["records"]:
-    for space, told in record["spaces"].items():
-      summary = told["summary"]
-      lines.append(
-        f'<tr><th scope="row">{text(record["kind"])}</th><td>{text(space)}</td>'
-        f"<td>{number(summary['median_jump_ratio'])}</td><td>{number(summary['max_jump_ratio'])}</td>"
-        f"<td>{number(summary['median_detour'])}</td></tr>"
+def walks(analysis: Mapping) -> Markup:
+  """The section of interpolations."""
+  rows: list[dict[str, str]] = []
+  pictures: list[Picture] = []
+  for record in analysis["records"]:
+    kind = record["kind"]
+    for space, walk in record["spaces"].items():
+      summary = walk["summary"]
+      rows.append(
+        {
+          "kind": kind,
+          "space": space,
+          "median_jump": number(summary["median_jump_ratio"]),
+          "largest_jump": number(summary["max_jump_ratio"]),
+          "detour": number(summary["median_detour"]),
+        }
       )
     pictures += _picture(
-      (found.get("pictures") or {}).get(record["kind"]),
-      f"From one {record['kind']} to another",
+      (analysis.get("pictures") or {}).get(kind),
+      f"From one {kind} to another",
       "first frames; each row is a walk",
-      f"First frames of clips along walks between two {record['kind']} ends, one walk per row",
+      f"First frames of clips along walks between two {kind} ends, one walk per row",
     )
-  caption = (
-    f"The largest step over the mean step: 1 is even, {number(found['steps'] - 1)} is one jump. "
-    "Detour: the path's length over the distance of its ends."
-  )
-  heads = ("Walk", "Distance", "Largest step, median", "Largest of all", "Detour")
-  return (
-    "<p>Between two latents, or two classes, clips should change a little with every step; a model "
-    "that has memorised jumps (DVD-GAN B.2).</p>"
-    f"{table('Evenness of walks', caption, heads, lines)}{pictures}"
-  )
+  largest_ratio = number(analysis["steps"] - 1)
+  return rendering.render("walks.html", rows=rows, pictures=pictures, largest_ratio=largest_ratio)

@@ -1,23 +1,21 @@
 """Line charts as inline SVG: no script, colours by class, so that a page's theme decides them."""
 
 import dataclasses
-import html
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from markupsafe import Markup
 
 from vidgan_jax.runtime.text import printable
 
 _WIDTH, _HEIGHT = 380, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 12, 44
+_Position = Callable[[float, float], tuple[float, float]]  # of a point (x, y) in the drawing
 
 
-def text(value) -> str:
-  """Any value as text of a page: on one line, nothing in it is markup."""
-  return html.escape(printable(str(value)), quote=True)
-
-
-def number(value, digits: int = 3) -> str:
-  """A number for reading: three significant digits at least, no needless ones."""
+def number(value: Any, digits: int = 3) -> str:
+  """A number for reading, with at least `digits` significant digits; "–" for anything else."""
   if value is None or not isinstance(value, int | float) or not math.isfinite(value):
     return "–"
   if value == int(value) and abs(value) < 1e15:
@@ -29,37 +27,17 @@ def number(value, digits: int = 3) -> str:
   return f"{value:,.{decimals}f}".replace("-", "−")
 
 
-def table(label: str, caption: str, heads, lines, kind: str = "") -> str:
-  """A table in a box that scrolls sideways where the window is narrow.
-
-  Args:
-    label: of the box, for those who hear the page.
-    caption: HTML.
-    heads: <th> elements, or their words; none makes no head.
-    lines: <tr> elements.
-    kind: class of the table.
-  """
-  cells = [h if h.startswith("<th") else f'<th scope="col">{text(h)}</th>' for h in heads]
-  head = f"<thead><tr>{''.join(cells)}</tr></thead>" if cells else ""
-  caption = f"<caption><span>{caption}</span></caption>" if caption else ""
-  kind = f' class="{text(kind)}"' if kind else ""
-  return (
-    f'<div class="scroll" tabindex="0" role="region" aria-label="{text(label)}">'
-    f"<table{kind}>{caption}{head}<tbody>{''.join(lines)}</tbody></table></div>"
-  )
-
-
 @dataclasses.dataclass(frozen=True)
 class Series:
   """One line of a chart.
 
   Attributes:
-    name: in the legend.
-    points: (x, y), by x.
-    kind: class of colour: generated, real, red, green or blue.
-    band: (x, low, high) around it, or empty.
-    dashed: drawn so.
-    notes: what a point says when one rests on it, or empty.
+    name: text in the legend.
+    points: (x, y), sorted by x.
+    kind: class that sets the colour: generated, real, red, green or blue.
+    band: (x, low, high) of an area around the line, or empty.
+    dashed: whether the line is dashed.
+    notes: tooltip of each point, or empty for a default one.
   """
 
   name: str
@@ -70,7 +48,36 @@ class Series:
   notes: Sequence[str] = ()
 
 
-def figure(
+@dataclasses.dataclass(frozen=True)
+class LegendEntry:
+  """One entry of a chart's legend.
+
+  Attributes:
+    kind: classes of the colour sample.
+    text: what it stands for.
+  """
+
+  kind: str
+  text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+  """A drawn chart; the macro `chart` of `templates/parts.html` adds caption and legend.
+
+  Attributes:
+    title, note: text of the caption; the note may be empty.
+    svg: the drawing.
+    legend: its entries.
+  """
+
+  title: str
+  note: str
+  svg: Markup
+  legend: Sequence[LegendEntry]
+
+
+def chart(
   series: Sequence[Series],
   *,
   title: str,
@@ -80,71 +87,79 @@ def figure(
   log_y: bool = False,
   level: tuple[float, str] | None = None,
   note: str = "",
-  reach: Sequence[float] = (),
+  y_values: Sequence[float] = (),
   markers: bool | None = None,
-) -> str:
-  """A chart in a <figure> with its caption and legend.
+) -> Chart | None:
+  """Draws a line chart.
 
   Args:
-    series: lines; those without points are left out.
-    title, x_label, y_label: of the chart and its axes.
-    log_x, log_y: logarithmic axes, on which what is not above 0 is left out.
+    series: the lines; a line without points is left out.
+    title, x_label, y_label: text of the chart and its axes.
+    log_x, log_y: logarithmic axes, which leave out values that are not above 0.
     level: (value, name) of a dashed horizontal line.
     note: a sentence below the title.
-    reach: values that the vertical axis must have room for.
-    markers: whether points are marked; by default where there are few.
+    y_values: values that the vertical axis must include.
+    markers: whether points are marked; by default, where a line has at most 24.
 
   Returns:
-    HTML, or "" where there is nothing to draw.
+    the chart; None if there is nothing to draw.
   """
   series = [_drawable(each, log_x, log_y) for each in series]
   series = [each for each in series if each.points]
   if not series:
-    return ""
+    return None
   xs = [x for each in series for x, _ in each.points]
   ys = [y for each in series for _, y in each.points]
   ys += [y for each in series for _, low, high in each.band for y in (low, high)]
   ys += [level[0]] if level and (level[0] > 0 or not log_y) else []
-  ys += reach
+  ys += y_values
   x_axis, y_axis = _Axis(xs, log_x), _Axis(ys, log_y, room=0.06)
-  place = lambda x, y: (
+  position = lambda x, y: (
     _LEFT + x_axis.at(x) * (_WIDTH - _LEFT - _RIGHT),
     _HEIGHT - _BOTTOM - y_axis.at(y) * (_HEIGHT - _TOP - _BOTTOM),
   )
-  parts = [*_grid(x_axis, y_axis, place), *_labels(x_label, y_label)]
+  parts = [*_grid(x_axis, y_axis, position), *_labels(x_label, y_label)]
   if level and (level[0] > 0 or not log_y):
-    (left, y), right = place(x_axis.low, level[0]), _WIDTH - _RIGHT
-    parts.append(f'<path class="level" d="M{left:.1f} {y:.1f}H{right}"/>')
+    (left, y), right = position(x_axis.low, level[0]), _WIDTH - _RIGHT
+    parts.append(_element('<path class="level" d="M{:.1f} {:.1f}H{}"/>', left, y, right))
   for each in series:
-    parts += _line(each, place, markers)
-  described = f"{title}; " + "; ".join(map(_summary, series))
-  legend = "".join(
-    f'<li><span class="swatch {each.kind}{" dashed" if each.dashed else ""}"></span>'
-    f"{text(each.name)}</li>"
-    for each in series
-  )
+    parts += _line(each, position, markers)
+  description = f"{title}; " + "; ".join(map(_summary, series))
+  legend = [LegendEntry(each.kind + " dashed" * each.dashed, each.name) for each in series]
   if level:
-    legend += f'<li><span class="swatch floor"></span>{text(level[1])}: {number(level[0])}</li>'
-  return (
-    f'<figure class="chart"><figcaption><strong>{text(title)}</strong>'
-    f"{f'<span>{text(note)}</span>' if note else ''}</figcaption>"
-    f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{text(described)}">'
-    f'{"".join(parts)}</svg><ul class="legend">{legend}</ul></figure>'
+    legend.append(LegendEntry("floor", f"{level[1]}: {number(level[0])}"))
+  svg = _element(
+    '<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>',
+    _WIDTH,
+    _HEIGHT,
+    description,
+    Markup().join(parts),
   )
+  return Chart(title, note, svg, legend)
 
 
-def _drawable(each: Series, log_x, log_y) -> Series:
-  """The series without what its axes cannot show."""
+def _element(template: str, *values: Any) -> Markup:
+  """SVG with values in place of {}: text is printed on one line and escaped."""
+  one_line = (
+    printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    for value in values
+  )
+  return Markup(template).format(*one_line)
+
+
+def _drawable(each: Series, log_x: bool, log_y: bool) -> Series:
+  """The series without points that its axes cannot show."""
   good = lambda value, log: (
     isinstance(value, int | float) and math.isfinite(value) and (value > 0 or not log)
   )
-  kept = [i for i, (x, y) in enumerate(each.points) if good(x, log_x) and good(y, log_y)]
-  notes = [each.notes[i] for i in kept] if each.notes else ()
+  indices = [i for i, (x, y) in enumerate(each.points) if good(x, log_x) and good(y, log_y)]
+  notes = [each.notes[i] for i in indices] if each.notes else ()
   band = [b for b in each.band if good(b[0], log_x) and all(good(v, log_y) for v in b[1:])]
-  return dataclasses.replace(each, points=[each.points[i] for i in kept], notes=notes, band=band)
+  return dataclasses.replace(each, points=[each.points[i] for i in indices], notes=notes, band=band)
 
 
 def _summary(each: Series) -> str:
+  """A line in words, for screen readers."""
   (first, begin), (last, end) = each.points[0], each.points[-1]
   if len(each.points) == 1:
     return f"{each.name} {number(begin)} at {number(first)}"
@@ -152,9 +167,18 @@ def _summary(each: Series) -> str:
 
 
 class _Axis:
-  """Maps values to 0..1."""
+  """Maps values to 0..1.
 
-  def __init__(self, values, log, room=0.0):
+  Args:
+    values: what the axis must include.
+    log: whether it is logarithmic.
+    room: free space at both ends, as a share of the range of the values.
+
+  Attributes:
+    low: the value at 0.
+  """
+
+  def __init__(self, values: Sequence[float], log: bool, room: float = 0.0):
     self.log = log
     low, high = (self._scale(v) for v in (min(values), max(values)))
     if high - low < 1e-12 * max(1.0, abs(high)):
@@ -167,11 +191,11 @@ class _Axis:
     self._low, self._high = low, high
     self.low = 10**low if log else low
 
-  def _scale(self, value):
+  def _scale(self, value: float) -> float:
     return math.log10(value) if self.log else float(value)
 
-  def at(self, value) -> float:
-    """Place of a value, within 0..1."""
+  def at(self, value: float) -> float:
+    """Position of a value, within 0..1."""
     return min(1.0, max(0.0, (self._scale(value) - self._low) / (self._high - self._low)))
 
   def ticks(self) -> list[float]:
@@ -199,82 +223,96 @@ def _tick(value: float) -> str:
   return f"{value:,.6g}".replace("-", "−")
 
 
-def _grid(x_axis, y_axis, place):
+def _grid(x_axis: _Axis, y_axis: _Axis, position: _Position) -> Iterator[Markup]:
+  """Horizontal grid lines, and ticks with their values on both axes."""
   bottom = _HEIGHT - _BOTTOM
+  number_at = '<text x="{}" y="{}" text-anchor="{}">{}</text>'
   for value in y_axis.ticks():
-    y = place(x_axis.low, value)[1]
-    yield f'<path class="grid" d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>'
-    yield f'<text x="{_LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{_tick(value)}</text>'
+    y = position(x_axis.low, value)[1]
+    yield _element('<path class="grid" d="M{} {:.1f}H{}"/>', _LEFT, y, _WIDTH - _RIGHT)
+    yield _element(number_at, _LEFT - 7, f"{y + 4:.1f}", "end", _tick(value))
   for value in x_axis.ticks():
-    x = place(value, y_axis.low)[0]
-    yield f'<path class="tick" d="M{x:.1f} {bottom}v5"/>'
-    yield f'<text x="{x:.1f}" y="{bottom + 19}" text-anchor="middle">{_tick(value)}</text>'
-  yield f'<path class="axis" d="M{_LEFT} {bottom}H{_WIDTH - _RIGHT}"/>'
+    x = position(value, y_axis.low)[0]
+    yield _element('<path class="tick" d="M{:.1f} {}v5"/>', x, bottom)
+    yield _element(number_at, f"{x:.1f}", bottom + 19, "middle", _tick(value))
+  yield _element('<path class="axis" d="M{} {}H{}"/>', _LEFT, bottom, _WIDTH - _RIGHT)
 
 
-def _labels(x_label, y_label):
-  middle = (_LEFT + _WIDTH - _RIGHT) / 2
-  place = f'x="{middle}" y="{_HEIGHT - 6}" text-anchor="middle"'
-  yield f'<text class="label" {place}>{text(x_label)}</text>'
+def _labels(x_label: str, y_label: str) -> Iterator[Markup]:
+  """Names of the axes."""
+  yield _element(
+    '<text class="label" x="{}" y="{}" text-anchor="middle">{}</text>',
+    (_LEFT + _WIDTH - _RIGHT) / 2,
+    _HEIGHT - 6,
+    x_label,
+  )
   if y_label:
-    height = (_TOP + _HEIGHT - _BOTTOM) / 2
-    yield (
-      f'<text class="label" transform="translate(12 {height}) rotate(-90)" text-anchor="middle">'
-      f"{text(y_label)}</text>"
+    yield _element(
+      '<text class="label" transform="translate(12 {}) rotate(-90)" text-anchor="middle">{}</text>',
+      (_TOP + _HEIGHT - _BOTTOM) / 2,
+      y_label,
     )
 
 
-def _line(each: Series, place, markers):
-  kind = text(each.kind)
+def _line(each: Series, position: _Position, markers: bool | None) -> Iterator[Markup]:
+  """The band, the line and the marked points of a series."""
   if len(each.band) > 1:
-    upper = [place(x, high) for x, _, high in each.band]
-    lower = [place(x, low) for x, low, _ in reversed(each.band)]
-    yield f'<path class="band {kind}" d="M{_path([*upper, *lower])}Z"/>'
-  points = [place(x, y) for x, y in each.points]
+    upper = [position(x, high) for x, _, high in each.band]
+    lower = [position(x, low) for x, low, _ in reversed(each.band)]
+    yield _element('<path class="band {}" d="M{}Z"/>', each.kind, _path([*upper, *lower]))
+  points = [position(x, y) for x, y in each.points]
   if len(points) > 1:
-    dashed = " dashed" if each.dashed else ""
-    yield f'<path class="line {kind}{dashed}" d="M{_path(points)}"/>'
+    kind = each.kind + " dashed" * each.dashed
+    yield _element('<path class="line {}" d="M{}"/>', kind, _path(points))
   if len(points) <= 24 if markers is None else markers or len(points) == 1:
-    for i, (x, y) in enumerate(points):
-      told = (
-        each.notes[i]
-        if each.notes
-        else _summary(dataclasses.replace(each, points=[each.points[i]]))
-      )
-      yield (
-        f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="3.5">'
-        f"<title>{text(told)}</title></circle>"
+    notes = each.notes or [
+      _summary(dataclasses.replace(each, points=[point])) for point in each.points
+    ]
+    for (x, y), note in zip(points, notes, strict=True):
+      yield _element(
+        '<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="3.5"><title>{}</title></circle>',
+        each.kind,
+        x,
+        y,
+        note,
       )
 
 
-def _path(points) -> str:
+def _path(points: Sequence[tuple[float, float]]) -> str:
   return "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
 
 
-def range_bar(value: float, interval, floor: float | None) -> str:
-  """A small bar that shows a value with its interval, and the floor, on one scale from 0.
+def range_bar(value: float, interval: Sequence[float] | None, floor: float | None) -> Markup:
+  """A small bar that shows a value, its interval and its floor on one scale from 0.
 
   Args:
-    value: the number.
+    value: the value.
     interval: (low, high) or None.
     floor: what real clips reach against each other, or None.
 
   Returns:
-    HTML, or "" where a value is below 0 or there is nothing beside it.
+    SVG; empty if a number is below 0, or there is only the value.
   """
-  known = [v for v in (value, floor, *(interval or ())) if v is not None]
-  if len(known) < 2 or min(known) < 0 or not all(map(math.isfinite, known)) or max(known) <= 0:
-    return ""
-  scale = 196 / (max(known) * 1.04)
-  parts = ['<path class="axis" d="M2 13H198"/>']
+  values = [v for v in (value, floor, *(interval or ())) if v is not None]
+  if len(values) < 2 or min(values) < 0 or not all(map(math.isfinite, values)) or max(values) <= 0:
+    return Markup()
+  scale = 196 / (max(values) * 1.04)
+  parts = [Markup('<path class="axis" d="M2 13H198"/>')]
   if interval:
     low, high = (2 + v * scale for v in interval)
-    size = f'width="{max(1.0, high - low):.1f}" height="10" rx="3"'
-    parts.append(f'<rect class="band" x="{low:.1f}" y="8" {size}/>')
+    parts.append(
+      _element(
+        '<rect class="band" x="{:.1f}" y="8" width="{:.1f}" height="10" rx="3"/>',
+        low,
+        max(1.0, high - low),
+      )
+    )
   if floor is not None:
-    parts.append(f'<path class="level" d="M{2 + floor * scale:.1f} 3v20"/>')
-  parts.append(f'<circle class="generated" cx="{2 + value * scale:.1f}" cy="13" r="4.5"/>')
-  return (
+    parts.append(_element('<path class="level" d="M{:.1f} 3v20"/>', 2 + floor * scale))
+  circle = '<circle class="generated" cx="{:.1f}" cy="13" r="4.5"/>'
+  parts.append(_element(circle, 2 + value * scale))
+  return _element(
     '<svg class="bar" viewBox="0 0 200 26" preserveAspectRatio="xMinYMid" aria-hidden="true">'
-    f"{''.join(parts)}</svg>"
+    "{}</svg>",
+    Markup().join(parts),
   )

@@ -1,69 +1,75 @@
-"""What stands in one column of a report: numbers of one metric and one fingerprint, no others."""
+"""What stands in one column of a report: values of one metric and one fingerprint, no others."""
 
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from vidgan_jax.evaluation.metrics import registry as metrics
 
-ROWS = ("step", "truncation", "checkpoint")  # what may differ within a column
+ROWS = ("step", "truncation", "checkpoint")  # fields that may differ within a column
+
+Row = tuple[int, float]  # step (-1 for none) and truncation
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-  """Numbers that may be compared.
+  """Values that may be compared.
 
   Attributes:
-    metric, network, output, fingerprint: of all of them.
-    fields: what the fingerprint is made of.
-    records: by iteration, then truncation.
+    metric, network, output, fingerprint: the same for all records.
+    fields: what the fingerprint is computed from.
+    records: sorted by iteration, then by truncation.
   """
 
   metric: str
   network: str
   output: str
   fingerprint: str
-  fields: Mapping
+  fields: Mapping[str, Any]
   records: Sequence[Mapping]
 
   @property
-  def name(self) -> str:
-    """Of the metric, for reading."""
+  def title(self) -> str:
+    """The metric's name for reading."""
     return metrics.number(self.metric).title
 
   @property
   def meaning(self) -> str:
-    """One sentence."""
+    """What the metric means, in one sentence."""
     return metrics.number(self.metric).meaning
 
   @property
   def main(self) -> Mapping:
-    """The number of the last iteration, at the truncation nearest to 1."""
-    last = [record for record in self.records if _order(record)[0] == _order(self.records[-1])[0]]
+    """The record of the last iteration, at the truncation nearest to 1."""
+    last_step = _row(self.records[-1])[0]
+    last = [record for record in self.records if _row(record)[0] == last_step]
     return min(last, key=lambda record: abs(truncation(record) - 1))
 
   def over_steps(self) -> list[Mapping]:
-    """Records at the main one's truncation, by iteration; one for each."""
-    at = truncation(self.main)
-    found = {
-      _order(r)[0]: r for r in self.records if truncation(r) == at and r.get("step") is not None
+    """Records at the truncation of `main`, one for each iteration, sorted."""
+    main_truncation = truncation(self.main)
+    by_step = {
+      _row(r)[0]: r
+      for r in self.records
+      if truncation(r) == main_truncation and r.get("step") is not None
     }
-    return [found[step] for step in sorted(found)]
+    return [by_step[step] for step in sorted(by_step)]
 
   def over_truncations(self) -> list[Mapping]:
-    """Records of the main one's iteration, by truncation; one for each."""
+    """Records of the iteration of `main`, one for each truncation, sorted."""
     step = self.main.get("step")
-    found = {truncation(r): r for r in self.records if r.get("step") == step}
-    return [found[at] for at in sorted(found)]
+    by_truncation = {truncation(r): r for r in self.records if r.get("step") == step}
+    return [by_truncation[value] for value in sorted(by_truncation)]
 
 
 def truncation(record: Mapping) -> float:
-  """Of a record; 1 where none is told."""
-  found = record.get("truncation")
-  return 1.0 if found is None else float(found)
+  """The truncation of a record; 1 if it has none."""
+  value = record.get("truncation")
+  return 1.0 if value is None else float(value)
 
 
-def _order(record):
+def _row(record: Mapping) -> Row:
   step = record.get("step")
   return (-1 if step is None else step, truncation(record))
 
@@ -72,23 +78,26 @@ def columns(records: Sequence[Mapping]) -> list[Column]:
   """Sorts records into columns, in the order in which their metrics come.
 
   Two records share a column only if metric, network, output, fingerprint and all fields but `ROWS`
-  agree, whatever else the file may claim.
+  are equal. Fingerprints alone are not trusted, because a file may contain anything.
   """
-  found = {}
+  groups: dict[tuple[str, ...], tuple[dict, list[Mapping]]] = {}
   for record in records:
     fields = record.get("fields") or {}
     constant = {name: value for name, value in fields.items() if name not in ROWS}
     text = json.dumps(constant, sort_keys=True, default=str)
-    named = [str(record.get(n) or "") for n in ("metric", "network", "output", "fingerprint")]
-    found.setdefault((*named, text), (constant, []))[1].append(record)
-  return [Column(*key[:4], fields, sorted(own, key=_order)) for key, (fields, own) in found.items()]
+    names = [str(record.get(n) or "") for n in ("metric", "network", "output", "fingerprint")]
+    groups.setdefault((*names, text), (constant, []))[1].append(record)
+  return [
+    Column(metric, network, output, fingerprint, fields, sorted(members, key=_row))
+    for (metric, network, output, fingerprint, _), (fields, members) in groups.items()
+  ]
 
 
-def rows(found: Sequence[Column]) -> list[tuple]:
-  """All (step, truncation) of some columns, in order."""
-  return sorted({_order(record) for column in found for record in column.records})
+def rows(all_columns: Sequence[Column]) -> list[Row]:
+  """All (step, truncation) of some columns, sorted; the step is -1 where a record has none."""
+  return sorted({_row(record) for column in all_columns for record in column.records})
 
 
-def cell(column: Column, row: tuple) -> list[Mapping]:
-  """The records of a column in a row; mostly one, none where it was not measured."""
-  return [record for record in column.records if _order(record) == row]
+def cell(column: Column, row: Row) -> list[Mapping]:
+  """The records of a column in a row: usually one, none if it was not measured."""
+  return [record for record in column.records if _row(record) == row]

@@ -1,4 +1,4 @@
-"""Clips and pictures as data URIs: a page that needs no other file."""
+"""Clips and pictures as data URIs, so that a page needs no other file."""
 
 import base64
 import dataclasses
@@ -13,44 +13,45 @@ from PIL import Image
 
 from vidgan_jax.runtime.files import video_writers
 
-_MAX_BYTES = 2_000_000  # of one video; of larger ones fewer clips are shown
-_MAX_PICTURE = 4_000_000
-_TILE = 96  # pixels to which small clips are enlarged
-_ROWS, _COLUMNS, _SQUARE = 8, 4, 16
-BAR = 0.75  # of a tile's height: a strip below the clips, where players show their controls
-_BAR_VALUE = 24
+_MAX_BYTES = 2_000_000  # of one video; a larger one is made again with fewer clips
+_MAX_PICTURE = 4_000_000  # bytes
+_TILE = 96  # pixels; smaller clips are enlarged to about this height
+_ROWS, _COLUMNS = 8, 4  # at most, in a grid with a row for each class
+_SQUARE = 16  # clips of a grid without classes
+BAR = 0.75  # height of the strip below the clips, in tiles: players show their controls there
+_BAR_VALUE = 24  # grey value of the strip
 
 
 @dataclasses.dataclass(frozen=True)
 class Clips:
-  """Clips to be shown.
+  """Clips for a report.
 
   Attributes:
     clips: uint8 [N, T, H, W, 3].
     labels: int [N], or None.
-    class_names: by label.
+    class_names: name of each label.
     frame_rate: frames per second.
   """
 
   clips: np.ndarray
-  labels: Sequence[int] | None = None
+  labels: Sequence[int] | np.ndarray | None = None
   class_names: Sequence[str] = ()
   frame_rate: float = 8.0
 
   def name(self, label: int) -> str:
-    """Of a class."""
+    """Name of a class."""
     return str(self.class_names[label]) if label < len(self.class_names) else f"class {label}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-  """A playing grid of clips.
+  """A video of clips side by side.
 
   Attributes:
     video, poster: data URIs, MP4 and PNG.
     size: (width, height) in pixels.
-    rows: names of its rows from the top; empty where they have none.
-    count: clips in it.
+    rows: names of the rows from the top; empty if the rows are no classes.
+    count: number of clips.
   """
 
   video: str
@@ -61,12 +62,12 @@ class Grid:
 
 
 def chosen_labels(*sets: Clips | None) -> list[int]:
-  """The classes that grids of several sets can show side by side: eight at most, evenly chosen."""
-  known = [np.unique(s.labels) for s in sets if s is not None and s.labels is not None]
-  if not known or any(s is not None and s.labels is None for s in sets):
+  """Classes that all sets contain: at most eight, evenly spaced; none if a set has no labels."""
+  classes = [np.unique(s.labels) for s in sets if s is not None and s.labels is not None]
+  if not classes or any(s is not None and s.labels is None for s in sets):
     return []
-  common = known[0]
-  for other in known[1:]:
+  common = classes[0]
+  for other in classes[1:]:
     common = np.intersect1d(common, other)
   if len(common) > _ROWS:
     common = common[np.arange(_ROWS) * len(common) // _ROWS]
@@ -74,17 +75,17 @@ def chosen_labels(*sets: Clips | None) -> list[int]:
 
 
 def grid(clips: Clips, labels: Sequence[int] = ()) -> Grid:
-  """Makes a grid that plays, a row for each of `labels`, or a square one without.
+  """Makes a grid with a row for each of `labels`; without labels, a square of the first clips.
 
   Raises:
     ValueError: the clips are not uint8 [N, T, H, W, 3].
   """
   columns = _COLUMNS
   if labels:
-    own = np.asarray(clips.labels)
-    columns = min(_COLUMNS, *(int(np.sum(own == label)) for label in labels))
-    places = [np.flatnonzero(own == label)[:columns] for label in labels]
-    shown = clips.clips[np.concatenate(places)]
+    clip_labels = np.asarray(clips.labels)
+    columns = min(_COLUMNS, *(int(np.sum(clip_labels == label)) for label in labels))
+    indices = [np.flatnonzero(clip_labels == label)[:columns] for label in labels]
+    shown = clips.clips[np.concatenate(indices)]
   else:
     shown = clips.clips[:_SQUARE]
   rows = [clips.name(label) for label in labels]
@@ -96,8 +97,8 @@ def grid(clips: Clips, labels: Sequence[int] = ()) -> Grid:
     content = _mp4(tiles, clips.frame_rate, scale)
     if len(content) <= _MAX_BYTES or len(shown) <= columns:
       break
-    kept = -(-len(shown) // columns // 2)
-    shown, rows = shown[: kept * columns], rows[:kept]
+    half = -(-len(shown) // columns // 2)  # of the rows
+    shown, rows = shown[: half * columns], rows[:half]
   height, width = tiles.shape[1] * scale, tiles.shape[2] * scale
   poster = Image.fromarray(tiles[0].repeat(scale, 0).repeat(scale, 1)).quantize(128)
   buffer = io.BytesIO()
@@ -111,7 +112,7 @@ def grid(clips: Clips, labels: Sequence[int] = ()) -> Grid:
   )
 
 
-def _mp4(clip, frame_rate, scale) -> bytes:
+def _mp4(clip: np.ndarray, frame_rate: float, scale: int) -> bytes:
   with tempfile.TemporaryDirectory() as folder:
     path = os.path.join(folder, "grid.mp4")
     video_writers.write_mp4(path, clip, frame_rate, scale)
@@ -119,7 +120,7 @@ def _mp4(clip, frame_rate, scale) -> bytes:
 
 
 def picture(content: bytes) -> tuple[str, tuple[int, int]] | None:
-  """A PNG as data URI, and its (width, height); None for what is none, or too large for a page."""
+  """A PNG as data URI, and its (width, height); None if it is no PNG or too large for a page."""
   if len(content) > _MAX_PICTURE or not content.startswith(b"\x89PNG\r\n\x1a\n"):
     return None
   try:

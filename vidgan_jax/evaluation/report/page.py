@@ -1,16 +1,19 @@
-"""One self-contained HTML file that tells what an evaluation found.
+"""One HTML file that presents the results of an evaluation.
 
-The file needs no other and no network: styles, plots, clips and pictures are in it. Everything that
-comes from outside, names of classes, paths, warnings, is escaped. Numbers stand in columns, each of
-one fingerprint; see `report_columns`.
+The file needs no other file and no network: it contains its style, charts, clips and pictures. Text
+from outside (class names, paths, warnings) is escaped. Values stand in columns, each of one
+fingerprint; see `columns`.
 """
 
 import os
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
-from vidgan_jax.evaluation.report import analyses, media, scores, style
-from vidgan_jax.evaluation.report.charts import number, text
+from markupsafe import Markup
+
+from vidgan_jax.evaluation.report import analyses, media, rendering, scores
+from vidgan_jax.evaluation.report.charts import number
 from vidgan_jax.evaluation.report.columns import Column, columns
 from vidgan_jax.evaluation.report.media import Clips
 from vidgan_jax.runtime.files.atomic_files import atomic_file
@@ -49,11 +52,11 @@ def write(
     UserError: the file cannot be written.
   """
   output_html = pathlib.Path(output_html)
-  found = columns(results.get("records", ()))
+  all_columns = columns(results.get("records", ()))
   sections = [
-    ("numbers", "Numbers", scores.numbers(results, found)),
-    ("training", "Over training", scores.over_training(found)),
-    ("truncation", "Truncation", scores.over_truncation(found)),
+    ("numbers", "Numbers", scores.numbers(results, all_columns)),
+    ("training", "Over training", scores.over_training(all_columns)),
+    ("truncation", "Truncation", scores.over_truncation(all_columns)),
     ("classes", "By class", scores.by_class(results)),
     ("controls", "Motion controls", scores.controls(results)),
     ("clips", "Clips", _clips(clips_real, clips_generated)),
@@ -61,46 +64,44 @@ def write(
     ("spectra", "Power spectra", analyses.spectra(spectra)),
     ("darkness", "Dark clips", analyses.darkness(curves)),
     ("walks", "Interpolation", analyses.walks(smoothness)),
-    ("latex", "For a paper", _latex(results, found)),
-    ("fingerprints", "Fingerprints", scores.fingerprints(results, found)),
+    ("latex", "For a paper", _latex(results, all_columns)),
+    ("fingerprints", "Fingerprints", scores.fingerprints(results, all_columns)),
   ]
-  sections = [section for section in sections if section[2]]
-  title = f"Evaluation of {text(_run(results).get('name') or 'clips')}"
-  links = "".join(f'<li><a href="#{key}">{name}</a></li>' for key, name, _ in sections)
-  body = "\n".join(
-    [
-      f"<header><h1>{title}</h1>{_lead(results, found)}{_warnings(found)}",
-      f'<nav aria-label="Sections"><ul>{links}</ul></nav></header><main>',
-      *(
-        f'<section aria-labelledby="{k}"><h2 id="{k}">{n}</h2>{c}</section>' for k, n, c in sections
-      ),
-      f"</main><footer>{_footer(results)}</footer>",
-    ]
+  page = rendering.page(
+    name=_run_name(results),
+    warnings=_warnings(all_columns),
+    sections=[
+      {"key": key, "title": title, "content": content}
+      for key, title, content in sections
+      if content
+    ],
+    created=results.get("created"),
+    versions=list((results.get("versions") or {}).items()),
+    **_subject(results, all_columns),
   )
-  page = style.page(title, body)
   with atomic_file(output_html) as temporary:
     pathlib.Path(temporary).write_text(page, encoding="utf-8")
   return output_html
 
 
 def latex_row(results: Mapping) -> str:
-  """The last iteration's numbers as a row of a LaTeX table; a comment names the columns."""
-  found = columns(results.get("records", ()))
-  lines = ["% " + " & ".join(["model", *(f"{c.name} ({c.fingerprint})" for c in found)])]
-  cells = [_tex(str(_run(results).get("name") or "clips"))]
-  for column in found:
+  """The last iteration's values as a row of a LaTeX table; a comment names the columns."""
+  all_columns = columns(results.get("records", ()))
+  comment = "% " + " & ".join(["model", *(f"{c.title} ({c.fingerprint})" for c in all_columns)])
+  cells = [_tex(_run_name(results))]
+  for column in all_columns:
     record = column.main
-    told = _tex(number(record.get("value")).replace("−", "-"))
-    if "·" in told:
-      told = f"{record['value']:.3g}"
+    value = _tex(number(record.get("value")).replace("−", "-"))
+    if "·" in value:
+      value = f"{record['value']:.3g}"
     if record.get("std") is not None:
-      told += rf" \pm {record['std']:.2g}"
+      value += rf" \pm {record['std']:.2g}"
     interval = record.get("interval")
     if interval:
       low, high = (number(v).replace("−", "-") for v in interval)
-      told += rf"\;[{low}, {high}]"
-    cells.append(f"${told}$")
-  return "\n".join([*(line.replace("\n", " ") for line in lines), " & ".join(cells) + r" \\"])
+      value += rf"\;[{low}, {high}]"
+    cells.append(f"${value}$")
+  return "\n".join([comment.replace("\n", " "), " & ".join(cells) + r" \\"])
 
 
 def _tex(words: str) -> str:
@@ -108,98 +109,74 @@ def _tex(words: str) -> str:
   return "".join("\\" + c if c in "&%$#_{}" else {"~": "-", "^": "-"}.get(c, c) for c in words)
 
 
-def _run(results) -> Mapping:
-  return results.get("run") or {}
+def _run_name(results: Mapping) -> str:
+  return str((results.get("run") or {}).get("name") or "clips")
 
 
-def _lead(results, found) -> str:
-  run, protocol = _run(results), results.get("protocol") or {}
+def _subject(results: Mapping, all_columns: list[Column]) -> dict[str, Any]:
+  """What was evaluated, and against what: values for the head of the page."""
+  protocol = results.get("protocol") or {}
   reference = results.get("reference") or {}
-  steps = [column.main.get("step") for column in found if column.main.get("step") is not None]
-  told = []
-  if steps:
-    told.append(f"iteration {max(steps):,}")
-  averaged = {bool(c.main["ema"]) for c in found if c.main.get("ema") is not None}
+  steps = [c.main["step"] for c in all_columns if c.main.get("step") is not None]
+  weights = [f"iteration {max(steps):,}"] if steps else []
+  averaged = {bool(c.main["ema"]) for c in all_columns if c.main.get("ema") is not None}
   if len(averaged) == 1:
-    told.append("moving average of the weights" if averaged.pop() else "live weights")
-  name = text(protocol.get("name", "unknown"))
-  source = f", {text(protocol['source'])}" if protocol.get("source") else ""
-  lines = [f"Protocol <code>{name}</code>{source}"]
-  if reference.get("count"):
-    described = text(reference.get("description", ""))
-    lines.append(
-      f"against {reference['count']:,} real clips{f' ({described})' if described else ''}"
-    )
-  if run.get("workdir"):
-    lines.append(f"run <code>{text(run['workdir'])}</code>")
-  first = f'<p class="lead">{"; ".join(told)}</p>' if told else ""
-  return first + f'<p class="lead">{"; ".join(lines)}</p>'
+    weights.append("moving average of the weights" if averaged.pop() else "live weights")
+  return {
+    "weights": weights,
+    "protocol": {"name": protocol.get("name", "unknown"), "source": protocol.get("source")},
+    "reference": {
+      "count": f"{reference['count']:,}" if reference.get("count") else None,
+      "description": reference.get("description", ""),
+    },
+    "workdir": (results.get("run") or {}).get("workdir"),
+  }
 
 
-def _warnings(found: list[Column]) -> str:
-  told = {}
-  for place, column in enumerate(found):
+def _warnings(all_columns: list[Column]) -> list[tuple[str, str]]:
+  """(the metrics that a warning concerns, the warning), for all records of all columns."""
+  titles: dict[str, dict[int, str]] = {}  # of the columns with each warning, by column
+  for index, column in enumerate(all_columns):
     for record in column.records:
       for warning in scores.record_warnings(record):
-        told.setdefault(warning, {})[place] = column.name
-  if not told:
-    return ""
-  whose = lambda names: (
-    "all numbers" if len(names) == len(found) > 1 else ", ".join(dict.fromkeys(names.values()))
+        titles.setdefault(warning, {})[index] = column.title
+  concerned = lambda by_column: (
+    "all numbers"
+    if len(by_column) == len(all_columns) > 1
+    else ", ".join(dict.fromkeys(by_column.values()))
   )
-  items = "".join(f"<li>{text(whose(names))}: {text(w)}</li>" for w, names in told.items())
-  return (
-    f'<section class="warnings" aria-labelledby="warnings"><h2 id="warnings">'
-    f"Read these numbers with care</h2><ul>{items}</ul></section>"
-  )
+  return [(concerned(by_column), warning) for warning, by_column in titles.items()]
 
 
-def _clips(real, generated) -> str:
+def _clips(real: Clips | None, generated: Clips | None) -> Markup:
   sides = [("Real", real), ("Generated", generated)]
-  sides = [(name, clips) for name, clips in sides if clips is not None and len(clips.clips)]
-  if not sides:
-    return ""
-  labels = media.chosen_labels(*(clips for _, clips in sides))
-  parts = []
-  for name, clips in sides:
+  shown = [(side, clips) for side, clips in sides if clips is not None and len(clips.clips)]
+  if not shown:
+    return Markup()
+  labels = media.chosen_labels(*(clips for _, clips in shown))
+  grids = []
+  for side, clips in shown:
     grid = media.grid(clips, labels)
-    width, height = grid.size
-    rows_told = "".join(f"<li>{text(row)}</li>" for row in grid.rows)
-    described = f"{name} clips, {grid.count} in a grid"
-    video = (
-      f'<video src="{grid.video}" poster="{grid.poster}" width="{width}" height="{height}" '
-      f'aria-label="{text(described)}" autoplay muted loop playsinline controls></video>'
+    _, frames, clip_height, clip_width = clips.clips.shape[:4]
+    grids.append(
+      {
+        "side": side,
+        "count": grid.count,
+        "frames": frames,
+        "clip_height": clip_height,
+        "clip_width": clip_width,
+        "rows": grid.rows,
+        "bar": media.BAR,
+        "video": grid.video,
+        "poster": grid.poster,
+        "width": grid.size[0],
+        "height": grid.size[1],
+      }
     )
-    inside = video
-    if rows_told:
-      heights = f"repeat({len(grid.rows)},1fr) {media.BAR}fr"
-      listed = f'<ol style="grid-template-rows:{heights}">{rows_told}</ol>'
-      inside = f'<div class="rows">{listed}{video}</div>'
-    frames = clips.clips.shape[1]
-    parts.append(
-      f"<figure><figcaption><strong>{name}</strong><span>{grid.count} clips of {frames} frames, "
-      f"{clips.clips.shape[2]}×{clips.clips.shape[3]} pixels"
-      f"{', a row for each class' if rows_told else ''}</span></figcaption>{inside}</figure>"
-    )
-  return f'<p>Not chosen: the first of each class.</p><div class="clips">{"".join(parts)}</div>'
+  return rendering.render("clips.html", grids=grids)
 
 
-def _latex(results, found) -> str:
-  if not found:
-    return ""
-  return (
-    "<p>The last iteration's row for LaTeX; one click selects it. The comment names the columns, "
-    f"whose fingerprints belong into the caption.</p><pre>{text_lines(latex_row(results))}</pre>"
-  )
-
-
-def text_lines(block: str) -> str:
-  """Several lines as text of a page."""
-  return "\n".join(text(line) for line in block.split("\n"))
-
-
-def _footer(results) -> str:
-  versions = results.get("versions") or {}
-  told = ", ".join(f"{text(name)} {text(version)}" for name, version in versions.items())
-  created = f"Created {text(results['created'])}. " if results.get("created") else ""
-  return f"<p>{created}{told}{'. ' if told else ''}The same numbers for programs: results.json.</p>"
+def _latex(results: Mapping, all_columns: list[Column]) -> Markup:
+  if not all_columns:
+    return Markup()
+  return rendering.render("latex.html", lines=latex_row(results).split("\n"))

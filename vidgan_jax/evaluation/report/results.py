@@ -1,20 +1,22 @@
-"""Scores as files and for reading: JSON, a table for the terminal, a row for LaTeX.
+"""Scores as files and text: results.json, a table for the terminal, rows for LaTeX.
 
-Numbers whose fingerprints differ never share a column.
+Values whose fingerprints differ never share a column.
 """
 
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from vidgan_jax.evaluation.metrics import registry as metrics
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import json_files, locks
 from vidgan_jax.runtime.files.atomic_files import atomic_file
 
-FOLDER = "evaluation"  # of a run
+FOLDER = "evaluation"  # in the folder of a run
 FILE, LATEX = "results.json", "results.tex"
+SAME_CLIPS = "the reference, which holds the same clips unharmed"
 _LISTS = ("records", "paper", "per_class", "truncation_curve")
 
 _STEP = range(0, 2**63)
@@ -62,55 +64,63 @@ _FORM = {
 }
 
 
-def _row(record) -> tuple:
-  """What tells rows of a table apart; sorts them."""
+def _row(record: Mapping) -> tuple:
+  """Key of a record's row in a table; rows are sorted by it."""
   truncation, step, clips = record["truncation"], record["step"], record["fields"].get("checkpoint")
-  # Clips of a file have no iteration; they come last.
   live = record.get("ema") is False
+  # Clips of a file have no iteration; they come last.
   return (step is None, step or 0, live, truncation is None, truncation or 0.0, clips or "")
 
 
 def columns(records: Iterable[Mapping]) -> list[tuple[str, str]]:
-  """(metric, fingerprint) of each column that a table of `records` needs, in their order."""
+  """(metric, fingerprint) of each column of a table, in the order of the records."""
   return list(dict.fromkeys((record["metric"], record["fingerprint"]) for record in records))
 
 
 def truncation_curve(records: Iterable[Mapping]) -> list[dict]:
-  """Points of the curves over truncation: of columns and iterations with more than one value."""
+  """Points of the curves over truncation, for columns and iterations with several truncations."""
   records = [record for record in records if record.get("truncation") is not None]
-  own = lambda record: (record["step"], record["metric"], record["fingerprint"])
-  seen = {}
+  curve = lambda record: (record["step"], record["metric"], record["fingerprint"])
+  truncations: dict[tuple, set[float]] = {}
   for record in records:
-    seen.setdefault(own(record), set()).add(record["truncation"])
-  keep = ("step", "truncation", "metric", "network", "output", "value", "interval", "fingerprint")
-  found = [
-    {name: record.get(name) for name in keep} for record in records if len(seen[own(record)]) > 1
+    truncations.setdefault(curve(record), set()).add(record["truncation"])
+  names = ("step", "truncation", "metric", "network", "output", "value", "interval", "fingerprint")
+  points = [
+    {name: record.get(name) for name in names}
+    for record in records
+    if len(truncations[curve(record)]) > 1
   ]
-  return sorted(found, key=lambda p: (p["metric"], p["fingerprint"], p["step"], p["truncation"]))
+  return sorted(points, key=lambda p: (p["metric"], p["fingerprint"], p["step"], p["truncation"]))
 
 
-def merge(before: Mapping | None, heading: Mapping, records, per_class, controls=()) -> dict:
-  """A file's content with new records in place of those of the same number.
+def merge(
+  before: Mapping | None,
+  heading: Mapping,
+  records: Sequence[Mapping],
+  per_class: Sequence[Mapping],
+  controls: Sequence[Mapping] = (),
+) -> dict[str, Any]:
+  """Adds records to the content of a file; a record replaces an older one of equal `number`.
 
   Args:
-    before: what the file held, or None.
-    heading: see `Evaluator.heading`; the newest is kept.
+    before: content of the file, or None.
+    heading: see `Evaluator.heading`; it replaces the file's.
     records, per_class: see `Scores`.
-    controls: records of real clips made worse, see `motion_controls.score`; they take the place of
-      all before.
+    controls: scores of real clips with damaged motion, see `motion_controls.score`. If there are
+      any, they replace all of the file's.
 
   Returns:
-    the content; see `read` for its fields.
+    the new content; see `read` for its fields.
   """
   before = before or {name: [] for name in _LISTS}
   new = {record["number"] for record in records}
   all_records = [r for r in before["records"] if r["number"] not in new] + list(records)
-  order = {}
+  order: dict[str, int] = {}
   for record in records:  # the protocol's order of metrics; older columns follow
     order.setdefault(record["metric"], len(order))
   all_records.sort(key=lambda r: (r["step"] or 0, r["truncation"] or 0, order.get(r["metric"], 99)))
-  own = lambda e: (e["step"], e["truncation"], e["metric"], e["class"], e["fingerprint"])
-  classes = {own(entry): entry for entry in [*before["per_class"], *per_class]}
+  key = lambda e: (e["step"], e["truncation"], e["metric"], e["class"], e["fingerprint"])
+  classes = {key(entry): entry for entry in [*before["per_class"], *per_class]}
   return {
     **heading,
     "records": all_records,
@@ -121,39 +131,49 @@ def merge(before: Mapping | None, heading: Mapping, records, per_class, controls
   }
 
 
-def read(path) -> dict:
-  """Reads a file of results.
+def read(path: str | os.PathLike) -> dict[str, Any]:
+  """Reads results.json.
 
   Returns:
     {"format", "created", "versions", "run", "protocol", "reference", "records", "paper",
     "per_class", "truncation_curve", "controls"}.
 
   Raises:
-    UserError: where it is not there, or is no such file.
+    UserError: the file is missing or damaged, or has another form.
   """
   try:
-    found = json_files.read(path, {"format": int})
-    if found["format"] != 1:
-      raise UserError(f"{path} has format {found['format']}, known is 1")
-    json_files.check(found, _FORM, str(path))
+    content = json_files.read(path, {"format": int})
+    if content["format"] != 1:
+      raise UserError(f"{path} has format {content['format']}; this version reads format 1")
+    json_files.check(content, _FORM, str(path))
   except FileNotFoundError as error:
-    raise UserError(f"{path} is not there; vidgan_jax.evaluate writes it") from error
+    raise UserError(f"{path} does not exist; vidgan_jax.evaluate writes it") from error
   except json_files.JsonError as error:
-    raise UserError(f"{error}; move it elsewhere, and a new file is started") from error
-  return found
+    raise UserError(f"{error}; if you move the file away, a new one is started") from error
+  return content
 
 
 def _same_run(path: pathlib.Path, there: str, here: str) -> bool:
-  """Whether two names of a run's folder mean one, or the results lie within it (it was moved)."""
+  """Whether two paths are the same run's folder, also after that folder was moved.
+
+  Args:
+    path: results.json.
+    there: the folder that it names.
+    here: the folder of this run. If it contains `path`, the folder was moved.
+  """
   folder = pathlib.Path(here).resolve()
   return pathlib.Path(there).resolve() == folder or folder in path.resolve().parents
 
 
-def existing(path, heading: Mapping) -> dict | None:
-  """What a file of results holds already, or None.
+def existing(path: str | os.PathLike, heading: Mapping) -> dict[str, Any] | None:
+  """Content of results.json, or None if there is no file.
+
+  Args:
+    path: the file.
+    heading: see `Evaluator.heading`.
 
   Raises:
-    UserError: where it holds results of another run or protocol.
+    UserError: the file contains results of another run or protocol.
   """
   path = pathlib.Path(path)
   if not path.exists():
@@ -166,43 +186,47 @@ def existing(path, heading: Mapping) -> dict | None:
     same = there == here or (what == "run" and _same_run(path, there, here))
     if not same:
       raise UserError(
-        f"{path} holds results of {what} {there}, not {here}; choose another --output"
+        f"{path} contains results of {what} {there}, not {here}; choose another --output"
       )
-  before["run"]["workdir"] = heading["run"]["workdir"]  # named from elsewhere, or renamed
+  before["run"]["workdir"] = heading["run"]["workdir"]  # another path of it, or it was renamed
   return before
 
 
-def check_writable(folder) -> None:
-  """UserError where a folder is none, or cannot be made or written; makes nothing."""
-  place = pathlib.Path(folder).absolute()
-  while not place.exists() and place != place.parent:
-    place = place.parent
-  if not place.is_dir():
-    raise UserError(f"cannot write to {folder}: {place} is no folder")
-  if not os.access(place, os.W_OK | os.X_OK):
-    raise UserError(f"cannot write to {folder}: no permission to write in {place}")
+def check_writable(folder: str | os.PathLike) -> None:
+  """Checks that files can be written to a folder, which need not exist; creates nothing.
+
+  Raises:
+    UserError: the folder, or its nearest existing parent, is no folder or not writable.
+  """
+  existing_folder = pathlib.Path(folder).absolute()
+  while not existing_folder.exists() and existing_folder != existing_folder.parent:
+    existing_folder = existing_folder.parent
+  if not existing_folder.is_dir():
+    raise UserError(f"cannot write to {folder}: {existing_folder} is no folder")
+  if not os.access(existing_folder, os.W_OK | os.X_OK):
+    raise UserError(f"cannot write to {folder}: no permission to write in {existing_folder}")
 
 
-def locked(folder, report: Callable[[str], None] = print):
-  """Keeps other processes that ask from a folder of results, which is made; waits for its turn.
+def locked(folder: str | os.PathLike, report: Callable[[str], None] = print):
+  """Locks a folder of results against other writers, after waiting for them; creates the folder.
 
   Returns:
-    a context; see `locks.held`.
+    a context manager; see `locks.held`.
   """
   return locks.held(folder, f"write to {folder}", report, wait=True)
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-  """Writes a whole file or none, its folder too; UserError where that fails."""
+  """Writes a file completely or not at all, and creates its folder; UserError if that fails."""
   with atomic_file(path) as temporary:
     pathlib.Path(temporary).write_text(text, encoding="utf-8")
 
 
-def write(folder, content: Mapping) -> list[pathlib.Path]:
+def write(folder: str | os.PathLike, content: Mapping) -> list[pathlib.Path]:
   """Writes results.json and results.tex into a folder; returns their paths.
 
   Raises:
-    UserError: they cannot be written, or a number is not finite.
+    UserError: the files cannot be written, or a value is not finite.
   """
   folder = pathlib.Path(folder)
   try:
@@ -215,12 +239,12 @@ def write(folder, content: Mapping) -> list[pathlib.Path]:
 
 
 def number(value: float, spread: float | None = None) -> str:
-  """A value with four digits, and its deviation where it has one."""
+  """A value with four digits, and its standard deviation if there is one."""
   digits = f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
   return digits if spread is None else f"{digits} +- {spread:.2g}"
 
 
-def _cell(record) -> str:
+def _cell(record: Mapping) -> str:
   text = number(record["value"], record["std"])
   if record["interval"]:
     low, high = record["interval"]
@@ -229,7 +253,11 @@ def _cell(record) -> str:
 
 
 def table(content: Mapping) -> list[str]:
-  """Lines of a table: a row for each iteration and truncation, a column for each fingerprint."""
+  """Lines for the terminal: a paragraph for each row, with a line for each column.
+
+  A row is an iteration and a truncation, a column is a metric and a fingerprint. One line for all
+  columns would be too wide: a usual table has seven values with intervals.
+  """
   records = content["records"]
   rows = sorted({_row(record) for record in records})
   heads = columns(records)
@@ -247,7 +275,6 @@ def table(content: Mapping) -> list[str]:
       if record["floor"]["interval"]:
         low, high = record["floor"]["interval"]
         floors[column] += f" [{number(low)}, {number(high)}]"
-  # A line for each column of a usual table: seven numbers with intervals are too wide for a screen.
   width = max([len("real clips"), *(len(metric) for metric, _ in heads)])
   lines = []
   for row, name in enumerate(names):
@@ -257,7 +284,7 @@ def table(content: Mapping) -> list[str]:
         floor = f"   real clips {floors[column]}" if floors[column] else ""
         _, better = metrics.direction(metric)
         lines.append(f"  {metric:<{width}} {cells[row][column]:<28}{floor:<37} {better} ({digits})")
-  by_warning = {}
+  by_warning: dict[str, dict[str, None]] = {}
   for record in records:
     for warning in record["warnings"]:
       by_warning.setdefault(warning, {})[record["metric"]] = None
@@ -267,7 +294,7 @@ def table(content: Mapping) -> list[str]:
   return lines + [f"  note: {line}" for line in warned]
 
 
-def _row_name(record) -> str:
+def _row_name(record: Mapping) -> str:
   parts = []
   if record["step"] is not None:
     parts.append(f"iteration {record['step']}")
@@ -285,31 +312,32 @@ def _tex(text: str) -> str:
 
 
 def control_lines(records: Iterable[Mapping]) -> list[str]:
-  """What real clips score that were frozen, shuffled and reversed: a line for each metric."""
-  found, against = {}, {}
+  """Scores of real clips that were frozen, shuffled or reversed: a line for each metric."""
+  scores: dict[str, list[str]] = {}
+  references = {}
   for record in records:
-    found.setdefault(record["metric"], []).append(f"{record['control']} {number(record['value'])}")
-    against[judged_against(record)] = None
-  lines = [f"  {metric:<11} {', '.join(each)}" for metric, each in found.items()]
-  head = f"real clips made worse in their motion, against {'; '.join(against)}"
+    scores.setdefault(record["metric"], []).append(f"{record['control']} {number(record['value'])}")
+    references[control_reference(record)] = None
+  lines = [f"  {metric:<11} {', '.join(values)}" for metric, values in scores.items()]
+  head = f"real clips with damaged motion, compared with {'; '.join(references)}"
   return [head, *lines] if lines else []
 
 
-def judged_against(record: Mapping) -> str:
-  """What a record of a control was judged against; those of older files do not tell it."""
-  return str(record.get("against") or "the reference, which holds the same clips unharmed")
+def control_reference(record: Mapping) -> str:
+  """Which clips a record of a control was compared with; older files do not name them."""
+  return str(record.get("against") or SAME_CLIPS)
 
 
 def latex(content: Mapping) -> str:
-  """Rows of a LaTeX table, a column for each fingerprint, which comments above them tell."""
+  """Rows of a LaTeX table with a column for each fingerprint; comments list the fingerprints."""
   records = content["records"]
   heads = columns(records)
   lines = [f"% protocol {content['protocol']['name']}; columns:"]
   lines += [f"%   {metric}  fingerprint {digits}" for metric, digits in heads]
   for row in sorted({_row(record) for record in records}):
-    own = [record for record in records if _row(record) == row]
-    cells = {(r["metric"], r["fingerprint"]): r for r in own}
-    texts = [_tex(f"{content['run']['name']}, {_row_name(own[0])}")]
+    in_row = [record for record in records if _row(record) == row]
+    cells = {(r["metric"], r["fingerprint"]): r for r in in_row}
+    texts = [_tex(f"{content['run']['name']}, {_row_name(in_row[0])}")]
     for head in heads:
       record = cells.get(head)
       text = "--"

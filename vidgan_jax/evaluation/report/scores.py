@@ -1,335 +1,322 @@
-"""The parts of a report that show scores: cards, tables, curves, fingerprints."""
+"""The sections of a report that show scores: cards, tables, curves, fingerprints."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
 
 from vidgan_jax.evaluation.metrics import registry as metrics
-from vidgan_jax.evaluation.report.charts import (
-  Series,
-  figure,
-  number,
-  range_bar,
-  table,
-  text,
-)
-from vidgan_jax.evaluation.report.columns import (
-  Column,
-  cell,
-  rows,
-  truncation,
-)
-from vidgan_jax.evaluation.report.results import judged_against
+from vidgan_jax.evaluation.report import rendering
+from vidgan_jax.evaluation.report.charts import Chart, Series, chart, number, range_bar
+from vidgan_jax.evaluation.report.columns import Column, cell, rows, truncation
+from vidgan_jax.evaluation.report.results import control_reference
 
-_ROWS_OF_A_CARD = 3  # of a paper's numbers; more are in their table alone
+_PAPER_ROWS_IN_CARD = 3  # if the paper has more rows, only the table shows them
 _TRIAL = "evaluated on other numbers of clips than the protocol asks for"
 
 
-def record_warnings(record) -> list[str]:
-  """What is to be said with a number."""
-  told = [str(warning) for warning in record.get("warnings") or ()]
-  return told + ([_TRIAL] if (record.get("fields") or {}).get("trial") else [])
+def record_warnings(record: Mapping) -> list[str]:
+  """Warnings that a report shows with a value."""
+  warnings = [str(warning) for warning in record.get("warnings") or ()]
+  return warnings + ([_TRIAL] if (record.get("fields") or {}).get("trial") else [])
 
 
-def shared_warnings(found: list[Column]) -> list[str]:
-  """What is to be said of the last numbers of all columns, and so only once."""
-  told = [record_warnings(column.main) for column in found]
-  return [warning for warning in told[0] if all(warning in own for own in told)] if told else []
+def _shared_warnings(all_columns: list[Column]) -> list[str]:
+  """Warnings of the last values of all columns; the head of the page shows them once."""
+  by_column = [record_warnings(column.main) for column in all_columns]
+  return [w for w in by_column[0] if all(w in warnings for warnings in by_column)]
 
 
-def _paper(results, metric) -> list[Mapping]:
+def _paper(results: Mapping, metric: str) -> list[Mapping]:
   return [row for row in results.get("paper") or () if row.get("metric") == metric]
 
 
-def numbers(results, found: list[Column]) -> str:
-  """Cards of the last numbers, the table of all, and the paper's own."""
-  if not found:
-    return ""
-  shared = shared_warnings(found)
-  cards = "".join(_card(results, column, shared) for column in found)
-  return (
-    "<p>The last iteration's numbers. Bars show value and interval on a scale from 0: the interval "
-    "is of the value at this number of clips, not at unlimited ones. The dashed mark is the floor, "
-    "what real clips reach against each other.</p>"
-    f'<div class="cards">{cards}</div>{_table(found)}{_paper_table(results)}'
+def _head(metric: str, **columns: str) -> dict[str, str]:
+  """The head of a table's column; see the macro `metric` of `templates/parts.html`."""
+  sign, words = metrics.direction(metric)
+  return {"title": metrics.number(metric).title, "sign": sign, "direction": words, **columns}
+
+
+def numbers(results: Mapping, all_columns: list[Column]) -> Markup:
+  """Cards of the last values, the table of all values, and the values that the paper prints."""
+  if not all_columns:
+    return Markup()
+  shared = _shared_warnings(all_columns)
+  heads = [
+    _head(
+      column.metric, network=column.network, output=column.output, fingerprint=column.fingerprint
+    )
+    for column in all_columns
+  ]
+  paper = [
+    {
+      "metric": metrics.number(row.get("metric", "")).title,
+      "value": row.get("value", ""),
+      "source": row.get("source", ""),
+    }
+    for row in results.get("paper") or ()
+  ]
+  return rendering.render(
+    "numbers.html",
+    cards=[_card(results, column, shared) for column in all_columns],
+    heads=heads,
+    rows=_table_rows(all_columns),
+    paper=paper,
   )
 
 
-def _interval(record) -> str:
+def _interval(record: Mapping) -> str:
   interval = record.get("interval")
   return f"{number(interval[0])} to {number(interval[1])}" if interval else ""
 
 
-def _card(results, column: Column, shared: list[str]) -> str:
+def _spread(record: Mapping) -> str:
+  return "" if record.get("std") is None else number(record["std"], 2)
+
+
+def _card(results: Mapping, column: Column, shared: list[str]) -> dict[str, Any]:
+  """The last value of a column; see `templates/numbers.html`."""
   record, floor = column.main, column.main.get("floor") or {}
-  way = " ".join(metrics.direction(column.metric)).strip()
-  spread = record.get("std")
-  deviation = f" <small>± {number(spread, 2)}</small>" if spread is not None else ""
+  return {
+    "title": column.title,
+    "direction": " ".join(metrics.direction(column.metric)).strip(),
+    "value": number(record["value"], 4),
+    "spread": _spread(record),
+    "bar": range_bar(record["value"], record.get("interval"), floor.get("value")),
+    "lines": _card_lines(record, floor, _paper(results, column.metric)),
+    "meaning": column.meaning,
+    "floor": floor.get("what"),
+    "warnings": [warning for warning in record_warnings(record) if warning not in shared],
+    "network": column.network,
+    "output": column.output,
+    "fingerprint": column.fingerprint,
+  }
+
+
+def _card_lines(record: Mapping, floor: Mapping, paper: list[Mapping]) -> list[tuple[str, str]]:
+  """(name, value) of the lines below the value of a card."""
   lines = []
   if record.get("interval"):
     level = record.get("level")
     lines.append((f"{100 * level:g} % interval" if level else "interval", _interval(record)))
   if floor.get("value") is not None:
-    told = floor.get("interval")
-    beyond = f" ({number(told[0])} to {number(told[1])})" if told else ""
-    lines.append(("floor", number(floor["value"]) + beyond))
+    interval = f" ({_interval(floor)})" if floor.get("interval") else ""
+    lines.append(("floor", number(floor["value"]) + interval))
   counts = [("generated", "count_generated"), ("real", "count_real")]
   counted = [f"{record[key]:,} {name}" for name, key in counts if record.get(key)]
   if counted:
     lines.append(("clips", ", ".join(counted)))
   if truncation(record) != 1:
     lines.append(("truncation", f"{truncation(record):g}"))
-  printed = _paper(results, column.metric)
-  if len(printed) > _ROWS_OF_A_CARD:
-    lines.append(("paper, as printed", f"{len(printed)} rows, below"))
+  if len(paper) > _PAPER_ROWS_IN_CARD:
+    lines.append(("paper, as printed", f"{len(paper)} rows, below"))
   else:
-    lines += [("paper, as printed", str(row.get("value", ""))) for row in printed]
-  listed = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in lines)
-  what = f'<p class="meaning">Floor: {text(floor["what"])}.</p>' if floor.get("what") else ""
-  own = [warning for warning in record_warnings(record) if warning not in shared]
-  warned = "".join(f'<p class="warned">⚠ {text(warning)}</p>' for warning in own)
-  bar = range_bar(record["value"], record.get("interval"), floor.get("value"))
-  digits = text(column.fingerprint)
-  return (
-    f'<article class="card"><header><h3>{text(column.name)}</h3>'
-    f'<span class="way">{way}</span></header>'
-    f'<div class="value">{number(record["value"], 4)}{deviation}</div>{bar}<dl>{listed}</dl>'
-    f'<p class="meaning">{text(column.meaning)}</p>{what}{warned}'
-    f'<p class="foot">{text(column.network)}, {text(column.output)} · '
-    f'<a href="#fp-{digits}"><code>{digits}</code></a></p></article>'
-  )
+    lines += [("paper, as printed", str(row.get("value", ""))) for row in paper]
+  return lines
 
 
-def _table(found: list[Column]) -> str:
-  truncated = any(truncation(record) != 1 for column in found for record in column.records)
-  heads = [
-    f'<th scope="col" data-fingerprint="{text(c.fingerprint)}">{_head(c.metric)}'
-    f"<small>{_breakable(c.network)}</small><small>{_breakable(c.output)}</small>"
-    f"<small><code>{text(c.fingerprint)}</code></small></th>"
-    for c in found
-  ]
-  body = []
-  for row in rows(found):
-    step, at = row
-    told = f"{step:,}" if step >= 0 else "–"
-    told += f"<small>truncation {at:g}</small>" if truncated else ""
-    cells = []
-    for column in found:
-      inside = "".join(_cell(record) for record in cell(column, row))
-      cells.append(f'<td data-fingerprint="{text(column.fingerprint)}">{inside or "–"}</td>')
-    body.append(f'<tr><th scope="row">{told}</th>{"".join(cells)}</tr>')
-  caption = (
-    "All numbers, the interval below each. Each column has one fingerprint: what stands in it may "
-    "be compared, across columns it may not."
-  )
-  return table("All numbers", caption, ["Iteration", *heads], body, "numbers")
+def _table_rows(all_columns: list[Column]) -> list[dict[str, Any]]:
+  """Rows of the table of all values; see `templates/numbers.html`."""
+  truncated = any(truncation(record) != 1 for c in all_columns for record in c.records)
+  table = []
+  for row in rows(all_columns):
+    step, row_truncation = row
+    cells = [
+      {
+        "fingerprint": column.fingerprint,
+        "records": [
+          {
+            "exact": repr(record["value"]),
+            "value": number(record["value"], 4),
+            "spread": _spread(record),
+            "interval": _interval(record),
+          }
+          for record in cell(column, row)
+        ],
+      }
+      for column in all_columns
+    ]
+    table.append(
+      {
+        "step": f"{step:,}" if step >= 0 else "–",
+        "truncation": f"{row_truncation:g}" if truncated else "",
+        "cells": cells,
+      }
+    )
+  return table
 
 
-def _head(metric: str) -> str:
-  """A metric's name, and a sign for which of its numbers are good."""
-  sign, words = metrics.direction(metric)
-  return f'{text(metrics.number(metric).title)}&nbsp;<span title="{words}">{sign}</span>'
-
-
-def _breakable(words: str) -> str:
-  """A name that may go on in another line after each of its underscores."""
-  return text(words).replace("_", "_<wbr>")
-
-
-def _cell(record) -> str:
-  value = f'<span data-value="{text(repr(record["value"]))}">{number(record["value"], 4)}</span>'
-  if record.get("std") is not None:
-    value += f" ± {number(record['std'], 2)}"
-  return f"{value}<small>{_interval(record)}</small>" if record.get("interval") else value
-
-
-def _paper_table(results) -> str:
-  told = results.get("paper") or ()
-  if not told:
-    return ""
-  lines = [
-    f'<tr><th scope="row">{text(metrics.number(row.get("metric", "")).title)}</th>'
-    f"<td>{text(row.get('value', ''))}</td>"
-    f'<td class="wide">{text(row.get("source", ""))}</td></tr>'
-    for row in told
-  ]
-  caption = (
-    "The paper's own row, as printed. It carries no fingerprint: weights, data and counts are the "
-    "paper's, so it is beside the columns above, not in them."
-  )
-  where = '<th scope="col" class="left">Where</th>'
-  return table("The paper's own numbers", caption, ["Metric", "Value", where], lines)
-
-
-def _series(records, place) -> Series:
-  points = [(place(r), r["value"]) for r in records]
-  band = [(place(r), *r["interval"]) for r in records if r.get("interval")]
-  notes = [f"{number(place(r))}: {number(r['value'], 4)} {_interval(r)}" for r in records]
-  return Series("generated", points, band=band, notes=notes)
-
-
-def _level(column):
+def _curve(
+  column: Column, records: Sequence[Mapping], x: Callable[[Mapping], float], x_label: str, note: str
+) -> Chart | None:
+  """A column's values over `x` of their records, with intervals and floor."""
   floor = column.main.get("floor") or {}
-  return (floor["value"], "real against real") if floor.get("value") is not None else None
-
-
-def over_training(found: list[Column]) -> str:
-  """A curve over iterations for each column that has one."""
-  charts = []
-  for column in found:
-    records = column.over_steps()
-    if len(records) > 1:
-      charts.append(
-        figure(
-          [_series(records, lambda r: r["step"])],
-          title=column.name,
-          x_label="iteration",
-          level=_level(column),
-          note=f"{column.network}, {column.fingerprint}",
-        )
-      )
-  words = "<p>Each number over the iterations it was taken at; the band is its interval.</p>"
-  return f'{words}<div class="charts">{"".join(charts)}</div>' if charts else ""
-
-
-def over_truncation(found: list[Column]) -> str:
-  """Curves over truncation, and distance against Inception Score (DVD-GAN 4.4)."""
-  charts, curves = [], {}
-  for column in found:
-    records = column.over_truncations()
-    if len(records) > 1:
-      curves.setdefault(column.metric, records)
-      charts.append(
-        figure(
-          [_series(records, truncation)],
-          title=column.name,
-          x_label="truncation: standard deviation of z",
-          level=_level(column),
-          note=f"iteration {number(column.main.get('step'))}, {column.fingerprint}",
-        )
-      )
-  if not charts:
-    return ""
-  distance = curves.get("fid") or curves.get("fvd")
-  if distance and "is" in curves:
-    scores = {truncation(r): r["value"] for r in curves["is"]}
-    both = [(scores[truncation(r)], r["value"], truncation(r)) for r in distance]
-    pairs = sorted(p for p in both) if all(truncation(r) in scores for r in distance) else []
-    if pairs:
-      name = "FID" if "fid" in curves else "FVD"
-      charts.insert(
-        0,
-        figure(
-          [
-            Series(
-              "generated",
-              [(x, y) for x, y, _ in pairs],
-              notes=[f"truncation {t:g}: {number(x)}, {number(y)}" for x, y, t in pairs],
-            )
-          ],
-          title=f"{name} against Inception Score",
-          x_label="Inception Score, higher is better",
-          y_label=f"{name}, lower is better",
-          note=f"a point for each truncation, {min(p[2] for p in pairs):g} to "
-          f"{max(p[2] for p in pairs):g}",
-          markers=True,
-        ),
-      )
-  words = (
-    "<p>Latents drawn nearer to zero give clips that look better and are more alike: a smaller "
-    "truncation trades variety for fidelity (DVD-GAN 4.4).</p>"
+  line = Series(
+    "generated",
+    [(x(r), r["value"]) for r in records],
+    band=[(x(r), *r["interval"]) for r in records if r.get("interval")],
+    notes=[f"{number(x(r))}: {number(r['value'], 4)} {_interval(r)}" for r in records],
   )
-  return f'{words}<div class="charts">{"".join(charts)}</div>'
+  level = None if floor.get("value") is None else (floor["value"], "real against real")
+  return chart([line], title=column.title, x_label=x_label, level=level, note=note)
 
 
-def by_class(results) -> str:
-  """A table of the last iteration's numbers by class."""
+def _charts(introduction: str, charts: Sequence[Chart | None]) -> Markup:
+  """A section of charts; empty if there is none."""
+  drawn = [each for each in charts if each is not None]
+  if not drawn:
+    return Markup()
+  return rendering.render("charts.html", introduction=introduction, charts=drawn)
+
+
+def over_training(all_columns: list[Column]) -> Markup:
+  """A curve over iterations for each column that has several."""
+  charts = [
+    _curve(
+      column,
+      column.over_steps(),
+      lambda record: record["step"],
+      "iteration",
+      f"{column.network}, {column.fingerprint}",
+    )
+    for column in all_columns
+    if len(column.over_steps()) > 1
+  ]
+  return _charts("Each metric over the evaluated iterations; the band is its interval.", charts)
+
+
+def over_truncation(all_columns: list[Column]) -> Markup:
+  """Curves over truncation, and distance against Inception Score (DVD-GAN 4.4)."""
+  curves = [column for column in all_columns if len(column.over_truncations()) > 1]
+  charts = [
+    _curve(
+      column,
+      column.over_truncations(),
+      truncation,
+      "truncation: standard deviation of z",
+      f"iteration {number(column.main.get('step'))}, {column.fingerprint}",
+    )
+    for column in curves
+  ]
+  against = _distance_against_inception_score(curves)
+  return _charts(
+    "Latents nearer to zero give clips that look better and are more alike: a smaller truncation "
+    "trades variety for fidelity (DVD-GAN 4.4).",
+    charts if against is None else [against, *charts],
+  )
+
+
+def _distance_against_inception_score(curves: list[Column]) -> Chart | None:
+  """FID, or else FVD, against Inception Score: one point for each truncation that has both."""
+  records: dict[str, list[Mapping]] = {}
+  for column in curves:
+    records.setdefault(column.metric, column.over_truncations())
+  distances = records.get("fid") or records.get("fvd")
+  if not distances or "is" not in records:
+    return None
+  scores = {truncation(r): r["value"] for r in records["is"]}
+  if not all(truncation(r) in scores for r in distances):
+    return None
+  points = sorted((scores[truncation(r)], r["value"], truncation(r)) for r in distances)
+  name = "FID" if "fid" in records else "FVD"
+  line = Series(
+    "generated",
+    [(x, y) for x, y, _ in points],
+    notes=[f"truncation {t:g}: {number(x)}, {number(y)}" for x, y, t in points],
+  )
+  truncations = [t for _, _, t in points]
+  return chart(
+    [line],
+    title=f"{name} against Inception Score",
+    x_label="Inception Score, higher is better",
+    y_label=f"{name}, lower is better",
+    note=f"a point for each truncation, {min(truncations):g} to {max(truncations):g}",
+    markers=True,
+  )
+
+
+def by_class(results: Mapping) -> Markup:
+  """A table of the last iteration's values by class."""
   entries = [e for e in results.get("per_class") or () if isinstance(e.get("value"), int | float)]
   if not entries:
-    return ""
+    return Markup()
   last = max(e.get("step") or 0 for e in entries)
   entries = [e for e in entries if (e.get("step") or 0) == last]
   nearest = min((truncation(e) for e in entries), key=lambda t: abs(t - 1))
   entries = [e for e in entries if truncation(e) == nearest]
   heads = list(dict.fromkeys((e.get("metric", ""), e.get("fingerprint", "")) for e in entries))
   names = {e.get("class"): e.get("name", e.get("class")) for e in entries}
-  found = {(e.get("class"), e.get("metric", ""), e.get("fingerprint", "")): e for e in entries}
-  largest = {
-    h: max((abs(e["value"]) for k, e in found.items() if k[1:] == h), default=0) or 1 for h in heads
+  values = {
+    (e.get("class"), e.get("metric", ""), e.get("fingerprint", "")): e["value"] for e in entries
   }
-  head = [f'<th scope="col">{_head(m)}<small><code>{text(f)}</code></small></th>' for m, f in heads]
-  lines = []
+  largest = {
+    head: max((abs(v) for key, v in values.items() if key[1:] == head), default=0) or 1
+    for head in heads
+  }
+  table = []
   for label, name in sorted(names.items(), key=lambda item: str(item[1])):
-    cells = ""
-    for h in heads:
-      entry = found.get((label, *h))
-      share = 0 if entry is None else abs(entry["value"]) / largest[h]
-      bar = f' class="share" style="--share:{share:.3f}"' if share else ""
-      cells += f"<td{bar}>{number(entry['value']) if entry else '–'}</td>"
-    lines.append(f'<tr><th scope="row">{text(name)}</th>{cells}</tr>')
-  caption = f"Iteration {last:,}, truncation {nearest:g}."
-  return (
-    "<p>The same measures within each class; a class has few clips, so distances are larger than "
-    "over all. Bars: each number by the largest of its column.</p>"
-    f"{table('Numbers by class', caption, ['Class', *head], lines)}"
+    cells = []
+    for head in heads:
+      value = values.get((label, *head))
+      share = 0 if value is None else abs(value) / largest[head]
+      cells.append({"value": number(value), "share": f"{share:.3f}" if share else ""})
+    table.append({"name": name, "cells": cells})
+  return rendering.render(
+    "classes.html",
+    caption=f"Iteration {last:,}, truncation {nearest:g}.",
+    heads=[_head(metric, fingerprint=fingerprint) for metric, fingerprint in heads],
+    rows=table,
   )
 
 
-def controls(results) -> str:
-  """A table of what real clips score whose motion was spoilt."""
-  found = {}
+def controls(results: Mapping) -> Markup:
+  """A table of the scores of real clips whose motion was damaged."""
+  by_column: dict[tuple[str, ...], dict[str, Mapping]] = {}
   for record in results.get("controls") or ():
     key = tuple(str(record.get(n) or "") for n in ("metric", "network", "output", "fingerprint"))
-    found.setdefault(key, {})[str(record.get("control", ""))] = record
-  if not found:
-    return ""
-  names = list(dict.fromkeys(name for own in found.values() for name in own))
-  lines = []
-  for (metric, network, output, _), own in found.items():
-    cells = "".join(f"<td>{number(own[n].get('value')) if n in own else '–'}</td>" for n in names)
-    where = f"<small>{text(network)}</small><small>{text(output)}</small>"
-    lines.append(
-      f'<tr><th scope="row">{text(metrics.number(metric).title)}{where}</th>{cells}</tr>'
-    )
-  against = dict.fromkeys(text(judged_against(record)) for record in results["controls"])
+    by_column.setdefault(key, {})[str(record.get("control", ""))] = record
+  if not by_column:
+    return Markup()
+  names = list(dict.fromkeys(name for records in by_column.values() for name in records))
+  table = [
+    {
+      "title": metrics.number(metric).title,
+      "network": network,
+      "output": output,
+      "values": [number(records[n].get("value")) if n in records else "–" for n in names],
+    }
+    for (metric, network, output, _), records in by_column.items()
+  ]
+  references = dict.fromkeys(control_reference(record) for record in results["controls"])
   caption = (
-    f"Compared with {'; '.join(against)}. Compare what is worse by motion alone with the score "
-    "unharmed; where the reference holds the same clips, compare these numbers with each other "
-    "alone: generated clips cannot score as well."
+    f"Compared with {'; '.join(references)}. Compare each score of damaged motion with the score "
+    "of the unchanged clips. If the reference contains the same clips, compare these scores only "
+    "with each other: generated clips cannot score as well."
   )
-  return (
-    "<p>Real clips whose frames stand still, come in another order or backwards. A metric that "
-    "scores them like good clips does not see motion.</p>"
-    f"{table('Motion controls', caption, ['Metric', *names], lines)}"
-  )
+  return rendering.render("controls.html", caption=caption, names=names, rows=table)
 
 
-def fingerprints(results, found: list[Column]) -> str:
+def fingerprints(results: Mapping, all_columns: list[Column]) -> Markup:
   """All fields behind each fingerprint."""
-  protocol = results.get("protocol") or {}
-  notes = "".join(f"<li>{text(note)}</li>" for note in protocol.get("notes") or ())
-  told = f"<p>What the protocol's source leaves open:</p><ul>{notes}</ul>" if notes else ""
-  by_print = {}
-  for column in found:
+  if not all_columns:
+    return Markup()
+  by_print: dict[str, list[Column]] = {}
+  for column in all_columns:
     by_print.setdefault(column.fingerprint, []).append(column)
-  parts = []
-  for digits, same in by_print.items():
-    for i, column in enumerate(same):
-      lines = [
-        f'<tr><th scope="row">{text(k)}</th><td>{text(_plain(v))}</td></tr>'
-        for k, v in sorted(column.fields.items())
-      ]
-      anchor = f' id="fp-{text(digits)}"' if i == 0 else ""
-      parts.append(
-        f"<details{anchor}><summary><code>{text(digits)}</code> {text(column.name)}</summary>"
-        f"{table(f'Fields of {digits}', '', (), lines, 'fields')}</details>"
-      )
-  if not parts:
-    return ""
-  return (
-    "<p>Twelve digits of all that a column's numbers depend on besides iteration and truncation. "
-    f"Two numbers may be compared where they agree.</p>{told}{''.join(parts)}"
-  )
+  details = [
+    {
+      "fingerprint": fingerprint,
+      "first": index == 0,  # the one that links lead to
+      "title": column.title,
+      "fields": [(name, _plain(value)) for name, value in sorted(column.fields.items())],
+    }
+    for fingerprint, members in by_print.items()
+    for index, column in enumerate(members)
+  ]
+  notes = (results.get("protocol") or {}).get("notes") or ()
+  return rendering.render("fingerprints.html", notes=notes, columns=details)
 
 
-def _plain(value) -> str:
+def _plain(value: Any) -> str:
   return value if isinstance(value, str) else json.dumps(value, default=str)

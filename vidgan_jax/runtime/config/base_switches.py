@@ -222,7 +222,7 @@ SWITCHES = {
 }
 
 # Switches that several models have, without the group's name `model`. A model takes them with its
-# own defaults; a switch added to models that have runs is declared here, with `absent`.
+# own defaults.
 MODEL = {
   "name": text("", "The system."),
   "resolution": integer(64, "Height and width of frames in pixels.", least=8, most=1024),

@@ -1,0 +1,2 @@
+if (matchMedia('(prefers-reduced-motion: reduce)').matches)
+  document.querySelectorAll('video').forEach(video => { video.autoplay = false; video.pause() })
