@@ -124,6 +124,7 @@ def _real(
           f"--real_count={stored.count} takes these and enters the fingerprint"
         )
     return stored.some(count, request.seed)
+  assert request.workdir is not None  # see `_check`
   config = states.read_config(request.workdir)
   stride = config.data.stride
   _check_data(request, config.data.name)
