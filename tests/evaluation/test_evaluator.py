@@ -339,7 +339,7 @@ def test_too_few_clips_for_a_metric_leave_out_only_this_metric(score_records, so
   assert set(records) == {"fid", "fid_infinity"}
   assert reported == [
     "precision, recall, density, coverage are left out: distances to 5 nearest neighbours need "
-    "more than 5 clips, got 5 generated and 60 real ones (--count, --real_count)",
+    "more than 5 clips, got 5 generated and 60 real clips (--count, --real_count)",
     "diversity is left out: no class has two clips (--count, --real_count)",
   ]
   clips, labels = some_clips(30, 5)
