@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# All benchmarks of an accelerator, in the Python that is found first; needs neither tensorflow nor
-# PyTorch. A table takes the place of a former one only where its program succeeded; what one that
-# failed has printed lies beside it as NAME.failed.txt.
+# Runs all benchmarks for an accelerator with the first python in PATH; needs neither tensorflow nor
+# PyTorch. A new table replaces an old one only if its program succeeds. The output of a program that
+# fails is in NAME.failed.txt.
 set -uo pipefail
 
 usage() {
   cat <<'END'
 usage: [ROWS=thesis] [EXTRA=--runlocal] benchmarks/accelerator.sh [FOLDER]
 
-  FOLDER  where tables, NAME.txt, and results.jsonl go; by default benchmarks/
-  ROWS    of training.py, by commas; by default thesis,paper
-  EXTRA   one flag or several, handed to both programs that take configs (sampling.py and
-          training.py); the others are left out
+  FOLDER  folder for the tables, NAME.txt, and results.jsonl; default benchmarks/
+  ROWS    rows of training.py, separated by commas; default thesis,paper
+  EXTRA   flags for the two programs that take configs, sampling.py and training.py; with EXTRA the
+          other programs are not run
 
 Exit codes: 0 done, 1 a program failed, 2 bad input.
 END

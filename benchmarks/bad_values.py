@@ -1,11 +1,11 @@
-"""Gives every numeric switch of every config and command bad values and prints what happens.
+"""Passes bad values to every numeric switch of every config and command and prints the outcomes.
 
   JAX_PLATFORMS=cpu python benchmarks/bad_values.py [--only=ema] > table.md
 
-Switches are found by walking configs and flags, so a new one is in the table by itself. Each value
-is given as users give it: on the command line, and in config.json. It must be refused in one line,
-or be one that works: of accepted values that shape a network, the whole state is built abstractly.
-Both ends of every range are among the values.
+The program finds all switches in configs and flags, so a new switch is tested without a change
+here. Each value is passed on the command line and in config.json. It must be refused with a message
+of one line, or work. For accepted values of the model's switches the program checks this by
+building the whole state abstractly. Both ends of every range are among the values.
 """
 
 import json
@@ -25,7 +25,7 @@ from vidgan_jax.runtime.config import configuration, schema
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.training import optimizers, state
 
-_ONLY = flags.DEFINE_string("only", "", "Switches whose name holds this.")
+_ONLY = flags.DEFINE_string("only", "", "Test only switches whose name contains this text.")
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 # A small row of each system.
@@ -35,7 +35,7 @@ ROWS = (
   "mocogan.py:categorical,runlocal",
   "vgan.py:ucf101_16,runlocal",
 )
-# What a person may type, by mistake or by malice.
+# Values that a person may type, by mistake or on purpose.
 TEXTS = ("nan", "inf", "-inf", "-1", "0", f"{2**70}", f"{-(2**70)}", "1e400", "", "abc", "1.5")
 TEXTS += ("True", "[1]", "None", "9" * 5000)
 LISTS = (
@@ -52,12 +52,12 @@ LISTS = (
   "(True,)",
 )
 LISTS += ("((1,),)", "1," * 1000)
-# What a damaged or edited config.json may hold.
+# Values that a damaged or edited config.json may contain.
 VALUES = (None, True, "1", [1], {}, [], float("nan"), float("inf"), 2**70, -1, 1.5, [None], [[1]])
 
 
 class Verdict(NamedTuple):
-  """What happened to one value of one switch; `fault` where it must not happen."""
+  """The outcome for one value of one switch; `fault` if that outcome is an error of the program."""
 
   switch: str
   allowed: str
@@ -67,7 +67,7 @@ class Verdict(NamedTuple):
 
 
 def load(row: str, *arguments: str):
-  """The config of ROW with flags `--config.NAME=VALUE`, parsed as the commands parse it."""
+  """The config of `row` with flags `--config.NAME=VALUE`, parsed as the commands parse it."""
   argv = ["program", f"--config={CONFIGS / row}", *arguments]
   values = flags.FlagValues()
   holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
@@ -76,21 +76,21 @@ def load(row: str, *arguments: str):
 
 
 def numeric(config) -> dict[str, schema.Switch]:
-  """The numeric switches of a config; a number that nobody declares is an error."""
+  """The numeric switches of a config; raises AssertionError for one without a declared range."""
   declared = switches.of(config.model.name)
-  found = {}
+  result = {}
   for path, value in schema.flatten(config).items():
     switch = declared[path]
     if isinstance(value, bool | str) or switch.kind == "texts":
       continue
     if switch.least is None or switch.most is None:
       raise AssertionError(f"config.{path} has no range")
-    found[path] = switch
-  return found
+    result[path] = switch
+  return result
 
 
 def build(config) -> None:
-  """Builds the state of a config and scores two clips abstractly: no array is allocated."""
+  """Builds the state of a config and scores two clips, abstractly: without allocating arrays."""
   switches.check(config)
   gan = registry.build(config, platform="cpu")
   gan.check_new()
@@ -117,11 +117,11 @@ def _variables(network) -> dict:
   return {name: getattr(network, name) for name in names if getattr(network, name)}
 
 
-def outcome(use, give, *arguments) -> tuple[str, bool]:
-  """(what `use(give(*arguments))` ends in, whether that is a fault)."""
+def outcome(use, parse, *arguments) -> tuple[str, bool]:
+  """Runs `use(parse(*arguments))`; returns (its outcome in words, whether that is a fault)."""
   begin = time.perf_counter()
   try:
-    use(give(*arguments))
+    use(parse(*arguments))
     words, fault = "accepted", False
   except UserError as error:
     words, fault = f"refused: {error}", "\n" in str(error)
@@ -150,14 +150,14 @@ def of_config(row: str, only: str = "") -> Iterator[Verdict]:
     name = f"config.{path}"
     if only not in name:
       continue
-    # What no network depends on is checked, not built.
-    try_out = build if path.startswith("model.") else switches.check
+    # Switches outside the model change no shapes: checking them is enough.
+    use = build if path.startswith("model.") else switches.check
     texts = LISTS if switch.kind.endswith("s") else TEXTS
     for text in [*texts, *_ends(switch)]:
-      words, fault = outcome(try_out, load, row, f"--config.{path}={text}")
+      words, fault = outcome(use, load, row, f"--config.{path}={text}")
       yield Verdict(f"{row.split('.')[0]} {name}", switch.allowed(), _shown(text), words, fault)
     for value in VALUES:
-      words, fault = outcome(try_out, from_file, config, path, value)
+      words, fault = outcome(use, from_file, config, path, value)
       wrong = words == "accepted" and switch.fault(value) is not None
       yield Verdict(
         f"{row.split('.')[0]} config.json {path}",
@@ -169,7 +169,7 @@ def of_config(row: str, only: str = "") -> Iterator[Verdict]:
 
 
 def from_file(config, path: str, value):
-  """The config of a config.json whose field `path` holds `value`."""
+  """The config that is read from a config.json in which the field `path` is `value`."""
   content = json.loads(configuration.to_json(config))
   *groups, name = path.split(".")
   part = content
@@ -178,7 +178,7 @@ def from_file(config, path: str, value):
   part[name] = value
   try:
     return stored_config.from_json(json.dumps(content))
-  except ValueError as error:  # which `training.state.read_config` turns into one line
+  except ValueError as error:  # `training.state.read_config` reports it as one line too
     raise UserError(str(error)) from error
 
 
@@ -208,7 +208,7 @@ def _parse(flag, text: str) -> None:
 
 
 def verdicts(only: str = "") -> Iterator[Verdict]:
-  """All of them."""
+  """Verdicts on the numeric switches of all configs and commands."""
   for row in ROWS:
     yield from of_config(row, only)
   for command in settings_page.COMMANDS:
@@ -216,7 +216,7 @@ def verdicts(only: str = "") -> Iterator[Verdict]:
 
 
 def main(argv):
-  """Prints the table; exits with 1 where a value ends in anything but an answer."""
+  """Prints the table; exits with 1 if there are faults."""
   del argv
   faults, count = 0, 0
   print("| switch | allowed | value | verdict |\n| --- | --- | --- | --- |")

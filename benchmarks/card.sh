@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# A first look at one accelerator, within ten minutes: compiles the programs side by side, then
-# measures one after the other. benchmarks/accelerator.sh measures more and takes longer.
+# Measures one accelerator in ten minutes: compiles the programs in parallel, then measures them one
+# after the other. benchmarks/accelerator.sh measures more and takes longer.
 set -uo pipefail
 
 usage() {
   cat <<'END'
 usage: [EXTRA=--runlocal] [BATCH=64] [COMPILE_SECONDS=330] benchmarks/card.sh [FOLDER]
 
-  FOLDER           where results.jsonl, tables and the logs of compiling go; by default a new one
-                   under the temporary folder
-  BATCH            clips of the paper's row without remat
-  COMPILE_SECONDS  after so long, programs that still compile are stopped and left out
-  EXTRA            one flag or several for training.py and sampling.py; --runlocal tries the script
+  FOLDER           folder for results.jsonl, tables and logs of compilation; default a new temporary
+                   folder
+  BATCH            batch size of the paper's row without remat
+  COMPILE_SECONDS  programs that take longer to compile are stopped and not measured
+  EXTRA            flags for training.py and sampling.py; --runlocal tries the script
 
-Prints: losses and gradients on the accelerator against the CPU's (equality.py); the thesis' row; the
-paper's row with and without the exact savings; the same batch as micro-batches of the full batch;
-the full batch with remat; latency and throughput of sampling. Exit codes: 0 done, 1 a program
-failed or was left out, 2 bad input.
+Prints, in this order: losses and gradients on the accelerator against the CPU (equality.py); the
+thesis' row; the paper's row at batch size BATCH, with and without the exact savings; the paper's
+full batch in micro-batches of BATCH; the full batch with remat; latency and throughput of sampling.
+Exit codes: 0 done, 1 a program failed or was stopped, 2 bad input.
 END
 }
 case "${1:-}" in
@@ -31,7 +31,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 read -r -a MORE <<<"${EXTRA:-}"
 BATCH="${BATCH:-64}"
 PYTHON="$(command -v python || command -v python3)"
-# Several processes share the card while they compile; autotuning takes memory for each kernel.
+# Several processes share the card's memory while they compile, because autotuning runs kernels.
 export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$FOLDER/compiled}"
 export XLA_PYTHON_CLIENT_PREALLOCATE=false PYTHONUNBUFFERED=1
 RESULTS="--results=$FOLDER/results.jsonl"

@@ -1,15 +1,16 @@
-"""Checks that the PyTorch twin is our network: parameters, outputs, gradients, one iteration.
+"""Checks that the PyTorch twin equals our system: parameters, outputs, gradients, one iteration.
 
   python benchmarks/check_twin.py [--channels=16]
 
-In float64 the same numbers go through both sides, ours once as written and once with its exact
-savings: the generator's clips and moments, both discriminators' scores and the gradients of both
-losses by every parameter; with savings also the whole state after one iteration of 2 discriminator
-updates and 1 of the generator. An error is the largest difference within an array, relative to the
-array's largest number, or to 1e-4 of the largest in its network where that is more (biases in front
-of batch norm have no gradient but rounding).
+Both sides compute in float64 from the same numbers, ours once as written and once with its exact
+savings. The check compares the generated clips and the generator's batch statistics, the scores of
+both discriminators, and the gradients of both losses with respect to every parameter. With savings
+it also compares the whole state after one iteration of 2 discriminator updates and 1 generator
+update. An error is the largest difference within an array, relative to the largest number of the
+array, or to 1e-4 times the largest number of its network if that is larger: biases in front of
+batch norm have gradients of rounding errors only.
 
-Exit codes: 0 all equal, 1 not, 2 bad input.
+Exit codes: 0 all equal, 1 not equal, 2 bad input.
 """
 
 import sys
@@ -27,7 +28,7 @@ _CHANNELS = flags.DEFINE_integer(
 _TOLERANCE = schema.define(
   "tolerance", schema.number(1e-10, "Largest relative error of a single pass.", least=0, most=1)
 )
-# Adam's first step divides a gradient by its own size: small ones carry their rounding along.
+# Adam's first step divides a gradient by its size, which enlarges rounding errors of small ones.
 _TOLERANCE_ITERATION = schema.define(
   "tolerance_iteration",
   schema.number(1e-8, "Largest relative error of the state after an iteration.", least=0, most=1),
@@ -35,7 +36,7 @@ _TOLERANCE_ITERATION = schema.define(
 
 
 def _noisy(variables, seed):
-  """Adds noise to what layers begin with: zeros and ones hide faults."""
+  """Adds noise to initial variables. Zeros and ones would hide faults."""
   import jax
   import numpy as np
 
@@ -46,7 +47,7 @@ def _noisy(variables, seed):
 
 
 def _draws(gan, seed, step, microstep, batch):
-  """The numbers that our step draws at one update, for the twin."""
+  """The random numbers of one update of our step, as the twin takes them."""
   import jax.numpy as jnp
   import numpy as np
   import torch
@@ -59,7 +60,7 @@ def _draws(gan, seed, step, microstep, batch):
   size = batch["label"].shape[0]
   z = gan.latents(key(streams.LATENTS), size)["z"]
   inputs = gan.generated_inputs(key(streams.INPUTS), batch, Context(step))
-  # Clips whose pixels are the number of their frame tell which frames are taken.
+  # Every pixel of these clips is the index of its frame: views show which frames are sampled.
   shape = (size, gan.frames, gan.resolution, gan.resolution, 3)
   numbered = jnp.broadcast_to(jnp.arange(gan.frames, dtype=z.dtype)[:, None, None, None], shape)
 
@@ -77,7 +78,12 @@ def _draws(gan, seed, step, microstep, batch):
 
 
 def _ours(gan, config, variables, batch):
-  """Outputs and gradients of our networks at the first update, by what they are called."""
+  """Outputs and gradients of our networks at the first update.
+
+  Returns:
+    {"clip", "moments" (reported batch statistics), "scores" ([of real, of generated]),
+    "gradients" ({network: with respect to its parameters})}.
+  """
   import jax
 
   from vidgan_jax.layers import spectral_norm
@@ -88,7 +94,7 @@ def _ours(gan, config, variables, batch):
   context = Context(0)
   networks = {"generator": variables["generator"], **variables["discriminators"]}
 
-  def used(name, params):
+  def normalized(name, params):
     weights, _, _ = spectral_norm.normalize(
       params, networks[name]["spectral"], eps=gan.spectral_eps
     )
@@ -98,19 +104,20 @@ def _ours(gan, config, variables, batch):
     latents = gan.latents(key(streams.LATENTS), batch["label"].shape[0])
     inputs = gan.generated_inputs(key(streams.INPUTS), batch, context)
     samples, reported = gan.generate(
-      used("generator", params), latents, inputs, key(streams.NOISE_GENERATOR), True
+      normalized("generator", params), latents, inputs, key(streams.NOISE_GENERATOR), True
     )
     return Side(inputs=inputs, samples=samples, latents=latents), reported
 
   def scored(side, stream, params):
     views = gan.views(key(stream), side.samples, side.inputs, context)
+    noise_key = key(streams.NOISE_DISCRIMINATOR)
     scores = {
-      name: gan.discriminate(name, used(name, p), views[name], key(streams.NOISE_DISCRIMINATOR))[0]
+      name: gan.discriminate(name, normalized(name, p), views[name], noise_key)[0]
       for name, p in params.items()
     }
     return side.replace(scores=scores)
 
-  def everything(params):
+  def outputs(params):
     discriminators = {name: params[name] for name in gan.discriminators}
     real = Side(
       inputs=gan.real_inputs(key(streams.REAL), batch, context),
@@ -140,11 +147,11 @@ def _ours(gan, config, variables, batch):
       "gradients": {"generator": by_generator, **by_discriminators},
     }
 
-  return jax.jit(everything)({name: v["params"] for name, v in networks.items()})
+  return jax.jit(outputs)({name: v["params"] for name, v in networks.items()})
 
 
 def _twins(networks, config, draws, batch):
-  """What `_ours` returns, of the twin, under the twin's names."""
+  """The same as `_ours` for the twin, under the twin's names of parameters."""
   import torch
   from torch.func import functional_call
 
@@ -182,7 +189,12 @@ def _twins(networks, config, draws, batch):
 
 
 def _error(ours, twin, floor=0.0):
-  """Largest relative error of {name: array} against {name: array}, and where it is."""
+  """Largest relative error between two dictionaries {name: array}, and the name of that array.
+
+  Args:
+    ours, twin: the arrays.
+    floor: errors are relative to at least this fraction of the largest number of all arrays.
+  """
   import numpy as np
 
   if set(ours) != set(twin):
@@ -190,13 +202,13 @@ def _error(ours, twin, floor=0.0):
   arrays = {n: (np.asarray(ours[n]), np.asarray(twin[n].detach())) for n in ours}
   largest = max(np.max(np.abs(a)) for a, _ in arrays.values())
   worst = (0.0, "")
-  for name, (mine, other) in arrays.items():
-    if mine.shape != other.shape:
-      return float("inf"), f"{name}: shapes {mine.shape} and {other.shape}"
-    if not (np.all(np.isfinite(mine)) and np.all(np.isfinite(other))):
+  for name, (a, b) in arrays.items():
+    if a.shape != b.shape:
+      return float("inf"), f"{name}: shapes {a.shape} and {b.shape}"
+    if not (np.all(np.isfinite(a)) and np.all(np.isfinite(b))):
       return float("inf"), f"{name}: not finite"
-    scale = max(np.max(np.abs(mine)), floor * largest, 1e-300)
-    error = float(np.max(np.abs(mine - other))) / scale
+    scale = max(np.max(np.abs(a)), floor * largest, 1e-300)
+    error = float(np.max(np.abs(a - b))) / scale
     if error > worst[0]:
       worst = (error, name)
   return worst
@@ -206,7 +218,7 @@ _FLOOR = 1e-4
 
 
 def _compare_passes(gan, config, variables, batch):
-  """Rows (what, relative error, where) of outputs and gradients."""
+  """Rows (compared quantity, relative error, array) of outputs and gradients."""
   from benchmarks import torch_twin
 
   first = {name: array[0] for name, array in batch.items()}
@@ -236,7 +248,7 @@ def _compare_passes(gan, config, variables, batch):
 
 
 def _compare_iteration(gan, config, variables, batch):
-  """Rows (what, relative error, where) of the state after one iteration."""
+  """Rows (compared quantity, relative error, array) of the state after one iteration."""
   import jax
   import jax.numpy as jnp
 
@@ -268,25 +280,25 @@ def _compare_iteration(gan, config, variables, batch):
   twin.step(batch, [_draws(gan, config.seed, 0, i, batch_of(i)) for i in range(count + 1)])
 
   rows = []
-  for name, mine in {"generator": after.generator, **after.discriminators}.items():
-    other = twin.networks.named()[name]
-    collections = {c: getattr(mine, c) for c in ("params", "spectral", "batch_stats")}
-    error = _error(torch_twin.convert(collections), other.state_dict(), _FLOOR)
+  for name, ours in {"generator": after.generator, **after.discriminators}.items():
+    network_of_twin = twin.networks.named()[name]
+    collections = {c: getattr(ours, c) for c in ("params", "spectral", "batch_stats")}
+    error = _error(torch_twin.convert(collections), network_of_twin.state_dict(), _FLOOR)
     rows.append((f"iteration, {name}: parameters, vectors, moments", *error))
     optimizer = twin.optimizers["generator" if name == "generator" else "discriminators"]
-    squares = {n: optimizer.state[p]["exp_avg_sq"] for n, p in other.named_parameters()}
-    nu = torch_twin.convert({"params": mine.optimizer[0].nu})
+    parameters = network_of_twin.named_parameters()
+    squares = {n: optimizer.state[p]["exp_avg_sq"] for n, p in parameters}
+    nu = torch_twin.convert({"params": ours.optimizer[0].nu})
     rows.append((f"iteration, {name}: Adam's squares", *_error(nu, squares, _FLOOR**2)))
-  average = {"params": after.ema.params, "batch_stats": after.ema.batch_stats}
-  found = {n: t for n, t in twin.average.state_dict().items() if not n.endswith(".u")}
-  rows.append(("iteration, moving average", *_error(torch_twin.convert(average), found, _FLOOR)))
+  average = torch_twin.convert({"params": after.ema.params, "batch_stats": after.ema.batch_stats})
+  of_twin = {n: t for n, t in twin.average.state_dict().items() if not n.endswith(".u")}
+  rows.append(("iteration, moving average", *_error(average, of_twin, _FLOOR)))
   return rows
 
 
 def check(channels: int, tolerance: float, tolerance_iteration: float, report=print) -> bool:
-  """Compares both sides and reports; returns whether all is equal."""
+  """Compares both sides, reports all errors and returns whether they are within the tolerances."""
   import jax
-  import numpy as np
 
   from benchmarks import torch_twin
   from vidgan_jax.analysis.cost import summary
@@ -301,21 +313,14 @@ def check(channels: int, tolerance: float, tolerance_iteration: float, report=pr
   passed = True
   report("Parameters at the benchmark's size          ours         twin")
   for name, network in torch_twin.build(benchmark).named().items():
-    mine, other = counts[name]["total"], torch_twin.count_parameters(network)
-    passed &= mine == other
-    report(f"  {name:<32}{mine:>14,}{other:>13,}{'' if mine == other else '  DIFFERENT'}")
+    ours, twins = counts[name]["total"], torch_twin.count_parameters(network)
+    passed &= ours == twins
+    report(f"  {name:<32}{ours:>14,}{twins:>13,}{'' if ours == twins else '  DIFFERENT'}")
 
   config = settings.get_config(channels, "float64")
   with config.unlocked():
     config.ema.start = 0  # so that the average moves
-  random = np.random.default_rng(0)
-  steps, model = config.model.discriminator_steps, config.model
-  shape = (steps, config.batch_size)
-  pixels = (*shape, model.frames, model.resolution, model.resolution, 3)
-  batch = {
-    "clip": random.integers(0, 256, pixels, dtype=np.uint8),
-    "label": random.integers(0, model.num_classes, shape, dtype=np.int32),
-  }
+  batch = settings.synthetic_batch(config)
   variables = None
   for savings in (False, True):
     gan = registry.build(config, platform="cpu", ops=None if savings else "plain")
@@ -327,17 +332,16 @@ def check(channels: int, tolerance: float, tolerance_iteration: float, report=pr
     if savings:
       comparisons.append((_compare_iteration, tolerance_iteration))
     for compare, limit in comparisons:
-      for what, error, where in compare(gan, config, variables, batch):
-        fine = error <= limit
-        passed &= fine
-        where = where if where and not what.endswith(where) else ""
-        report(f"  {what:<56}{error:>9.1e}  {where}{'' if fine else '  TOO LARGE'}")
+      for quantity, error, array in compare(gan, config, variables, batch):
+        within = error <= limit
+        passed &= within
+        array = array if array and not quantity.endswith(array) else ""
+        report(f"  {quantity:<56}{error:>9.1e}  {array}{'' if within else '  TOO LARGE'}")
   return passed
 
 
-def main(argv):
-  """Checks and tells."""
-  del argv
+def main():
+  """Checks the twin; exits with 1 if it differs."""
   try:
     import torch  # noqa: F401
   except ImportError as error:
@@ -348,4 +352,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-  door.run(main)
+  settings.run(main)

@@ -1,15 +1,16 @@
-"""Times every form of the convolutions of DVD-GAN at 64x64x12 against the roofline.
+"""Times the convolutions of DVD-GAN at 64x64x12 in two forms and compares them with the roofline.
 
   python benchmarks/convolutions.py                                # ch 128, 32 clips, bfloat16
   python benchmarks/convolutions.py --channels=16 --clips=1 --dtype=float32 --tflops=0.14 \
-      --bandwidth=0.02                                             # a CPU of two cores
+      --bandwidth=0.02                                             # a CPU with two cores
 
-Each row is a layer in one form of `ops`, "plain" as the paper writes it or the one for this device:
-milliseconds forward, and forward with both gradients, medians of --calls after warm-up. TFLOP/s
-counts the work as written, so that forms compare. The roofline is, for the form's own work, the
-larger of FLOPs / --tflops and bytes / --bandwidth, with input, output and kernel read or written
-once each (three times as much with gradients); "% roof" is that time over the one measured, with
-gradients. One line of JSON goes to --results.
+Each row of the table is one layer in one form of `ops`: "plain", as the paper writes it, or the
+form for this device. Times are in milliseconds, medians of --calls after warm-up: forward_ms of the
+forward pass, both_ms of the forward pass and both gradients. TFLOP/s counts the work as written, so
+that the forms can be compared. The roofline is a lower bound of the time of a form: the larger of
+its FLOPs / --tflops and its bytes / --bandwidth, if input, output and kernel are each read or
+written once. With gradients, FLOPs and bytes are three times as many. roof_ms is this bound with
+gradients; %_roof is 100 roof_ms / both_ms. One line of JSON is appended to --results.
 
 Exit codes: 0 done, 2 bad input.
 """
@@ -20,11 +21,10 @@ import time
 import settings  # first: it makes the package importable
 from absl import flags
 
-from vidgan_jax.runtime import door
 from vidgan_jax.runtime.errors import UserError
 
-# Name, kind, map before the layer (3-D: with frames), input and output channels in units of ch, the
-# number of clips' frames that the layer sees (3-D layers see clips).
+# Name, kind, size of the input map (height, width; 3-D layers: frames, height, width), input and
+# output channels in units of ch (0: RGB), examples per clip (frames; 1 for 3-D layers).
 _LAYERS = (
   ("G 8x8", "same", (8, 8), 8, 8, 12),
   ("G 8->16 up", "up", (8, 8), 8, 8, 12),
@@ -47,13 +47,17 @@ _LAYERS = (
 
 _CLIPS = flags.DEFINE_integer("clips", 32, "Clips per call.", lower_bound=1)
 _CHANNELS = flags.DEFINE_integer("channels", 128, "ch of the networks.", lower_bound=1)
-_DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["bfloat16", "float32"], "Of activations.")
-_CALLS = flags.DEFINE_integer("calls", 20, "Timed.", lower_bound=1)
-_TFLOPS = flags.DEFINE_float("tflops", 790.0, "Peak of the device; default an H200's bfloat16.")
-_BANDWIDTH = flags.DEFINE_float("bandwidth", 4.3, "TB/s of its memory; default an H200's.")
-_ONLY = flags.DEFINE_string("only", "", "Layers whose name holds this.")
+_DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["bfloat16", "float32"], "Type of activations.")
+_CALLS = flags.DEFINE_integer("calls", 20, "Timed calls.", lower_bound=1)
+_TFLOPS = flags.DEFINE_float(
+  "tflops", 790.0, "Peak speed of the device in TFLOP/s; default an H200's bfloat16."
+)
+_BANDWIDTH = flags.DEFINE_float(
+  "bandwidth", 4.3, "Memory bandwidth of the device in TB/s; default an H200's."
+)
+_ONLY = flags.DEFINE_string("only", "", "Measure only layers whose name contains this text.")
 settings.above_zero("tflops", "bandwidth")
-_RESULTS = settings.define_results()
+settings.define_results()
 
 
 def _layer(kind, ops):
@@ -109,10 +113,9 @@ def _measure(layer, ops) -> dict:
     out, pullback = jax.vjp(call, x, kernel)
     return out, pullback(cotangent)
 
-  count = lambda f, *given: flops.count(f, *given)
   moved = x.nbytes + out.nbytes + kernel.size * dtype.itemsize
   roof = lambda work, bytes: max(work / _TFLOPS.value, bytes / _BANDWIDTH.value) / 1e12
-  written = _layer(kind, "plain")[0]
+  executed = flops.count(call, x, kernel)
   return {
     "layer": name,
     "form": ops,
@@ -120,16 +123,15 @@ def _measure(layer, ops) -> dict:
     "output": list(out.shape),
     "forward_seconds": _timed(forward, x, kernel),
     "both_seconds": _timed(both, x, kernel, out),
-    "as_written_flops": count(written, x, kernel),
-    "executed_flops": count(call, x, kernel),
-    "roofline_forward_seconds": roof(count(call, x, kernel), moved),
-    "roofline_both_seconds": roof(3 * count(call, x, kernel), 3 * moved),
+    "as_written_flops": flops.count(_layer(kind, "plain")[0], x, kernel),
+    "executed_flops": executed,
+    "roofline_forward_seconds": roof(executed, moved),
+    "roofline_both_seconds": roof(3 * executed, 3 * moved),
   }
 
 
-def main(argv):
+def main():
   """Measures all layers in both forms."""
-  del argv
   import jax
 
   from vidgan_jax.ops import forms
@@ -137,13 +139,13 @@ def main(argv):
 
   layers = [layer for layer in _LAYERS if _ONLY.value in layer[0]]
   if not layers:
-    raise UserError(f"no layer's name holds {_ONLY.value!r}")
-  head = "layer form in out forward_ms both_ms TFLOP/s both_TFLOP/s roof_ms %_roof"
-  table, found = [head.split()], []
+    raise UserError(f"no layer's name contains {_ONLY.value!r}")
+  columns = "layer form in out forward_ms both_ms TFLOP/s both_TFLOP/s roof_ms %_roof"
+  table, results = [columns.split()], []
   for layer in layers:
     for ops in ("plain", forms.choose(meshes.platform())):
       result = _measure(layer, ops)
-      found.append(result)
+      results.append(result)
       work, both = result["as_written_flops"], result["both_seconds"]
       table.append(
         [
@@ -159,12 +161,16 @@ def main(argv):
           f"{100 * result['roofline_both_seconds'] / both:.0f}",
         ]
       )
-  told = {"device": jax.devices()[0].device_kind, "clips": _CLIPS.value, "dtype": _DTYPE.value}
-  told |= {"channels": _CHANNELS.value, "tflops": _TFLOPS.value, "bandwidth": _BANDWIDTH.value}
-  door.report(", ".join(f"{name} {value}" for name, value in told.items()))
-  settings.show(table)
-  settings.append(_RESULTS.value, "convolutions", {**told, "layers": found})
+  circumstances = {
+    "device": jax.devices()[0].device_kind,
+    "clips": _CLIPS.value,
+    "dtype": _DTYPE.value,
+    "channels": _CHANNELS.value,
+    "tflops": _TFLOPS.value,
+    "bandwidth": _BANDWIDTH.value,
+  }
+  settings.finish("convolutions", circumstances, table, {"layers": results})
 
 
 if __name__ == "__main__":
-  door.run(main)
+  settings.run(main)

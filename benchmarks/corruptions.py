@@ -1,8 +1,8 @@
-"""What `sensitivity.py` does to clips, each in strengths from hardly to utterly.
+"""The corruptions of clips that `sensitivity.py` uses, with their strengths from weak to strong.
 
-All are functions (clips uint8 [N, T, H, W, 3], strength, numpy Generator) -> clips of that shape.
-Pictures are worsened by `vidgan_jax.evaluation.statistics.controls`; those of time have strengths
-here.
+Each corruption is a function (clips uint8 [N, T, H, W, 3], strength, numpy Generator) -> clips of
+the same shape. Corruptions of single frames call `vidgan_jax.evaluation.statistics.controls`. The
+corruptions of time are implemented here, because those of `controls` have no strength.
 """
 
 import numpy as np
@@ -11,12 +11,12 @@ from vidgan_jax.evaluation.statistics import controls
 
 
 def noise(clips, strength, rng):
-  """Adds normal noise of a standard deviation of `strength` grey levels of 255."""
+  """Adds normal noise with a standard deviation of `strength` grey levels (of 255)."""
   return controls.noise(clips, strength, seed=int(rng.integers(2**31)))
 
 
 def blur(clips, strength, rng):
-  """Blurs frames by a normal window of standard deviation `strength` pixels."""
+  """Blurs frames with a Gaussian of standard deviation `strength` pixels."""
   del rng
   return controls.blur(clips, strength)
 
@@ -28,34 +28,34 @@ def jpeg(clips, strength, rng):
 
 
 def frozen(clips, strength, rng):
-  """Stops each clip early: the last `strength` of its changes of frame do not happen."""
+  """Repeats one frame at the end of each clip: a fraction `strength` of the changes is removed."""
   del rng
   last = round((clips.shape[1] - 1) * (1.0 - strength))
   return clips[:, np.minimum(np.arange(clips.shape[1]), last)]
 
 
 def shuffled(clips, strength, rng):
-  """Permutes `strength` of each clip's frames; none of those stays at its place."""
+  """Permutes a fraction `strength` of each clip's frames; each of these frames moves."""
   frames = clips.shape[1]
   count = round(strength * frames)
   out = clips.copy()
   if count < 2:
     return out
   for i in range(len(clips)):
-    places = rng.permutation(frames)[:count]
-    out[i, places] = clips[i, np.roll(places, 1)]
+    positions = rng.permutation(frames)[:count]
+    out[i, positions] = clips[i, np.roll(positions, 1)]
   return out
 
 
 def reversed_clips(clips, strength, rng):
-  """Plays `strength` of the clips backwards."""
+  """Reverses a fraction `strength` of the clips in time."""
   out = clips.copy()
   chosen = rng.permutation(len(clips))[: round(strength * len(clips))]
   out[chosen] = clips[chosen, ::-1]
   return out
 
 
-# The strengths are those of 64 pixels; a window's width is halved for 32.
+# The strengths are for frames of 64x64 pixels. At 32x32 the blur's strength is halved.
 CORRUPTIONS = {
   "noise": (noise, (4, 8, 16, 32, 64)),
   "blur": (blur, (0.5, 1, 2, 4, 8)),

@@ -1,32 +1,36 @@
-"""Times the reading of prepared sets: both of our readers and a plain tf.data map, same files.
+"""Times the reading of prepared sets with our two readers and with a plain tf.data map.
 
   pip install -r requirements-data.txt          # for tensorflow
   python benchmarks/data.py --videos='FOLDER/*.mp4'
   python benchmarks/data.py --videos='FOLDER/*.mp4' --soak=600 --variants=python
   python benchmarks/data.py --videos='FOLDER/*.mp4' --stall=12   # needs no tensorflow
 
---videos should be of 340x256 pixels, as Kinetics' often are. `prepare` makes JPEG sets of 64x64,
-128x170 and 256x340 pixels of them in --folder; a set is tiled up by naming it often enough.
+The videos should have 340x256 pixels, as many of Kinetics have. `prepare` makes JPEG sets of 64x64,
+128x170 and 256x340 pixels from them in --folder. Each set is read 64 times in a row, as if it were
+a larger set.
 
-  case     stored    shown at
+  case     stored    read at
   64       64x64     64
   128      128x170   128
-  128_64   128x170   64: decoded at 1/2
-  256_64   256x340   64: decoded at 1/4
+  128_64   128x170   64, decoded at half resolution
+  256_64   256x340   64, decoded at a quarter of the resolution
 
-  variant      batches of 64 clips of 12 frames, two apart
+  variant      reads batches of 64 clips of 12 frames, every second frame of the video
   python       pipeline.Batches: threads that decode with simplejpeg
   tensorflow   TensorFlowBatches: tf.data
-  plain        TFRecordDataset.map(parse, decode the frames used, crop).batch(), reading whole
-               records as that does, decoding at 1/2 and 1/4 too, without order, index or seed
+  plain        TFRecordDataset.map(parse, decode the needed frames, crop).batch(). It reads whole
+               records and decodes at the same reduced resolutions, without shuffling, index or seed
 
-Every variant runs in a fresh process, --rounds times, interleaved. Told are frames per second of
-processor time (of all threads: what one core does), frames per second of wall time with --workers
-threads, and the ratio to plain within the same round. --soak reads one case for so many seconds
-instead, with new epochs all the time, and tells the memory. --stall trains DVD-GAN (64x64x12, ch
-16, batch 2, float32: that of iteration.py, without labels) for so many iterations on the 64x64 set,
-and tells which part of an iteration's time it waited for its batch, of its log, after the first
-three. Appends a line of JSON per measurement.
+Each round runs every variant in a fresh process. The table has frames per second of processor time
+(summed over all threads, so this is the speed of one core), frames per second of elapsed time with
+--workers threads, and the ratio to "plain" in the same round. Each measurement appends one line of
+JSON to --results.
+
+--soak=SECONDS reads each case for this time, over many epochs, and prints the memory instead.
+
+--stall=N trains DVD-GAN for N iterations on the 64x64 set (64x64x12, ch 16, batch 2, float32, as in
+iteration.py but without labels). It prints the time that iterations waited for their batch, from
+the training log, without the first three iterations.
 
 Exit codes: 0 done, 2 bad input or a case that failed.
 """
@@ -47,7 +51,7 @@ from vidgan_jax.runtime import door
 from vidgan_jax.runtime.config import schema
 from vidgan_jax.runtime.errors import UserError
 
-# Stored resolution, options of prepare, shown resolution, by which ratio the decoder reduces.
+# Stored resolution, options of prepare, resolution to read, reduction by the decoder.
 CASES = {
   "64": (64, ["--crop=256"], 64, 1),
   "128": (128, [], 128, 1),
@@ -58,30 +62,41 @@ TARGETS = {"64": 14_000, "128": 5_700, "256_64": 3_000}  # frames/s of a core
 VARIANTS = ("python", "tensorflow", "plain")
 FRAMES, STRIDE, BATCH, COPIES = 12, 2, 64, 64
 
-_VIDEOS = flags.DEFINE_string("videos", None, "Pattern of video files, quoted.", required=True)
-_FOLDER = flags.DEFINE_string("folder", None, "Where the sets are kept; default a temporary one.")
-_CASES = flags.DEFINE_list("cases", list(CASES), f"Of {', '.join(CASES)}.")
-_VARIANTS = flags.DEFINE_list("variants", list(VARIANTS), f"Of {', '.join(VARIANTS)}.")
+_VIDEOS = flags.DEFINE_string(
+  "videos", None, "Glob pattern of video files, in quotes.", required=True
+)
+_FOLDER = flags.DEFINE_string(
+  "folder", None, "Folder for the prepared sets; default a temporary one."
+)
+_CASES = settings.define_cases("cases", CASES)
+_VARIANTS = settings.define_cases("variants", VARIANTS)
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Fresh processes per variant.", lower_bound=1)
 _SECONDS = schema.define(
-  "seconds", schema.number(3.0, "Timed in each, at least.", least=0.1, most=1_000_000)
+  "seconds",
+  schema.number(3.0, "Minimum time of each measurement.", least=0.1, most=1_000_000),
 )
-_WORKERS = flags.DEFINE_integer("workers", 1, "Threads that decode.", lower_bound=1)
+_WORKERS = flags.DEFINE_integer("workers", 1, "Decoding threads.", lower_bound=1)
 _SOAK = schema.define(
   "soak",
   schema.number(
-    0.0, "Seconds to read for, printing the memory; 0 measures times.", least=0, most=1_000_000
+    0.0,
+    "Read for this many seconds and print the memory; 0 measures speed.",
+    least=0,
+    most=1_000_000,
   ),
 )
 _STALL = flags.DEFINE_integer(
-  "stall", 0, "Iterations to train for, telling the wait; 0 times instead.", lower_bound=0
+  "stall",
+  0,
+  "Train for this many iterations and print the time spent waiting for data; 0 measures speed.",
+  lower_bound=0,
 )
 settings.define_results()
-_WORKER = flags.DEFINE_string("worker", None, "Measure CASE:VARIANT in this process, print JSON.")
+settings.define_worker()
 
 
 def _prepare(folder: str, case: str) -> None:
-  """Makes the set of a case, unless it is there."""
+  """Makes the set of a case, unless it exists."""
   from vidgan_jax.data.prepare import run
   from vidgan_jax.data.prepare.settings import Request
 
@@ -136,7 +151,7 @@ def _batches(case: str, variant: str):
 
 
 def _plain(directory: str, resolution: int, ratio: int):
-  """What one would write first."""
+  """Batches from the simplest tf.data pipeline."""
   from vidgan_jax.data.tensorflow_pipeline import import_tensorflow
 
   tf = import_tensorflow()
@@ -167,10 +182,12 @@ def _memory() -> float:
 
 
 def _measure(worker: str) -> dict:
-  """Reads one case in one way, in this process."""
+  """Measures "CASE:VARIANT" or "stall" in this process."""
+  if worker == "stall":
+    return _train()
   case, variant = worker.split(":")
   batches = _batches(case, variant)
-  for _ in range(3):  # threads start, files open, tensorflow makes its graph
+  for _ in range(3):  # warm-up: threads start, files are opened, tensorflow builds its graph
     shape = next(batches).shape
   expected = (BATCH, FRAMES, CASES[case][2], CASES[case][2], 3)
   if shape != expected:
@@ -196,7 +213,7 @@ def _measure(worker: str) -> dict:
   }
 
 
-_WARM_UP = 3  # iterations, in which queues fill
+_WARM_UP = 3  # iterations in which queues fill; not counted
 
 
 def _train() -> dict:
@@ -226,10 +243,11 @@ def _train() -> dict:
   }
 
 
-def _stall() -> None:
-  result = _fresh("stall")
+def _measure_stall() -> None:
+  """Trains in a fresh process and prints the times that it waited for data."""
+  result = _in_fresh_process("stall")
   steps, waits = result["step_seconds"], result["input_seconds"]
-  each = [100 * wait / step for wait, step in zip(waits, steps, strict=True)]
+  percentages = [100 * wait / step for wait, step in zip(waits, steps, strict=True)]
   table = ["iterations s/iteration waiting_ms most_ms waiting_% most_%".split()]
   table.append(
     [
@@ -238,7 +256,7 @@ def _stall() -> None:
       f"{1000 * statistics.mean(waits):.2f}",
       f"{1000 * max(waits):.2f}",
       f"{100 * sum(waits) / sum(steps):.3f}",
-      f"{max(each):.3f}",
+      f"{max(percentages):.3f}",
     ]
   )
   settings.show(table)
@@ -246,12 +264,13 @@ def _stall() -> None:
 
 
 def _row(case: str, variant: str, results: dict) -> list[str]:
-  own, plain = results[case, variant], results.get((case, "plain"))
-  rates = [result["frames_per_cpu_second"] for result in own]
-  walls = [result["frames_per_second"] for result in own]
+  """The table's row of a variant, from {(case, variant): results of the rounds}."""
+  of_variant, of_plain = results[case, variant], results.get((case, "plain"))
+  rates = [result["frames_per_cpu_second"] for result in of_variant]
+  elapsed_rates = [result["frames_per_second"] for result in of_variant]
   ratios = "-"
-  if plain and variant != "plain":
-    each = [a / b["frames_per_cpu_second"] for a, b in zip(rates, plain, strict=True)]
+  if of_plain and variant != "plain":
+    each = [a / b["frames_per_cpu_second"] for a, b in zip(rates, of_plain, strict=True)]
     ratios = f"{statistics.median(each):.2f} ({min(each):.2f}-{max(each):.2f})"
   target = TARGETS.get(case)
   return [
@@ -259,7 +278,7 @@ def _row(case: str, variant: str, results: dict) -> list[str]:
     variant,
     f"{statistics.median(rates):,.0f}",
     f"{min(rates):,.0f}-{max(rates):,.0f}",
-    f"{statistics.median(walls):,.0f}",
+    f"{statistics.median(elapsed_rates):,.0f}",
     ratios,
     f"{target:,}" if target else "-",
   ]
@@ -268,26 +287,28 @@ def _row(case: str, variant: str, results: dict) -> list[str]:
 _COLUMNS = "case variant frames/cpu-s range frames/s to_plain target"
 
 
-def _fresh(worker: str) -> dict:
-  handed_on = [_VIDEOS, _FOLDER, _SECONDS, _WORKERS, _SOAK, _STALL]
-  return settings.in_fresh_process(__file__, worker, flags_of=handed_on)
+def _in_fresh_process(worker: str) -> dict:
+  passed_on = [_VIDEOS, _FOLDER, _SECONDS, _WORKERS, _SOAK, _STALL]
+  return settings.in_fresh_process(__file__, worker, flags_of=passed_on)
 
 
-def _rounds(workers: list[str]) -> None:
+def _measure_speed(workers: list[str]) -> None:
+  """Measures "CASE:VARIANT" names in turn, round by round, and prints the table."""
   results = {}
   for number in range(_ROUNDS.value):
     for worker in workers:
-      result = _fresh(worker)
+      result = _in_fresh_process(worker)
       settings.append(flags.FLAGS.results, "data", {"round": number, **result})
       results.setdefault(tuple(worker.split(":")), []).append(result)
     door.report(f"round {number + 1} of {_ROUNDS.value}: done")
   settings.show([_COLUMNS.split(), *(_row(*worker.split(":"), results) for worker in workers)])
 
 
-def _soak(workers: list[str]) -> None:
+def _measure_memory(workers: list[str]) -> None:
+  """Reads each "CASE:VARIANT" for --soak seconds and prints the memory."""
   table = ["case variant seconds batches MiB_at_10% MiB_most_later MiB_at_end".split()]
   for worker in workers:
-    result = _fresh(worker)
+    result = _in_fresh_process(worker)
     settings.append(flags.FLAGS.results, "data_soak", result)
     memory = result["memory_mib"]
     table.append(
@@ -302,27 +323,23 @@ def _soak(workers: list[str]) -> None:
   settings.show(table)
 
 
-def main(argv):
+def main():
   """Makes the sets, then measures the variants in turn."""
-  del argv
-  if _WORKER.value:
-    settings.answer(_train() if _WORKER.value == "stall" else _measure(_WORKER.value))
-    return
   if 0 < _STALL.value <= _WARM_UP:
     raise UserError(f"--stall needs more than {_WARM_UP} iterations")
   cases = settings.chosen(_CASES.value, CASES)
-  variants = settings.chosen(_VARIANTS.value, VARIANTS)
+  variants = settings.chosen(_VARIANTS.value, VARIANTS, "variant")
   with tempfile.TemporaryDirectory() as temporary:
     folder = flags.FLAGS.folder = _FOLDER.value or temporary
     pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
     for case in ["64"] if _STALL.value else cases:
       _prepare(folder, case)
     if _STALL.value:
-      _stall()
+      _measure_stall()
       return
     workers = [f"{case}:{variant}" for case in cases for variant in variants]
-    (_soak if _SOAK.value else _rounds)(workers)
+    (_measure_memory if _SOAK.value else _measure_speed)(workers)
 
 
 if __name__ == "__main__":
-  door.run(main)
+  settings.run(main, _measure)

@@ -1,23 +1,24 @@
-"""Times 3-D, factorised and shifted discriminators side by side on the device at hand.
+"""Times 3-D, factorised and shifted discriminators on this machine's default device.
 
   python benchmarks/discriminators.py
   python benchmarks/discriminators.py --cases=tgan_3d,tgan_f,tgan_tsm --clips=32
 
-The cases, 16 frames of 64x64, as the papers write them:
+The cases, on 16 frames of 64x64, as the papers write them:
 
-  tgan_3d, tgan_2d, tgan_f, tgan_tsm       TGAN's four discriminators: 3-D, the 2-D ones that the
-                                           other two are built on, TGAN-F's (factorised c0-c1),
-                                           TGAN-TSM's (shifts after c0-c2)
+  tgan_3d      TGAN's 3-D discriminator
+  tgan_2d      2-D convolutions on every frame, the basis of the next two
+  tgan_f       TGAN-F: layers c0 and c1 factorised
+  tgan_tsm     TGAN-TSM: temporal shifts after layers c0 to c2
   mocogan_3d, mocogan_2d, mocogan_f, mocogan_tsm
-                                           MoCoGAN's video discriminators likewise (MoCoGAN-F:
-                                           c0-c1, MoCoGAN-TSM: c0-c1)
+               the same for MoCoGAN's video discriminator (both variants in c0 and c1)
 
-Timed are the scores of a real and of as many generated clips, each a pass of its own as these
-discriminators' batch norm asks for, and with them the gradients by parameters and by the generated
-clips: what one iteration asks of a discriminator. All cases take turns, one call each per round;
-told are medians over rounds and ratios of the same round to the family's 3-D case. "Lower
-Dimensional Kernels for Video Discriminators" 5.3: shifts cost 10-40% of training time, factorising
-next to nothing. Every run appends one line of JSON to --results.
+The benchmark times what one iteration computes with a discriminator. The forward pass scores
+--clips real and as many generated clips, in two passes, because these discriminators normalise over
+the batch. "both" adds the gradients with respect to the parameters and the generated clips. In each
+round every case is called once. The table has medians over the rounds, and medians of the ratios to
+the 3-D case of the same family in the same round. According to "Lower Dimensional Kernels for Video
+Discriminators" 5.3, shifts cost 10-40% of training time and factorising costs next to nothing. Each
+run appends one line of JSON to --results.
 
 Exit codes: 0 done, 2 bad input.
 """
@@ -28,9 +29,7 @@ import time
 import settings  # first: it makes the package importable
 from absl import flags
 
-from vidgan_jax.runtime import door
-
-# Family, row, and how many layers are factorised where it is not the row's own number.
+# Config file, row, and config.model.discriminator.level if it differs from the row's.
 CASES = {
   "tgan_3d": ("tgan", "svc", None),
   "tgan_2d": ("tgan", "f_c0", 0),
@@ -42,17 +41,23 @@ CASES = {
   "mocogan_tsm": ("mocogan", "tsm_c1", None),
 }
 
-_CASES = flags.DEFINE_list("cases", list(CASES), f"Of {', '.join(CASES)}.")
-_CLIPS = flags.DEFINE_integer("clips", 4, "Real clips, and as many generated ones.", lower_bound=1)
-_ROUNDS = flags.DEFINE_integer("rounds", 20, "Timed.", lower_bound=1)
+_CASES = settings.define_cases("cases", CASES)
+_CLIPS = flags.DEFINE_integer(
+  "clips", 4, "Number of real clips, and of generated clips.", lower_bound=1
+)
+_ROUNDS = flags.DEFINE_integer("rounds", 20, "Timed rounds.", lower_bound=1)
 _WARM_UP = flags.DEFINE_integer("warm_up", 2, "Rounds before the timed ones.", lower_bound=1)
-_PRECISION = flags.DEFINE_string("precision", "auto", "See config.precision.")
-_SAVINGS = flags.DEFINE_bool("savings", True, "The layers' exact savings.")
-_RESULTS = settings.define_results()
+_PRECISION, _SAVINGS = settings.define_precision_and_savings()
+settings.define_results()
 
 
 def _programs(case):
-  """The case's parameters' count, FLOPs of a clip's pass, and functions (): forward, and both."""
+  """Builds a case.
+
+  Returns:
+    (number of parameters, FLOPs of a forward pass per clip, forward, both). The last two are
+    functions () that run the compiled programs.
+  """
   import importlib
 
   import jax
@@ -92,44 +97,41 @@ def _programs(case):
   return count, work, lambda: forward(params, generated), lambda: both(params, generated)
 
 
-def main(argv):
+def main():
   """Measures all cases, round by round."""
-  del argv
   import jax
 
   names = settings.chosen(_CASES.value, CASES)
   programs = {name: _programs(name) for name in names}
   seconds = {name: ([], []) for name in names}
-  for turn in range(_WARM_UP.value + _ROUNDS.value):
+  for number in range(_WARM_UP.value + _ROUNDS.value):
     for name in names:
-      for place, call in enumerate(programs[name][2:]):
+      for call, of_call in zip(programs[name][2:], seconds[name], strict=True):
         begin = time.perf_counter()
         jax.block_until_ready(call())
-        if turn >= _WARM_UP.value:
-          seconds[name][place].append(time.perf_counter() - begin)
+        if number >= _WARM_UP.value:
+          of_call.append(time.perf_counter() - begin)
   table = ["case parameters GFLOP/clip forward_ms both_ms forward_ratio both_ratio".split()]
   for name in names:
     base = name.split("_")[0] + "_3d"
     ratios = ["-", "-"]
     if base in names:
       ratios = [
-        f"{statistics.median(a / b for a, b in zip(own, of, strict=True)):.2f}"
-        for own, of in zip(seconds[name], seconds[base], strict=True)
+        f"{statistics.median(a / b for a, b in zip(of_case, of_base, strict=True)):.2f}"
+        for of_case, of_base in zip(seconds[name], seconds[base], strict=True)
       ]
     count, work, *_ = programs[name]
-    medians = [f"{1e3 * statistics.median(own):.1f}" for own in seconds[name]]
+    medians = [f"{1e3 * statistics.median(of_call):.1f}" for of_call in seconds[name]]
     table.append([name, f"{count:,}", f"{work / 1e9:.2f}", *medians, *ratios])
-  told = {
+  circumstances = {
     "device": jax.devices()[0].device_kind,
     "clips": _CLIPS.value,
     "precision": _PRECISION.value,
     "savings": _SAVINGS.value,
   }
-  found = {name: {"forward": s[0], "both": s[1]} for name, s in seconds.items()}
-  door.report(", ".join(f"{name} {value}" for name, value in told.items()))
-  settings.show(table)
-  settings.append(_RESULTS.value, "discriminators", {**told, "seconds": found})
+  by_name = {name: {"forward": forward, "both": both} for name, (forward, both) in seconds.items()}
+  settings.finish("discriminators", circumstances, table, {"seconds": by_name})
 
 
 if __name__ == "__main__":
-  door.run(main)
+  settings.run(main)

@@ -2,21 +2,28 @@
 
   python benchmarks/equality.py [--channels=16] [--batch_size=4]
 
-In float32 the same state, clips and random keys go through one iteration of DVD-GAN at 64x64x12 on
-the default device and on the CPU of the same process, as the paper writes it ("plain") and in the
-form of `ops` for each of the two devices ("saved"). Compared are the losses and every network's
-gradients by its parameters, of its last update. An error is the largest difference within an array,
-relative to the array's largest number, or to 1e-4 of the largest in its network where that is more
-(biases in front of batch normalisation have no gradient but rounding). The last row compares
-bfloat16 on the device with float32 on the CPU; it is shown and not judged.
+One iteration of DVD-GAN at 64x64x12 runs from the same state, clips and random keys on the default
+device and on the CPU of the same process. The benchmark compares the losses, and the gradients of
+every network with respect to its parameters in its last update, in three settings:
 
-One line of JSON goes to --results. Exit codes: 0 all equal within --tolerance, 1 not, 2 bad input.
+  plain, float32    the networks as the paper writes them
+  saved, float32    the form of `ops` for each of the two devices
+  saved, bfloat16   bfloat16 on the device and float32 on the CPU; this error is only shown
+
+The last row of the table compares plain with saved on the CPU. An error is the largest difference
+within an array, relative to the largest number of the array, or to 1e-4 times the largest number of
+its network if that is larger: biases in front of batch normalisation have gradients of rounding
+errors only.
+
+One line of JSON is appended to --results. Exit codes: 0 all errors are within --tolerance, 1 some
+are not, 2 bad input.
 """
 
 import sys
 import time
 
-import settings  # first: it makes the package importable
+import programs
+import settings
 from absl import flags
 
 from vidgan_jax.runtime import door
@@ -33,9 +40,9 @@ _RESULTS = settings.define_results()
 
 
 def _keep_gradients():
-  """An optimizer whose state is the last gradient; it moves parameters a little, to the same end.
+  """An optimizer whose state is the last gradient. It makes a small step of gradient descent.
 
-  Adam divides each gradient by its own size, which would carry the rounding of tiny ones along.
+  Adam would divide each gradient by its size and so enlarge the rounding errors of tiny gradients.
   """
   import jax
   import jax.numpy as jnp
@@ -53,59 +60,47 @@ def _iteration(device, precision: str, savings: bool) -> dict:
   import jax
   import numpy as np
 
-  from vidgan_jax.models import registry
   from vidgan_jax.runtime import mesh as meshes
-  from vidgan_jax.training import loop, optimizers, state
-  from vidgan_jax.training.step import Iteration
+  from vidgan_jax.training import optimizers
 
   config = settings.get_config(_CHANNELS.value, precision, savings)
   with config.unlocked():
     config.batch_size = _BATCH.value
   mesh = meshes.make_mesh([device])
-  gan = registry.build(config, platform=meshes.platform(mesh))
-  kept = optimizers.Optimizers(
-    _keep_gradients(), {name: _keep_gradients() for name in gan.discriminators}
-  )
-  # The state is drawn once, on the CPU, so that both devices begin with the same bits.
+  networks = ("spatial", "temporal")
+  keeping = optimizers.Optimizers(_keep_gradients(), {name: _keep_gradients() for name in networks})
+  program = programs.compile_iteration(config, mesh, keeping)
+  # The state is drawn on the CPU for both devices, so that both begin with the same bits.
   cpu = meshes.make_mesh(jax.devices("cpu")[:1])
-  first = loop._initialised(
-    gan, kept, config, state.abstract(gan, kept, config.seed, cpu, config.sharding)
+  state = jax.device_put(
+    jax.device_get(program.initial_state(cpu)),
+    jax.tree.map(lambda a: a.sharding, program.abstract_state),
   )
-  like = state.abstract(gan, kept, config.seed, mesh, config.sharding)
-  first = jax.device_put(jax.device_get(first), jax.tree.map(lambda a: a.sharding, like))
-  program, _ = loop._compiled(Iteration(gan, kept, config, mesh), like, config, mesh, {})
-  random = np.random.default_rng(1)
-  shape = (gan.schedule.discriminator_steps, config.batch_size)
-  size = (*shape, gan.frames, gan.resolution, gan.resolution, 3)
-  batch = {
-    "clip": random.integers(0, 256, size, dtype=np.uint8),
-    "label": random.integers(0, gan.num_classes, shape, dtype=np.int32),
-  }
-  after, metrics = program(first, meshes.put_batch(batch, mesh), {})
+  batch = meshes.put_batch(settings.synthetic_batch(config, seed=1), mesh)
+  after, metrics = program.call(state, batch, {})
   wide = lambda tree: jax.tree.map(lambda a: np.asarray(a, np.float64), jax.device_get(tree))
-  found = {name: wide(network.optimizer) for name, network in after.discriminators.items()}
-  found["generator"] = wide(after.generator.optimizer)
+  gradients = {name: wide(network.optimizer) for name, network in after.discriminators.items()}
+  gradients["generator"] = wide(after.generator.optimizer)
   losses = {name: value for name, value in wide(metrics).items() if name.startswith("loss/")}
-  return {"losses": losses, **found}
+  return {"losses": losses, **gradients}
 
 
-def _error(found, wanted) -> float:
-  """The largest relative error within one network's arrays; see the module."""
+def _error(result, expected) -> float:
+  """The largest relative error within the arrays of a network; see the module's docstring."""
   import jax
   import numpy as np
 
-  found, wanted = jax.tree.leaves(found), jax.tree.leaves(wanted)
-  floor = 1e-4 * max(np.abs(array).max(initial=0) for array in wanted)
+  result, expected = jax.tree.leaves(result), jax.tree.leaves(expected)
+  floor = 1e-4 * max(np.abs(array).max(initial=0) for array in expected)
   largest = 0.0
-  for a, b in zip(found, wanted, strict=True):
+  for a, b in zip(result, expected, strict=True):
     error = np.abs(a - b).max(initial=0) / max(np.abs(b).max(initial=0), floor)
     largest = max(largest, float(error)) if np.isfinite(error) else float("inf")
   return largest
 
 
-def main(argv):
-  """Compares all rows."""
-  del argv
+def main():
+  """Compares the device with the CPU in all settings."""
   import jax
 
   try:
@@ -114,24 +109,24 @@ def main(argv):
     raise UserError("no CPU to compare with: leave JAX_PLATFORMS unset or add ,cpu") from error
   device = jax.devices()[0]
   door.report(f"{device.device_kind} against {cpu.device_kind} of this process")
-  rows, wrong = [], []
-  wanted = {}
+  rows, unequal = [], []
+  on_cpu = {}
   for form, precision in (("plain", "float32"), ("saved", "float32"), ("saved", "bfloat16")):
     begin = time.perf_counter()
-    if form not in wanted:
-      wanted[form] = _iteration(cpu, "float32", form == "saved")
-    found = _iteration(device, precision, form == "saved")
-    errors = {name: _error(found[name], wanted[form][name]) for name in wanted[form]}
+    if form not in on_cpu:
+      on_cpu[form] = _iteration(cpu, "float32", form == "saved")
+    on_device = _iteration(device, precision, form == "saved")
+    errors = {name: _error(on_device[name], on_cpu[form][name]) for name in on_cpu[form]}
     rows.append({"form": form, "precision": precision, "errors": errors})
     took = time.perf_counter() - begin
     door.report(f"{form} {precision} ({took:.0f} s): {errors}")
     if precision == "float32":
-      wrong += [f"{form}/{name}" for name, e in errors.items() if not e <= _TOLERANCE.value]
+      unequal += [f"{form}/{name}" for name, e in errors.items() if not e <= _TOLERANCE.value]
   rows.append(
     {
       "form": "plain against saved, both on the device's CPU",
       "precision": "float32",
-      "errors": {n: _error(wanted["saved"][n], wanted["plain"][n]) for n in wanted["plain"]},
+      "errors": {n: _error(on_cpu["saved"][n], on_cpu["plain"][n]) for n in on_cpu["plain"]},
     }
   )
   names = list(rows[0]["errors"])
@@ -142,10 +137,10 @@ def main(argv):
   settings.show(table)
   result = {"device": device.device_kind, "channels": _CHANNELS.value, "rows": rows}
   settings.append(_RESULTS.value, "equality", result)
-  if wrong:
-    door.report(f"not equal within {_TOLERANCE.value}: {', '.join(wrong)}")
+  if unequal:
+    door.report(f"not equal within {_TOLERANCE.value}: {', '.join(unequal)}")
     sys.exit(1)
 
 
 if __name__ == "__main__":
-  door.run(main)
+  settings.run(main)

@@ -1,14 +1,14 @@
-"""Times a protocol from clips to its numbers, on whatever devices JAX takes.
+"""Times an evaluation protocol, from clips to scores, on JAX's default devices.
 
   python benchmarks/evaluation.py                                       # FVD of 10,000 clips
   python benchmarks/evaluation.py --protocol=du_r2plus1d --clips=8 --real=8 --resolution=64
 
-Real clips lie in the host's memory as they would after decoding, generated ones are noise drawn on
-the devices, so that neither a decoder nor a generator is timed. Weights are random. Timed are the
-features of both sides, compiling apart, and all that is computed of them on the host, interval and
-floor included.
+Real clips are in host memory, as after decoding. Generated clips are noise that is drawn on the
+devices. So neither a decoder nor a generator is timed. The networks have random weights. The table
+has the time for compilation and one batch, for the features of real and of generated clips, and for
+the statistics that the host computes from them, including confidence intervals and noise floors.
 
-Every run appends one line of JSON to --results.
+Each run appends one line of JSON to --results.
 
 Exit codes: 0 done, 2 bad input.
 """
@@ -21,17 +21,19 @@ from absl import flags
 
 from vidgan_jax.runtime import door
 
-_PROTOCOL = flags.DEFINE_string("protocol", "fvd_unterthiner2018", "Its name.")
-_CLIPS = flags.DEFINE_integer("clips", 10_000, "Generated clips.", lower_bound=4)
-_REAL = flags.DEFINE_integer("real", 10_000, "Real clips.", lower_bound=8)
-_RESOLUTION = flags.DEFINE_integer("resolution", 64, "Of the clips.", lower_bound=16)
-_FRAMES = flags.DEFINE_integer("frames", 16, "Of the clips.", lower_bound=1)
-_BATCH = flags.DEFINE_integer("batch_size", 32, "Clips at a time.", lower_bound=1)
-_RESULTS = settings.define_results()
+_PROTOCOL = flags.DEFINE_string("protocol", "fvd_unterthiner2018", "Name of the protocol.")
+_CLIPS = flags.DEFINE_integer("clips", 10_000, "Number of generated clips.", lower_bound=4)
+_REAL = flags.DEFINE_integer("real", 10_000, "Number of real clips.", lower_bound=8)
+_RESOLUTION = flags.DEFINE_integer(
+  "resolution", 64, "Height and width of clips in pixels.", lower_bound=16
+)
+_FRAMES = flags.DEFINE_integer("frames", 16, "Frames per clip.", lower_bound=1)
+_BATCH = flags.DEFINE_integer("batch_size", 32, "Clips per batch.", lower_bound=1)
+settings.define_results()
 
 
 def _random_extractor(name):
-  """A network with weights that matter not for time; its variances are positive."""
+  """A feature network with random weights, all positive, so that variances are valid."""
   import jax
   import numpy as np
   from flax.traverse_util import unflatten_dict
@@ -57,7 +59,7 @@ def _random_extractor(name):
 
 
 class _Noise:
-  """Clips drawn on the devices."""
+  """A source of generated clips: random bytes, drawn on the devices."""
 
   def __init__(self, shape, mesh):
     import jax
@@ -65,13 +67,12 @@ class _Noise:
     from vidgan_jax.runtime import mesh as meshes
 
     self.shape, self.about = shape, {"step": 0, "truncation": 1.0, "ema": True}
-    place = meshes.batch_sharding(mesh)
 
     def draw(number, count):
       key = jax.random.fold_in(jax.random.key(0), number)
       return jax.random.bits(key, (count, *shape), "uint8")
 
-    self._draw = jax.jit(draw, static_argnums=1, out_shardings=place)
+    self._draw = jax.jit(draw, static_argnums=1, out_shardings=meshes.batch_sharding(mesh))
 
   def __call__(self, begin, end):
     import numpy as np
@@ -79,9 +80,8 @@ class _Noise:
     return self._draw(begin, end - begin), np.zeros(end - begin, np.int32)
 
 
-def main(argv):
-  """Measures and tells."""
-  del argv
+def main():
+  """Times the parts of the evaluation."""
   import jax
   import numpy as np
 
@@ -94,34 +94,35 @@ def main(argv):
   )
   extractors = {name: _random_extractor(name) for name in protocol.networks}
   mesh = meshes.make_mesh()
-  judge = evaluator.Evaluator(protocol, extractors, mesh=mesh, batch_size=_BATCH.value)
+  scorer = evaluator.Evaluator(protocol, extractors, mesh=mesh, batch_size=_BATCH.value)
   shape = (_FRAMES.value, _RESOLUTION.value, _RESOLUTION.value, 3)
-  some = np.random.default_rng(0).integers(0, 256, (min(64, _REAL.value), *shape), np.uint8)
-  real = clips.ArrayClips(np.resize(some, (_REAL.value, *shape)))
+  pool = np.random.default_rng(0).integers(0, 256, (min(64, _REAL.value), *shape), np.uint8)
+  real = clips.ArrayClips(np.resize(pool, (_REAL.value, *shape)))
   generated = _Noise(shape, mesh)
   seconds = {}
 
-  def timed(what, function):
+  def timed(part, function):
     begin = time.perf_counter()
-    found = function()
-    seconds[what] = time.perf_counter() - begin
-    return found
+    result = function()
+    seconds[part] = time.perf_counter() - begin
+    return result
 
-  timed("compiling and a batch", lambda: judge.reference(real.some(_BATCH.value)))
-  reference = timed("real features", lambda: judge.reference(real))
+  timed("compiling and a batch", lambda: scorer.reference(real.some(_BATCH.value)))
+  reference = timed("real features", lambda: scorer.reference(real))
+  # `score` computes features and statistics; the time of the features is measured in `gather`.
   gather = evaluator.features.gather
-  spent = []
+  of_features = []
 
-  def watched(*arguments, **options):
+  def timed_gather(*arguments, **options):
     begin = time.perf_counter()
-    found = gather(*arguments, **options)
-    spent.append(time.perf_counter() - begin)
-    return found
+    result = gather(*arguments, **options)
+    of_features.append(time.perf_counter() - begin)
+    return result
 
-  evaluator.features.gather = watched
-  timed("scoring", lambda: judge.score(generated, reference))
-  seconds["generated features"] = sum(spent)
-  seconds["statistics"] = seconds.pop("scoring") - sum(spent)
+  evaluator.features.gather = timed_gather
+  timed("scoring", lambda: scorer.score(generated, reference))
+  seconds["generated features"] = sum(of_features)
+  seconds["statistics"] = seconds.pop("scoring") - sum(of_features)
   device = jax.devices()[0].device_kind
   table = [["part", "seconds", "clips/s"]]
   counts = {"real features": _REAL.value, "generated features": _CLIPS.value}
@@ -132,8 +133,8 @@ def main(argv):
   settings.show(table)
   result = {"protocol": protocol.name, "device": device, "devices": mesh.devices.size}
   result |= {"clips": _CLIPS.value, "real": _REAL.value, "shape": shape, "seconds": seconds}
-  settings.append(_RESULTS.value, "evaluation", result)
+  settings.append(flags.FLAGS.results, "evaluation", result)
 
 
 if __name__ == "__main__":
-  door.run(main)
+  settings.run(main)

@@ -1,30 +1,30 @@
-"""Times I3D's features of clips, ours against PyTorch's on the CPU, or ours on an accelerator.
+"""Times I3D features: our network against PyTorch on the CPU, or ours alone on an accelerator.
 
   python benchmarks/features.py --rounds=4
   python benchmarks/features.py --device=default --variants=jax,jax_plain --clips=64
 
-A clip is 16 frames of 224x224, uint8 in the host's memory; timed is until its features, logits and
-the pooled 1024, are there as well. Weights are random: time does not depend on them. The variants:
+Clips are 16 frames of 224x224, uint8 in host memory. The time of a call ends when the logits and
+the 1024 pooled features are in host memory. Weights are random: they do not influence the time. The
+variants:
 
   jax                  `evaluation.features.architectures.i3d` as the evaluation runs it
-  jax_plain            the same network with every layer as the paper draws it
-  torch                a twin in PyTorch, eager, as PyTorch lays arrays out
-  torch_channels_last  the twin with channels last
+  jax_plain            the same network with every layer as in the paper
+  torch                a PyTorch twin, eager, in PyTorch's default memory layout
+  torch_channels_last  the twin with channels last in memory
 
-The twin, which needs requirements-bench.txt and runs on the CPU alone, has TensorFlow's padding,
-the same weights, and batch norm folded into its kernels. Before anything is timed a
-process of its own checks that all variants give the same features to 1e-4. Every round then runs
-every variant in a fresh process; a process' number is the median of its calls after warm-up, a
-variant's the median of its rounds, with their range. Ratios are of clips per second, of the same
-round. Processor time, of all threads, is the least of any call: it tells more than time passed
-where a machine has other work as well.
+The twin needs requirements-bench.txt and runs only on the CPU. It has TensorFlow's padding, the
+same weights, and batch norm folded into its kernels. First a separate process checks that all
+variants compute the same features to 1e-4. Then each round runs every variant in a fresh process.
+The result of a process is the median of its calls after warm-up; the result of a variant is the
+median over rounds, printed with the range. Ratios compare clips per second of the same round.
+Processor time is the sum over all threads, for the fastest call. On a machine with other load it is
+more reliable than elapsed time.
 
-Every run appends one line of JSON to --results.
+Each run appends one line of JSON to --results.
 
 Exit codes: 0 done, 2 bad input or a variant that failed.
 """
 
-import importlib.util
 import math
 import statistics
 import tempfile
@@ -40,22 +40,20 @@ VARIANTS = ("jax", "jax_plain", "torch", "torch_channels_last")
 _FRAMES, _SIDE = 16, 224
 _TOLERANCE = 1e-4
 
-_VARIANTS = flags.DEFINE_list("variants", list(VARIANTS), f"Of {', '.join(VARIANTS)}.")
+_VARIANTS = settings.define_cases("variants", VARIANTS)
 _DEVICE = flags.DEFINE_enum(
-  "device", "cpu", ["cpu", "default"], "The CPU, or whatever JAX takes by default."
+  "device", "cpu", ["cpu", "default"], "The CPU, or JAX's default device."
 )
-_CLIPS = flags.DEFINE_integer("clips", 4, "Per call.", lower_bound=1)
-_CALLS = flags.DEFINE_integer("calls", 5, "Timed per process.", lower_bound=1)
+_CLIPS = flags.DEFINE_integer("clips", 4, "Clips per call.", lower_bound=1)
+_CALLS = flags.DEFINE_integer("calls", 5, "Timed calls per process.", lower_bound=1)
 _WARM_UP = flags.DEFINE_integer("warm_up", 2, "Calls before the timed ones.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 4, "Fresh processes per variant.", lower_bound=1)
-_RESULTS = settings.define_results()
-_WORKER = flags.DEFINE_enum(
-  "worker", None, (*VARIANTS, "check"), "Measure this variant in this process and print JSON."
-)
+settings.define_results()
+settings.define_worker()
 
 
 def _variables():
-  """Random variables of I3D, all of which matter, as NumPy arrays."""
+  """Random variables of I3D as NumPy arrays. None is 0 or 1, so that all have an effect."""
   import jax
   import numpy as np
 
@@ -100,7 +98,7 @@ def _ours(plain):
 
 
 def _twin(channels_last):
-  """As `_ours`, in PyTorch."""
+  """Like `_ours`, in PyTorch."""
   import torch
   import torch.nn.functional as F
 
@@ -111,7 +109,7 @@ def _twin(channels_last):
   variables = _variables()
 
   def weights(*path):
-    """Kernel [out, in, T, H, W] and bias of a unit, batch norm folded in."""
+    """Kernel [out, in, T, H, W] and bias of a unit, with batch norm folded into both."""
     params, moments = variables["params"], variables["batch_stats"]
     for name in path:
       params, moments = params[name], moments.get(name, {})
@@ -145,7 +143,7 @@ def _twin(channels_last):
 
   def pool(x, window, strides):
     pads = same(x, window, strides)
-    # What is missing at the far end alone, a window may leave out.
+    # Padding at the far end alone is left to PyTorch, which does it with `ceil_mode`.
     if any(low != high and low for low, high in pads):
       x, pads = F.pad(x, flat(pads)), [(0, 0)] * 3
     return F.max_pool3d(x, window, strides, [low for low, _ in pads], ceil_mode=True)
@@ -188,23 +186,25 @@ def _variant(name):
 
 
 def _check(names) -> dict:
-  """Compares the variants' features; UserError where they differ."""
+  """Compares the features of all variants with those of the first; UserError if they differ."""
   import numpy as np
 
-  clips, found, largest = _clips(1), {}, {}
+  clips, features, largest = _clips(1), {}, {}
   for name in names:
-    found[name] = _variant(name)(clips)
-    for output, value in found[name].items():
-      first = found[names[0]][output]
+    features[name] = _variant(name)(clips)
+    for output, value in features[name].items():
+      first = features[names[0]][output]
       error = float(np.linalg.norm(value - first) / np.linalg.norm(first))
       largest[name] = max(error, largest.get(name, 0))
       if not error <= _TOLERANCE:
-        raise UserError(f"{output} of {name} and {names[0]} differ by {error:.1e}, relative")
+        raise UserError(f"relative difference of {output}: {error:.1e} ({name} and {names[0]})")
   return {"differences": largest}
 
 
 def _measure(name) -> dict:
-  """Times one variant in this process."""
+  """Times one variant in this process; "check" compares all of them."""
+  if name == "check":
+    return _check(_chosen())
   call, clips = _variant(name), _clips(_CLIPS.value)
   seconds, processor_seconds = [], []
   for _ in range(_WARM_UP.value + _CALLS.value):
@@ -212,30 +212,24 @@ def _measure(name) -> dict:
     call(clips)
     seconds.append(time.perf_counter() - begin)
     processor_seconds.append(time.process_time() - processor_begin)
-  found = {"seconds": seconds[_WARM_UP.value :], "processor_seconds": min(processor_seconds)}
+  result = {"seconds": seconds[_WARM_UP.value :], "processor_seconds": min(processor_seconds)}
   if not name.startswith("torch"):
     import jax
 
-    found["device"] = jax.devices()[0].device_kind
-  return found
+    result["device"] = jax.devices()[0].device_kind
+  return result
 
 
 def _chosen() -> list[str]:
-  """The variants asked for that can run here."""
-  names = settings.chosen(_VARIANTS.value, VARIANTS)
+  """The variants of --variants that can run here."""
+  names = settings.chosen(_VARIANTS.value, VARIANTS, "variant")
   if _DEVICE.value != "cpu" and any(name.startswith("torch") for name in names):
-    raise UserError("the twin in PyTorch runs on the CPU alone: give --variants=jax,jax_plain")
-  if importlib.util.find_spec("torch") is None:
-    for name in [n for n in names if n.startswith("torch")]:
-      door.report(f"{name} left out: no PyTorch here (pip install -r requirements-bench.txt)")
-      names.remove(name)
-  if not names:
-    raise UserError("no variant to measure")
-  return list(dict.fromkeys(names))
+    raise UserError("the PyTorch twin runs only on the CPU: use --variants=jax,jax_plain")
+  return settings.chosen_variants(names, VARIANTS)
 
 
 def _ratios(rounds) -> dict:
-  """{"a/b": clips per second of a over those of b, round by round}, ours over PyTorch's."""
+  """{"a/b": [clips per second of a / those of b, per round]}, a ours and b PyTorch's."""
   return {
     f"{ours}/{theirs}": [b / a for a, b in zip(rounds[ours], rounds[theirs], strict=True)]
     for ours in rounds
@@ -244,16 +238,9 @@ def _ratios(rounds) -> dict:
   }
 
 
-def main(argv):
+def main():
   """Checks all variants, then measures them in turn, round by round."""
-  del argv
   chosen = _chosen()
-  if _WORKER.value == "check":
-    settings.answer(_check(chosen))
-    return
-  if _WORKER.value:
-    settings.answer(_measure(_WORKER.value))
-    return
   rounds, processor = {name: [] for name in chosen}, dict.fromkeys(chosen, math.inf)
   device = _DEVICE.value
   with tempfile.TemporaryDirectory() as cache:
@@ -279,16 +266,21 @@ def main(argv):
     rate = statistics.median(rates)
     span = f"{min(rates):.3g} to {max(rates):.3g}"
     table.append([name, f"{rate:.3g}", span, f"{60 * rate:.0f}", f"{processor[name]:.2f}"])
-  told = {"device": device, "clips": _CLIPS.value, "calls": _CALLS.value, "rounds": _ROUNDS.value}
-  found = {"seconds_of_rounds": rounds, "processor_seconds_per_clip": processor}
-  found |= {"ratios": ratios, "differences": differences}
+  result = {
+    "device": device,
+    "clips": _CLIPS.value,
+    "calls": _CALLS.value,
+    "rounds": _ROUNDS.value,
+    "seconds_of_rounds": rounds,
+    "processor_seconds_per_clip": processor,
+    "ratios": ratios,
+    "differences": differences,
+  }
   door.report(f"\n{settings.cpu_name()}, {settings.cores()} cores; device {device}")
   settings.show(table)
-  for name, values in ratios.items():
-    span = f"{min(values):.2f} to {max(values):.2f}"
-    door.report(f"{name:<36}{statistics.median(values):>6.2f}   rounds {span}")
-  settings.append(_RESULTS.value, "features", {**told, **found})
+  settings.show_ratios({name: (statistics.median(of), of) for name, of in ratios.items()})
+  settings.append(flags.FLAGS.results, "features", result)
 
 
 if __name__ == "__main__":
-  door.run(main)
+  settings.run(main, _measure)

@@ -12,22 +12,23 @@ uint8 batch. The variants:
   torch           `torch_twin`, eager
   torch_compiled  `torch_twin` under torch.compile
 
-Ours is the program that the training loop compiles. The twin, which needs requirements-bench.txt,
-is checked by `check_twin.py`; it leaves out what our step reports besides its losses. Every round
-runs every variant in a fresh process; a process' number is the median of its iterations after
-warm-up, a variant's the median of its rounds, with their range. The first round begins with empty
-compilation caches and tells the compile time, the others use what it compiled. Model GF/s
-counts the work as written whatever a variant saves: convolutions and products, padding taps too, at
-2 FLOPs per multiply-add, 5 G + 14 D forward passes per clip (`vidgan_jax.analysis.cost.summary`).
-Peak MB is the largest resident memory while iterating; "compiling", that with compilation and
-warm-up.
+Our program is the one that the training loop compiles. The twin needs requirements-bench.txt;
+`check_twin.py` checks it. It computes the losses only, not the other metrics of our step. Each
+round runs every variant in a fresh process. The result of a process is the median of its iterations
+after warm-up; the result of a variant is the median over rounds, printed with the range. The first
+round starts with empty compilation caches and measures the compile time; later rounds reuse these
+caches.
 
-Every run appends one line of JSON to --results.
+Model GF/s counts the work as written, whatever a variant saves: convolutions and products, padding
+taps included, 2 FLOPs per multiply-add, 5 G + 14 D forward passes per clip
+(`vidgan_jax.analysis.cost.summary`). "peak MB" is the largest resident memory during the timed
+iterations, "compiling" the largest during compilation, warm-up and timed iterations.
+
+Each run appends one line of JSON to --results.
 
 Exit codes: 0 done, 2 bad input or a variant that failed.
 """
 
-import importlib.util
 import os
 import pathlib
 import resource
@@ -36,7 +37,8 @@ import sys
 import tempfile
 import time
 
-import settings  # first: it makes the package importable
+import programs
+import settings
 from absl import flags
 
 from vidgan_jax.runtime import door
@@ -49,61 +51,41 @@ _RATIOS = (
   ("saved", "torch_compiled"),
   ("torch_compiled", "torch"),
 )
-_ITERATIONS = flags.DEFINE_integer("iterations", 20, "Timed per process.", lower_bound=1)
+_ITERATIONS = flags.DEFINE_integer("iterations", 20, "Timed iterations per process.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 4, "Fresh processes per variant.", lower_bound=1)
 _WARM_UP = flags.DEFINE_integer("warm_up", 2, "Iterations before the timed ones.", lower_bound=1)
-_VARIANTS = flags.DEFINE_list("variants", list(VARIANTS), f"Of {', '.join(VARIANTS)}.")
+_VARIANTS = settings.define_cases("variants", VARIANTS)
 _CHANNELS = flags.DEFINE_integer("channels", 16, "ch of all networks.", lower_bound=1)
-_RESULTS = settings.define_results()
-_WORKER = flags.DEFINE_enum(
-  "worker", None, VARIANTS, "Measure this variant in this process and print JSON."
-)
-
-
-def _synthetic(config):
-  """A batch {"clip": uint8 [D steps, B, T, H, W, 3], "label": int32 [D steps, B]}."""
-  import numpy as np
-
-  random, model = np.random.default_rng(0), config.model
-  shape = (model.discriminator_steps, config.batch_size)
-  pixels = (*shape, model.frames, model.resolution, model.resolution, 3)
-  return {
-    "clip": random.integers(0, 256, pixels, dtype=np.uint8),
-    "label": random.integers(0, model.num_classes, shape, dtype=np.int32),
-  }
+settings.define_results()
+settings.define_worker()
 
 
 def _ours(config):
-  """Our training program as the door runs it: (step function, compile seconds)."""
+  """Our training program as the `train` command runs it: (function (), compile seconds).
+
+  The function runs one iteration and returns whether all losses are finite.
+  """
   import jax
 
-  from vidgan_jax.models import registry
   from vidgan_jax.runtime import mesh as meshes
   from vidgan_jax.runtime.hardware import memory
-  from vidgan_jax.training import loop, optimizers, state
-  from vidgan_jax.training.step import Iteration
 
   memory.keep_freed()
-  mesh = meshes.make_mesh()
-  gan = registry.build(config, platform=meshes.platform(mesh))
-  transforms = optimizers.build(config, gan.discriminators)
-  like = state.abstract(gan, transforms, config.seed, mesh, config.sharding)
-  iteration = Iteration(gan, transforms, config, mesh)
-  program, seconds = loop._compiled(iteration, like, config, mesh, {})
-  current = loop._initialised(gan, transforms, config, like)
-  batch = _synthetic(config)
+  program = programs.compile_iteration(config)
+  state = program.initial_state(program.mesh)
+  batch = settings.synthetic_batch(config)
 
   def step():
-    nonlocal current
-    current, metrics = program(current, meshes.put_batch(batch, mesh), {})
-    jax.block_until_ready((current, metrics))
+    nonlocal state
+    state, metrics = program.call(state, meshes.put_batch(batch, program.mesh), {})
+    jax.block_until_ready((state, metrics))
     return float(metrics["finite"]) == 1
 
-  return step, seconds
+  return step, program.compile_seconds
 
 
 def _twin(config, compiled):
-  """The twin's iteration: (step function, None); it compiles in its first step."""
+  """Like `_ours` for the twin, which compiles in its first iteration: (function (), None)."""
   import math
 
   import torch
@@ -113,12 +95,12 @@ def _twin(config, compiled):
   torch.set_num_threads(settings.cores())
   torch.manual_seed(config.seed)
   iteration = torch_twin.Iteration(config, torch_twin.build(config), compiled)
-  batch = _synthetic(config)
+  batch = settings.synthetic_batch(config)
   return lambda: all(math.isfinite(loss) for loss in iteration.step(batch).values()), None
 
 
-def _forget_peak():
-  """Lets the peak of memory begin anew, where the system can."""
+def _reset_peak():
+  """Resets the system's record of this process' peak memory, if it can be reset."""
   try:
     pathlib.Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
   except OSError:
@@ -126,7 +108,7 @@ def _forget_peak():
 
 
 def _peak_bytes():
-  """Largest resident size since `_forget_peak`, or of the whole process where there is no /proc."""
+  """Largest resident size since `_reset_peak`, or of the whole process if there is no /proc."""
   try:
     status = pathlib.Path("/proc/self/status").read_text(encoding="utf-8")
     return 1024 * next(int(s.split()[1]) for s in status.splitlines() if s.startswith("VmHWM"))
@@ -155,7 +137,7 @@ def _measure(variant) -> dict:
   for _ in range(_WARM_UP.value - 1):
     timed()
   peak = _peak_bytes()
-  _forget_peak()
+  _reset_peak()
   seconds = [timed() for _ in range(_ITERATIONS.value)]
   if variant == "torch_compiled":
     compile_seconds = first - statistics.median(seconds)
@@ -168,18 +150,18 @@ def _measure(variant) -> dict:
 
 
 def _in_fresh_process(variant, cache) -> dict:
-  """Runs `_measure` elsewhere, with what is compiled in the folder `cache`."""
+  """Runs `_measure` in a fresh process; compiled programs are cached in the folder `cache`."""
   environment = {
     "JAX_PLATFORMS": "cpu",
     "JAX_COMPILATION_CACHE_DIR": f"{cache}/jax",
     "TORCHINDUCTOR_CACHE_DIR": f"{cache}/torch",
   }
-  handed_on = (_ITERATIONS, _WARM_UP, _CHANNELS)
-  return settings.in_fresh_process(__file__, variant, environment, handed_on)
+  passed_on = (_ITERATIONS, _WARM_UP, _CHANNELS)
+  return settings.in_fresh_process(__file__, variant, environment, passed_on)
 
 
 def _summary(processes, flops, batch_size) -> dict:
-  """One variant's numbers over its processes."""
+  """Numbers of one variant, from the results of its processes."""
   medians = [statistics.median(p["seconds"]) for p in processes]
   seconds = statistics.median(medians)
   largest = lambda name: max(p[name] for p in processes)
@@ -209,7 +191,7 @@ def _ratios(variants) -> dict:
 
 
 def _table(record) -> list[str]:
-  """Lines for the terminal."""
+  """The result as lines for the terminal."""
   versions = ", ".join(f"{n} {v}" for n, v in settings.versions().items() if v)
   lines = [
     f"{settings.cpu_name()}, {settings.cores()} cores; {versions}",
@@ -228,35 +210,12 @@ def _table(record) -> list[str]:
       f"{v['model_gflop_per_second']:>12.1f}{compiled:>11}{v['peak_bytes'] / 1e6:>9.0f}"
       f"{v['peak_bytes_with_compilation'] / 1e6:>11.0f}"
     )
-  lines.append("")
-  for name, r in record["ratios"].items():
-    span = f"{min(r['of_rounds']):.2f} to {max(r['of_rounds']):.2f}"
-    lines.append(f"{name:<32}{r['ratio']:>6.2f}   rounds {span}")
-  return lines
+  return [*lines, ""]
 
 
-def _chosen() -> list[str]:
-  """The variants asked for that can run here."""
-  chosen = [name.strip() for name in _VARIANTS.value]
-  for name in chosen:
-    if name not in VARIANTS:
-      raise UserError(f"unknown variant {name!r}; known: {', '.join(VARIANTS)}")
-  if importlib.util.find_spec("torch") is None:
-    for name in [n for n in chosen if n.startswith("torch")]:
-      door.report(f"{name} left out: no PyTorch here (pip install -r requirements-bench.txt)")
-      chosen.remove(name)
-  if not chosen:
-    raise UserError("no variant to measure")
-  return list(dict.fromkeys(chosen))
-
-
-def main(argv):
+def main():
   """Measures all variants in turn, round by round."""
-  del argv
-  if _WORKER.value:
-    settings.answer(_measure(_WORKER.value))
-    return
-  chosen = _chosen()
+  chosen = settings.chosen_variants(_VARIANTS.value, VARIANTS)
   os.environ["JAX_PLATFORMS"] = "cpu"
   from vidgan_jax.analysis.cost import summary
 
@@ -284,8 +243,10 @@ def main(argv):
   door.report("")
   for line in _table(record):
     door.report(line)
-  settings.append(_RESULTS.value, "iteration", record)
+  ratios = record["ratios"].items()
+  settings.show_ratios({name: (each["ratio"], each["of_rounds"]) for name, each in ratios})
+  settings.append(flags.FLAGS.results, "iteration", record)
 
 
 if __name__ == "__main__":
-  door.run(main)
+  settings.run(main, _measure)

@@ -1,17 +1,16 @@
-"""Times the drawing of clips, warm, on the device at hand.
+"""Times the generation of clips on this machine's default device.
 
   python benchmarks/sampling.py
-  python benchmarks/sampling.py --runlocal      # does it run? sizes of a toy
+  python benchmarks/sampling.py --runlocal      # tries the program at small sizes
 
 The cases, DVD-GAN's generator with random weights:
 
-  latency     2 clips of 48 frames, 64x64, ch 64; the paper: 150 ms on one TPU core
+  latency     2 clips of 48 frames, 64x64, ch 64; the paper reports 150 ms on one TPU core
   throughput  64 clips of 12 frames, 64x64, ch 128
 
-Timed is the program that `Run.sample` calls for each (clips, frames), from latents on the device to
-uint8 clips on the device, after warm-up: the median and the 95th percentile of --calls. Model
-TFLOP/s counts one forward pass as the paper writes it. Every case appends one line of JSON to
---results.
+The benchmark times the compiled program of `Run.sample`, from latents on the device to uint8 clips
+on the device, after warm-up. It prints the median and the 95th percentile of --calls. Model TFLOP/s
+counts one forward pass as the paper writes it. Each case appends one line of JSON to --results.
 
 Exit codes: 0 done, 2 bad input or a case that failed.
 """
@@ -21,19 +20,17 @@ import time
 import settings  # first: it makes the package importable
 from absl import flags
 
-from vidgan_jax.runtime import door
 from vidgan_jax.runtime.errors import UserError
 
 CASES = {"latency": ("kinetics600_64x48", 2), "throughput": ("kinetics600_64x12", 64)}
 
-_CASES = flags.DEFINE_list("cases", list(CASES), f"Of {', '.join(CASES)}.")
-_CALLS = flags.DEFINE_integer("calls", 50, "Timed.", lower_bound=1)
+_CASES = settings.define_cases("cases", CASES)
+_CALLS = flags.DEFINE_integer("calls", 50, "Timed calls.", lower_bound=1)
 _WARM_UP = flags.DEFINE_integer("warm_up", 5, "Calls before the timed ones.", lower_bound=1)
-_PRECISION = flags.DEFINE_string("precision", "auto", "See config.precision.")
-_SAVINGS = flags.DEFINE_bool("savings", True, "The layers' exact savings.")
-_RUNLOCAL = flags.DEFINE_bool("runlocal", False, "The rows' runlocal sizes.")
+_PRECISION, _SAVINGS = settings.define_precision_and_savings()
+_RUNLOCAL = flags.DEFINE_bool("runlocal", False, "Use the small sizes of the runlocal variants.")
 settings.define_results()
-_WORKER = flags.DEFINE_string("worker", None, "Measure this case in this process, print JSON.")
+settings.define_worker()
 
 
 def _measure(case) -> dict:
@@ -70,7 +67,7 @@ def _measure(case) -> dict:
     out = jax.block_until_ready(program(variables, latents, inputs))
     seconds.append(time.perf_counter() - begin)
   if len(np.unique(out)) < 2:
-    raise UserError(f"{case} draws clips without content")
+    raise UserError(f"{case} generates clips without content")
   written = registry.build(config, platform=platform, ops="plain")
   work = summary.forward_flops(written, summary.abstract_variables(written))["generator"]
   return {
@@ -92,30 +89,27 @@ def _measure(case) -> dict:
 _COLUMNS = "case clips precision p50_ms p95_ms videos/s model_TFLOP/s compile_s"
 
 
-def _line(result) -> list[str]:
+def _row(result) -> list[str]:
+  """The table's row of a result."""
   seconds = sorted(result["seconds"])
-  median, late = seconds[len(seconds) // 2], seconds[int(0.95 * (len(seconds) - 1))]
+  median, percentile_95 = seconds[len(seconds) // 2], seconds[int(0.95 * (len(seconds) - 1))]
   return [
     result["case"],
     f"{result['clips']}x{result['frames']}x{result['resolution']}x{result['resolution']}",
     result["precision"],
     f"{1e3 * median:.2f}",
-    f"{1e3 * late:.2f}",
+    f"{1e3 * percentile_95:.2f}",
     f"{result['clips'] / median:.1f}",
     f"{result['as_written_flops'] / median / 1e12:.2f}",
     f"{result['compile_seconds']:.0f}",
   ]
 
 
-def main(argv):
+def main():
   """Measures the cases one after the other."""
-  del argv
-  if _WORKER.value:
-    settings.answer(_measure(_WORKER.value))
-    return
   names = settings.chosen(_CASES.value, CASES)
-  settings.run_all(__file__, names, _line, _COLUMNS)
+  settings.run_all(__file__, names, _row, _COLUMNS)
 
 
 if __name__ == "__main__":
-  door.run(main)
+  settings.run(main, _measure)

@@ -1,19 +1,22 @@
-"""How metrics answer to clips that are made worse step by step.
+"""Measures how metrics respond to clips that are corrupted with increasing strength.
 
   python benchmarks/sensitivity.py --videos=FOLDER --plot=docs/evaluation_sensitivity.png
 
-The clips: all windows of 16 frames of the videos of FOLDER (one sub-folder per class), and of the
-embedded set. A set is halved; the first half is the reference, the second is worsened: by noise,
-blur, JPEG, frames that stand still, frames in another order, clips played backwards, and classes
-left out. Networks: the embedded classifier, which knows nothing of real videos; the same with
-random weights, features of a kind, but tuned to nothing; both on single frames, each shown as a
-still, which cannot know of motion; and R(2+1)D-18 with random weights, on fewer clips, of half
-their size, since it costs a hundred times as much. None of this is an FVD.
+The clips are those of the embedded set, and all windows of 16 frames of the videos in FOLDER (one
+sub-folder per class). Each set is split into two halves. The first half is the reference. The
+second half is corrupted: by noise, blur, JPEG compression, frozen frames, shuffled frames, clips
+played backwards, and dropped classes.
 
-A metric's noise is its standard deviation over random halvings of the unharmed clips. It sees a
-corruption if at full strength it is worse by 3 times the noise; its answer is monotone if it never
-gets better by more than 2 times the noise from one strength to the next. The table shows what is
-so, and where that is not what should be. Every run appends one line of JSON to --results.
+The networks are the embedded classifier, which was not trained on real videos; the same network
+with random weights; both applied to single frames, repeated as still clips, which makes them blind
+to motion; and R(2+1)D-18 with random weights, on fewer clips at half their size, because it costs a
+hundred times as much. None of these measurements is an FVD.
+
+The noise of a metric is its standard deviation over random halvings of uncorrupted clips. A metric
+sees a corruption if at full strength it is worse by more than 3 times the noise. Its response is
+monotone if it never improves by more than 2 times the noise from one strength to the next. The
+table shows the responses and marks those that differ from the expected ones. Each run appends one
+line of JSON to --results.
 
 Exit codes: 0 done, 2 bad input.
 """
@@ -40,33 +43,34 @@ _FRAMES = 16
 _DROPPED_SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)  # of all classes but one
 
 
-# What is compared ---------------------------------------------------------------------------------
+# Clips --------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass
 class ClipSet:
-  """Clips in two halves, and where others of a class come from.
+  """Clips in two halves, and a function that draws more clips of a class.
 
   Attributes:
     name: for the table.
-    reference, judged: each (clips uint8 [N, T, R, R, 3], labels [N]).
-    draw: (class, count, Generator) -> so many other clips of a class like the judged ones.
+    reference, corrupted: the halves, each (clips uint8 [N, T, R, R, 3], labels [N]). The second is
+      stored uncorrupted.
+    draw: (class, count, Generator) -> `count` new clips of a class.
     classes: number of classes.
-    symmetric: whether the set played backwards is the same set.
+    symmetric: whether the distribution of clips is the same when they are played backwards.
   """
 
   name: str
   reference: tuple
-  judged: tuple
+  corrupted: tuple
   draw: object
   classes: int
   symmetric: bool
 
 
 def real_clips(folder: str, seed: int) -> ClipSet:
-  """Windows of 16 frames; those at even places of a video are the reference, at odd the others.
+  """Windows of 16 frames. Even windows of each video are the reference, odd ones the other half.
 
-  Both halves show the same people: what differs between the halves is smaller than between people.
+  So both halves show the same people, and differ less than two halves with different people would.
   """
   from vidgan_jax.runtime.files.video_files import read_video
 
@@ -79,9 +83,9 @@ def real_clips(folder: str, seed: int) -> ClipSet:
     frames, _ = read_video(path)
     label = names.index(path.parent.name)
     videos.setdefault(label, []).append(frames)
-    for place in range(len(frames) // _FRAMES):
-      window = frames[place * _FRAMES : (place + 1) * _FRAMES]
-      halves[place % 2].append((window, label))
+    for number in range(len(frames) // _FRAMES):
+      window = frames[number * _FRAMES : (number + 1) * _FRAMES]
+      halves[number % 2].append((window, label))
   rng = np.random.default_rng(seed)
   size = min(len(half) for half in halves)
   chosen = [[half[i] for i in rng.permutation(len(half))[:size]] for half in halves]
@@ -90,7 +94,7 @@ def real_clips(folder: str, seed: int) -> ClipSet:
   def draw(label, count, rng):
     def window():
       frames = videos[label][rng.integers(len(videos[label]))]
-      # Between the windows of the two halves: new to either.
+      # Starts between the windows of the two halves, so that the clip is in neither half.
       starts = np.arange(_FRAMES // 2, len(frames) - _FRAMES + 1, _FRAMES)
       begin = rng.choice(starts) + rng.integers(-4, 5)
       return frames[np.clip(begin, 0, len(frames) - _FRAMES) :][:_FRAMES]
@@ -101,7 +105,7 @@ def real_clips(folder: str, seed: int) -> ClipSet:
 
 
 def drawn_clips(count: int, seed: int, frames: int = 8, resolution: int = 32) -> ClipSet:
-  """The embedded set at full variety."""
+  """Clips of the embedded set at full variety, `count` in each half."""
   from vidgan_jax.data.sources import moving_shapes as data
 
   classes = len(data.CLASS_NAMES)
@@ -153,7 +157,7 @@ def classifier(untrained: int | None = None):
 
 
 def single_frames(extract):
-  """The same features of each frame alone, shown as a still of 4 frames, averaged over the clip."""
+  """Applies `extract` to each frame, repeated 4 times, and averages the features over the clip."""
 
   def averaged(clips):
     count, frames = clips.shape[:2]
@@ -165,7 +169,7 @@ def single_frames(extract):
 
 
 def untrained_r2plus1d(seed: int):
-  """R(2+1)D-18 of random weights on clips of half their size: clips -> (512 features, None)."""
+  """R(2+1)D-18 with random weights on clips at half their size: clips -> (512 features, None)."""
   import jax
 
   from vidgan_jax.evaluation.features.architectures import r2plus1d
@@ -181,28 +185,28 @@ def untrained_r2plus1d(seed: int):
     return module.apply(variables, cells.mean(axis=(3, 5)) / 127.5 - 1.0)["avgpool"]
 
   def extract(clips):
-    found = [np.asarray(apply(batch.astype(np.float32))) for batch in _batches(clips, 8)]
-    return np.concatenate(found).astype(np.float64), None
+    features = [np.asarray(apply(batch.astype(np.float32))) for batch in _batches(clips, 8)]
+    return np.concatenate(features).astype(np.float64), None
 
   return extract
 
 
 def _batches(clips, size):
-  """Batches of one size, but for the last: at most two programs are compiled."""
+  """Batches of equal size except the last one, so that at most two programs are compiled."""
   return [clips[i : i + size] for i in range(0, len(clips), size)]
 
 
 # Metrics ------------------------------------------------------------------------------------------
 
 
-def measure(reference, judged, labels, logits, probe) -> dict:
-  """All metrics of judged features against reference features.
+def measure(reference, features, labels, logits, probe) -> dict:
+  """Computes all metrics of features against reference features.
 
   Args:
-    reference, judged: float64 [N, d].
-    labels: [N] of the judged.
-    logits: float64 [N, classes] of the judged, or None where the network has no such classes.
-    probe: features -> classes, used where there are no logits.
+    reference, features: float64 [N, d].
+    labels: [N], of `features`.
+    logits: float64 [N, classes], of `features`, or None if the network does not classify the set.
+    probe: features -> classes, for the accuracy if there are no logits.
   """
   from vidgan_jax.evaluation.statistics.frechet import frechet_distance_of_features
   from vidgan_jax.evaluation.statistics.inception_score import inception_score
@@ -210,20 +214,20 @@ def measure(reference, judged, labels, logits, probe) -> dict:
   from vidgan_jax.evaluation.statistics.precision_recall import density_coverage, precision_recall
 
   values = {
-    "frechet": frechet_distance_of_features(reference, judged),
-    "kernel": kernel_distance(reference, judged, estimator="unbiased")[0],
-    **precision_recall(reference, judged),
-    **density_coverage(reference, judged),
+    "frechet": frechet_distance_of_features(reference, features),
+    "kernel": kernel_distance(reference, features, estimator="unbiased")[0],
+    **precision_recall(reference, features),
+    **density_coverage(reference, features),
   }
-  guesses = probe(judged) if logits is None else logits.argmax(-1)
-  values["accuracy"] = float((guesses == labels).mean())
+  predictions = probe(features) if logits is None else logits.argmax(-1)
+  values["accuracy"] = float((predictions == labels).mean())
   if logits is not None:
     values["inception score"] = inception_score(logits)[0]
   return values
 
 
 def ridge(features, labels, classes):
-  """A linear classifier fitted to features by least squares, its penalty 1 % of their spread."""
+  """Fits a linear classifier by ridge regression; the penalty is 1 % of the mean variance."""
   mean = features.mean(axis=0)
   centred, targets = features - mean, np.eye(classes)[labels]
   spread = centred.T @ centred
@@ -234,7 +238,7 @@ def ridge(features, labels, classes):
 
 
 def ladder(clips: ClipSet, network: str, extract, has_logits: bool, rng) -> dict:
-  """Extracts features for every corruption and strength; see the module for what is returned.
+  """Computes all metrics for every corruption and strength.
 
   Returns:
     {"noise": {metric: standard deviation}, "unharmed": {metric: value},
@@ -242,12 +246,12 @@ def ladder(clips: ClipSet, network: str, extract, has_logits: bool, rng) -> dict
   """
 
   def features(array):
-    found, logits = extract(array)
-    return found, logits if has_logits else None
+    vectors, logits = extract(array)
+    return vectors, logits if has_logits else None
 
-  judged, labels = clips.judged
+  uncorrupted, labels = clips.corrupted
   reference, reference_logits = features(clips.reference[0])
-  unharmed, unharmed_logits = features(judged)
+  unharmed, unharmed_logits = features(uncorrupted)
   probe = ridge(reference, clips.reference[1], clips.classes)
   unharmed_values = measure(reference, unharmed, labels, unharmed_logits, probe)
 
@@ -261,7 +265,7 @@ def ladder(clips: ClipSet, network: str, extract, has_logits: bool, rng) -> dict
     part = None if joint_logits is None else joint_logits[b]
     fitted = ridge(joint[a], joint_labels[a], clips.classes)
     halvings.append(measure(joint[a], joint[b], joint_labels[b], part, fitted))
-  # Shares of few clips may not vary at all: one clip more or less is noise.
+  # Fractions of few clips may not vary at all; their noise is at least one clip.
   least = lambda metric: 1.0 / len(labels) if metric in HIGHER_IS_BETTER else 0.0
   noise = {m: float(np.std([h[m] for h in halvings], ddof=1)) for m in unharmed_values}
   noise = {metric: max(deviation, least(metric)) for metric, deviation in noise.items()}
@@ -271,36 +275,41 @@ def ladder(clips: ClipSet, network: str, extract, has_logits: bool, rng) -> dict
     answers[name] = []
     for strength in strengths:
       if name == "blur":
-        strength = strength * judged.shape[2] / 64
-      found, logits = features(corrupt(judged, strength, rng))
-      answers[name].append(measure(reference, found, labels, logits, probe))
+        strength = strength * uncorrupted.shape[2] / 64
+      vectors, logits = features(corrupt(uncorrupted, strength, rng))
+      answers[name].append(measure(reference, vectors, labels, logits, probe))
   order = rng.permutation(clips.classes)
   answers["dropped"] = []
   for share in _DROPPED_SHARES:
-    lost = order[: round(share * (clips.classes - 1))]
-    kept = np.setdiff1d(order, lost)
-    array, new_labels = judged.copy(), labels.copy()
-    gone = np.flatnonzero(np.isin(labels, lost))
-    new_labels[gone] = kept[np.arange(len(gone)) % len(kept)]
-    for i in gone:
+    dropped = order[: round(share * (clips.classes - 1))]
+    remaining = np.setdiff1d(order, dropped)
+    array, new_labels = uncorrupted.copy(), labels.copy()
+    replaced = np.flatnonzero(np.isin(labels, dropped))
+    new_labels[replaced] = remaining[np.arange(len(replaced)) % len(remaining)]
+    for i in replaced:
       array[i] = clips.draw(int(new_labels[i]), 1, rng)[0]
-    found, logits = features(array)
-    answers["dropped"].append(measure(reference, found, new_labels, logits, probe))
+    vectors, logits = features(array)
+    answers["dropped"].append(measure(reference, vectors, new_labels, logits, probe))
   return {"noise": noise, "unharmed": unharmed_values, "answers": answers}
 
 
-# What is made of it -------------------------------------------------------------------------------
+# Table and plot -----------------------------------------------------------------------------------
 
 
 def worsening(result: dict, metric: str, name: str) -> np.ndarray:
-  """How much worse than unharmed, in units of the noise, [strengths + 1], the first is 0."""
+  """How much worse a metric gets, in units of its noise, [1 + strengths]; the first is 0."""
   sign = -1.0 if metric in HIGHER_IS_BETTER else 1.0
   values = [result["unharmed"][metric], *(answer[metric] for answer in result["answers"][name])]
   return sign * (np.asarray(values) - values[0]) / max(result["noise"][metric], 1e-12)
 
 
 def verdict(curve: np.ndarray) -> str:
-  """ "monotone", "seen" (not monotone), "blind", or "better" where full strength looks better."""
+  """Classifies a response from `worsening`.
+
+  Returns:
+    "monotone": seen, and monotone; "seen": seen, but not monotone; "blind": not seen; "better": the
+    metric is better at full strength.
+  """
   if curve[-1] < -SEEN:
     return "better"
   if curve[-1] <= SEEN:
@@ -309,7 +318,7 @@ def verdict(curve: np.ndarray) -> str:
 
 
 def expected(clips_symmetric: bool, motion_blind: bool, metric: str, name: str) -> tuple:
-  """Verdicts that are as they should be; empty where nothing is asked."""
+  """The verdicts that a metric should have on a corruption; empty if any verdict is acceptable."""
   if name == "reversed" and (clips_symmetric or motion_blind):
     return ("blind",)
   if name == "shuffled" and motion_blind:
@@ -335,30 +344,31 @@ def table(result: dict) -> str:
     cells = [metric, f"{result['unharmed'][metric]:.4g}", f"{result['noise'][metric]:.2g}"]
     for name in NAMES:
       curve = worsening(result, metric, name)
-      found = verdict(curve)
-      asked = expected(result["symmetric"], result["motion_blind"], metric, name)
+      actual = verdict(curve)
+      allowed = expected(result["symmetric"], result["motion_blind"], metric, name)
       number = f"{curve[-1]:.3g}" if abs(curve[-1]) < 1000 else f"{curve[-1]:.0f}"
-      cell = {"monotone": number, "blind": "blind"}.get(found, f"{found} {number}")
-      cells.append(f"**{cell}**" if asked and found not in asked else cell)
+      cell = {"monotone": number, "blind": "blind"}.get(actual, f"{actual} {number}")
+      cells.append(f"**{cell}**" if allowed and actual not in allowed else cell)
     lines.append("| " + " | ".join(cells) + " |")
   return "\n".join(lines)
 
 
 LEGEND = (
-  "Numbers: how much worse at full strength, in units of the noise, where the answer is monotone; "
-  "'seen' is not monotone; bold is not what should be."
+  "Numbers: how much worse the metric is at full strength, in units of the noise, if its response "
+  "is monotone; 'seen': it responds, but not monotonically; bold: not the expected response."
 )
 
 
-def blind_ones(results: list[dict]) -> str:
-  """Which metrics do not see each of the three corruptions of time."""
+def blind_metrics(results: list[dict]) -> str:
+  """Lines with the metrics that do not see each of the three corruptions of time."""
   lines = []
   for result in results:
+    metrics = [metric for metric in METRICS if metric in result["unharmed"]]
     for name in ("frozen", "shuffled", "reversed"):
-      found = {m: verdict(worsening(result, m, name)) for m in METRICS if m in result["unharmed"]}
-      blind = [metric for metric, answer in found.items() if answer in ("blind", "better")]
-      said = "all" if len(blind) == len(found) else ", ".join(blind) or "none"
-      lines.append(f"{result['set']}, {result['network']}: blind to {name}: {said}")
+      verdicts = {metric: verdict(worsening(result, metric, name)) for metric in metrics}
+      blind = [metric for metric, each in verdicts.items() if each in ("blind", "better")]
+      listed = "all" if len(blind) == len(metrics) else ", ".join(blind) or "none"
+      lines.append(f"{result['set']}, {result['network']}: blind to {name}: {listed}")
   return "\n".join(lines)
 
 
@@ -404,8 +414,8 @@ def draw_plot(results: list[dict], path: str) -> None:
   Image.open(buffer).convert("RGB").quantize(128).save(path, "PNG", optimize=True)
 
 
-def main(_) -> None:
-  """Measures, prints, draws."""
+def main() -> None:
+  """Measures all sets with all networks; prints the tables and draws the plot."""
   begin = time.perf_counter()
   trained, random = classifier(), classifier(untrained=flags.FLAGS.seed)
   networks = [
@@ -421,20 +431,22 @@ def main(_) -> None:
     real = real_clips(flags.FLAGS.videos, flags.FLAGS.seed)
     cases += [(real, *case) for case in networks]
     if flags.FLAGS.deep_clips:
-      some = lambda half: tuple(array[: flags.FLAGS.deep_clips] for array in half)
-      few = dataclasses.replace(real, reference=some(real.reference), judged=some(real.judged))
-      cases.append((few, "untrained R(2+1)D", untrained_r2plus1d(flags.FLAGS.seed), False))
+      first = lambda half: tuple(array[: flags.FLAGS.deep_clips] for array in half)
+      fewer = dataclasses.replace(
+        real, reference=first(real.reference), corrupted=first(real.corrupted)
+      )
+      cases.append((fewer, "untrained R(2+1)D", untrained_r2plus1d(flags.FLAGS.seed), False))
   results = []
   for clips, network, extract, motion_blind in cases:
     has_logits = network == "classifier" and clips.symmetric
-    door.report(f"{clips.name}, {network}, {len(clips.judged[0])} clips in each half")
+    door.report(f"{clips.name}, {network}, {len(clips.corrupted[0])} clips in each half")
     result = ladder(clips, network, extract, has_logits, np.random.default_rng(flags.FLAGS.seed))
-    result |= {"set": clips.name, "network": network, "count": len(clips.judged[0])}
+    result |= {"set": clips.name, "network": network, "count": len(clips.corrupted[0])}
     result |= {"symmetric": clips.symmetric, "motion_blind": motion_blind}
     results.append(result)
     door.report(f"\n{table(result)}\n")
   door.report(LEGEND)
-  door.report(blind_ones(results))
+  door.report(blind_metrics(results))
   door.report(f"{time.perf_counter() - begin:.0f} s")
   settings.append(flags.FLAGS.results, "sensitivity", {"results": results})
   if flags.FLAGS.plot:
@@ -443,14 +455,17 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
-  # Not above: the functions are imported by a test, beside modules with flags of these names.
-  flags.DEFINE_string("videos", None, "Folder of real videos; without it, none.")
-  flags.DEFINE_string("plot", None, "PNG to draw; without it, none.")
+  # Flags are defined here, because a test imports this module together with modules whose flags
+  # have the same names.
+  flags.DEFINE_string("videos", None, "Folder of real videos; default: no real videos.")
+  flags.DEFINE_string("plot", None, "Path of the PNG to draw; default: no plot.")
   flags.DEFINE_integer("clips", 480, "Clips of the embedded set in each half.", lower_bound=32)
   flags.DEFINE_integer(
-    "deep_clips", 64, "Real clips of each half for R(2+1)D; 0: none.", lower_bound=0
+    "deep_clips", 64, "Real clips in each half for R(2+1)D; 0 leaves it out.", lower_bound=0
   )
-  flags.DEFINE_integer("halvings", 10, "To tell the noise by.", lower_bound=2)
-  flags.DEFINE_integer("seed", 0, "Of all that is drawn.", lower_bound=0)
+  flags.DEFINE_integer(
+    "halvings", 10, "Random halvings that measure the noise of each metric.", lower_bound=2
+  )
+  flags.DEFINE_integer("seed", 0, "Seed of all random numbers.", lower_bound=0)
   settings.define_results()
-  door.run(main)
+  settings.run(main)

@@ -1,14 +1,15 @@
-"""A PyTorch twin of our DVD-GAN and of its training iteration, as a good practitioner writes it.
+"""A PyTorch twin of our DVD-GAN and of its training iteration, written in good PyTorch style.
 
-The same networks, losses, spectral normalisation, updates and moving average as `vidgan_jax` with
-the switches of `configs/dvd_gan.py:kinetics600_64x12`, in PyTorch's own idiom: channels last in
-memory, real and generated clips through a discriminator in one call, one power iteration per
-network and update, Adam in its fused form. The networks are written as the paper does: no algebraic
-savings. What only watches the training (gradient norms, pixel statistics) is left out.
+It has the same networks, losses, spectral normalisation, updates and moving average as `vidgan_jax`
+with the switches of `configs/dvd_gan.py:kinetics600_64x12`. It uses what is fast in PyTorch:
+channels last in memory, one discriminator call for real and generated clips, one power iteration
+per network and update, and fused Adam. The networks are written as in the paper, without algebraic
+savings. Metrics that only monitor training (gradient norms, pixel statistics) are left out.
 
-Inside the generator frames are folded time-major, [T*B, C, H, W]: the frames of one time step, over
-which batch statistics are taken, lie together. Clips are [B, T, H, W, 3] at every border. Modules
-bear the names of their Flax twins, so that variables of the one load into the other (`from_flax`).
+Inside the generator frames are folded time-major, [T*B, C, H, W], so that the frames of one time
+step, over which batch statistics are taken, are contiguous. Inputs and outputs of networks are
+clips [B, T, H, W, 3]. Modules have the same names as in Flax, so that Flax variables can be loaded
+(`from_flax`).
 """
 
 import copy
@@ -24,10 +25,10 @@ from torch import nn
 from torch.func import functional_call
 
 EPSILON = 1e-5  # of batch norm
-MOMENTUM = 0.9  # share of the old running moments kept at an update
+MOMENTUM = 0.9  # weight of the old running moments in an update
 _GENERATOR_MULTIPLIERS = (8, 8, 8, 4, 2)  # at 64x64
 _DISCRIMINATOR_MULTIPLIERS = (2, 4, 8, 16, 16)
-_WRITTEN = {  # the twin knows these values and no others
+_FIXED_SWITCHES = {  # the twin implements only these values
   "model.name": "dvd_gan",
   "model.initializer": "orthogonal",
   "model.aggregation": "sum_before",
@@ -59,7 +60,7 @@ _WRITTEN = {  # the twin knows these values and no others
 
 
 def _channels_last(tensor):
-  """A 4-D or 5-D tensor with its channels last in memory; others as they are."""
+  """The tensor with channels last in memory if it is 4-D or 5-D, else unchanged."""
   formats = {4: torch.channels_last, 5: torch.channels_last_3d}
   if tensor.ndim not in formats:
     return tensor
@@ -67,7 +68,7 @@ def _channels_last(tensor):
 
 
 class Layer(nn.Module):
-  """A weight [out, in, *window] with, unless told otherwise, a bias [out] and a vector u [out]."""
+  """A weight [out, in, *window] with an optional bias [out] and power-iteration vector u [out]."""
 
   def __init__(self, shape, bias: bool = True, spectral: bool = True):
     super().__init__()
@@ -102,7 +103,7 @@ class Linear(Layer):
 
 
 class Embed(Layer):
-  """Table [classes, features]; its vector u goes over the classes."""
+  """Embedding table [classes, features]. Its power-iteration vector has one element per class."""
 
   def __init__(self, classes: int, features: int, spectral: bool = True):
     super().__init__((classes, features), bias=False, spectral=spectral)
@@ -133,7 +134,7 @@ def normalize(network, eps: float):
       v = F.normalize(torch.mv(matrix.t(), u), dim=0, eps=eps)
       u = F.normalize(torch.mv(matrix, v), dim=0, eps=eps)
     vectors[name] = u
-    # A product: the gradient of a quotient costs two more passes.
+    # Multiplying by the reciprocal: the gradient of a division needs two more passes.
     weights[weight_name] = weight * torch.dot(u, torch.mv(matrix, v)).reciprocal()
   return weights, vectors
 
@@ -152,8 +153,8 @@ def _detached(weights):
 class _Standardize(torch.autograd.Function):
   """Batch normalisation of each time step with gains and biases per clip.
 
-  Its gradient is written out: autograd of the plain formula takes four times as long on a CPU, the
-  library's batch norm called step by step nearly twice as long.
+  The gradient is implemented by hand. On a CPU, autograd of the plain formula takes four times as
+  long, and calling PyTorch's batch norm for each time step takes nearly twice as long.
   """
 
   @staticmethod
@@ -197,7 +198,7 @@ def _per_frame(values):
 
 
 class _Norm(nn.Module):
-  """Running moments [T, C], and normalisation by the batch's over B, H and W of each time step."""
+  """Running moments [T, C]; normalises each time step by its moments over B, H and W."""
 
   def __init__(self, channels: int, frames: int):
     super().__init__()
@@ -205,7 +206,7 @@ class _Norm(nn.Module):
     self.register_buffer("variance", torch.ones(frames, channels))
 
   def _standardize(self, x, gain, bias, track):
-    """Normalises [T*B, C, H, W] with gain and bias [B, C]; `track` moves the running moments."""
+    """Normalises [T*B, C, H, W] with gain and bias [B, C]; `track` updates the running moments."""
     x, mean, variance = _Standardize.apply(x, gain, bias, self.mean.shape[0])
     if track:
       with torch.no_grad():
@@ -230,7 +231,7 @@ class BatchNorm(_Norm):
 
 
 class ConditionalBatchNorm(_Norm):
-  """Batch normalisation whose gain 1 + Wg c and bias Wb c are maps of a condition c."""
+  """Batch normalisation with gain 1 + Wg c and bias Wb c for a condition c."""
 
   def __init__(self, channels: int, frames: int, condition: int):
     super().__init__(channels, frames)
@@ -243,7 +244,7 @@ class ConditionalBatchNorm(_Norm):
 
 
 class ConvGRU(nn.Module):
-  """The multiplicative convolutional GRU, fed the same input at every step."""
+  """The multiplicative convolutional GRU with the same input at every time step."""
 
   def __init__(self, channels: int):
     super().__init__()
@@ -256,7 +257,7 @@ class ConvGRU(nn.Module):
   def forward(self, x, frames: int):
     """Maps [B, C, H, W] to the states [T*B, C, H, W]."""
     gate = self.gate_input(x)
-    # Both gates see the same input: one convolution, as every GRU does it.
+    # Both gates have the same input, so one convolution computes both.
     weight = _channels_last(torch.cat([self.reset.weight, self.update.weight]))
     bias = torch.cat([self.reset.bias, self.update.bias])
     state, states = torch.zeros_like(x), []
@@ -271,7 +272,7 @@ class ConvGRU(nn.Module):
 
 
 class SelfAttention(nn.Module):
-  """Attention among the positions of the axes `attended` (of time 0, height 2, width 3)."""
+  """Self-attention over the axes `attended` of [T, B, H, W, C]: 0 time, 2 height, 3 width."""
 
   def __init__(self, channels: int, attended: tuple[int, ...]):
     super().__init__()
@@ -366,7 +367,7 @@ class Generator(nn.Module):
   def forward(self, z, label, track: bool = False):
     """Generates [B, T, H, W, 3] in [-1, 1] of z [B, latent_dim] and label int [B].
 
-    `track` moves the running moments of batch norm.
+    `track` updates the running moments of batch norm.
     """
     condition = torch.cat([z, self.embed(label)], 1)
     x = self.linear(condition).unflatten(1, (4, 4, -1)).permute(0, 3, 1, 2)
@@ -464,35 +465,35 @@ def downsample(clip):
 
 @dataclasses.dataclass
 class Networks:
-  """The three networks, {"spatial", "temporal"} of them discriminators."""
+  """The generator and the discriminators "spatial" and "temporal"."""
 
   generator: Generator
   discriminators: nn.ModuleDict
 
   def named(self) -> dict[str, nn.Module]:
-    """All of them by name."""
+    """All networks by name."""
     return {"generator": self.generator, **self.discriminators}
 
 
 def build(config) -> Networks:
-  """Draws the networks of `config`; ValueError on switches the twin does not have."""
-  for name, value in _WRITTEN.items():
-    found = functools.reduce(lambda node, key: node[key], name.split("."), config)
-    if found != value:
-      raise ValueError(f"the twin has {name} {value!r} alone, not {found!r}")
+  """Builds the networks of `config`; raises ValueError for switches that the twin lacks."""
+  for name, value in _FIXED_SWITCHES.items():
+    of_config = functools.reduce(lambda node, key: node[key], name.split("."), config)
+    if of_config != value:
+      raise ValueError(f"the twin implements only {name} {value!r}, not {of_config!r}")
   discriminators = {"spatial": Discriminator(config), "temporal": Discriminator(config, 2)}
   return Networks(Generator(config), nn.ModuleDict(discriminators))
 
 
 def _axes(name, array):
-  """A Flax array in the twin's order of axes."""
+  """A Flax array with its axes in PyTorch's order."""
   if name != "kernel":
     return array
   return np.moveaxis(array, (-1, -2), (0, 1))  # [*window, in, out] -> [out, in, *window]
 
 
 def convert(variables) -> dict[str, torch.Tensor]:
-  """Flax variables of one network, {collection: nested dict}, by the names the twin has."""
+  """Converts the Flax variables of one network, {collection: nested dict}, to named tensors."""
   names = {"kernel": "weight", "embedding": "weight"}
   tensors = {}
 
@@ -515,19 +516,19 @@ def convert(variables) -> dict[str, torch.Tensor]:
 
 
 def from_flax(config, variables) -> Networks:
-  """The twin with our numbers.
+  """Builds the twin with the values of Flax variables.
 
   Args:
     config: the whole config.
     variables: as `VideoGan.init` returns them, {"generator": variables, "discriminators": {name:
-      variables}}; their type becomes the twin's.
+      variables}}. The twin gets their data type.
   """
   networks = build(config)
   sources = {"generator": variables["generator"], **variables["discriminators"]}
   for name, network in networks.named().items():
     tensors = convert(sources[name])
     network.to(next(iter(tensors.values())).dtype)
-    network.load_state_dict(tensors)  # every name there and no other
+    network.load_state_dict(tensors)  # strict: names must match exactly
   return networks
 
 
@@ -538,7 +539,8 @@ class Draws:
   Attributes:
     z: [B, latent_dim].
     label: int [B], of the clips to generate.
-    real_frames, generated_frames: int [B, k], ascending, what the spatial discriminator sees.
+    real_frames, generated_frames: int [B, k], ascending indices of the frames that the spatial
+      discriminator gets.
   """
 
   z: torch.Tensor
@@ -553,7 +555,7 @@ class Iteration:
   Args:
     config: the whole config.
     networks: trained in place.
-    compiled: compile the passes by torch.compile.
+    compiled: compile the passes with torch.compile.
   """
 
   def __init__(self, config, networks: Networks, compiled: bool = False):
@@ -587,7 +589,7 @@ class Iteration:
     self.generator_loss = wrap(self.generator_loss)
 
   def draw(self) -> Draws:
-    """Draws what one update needs."""
+    """Draws the random numbers of one update."""
     size, random = self.batch_size, self.random
     frames = lambda: (
       torch.rand(size, self.frames, generator=random)
@@ -609,7 +611,7 @@ class Iteration:
     return functional_call(self.networks.generator, weights, (z, label, track))
 
   def discriminator_loss(self, real, label, fake, draws: Draws):
-    """The discriminators' loss on clips [B, T, H, W, 3], and their advanced vectors by name."""
+    """The discriminators' loss on clips [B, T, H, W, 3], and {name: advanced vectors}."""
     views = {
       "spatial": torch.cat(
         [sample_frames(real, draws.real_frames), sample_frames(fake, draws.generated_frames)]
@@ -626,28 +628,31 @@ class Iteration:
     return loss, vectors
 
   def generator_loss(self, weights, draws: Draws):
-    """The generator's loss with normalised `weights`; moves its running moments."""
+    """The generator's loss with normalised `weights`; updates its running moments."""
     clip = self._generate(weights, draws.z, draws.label, True)
     views = {"spatial": sample_frames(clip, draws.generated_frames), "temporal": downsample(clip)}
     loss = 0.0
     for name, network in self.networks.discriminators.items():
-      with torch.no_grad():  # the vectors advance in their own updates alone
+      with torch.no_grad():  # the vectors advance only in updates of their own network
         constant, _ = normalize(network, self.eps)
       constant = _detached(constant)
       loss = loss - functional_call(network, constant, (views[name], draws.label)).sum(1).mean()
     return loss
 
   def step(self, batch, draws: list[Draws] | None = None) -> dict[str, float]:
-    """Runs one iteration and returns its losses, those of the discriminators in their mean.
+    """Runs one iteration.
 
     Args:
       batch: {"clip": uint8 [D steps, B, T, H, W, 3], "label": int32 [D steps, B]}, NumPy arrays.
-      draws: of the discriminators' updates and of the generator's; None draws them.
+      draws: random numbers of the discriminator updates and of the generator's; None draws them.
+
+    Returns:
+      {"discriminator": mean loss over the updates, "generator": loss}.
     """
     clips, labels = torch.from_numpy(batch["clip"]), torch.from_numpy(batch["label"]).long()
     draws = draws or [self.draw() for _ in range(self.discriminator_steps + 1)]
     networks, optimizers = self.networks, self.optimizers
-    # One normalisation of the generator serves the whole iteration.
+    # The generator is normalised once for the whole iteration.
     weights, vectors = self._normalize_generator()
     constant, losses = _detached(weights), []
     for index in range(self.discriminator_steps):
@@ -672,7 +677,7 @@ class Iteration:
 
   @torch.no_grad()
   def _move_average(self):
-    """Parameters and running moments; a copy before the average's start."""
+    """Averages parameters and running moments; copies them before the average starts."""
     decay = 0.0 if self.step_number + 1 < self.start else self.decay
     torch._foreach_lerp_(_averaged(self.average), _averaged(self.networks.generator), 1 - decay)
 

@@ -1,4 +1,4 @@
-"""What the benchmarks refuse before they measure, and what they keep where something fails."""
+"""What benchmarks refuse before they measure, and what remains if something fails."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "benchmarks" / "accelerator.sh"
 
-# Answers like a benchmark; those named in FAILING fail after they have printed something.
+# A stand-in for Python: prints like a benchmark; those named in FAILING then fail.
 PYTHON = """#!/bin/sh
 name=$(basename "$1" .py)
 echo "new $name"
@@ -20,13 +20,13 @@ case " $FAILING " in *" $name "*) exit 2 ;; esac
 
 
 def program(name, *arguments):
-  """Runs a benchmark."""
+  """Runs a benchmark with the current Python."""
   command = [sys.executable, ROOT / "benchmarks" / f"{name}.py", *arguments]
   return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
 
 
 def assert_refused(result, *words):
-  """One line on stderr with the words in it, nothing on stdout, exit code 2."""
+  """Asserts one line on stderr that contains the words, nothing on stdout, and exit code 2."""
   assert (result.returncode, result.stdout) == (2, ""), result
   (line,) = result.stderr.splitlines()
   assert line.startswith("error: ") and all(word in line for word in words), line
@@ -34,7 +34,7 @@ def assert_refused(result, *words):
 
 @pytest.fixture(scope="module")
 def settings():
-  """benchmarks/settings.py."""
+  """The module benchmarks/settings.py."""
   sys.path.insert(0, str(ROOT / "benchmarks"))
   try:
     import settings
@@ -45,18 +45,18 @@ def settings():
 
 
 @pytest.mark.parametrize("name", ["training", "convolutions"])
-def test_results_that_cannot_be_written_are_refused_at_the_start(tmp_path, name):
+def test_a_results_file_that_cannot_be_written_is_refused_at_the_start(tmp_path, name):
   path = tmp_path / "no_such_folder" / "results.jsonl"
   assert_refused(program(name, f"--results={path}"), "--results", "No such file or directory")
 
 
-def test_a_folder_takes_no_results(tmp_path):
+def test_a_folder_as_results_file_is_refused(tmp_path):
   assert_refused(program("discriminators", f"--results={tmp_path}"), "--results", "Is a directory")
 
 
 @pytest.mark.parametrize("name", ["training", "convolutions"])
 @pytest.mark.parametrize("value", ["0", "-1", "nan"])
-def test_a_peak_is_a_number_above_zero(tmp_path, name, value):
+def test_a_peak_must_be_a_number_above_zero(tmp_path, name, value):
   result = program(name, f"--tflops={value}", f"--results={tmp_path}/results.jsonl")
   assert_refused(result, "--tflops", "must be a number above 0")
 
@@ -65,7 +65,7 @@ def test_a_peak_is_a_number_above_zero(tmp_path, name, value):
   ("name", "flag"),
   [("check_twin", "tolerance"), ("equality", "tolerance"), ("data", "soak"), ("data", "seconds")],
 )
-def test_numbers_that_are_none_are_refused(name, flag):
+def test_nan_is_refused(name, flag):
   assert_refused(program(name, f"--{flag}=nan"), f"--{flag}", "must be a number from 0")
 
 
@@ -73,18 +73,53 @@ def test_help_lists_the_shared_flag():
   assert "--results (default " in program("convolutions", "--help").stdout
 
 
-def test_looking_at_the_results_leaves_them_as_they_are(settings, tmp_path):
+def test_checking_a_results_file_does_not_change_it(settings, tmp_path):
   path = tmp_path / "results.jsonl"
   assert settings._writable(str(path)) and not list(tmp_path.iterdir())
   path.write_text("{}\n")
   assert settings._writable(str(path)) and path.read_text() == "{}\n"
 
 
-def test_what_cannot_be_appended_is_printed(settings, tmp_path, capsys):
+def test_a_result_that_cannot_be_appended_is_printed(settings, tmp_path, capsys):
   with pytest.raises(settings.UserError, match="cannot write"):
     settings.append(str(tmp_path), "some", {"seconds": 1.5})
-  told = json.loads(capsys.readouterr().out)
-  assert (told["benchmark"], told["seconds"]) == ("some", 1.5)
+  printed = json.loads(capsys.readouterr().out)
+  assert (printed["benchmark"], printed["seconds"]) == ("some", 1.5)
+
+
+WORKER = f"""
+import sys
+
+sys.path.insert(0, {str(ROOT / "benchmarks")!r})
+import settings
+
+settings.define_worker()
+
+
+def measure(case):
+  if case == "broken":
+    raise settings.UserError("nothing to measure")
+  return {{"case": case}}
+
+
+settings.run(lambda: print("all cases"), measure)
+"""
+
+
+def test_a_case_is_measured_in_a_fresh_process(settings, tmp_path):
+  path = tmp_path / "benchmark.py"
+  path.write_text(WORKER)
+  assert settings.in_fresh_process(str(path), "fast", flags_of=[]) == {"case": "fast"}
+  with pytest.raises(settings.UserError, match=r"broken failed:\nerror: nothing to measure"):
+    settings.in_fresh_process(str(path), "broken", flags_of=[])
+  result = subprocess.run([sys.executable, path], capture_output=True, text=True, check=True)
+  assert result.stdout == "all cases\n"
+
+
+@pytest.mark.parametrize(("name", "flag"), [("sampling", "cases"), ("iteration", "variants")])
+def test_unknown_cases_are_refused(tmp_path, name, flag):
+  result = program(name, f"--{flag}=saved,none", f"--results={tmp_path}/results.jsonl")
+  assert_refused(result, "unknown", "known: ")
 
 
 @pytest.fixture
@@ -105,7 +140,7 @@ def script(tmp_path):
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])
-def test_the_script_tells_how_it_is_used(script, option):
+def test_the_script_prints_its_usage(script, option):
   result = script(option)
   assert (result.returncode, result.stderr) == (0, "")
   assert all(word in result.stdout for word in ("[FOLDER]", "ROWS", "EXTRA"))
@@ -121,7 +156,7 @@ def test_the_script_refuses_before_it_measures(script, tmp_path):
   assert_refused(script(tmp_path / "taken"), "cannot write", "results.jsonl")
 
 
-def test_a_program_that_fails_leaves_the_former_table(script, tmp_path):
+def test_a_program_that_fails_does_not_replace_the_old_table(script, tmp_path):
   folder = tmp_path / "tables"
   folder.mkdir()
   for name in ("sampling", "training"):

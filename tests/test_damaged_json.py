@@ -278,16 +278,16 @@ def test_curvature(tmp_path, monkeypatch, what, make):
 
 
 def test_logs_of_runs(tmp_path):
-  look = types.SimpleNamespace(workdir=tmp_path, run=types.SimpleNamespace(step=4))
+  analyzed = types.SimpleNamespace(workdir=tmp_path, run=types.SimpleNamespace(step=4))
   path = tmp_path / "log.jsonl"
   lines = [json.dumps({"step": step, "pixel/generated_dark": 0.5}) for step in range(1, 7)]
   path.write_text("\n".join([*lines[:2], "damaged", "", "[1]", '{"step": null}', *lines[2:]]))
-  assert [each["step"] for each in analyses._log(look)] == [1, 2, 3, 4]
+  assert [each["step"] for each in analyses._log(analyzed)] == [1, 2, 3, 4]
   path.unlink()
-  assert analyses._log(look) == []
+  assert analyses._log(analyzed) == []
   path.mkdir()
   with pytest.raises(UserError, match="Is a directory"):
-    analyses._log(look)
+    analyses._log(analyzed)
 
 
 def sides(**content):

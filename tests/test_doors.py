@@ -323,7 +323,7 @@ def test_what_a_run_draws_is_looked_at(trained, door, tmp_path):
   told = json.loads((folder / "neighbours.json").read_text())
   assert told["step"] == 4 and told["searched"]["held_out"] > 0
   assert json.loads((folder / "darkness.json").read_text())["training"]["step"] == [1, 2, 3, 4]
-  assert_refused(door(*arguments, what), "is there already", "--overwrite")
+  assert_refused(door(*arguments, what), "exists; ", "--overwrite")
 
 
 @pytest.mark.parametrize("name", ["train", "sample", "analyze"])

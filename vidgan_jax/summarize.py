@@ -62,7 +62,7 @@ def main(argv):
 
   import jax  # late, so that --help and bad flags are quick
 
-  from vidgan_jax.analysis.cost import summary
+  from vidgan_jax.analysis.cost import summary, table
   from vidgan_jax.training import state
 
   # Shapes need no accelerator: one that is busy is left alone.
@@ -74,7 +74,7 @@ def main(argv):
   result = summary.summarize(
     _CONFIG.value, batch_size=_BATCH.value, dtype=_DTYPE.value, tflops=_TFLOPS.value
   )
-  door.report(json.dumps(result, indent=2) if _JSON.value else summary.table(result))
+  door.report(json.dumps(result, indent=2) if _JSON.value else table.render(result))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The corruptions of the sensitivity ladder, and how its answers are judged."""
+"""The corruptions of `benchmarks/sensitivity.py`, and its verdicts on responses."""
 
 import importlib
 import pathlib

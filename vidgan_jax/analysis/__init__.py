@@ -1,1 +1,1 @@
-"""What can be told of a model or a run beside its scores: cost, spectra, what it has memorised."""
+"""Analyses of models and runs besides their scores: cost, curvature, generated clips."""

@@ -1,4 +1,4 @@
-"""One request to look into runs, from their folders to files."""
+"""Fulfils a request of the `analyze` command: opens runs, runs analyses, writes files."""
 
 import dataclasses
 import pathlib
@@ -17,19 +17,21 @@ from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
 
-WHAT = (*curvature.FILES, *analyses.LOOKS, "compare")
+WHAT = (*curvature.FILES, *analyses.ANALYSES, "compare")
 
 
 def fulfil(request: Request, report=print, tools: analyses.Tools | None = None) -> list[str]:
-  """Looks and writes; returns lines with the numbers that matter most, and where the files are.
+  """Runs the requested analyses, writes their files and returns lines for the user.
+
+  The lines contain the most important numbers and the paths of the files.
 
   Args:
-    request: what is asked for.
-    report: receives lines for the user.
-    tools: what `looks.LOOKS` need of other rooms; curvature needs none.
+    request: see `Request`.
+    report: receives lines for the user while the analyses run.
+    tools: functions that the analyses of samples need, see `analyses.Tools`; unused by the others.
 
   Raises:
-    UserError: on bad input, or where the files cannot be written.
+    UserError: on bad input, or if files cannot be written.
   """
   for what in request.what:
     contract.check("--what", what, WHAT)
@@ -38,46 +40,50 @@ def fulfil(request: Request, report=print, tools: analyses.Tools | None = None) 
   if "compare" in request.what:
     return _compare(request)
   if len(request.workdirs) > 1:
-    raise UserError("several runs are for --what=compare; the others look at one")
+    raise UserError("several runs are for --what=compare; the other analyses take one run")
   if request.every_checkpoint and request.checkpoint is not None:
     raise UserError("either --checkpoint or --every_checkpoint")
   if request.search < 0:
     raise UserError(f"--search={request.search} is negative; 0 searches all")
-  drawn = [what for what in request.what if what in analyses.LOOKS]
-  others = [what for what in request.what if what in curvature.FILES]
+  of_samples = [what for what in request.what if what in analyses.ANALYSES]
+  of_curvature = [what for what in request.what if what in curvature.FILES]
   try:
     lines = []
-    if drawn:
+    if of_samples:
       if tools is None:
         raise ValueError("analyses of samples need tools")
-      lines += analyses.fulfil(request, drawn, tools, report)
-    lines += _look(dataclasses.replace(request, what=others), report) if others else []
+      lines += analyses.fulfil(request, of_samples, tools, report)
+    if of_curvature:
+      lines += _analyze_curvature(dataclasses.replace(request, what=of_curvature), report)
     return lines
   except jax.errors.JaxRuntimeError as error:
     if "RESOURCE_EXHAUSTED" not in str(error):
       raise
     raise UserError(
-      "not enough memory; fewer products, frames or a smaller batch_size need less"
+      "not enough memory; fewer products, fewer frames or a smaller batch_size need less"
     ) from error
 
 
-def _look(request, report):
+def _analyze_curvature(request, report):
+  """Analyzes the discriminators of one or all checkpoints of a run; see `fulfil`."""
   (workdir,) = request.workdirs
   folder = pathlib.Path(request.output or pathlib.Path(workdir) / curvature.FOLDER)
   steps = [request.checkpoint]
   if request.every_checkpoint:
-    # The last first: it tells what is wrong with the request, or the run, before much is done.
-    known = Checkpoints(pathlib.Path(workdir) / states.CHECKPOINTS, report=report).steps()
-    steps = [None, *reversed(known[:-1])]
+    # The newest checkpoint is first: if it cannot be analyzed, the request or the run is at fault,
+    # and the command ends before it has done much work.
+    stored = Checkpoints(pathlib.Path(workdir) / states.CHECKPOINTS, report=report).steps()
+    steps = [None, *reversed(stored[:-1])]
   gan = source = frozen = None
-  files, looked_at = [], set()
+  files, analyzed = [], set()
   for step in steps:
     try:
       config, _, state = states.load(workdir, step, report=report)
     except UserError as error:
       if gan is None:
         raise
-      report(f"left out: {error}")  # a run that goes on has removed it, or it is damaged
+      # An older checkpoint is damaged, or training still runs and has deleted it.
+      report(f"left out: {error}")
       continue
     if gan is None:
       gan = hessian.for_analysis(config, meshes.platform())
@@ -88,29 +94,29 @@ def _look(request, report):
       frozen = states.frozen_variables(gan, report=report)
       source = _source(config, gan, request.data_directory, report)
       states.check_data(workdir, source.description())
-    report(f"looking at {', '.join(names)} after iteration {int(state.step)}")
-    files = curvature.analyse(
+    report(f"analyzing {', '.join(names)} after iteration {int(state.step)}")
+    files = curvature.analyze(
       gan, config, state, source, folder, names, options, what=request.what, frozen=frozen
     )
-    looked_at |= {(int(state.step), name) for name in names}
+    analyzed |= {(int(state.step), name) for name in names}
   lines = []
   for what in request.what:
     records = curvature.read(folder / curvature.FILES[what], what)["records"]
-    own = [record for record in records if (record["step"], record["discriminator"]) in looked_at]
-    lines += summary_lines.CURVATURE[what](own)
+    new = [record for record in records if (record["step"], record["discriminator"]) in analyzed]
+    lines += summary_lines.CURVATURE[what](new)
   return [*lines, *(f"written: {path}" for path in files)]
 
 
 def _options(request, config) -> curvature.Options:
-  """What is asked for, else what the run itself looks with, else the defaults."""
-  own = config.get("analysis", {})
-  given = {name: getattr(request, name) for name in ("batch_size", "eigenvalues", "products")}
-  given = {name: value or own.get(name) for name, value in given.items()}
-  return curvature.Options(seed=request.seed, **{n: v for n, v in given.items() if v})
+  """Options of the request, else of the run's `config.analysis`, else the defaults."""
+  of_run = config.get("analysis", {})
+  names = ("batch_size", "eigenvalues", "products")
+  values = {name: getattr(request, name) or of_run.get(name) for name in names}
+  return curvature.Options(seed=request.seed, **{n: v for n, v in values.items() if v})
 
 
 def _source(config, gan, directory, report):
-  """The data a run was trained on."""
+  """The data that the run was trained on, in `directory` if that is not None."""
   with config.unlocked():
     if directory is not None:
       config.data.directory = directory
@@ -124,15 +130,17 @@ def _source(config, gan, directory, report):
 
 
 def _records(folder) -> dict:
-  """What the `hessian.json` of a run, or in a folder, holds."""
+  """Content of `hessian.json` of a run, or of the one directly in `folder`."""
   folder, name = pathlib.Path(folder), curvature.FILES["hessian"]
-  own = folder / curvature.FOLDER / name
-  return curvature.read(folder / name if (folder / name).exists() and not own.exists() else own)
+  of_run = folder / curvature.FOLDER / name
+  in_folder = folder / name
+  return curvature.read(in_folder if in_folder.exists() and not of_run.exists() else of_run)
 
 
 def _compare(request) -> list[str]:
+  """Plots the eigenvalues of several runs; see `fulfil`."""
   if list(request.what) != ["compare"]:
-    raise UserError("--what=compare stands alone")
+    raise UserError("--what=compare cannot be combined with other analyses")
   if not request.output:
     raise UserError("--what=compare needs --output")
   chosen = lambda record: (
@@ -143,14 +151,14 @@ def _compare(request) -> list[str]:
     names = list(request.workdirs)
   runs, settings = {}, None
   for name, folder in zip(names, request.workdirs, strict=True):
-    found = _records(folder)
-    own = {key: value for key, value in found["settings"].items() if key != "config"}
-    settings = settings or own
-    if own != settings:
-      raise UserError(f"{folder} was looked at with other settings than the first: {own}")
-    runs[name] = list(filter(chosen, found["records"]))
+    content = _records(folder)
+    of_run = {key: value for key, value in content["settings"].items() if key != "config"}
+    settings = settings or of_run
+    if of_run != settings:
+      raise UserError(f"{folder} was analyzed with other settings than the first run: {of_run}")
+    runs[name] = list(filter(chosen, content["records"]))
     if not runs[name]:
-      raise UserError(f"{folder} has no eigenvalues of what is asked for")
+      raise UserError(f"{folder} has no eigenvalues of the discriminators in --discriminators")
   folder = pathlib.Path(request.output)
   try:
     folder.mkdir(parents=True, exist_ok=True)

@@ -225,7 +225,7 @@ class Trainer:
           state, timers = restored
         begin = int(state.step) if state is not None else 0
         self.checkpoints.set_aside(after=begin)
-        processes.told_to_leave(begin)  # from here on they agree on a step, however far it is
+        processes.told_to_leave(begin)  # from now on, all processes leave at the same step
         if state is not None:
           self.report(f"continuing from the checkpoint at iteration {begin}")
         if state is not None and begin >= self.config.num_iterations:

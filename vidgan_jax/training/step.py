@@ -186,7 +186,7 @@ class Iteration:
       real = self._real(batch, update, index)
       if generated is None:
         generated = self._generate(generator, batch, update, index).side
-      loss = self._discriminator_loss(
+      loss = self.discriminator_loss(
         networks, real, jax.lax.stop_gradient(generated), update, index
       )
       by_weights, (metrics, batch_stats) = jax.grad(loss, has_aux=True)(weights)
@@ -208,7 +208,7 @@ class Iteration:
       updated[name] = self._constrained(name, network, update)
     return state.replace(discriminators=updated), metrics
 
-  def _discriminator_loss(
+  def discriminator_loss(
     self,
     networks: dict[str, NormalizedNetwork],
     real: Side,
@@ -309,7 +309,7 @@ class Iteration:
         network = dataclasses.replace(generator, weights=weights)
         current = self._generate(network, batch, update, index, differentiable=True)
       side = current.side
-      loss = self._generator_loss(networks, real, side, update, index)
+      loss = self.generator_loss(networks, real, side, update, index)
       by_samples, metrics = jax.grad(loss, has_aux=True)(side.samples)
       metrics |= scalars.pixel_metrics("generated", side.samples["clip"], self.dark_level)
       assert current.pullback is not None
@@ -328,7 +328,7 @@ class Iteration:
     ema = self._average(state.ema, network, update.context.step)
     return state.replace(generator=network, ema=ema), side, metrics
 
-  def _generator_loss(
+  def generator_loss(
     self,
     networks: dict[str, NormalizedNetwork],
     real: Side,

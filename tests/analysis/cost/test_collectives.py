@@ -1,4 +1,4 @@
-"""What eight devices tell each other in one iteration, counted in the compiled program."""
+"""Communication of eight devices in one iteration, counted in the compiled program."""
 
 import jax
 import pytest
@@ -35,27 +35,27 @@ def compile_for_eight(tiny_config):
   return build
 
 
-def _bytes(found, kind):
-  return sum(c.bytes for c in found if c.kind == kind)
+def _bytes(listed, kind):
+  return sum(c.bytes for c in listed if c.kind == kind)
 
 
-def test_replicated_state_needs_sums_of_gradients_and_statistics_alone(compile_for_eight):
+def test_replicated_state_sums_only_gradients_and_statistics(compile_for_eight):
   like, program, config = compile_for_eight("replicated")
-  found = collectives(program)
-  assert {c.kind for c in found} == {"all-reduce"}, [c for c in found if c.kind != "all-reduce"]
+  listed = collectives(program)
+  assert {c.kind for c in listed} == {"all-reduce"}, [c for c in listed if c.kind != "all-reduce"]
   discriminators = _elements([network.params for network in like.discriminators.values()])
   steps = config.model.discriminator_steps
   gradients = 4 * (steps * discriminators + _elements(like.generator.params))
-  # Two moments of each layer in every generation, and their two cotangents in the G update.
+  # Two statistics per layer in every generator pass; their two cotangents in the G update.
   statistics = 4 * (steps + 2) * _elements(like.generator.batch_stats)
-  total = _bytes(found, "all-reduce")
+  total = _bytes(listed, "all-reduce")
   assert 0.98 * gradients < total <= 1.02 * (gradients + statistics), (total, gradients, statistics)
 
 
-def test_split_state_gathers_parameters_alone_and_scatters_their_gradients(compile_for_eight):
+def test_sharded_state_gathers_parameters_and_scatters_gradients(compile_for_eight):
   like, program, config = compile_for_eight("zero1")
-  found = collectives(program)
-  assert {c.kind for c in found} == {"all-reduce", "all-gather", "reduce-scatter"}
+  listed = collectives(program)
+  assert {c.kind for c in listed} == {"all-reduce", "all-gather", "reduce-scatter"}
   parts = lambda tree: (
     4 * sum(leaf.size for leaf in jax.tree.leaves(tree) if any(leaf.sharding.spec))
   )
@@ -63,14 +63,14 @@ def test_split_state_gathers_parameters_alone_and_scatters_their_gradients(compi
   discriminators = parts([network.params for network in like.discriminators.values()])
   assert min(generator, discriminators) > 50_000
   steps = config.model.discriminator_steps
-  # The generator's weights are gathered once for the whole iteration, the discriminators' for each
-  # of their updates and for the generator's.
-  parameters = [c for c in found if c.kind == "all-gather" and "shard_map/all_gather" in c.source]
+  # The generator's weights are gathered once per iteration. The discriminators' weights are
+  # gathered for each of their updates and for the generator's update.
+  parameters = [c for c in listed if c.kind == "all-gather" and "shard_map/all_gather" in c.source]
   assert _bytes(parameters, "all-gather") == generator + (steps + 1) * discriminators
-  # What else is gathered are power-iteration vectors.
-  others = [c for c in found if c.kind == "all-gather" and c not in parameters]
+  # The other gathered arrays are vectors of the power iteration.
+  others = [c for c in listed if c.kind == "all-gather" and c not in parameters]
   assert all(len(shape) == 1 for c in others for _, shape in c.arrays), others
-  assert _bytes(others, "all-gather") < 0.01 * _bytes(found, "all-gather")
-  assert 8 * _bytes(found, "reduce-scatter") == generator + steps * discriminators
-  # Sums of small arrays' gradients, of moments, and of power-iteration vectors.
-  assert _bytes(found, "all-reduce") < 0.2 * (generator + steps * discriminators)
+  assert _bytes(others, "all-gather") < 0.01 * _bytes(listed, "all-gather")
+  assert 8 * _bytes(listed, "reduce-scatter") == generator + steps * discriminators
+  # Gradients of small arrays, batch statistics and vectors of the power iteration.
+  assert _bytes(listed, "all-reduce") < 0.2 * (generator + steps * discriminators)

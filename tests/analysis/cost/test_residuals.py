@@ -1,4 +1,4 @@
-"""Memory kept for the backward pass, against counts by hand."""
+"""Memory that is kept for the backward pass, compared with counts by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ def cost(function, rows=ROWS, dtype=jnp.float32):
 
 def test_product_keeps_its_input():
   result = cost(lambda w, x: jnp.sum(x @ w))
-  # The value and one gradient, that by the weights.
+  # Forward product, and one product for the gradient with respect to the weights.
   assert result == {"flops": 2 * 2 * CELLS * WIDTH, "traced": 4 * CELLS, "fused": 4 * CELLS}
 
 
@@ -34,7 +34,7 @@ def test_weights_do_not_count():
   assert result["traced"] == result["fused"] == 4 * CELLS
 
 
-def test_weights_to_recompute_from_do_not_count():
+def test_weights_as_sources_of_recomputation_do_not_count():
   scaled = lambda w, x: jnp.sum(jnp.exp(x * w))
   result = gradient_cost(scaled, shape(ROWS, WIDTH), shape(ROWS, WIDTH))
   assert (result["traced"], result["fused"]) == (2 * 4 * CELLS, 4 * CELLS)
@@ -55,25 +55,25 @@ def test_elementwise_chains_are_recomputed_from_the_product():
   assert result["traced"] == 4 * (CELLS + 3 * CELLS)
 
 
-def test_what_is_fed_to_a_product_is_stored():
-  """A ReLU's result is the operand of the next product; its mask takes a byte per cell."""
+def test_operands_of_products_are_stored():
+  """The ReLU's result is the next product's operand; its mask takes one byte per number."""
   two = lambda w, x: jnp.sum(jax.nn.relu(x @ w) @ w)
   assert cost(two)["fused"] == (4 + 4 + 1) * CELLS
 
 
-def test_another_shape_of_an_array_is_the_same_memory():
+def test_reshaping_takes_no_memory():
   folded = lambda w, x: jnp.sum(jnp.tanh(x @ w).reshape(2, -1, WIDTH) @ w)
   assert cost(folded)["fused"] == (4 + 4) * CELLS
 
 
-def test_a_mask_costs_nothing_beside_what_it_is_made_from():
-  """exp keeps the product's result for its own sake, and the ReLU's mask is read off it."""
+def test_a_mask_is_recomputed_from_a_stored_operand():
+  """The product's result is kept anyway, and the ReLU's mask is recomputed from it."""
   masked = lambda w, x: jnp.sum(jax.nn.relu(y := x @ w) * jnp.sin(y))
   assert cost(masked)["fused"] == (4 + 4) * CELLS
 
 
-def test_sums_do_not_store_what_they_sum():
-  """Centring in float32: the mean is stored, one row; the differences are not."""
+def test_sums_do_not_store_their_operands():
+  """Centring in float32 stores the mean, which is one row, and not the differences."""
 
   def centre(w, x):
     product = x @ w
@@ -84,7 +84,7 @@ def test_sums_do_not_store_what_they_sum():
   assert cost(power, dtype=jnp.bfloat16)["fused"] == 2 * (CELLS + CELLS)
 
 
-def test_wrappings_and_literals_are_looked_through():
+def test_wrappers_and_literals_change_nothing():
   def scaled(y):
     return jnp.sin(3.0 * y.astype(jnp.float32))
 
@@ -99,15 +99,16 @@ def test_rematerialisation_keeps_inputs_and_repeats_products(checkpointed, cells
     return jnp.tanh(jnp.tanh(x @ w) @ w)
 
   block = jax.checkpoint(block) if checkpointed else block
-  # Kept: x, four tanh and the last product; or x, the blocks' results and the last product.
-  # Products: five forward, five and four backward (none by x), the blocks' four once more.
+  # Kept: x, four results of tanh and the last product; with rematerialisation x, the results of
+  # both blocks and the last product. Products: five forward; backward five for gradients of weights
+  # and four for gradients of inputs (none for x); with rematerialisation the blocks' four again.
   result = cost(lambda w, x: jnp.sum(jnp.sin(block(block(x, w), w) @ w)))
   one = 2 * CELLS * WIDTH
   assert result["fused"] == 4 * cells * CELLS
   assert result["flops"] == one * products
 
 
-def test_loops_keep_what_they_stack():
+def test_loops_keep_the_residuals_of_each_step():
   def loop(w, x):
     step = lambda state, _: (jnp.tanh(state @ w), None)
     return jnp.sum(jax.lax.scan(step, x, None, length=5)[0])
@@ -117,7 +118,7 @@ def test_loops_keep_what_they_stack():
   assert result["fused"] >= 5 * 4 * CELLS
 
 
-def test_memory_grows_with_the_data_alone():
+def test_cost_is_proportional_to_the_batch_size():
   function = lambda w, x: jnp.sum(jnp.tanh(jnp.tanh(x @ w) @ w))
   one, two = cost(function), cost(function, rows=2 * ROWS)
   assert all(two[kind] == 2 * one[kind] for kind in one)

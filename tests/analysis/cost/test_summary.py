@@ -10,7 +10,7 @@ import json
 import jax
 import pytest
 
-from vidgan_jax.analysis.cost import summary
+from vidgan_jax.analysis.cost import summary, table
 from vidgan_jax.models import registry
 from vidgan_jax.runtime.config import schema
 from vidgan_jax.runtime.errors import UserError
@@ -171,7 +171,7 @@ def test_unconditional_with_one_discriminator(small):
   assert list(result["gflop_per_clip"]) == ["generator", "spatial"]
   assert "embed" not in result["parameters"]["generator"]
   assert result["batch_size"] == 3
-  assert "no classes" in summary.table(result)
+  assert "no classes" in table.render(result)
 
 
 def test_wider_activations_take_more(small):
@@ -180,7 +180,7 @@ def test_wider_activations_take_more(small):
     config = small.copy_and_resolve_references().unlock()
     config.precision = dtype
     gan = registry.build(config)
-    costs.append(summary.update_costs(gan, summary.abstract_variables(gan)))
+    costs.append(summary.update_costs(config, gan, summary.abstract_variables(gan)))
   narrow, wide = costs
   for update in ("discriminators", "generator"):
     assert narrow[update]["flops"] == wide[update]["flops"]
@@ -190,7 +190,7 @@ def test_wider_activations_take_more(small):
 
 def test_table_and_json(of_row_one):
   assert json.loads(json.dumps(of_row_one)) == of_row_one
-  lines = summary.table(of_row_one).splitlines()
+  lines = table.render(of_row_one).splitlines()
   assert all(len(line) <= 100 and line == line.rstrip() for line in lines)
   text = {" ".join(line.split()[:-1]): line.split()[-1] for line in lines if line.strip()}
   assert text["all"] == "499.361"

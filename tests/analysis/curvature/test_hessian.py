@@ -1,4 +1,4 @@
-"""Lanczos against dense decompositions."""
+"""Lanczos' algorithm against dense eigenvalue decompositions."""
 
 import jax
 import numpy as np
@@ -25,36 +25,38 @@ def symmetric(values, seed=0):
 def test_spectra_of_any_sign(x64, shift):
   values = np.random.default_rng(1).normal(size=200) ** 3 + shift
   matrix = symmetric(values)
-  found = hessian.lanczos(
+  spectrum = hessian.lanczos(
     jax.jit(lambda v: matrix @ v), 200, iterations=200, tolerance=1e-8, dtype=np.float64
   )
-  np.testing.assert_allclose(found.eigenvalues, leading(values), rtol=1e-6)
-  np.testing.assert_allclose([found.largest, found.smallest], [max(values), min(values)], rtol=1e-6)
+  np.testing.assert_allclose(spectrum.eigenvalues, leading(values), rtol=1e-6)
+  np.testing.assert_allclose(
+    [spectrum.largest, spectrum.smallest], [max(values), min(values)], rtol=1e-6
+  )
 
 
-def test_no_copies_and_the_bounds_hold(x64):
-  """An outlier that converges at once would come again without reorthogonalisation."""
+def test_no_copies_and_residuals_bound_the_errors(x64):
+  """Without reorthogonalisation an outlier that converges early would appear twice."""
   values = np.concatenate([[1e4, -1e3], 10.0 ** np.linspace(-6, 2, 298)])
   matrix = symmetric(values)
-  found = hessian.lanczos(
+  spectrum = hessian.lanczos(
     jax.jit(lambda v: matrix @ v), 300, iterations=60, tolerance=0, dtype=np.float64
   )
-  assert np.sum(np.abs(found.eigenvalues) > 101) == 2
-  assert found.residuals[-1] < 1  # a bound that says something
-  nearest = [np.min(np.abs(values - value)) for value in found.eigenvalues]
-  assert np.all(nearest <= found.residuals + 1e-9)
-  assert found.iterations == 60
+  assert np.sum(np.abs(spectrum.eigenvalues) > 101) == 2
+  assert spectrum.residuals[-1] < 1  # a useful bound
+  nearest = [np.min(np.abs(values - value)) for value in spectrum.eigenvalues]
+  assert np.all(nearest <= spectrum.residuals + 1e-9)
+  assert spectrum.iterations == 60
 
 
-def test_operators_of_few_eigenvalues_end_early(x64):
+def test_operators_with_few_distinct_eigenvalues_end_early(x64):
   matrix = symmetric(np.array([3.0, 3, 3, -1, -1, 0, 0, 0]))
-  found = hessian.lanczos(lambda v: matrix @ v, 8, count=5, dtype=np.float64)
-  np.testing.assert_allclose(sorted(found.eigenvalues), [-1, 0, 3], atol=1e-9)
+  spectrum = hessian.lanczos(lambda v: matrix @ v, 8, count=5, dtype=np.float64)
+  np.testing.assert_allclose(sorted(spectrum.eigenvalues), [-1, 0, 3], atol=1e-9)
 
 
 @pytest.fixture(scope="module")
 def small(lean_config):
-  """A function (row) that returns gan, state and batch of a small system, in float64."""
+  """A function () that returns gan, state and batch of a small system, in float64."""
 
   def build():
     config = lean_config(precision="float64", **{"model.num_classes": 2})
@@ -73,25 +75,25 @@ def small(lean_config):
   return build
 
 
-def test_a_discriminators_hessian_against_the_dense_one(x64, small):
+def test_eigenvalues_of_a_discriminator_against_its_dense_hessian(x64, small):
   gan, state, batch = small()
   params = state.discriminators["spatial"].params
-  held = hessian.hold(gan, 0, state, batch)
+  fixed = hessian.fix_inputs(gan, 0, state, batch)
   flat, unravel = jax.flatten_util.ravel_pytree(params)
-  loss = lambda v: hessian.discriminator_loss(gan, "spatial", 0, held, unravel(v))
+  loss = lambda v: hessian.discriminator_loss(gan, "spatial", 0, fixed, unravel(v))
   dense = np.asarray(jax.jit(jax.jacrev(jax.grad(loss)))(flat))
   np.testing.assert_allclose(dense, dense.T, atol=1e-9 * np.max(np.abs(dense)))
   values = np.linalg.eigvalsh(dense)
   assert np.min(values) < 0 < np.max(values)
   options = dict(iterations=len(flat), tolerance=1e-8)
-  found = hessian.spectrum(gan, state, batch, "spatial", **options)
-  np.testing.assert_allclose(found.eigenvalues, leading(values), rtol=1e-6)
+  spectrum = hessian.spectrum(gan, state, batch, "spatial", **options)
+  np.testing.assert_allclose(spectrum.eigenvalues, leading(values), rtol=1e-6)
   again = hessian.spectrum(gan, state, batch, "spatial", **options)
-  np.testing.assert_array_equal(found.eigenvalues, again.eigenvalues)
+  np.testing.assert_array_equal(spectrum.eigenvalues, again.eigenvalues)
 
 
-def test_products_are_differences_of_gradients(x64, load_config):
-  """Of a discriminator with batch norm and noise, in the forms for CPUs."""
+def test_products_equal_finite_differences_of_gradients(x64, load_config):
+  """For a discriminator with batch norm and noise, in the form of ops for CPUs."""
   name, config = "video", load_config("tgan", "normal,runlocal")
   with config.unlocked():
     config.precision = "float64"
@@ -101,15 +103,15 @@ def test_products_are_differences_of_gradients(x64, load_config):
   state = jax.jit(lambda: states.create(gan, transforms, 0))()
   random = np.random.default_rng(0)
   clips = random.integers(0, 256, (2, 16, 16, 16, 3), dtype=np.uint8)
-  held = hessian.hold(gan, 0, state, {"clip": clips, "label": np.zeros(2, np.int32)})
+  fixed = hessian.fix_inputs(gan, 0, state, {"clip": clips, "label": np.zeros(2, np.int32)})
   params = state.discriminators[name].params
   flat, unravel = jax.flatten_util.ravel_pytree(params)
-  loss = lambda v: hessian.discriminator_loss(gan, name, 0, held, unravel(v))
+  loss = lambda v: hessian.discriminator_loss(gan, name, 0, fixed, unravel(v))
   gradient = jax.jit(jax.grad(loss))
-  way = random.normal(size=flat.size)
+  direction = random.normal(size=flat.size)
   step = 1e-6
-  expected = (gradient(flat + step * way) - gradient(flat - step * way)) / (2 * step)
-  product = hessian.hessian_product(gan, name, 0, held, params, way)
+  expected = (gradient(flat + step * direction) - gradient(flat - step * direction)) / (2 * step)
+  product = hessian.hessian_product(gan, name, 0, fixed, params, direction)
   assert np.linalg.norm(expected) > 1e-3
   assert np.linalg.norm(product - expected) < 1e-5 * np.linalg.norm(expected)
 
@@ -119,14 +121,17 @@ def test_products_that_are_not_finite_are_refused(x64):
     hessian.lanczos(lambda v: v * np.nan, 4, dtype=np.float64)
 
 
-def test_asked_to_leave_it_leaves(x64):
-  asked = iter([False, False, True])
-  taken = []
+def test_stop_abandons_the_iteration(x64):
+  answers = iter([False, False, True])
+  products = []
   with pytest.raises(hessian.Abandoned):
     hessian.lanczos(
-      lambda v: taken.append(v) or v * np.arange(4.0), 4, dtype=np.float64, stop=lambda: next(asked)
+      lambda v: products.append(v) or v * np.arange(4.0),
+      4,
+      dtype=np.float64,
+      stop=lambda: next(answers),
     )
-  assert len(taken) == 2
+  assert len(products) == 2
 
 
 def test_unknown_discriminators_are_refused(x64, small):

@@ -1,4 +1,4 @@
-"""Spectra of what is known: noise, waves, energy; and of clips that go blurred."""
+"""Spectra of images with known spectra, and of blurred clips."""
 
 import numpy as np
 import pytest
@@ -15,26 +15,26 @@ def rng():
 @pytest.mark.parametrize("size", [32, 33])
 def test_white_noise_is_flat_at_its_variance(rng, size):
   images = 0.3 * rng.normal(size=(400, size, size))
-  found = power_spectrum.radial_average(power_spectrum.power(images)).mean(0)
-  assert found.shape == (size // 2 + 1,)
-  np.testing.assert_allclose(found[2:], 0.09, rtol=0.05)
-  np.testing.assert_allclose(found.mean(), 0.09, rtol=0.05)
+  spectrum = power_spectrum.radial_average(power_spectrum.power(images)).mean(0)
+  assert spectrum.shape == (size // 2 + 1,)
+  np.testing.assert_allclose(spectrum[2:], 0.09, rtol=0.05)
+  np.testing.assert_allclose(spectrum.mean(), 0.09, rtol=0.05)
 
 
 @pytest.mark.parametrize(("fx", "fy", "ring"), [(5, 0, 5), (0, 7, 7), (3, 4, 5), (0, 0, 0)])
 def test_a_wave_is_in_one_ring(fx, fy, ring):
   y, x = np.mgrid[:32, :32]
   wave = np.cos(2 * np.pi * (fx * x + fy * y) / 32)[None]
-  found = power_spectrum.radial_average(power_spectrum.power(wave))[0]
-  assert found[ring] > 0.1
-  assert np.all(np.delete(found, ring) < 1e-20)
+  spectrum = power_spectrum.radial_average(power_spectrum.power(wave))[0]
+  assert spectrum[ring] > 0.1
+  assert np.all(np.delete(spectrum, ring) < 1e-20)
 
 
-def test_all_energy_is_there(rng):
+def test_the_sum_of_the_spectrum_is_the_energy(rng):
   images = rng.uniform(size=(3, 24, 24))
   spectra = power_spectrum.power(images)
   np.testing.assert_allclose(spectra.sum((1, 2)), np.square(images).sum((1, 2)), rtol=1e-12)
-  # Rings times their sizes, and the corners beyond them, are all of it.
+  # Averages times ring sizes, plus the corners outside the rings, are the whole energy.
   rings = power_spectrum.radii(24)
   average = power_spectrum.radial_average(spectra)
   inside = average @ np.bincount(rings.ravel())[:13]
@@ -50,8 +50,8 @@ def test_a_ring_by_hand(rng):
       if round(float(np.hypot(kx, ky))) == 3:
         waves = np.exp(-2j * np.pi * (ky * np.arange(8)[:, None] + kx * np.arange(8)) / 8)
         total, number = total + abs(np.sum(image * waves)) ** 2 / 64, number + 1
-  found = power_spectrum.radial_average(power_spectrum.power(images))[0]
-  assert found[3] == pytest.approx(total / number, rel=1e-12)
+  spectrum = power_spectrum.radial_average(power_spectrum.power(images))[0]
+  assert spectrum[3] == pytest.approx(total / number, rel=1e-12)
 
 
 def test_luma():
@@ -59,7 +59,7 @@ def test_luma():
   np.testing.assert_allclose(power_spectrum.luma(pixels), [0.299, 0.587, 0.114, 1.0], rtol=1e-12)
 
 
-def test_frames_are_the_papers_or_those_there_are():
+def test_frames_of_the_paper_as_far_as_clips_have_them():
   assert power_spectrum.chosen_frames(50) == [1, 10, 25, 50]
   assert power_spectrum.chosen_frames(48) == [1, 10, 25]
   assert power_spectrum.chosen_frames(6) == [1, 6]
@@ -76,14 +76,14 @@ def test_sets_are_disjoint_and_do_not_depend_on_blocks(rng):
     means.append(spectra.means())
   np.testing.assert_allclose(means[1], means[0], rtol=1e-12)
   np.testing.assert_allclose(means[2], means[0], rtol=1e-12)
-  middle = power_spectrum.luma(clips[4:7, 2])  # clips 4 to 6 of 0..9 are the second set
+  middle = power_spectrum.luma(clips[4:7, 2])  # clips 4 to 6 of 10 are the second set
   expected = power_spectrum.radial_average(power_spectrum.power(middle)).mean(0)
   np.testing.assert_allclose(means[0][1, 1], expected, rtol=1e-12)
   with pytest.raises(UserError, match="2 clips do not make 3 disjoint sets"):
     power_spectrum.Spectra(2, [1])
 
 
-def test_blur_is_told_in_decibels(rng):
+def test_blur_in_decibels(rng):
   sharp = np.abs(rng.normal(size=(3, 2, 17))) + 1
   blurred = sharp.copy()
   blurred[:, 1, 9:] /= 10

@@ -1,4 +1,4 @@
-"""What devices tell each other: the collectives of a compiled program, with their sizes."""
+"""Communication between devices: the collectives of a compiled program, with their sizes."""
 
 import dataclasses
 import math
@@ -14,13 +14,13 @@ _LINE = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-  """One collective.
+  """One collective operation.
 
   Attributes:
     kind: one of KINDS.
-    arrays: (type, shape) of each array it delivers on one device.
-    bytes: their size in sum.
-    source: the operation it comes from, as JAX names it.
+    arrays: (type, shape) of each array that one device receives.
+    bytes: total size of these arrays.
+    source: name that JAX gives to the operation it comes from.
   """
 
   kind: str
@@ -30,11 +30,12 @@ class Collective:
 
 
 def collectives(compiled) -> list[Collective]:
-  """The collectives of a compiled program (what `jax.jit(...).lower(...).compile()` returns).
+  """Lists the collectives of a compiled program (the result of `jax.jit(f).lower(...).compile()`).
 
-  Each counts once, whatever loop it stands in: unroll what is to be counted.
+  A collective inside a loop is listed once, not once per iteration. To count it per iteration,
+  compile the loop unrolled.
   """
-  found = []
+  result = []
   for line in compiled.as_text().splitlines():
     match = _LINE.search(re.sub(r"/\*.*?\*/", "", line))
     if match is None:
@@ -48,5 +49,5 @@ def collectives(compiled) -> list[Collective]:
       math.prod(shape) * _BYTES.get(kind, int(re.sub(r"\D", "", kind) or 8) // 8)
       for kind, shape in arrays
     )
-    found.append(Collective(match["kind"], tuple(arrays), size, source[1] if source else ""))
-  return found
+    result.append(Collective(match["kind"], tuple(arrays), size, source[1] if source else ""))
+  return result

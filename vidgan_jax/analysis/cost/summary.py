@@ -2,19 +2,25 @@
 
 Networks are traced, not compiled or run: a full-size summary takes seconds on any machine.
 
-FLOPs. One iteration with n discriminator updates costs, per clip, n (G + 3 * 2 D) for the
-discriminators (clips generated, then forward, input and weight gradients of a real and a generated
-clip) and 3 G + 2 D for the generator (no weight gradients of the discriminators), with G and D the
-forward FLOPs of the generator and of all discriminators: 5 G + 14 D for n = 2. That is the work "as
-written" that utilisation is measured against. The work "as executed" subtracts the layers' savings
-and adds rematerialisation and penalties; it is counted from the traced gradients of the networks as
-built for accelerators. Neither contains spectral normalisation and optimizer.
+FLOPs. Let G and D be the forward FLOPs of the generator and of all discriminators for one clip. An
+iteration with n discriminator updates costs, per clip of the batch,
 
-Memory. `analysis.cost.residuals` counts what an update keeps between forward and backward pass:
-"traced", as JAX lists it, an upper bound; "fused", as kept by a compiler that fuses elementwise
-work, which the totals use. The memory of one block's recomputation and the compiler's workspace
-come on top. Static are, in float32 on one device: parameters, gradients, the optimizer's moments
-(Adam's two, RMSprop's one) and the generator's average.
+* n (G + 6 D) in the discriminator updates: one clip is generated; then a real and a generated clip
+  each cost a forward pass, input gradients and weight gradients of the discriminators;
+* 3 G + 2 D in the generator's update: forward pass, input gradients and weight gradients of the
+  generator; forward pass and input gradients of the discriminators.
+
+For n = 2 this is 5 G + 14 D. It is the work "as written", the reference of model FLOP utilisation.
+The work "as executed" is counted from the traced gradients of the networks as they are built for
+accelerators: the layers' exact savings reduce it, rematerialisation and penalties add to it.
+Neither count includes spectral normalisation and the optimizer.
+
+Memory. `analysis.cost.residuals` counts the arrays that an update keeps between its forward and its
+backward pass, in two ways: "traced" is the list that JAX makes, an upper bound; "fused" is what a
+compiler keeps that fuses elementwise operations. The totals use "fused". They do not include the
+memory for recomputing one block, nor the compiler's workspace. Static memory is, in float32 on one
+device: parameters, gradients, the optimizer's moments (two for Adam, one for RMSprop) and the
+generator's moving average.
 """
 
 import functools
@@ -26,15 +32,21 @@ import jax.numpy as jnp
 
 from vidgan_jax.analysis.cost.residuals import gradient_cost
 from vidgan_jax.models import contract, registry, switches
-from vidgan_jax.models.contract import Context, Side, VideoGan
+from vidgan_jax.models.contract import Context, VideoGan
 from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.hardware import flops
+from vidgan_jax.training import optimizers, passes
+from vidgan_jax.training.gradients import NormalizedNetwork
+from vidgan_jax.training.step import Iteration
 
 REMAT_POLICIES = ("none", "conv_outputs", "block_inputs")
 DTYPES = ("bfloat16", "float32")
-_PLATFORM = "gpu"  # whose program is counted
-_MOMENTS = {"adam": 2, "rmsprop": 1}  # of each parameter
+_PLATFORM = "gpu"  # the counted program is the one built for this platform
+_MOMENTS = {"adam": 2, "rmsprop": 1}  # arrays of moments per parameter
+# Batch size of a counted update: large, so that costs that do not grow with it are negligible.
+_CLIPS = 64
 
 
 def summarize(
@@ -43,22 +55,22 @@ def summarize(
   """Counts what training `config` costs.
 
   Args:
-    config: the whole config; read are its batch size, what `registry.build` reads, and, to refuse
-      what training would, its micro-batches and sharding.
-    batch_size: clips per update in place of config.batch_size.
-    dtype: type of activations in the memory estimate, see `DTYPES`.
-    tflops: what the machine does, in TFLOP/s, for the time floor.
+    config: the whole config. Configs that training refuses are refused here too.
+    batch_size: clips per update, in place of config.batch_size.
+    dtype: type of activations in the memory estimate, one of `DTYPES`.
+    tflops: speed of the machine in TFLOP/s, for the lower bound of the time.
 
   Returns:
     A dictionary that JSON can hold:
       "parameters": {network: {module: count, "total": count}};
-      "gflop_per_clip": {network: {"as_written", "as_executed"}}, forward passes;
+      "gflop_per_clip": {network: {"as_written", "as_executed"}} of one forward pass;
       "iteration": {"as_written" or rematerialisation policy: {"tflop", "seconds",
-        "videos_per_second"}} at the whole batch;
+        "videos_per_second"}} for the whole batch;
       "static_bytes": {kind or "total": bytes};
       "activations": {policy: {"bytes_per_clip": {update: {"traced", "fused"}}, "batch_bytes",
-        "total_bytes"}}, the larger update for the whole batch, alone and with the static bytes;
-      and what these depend on.
+        "total_bytes"}}: "batch_bytes" is the larger of the two updates for the whole batch,
+        "total_bytes" adds the static bytes;
+      and the settings that these numbers depend on.
 
   Raises:
     UserError: on a config that cannot be built or trained, a batch size or speed that is not
@@ -82,7 +94,7 @@ def summarize(
   iteration, activations = {"as_written": rates(iteration_flops(gan, written))}, {}
   for remat in REMAT_POLICIES if "remat" in config.model else ("none",):
     changed = _changed(config, dtype, remat)
-    costs = update_costs(changed, variables)
+    costs = update_costs(config, changed, variables)
     iteration[remat] = rates(executed_flops(changed, executed, costs))
     batch_bytes = batch_size * max(cost["fused"] for cost in costs.values())
     activations[remat] = {
@@ -115,19 +127,20 @@ def summarize(
 def flops_per_clip(config) -> int:
   """FLOPs of one iteration per clip of the batch, as the model is written.
 
-  Model FLOP utilisation is this times the batch, by the seconds of an iteration and the peak.
+  Model FLOP utilisation is this number times the batch size, divided by the seconds of an iteration
+  and by the device's peak FLOP/s.
   """
   gan = _build(config, ops="plain")
   return iteration_flops(gan, forward_flops(gan, abstract_variables(gan)))
 
 
 def _build(config, ops: str | None = None) -> VideoGan:
-  """The system of `config` for accelerators; `ops` as `registry.build` takes it."""
+  """The system of `config`, built for an accelerator; `ops` as in `registry.build`."""
   return registry.build(config, platform=_PLATFORM, ops=ops)
 
 
 def _changed(config, dtype, remat) -> VideoGan:
-  """The system of `config` with other activations and another rematerialisation policy."""
+  """The system of `config` with another type of activations and rematerialisation policy."""
   config = config.copy_and_resolve_references()
   with config.unlocked():
     config.precision = dtype
@@ -142,7 +155,7 @@ def _rates(work, batch_size, tflops):
 
 
 def abstract_variables(gan: VideoGan) -> dict:
-  """What `gan.init` returns, as shapes; the same under every form, precision and remat."""
+  """Shapes of what `gan.init` returns. They depend on neither ops, precision nor remat."""
   return jax.eval_shape(lambda: gan.init(jax.random.key(0)))
 
 
@@ -163,21 +176,21 @@ def count_parameters(variables) -> dict[str, dict[str, int]]:
 
 
 def static_bytes(parameters: dict[str, dict[str, int]], optimizer: str) -> dict[str, int]:
-  """Bytes that training holds whatever its batch.
+  """Bytes that training holds at any batch size.
 
   Args:
     parameters: from `count_parameters`.
     optimizer: "adam" or "rmsprop".
 
   Raises:
-    UserError: on another optimizer.
+    UserError: on an unknown optimizer.
   """
   contract.check("optimizer", optimizer, _MOMENTS)
-  everything = 4 * sum(modules["total"] for modules in parameters.values())
+  all_parameters = 4 * sum(modules["total"] for modules in parameters.values())
   kinds = {
-    "parameters": everything,
-    "gradients": everything,
-    optimizer: _MOMENTS[optimizer] * everything,
+    "parameters": all_parameters,
+    "gradients": all_parameters,
+    optimizer: _MOMENTS[optimizer] * all_parameters,
     "average": 4 * parameters["generator"]["total"],
   }
   return {**kinds, "total": sum(kinds.values())}
@@ -188,19 +201,25 @@ def forward_flops(gan: VideoGan, variables, padding: bool = True) -> dict[str, i
 
   Args:
     gan: a system.
-    variables: of its networks, see `abstract_variables`.
-    padding: count taps that fall on padding, as papers do and XLA does not.
+    variables: its variables, from `abstract_variables`.
+    padding: count kernel taps on padding, as papers do. XLA does not count them.
 
   Returns:
     {"generator" or name of a discriminator: FLOPs}.
   """
-  key, batch, latents, inputs = _arguments(gan, 1)
+
+  def arguments():
+    key, batch, context = jax.random.key(0), gan.example_batch(1), Context()
+    real = passes.real_side(gan, key, batch, context)
+    inputs = gan.generated_inputs(key, batch, context)
+    return key, gan.latents(key, 1), inputs, gan.views(key, real.samples, real.inputs, context)
+
+  key, latents, inputs, views = jax.eval_shape(arguments)
   generate = lambda variables, latents, inputs, key: gan.generate(
     variables, latents, inputs, key, True
   )
   count = functools.partial(flops.count, padding=padding)
   counts = {"generator": count(generate, variables["generator"], latents, inputs, key)}
-  views = jax.eval_shape(lambda key, batch: _real(gan, key, batch, Context())[1], key, batch)
   for name, network in variables["discriminators"].items():
     score = lambda *arguments, name=name: gan.discriminate(name, *arguments)
     counts[name] = count(score, network, views[name], key)
@@ -208,10 +227,10 @@ def forward_flops(gan: VideoGan, variables, padding: bool = True) -> dict[str, i
 
 
 def iteration_flops(gan: VideoGan, forward: dict[str, int]) -> int:
-  """FLOPs per clip of one iteration by the closed form of this module's docstring.
+  """FLOPs of one iteration per clip, by the formula in this module's docstring.
 
   Args:
-    gan: its schedule is read.
+    gan: the system, for its schedule.
     forward: the result of `forward_flops`.
   """
   generator = forward["generator"]
@@ -224,31 +243,38 @@ def iteration_flops(gan: VideoGan, forward: dict[str, int]) -> int:
   )
 
 
-def update_costs(gan: VideoGan, variables) -> dict[str, dict[str, int]]:
-  """What value and gradient of each update cost per clip.
+def update_costs(config, gan: VideoGan, variables) -> dict[str, dict[str, int]]:
+  """Costs per clip of the loss and its gradient in each of the two updates.
 
   Args:
-    gan: with the precision and the rematerialisation policy to count.
-    variables: see `abstract_variables`.
+    config: the whole config.
+    gan: its system, with the precision and the rematerialisation policy to count.
+    variables: from `abstract_variables`.
 
   Returns:
-    {"discriminators" or "generator": {"flops", "traced", "fused"}}, FLOPs and two counts of the
-    bytes kept for the backward pass; see `analysis.residuals`.
+    {"discriminators" or "generator": {"flops", "traced", "fused"}}: FLOPs, and two counts of the
+    bytes kept for the backward pass; see `analysis.cost.residuals`.
   """
-  # So many clips that what does not grow with their number, as moments, vanishes.
-  clips = 64
+  iteration = Iteration(gan, optimizers.build(config, gan.discriminators), config)
+  # Random numbers derive from the step, so that latents and noise count as data like the batch.
+  data = jax.eval_shape(lambda: (jnp.zeros((), jnp.int32), gan.example_batch(_CLIPS)))
+  discriminators = {name: v["params"] for name, v in variables["discriminators"].items()}
+  updates = {
+    "discriminators": (_discriminator_loss, discriminators),
+    "generator": (_generator_loss, variables["generator"]["params"]),
+  }
   costs = {}
-  for name, loss, arguments in _updates(gan, variables, clips):
-    cost = gradient_cost(loss, *arguments)
-    costs[name] = {kind: total // clips for kind, total in cost.items()}
+  for name, (loss, weights) in updates.items():
+    cost = gradient_cost(functools.partial(loss, iteration), weights, data, variables)
+    costs[name] = {kind: total // _CLIPS for kind, total in cost.items()}
   return costs
 
 
 def executed_flops(gan: VideoGan, forward: dict[str, int], costs) -> int:
-  """FLOPs per clip of one iteration as traced, with everything that is repeated.
+  """FLOPs of one iteration per clip as traced, repeated operations included.
 
   Args:
-    gan: its schedule is read.
+    gan: the system, for its schedule.
     forward: the result of `forward_flops`.
     costs: the result of `update_costs`.
   """
@@ -260,141 +286,60 @@ def executed_flops(gan: VideoGan, forward: dict[str, int], costs) -> int:
 
 
 def _generations(gan):
-  """How often per iteration clips are generated for the discriminators alone."""
+  """Number of batches that one iteration generates for discriminator updates alone."""
   return gan.schedule.discriminator_steps - gan.schedule.shared_fakes
 
 
-def _updates(gan, variables, batch_size):
-  """Both updates as (name, loss, abstract arguments), with the losses of `training.step`.
+def _discriminator_loss(iteration, weights, data, variables):
+  """The loss of a discriminator update, as a function of the discriminators' weights.
 
-  Both losses take (weights to differentiate by, data, variables of all networks).
+  Args:
+    iteration: the training step, whose loss this is.
+    weights: {discriminator: normalised parameters}.
+    data: (step, batch).
+    variables: of all networks.
   """
-  data = _arguments(gan, batch_size)
-  context = Context(jnp.zeros((), jnp.int32))
-
-  def scores(weights, variables, views, key):
-    networks = {n: {**v, "params": weights[n]} for n, v in variables["discriminators"].items()}
-    return {n: gan.discriminate(n, v, views[n], key)[0] for n, v in networks.items()}
-
-  def discriminators(weights, data, variables):
-    key, batch, _, _ = data
-    # Generated clips are constants here and of the data's structure.
-    real, real_views = _real(gan, key, batch, context)
-    fake, fake_views = _real(gan, key, batch, context)
-    parts = gan.discriminator_losses(
-      real.replace(scores=scores(weights, variables, real_views, key)),
-      fake.replace(scores=scores(weights, variables, fake_views, key)),
-      context,
-    )
-    score = lambda name, view: scores(weights, variables, {name: view}, key)[name]
-    parts |= gan.penalties(score, real_views, fake_views, key, context)
-    return sum(parts.values())
-
-  def generator(weights, data, variables):
-    key, batch, latents, inputs = data
-    network = {**variables["generator"], "params": weights}
-    samples, _ = gan.generate(network, latents, inputs, key, True)
-    views = gan.views(key, samples, inputs, context)
-    frozen = {name: v["params"] for name, v in variables["discriminators"].items()}
-    found = scores(frozen, variables, views, key)
-    fake = Side(inputs=inputs, samples=samples, latents=latents, scores=found)
-    return sum(gan.generator_losses(fake, _real(gan, key, batch, context)[0], context).values())
-
-  weights = {name: v["params"] for name, v in variables["discriminators"].items()}
-  return [
-    ("discriminators", discriminators, (weights, data, variables)),
-    ("generator", generator, (variables["generator"]["params"], data, variables)),
-  ]
+  gan, (step, batch) = iteration.gan, data
+  update = passes.Update(iteration.seed, Context(step), 0)
+  real = _real_side(gan, batch, update)
+  # Generated clips are constants in this update and have the same shapes as real ones.
+  generated = _real_side(gan, batch, update)
+  networks = _discriminators(variables)
+  return iteration.discriminator_loss(networks, real, generated, update, None)(weights)[0]
 
 
-def _real(gan, key, batch, context):
-  """The real side of a batch and its views."""
-  side = Side(
-    inputs=gan.real_inputs(key, batch, context), samples=gan.real_samples(key, batch, context)
+def _generator_loss(iteration, weights, data, variables):
+  """The loss of a generator update, as a function of the generator's weights.
+
+  Args:
+    iteration: the training step, whose loss this is.
+    weights: the generator's normalised parameters.
+    data: (step, batch).
+    variables: of all networks.
+  """
+  gan, (step, batch) = iteration.gan, data
+  update = passes.Update(iteration.seed, Context(step), 0)
+  generator = _network({**variables["generator"], "params": weights})
+  side = passes.generate(gan, generator, batch, update, mesh=None).side
+  networks = _discriminators(variables)
+  loss = iteration.generator_loss(networks, _real_side(gan, batch, update), side, update, None)
+  return loss(side.samples)[0]
+
+
+def _network(variables) -> NormalizedNetwork:
+  """A network as an update applies it; its parameters stand for the normalised weights."""
+  return NormalizedNetwork(
+    weights=variables["params"],
+    pullback=lambda gradients: gradients,
+    spectral={},
+    sigmas={},
+    batch_stats=variables.get("batch_stats", {}),
   )
-  return side, gan.views(key, side.samples, side.inputs, context)
 
 
-def _arguments(gan, batch_size):
-  """Abstract (key, batch, latents, inputs)."""
-
-  def draw(key):
-    batch = gan.example_batch(batch_size)
-    inputs = gan.generated_inputs(key, batch, Context(jnp.zeros((), jnp.int32)))
-    return key, batch, gan.latents(key, batch_size), inputs
-
-  return jax.eval_shape(lambda: draw(jax.random.key(0)))
+def _discriminators(variables) -> dict[str, NormalizedNetwork]:
+  return {name: _network(network) for name, network in variables["discriminators"].items()}
 
 
-def table(summary: dict) -> str:
-  """Renders the result of `summarize` for a terminal, lines up to 100 columns."""
-  s = summary
-  classes = f"{s['num_classes']} classes" if s["num_classes"] else "no classes"
-  lines = [
-    f"{s['model']}: {s['frames']} frames of {s['resolution']}x{s['resolution']}, {classes}, "
-    f"batch {s['batch_size']}, D to G updates {s['discriminator_steps']}:1",
-    *_parameter_lines(s),
-    *_flop_lines(s),
-    *_memory_lines(s),
-  ]
-  return "\n".join(lines)
-
-
-def _parameter_lines(s):
-  rows = [["Parameters, millions", ""]]
-  for network, modules in s["parameters"].items():
-    rows.append([f"  {network}", f"{modules['total'] / 1e6:.3f}"])
-    rows += [[f"    {m}", f"{n / 1e6:.3f}"] for m, n in modules.items() if m != "total"]
-  everything = sum(modules["total"] for modules in s["parameters"].values())
-  return _aligned([*rows, ["  all", f"{everything / 1e6:.3f}"]])
-
-
-def _flop_lines(s):
-  rows = [["Forward pass, GFLOP per clip", "as written", "as executed"]]
-  for network, work in s["gflop_per_clip"].items():
-    rows.append([f"  {network}", f"{work['as_written']:.1f}", f"{work['as_executed']:.1f}"])
-  lines = _aligned(rows)
-  rows = [[f"Iteration at {s['tflops']:g} TFLOP/s", "TFLOP", "seconds", "videos/s"]]
-  for kind, rates in s["iteration"].items():
-    name = "as written" if kind == "as_written" else f"as executed, remat {kind}"
-    numbers = (rates["tflop"], rates["seconds"], rates["videos_per_second"])
-    marked = name + (" *" if kind == s["remat"] else "")
-    rows.append([f"  {marked}", *(_three_digits(number) for number in numbers)])
-  return [*lines, *_aligned(rows)]
-
-
-def _memory_lines(s):
-  static = s["static_bytes"]
-  rows = [["Memory whatever the batch, GB in float32", ""]]
-  rows += [[f"  {kind}", f"{size / 1e9:.2f}"] for kind, size in static.items()]
-  lines = _aligned(rows)
-  heads = ["D update, MB", "G update, MB", "batch, GB", "with static, GB"]
-  rows = [[f"Activations kept per clip, {s['dtype']}", *heads]]
-  for remat, cost in s["activations"].items():
-    per_clip = cost["bytes_per_clip"]
-    rows.append(
-      [
-        f"  remat {remat}" + (" *" if remat == s["remat"] else ""),
-        *(f"{per_clip[update]['fused'] / 1e6:.1f}" for update in ("discriminators", "generator")),
-        f"{cost['batch_bytes'] / 1e9:.1f}",
-        f"{cost['total_bytes'] / 1e9:.1f}",
-      ]
-    )
-  note = "* this config's. Time floors and estimates are computed from shapes; nothing was run."
-  return [*lines, *_aligned(rows), "", note]
-
-
-def _three_digits(number):
-  """Three digits at least, without an exponent for what is read as a plain number."""
-  decimals = max(0, 2 - math.floor(math.log10(number))) if number > 0 else 0
-  return f"{number:,.{decimals}f}"
-
-
-def _aligned(rows):
-  """Lines of a table, an empty one first; the first column left, the others right."""
-  widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-  align = lambda row: (
-    [row[0].ljust(widths[0])]
-    + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-  )
-  return ["", *("  ".join(align(row)).rstrip() for row in rows)]
+def _real_side(gan, batch, update):
+  return passes.real_side(gan, update.key(streams.REAL), batch, update.context)

@@ -1,11 +1,12 @@
 """Leading eigenvalues of the Hessian of a discriminator's loss.
 
-"Lower Dimensional Kernels for Video Discriminators" 3.2.2: exact Hessian-vector products
-(Pearlmutter 1994) and Lanczos' algorithm, on a fixed batch, by the parameters of one discriminator.
+"Lower Dimensional Kernels for Video Discriminators" 3.2.2: second derivatives are taken with
+respect to the parameters of one discriminator, on a fixed batch. Lanczos' algorithm needs only
+products of the Hessian with vectors, which are exact (Pearlmutter 1994).
 
-Of spectrally normalised weights the loss is the one that training differentiates: the vectors of
-the power iteration are constants. Their turning with the weights, which the first derivative does
-not see, is left out of the second.
+With spectral normalisation, the loss is the function that training differentiates, in which the
+vectors of the power iteration are constants. In truth these vectors turn with the weights. This
+does not change the first derivative, but it would change the second, and is left out there.
 """
 
 import dataclasses
@@ -25,20 +26,20 @@ from vidgan_jax.ops import forms
 from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.errors import UserError
 
-TOLERANCE = 1e-3  # an eigenvalue has converged where its residual is below this share of it
+TOLERANCE = 1e-3  # an eigenvalue has converged if its residual is at most this fraction of it
 
 
 @dataclasses.dataclass(frozen=True)
 class Spectrum:
-  """What Lanczos' algorithm found.
+  """The result of Lanczos' algorithm.
 
   Attributes:
-    eigenvalues: the leading ones, by falling magnitude.
-    residuals: bounds on their errors.
-    largest, smallest: the ends of the spectrum.
-    end_residuals: bounds on the errors of these two.
-    iterations: Hessian-vector products taken.
-    converged: all of these bounds were below the tolerance.
+    eigenvalues: the leading eigenvalues, largest magnitude first.
+    residuals: upper bounds of their errors.
+    largest, smallest: the largest and the smallest eigenvalue.
+    end_residuals: upper bounds of the errors of these two.
+    iterations: number of Hessian-vector products.
+    converged: whether all these errors are within the tolerance.
   """
 
   eigenvalues: np.ndarray
@@ -51,11 +52,11 @@ class Spectrum:
 
 
 class Abandoned(Exception):
-  """Somebody asked to leave before the spectrum was found."""
+  """`stop` ended the computation before it was complete."""
 
 
 class NotFinite(UserError):
-  """A Hessian-vector product is not finite, as of a state that is not."""
+  """A Hessian-vector product or a gradient is not finite, for example due to infinite weights."""
 
 
 def lanczos(
@@ -71,51 +72,53 @@ def lanczos(
 ) -> Spectrum:
   """Leading eigenvalues of a symmetric operator (Lanczos 1950).
 
-  Every new vector is made orthogonal to all before it, twice: without that, found eigenvalues come
-  again as copies.
+  Each new vector is orthogonalised twice against all earlier ones. Without this, rounding errors
+  make converged eigenvalues appear again as copies.
 
   Args:
     product: maps a vector [size] to its product with the operator.
-    size: of the vectors.
-    count: how many eigenvalues, of largest magnitude.
-    iterations: products at most.
-    tolerance: stops once the residuals of these and of both ends of the spectrum are below this
-      share of their eigenvalues.
+    size: length of the vectors.
+    count: number of eigenvalues, those of largest magnitude.
+    iterations: maximum number of products.
+    tolerance: the iteration ends when the residuals of these eigenvalues and of both ends of the
+      spectrum are at most this fraction of the eigenvalues.
     seed: of the first vector.
-    dtype: of vectors.
-    stop: a function (), asked before every product whether to give up.
+    dtype: of the vectors.
+    stop: called before every product; the iteration is abandoned if it returns true.
 
   Returns:
-    a `Spectrum` of min(count, size) eigenvalues, or less where the operator has fewer.
+    a `Spectrum` of min(count, size) eigenvalues, or of fewer if the vectors span an invariant
+    subspace earlier.
 
   Raises:
-    Abandoned: where `stop` said so.
-    NotFinite: where a product is not.
+    Abandoned: `stop` returned true.
+    NotFinite: a product is not finite.
   """
   limit = min(iterations, size)
   first = np.random.default_rng(seed).standard_normal(size)
   vector = jnp.asarray(first / np.linalg.norm(first), dtype)
-  basis = jnp.zeros((limit, size), dtype)  # rows that are not there yet change nothing
-  diagonal, beside = [], []
+  basis = jnp.zeros((limit, size), dtype)  # rows that are still zero have no effect in `_next`
+  diagonal, off_diagonal = [], []
   while True:
     if stop and stop():
       raise Abandoned
-    basis = _placed(basis, vector, len(diagonal))
+    basis = _with_row(basis, vector, len(diagonal))
     alpha, beta, vector = _next(product(vector), vector, basis)
     diagonal.append(float(alpha))
     if not np.isfinite([diagonal[-1], float(beta)]).all():
       raise NotFinite("the Hessian of the discriminators' loss is not finite")
-    matrix = np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
+    matrix = np.diag(diagonal) + np.diag(off_diagonal, 1) + np.diag(off_diagonal, -1)
     values, vectors = np.linalg.eigh(matrix)
     order = np.argsort(-np.abs(values))[:count]
     residuals = np.abs(float(beta) * vectors[-1])
     scale = np.max(np.abs(values)) or 1.0
-    exhausted = float(beta) <= 10 * np.finfo(dtype).eps * scale  # the space is invariant
-    watched = [*order, 0, -1]
-    found = len(order) == min(count, size) and np.all(
-      residuals[watched] <= tolerance * np.abs(values[watched])
+    # The vectors so far span an invariant subspace: no product leaves it.
+    exhausted = float(beta) <= 10 * np.finfo(dtype).eps * scale
+    checked = [*order, 0, -1]
+    converged = len(order) == min(count, size) and np.all(
+      residuals[checked] <= tolerance * np.abs(values[checked])
     )
-    if found or exhausted or len(diagonal) == limit:
+    if converged or exhausted or len(diagonal) == limit:
       return Spectrum(
         values[order],
         residuals[order],
@@ -123,19 +126,29 @@ def lanczos(
         float(values[0]),
         (float(residuals[-1]), float(residuals[0])),
         len(diagonal),
-        bool(found or exhausted),
+        bool(converged or exhausted),
       )
-    beside.append(float(beta))
+    off_diagonal.append(float(beta))
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _placed(basis, vector, index):
+def _with_row(basis, vector, index):
   return basis.at[index].set(vector)
 
 
 @jax.jit
 def _next(image, vector, basis):
-  """alpha, beta and the next vector, orthogonal to the rows of `basis`."""
+  """One step of Lanczos' algorithm.
+
+  Args:
+    image: product of the operator with `vector`.
+    vector: the current vector.
+    basis: all vectors so far, as rows, the current one included.
+
+  Returns:
+    alpha and beta, the next elements on and beside the diagonal of the tridiagonal matrix, and the
+    next vector, which is orthogonal to the rows of `basis`.
+  """
   with jax.default_matmul_precision("highest"):
     alpha = jnp.dot(vector, image)
     for _ in range(2):
@@ -144,15 +157,16 @@ def _next(image, vector, basis):
     return alpha, beta, image / jnp.where(beta > 0, beta, 1)
 
 
-class Held(struct.PyTreeNode):
-  """What stands still while one discriminator's parameters are looked at.
+class FixedInputs(struct.PyTreeNode):
+  """Everything that stays fixed while the parameters of one discriminator vary.
 
   Attributes:
     context: see `contract.Context`.
     real, generated: both sides, without scores.
-    real_views, generated_views: what each discriminator sees of them.
-    weights: {discriminator: normalised weights}; those of the one looked at are not used.
-    spectral, batch_stats: {discriminator: its power-iteration vectors, its running moments}.
+    real_views, generated_views: the views of both sides, see `VideoGan.views`.
+    weights: {discriminator: normalised weights}. Those of the analyzed discriminator are not used.
+    spectral: {discriminator: vectors of the power iteration}.
+    batch_stats: {discriminator: running statistics of batch normalisation}.
   """
 
   context: Context
@@ -166,7 +180,7 @@ class Held(struct.PyTreeNode):
 
 
 def for_analysis(config, platform: str) -> contract.VideoGan:
-  """The system of `config` whose discriminators have second derivatives, in float32 or wider.
+  """Builds the system of `config` in float32 or float64, with second derivatives.
 
   Args:
     config: of the run.
@@ -181,7 +195,7 @@ def for_analysis(config, platform: str) -> contract.VideoGan:
 
 
 def _key(seed, stream):
-  return streams.key(seed, stream)  # of no iteration: the same throughout training
+  return streams.key(seed, stream)  # without a step: the same key at every iteration
 
 
 def _normalized(network, vectors, eps):
@@ -189,12 +203,12 @@ def _normalized(network, vectors, eps):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def hold(gan, seed: int, state, batch, frozen=None) -> Held:
-  """Draws generated clips beside a batch, in training mode, and holds all that is random.
+def fix_inputs(gan, seed: int, state, batch, frozen=None) -> FixedInputs:
+  """Generates as many clips as `batch` has, in training mode, and draws the views of both sides.
 
   Args:
     gan: from `for_analysis`.
-    seed: of latents, windows, noise; the same at every iteration.
+    seed: of latents, views and noise. With one seed they are the same at every iteration.
     state: a `TrainState`.
     batch: {"clip": uint8 [B, T, H, W, 3], "label": int32 [B]}.
     frozen: see `Context`.
@@ -215,7 +229,7 @@ def hold(gan, seed: int, state, batch, frozen=None) -> Held:
   )
   view = lambda stream, side: gan.views(key(stream), side.samples, side.inputs, context)
   networks = state.discriminators.items()
-  return Held(
+  return FixedInputs(
     context,
     real,
     generated,
@@ -227,61 +241,69 @@ def hold(gan, seed: int, state, batch, frozen=None) -> Held:
   )
 
 
-def discriminator_loss(gan, name: str, seed: int, held: Held, params, of_generated=None):
-  """The discriminators' loss by the parameters of one of them.
+def discriminator_loss(
+  gan, name: str, seed: int, fixed: FixedInputs, params, params_for_generated=None
+):
+  """The discriminators' loss as a function of the parameters of one discriminator.
 
-  As in training: normalised weights, batch statistics of the batch, all parts.
+  It is the loss of training: weights are normalised, batch normalisation uses the statistics of the
+  batch, and penalties are included.
 
   Args:
     gan: from `for_analysis`.
     name: of the discriminator.
-    seed: see `hold`.
-    held: from `hold`.
+    seed: see `fix_inputs`.
+    fixed: from `fix_inputs`.
     params: parameters of the discriminator.
-    of_generated: those to score generated clips with, to tell the two sides' gradients apart; None
-      is `params`. Penalties are the part of `params`.
+    params_for_generated: parameters that score the generated clips, None for `params`. Passing them
+      separately gives separate gradients for the two sides. Penalties use `params`.
   """
   key = functools.partial(_key, seed)
 
   def weights(params):
-    return {**held.weights, name: _normalized(params, held.spectral[name], gan.spectral_eps)}
+    return {**fixed.weights, name: _normalized(params, fixed.spectral[name], gan.spectral_eps)}
 
-  def score(given, which, view):
-    variables = {"params": given[which], normalization.COLLECTION: held.batch_stats[which]}
-    return gan.discriminate(which, variables, view, key(streams.NOISE_DISCRIMINATOR))[0]
+  def scores(weights, views):
+    return {name: score(weights, name, views[name]) for name in weights}
 
-  own = weights(params)
-  others = own if of_generated is None else weights(of_generated)
+  def score(weights, name, view):
+    variables = {"params": weights[name], normalization.COLLECTION: fixed.batch_stats[name]}
+    return gan.discriminate(name, variables, view, key(streams.NOISE_DISCRIMINATOR))[0]
+
+  for_real = weights(params)
+  for_generated = for_real if params_for_generated is None else weights(params_for_generated)
   parts = gan.discriminator_losses(
-    held.real.replace(scores={n: score(own, n, held.real_views[n]) for n in own}),
-    held.generated.replace(scores={n: score(others, n, held.generated_views[n]) for n in own}),
-    held.context,
+    fixed.real.replace(scores=scores(for_real, fixed.real_views)),
+    fixed.generated.replace(scores=scores(for_generated, fixed.generated_views)),
+    fixed.context,
   )
   parts |= gan.penalties(
-    functools.partial(score, own),
-    held.real_views,
-    held.generated_views,
+    functools.partial(score, for_real),
+    fixed.real_views,
+    fixed.generated_views,
     key(streams.PENALTY),
-    held.context,
+    fixed.context,
   )
   return sum(parts.values())
 
 
 def check_name(gan, name: str) -> None:
-  """UserError where `gan` has no discriminator of this name."""
+  """Raises UserError if `gan` has no discriminator of this name."""
   contract.check("discriminator", name, sorted(gan.discriminators))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def hessian_product(gan, name: str, seed: int, held: Held, params, vector):
-  """H `vector`, H the Hessian of `discriminator_loss` at `params`: forward over reverse.
+def hessian_product(gan, name: str, seed: int, fixed: FixedInputs, params, vector):
+  """Product of the Hessian of `discriminator_loss` at `params` with a vector.
+
+  Computed as the forward-mode derivative of the reverse-mode gradient.
 
   Args:
-    gan, name, seed, held, params: see `discriminator_loss`.
-    vector: [N], in the order of `jax.flatten_util.ravel_pytree`.
+    gan, name, seed, fixed, params: see `discriminator_loss`.
+    vector: [N], N the number of parameters, in the order of `jax.flatten_util.ravel_pytree`.
   """
   flat, unravel = ravel_pytree(params)
-  loss = lambda flat: discriminator_loss(gan, name, seed, held, unravel(flat))
+  loss = lambda flat: discriminator_loss(gan, name, seed, fixed, unravel(flat))
   return jax.jvp(jax.grad(loss), (flat,), (vector,))[1]
 
 
@@ -293,19 +315,19 @@ def spectrum(gan, state, batch, name: str, *, seed: int = 0, frozen=None, **opti
     state: a `TrainState`.
     batch: {"clip": uint8 [B, T, H, W, 3], "label": int32 [B]}.
     name: of the discriminator.
-    seed: of what is random, and of the first vector.
+    seed: of latents, views and noise, and of Lanczos' first vector.
     frozen: see `Context`.
-    **options: `lanczos`'s.
+    **options: further arguments of `lanczos`.
 
   Raises:
     UserError: on an unknown name.
   """
   check_name(gan, name)
-  held = hold(gan, seed, state, batch, frozen)
+  fixed = fix_inputs(gan, seed, state, batch, frozen)
   params = state.discriminators[name].params
   leaves = jax.tree.leaves(params)
   return lanczos(
-    lambda vector: hessian_product(gan, name, seed, held, params, vector),
+    lambda vector: hessian_product(gan, name, seed, fixed, params, vector),
     sum(leaf.size for leaf in leaves),
     dtype=leaves[0].dtype,
     seed=seed,

@@ -10,9 +10,9 @@ from vidgan_jax.runtime.hooks import Hook, HookContext
 
 
 class CurvatureHook(Hook):
-  """Measures all discriminators at regular intervals; writes into `analysis/` of the run's folder.
+  """Measures all discriminators at regular intervals and writes to `WORKDIR/analysis`.
 
-  It also measures the initial state. When the run is asked to stop, it abandons a measurement.
+  It also measures the initial state. It abandons a measurement when the run is asked to stop.
 
   Args:
     settings: `config.analysis`: every (iterations between measurements, 0 never measures),
@@ -36,10 +36,10 @@ class CurvatureHook(Hook):
       for what, name in curvature.FILES.items():
         settings = self.options.settings(what, context.config, context.source)
         curvature.drop_after(folder / name, what, settings, context.start_step)
-      if context.step == context.start_step and self._known(self._gan, folder, context.step):
-        return  # a resumed run has measured this step already
+      if context.step == context.start_step and self._measured(self._gan, folder, context.step):
+        return  # the run has resumed at a step that it measured before
     try:
-      curvature.analyse(
+      curvature.analyze(
         self._gan,
         context.config,
         context.state,
@@ -54,8 +54,8 @@ class CurvatureHook(Hook):
     except (hessian.Abandoned, hessian.NotFinite):
       pass  # the loop's guard reports a state that is not finite
 
-  def _known(self, gan: VideoGan, folder, step) -> bool:
-    """Whether both files hold records of all discriminators at `step`."""
+  def _measured(self, gan: VideoGan, folder, step) -> bool:
+    """Whether both files have records of all discriminators at `step`."""
     names = {*gan.discriminators}
     for what, name in curvature.FILES.items():
       if not (folder / name).exists():

@@ -1,7 +1,7 @@
 """Plots of curvature and gradient norms over training.
 
-They are like Figures 1-4 and 6 of "Lower Dimensional Kernels for Video Discriminators" (Kahembwe &
-Ramamoorthy 2020).
+They correspond to Figures 1-4 and 6 of "Lower Dimensional Kernels for Video Discriminators"
+(Kahembwe & Ramamoorthy 2020).
 """
 
 import math
@@ -35,18 +35,19 @@ def _by_discriminator(records) -> dict[str, list[dict]]:
   return {name: [r for r in records if r["discriminator"] == name] for name in names}
 
 
-def _draw_spectra(panels, titled: dict[str, list[dict]]) -> None:
-  """One panel of eigenvalues over training for each list of records, all on one scale."""
-  magnitudes = sorted(abs(v) for rs in titled.values() for r in rs for v in r["eigenvalues"] if v)
+def _draw_spectra(panels, records_by_title: dict[str, list[dict]]) -> None:
+  """Draws eigenvalues over training, one panel per list of records, all on the same scale."""
+  all_records = [record for records in records_by_title.values() for record in records]
+  magnitudes = sorted(abs(v) for record in all_records for v in record["eigenvalues"] if v)
   typical = magnitudes[len(magnitudes) // 2] if magnitudes else 1.0
-  for axes, (title, records) in zip(panels, titled.items(), strict=True):
+  for axes, (title, records) in zip(panels, records_by_title.items(), strict=True):
     for sign, color in ((1, "tab:blue"), (-1, "tab:red")):
-      for found, face in ((True, color), (False, "none")):
+      for converged, face in ((True, color), (False, "none")):
         points = [
           (record["step"], value)
           for record in records
           for value, residual in zip(record["eigenvalues"], record["residuals"], strict=True)
-          if value * sign > 0 and (residual <= hessian.TOLERANCE * abs(value)) == found
+          if value * sign > 0 and (residual <= hessian.TOLERANCE * abs(value)) == converged
         ]
         if points:
           axes.plot(*zip(*points, strict=True), "o", color=color, markersize=3, mfc=face)
@@ -67,36 +68,39 @@ def _draw_spectra(panels, titled: dict[str, list[dict]]) -> None:
 
 @plain_style
 def spectra(records: list[dict], output) -> None:
-  """Draws the leading eigenvalues over training, a panel for each discriminator (Figures 2-4, 6).
+  """Draws the leading eigenvalues over training, one panel per discriminator (Figures 2-4, 6).
 
-  Hollow points have not converged (their residuals are above `hessian.TOLERANCE` of them); gray
-  lines are the ends of the spectrum.
+  Hollow points have not converged: their residual is above `hessian.TOLERANCE` times their
+  magnitude. Gray lines show the largest and the smallest eigenvalue.
 
   Args:
     records: of `hessian.json`, at least one.
-    output: the PNG to write.
+    output: path of the PNG to write.
   """
-  found = _by_discriminator(records)
-  figure, panels = _panels(len(found), share=True)
-  _draw_spectra(panels, found)
+  by_discriminator = _by_discriminator(records)
+  figure, panels = _panels(len(by_discriminator), share=True)
+  _draw_spectra(panels, by_discriminator)
   _save(figure, output)
 
 
 @plain_style
 def comparison(runs: dict[str, list[dict]], output) -> None:
-  """Draws the eigenvalues of several runs' discriminators on one scale, and the leading ones.
+  """Draws the eigenvalues of the discriminators of several runs.
+
+  The first panel compares the largest magnitude among the eigenvalues of all discriminators. Then
+  each discriminator has a panel with its eigenvalues, all on the same scale.
 
   Args:
-    runs: {name: records of its `hessian.json`}, at least one each.
-    output: the PNG to write.
+    runs: {name: records of its `hessian.json`}, at least one record per run.
+    output: path of the PNG to write.
   """
-  titled = {
-    f"{run}: {name}": own
+  records_by_title = {
+    f"{run}: {name}": of_discriminator
     for run, records in runs.items()
-    for name, own in _by_discriminator(records).items()
+    for name, of_discriminator in _by_discriminator(records).items()
   }
-  figure, (axes, *panels) = _panels(len(titled) + 1)
-  for title, records in titled.items():
+  figure, (axes, *panels) = _panels(len(records_by_title) + 1)
+  for title, records in records_by_title.items():
     leading = [max(map(abs, record["eigenvalues"]), default=math.nan) for record in records]
     axes.plot([r["step"] for r in records], leading, ".-", linewidth=1, label=title)
   axes.set_yscale("log")
@@ -105,7 +109,7 @@ def comparison(runs: dict[str, list[dict]], output) -> None:
   axes.legend(fontsize=8)
   for panel in panels[1:]:
     panel.sharey(panels[0])
-  _draw_spectra(panels, titled)
+  _draw_spectra(panels, records_by_title)
   _save(figure, output)
 
 
@@ -113,19 +117,19 @@ def comparison(runs: dict[str, list[dict]], output) -> None:
 def gradients(records: list[dict], output) -> None:
   """Draws gradient norms by layer for real and for generated clips (Figure 1).
 
-  Layers in the order in which they are called; the last iteration in full colour, those before it
-  fainter.
+  Layers are in the order in which the discriminator calls them. The last iteration has full colour,
+  earlier ones are fainter.
 
   Args:
     records: of `gradient_norms.json`, at least one.
-    output: the PNG to write.
+    output: path of the PNG to write.
   """
-  found = _by_discriminator(records)
-  figure, panels = _panels(len(found))
-  for axes, (name, own) in zip(panels, found.items(), strict=True):
-    layers = list(own[-1]["layers"])
-    for record in own:
-      last = record is own[-1]
+  by_discriminator = _by_discriminator(records)
+  figure, panels = _panels(len(by_discriminator))
+  for axes, (name, of_discriminator) in zip(panels, by_discriminator.items(), strict=True):
+    layers = list(of_discriminator[-1]["layers"])
+    for record in of_discriminator:
+      last = record is of_discriminator[-1]
       for side, color in (("real", "tab:green"), ("generated", "tab:purple")):
         norms = [record["layers"].get(layer, {}).get(side, math.nan) for layer in layers]
         label = f"{side}, iteration {record['step']}" if last else None

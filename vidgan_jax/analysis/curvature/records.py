@@ -1,4 +1,4 @@
-"""Curvature and gradient norms of a run's discriminators over training: the files."""
+"""Files with the curvature and gradient norms of a run's discriminators over training."""
 
 import dataclasses
 import itertools
@@ -26,13 +26,13 @@ _FORMS = {
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """How to look.
+  """Options of the analyses.
 
   Attributes:
-    batch_size: clips of the fixed batch.
-    eigenvalues: how many.
-    products: Hessian-vector products at most, and vectors kept.
-    seed: of the batch, of what is random and of Lanczos' first vector.
+    batch_size: number of clips in the fixed batch.
+    eigenvalues: number of leading eigenvalues.
+    products: maximum number of Hessian-vector products, and of vectors in memory.
+    seed: of the batch, of latents, views and noise, and of Lanczos' first vector.
   """
 
   batch_size: int = 16
@@ -41,32 +41,32 @@ class Options:
   seed: int = 0
 
   def __post_init__(self):
-    """UserError where fewer products are asked for than eigenvalues: each product gives one."""
+    """Raises UserError for fewer products than eigenvalues: a product adds one eigenvalue."""
     if self.eigenvalues > self.products:
       raise UserError(
         f"{self.eigenvalues} eigenvalues need at least as many products, not {self.products}"
       )
 
   def settings(self, what: str, config, source) -> dict:
-    """All that records of `what` depend on besides the state."""
-    found = {
+    """The settings that records of the analysis `what` depend on besides the state."""
+    settings = {
       "batch_size": self.batch_size,
       "seed": self.seed,
       "data": source.description()["checksum"],
       "config": stored_config.identity(config),
     }
     if what == "hessian":
-      found |= {"eigenvalues": self.eigenvalues, "products": self.products}
-    return found
+      settings |= {"eigenvalues": self.eigenvalues, "products": self.products}
+    return settings
 
 
 def fixed_batch(source, batch_size: int, seed: int) -> dict:
-  """The same clips at every iteration: the first `batch_size` of an order of their own."""
+  """The same clips at every iteration: the first `batch_size` of the source shuffled by `seed`."""
   return {name: a[0] for name, a in Batches(source, batch_size, 1, seed)(0).items()}
 
 
 def spectrum_record(gan, state, batch, name, options, *, frozen=None, stop=None) -> dict:
-  """Leading eigenvalues of one discriminator as a record of `hessian.json`.
+  """Computes the leading eigenvalues of one discriminator, as a record of `hessian.json`.
 
   Args:
     gan, state, batch, name, frozen: see `hessian.spectrum`.
@@ -77,7 +77,7 @@ def spectrum_record(gan, state, batch, name, options, *, frozen=None, stop=None)
     {"step", "discriminator", "eigenvalues", "residuals", "largest", "smallest", "end_residuals",
     "products", "converged"}; see `hessian.Spectrum`.
   """
-  found = hessian.spectrum(
+  spectrum = hessian.spectrum(
     gan,
     state,
     batch,
@@ -91,29 +91,34 @@ def spectrum_record(gan, state, batch, name, options, *, frozen=None, stop=None)
   return {
     "step": int(state.step),
     "discriminator": name,
-    "eigenvalues": found.eigenvalues.tolist(),
-    "residuals": found.residuals.tolist(),
-    "largest": found.largest,
-    "smallest": found.smallest,
-    "end_residuals": found.end_residuals,
-    "products": found.iterations,
-    "converged": found.converged,
+    "eigenvalues": spectrum.eigenvalues.tolist(),
+    "residuals": spectrum.residuals.tolist(),
+    "largest": spectrum.largest,
+    "smallest": spectrum.smallest,
+    "end_residuals": spectrum.end_residuals,
+    "products": spectrum.iterations,
+    "converged": spectrum.converged,
   }
 
 
 def gradient_record(gan, state, batch, name, options, *, frozen=None, stop=None) -> dict:
-  """Gradient norms of one discriminator as a record of `gradient_norms.json`.
+  """Computes the gradient norms of one discriminator, as a record of `gradient_norms.json`.
+
+  Args:
+    gan, state, batch, name, frozen: see `gradients.norms`.
+    options: see `Options`.
+    stop: unused; all analyses have the same arguments.
 
   Raises:
-    hessian.NotFinite: a norm is not, which JSON could not hold.
+    hessian.NotFinite: a norm is not finite. JSON has no such numbers.
   """
   del stop
   layers = gradients.norms(gan, state, batch, name, seed=options.seed, frozen=frozen)
   for layer, sides in layers.items():
     if not all(map(math.isfinite, sides.values())):
       raise hessian.NotFinite(
-        f"the gradient of {name}'s loss is not finite, by the weights of {layer} for one; are the "
-        "checkpoint's weights finite?"
+        f"the gradient of {name}'s loss with respect to the weights of {layer} is not finite; are "
+        "the checkpoint's weights finite?"
       )
   return {"step": int(state.step), "discriminator": name, "layers": layers}
 
@@ -122,26 +127,33 @@ _MAKE = {"hessian": spectrum_record, "gradients": gradient_record}
 
 
 def read(path, what: str = "hessian") -> dict:
-  """Reads {"settings": {...}, "records": [...]}; UserError where `path` does not hold that."""
+  """Reads a file of records of the analysis `what`.
+
+  Returns:
+    {"settings": {...}, "records": [...]}.
+
+  Raises:
+    UserError: the file does not exist or has another form.
+  """
   try:
-    found = json_files.read(path, {"settings": dict, "records": [_FORMS[what]]})
+    content = json_files.read(path, {"settings": dict, "records": [_FORMS[what]]})
   except FileNotFoundError as error:
-    raise UserError(f"{path} is not there; vidgan_jax.analyze --what={what} writes it") from error
-  for record in found["records"] if what == "hessian" else ():
+    raise UserError(f"{path} does not exist; vidgan_jax.analyze --what={what} writes it") from error
+  for record in content["records"] if what == "hessian" else ():
     if len(record["eigenvalues"]) != len(record["residuals"]):
-      raise UserError(f"{path}: malformed (a record has other eigenvalues than residuals)")
-  return found
+      raise UserError(f"{path}: malformed (a record has not as many residuals as eigenvalues)")
+  return content
 
 
 def check_settings(path, what: str, settings: dict) -> None:
-  """UserError where `path` holds records of other settings: they would not compare."""
+  """Raises UserError if `path` has records of other settings, which cannot be compared."""
   if not pathlib.Path(path).exists():
     return
-  before = read(path, what)["settings"]
-  for name in sorted({*before, *settings}):
-    if before.get(name) != settings.get(name):
+  stored = read(path, what)["settings"]
+  for name in sorted({*stored, *settings}):
+    if stored.get(name) != settings.get(name):
       raise UserError(
-        f"{path} holds records of {name} {before.get(name)}, not {settings.get(name)}; choose "
+        f"{path} has records with {name} {stored.get(name)}, not {settings.get(name)}; choose "
         "another folder (--output) or the same settings"
       )
 
@@ -159,27 +171,29 @@ def _write(path, settings, records) -> None:
 
 
 def add(path, what: str, settings: dict, records: list[dict]) -> list[dict]:
-  """Puts records into a file and its plot, in place of those of the same step and discriminator.
+  """Adds records to a file and draws its plot again.
+
+  New records replace earlier ones of the same step and discriminator.
 
   Args:
-    path: of the file.
+    path: of the JSON file. The plot is next to it, with the suffix .png.
     what: "hessian" or "gradients".
     settings: see `Options.settings`.
-    records: of `what`.
+    records: of the analysis `what`.
 
   Returns:
-    all records, by step.
+    all records of the file, by step.
 
   Raises:
-    UserError: see `check_settings`, and where the file cannot be written.
+    UserError: the file has other settings, see `check_settings`, or cannot be written.
   """
   path = pathlib.Path(path)
-  # A run's hook and `analyze` may add to one file at a time.
+  # The hook of a running training and `analyze` may write to the same file.
   with locks.held(path.parent, f"write {path}", wait=True):
     check_settings(path, what, settings)
-    known = read(path, what)["records"] if path.exists() else []
+    earlier = read(path, what)["records"] if path.exists() else []
     key = lambda record: (record["step"], record["discriminator"])
-    merged = {key(record): record for record in [*known, *records]}
+    merged = {key(record): record for record in [*earlier, *records]}
     merged = [merged[k] for k in sorted(merged)]
     _write(path, settings, merged)
     _PLOT[what](merged, path.with_suffix(".png"))
@@ -187,9 +201,9 @@ def add(path, what: str, settings: dict, records: list[dict]) -> list[dict]:
 
 
 def drop_after(path, what: str, settings: dict, step: int) -> None:
-  """Drops the records after `step`, for a run that resumes there and will write them again.
+  """Drops the records after `step`: a run that resumes there writes them again.
 
-  Renames a file that holds records of other settings, or that cannot be read.
+  A file with other settings, or one that cannot be read, is renamed and kept.
 
   Args:
     path: of the file.
@@ -204,13 +218,13 @@ def drop_after(path, what: str, settings: dict, step: int) -> None:
 
 
 def _drop_later_records(path, what, settings, step) -> None:
-  """See `drop_after`; the caller holds the lock."""
+  """Does the work of `drop_after`; the caller holds the lock."""
   try:
     check_settings(path, what, settings)
     records = read(path, what)["records"]
   except UserError:
-    aside = (path.with_suffix(f".{n}.json") for n in itertools.count(1))
-    path.rename(next(other for other in aside if not other.exists()))
+    backups = (path.with_suffix(f".{n}.json") for n in itertools.count(1))
+    path.rename(next(backup for backup in backups if not backup.exists()))
     return
   _write(path, settings, [record for record in records if record["step"] <= step])
 
@@ -218,20 +232,20 @@ def _drop_later_records(path, what, settings, step) -> None:
 _PLOT = {"hessian": plots.spectra, "gradients": plots.gradients}
 
 
-def analyse(
+def analyze(
   gan, config, state, source, folder, names, options, *, what, frozen=None, stop=None
 ) -> list[pathlib.Path]:
-  """Looks at one state's discriminators and adds what it finds to the files in `folder`.
+  """Analyzes the discriminators of one state and adds the records to the files in `folder`.
 
   Args:
     gan: from `hessian.for_analysis`.
     config: of the run.
     state: a `TrainState`.
-    source: the data of the fixed batch.
-    folder: where the JSON files and their plots are.
+    source: data from which the fixed batch is read.
+    folder: folder of the JSON files and their plots.
     names: of the discriminators.
     options: see `Options`.
-    what: of "hessian" and "gradients", those to look at.
+    what: analyses to run, "hessian", "gradients" or both.
     frozen: see `contract.Context`.
     stop: see `hessian.lanczos`.
 
@@ -241,7 +255,7 @@ def analyse(
   Raises:
     UserError: on an unknown discriminator, files that cannot be added to, or a state that is not
       finite.
-    hessian.Abandoned: where `stop` said so; what was found before is written.
+    hessian.Abandoned: `stop` returned true. Records that were complete by then are written.
   """
   for name in names:
     hessian.check_name(gan, name)
@@ -251,7 +265,7 @@ def analyse(
     check_settings(path, each, settings[each])
   try:
     pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK | os.X_OK):  # known now, not after minutes of products
+    if not os.access(folder, os.W_OK | os.X_OK):  # checked first: the products take minutes
       raise PermissionError("no permission")
   except OSError as error:
     raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error

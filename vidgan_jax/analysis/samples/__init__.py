@@ -1,1 +1,1 @@
-"""Analyses of a run's clips: neighbours, power spectrum, darkness, smoothness."""
+"""Analyses of the clips that a run generates: neighbours, power spectrum, darkness, smoothness."""

@@ -1,7 +1,7 @@
-"""What can be told of the clips a run draws: from its folder to files and pictures.
+"""Analyses of the clips that a run generates: they open the run and write files and pictures.
 
-Whoever asks hands in how a run is opened, how walks are made and what maps clips to features
-(`Tools`): this room knows neither sampling nor evaluation.
+This package imports neither `sampling` nor `evaluation`. The caller passes the functions that open
+a run, make walks and compute features, see `Tools`.
 """
 
 import concurrent.futures
@@ -24,22 +24,22 @@ from vidgan_jax.runtime.files import locks, log_files, video_writers
 from vidgan_jax.runtime.hardware.cores import usable_cores
 
 CLIPS = {"neighbours": 64, "power_spectrum": 300, "darkness": 128, "smoothness": 8}
-_CHUNK = 64  # clips drawn or read at a time
-_PATIENCE = 2  # seconds without a progress bar
+_CHUNK = 64  # clips generated or read at a time
+_PROGRESS_DELAY = 2  # seconds before a progress bar appears
 _SHOWN = 8  # generated clips in a picture
-_NEAREST = 3  # neighbours of each
+_NEAREST = 3  # neighbours per generated clip
 _STEPS = 12  # of a walk
-Found = tuple[dict, list[pathlib.Path]]  # what a look's JSON holds, and the files it wrote
+Result = tuple[dict, list[pathlib.Path]]  # content of an analysis' JSON file, and the files written
 
 
 @dataclasses.dataclass(frozen=True)
 class Tools:
-  """What other rooms do for this one.
+  """Functions of `sampling` and `evaluation` that the analyses use.
 
   Attributes:
-    open_run: called as (workdir, step=, report=), returns what `sampling.run.load` does.
+    open_run: called as (workdir, step=, report=); returns the same as `sampling.run.load`.
     walks: {"latent" or "class": function like those of `sampling.interpolation`}.
-    features: {name: function from uint8 [N, T, H, W, 3] to vectors [N, d]}.
+    features: {name: function from uint8 clips [N, T, H, W, 3] to features [N, d]}.
   """
 
   open_run: Callable[..., Any]
@@ -47,11 +47,11 @@ class Tools:
   features: dict[str, Callable] = dataclasses.field(default_factory=dict)
 
 
-class Look:
-  """A run, its data and what was asked for.
+class AnalyzedRun:
+  """The run that a request names: generates its clips and reads its data.
 
   Args:
-    request: see `requests.Request`.
+    request: see `analysis.request.Request`.
     tools: see `Tools`.
     report: receives lines for the user.
   """
@@ -65,45 +65,49 @@ class Look:
     self.spaces = {"pixel": lambda clips: clips, **tools.features}
 
   def count(self, what: str) -> int:
-    """Clips to draw."""
+    """Number of clips to generate for the analysis `what`."""
     return self.request.clips or CLIPS[what]
 
   def labels(self, count: int) -> np.ndarray:
-    """Classes in turn, int [count]; where there are more of them, evenly chosen."""
+    """Labels of `count` clips, int [count]: classes in turn, or evenly chosen if there are more."""
     if count >= self.classes:
       return np.arange(count) % max(1, self.classes)
     return np.arange(count) * self.classes // count
 
   def name(self, label: int) -> str:
-    """The name of a class."""
+    """Name of a class."""
     names = self.run.class_names
     return names[label] if label < len(names) else str(label) if self.classes else "all clips"
 
   def draw(self, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields `count` drawn clips and their labels, some at a time."""
+    """Generates `count` clips in chunks; yields (clips uint8 [n, T, H, W, 3], labels int [n])."""
     labels = self.labels(count)
     for begin in self._ticking(range(0, count, _CHUNK), "drawing"):
-      own = labels[begin : begin + _CHUNK]
+      of_chunk = labels[begin : begin + _CHUNK]
       clips = self.run.sample(
         streams.key(self.request.seed, streams.SAMPLING, begin // _CHUNK),
-        labels=own,
+        labels=of_chunk,
         truncation=self.request.truncation,
         frames=self.request.frames,
         batch_size=self.request.batch_size or 16,
       )
-      yield clips, own
+      yield clips, of_chunk
 
   def draw_all(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same at once."""
+    """Generates `count` clips; returns them and their labels, see `draw`."""
     clips, labels = zip(*self.draw(count), strict=True)
     return np.concatenate(clips), np.concatenate(labels)
 
   def source(self, split: str = "train", directory: str | None = None):
-    """The data of the run, or a split of it that was held out."""
+    """Opens a split of the run's data, or of the data in another `directory`.
+
+    Raises:
+      UserError: the split cannot be opened, or is not the data that the run was trained on.
+    """
     config = self.run.config.copy_and_resolve_references()
     with config.unlocked():
       config.data.directory = directory or self.request.data_directory or config.data.directory
-    found = build_source(
+    source = build_source(
       config.data,
       frames=self.frames,
       resolution=self.run.gan.resolution,
@@ -112,28 +116,32 @@ class Look:
       report=self.report,
     )
     if split == "train":
-      states.check_data(self.workdir, found.description())
-    return found
+      states.check_data(self.workdir, source.description())
+    return source
 
   def order(self, source, limit: int | None) -> np.ndarray:
-    """Numbers of clips of a source in random order, `limit` of them at most; None is all."""
+    """Indices of clips of a source in random order, at most `limit` of them (None: all)."""
     return epoch_order(self.request.seed, 0, source.num_examples)[:limit]
 
   def read(self, source, order) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields clips of a source and their labels, some at a time; windows as training draws them."""
+    """Reads the clips with the indices `order` in chunks, cut and augmented as in training.
+
+    Yields:
+      (clips uint8 [n, T, H, W, 3], labels int [n]).
+    """
     with concurrent.futures.ThreadPoolExecutor(min(16, usable_cores())) as pool:
       for begin in self._ticking(range(0, len(order), _CHUNK), "reading"):
-        found = pool.map(lambda i: self.example(source, i), order[begin : begin + _CHUNK])
-        clips, labels = zip(*found, strict=True)
+        examples = pool.map(lambda i: self.example(source, i), order[begin : begin + _CHUNK])
+        clips, labels = zip(*examples, strict=True)
         yield np.stack(clips), np.array(labels)
 
   def example(self, source, index: int) -> tuple[np.ndarray, int]:
-    """One clip of a source; the same window, crop and flip whenever it is asked for."""
+    """One clip of a source and its label. Every call makes the same window, crop and flip."""
     sequence = np.random.SeedSequence(self.request.seed, spawn_key=(int(index),))
     return source.example(int(index), np.random.Generator(np.random.Philox(sequence)))
 
   def about(self, what: str) -> dict:
-    """What a file says of itself first."""
+    """First fields of the JSON file of the analysis `what`: its format and settings."""
     return {
       "format": 1,
       "what": what,
@@ -146,150 +154,155 @@ class Look:
 
   @staticmethod
   def _ticking(items, what):
-    return tqdm(items, desc=what, unit="block", leave=False, delay=_PATIENCE, disable=None)
+    return tqdm(items, desc=what, unit="block", leave=False, delay=_PROGRESS_DELAY, disable=None)
 
 
-def find_neighbours(look: Look, folder) -> Found:
+def analyze_neighbours(analyzed: AnalyzedRun, folder) -> Result:
   """Writes `neighbours.json` and a picture for each space; see `neighbours`."""
-  train = look.source()
-  clips, labels = look.draw_all(look.count("neighbours"))
-  number, limit = len(clips), look.request.search or None
-  order = look.order(train, limit)
-  held_out = _held_out(look, train)
-  queries, own = clips, labels
+  train = analyzed.source()
+  clips, labels = analyzed.draw_all(analyzed.count("neighbours"))
+  number, limit = len(clips), analyzed.request.search or None
+  order = analyzed.order(train, limit)
+  held_out = _held_out(analyzed, train)
+  # Queries are the generated clips, then the control: held-out clips that are not searched.
+  queries, query_labels = clips, labels
   if held_out is not None:
-    held_order = look.order(held_out, limit)
-    controls = held_order[: min(number, len(held_order) // 4)]
-    held_order = held_order[len(controls) :]
-    for some, theirs in look.read(held_out, controls):
-      queries, own = np.concatenate([queries, some]), np.concatenate([own, theirs])
-    against = neighbours.search(queries, own, look.read(held_out, held_order), look.spaces)
-  near = neighbours.search(queries, own, look.read(train, order), look.spaces)
-  told = look.about("neighbours") | {
+    held_out_order = analyzed.order(held_out, limit)
+    controls = held_out_order[: min(number, len(held_out_order) // 4)]
+    held_out_order = held_out_order[len(controls) :]
+    for more_clips, more_labels in analyzed.read(held_out, controls):
+      queries = np.concatenate([queries, more_clips])
+      query_labels = np.concatenate([query_labels, more_labels])
+    blocks = analyzed.read(held_out, held_out_order)
+    to_held_out = neighbours.search(queries, query_labels, blocks, analyzed.spaces)
+  blocks = analyzed.read(train, order)
+  to_train = neighbours.search(queries, query_labels, blocks, analyzed.spaces)
+  content = analyzed.about("neighbours") | {
     "labels": labels.tolist(),
-    "names": [look.name(label) for label in labels],
+    "names": [analyzed.name(label) for label in labels],
     "searched": {
       "train": len(order),
       "of": train.num_examples,
-      "held_out": 0 if held_out is None else len(held_order),
+      "held_out": 0 if held_out is None else len(held_out_order),
     },
     "spaces": {},
   }
   written = []
-  for space, found in near.items():
-    lists = [found.nearest(query, _NEAREST) for query in range(number)]
+  for space, distances in to_train.items():
+    nearest = [distances.nearest(query, _NEAREST) for query in range(number)]
     record: dict[str, Any] = {
-      "nearest": [[{"index": int(order[p]), "distance": d} for p, d in each] for each in lists]
+      "nearest": [[{"index": int(order[p]), "distance": d} for p, d in each] for each in nearest]
     }
     for name, chosen in (("held_out", range(number)), ("control", range(number, len(queries)))):
       record[name] = None
       if held_out is not None:
-        pair = neighbours.nearest_of_equally_many(found, against[space], chosen)
+        pair = neighbours.nearest_of_equally_many(distances, to_held_out[space], chosen)
         record[name] = neighbours.held_out_ratio(*pair)
-    closest = sorted((q for q in range(number) if lists[q]), key=lambda q: lists[q][0][1])[:_SHOWN]
+    with_neighbours = (query for query in range(number) if nearest[query])
+    closest = sorted(with_neighbours, key=lambda query: nearest[query][0][1])[:_SHOWN]
     if closest:
-      shown = [[look.example(train, order[p])[0] for p, _ in lists[q]] for q in closest]
+      shown = [[analyzed.example(train, order[p])[0] for p, _ in nearest[q]] for q in closest]
       path = folder / f"neighbours_{space}.png"
       captions = [
-        [look.name(labels[q]), *(f"distance {distance:#.3g}" for _, distance in lists[q])]
+        [analyzed.name(labels[q]), *(f"distance {distance:#.3g}" for _, distance in nearest[q])]
         for q in closest
       ]
       _write_picture(path, neighbours.picture(clips[closest], shown, captions))
       record |= {"picture": path.name, "shown": closest}
       written.append(path)
-    told["spaces"][space] = record
-  return told, [figures.write_json(folder / "neighbours.json", told), *written]
+    content["spaces"][space] = record
+  return content, [figures.write_json(folder / "neighbours.json", content), *written]
 
 
 def _write_picture(path, image) -> None:
   video_writers.contact_sheet(image[None, None], path)
 
 
-def _held_out(look: Look, train):
-  """The held-out clips of a run's data, or None where there are none that were not trained on."""
-  asked = look.request.held_out
+def _held_out(analyzed: AnalyzedRun, train):
+  """Source of clips that the run was not trained on, or None if the data has none."""
+  directory = analyzed.request.held_out
   try:
-    found = look.source("test", asked)
+    source = analyzed.source("test", directory)
   except UserError as error:
-    if asked:
+    if directory:
       raise
-    look.report(f"no distances to held-out clips: {error}")
+    analyzed.report(f"no distances to held-out clips: {error}")
     return None
-  index = min(train.num_examples, found.num_examples) - 1
-  if np.array_equal(look.example(train, index)[0], look.example(found, index)[0]):
-    look.report("no distances to held-out clips: the data has no split of its own for them")
+  index = min(train.num_examples, source.num_examples) - 1
+  if np.array_equal(analyzed.example(train, index)[0], analyzed.example(source, index)[0]):
+    analyzed.report("no distances to held-out clips: the data has no separate test split")
     return None
-  return found
+  return source
 
 
-def look_at_spectra(look: Look, folder) -> Found:
+def analyze_power_spectrum(analyzed: AnalyzedRun, folder) -> Result:
   """Writes `power_spectrum.json` and `.png`; see `power_spectrum`."""
-  source = look.source()
-  count = min(look.count("power_spectrum"), source.num_examples)
-  frames = power_spectrum.chosen_frames(look.frames)
+  source = analyzed.source()
+  count = min(analyzed.count("power_spectrum"), source.num_examples)
+  frames = power_spectrum.chosen_frames(analyzed.frames)
   sides = {name: power_spectrum.Spectra(count, frames) for name in ("real", "generated")}
-  for clips, _ in look.read(source, look.order(source, count)):
+  for clips, _ in analyzed.read(source, analyzed.order(source, count)):
     sides["real"].add(clips)
-  for clips, _ in look.draw(count):
+  for clips, _ in analyzed.draw(count):
     sides["generated"].add(clips)
-  size = look.run.gan.resolution
-  told = look.about("power_spectrum") | {
+  size = analyzed.run.gan.resolution
+  content = analyzed.about("power_spectrum") | {
     "clips": count,
     "sets": power_spectrum.SETS,
     "frequency": (np.arange(size // 2 + 1) / size).tolist(),
     "records": power_spectrum.compare(sides["real"].means(), sides["generated"].means(), frames),
   }
-  return _with_plot(folder / "power_spectrum", told, power_spectrum.plot)
+  return _with_plot(folder / "power_spectrum", content, power_spectrum.plot)
 
 
-def look_for_darkness(look: Look, folder) -> Found:
+def analyze_darkness(analyzed: AnalyzedRun, folder) -> Result:
   """Writes `darkness.json` and `.png`; see `darkness`."""
-  source, count = look.source(), look.count("darkness")
-  level = float(look.run.config.guard.dark_level)
-  read = look.read(source, look.order(source, count))
+  source, count = analyzed.source(), analyzed.count("darkness")
+  level = float(analyzed.run.config.guard.dark_level)
+  real = analyzed.read(source, analyzed.order(source, count))
   sides = {}
-  for name, blocks in (("real", read), ("generated", look.draw(count))):
+  for name, blocks in (("real", real), ("generated", analyzed.draw(count))):
     clips, labels = (np.concatenate(part) for part in zip(*blocks, strict=True))
-    found = darkness.by_class(clips, labels, level)
-    sides[name] = [{**each, "name": look.name(each["label"])} for each in found]
-  told = look.about("darkness") | {
+    classes = darkness.by_class(clips, labels, level)
+    sides[name] = [{**each, "name": analyzed.name(each["label"])} for each in classes]
+  content = analyzed.about("darkness") | {
     "dark_level": level,
-    "training": darkness.curves(_log(look)),
+    "training": darkness.curves(_log(analyzed)),
     **sides,
-    "overall": {name: darkness.overall(found) for name, found in sides.items()},
+    "overall": {name: darkness.overall(classes) for name, classes in sides.items()},
   }
-  return _with_plot(folder / "darkness", told, darkness.plot)
+  return _with_plot(folder / "darkness", content, darkness.plot)
 
 
-def _log(look: Look) -> list[dict]:
+def _log(analyzed: AnalyzedRun) -> list[dict]:
   """Records of the run's log up to the checkpoint."""
-  path = pathlib.Path(look.workdir) / "log.jsonl"
+  path = pathlib.Path(analyzed.workdir) / "log.jsonl"
   try:
     records = log_files.read_log(path)
   except OSError as error:
     raise UserError(f"{path}: not readable ({error.strerror})") from error
-  return [record for record in records if record["step"] <= look.run.step]
+  return [record for record in records if record["step"] <= analyzed.run.step]
 
 
-def look_at_smoothness(look: Look, folder) -> Found:
+def analyze_smoothness(analyzed: AnalyzedRun, folder) -> Result:
   """Writes `smoothness.json`, `.png` and a strip of frames for each kind of walk."""
-  count, gan = look.count("smoothness"), look.run.gan
-  key = streams.key(look.request.seed, streams.SAMPLING)
-  options = dict(frames=look.request.frames, truncation=look.request.truncation)
+  count, gan = analyzed.count("smoothness"), analyzed.run.gan
+  key = streams.key(analyzed.request.seed, streams.SAMPLING)
+  options = dict(frames=analyzed.request.frames, truncation=analyzed.request.truncation)
   records, written = [], []
-  for kind, walk in look.tools.walks.items():
-    if kind == "class" and look.classes < 2:
+  for kind, walk in analyzed.tools.walks.items():
+    if kind == "class" and analyzed.classes < 2:
       continue
-    labels = look.labels(count)
+    labels = analyzed.labels(count)
     if kind == "class":
-      labels = np.stack([labels, (labels + 1) % look.classes], axis=1).ravel()
+      labels = np.stack([labels, (labels + 1) % analyzed.classes], axis=1).ravel()
     latents, along = walk(gan, key, labels, _STEPS, **options)
-    clips = look.run.generate(
-      latents, along, key=key, batch_size=look.request.batch_size or 16, **options
+    clips = analyzed.run.generate(
+      latents, along, key=key, batch_size=analyzed.request.batch_size or 16, **options
     )
     shaped = clips.reshape(count, _STEPS, *clips.shape[1:])
     spaces = {}
-    for space, embed in look.spaces.items():
+    for space, embed in analyzed.spaces.items():
       points = np.asarray(embed(clips)).reshape(count, _STEPS, -1)
       walks = [smoothness.walk_record(each) for each in points]
       spaces[space] = {"summary": smoothness.summary(walks), "walks": walks}
@@ -299,55 +312,59 @@ def look_at_smoothness(look: Look, folder) -> Found:
       {"kind": kind, "labels": labels.tolist(), "picture": path.name, "spaces": spaces}
     )
     written.append(path)
-  told = look.about("smoothness") | {"steps": _STEPS, "records": records}
-  _, files = _with_plot(folder / "smoothness", told, smoothness.plot)
-  return told, [*files, *written]
+  content = analyzed.about("smoothness") | {"steps": _STEPS, "records": records}
+  _, files = _with_plot(folder / "smoothness", content, smoothness.plot)
+  return content, [*files, *written]
 
 
-def _with_plot(stem: pathlib.Path, told: dict, plot) -> Found:
-  path = figures.write_json(stem.with_suffix(".json"), told)
-  plot(told, path.with_suffix(".png"))
-  return told, [path, path.with_suffix(".png")]
+def _with_plot(stem: pathlib.Path, content: dict, plot) -> Result:
+  """Writes `content` to `stem`.json and its plot to `stem`.png."""
+  path = figures.write_json(stem.with_suffix(".json"), content)
+  plot(content, path.with_suffix(".png"))
+  return content, [path, path.with_suffix(".png")]
 
 
-LOOKS = {
-  "neighbours": find_neighbours,
-  "power_spectrum": look_at_spectra,
-  "darkness": look_for_darkness,
-  "smoothness": look_at_smoothness,
+ANALYSES = {
+  "neighbours": analyze_neighbours,
+  "power_spectrum": analyze_power_spectrum,
+  "darkness": analyze_darkness,
+  "smoothness": analyze_smoothness,
 }
 
 
 def fulfil(request, what: list[str], tools: Tools, report) -> list[str]:
-  """Looks and writes; returns lines with the numbers that matter most, and where the files are.
+  """Runs analyses, writes their files and returns lines for the user.
+
+  The lines contain the most important numbers and the paths of the files.
 
   Args:
-    request: see `requests.Request`.
-    what: of `LOOKS`.
+    request: see `analysis.request.Request`.
+    what: names of analyses, keys of `ANALYSES`.
     tools: see `Tools`.
     report: receives lines for the user.
 
   Raises:
-    UserError: on bad input, or files that are there already.
+    UserError: on bad input, or if a file exists and may not be overwritten.
   """
   if request.every_checkpoint:
     raise UserError(f"--every_checkpoint is not for --what={what[0]}, which reads one checkpoint")
   folder = pathlib.Path(request.output or pathlib.Path(request.workdirs[0]) / "analysis")
   _check_free(what, folder, request.overwrite)
-  look = Look(request, tools, report)
+  analyzed = AnalyzedRun(request, tools, report)
   lines = []
   with locks.held(folder, f"analyze into {folder}", report, name=".looks.lock"):
-    _check_free(what, folder, request.overwrite)  # opening a run takes its time
-    for each in what:
-      report(f"looking at {each.replace('_', ' ')} after iteration {look.run.step}")
-      told, written = LOOKS[each](look, folder)
-      lines += [*summary_lines.LOOKS[each](told), *(f"written: {path}" for path in written)]
+    # Again under the lock: another process may have written while the run was opened.
+    _check_free(what, folder, request.overwrite)
+    for name in what:
+      report(f"analyzing {name.replace('_', ' ')} after iteration {analyzed.run.step}")
+      content, written = ANALYSES[name](analyzed, folder)
+      lines += [*summary_lines.SAMPLES[name](content), *(f"written: {path}" for path in written)]
   return lines
 
 
 def _check_free(what, folder, overwrite) -> None:
-  """UserError where a file is there already that must not be replaced."""
-  for each in what:
-    path = folder / f"{each}.json"
+  """Raises UserError if a file exists that may not be overwritten."""
+  for name in what:
+    path = folder / f"{name}.json"
     if path.exists() and not overwrite:
-      raise UserError(f"{path} is there already; --overwrite replaces it, --output goes elsewhere")
+      raise UserError(f"{path} exists; --overwrite replaces it, --output writes to another folder")

@@ -1,4 +1,4 @@
-"""How analyses keep what they found: JSON and PNG files that are whole or not there."""
+"""Writes the results of analyses as JSON and PNG files. A file is complete or absent."""
 
 import json
 import math
@@ -7,8 +7,8 @@ import pathlib
 
 from vidgan_jax.runtime.files.atomic_files import atomic_file
 
-REAL, GENERATED = "#2563a8", "#c2410c"  # colours that all plots and the report share
-TITLE, TEXT, SMALL = 12, 11, 10  # points of text that can be read where a plot fills a screen
+REAL, GENERATED = "#2563a8", "#c2410c"  # colours, the same in all plots and in the report
+TITLE, TEXT, SMALL = 12, 11, 10  # font sizes in points, readable when a plot fills a screen
 
 
 def write_json(path: str | os.PathLike, content: dict) -> pathlib.Path:
@@ -26,7 +26,7 @@ def write_json(path: str | os.PathLike, content: dict) -> pathlib.Path:
 
 
 def _finite(value):
-  """The same value without NaN and infinities, which JSON does not know."""
+  """The same value with NaN and infinities, which JSON does not have, replaced by None."""
   if isinstance(value, dict):
     return {key: _finite(item) for key, item in value.items()}
   if isinstance(value, list | tuple):
@@ -37,12 +37,12 @@ def _finite(value):
 
 
 def new_figure(columns: int, *, rows: int = 1, share_y: bool = False, height: float = 3.9):
-  """A figure of rows x columns panels; returns (figure, panels [rows * columns]).
+  """Makes a figure of rows x columns panels; returns (figure, panels [rows * columns]).
 
   Args:
-    columns, rows: of panels.
-    share_y: whether all have one vertical axis.
-    height: of a row in inches; panels are 5.2 inches wide.
+    columns, rows: numbers of panels.
+    share_y: whether all panels share the vertical axis.
+    height: of a row in inches. Panels are 5.2 inches wide.
   """
   from matplotlib.figure import Figure  # takes a second to import, and only plots need it
 

@@ -1,0 +1,60 @@
+"""The training iteration as the training loop compiles it, for the benchmarks."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import settings  # noqa: F401 - makes the package importable
+
+from vidgan_jax.runtime import mesh as meshes
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingProgram:
+  """A compiled training iteration.
+
+  Attributes:
+    gan: the system.
+    mesh: devices of the program.
+    call: maps (state, batch, frozen) to (state, metrics). The batch is on the devices, see
+      `runtime.mesh.put_batch`.
+    compile_seconds: time that compilation took.
+    abstract_state: shapes, types and shardings of the program's state.
+    initial_state: makes the state before the first iteration, on the devices of a mesh.
+  """
+
+  gan: Any
+  mesh: Any
+  call: Any
+  compile_seconds: float
+  abstract_state: Any
+  initial_state: Callable[[Any], Any]
+
+
+def compile_iteration(config, mesh=None, optimizers=None) -> TrainingProgram:
+  """Compiles the training iteration of `config`.
+
+  Args:
+    config: the whole config.
+    mesh: devices to compile for; by default all.
+    optimizers: in place of the config's.
+  """
+  from vidgan_jax.models import registry
+  from vidgan_jax.training import loop, state
+  from vidgan_jax.training import optimizers as training_optimizers
+  from vidgan_jax.training.step import Iteration
+
+  mesh = meshes.make_mesh() if mesh is None else mesh
+  gan = registry.build(config, platform=meshes.platform(mesh))
+  optimizers = optimizers or training_optimizers.build(config, gan.discriminators)
+
+  def abstract_state(mesh):
+    return state.abstract(gan, optimizers, config.seed, mesh, config.sharding)
+
+  def initial_state(mesh):
+    return loop._initialised(gan, optimizers, config, abstract_state(mesh))
+
+  iteration = Iteration(gan, optimizers, config, mesh)
+  like = abstract_state(mesh)
+  program, seconds = loop._compiled(iteration, like, config, mesh, {})
+  return TrainingProgram(gan, mesh, program, seconds, like, initial_state)
