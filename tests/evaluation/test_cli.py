@@ -54,7 +54,7 @@ def run(lean_config, tmp_path):
 @pytest.fixture
 def evaluate(run, protocol, stand_in, monkeypatch, tmp_path):
   """A function (**fields of `Request`) that returns (results, lines returned, lines reported)."""
-  monkeypatch.setattr(protocols, "known", lambda: {"tiny": protocol})
+  monkeypatch.setattr(protocols, "all_protocols", lambda: {"tiny": protocol})
   monkeypatch.setattr(evaluator, "load_extractor", lambda name, path=None: stand_in())
   monkeypatch.setattr(page, "write", lambda content, path, *clips, **more: path)  # slow
   monkeypatch.setenv("VIDGAN_JAX_REFERENCES", str(tmp_path / "references"))
@@ -222,7 +222,7 @@ def test_the_embedded_classifier_warns_of_other_data(
   for network, data in ((PACKAGED, changes), (PACKAGED, {}), ("stand_in", changes)):
     measures = tuple(dataclasses.replace(m, network=network) for m in protocol.metrics)
     changed = dataclasses.replace(protocol, name=f"of_{network}_{len(data)}", metrics=measures)
-    monkeypatch.setattr(protocols, "known", lambda changed=changed: {changed.name: changed})
+    monkeypatch.setattr(protocols, "all_protocols", lambda changed=changed: {changed.name: changed})
     (run / "config.json").write_text(configuration.to_json(lean_config(**data)))
     output = str(tmp_path / changed.name)
     content, lines, reported = evaluate(protocol=changed.name, output=output)
@@ -423,7 +423,7 @@ def test_a_run_whose_clips_are_shorter_than_the_protocols(evaluate, protocol):
 
 def test_a_length_that_the_network_refuses_is_not_suggested(evaluate, monkeypatch):
   published = {one.name: one for one in published_protocols.ALL}
-  monkeypatch.setattr(protocols, "known", lambda: published)
+  monkeypatch.setattr(protocols, "all_protocols", lambda: published)
   with pytest.raises(UserError, match=r"run makes 4; i3d_kinetics400 needs .* 9 frames") as error:
     evaluate(protocol="recommended")
   assert "--frames=4" not in str(error.value)

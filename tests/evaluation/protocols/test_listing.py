@@ -10,7 +10,7 @@ from vidgan_jax.evaluation.protocols import registry as protocols
 
 def test_it_contains_every_protocol_and_metric():
   text = "\n".join(listing.lines())
-  assert all(name in text for name in protocols.known())
+  assert all(name in text for name in protocols.all_protocols())
   for metric in METRICS.values():
     assert all(f"{metric.name}" in text and number.meaning in text for number in metric.numbers)
 
@@ -29,7 +29,7 @@ def test_it_shows_all_settings_of_a_protocol(monkeypatch):
   lists = set()
   for changes in ({}, *({name: value} for name, value in others.items())):
     changed = dataclasses.replace(protocol, **changes)
-    monkeypatch.setattr(protocols, "known", lambda changed=changed: {changed.name: changed})
+    monkeypatch.setattr(protocols, "all_protocols", lambda changed=changed: {changed.name: changed})
     lists.add("\n".join(listing.lines()))
   assert len(lists) == 1 + len(others)
 
@@ -44,7 +44,7 @@ def test_it_shows_all_settings_of_a_metric(monkeypatch):
 
   def list_of(metric, bootstrap=40):
     protocol = evaluation.Protocol("tiny", "a test", (metric,), bootstrap=bootstrap)
-    monkeypatch.setattr(protocols, "known", lambda: {"tiny": protocol})
+    monkeypatch.setattr(protocols, "all_protocols", lambda: {"tiny": protocol})
     return "\n".join(listing.lines())
 
   for name, changes in others.items():

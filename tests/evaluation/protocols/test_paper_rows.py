@@ -181,7 +181,7 @@ def test_the_thesis():
 
 
 def test_no_other_protocol_has_rows():
-  with_rows = {name for name, protocol in protocols.known().items() if protocol.paper}
+  with_rows = {name for name, protocol in protocols.all_protocols().items() if protocol.paper}
   assert with_rows == {
     "dvd_gan_fid_is_k600", "ssw_gan", "tgan_is_c3d", "tganv2_is_fid_c3d", "ldvd_is_fid_c3d",
     "fvd_unterthiner2018", "du_r2plus1d",

@@ -64,7 +64,7 @@ def test_networks_accept_the_preprocessed_clips_and_have_the_outputs(name, netwo
 
 
 def test_every_protocol_has_a_description():
-  by_name = protocols.known()
+  by_name = protocols.all_protocols()
   assert {*NAMES} == {*by_name}
   for protocol in by_name.values():
     assert protocol.metrics and protocol.notes and protocol.source
@@ -139,7 +139,9 @@ def _described(metric):
 
 def test_metrics_and_counts():
   lines = [" ".join(line.split()) for line in METRICS.strip().splitlines()]
-  described = [f"{p.name} {_described(m)}" for p in protocols.known().values() for m in p.metrics]
+  described = [
+    f"{p.name} {_described(m)}" for p in protocols.all_protocols().values() for m in p.metrics
+  ]
   assert described == lines
   for name, counts in COUNTS.items():
     p = protocols.get_protocol(name)

@@ -29,7 +29,7 @@ def of_network(name: str) -> Callable[[np.ndarray], np.ndarray]:
   network = extractor.load_extractor(name)
   metrics = [
     metric
-    for protocol in protocols.known().values()
+    for protocol in protocols.all_protocols().values()
     for metric in protocol.metrics
     if metric.network == name and metric.compares
   ]

@@ -7,7 +7,7 @@ from vidgan_jax.evaluation.protocols import registry
 def lines() -> list[str]:
   """Lines of the list."""
   text = []
-  for protocol in registry.known().values():
+  for protocol in registry.all_protocols().values():
     text += [f"{protocol.name}: {protocol.source}", *_clip_lines(protocol)]
     text += [line for metric in protocol.metrics for line in _metric_lines(protocol, metric)]
     text += [f"  - {note}" for note in protocol.notes]

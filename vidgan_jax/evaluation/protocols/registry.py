@@ -9,7 +9,7 @@ from vidgan_jax.evaluation.protocols.base import Protocol
 from vidgan_jax.runtime.errors import UserError
 
 
-def known() -> dict[str, Protocol]:
+def all_protocols() -> dict[str, Protocol]:
   """{name: protocol} of all protocols; the embedded set's and the recommended one come first."""
   return {protocol.name: protocol for protocol in published.ALL}
 
@@ -20,7 +20,7 @@ def get_protocol(name: str) -> Protocol:
   Raises:
     UserError: there is no such protocol; the message lists all names.
   """
-  protocols = known()
+  protocols = all_protocols()
   if name not in protocols:
     raise UserError(f"unknown protocol {name!r}; known: {', '.join(protocols)}")
   return protocols[name]
