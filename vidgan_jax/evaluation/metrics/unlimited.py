@@ -31,7 +31,7 @@ class Unlimited(Metric):
     """Extrapolates the value.
 
     Args:
-      real, generated: features [N, d]; `real` is None if the metric does not compare.
+      real, generated: features [N, d]; `real` is None if the metric uses no real clips.
       seed: seed of the subsets.
       **options: passed on to `extrapolation`.
     """
