@@ -36,6 +36,7 @@ def _random_extractor(name):
   """A feature network with random weights, all positive, so that variances are valid."""
   import jax
   import numpy as np
+  from flax.traverse_util import unflatten_dict
 
   from vidgan_jax.evaluation.features import extractor
 
@@ -43,7 +44,7 @@ def _random_extractor(name):
   random = np.random.default_rng(0)
   draw = lambda shape: np.abs(random.standard_normal(shape, np.float32)) / np.sqrt(np.prod(shape))
   shapes = extractor.variable_shapes(parts)
-  variables = extractor.unflatten({path: draw(shape) for path, shape in shapes.items()})
+  variables = unflatten_dict({path: draw(shape) for path, shape in shapes.items()}, sep="/")
   constants = {key: np.zeros(shape, np.float32) for key, shape in parts.constants.items()}
   return extractor.Extractor(
     name=name,

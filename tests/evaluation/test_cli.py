@@ -54,7 +54,7 @@ def run(lean_config, tmp_path):
 @pytest.fixture
 def evaluate(run, protocol, stand_in, monkeypatch, tmp_path):
   """A function (**fields of `Request`) that returns (results, lines returned, lines reported)."""
-  monkeypatch.setattr(protocols, "known", lambda: {"tiny": protocol})
+  monkeypatch.setattr(protocols, "all_protocols", lambda: {"tiny": protocol})
   monkeypatch.setattr(evaluator, "load_extractor", lambda name, path=None: stand_in())
   monkeypatch.setattr(page, "write", lambda content, path, *clips, **more: path)  # slow
   monkeypatch.setenv("VIDGAN_JAX_REFERENCES", str(tmp_path / "references"))
@@ -122,15 +122,15 @@ def test_features_of_other_code_are_recomputed_but_a_named_file_is_refused(
   evaluate(reference=named)
   monkeypatch.setattr(references.code, "version", lambda network: "0ther")
   again, _, reported = evaluate()
-  (line,) = (line for line in reported if "other code" in line)
-  assert line.endswith("was made by other code of stand_in than this; it is made anew")
+  (line,) = (line for line in reported if "another version" in line)
+  assert line.endswith("another version of the code of stand_in; it is computed again")
   assert not any(line.startswith("features of 40 real clips: ") for line in reported)
   # The cached file was replaced. The column is the same, because the values are.
   _, _, reported = evaluate()
   assert any(line.startswith("features of 40 real clips: ") for line in reported)
   prints = lambda content: {r["fingerprint"] for r in content["records"]}
   assert prints(again) == prints(first)
-  with pytest.raises(UserError, match=r"named.npz was made by .*; remove it, and it is made anew"):
+  with pytest.raises(UserError, match=r"named.npz was computed by .*; remove the file to compute"):
     evaluate(reference=named)
 
 
@@ -143,7 +143,7 @@ def test_damaged_features_are_recomputed_but_a_named_file_is_refused(evaluate, t
   damaged = whole[:400] + bytes([whole[400] ^ 1]) + whole[401:]
   cached.write_bytes(damaged)
   again, _, reported = evaluate()
-  assert any(line.startswith(str(cached)) and "it is made anew" in line for line in reported)
+  assert any(line.startswith(str(cached)) and "it is computed again" in line for line in reported)
   assert cached.read_bytes() == whole
   values = lambda content: [record["value"] for record in content["records"]]
   assert values(again) == values(first)
@@ -222,7 +222,7 @@ def test_the_embedded_classifier_warns_of_other_data(
   for network, data in ((PACKAGED, changes), (PACKAGED, {}), ("stand_in", changes)):
     measures = tuple(dataclasses.replace(m, network=network) for m in protocol.metrics)
     changed = dataclasses.replace(protocol, name=f"of_{network}_{len(data)}", metrics=measures)
-    monkeypatch.setattr(protocols, "known", lambda changed=changed: {changed.name: changed})
+    monkeypatch.setattr(protocols, "all_protocols", lambda changed=changed: {changed.name: changed})
     (run / "config.json").write_text(configuration.to_json(lean_config(**data)))
     output = str(tmp_path / changed.name)
     content, lines, reported = evaluate(protocol=changed.name, output=output)
@@ -379,7 +379,7 @@ def test_a_reference_file_of_another_resolution(evaluate, some_clips, tmp_path):
   evaluate(clips=small, real=small, output=str(tmp_path / "b"), **options)
   large = str(tmp_path / "large.npz")
   with pytest.raises(
-    UserError, match=r"is of something else: resolution is \[8, 8\] there, \[16, 16\] here"
+    UserError, match=r"resolution is \[8, 8\] in the file, but \[16, 16\] is needed"
   ):
     evaluate(clips=large, real=large, output=str(tmp_path / "c"), **options)
 
@@ -423,7 +423,7 @@ def test_a_run_whose_clips_are_shorter_than_the_protocols(evaluate, protocol):
 
 def test_a_length_that_the_network_refuses_is_not_suggested(evaluate, monkeypatch):
   published = {one.name: one for one in published_protocols.ALL}
-  monkeypatch.setattr(protocols, "known", lambda: published)
+  monkeypatch.setattr(protocols, "all_protocols", lambda: published)
   with pytest.raises(UserError, match=r"run makes 4; i3d_kinetics400 needs .* 9 frames") as error:
     evaluate(protocol="recommended")
   assert "--frames=4" not in str(error.value)

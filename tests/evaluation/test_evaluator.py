@@ -12,7 +12,7 @@ from vidgan_jax.evaluation.clips import ArrayClips, RealClips
 from vidgan_jax.evaluation.evaluator import Evaluator
 from vidgan_jax.evaluation.features import pipeline
 from vidgan_jax.evaluation.metrics.accuracy import wilson
-from vidgan_jax.evaluation.metrics.base import Computed, halves
+from vidgan_jax.evaluation.metrics.base import Computed, floor_halves
 from vidgan_jax.evaluation.metrics.registry import METRICS
 from vidgan_jax.evaluation.protocols import fingerprint
 from vidgan_jax.evaluation.report import columns
@@ -148,7 +148,7 @@ def test_kernel_distances_record_the_size_of_their_subsets(
   assert (
     record["fields"]["subset_size_used"] == used and record["fields"]["subset_size"] == requested
   )
-  expected_warning = f"3 subsets of {used} clips: the protocol asks for subsets of {requested}"
+  expected_warning = f"3 subsets of {used} clips: the protocol specifies subsets of {requested}"
   assert (expected_warning in record["warnings"]) == (used < requested)
   real = RealClips(source, protocol, real_count)(0, real_count)[0]
   sets = [features_by_hand(stand_in, each)[1] for each in (real, clips[0])]
@@ -165,7 +165,7 @@ def test_the_floor_is_of_disjoint_clips(score_records, protocol):
     r for r in records.values() if r["floor"] and "disjoint sets of 30" in r["floor"]["what"]
   ]
   assert {r["metric"] for r in halved} >= {"fid", "kvd", "precision", "coverage"}
-  one, other = halves(real, real, 0)
+  one, other = floor_halves(real, real, 0)
   assert not {*one.tolist()} & {*other.tolist()} and len(one) == len(other) == 30
 
 
@@ -234,7 +234,7 @@ def test_of_too_many_features_only_the_moments_are_stored(evaluator, some_clips)
   options = dict(mesh=made.mesh, batch_size=16)
   given = ArrayClips(clips, labels)
   all_stored, _ = pipeline.gather(made.feature_paths, given, 0, 40, **options)
-  few, _ = pipeline.gather(made.feature_paths, given, 0, 40, keep_bytes=40, **options)
+  few, _ = pipeline.gather(made.feature_paths, given, 0, 40, stored_bytes=40, **options)
   for key, outputs in few.items():
     for name, feature_set in outputs.items():
       assert feature_set.features is None and all_stored[key][name].features is not None
@@ -339,15 +339,15 @@ def test_too_few_clips_for_a_metric_leave_out_only_this_metric(score_records, so
   assert set(records) == {"fid", "fid_infinity"}
   assert reported == [
     "precision, recall, density, coverage are left out: distances to 5 nearest neighbours need "
-    "more than 5 clips, got 5 generated and 60 real ones (--count, --real_count)",
+    "more than 5 clips, got 5 generated and 60 real clips (--count, --real_count)",
     "diversity is left out: no class has two clips (--count, --real_count)",
   ]
   clips, labels = some_clips(30, 5)
   records = score_records((clips, labels), real_count=2, **options)
   assert set(records) == {"fid", "diversity"}
-  assert "got 30 generated and 2 real ones" in reported[2]
+  assert "got 30 generated and 2 real clips" in reported[2]
   assert reported[3:] == [
-    "fid_infinity is left out: its subsets need 4 clips, not 2 (--count, --real_count)"
+    "fid_infinity is left out: it needs at least 4 clips, got 2 (--count, --real_count)"
   ]
   assert records["diversity"]["floor"] is None
   assert any("no class has two real clips" in line for line in records["diversity"]["warnings"])
@@ -440,7 +440,7 @@ def test_other_weights_and_other_data_have_other_fingerprints(score_records, sta
     (
       30,
       {"metrics": (METRICS["is"]("stand_in", "logits", (("subtract_mean", 0, 0),)),)},
-      "lacks its mean file",
+      "has no mean clip",
     ),
   ],
 )
@@ -505,13 +505,13 @@ def test_other_warnings(score_records, stand_in, some_clips):
   own = tuple(METRICS[metric]("stand_in", "features", (SCALE,)) for metric in metrics)
   records = score_records(some_clips(50, 5), metrics=own, generated_count=50)
   assert any(
-    "the floor is of 30 clips a side, the value of 50" in w for w in records["fid"]["warnings"]
+    "the floor uses 30 clips on each side, the value 50" in w for w in records["fid"]["warnings"]
   )
   assert not records["fid_infinity"]["warnings"]
   records = score_records(metrics=own)
-  assert not any("clips a side" in w for w in records["fid"]["warnings"])
+  assert not any("the floor uses" in w for w in records["fid"]["warnings"])
   few = score_records(metrics=own[:1], real_count=7)["fid"]
-  assert few["floor"] is None and not any("the floor is of" in w for w in few["warnings"])
+  assert few["floor"] is None and not any("the floor uses" in w for w in few["warnings"])
   assert records["fid_infinity"]["warnings"] == [
     "30 clips for 10 dimensions: too few to extrapolate from"
   ]

@@ -49,7 +49,7 @@ def train(parts, protocol, stand_in, monkeypatch, tmp_path):
   """A function (biases by step, begin) that calls the hook like the loop; returns the workdir."""
   config, gan, state = parts
   protocol = dataclasses.replace(protocol, real_count=40)
-  monkeypatch.setattr(protocols, "known", lambda: {"tiny": protocol})
+  monkeypatch.setattr(protocols, "all_protocols", lambda: {"tiny": protocol})
   monkeypatch.setattr(page, "write", lambda content, path, *clips, **more: path)
   monkeypatch.setenv("VIDGAN_JAX_REFERENCES", str(tmp_path / "references"))
   workdir = tmp_path / "run"
@@ -168,7 +168,7 @@ def test_a_best_metric_that_the_data_does_not_allow_is_refused_before_training(
     train({0: 0}, best="accuracy")
   measures = (METRICS["diversity"]("stand_in", "features"),)
   other = dataclasses.replace(protocol, metrics=measures)
-  monkeypatch.setattr(protocols, "known", lambda: {"tiny": other})
+  monkeypatch.setattr(protocols, "all_protocols", lambda: {"tiny": other})
   with pytest.raises(UserError, match="neither higher nor lower values of it are better"):
     train({}, best="diversity")
 

@@ -91,7 +91,7 @@ def test_features_that_were_too_large_to_store_cannot_be_halved(build_evaluator)
   ((path, outputs),) = reference.gathered.items()
   lean = {path: {n: dataclasses.replace(each, features=None) for n, each in outputs.items()}}
   lean = dataclasses.replace(reference, gathered=lean)
-  with pytest.raises(UserError, match="too large to keep"):
+  with pytest.raises(UserError, match="too large to store"):
     lean.halves(10)
   fid = tuple(m for m in evaluator.protocol.metrics if m.name == "fid")
   evaluator.protocol = dataclasses.replace(evaluator.protocol, metrics=fid)

@@ -89,7 +89,7 @@ def evaluate(config, workdir, devices):
 
 def prepare(patch, folder, number):
   """Replaces the protocol, the report page and the folder of cached features."""
-  patch(protocols, "known", lambda: {"tiny": _protocol()})
+  patch(protocols, "all_protocols", lambda: {"tiny": _protocol()})
   patch(page, "write", lambda content, path, *clips, **more: path)
   os.environ["VIDGAN_JAX_REFERENCES"] = str(folder / f"references{number}")
 

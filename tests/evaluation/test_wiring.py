@@ -75,7 +75,7 @@ def taken(folder, lean_config, stand_in, monkeypatch, tmp_path):
       config.data.update(horizontal_flip=OPPOSITE["flip"][protocol.flip])
       config.data.update(split=OPPOSITE["split"][protocol.split])
       config.evaluation.update(every=1, protocol="tiny", count=4)
-    monkeypatch.setattr(protocols, "known", lambda: {"tiny": protocol})
+    monkeypatch.setattr(protocols, "all_protocols", lambda: {"tiny": protocol})
     seen, reported, reference = [], [], Evaluator.reference
 
     def watched(self, real, **options):
@@ -219,7 +219,7 @@ def test_refusals(data, flags, words, folder, lean_config, monkeypatch, stand_in
   with config.unlocked():
     config.data.update(directory=str(folder), **data)
     config.model.num_classes = 2 if data["name"] == "prepared" else 8
-  monkeypatch.setattr(protocols, "known", lambda: {"tiny": protocol_of()})
+  monkeypatch.setattr(protocols, "all_protocols", lambda: {"tiny": protocol_of()})
   monkeypatch.setattr(evaluator, "load_extractor", lambda name, path=None: stand_in())
   with pytest.raises(UserError, match=words) as error:
     _door(config, [], tmp_path, flags)
@@ -267,5 +267,5 @@ def test_files_of_features_without_the_field_stride_are_still_read(
   assert [path.name for path in tmp_path.iterdir()] == [older.name]
   other = made.reference(real(1), folder=tmp_path)
   assert other.hashes != fresh.hashes and len([*tmp_path.iterdir()]) == 2
-  with pytest.raises(UserError, match="is of something else: probe"):
+  with pytest.raises(UserError, match="does not fit: probe"):
     made.reference(real(1), file=older)

@@ -127,7 +127,7 @@ def protocol(name: str) -> dict:
 
 def fingerprints() -> dict:
   """{protocol: see `protocol`}."""
-  return {name: protocol(name) for name in protocols.known()}
+  return {name: protocol(name) for name in protocols.all_protocols()}
 
 
 def embedded() -> dict:

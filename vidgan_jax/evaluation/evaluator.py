@@ -251,7 +251,7 @@ class Evaluator:
       real, first = inputs.real, inputs.generated[0]
       if not (protocol.per_class and labelled and records) or real is None:
         continue
-      if metric.of(first).features is not None:
+      if metric.output_of(first).features is not None:
         by_class = metric.by_class(real, first)
         fingerprint_of_all = records[0]["fingerprint"]
         scores.per_class.extend(about.class_records(metric, by_class, fingerprint_of_all))
@@ -275,10 +275,10 @@ class Evaluator:
         f"{f' x {repeats}' if repeats > 1 else ''}; --count=N evaluates fewer and enters the "
         "fingerprint"
       )
-    if count < self.protocol.least_clips:
+    if count < self.protocol.min_clips:
       raise UserError(
         f"{count} clips are too few for protocol {self.protocol.name}: its metrics need at least "
-        f"{self.protocol.least_clips}"
+        f"{self.protocol.min_clips}"
       )
 
   def _features(

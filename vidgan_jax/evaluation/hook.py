@@ -77,7 +77,7 @@ class EvaluationHook(Hook):
       raise UserError(
         f"evaluation.best is {self.best!r}; {self.protocol.name} has {', '.join(numbers)}"
       )
-    self._metric = metrics.of_number(self.best)
+    self._metric = metrics.metric_of_number(self.best)
     if self._metric and self._metric.higher_is_better is None:
       raise UserError(
         f"evaluation.best is {self.best!r}, but neither higher nor lower values of it are better"

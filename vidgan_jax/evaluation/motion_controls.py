@@ -115,4 +115,4 @@ def _enough(protocol: Protocol, reference: Reference) -> bool:
   """Whether a reference contains the features of enough clips for two halves."""
   feature_sets = [each for outputs in reference.gathered.values() for each in outputs.values()]
   complete = all(each.features is not None for each in feature_sets)
-  return complete and reference.count // 2 >= max(_LEAST, protocol.least_clips)
+  return complete and reference.count // 2 >= max(_LEAST, protocol.min_clips)

@@ -64,7 +64,7 @@ class Circumstances:
     ]
     records = []
     for score in scores:
-      fields = {**common, "metric": score.metric, **score.used}
+      fields = {**common, "metric": score.metric, **score.extra_fields}
       records.append(self._record(metric, score, fields, [*score.warnings, *warnings]))
     return records
 

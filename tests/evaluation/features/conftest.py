@@ -1,3 +1,3 @@
-"""A writer of PyTorch's files, from which weights are converted."""
+"""Provides a fixture that writes PyTorch files, for tests of the conversion of weights."""
 
 from tests.torch_files import write_torch  # noqa: F401

@@ -1,19 +1,19 @@
-"""Cached features carry the version of the code that made them."""
+"""Versions of the feature code, which cached features state."""
 
 import pytest
 
 from vidgan_jax.evaluation.features import code, extractor
 
 
-def test_a_version_counts_preprocessing_and_the_network(monkeypatch):
+def test_a_version_names_preprocessing_and_the_network(monkeypatch):
   assert code.version() == "preprocessing 1"
   assert code.version("i3d") == "preprocessing 1, i3d 1"
   assert code.version("mine 3") == "preprocessing 1, mine 3"
   before = {name: code.version(name) for name in code.VERSIONS}
   monkeypatch.setitem(code.VERSIONS, "i3d", 2)
-  assert {name for name, kept in before.items() if code.version(name) != kept} == {"i3d"}
+  assert {name for name, old in before.items() if code.version(name) != old} == {"i3d"}
   monkeypatch.setitem(code.VERSIONS, "preprocessing", 2)
-  assert all(code.version(name) != kept for name, kept in before.items())
+  assert all(code.version(name) != old for name, old in before.items())
 
 
 def test_every_network_has_a_version():
@@ -23,7 +23,7 @@ def test_every_network_has_a_version():
 
 
 @pytest.mark.parametrize(
-  ("kept", "expected"),
+  ("entry", "expected"),
   [
     ("8452b3f26ba1", "preprocessing 1, i3d 1"),
     ("e1617c3905a6", "preprocessing 1, c3d 1"),
@@ -36,6 +36,6 @@ def test_every_network_has_a_version():
     (["8452b3f26ba1"], None),
   ],
 )
-def test_hashes_of_older_files_stand_for_the_first_versions(monkeypatch, kept, expected):
-  monkeypatch.setitem(code.VERSIONS, "i3d", 2)  # not for the newest
-  assert code.stored(kept) == expected
+def test_hashes_of_older_files_mean_version_1(monkeypatch, entry, expected):
+  monkeypatch.setitem(code.VERSIONS, "i3d", 2)  # a later version does not change their meaning
+  assert code.stored(entry) == expected

@@ -1,4 +1,4 @@
-"""Published weights converted, refused, and told apart."""
+"""Conversion of published weights: recognised, unknown and refused sources."""
 
 import dataclasses
 import pathlib
@@ -7,6 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from vidgan_jax.evaluation.features import convert, extractor
 from vidgan_jax.evaluation.features.architectures import c3d, i3d, r2plus1d
@@ -17,7 +18,7 @@ from vidgan_jax.weights.readers import tensor_bundle
 
 @pytest.fixture(scope="module")
 def deepmind():
-  """Variables by DeepMind's names, as its checkpoints of Kinetics-400 have them."""
+  """Random variables with the names and shapes of DeepMind's checkpoints of Kinetics-400."""
   generator = np.random.default_rng(0)
   shapes = extractor.variable_shapes(extractor.NETWORKS["i3d_kinetics400"].build())
   arrays = {}
@@ -30,20 +31,23 @@ def deepmind():
 
 @pytest.fixture
 def checksums(deepmind, monkeypatch):
-  """A function that makes them be one of DeepMind's checkpoints; they are rgb_scratch at first."""
+  """Makes the variables of `deepmind` the published ones of rgb_scratch.
+
+  The fixture is a function that does the same for another checkpoint.
+  """
   crcs = {name: known.masked_crc(array.tobytes()) for name, array in deepmind.items()}
 
-  def be(checkpoint):
+  def publish_as(checkpoint):
     table = {name: dict.fromkeys(crcs, 0) for name in known.I3D_CHECKPOINTS}
     monkeypatch.setattr(known, "i3d_checksums", lambda: table | {checkpoint: crcs})
 
-  be("rgb_scratch")
-  return be
+  publish_as("rgb_scratch")
+  return publish_as
 
 
 @pytest.fixture(scope="module")
 def module(deepmind, tmp_path_factory):
-  """The folder of a module of TF-Hub."""
+  """The folder of a TF-Hub module."""
   folder = tmp_path_factory.mktemp("i3d-kinetics-400")
   written = {
     f"RGB/inception_i3d/{n}": a.reshape(1, 1, 1, 1, -1) if "batch_norm" in n else a
@@ -61,12 +65,12 @@ def convert_quietly(*arguments, **options):
   return path, "\n".join(lines)
 
 
-def test_tf_hub_s_module_becomes_the_network_of_fvd(tmp_path, deepmind, module, checksums):
+def test_the_tf_hub_module_becomes_the_network_of_fvd(tmp_path, deepmind, module, checksums):
   path, lines = convert_quietly("i3d_kinetics400", module, tmp_path / "sub" / "a.npz")
   assert "verified: 230 of 230 variables have the checksums of rgb_scratch" in lines
-  found = extractor.load_extractor("i3d_kinetics400", path)
-  assert found.about["verified"] and found.about["origin"]["form"] == "tensorflow"
-  variables = extractor.flatten(found.variables)
+  loaded = extractor.load_extractor("i3d_kinetics400", path)
+  assert loaded.about["verified"] and loaded.about["origin"]["form"] == "tensorflow"
+  variables = flatten_dict(loaded.variables, sep="/")
   assert len(variables) == 230
   for name, array in deepmind.items():
     np.testing.assert_array_equal(variables[i3d.path_of(name)].ravel(), array.ravel())
@@ -77,7 +81,7 @@ def test_tf_hub_s_module_becomes_the_network_of_fvd(tmp_path, deepmind, module, 
   assert path.stat().st_mtime_ns > before
 
 
-# Where the ports put a block's units, written down from their own modules.
+# {unit in DeepMind's checkpoints: unit in a port to PyTorch}, copied from the code of the ports.
 PIERGIAJ = {
   "Branch_0/Conv3d_0a_1x1": "b0",
   "Branch_1/Conv3d_0a_1x1": "b1a",
@@ -106,7 +110,7 @@ LEAVES = {
 
 
 def state_dict(deepmind, port):
-  """What a port's state dict would be, with gains of one and counters."""
+  """The state dict of a port with these variables, with gains of 1 and step counters."""
   state = {}
   for name, array in deepmind.items():
     *unit, kind, leaf = name.split("/")
@@ -135,12 +139,12 @@ def test_ports_to_pytorch_give_the_same_weights(
   source = write_torch(tmp_path / "rgb.pt", tensors, legacy=legacy)
   path, lines = convert_quietly("i3d_kinetics400", source, tmp_path / "a.npz")
   assert "230 of 230" in lines
-  found = extractor.flatten(extractor.load_extractor("i3d_kinetics400", path).variables)
-  wanted = extractor.flatten(i3d.from_tensorflow(deepmind))
-  assert extractor.weights_hash(found) == extractor.weights_hash(wanted)
+  loaded = flatten_dict(extractor.load_extractor("i3d_kinetics400", path).variables, sep="/")
+  expected = flatten_dict(i3d.from_tensorflow(deepmind), sep="/")
+  assert extractor.weights_hash(loaded) == extractor.weights_hash(expected)
 
 
-def test_rgb_imagenet_is_converted_by_its_own_name_alone(tmp_path, module, checksums):
+def test_rgb_imagenet_is_converted_only_under_its_own_name(tmp_path, module, checksums):
   checksums("rgb_imagenet")
   with pytest.raises(UserError) as error:
     convert_quietly("i3d_kinetics400", module, tmp_path / "a.npz", allow_unknown=True)
@@ -151,14 +155,17 @@ def test_rgb_imagenet_is_converted_by_its_own_name_alone(tmp_path, module, check
   path, _ = convert_quietly("i3d_kinetics400_imagenet", module, tmp_path / "a.npz")
   with pytest.raises(UserError, match="holds i3d_kinetics400_imagenet"):
     extractor.load_extractor("i3d_kinetics400", path)
-  with pytest.raises(UserError, match="converted already, to weights of i3d_kinetics400_imagenet"):
+  with pytest.raises(
+    UserError, match="already converted: it has weights of i3d_kinetics400_imagenet"
+  ):
     convert_quietly("i3d_kinetics400", path, tmp_path / "b.npz")
-  with pytest.raises(UserError, match=r"rgb_imagenet/model\.ckpt.*; c3d_ucf101 is made of Chainer"):
+  words = r"rgb_imagenet/model\.ckpt.*; c3d_ucf101 is converted from Chainer"
+  with pytest.raises(UserError, match=words):
     convert_quietly("c3d_ucf101", module, tmp_path / "b.npz")
 
 
-def test_unknown_weights_are_converted_when_asked_for_and_named_so(tmp_path, module):
-  with pytest.raises(UserError, match=r"no variable has a checksum known here.*--allow_unknown"):
+def test_unknown_weights_are_converted_only_with_a_flag_and_marked(tmp_path, module):
+  with pytest.raises(UserError, match=r"no variable has the checksum of a .*--allow_unknown"):
     convert_quietly("i3d_kinetics400", module, tmp_path / "a.npz")
   assert not any(tmp_path.iterdir())
   path, lines = convert_quietly("i3d_kinetics400", module, tmp_path / "a.npz", allow_unknown=True)
@@ -187,29 +194,29 @@ def test_other_sizes_and_damage_are_refused(tmp_path, deepmind, checksums, monke
   assert not (tmp_path / "a.npz").exists()
 
 
-def test_gains_of_batch_norm_are_taken_into_the_convolution():
+def test_gains_of_batch_norm_are_folded_into_the_convolution():
   generator = np.random.default_rng(0)
   shapes = {"conv3d.weight": (4, 3, 1, 2, 2), **{f"bn.{n}": (4,) for n in ("weight", "bias")}}
   shapes |= {f"bn.{n}": (4,) for n in ("running_mean", "running_var")}
   state = {n: generator.uniform(0.5, 2, s).astype(np.float32) for n, s in shapes.items()}
-  found = i3d_for_torch.to_deepmind({f"Conv3d_2b_1x1.{n}": a for n, a in state.items()})
+  converted = i3d_for_torch.to_deepmind({f"Conv3d_2b_1x1.{n}": a for n, a in state.items()})
   x = generator.standard_normal((1, 2, 2, 3))
-  by = lambda w: np.einsum("thwi,thwio->o", x, w)
+  product = lambda w: np.einsum("thwi,thwio->o", x, w)
   norm = lambda y, mean, var, bias, gain: gain * (y - mean) / np.sqrt(var + 1e-3) + bias
-  theirs = norm(
-    by(state["conv3d.weight"].transpose(2, 3, 4, 1, 0)),
+  original = norm(
+    product(state["conv3d.weight"].transpose(2, 3, 4, 1, 0)),
     *(state[f"bn.{n}"] for n in ("running_mean", "running_var", "bias", "weight")),
   )
-  part = lambda name: found[f"Conv3d_2b_1x1/{name}"]
+  part = lambda name: converted[f"Conv3d_2b_1x1/{name}"]
   bn = lambda name: part(f"batch_norm/{name}")
-  ours = norm(by(part("conv_3d/w")), bn("moving_mean"), bn("moving_variance"), bn("beta"), 1)
-  np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+  folded = norm(product(part("conv_3d/w")), bn("moving_mean"), bn("moving_variance"), bn("beta"), 1)
+  np.testing.assert_allclose(folded, original, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
   "name", ["Mixed_3b.b0.conv3d.bias", "Mixed_6a.b0.bn.bias", "Mixed_3b.b4.bn.bias", "fc.weight"]
 )
-def test_other_names_are_no_variables_of_i3d(name):
+def test_unknown_names_of_i3d_are_refused(name):
   with pytest.raises(UserError, match=re.escape(name)):
     i3d_for_torch.to_deepmind({name: np.zeros(3, np.float32)})
 
@@ -219,7 +226,7 @@ def test_other_names_are_no_variables_of_i3d(name):
 
 @pytest.fixture(scope="module")
 def chainer(tmp_path_factory):
-  """Chainer's files of C3D, with narrow layers at its end, and of the mean clip; their arrays."""
+  """Chainer's files of C3D (with narrow dense layers) and the mean clip: (folder, arrays, mean)."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(c3d, "_DENSE", {"fc6": 96, "fc7": 64, "fc8": 101})
     yield _write_chainer(tmp_path_factory)
@@ -233,10 +240,10 @@ def _write_chainer(tmp_path_factory):
     _, layer, kind = path.split("/")
     back = {5: (4, 3, 0, 1, 2), 2: (1, 0), 1: (0,)}[len(shape)]
     array = np.zeros([shape[axis] for axis in back], np.float32)
-    # Few numbers, for the file to be small; they tell all axes apart.
+    # Few different numbers keep the file small; all axes can still be distinguished.
     array[(slice(0, 7), *[slice(0, 3)] * (array.ndim - 1))] = zlib.crc32(path.encode()) % 97
-    some = array.reshape(-1)[:: max(array.size // 1001, 1)]
-    some += np.arange(some.size)
+    sparse = array.reshape(-1)[:: max(array.size // 1001, 1)]
+    sparse += np.arange(sparse.size)
     arrays[f"{layer}/{'W' if kind == 'kernel' else 'b'}"] = array
   np.savez(folder / "conv3d_deepnetA_ucf.npz", **arrays)
   mean = np.random.default_rng(0).uniform(0, 255, (1, 3, 16, 128, 171)).astype(np.float32)
@@ -244,34 +251,34 @@ def _write_chainer(tmp_path_factory):
   return folder, arrays, mean
 
 
-def test_chainer_s_c3d_and_mean_clip(tmp_path, chainer):
+def test_c3d_and_mean_clip_of_chainer(tmp_path, chainer):
   folder, arrays, mean = chainer
   source = folder / "conv3d_deepnetA_ucf.npz"
   path, lines = convert_quietly(
     "c3d_ucf101", source, tmp_path / "a.npz", folder / "mean2.npz", allow_unknown=True
   )
   assert "unknown" in lines
-  found = extractor.load_extractor("c3d_ucf101", path)
+  loaded = extractor.load_extractor("c3d_ucf101", path)
   for name, array in arrays.items():
     layer, kind = name.split("/")
-    ours = found.variables["params"][layer]["kernel" if kind == "W" else "bias"]
-    turned = np.moveaxis(array, [0, 1], [-1, -2]) if array.ndim > 1 else array
-    np.testing.assert_array_equal(ours, turned)
-  # TGAN's own window of the mean: [colour, frame, row, column], blue first.
-  clip = found.constants["mean"]
+    converted = loaded.variables["params"][layer]["kernel" if kind == "W" else "bias"]
+    transposed = np.moveaxis(array, [0, 1], [-1, -2]) if array.ndim > 1 else array
+    np.testing.assert_array_equal(converted, transposed)
+  # The window of the mean in TGAN's code, [channel, frame, row, column], channels BGR.
+  clip = loaded.constants["mean"]
   assert clip.shape == (16, 128, 171, 3)
   reference = mean.reshape(3, 1, 16, 128, 171)[:, 0, :, 8:120, 29:141]
   np.testing.assert_array_equal(clip[:, 8:120, 29:141], reference.transpose(1, 2, 3, 0))
-  assert found.about["mean"]["sha256"] == known.digests(folder / "mean2.npz").sha256
-  assert found.about["parameters"] == sum(array.size for array in arrays.values())
+  assert loaded.about["mean"]["sha256"] == known.digests(folder / "mean2.npz").sha256
+  assert loaded.about["parameters"] == sum(array.size for array in arrays.values())
 
 
 @pytest.mark.parametrize(
   ("arrays", "message"),
   [
-    ({"mean": np.zeros((16, 128, 171, 3))}, r"wanted \[3, 16, 128, 171\]"),
-    ({"mean": np.zeros((3, 16, 128, 128))}, "wanted"),
-    ({"mean": np.full((3, 16, 128, 171), 300.0)}, r"not within 0\.\.255"),
+    ({"mean": np.zeros((16, 128, 171, 3))}, r"expected \[3, 16, 128, 171\]"),
+    ({"mean": np.zeros((3, 16, 128, 128))}, "expected"),
+    ({"mean": np.full((3, 16, 128, 171), 300.0)}, r"must be in 0\.\.255"),
     ({"std": np.zeros(3)}, "no array 'mean'"),
   ],
 )
@@ -282,76 +289,76 @@ def test_other_mean_clips_are_refused(tmp_path, arrays, message):
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 16, 128, 171), (3 * 16 * 128 * 171,)])
-def test_a_mean_clip_may_be_laid_out_otherwise(tmp_path, shape):
+def test_a_mean_clip_may_have_another_shape(tmp_path, shape):
   mean = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
   np.savez(tmp_path / "mean.npz", mean=mean)
   expected = mean.reshape(3, 16, 128, 171)
-  found = convert.read_mean(tmp_path / "mean.npz")
-  np.testing.assert_array_equal(found.transpose(3, 0, 1, 2), expected)
+  clip = convert.read_mean(tmp_path / "mean.npz")
+  np.testing.assert_array_equal(clip.transpose(3, 0, 1, 2), expected)
 
 
-def test_other_arrays_are_no_c3d(tmp_path):
+def test_unknown_arrays_of_c3d_are_refused(tmp_path):
   np.savez(tmp_path / "a.npz", **{"conv1a/W": np.zeros(3), "fc9/b": np.zeros(3)})
   with pytest.raises(UserError, match="conv1a/W"):
     convert_quietly("c3d_ucf101", tmp_path / "a.npz", tmp_path / "b.npz", allow_unknown=True)
   np.savez(tmp_path / "c.npz", **{"fc9/b": np.zeros(3)})
-  with pytest.raises(UserError, match="'fc9/b' is no variable of C3D"):
+  with pytest.raises(UserError, match="'fc9/b' is not a variable of C3D"):
     convert_quietly("c3d_ucf101", tmp_path / "c.npz", tmp_path / "b.npz", allow_unknown=True)
 
 
-def test_torchvision_s_r2plus1d(tmp_path, write_torch, torchvision_shapes, monkeypatch):
+def test_r2plus1d_of_torchvision(tmp_path, write_torch, torchvision_shapes, monkeypatch):
   generator = np.random.default_rng(0)
   state = {n: generator.standard_normal(s, np.float32) for n, s in torchvision_shapes.items()}
   tensors = {name: write_torch.Tensor.of(array) for name, array in state.items()}
   tensors["stem.1.num_batches_tracked"] = write_torch.Tensor.of(np.array(3))
   source = write_torch(tmp_path / "r2plus1d_18-91a641e6.pth", tensors, legacy=True)
   name, output = "r2plus1d_kinetics400", tmp_path / "a.npz"
-  with pytest.raises(UserError, match="not known to be"):
+  with pytest.raises(UserError, match="cannot be verified as"):
     convert_quietly(name, source, output)
-  own = dataclasses.replace(known.FILES[-1], sha256=known.digests(source).sha256)
-  monkeypatch.setattr(known, "FILES", (*known.FILES[:-1], own))
+  published = dataclasses.replace(known.FILES[-1], sha256=known.digests(source).sha256)
+  monkeypatch.setattr(known, "FILES", (*known.FILES[:-1], published))
   path, lines = convert_quietly(name, source, output)
   assert "verified: torchvision's r2plus1d_18" in lines
   variables = extractor.load_extractor(name, path).variables
-  got = variables["params"]["layer2_0"]["conv1"]["time"]["kernel"]
-  wanted = state["layer2.0.conv1.0.3.weight"][:, :, :, 0, 0].transpose(2, 1, 0)
-  np.testing.assert_array_equal(got, wanted)
-  got = variables["batch_stats"]["layer3_0"]["downsample"]["var"]
-  np.testing.assert_array_equal(got, state["layer3.0.downsample.1.running_var"])
-  assert len(extractor.flatten(variables)) == len(r2plus1d.from_torchvision())
-  # Under another network's name it is refused with its own.
+  kernel = variables["params"]["layer2_0"]["conv1"]["time"]["kernel"]
+  expected = state["layer2.0.conv1.0.3.weight"][:, :, :, 0, 0].transpose(2, 1, 0)
+  np.testing.assert_array_equal(kernel, expected)
+  variance = variables["batch_stats"]["layer3_0"]["downsample"]["var"]
+  np.testing.assert_array_equal(variance, state["layer3.0.downsample.1.running_var"])
+  assert len(flatten_dict(variables, sep="/")) == len(r2plus1d.from_torchvision())
+  # A conversion to another network is refused; the message names the network of the source.
   with pytest.raises(UserError, match=r"is torchvision's r2plus1d_18.*, not I3D"):
     convert_quietly("i3d_kinetics400", source, tmp_path / "b.npz", allow_unknown=True)
 
 
-# --- Sources of other kinds.
+# --- Refused sources.
 
 
-def test_wrong_requests_are_told(tmp_path, write_torch, monkeypatch):
+def test_invalid_requests_are_refused(tmp_path, write_torch, monkeypatch):
   run = lambda network, source, **options: convert_quietly(network, source, **options)
   small = write_torch(tmp_path / "a.pt", {"fc.weight": write_torch.Tensor.of(np.zeros(3))})
   np.savez(tmp_path / "a.npz", a=np.zeros(2))
   monkeypatch.setenv("VIDGAN_JAX_WEIGHTS", str(tmp_path / "weights"))
   for message, network, source, options in [
     ("unknown network", "i3d", small, {}),
-    ("come with the package", "moving_shapes_classifier", small, {}),
+    ("are part of the package", "moving_shapes_classifier", small, {}),
     ("no such file or folder", "i3d_kinetics400", tmp_path / "b", {}),
-    ("files of weights are .npz", "i3d_kinetics400", small, {"output": tmp_path / "x.pt"}),
+    ("weights files must end with .npz", "i3d_kinetics400", small, {"output": tmp_path / "x.pt"}),
     ("has no mean clip", "i3d_kinetics400", small, {"mean": tmp_path / "a.npz"}),
     ("holds no *.index", "i3d_kinetics400", tmp_path, {}),
-    ("is a folder; r2plus1d_kinetics400 is made of one", "r2plus1d_kinetics400", tmp_path, {}),
+    ("is a folder; r2plus1d_kinetics400 is converted from", "r2plus1d_kinetics400", tmp_path, {}),
     ("Chainer's .npz", "c3d_ucf101", small, {}),
     ("torchvision's .pth", "r2plus1d_kinetics400", tmp_path / "a.npz", {}),
-    ("TensorFlow or files of PyTorch", "i3d_kinetics400", tmp_path / "a.npz", {}),
+    ("TensorFlow checkpoints or PyTorch", "i3d_kinetics400", tmp_path / "a.npz", {}),
     ("'fc.weight' is no variable of I3D", "i3d_kinetics400", small, {}),
-    ("'fc.weight' is [3] instead of [512, 400]", "r2plus1d_kinetics400", small, {}),
+    ("'fc.weight' has shape [3] instead of [512, 400]", "r2plus1d_kinetics400", small, {}),
   ]:
     with pytest.raises(UserError, match=re.escape(message)):
       run(network, source, **options)
   assert not (tmp_path / "weights").exists()
 
 
-def test_files_that_hold_no_weights_are_told_by_name(tmp_path, monkeypatch):
+def test_known_files_without_weights_are_refused_by_name(tmp_path, monkeypatch):
   (tmp_path / "clip.npy").write_bytes(b"clip")
   sha1 = known.digests(tmp_path / "clip.npy").git_sha1
   file = known.KnownFile("the cricket clip", git_sha1=sha1, note="a clip, no weights")

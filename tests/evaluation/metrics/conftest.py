@@ -1,4 +1,4 @@
-"""Sets of clips made of features alone."""
+"""Sets of clips that consist of random features, without videos or networks."""
 
 import numpy as np
 import pytest
@@ -9,11 +9,15 @@ from vidgan_jax.evaluation.statistics.moments import FeatureSet, Moments
 
 @pytest.fixture(scope="session")
 def clip_set():
-  """A function (features [N, d], kept=, **fields) that returns a `ClipSet` of an output "any"."""
+  """A function (features [N, d], stored, **fields) that returns a `ClipSet` with an output "any".
 
-  def build(features, kept=True, **fields):
+  If `stored` is False, it has only the moments of the features.
+  """
+
+  def build(features, stored=True, **fields):
     features = np.asarray(features)
-    return ClipSet({"any": FeatureSet(Moments.of(features), features if kept else None)}, **fields)
+    of_any = FeatureSet(Moments.of(features), features if stored else None)
+    return ClipSet({"any": of_any}, **fields)
 
   return build
 

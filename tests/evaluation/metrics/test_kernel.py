@@ -5,8 +5,8 @@ import numpy as np
 from vidgan_jax.evaluation.metrics.kernel import KernelDistance
 
 
-def test_kernel_distances_of_two_clips_have_no_floor(features, clip_set, score):
+def test_there_is_no_floor_with_three_real_clips(features, clip_set, score):
   x, y = features(3, 2)
   for options in ({}, {"subsets": 2}):
-    (found,) = score(KernelDistance("any", "any", **options), clip_set(x), [clip_set(y)])
-    assert np.isfinite(found.value) and found.floor is None
+    (kvd,) = score(KernelDistance("any", "any", **options), clip_set(x), [clip_set(y)])
+    assert np.isfinite(kvd.value) and kvd.floor is None

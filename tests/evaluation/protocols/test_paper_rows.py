@@ -1,4 +1,4 @@
-"""Papers' numbers, read a second time: here stand the lines of their texts, as they are."""
+"""The rows of papers equal the lines of the papers' texts, which are copied here verbatim."""
 
 import pathlib
 import re
@@ -78,22 +78,22 @@ TEXTS["ldvd-gan"] = LDVD_7 + LDVD_8 + LDVD_9
 
 def cells(table):
   """Cells of each line, without marks of emphasis and formulas, and "a +- b" for deviations."""
-  found = []
+  rows = []
   for line in table.strip().splitlines():
     plain = re.sub(r"</?(b|math)>|\$", "", line)
     plain = re.sub(r"\s*(\\pm|±)\s*", " +- ", plain)
-    found.append([cell.strip() for cell in plain.strip("| ").split("|" if "|" in line else "\t")])
-  return found
+    rows.append([cell.strip() for cell in plain.strip("| ").split("|" if "|" in line else "\t")])
+  return rows
 
 
 def numbers(name):
-  """(metric, value, source) of a protocol's rows."""
+  """[(metric, value, source)] of a protocol's rows."""
   return [(row.metric, row.value, row.source) for row in protocols.get_protocol(name).paper]
 
 
 def of(name, metric, table):
-  """Values of a metric that are said to be of a table."""
-  return [value for own, value, source in numbers(name) if own == metric and table in source]
+  """Values of a metric in the rows whose source is a table."""
+  return [value for row, value, source in numbers(name) if row == metric and table in source]
 
 
 def test_dvd_gan():
@@ -108,9 +108,9 @@ def test_dvd_gan():
   assert len(numbers(name)) == 10
 
 
-def test_what_ssw_gan_compares_with():
-  found = {(metric, source): value for metric, value, source in numbers("ssw_gan")}
-  assert found == {
+def test_ssw_gan():
+  rows = {(metric, source): value for metric, value, source in numbers("ssw_gan")}
+  assert rows == {
     ("fid", "DVD-GAN Table 1, 12 frames 128x128"): "2.16",
     ("is", "DVD-GAN Table 1, 12 frames 128x128"): "55.09 (80.32 truncated)",
     ("fid", "DVD-GAN Table 1, 48 frames 128x128"): "31.50",
@@ -181,7 +181,7 @@ def test_the_thesis():
 
 
 def test_no_other_protocol_has_rows():
-  with_rows = {name for name, protocol in protocols.known().items() if protocol.paper}
+  with_rows = {name for name, protocol in protocols.all_protocols().items() if protocol.paper}
   assert with_rows == {
     "dvd_gan_fid_is_k600", "ssw_gan", "tgan_is_c3d", "tganv2_is_fid_c3d", "ldvd_is_fid_c3d",
     "fvd_unterthiner2018", "du_r2plus1d",
@@ -192,8 +192,8 @@ def test_no_other_protocol_has_rows():
 def test_lines_are_those_of_the_papers(paper):
   path = PAPERS / f"{paper}.txt"
   if not path.exists():
-    pytest.skip(f"the text of the paper, {path.name}, is not beside the project")
+    pytest.skip(f"the text of the paper, {path.name}, is not available")
   plain = lambda text: re.sub(r"[ \t]+", " ", text)
-  there = [plain(line).strip() for line in path.read_text().splitlines()]
+  in_paper = [plain(line).strip() for line in path.read_text().splitlines()]
   for line in TEXTS[paper].strip().splitlines():
-    assert not line or any(found.startswith(plain(line).strip()) for found in there), line
+    assert not line or any(other.startswith(plain(line).strip()) for other in in_paper), line

@@ -1,4 +1,4 @@
-"""Every protocol fits the networks it names; nothing is computed."""
+"""Every protocol fits the networks that it names; only shapes are computed."""
 
 import jax
 import numpy as np
@@ -19,25 +19,22 @@ NAMES = (
 
 @pytest.fixture(scope="module")
 def networks():
-  """{name: (`Parts`, its variables as shapes)}; the packaged one's through its own module."""
+  """{name: `Parts`}; those of the packaged network are built from its module."""
   from vidgan_jax.evaluation.features.architectures import moving_shapes
 
-  found = {
-    PACKAGED: extractor.Parts(
-      moving_shapes.MovingShapesClassifier(), moving_shapes.OUTPUTS, moving_shapes.MIN_FRAMES, None
-    )
-  }
-  found |= {name: network.build() for name, network in NETWORKS.items()}
-  return found
+  packaged = extractor.Parts(
+    moving_shapes.MovingShapesClassifier(), moving_shapes.OUTPUTS, moving_shapes.MIN_FRAMES, None
+  )
+  return {PACKAGED: packaged, **{name: network.build() for name, network in NETWORKS.items()}}
 
 
 @pytest.fixture(scope="module")
 def outputs_of(networks):
-  """A function (network, operations, frames, side) that returns (prepared, outputs) as shapes."""
-  known = {}
+  """A function (network, operations, frames, side) -> shapes of (preprocessed clips, outputs)."""
+  cache = {}
 
   def shapes(name, operations, frames, side):
-    if (name, operations, frames, side) not in known:
+    if (name, operations, frames, side) not in cache:
       parts = networks[name]
       constants = {n: np.zeros(shape, np.float32) for n, shape in parts.constants.items()}
       clips = jax.ShapeDtypeStruct((2, frames, side, side, 3), np.uint8)
@@ -45,48 +42,48 @@ def outputs_of(networks):
       size = prepared.shape[:1] + (max(frames, parts.min_frames), *prepared.shape[2:])
       prepared = jax.ShapeDtypeStruct(size, prepared.dtype)
       variables = jax.eval_shape(parts.module.init, jax.random.key(0), prepared)
-      found = jax.eval_shape(parts.module.apply, variables, prepared)
-      known[name, operations, frames, side] = prepared, found
-    return known[name, operations, frames, side]
+      outputs = jax.eval_shape(parts.module.apply, variables, prepared)
+      cache[name, operations, frames, side] = prepared, outputs
+    return cache[name, operations, frames, side]
 
   return shapes
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_its_networks_take_what_it_prepares_and_have_its_outputs(name, networks, outputs_of):
+def test_networks_accept_the_preprocessed_clips_and_have_the_outputs(name, networks, outputs_of):
   protocol = protocols.get_protocol(name)
   side = protocol.resolutions[0] if protocol.resolutions else 32
-  for measure in protocol.metrics:
-    parts = networks[measure.network]
-    prepared, found = outputs_of(measure.network, measure.preprocess, protocol.frames or 16, side)
+  for metric in protocol.metrics:
+    parts = networks[metric.network]
+    prepared, outputs = outputs_of(metric.network, metric.preprocess, protocol.frames or 16, side)
     assert prepared.dtype == np.float32
     assert parts.input_size in (None, prepared.shape[2:4])
-    assert found[measure.output].shape == (2, parts.outputs[measure.output])
-    if measure.name in ("is", "accuracy"):
-      assert measure.output == "logits"
+    assert outputs[metric.output].shape == (2, parts.outputs[metric.output])
+    if metric.name in ("is", "accuracy"):
+      assert metric.output == "logits"
 
 
-def test_every_protocol_can_be_told_and_found():
-  known = protocols.known()
-  assert {*NAMES} == {*known}
-  for protocol in known.values():
+def test_every_protocol_has_a_description():
+  by_name = protocols.all_protocols()
+  assert {*NAMES} == {*by_name}
+  for protocol in by_name.values():
     assert protocol.metrics and protocol.notes and protocol.source
     fingerprint.digest(protocol.describe())
-  assert len({fingerprint.digest(p.describe()) for p in known.values()}) == len(known)
+  assert len({fingerprint.digest(p.describe()) for p in by_name.values()}) == len(by_name)
   with pytest.raises(UserError, match=r"unknown protocol 'fvd'; known: moving_shapes, recommended"):
     protocols.get_protocol("fvd")
 
 
-def test_too_few_frames_are_told_before_weights_are_asked_for():
+def test_too_few_frames_are_refused_before_weights_are_needed():
   with pytest.raises(UserError, match="i3d_kinetics400 needs clips of at least 9 frames"):
     check_frames(protocols.get_protocol("ssw_gan"), 6)
   check_frames(protocols.get_protocol("ssw_gan"), 9)
   check_frames(protocols.get_protocol("moving_shapes"), 4)
 
 
-# All that names of measures and counts are, written down once more: a slip in a published
-# protocol would give a number of something else under its name.
-MEASURES = """
+# A second copy of metrics and counts: a mistake in a published protocol would report a different
+# number under its name.
+METRICS = """
   moving_shapes            is       moving_shapes_classifier  logits    1 split
   moving_shapes            fid      moving_shapes_classifier  features  ddof 1
   moving_shapes            accuracy moving_shapes_classifier  logits
@@ -113,7 +110,7 @@ MEASURES = """
   ssw_gan                  fvd      i3d_kinetics400           logits    ddof 1
   stylegan_v_fvd2048_16f   fvd      i3d_kinetics400           logits    ddof 0
 """
-# frames, stride, windows of a video, crop, real and generated clips, repeats, resamplings
+# frames, stride, windows per video, crop, real and generated clips, repeats, bootstrap resamples
 COUNTS = {
   "moving_shapes": (None, None, 1, "center", 2000, 1000, 1, 40),
   "recommended": (16, 1, 1, "center", 10_000, 10_000, 1, 40),
@@ -128,32 +125,34 @@ COUNTS = {
 }
 
 
-def _told(measure):
-  told = [measure.name, measure.network, measure.output]
-  if measure.name == "is":
-    told.append(f"{measure.splits} split")
-  if measure.name.startswith(("fid", "fvd")):
-    told.append(f"ddof {measure.ddof}")
-  if measure.name == "kvd":
-    subsets = f"{measure.subsets} subsets of {measure.subset_size}"
-    told += [subsets if measure.subsets else "all", measure.estimator]
-  return " ".join(told)
+def _described(metric):
+  words = [metric.name, metric.network, metric.output]
+  if metric.name == "is":
+    words.append(f"{metric.splits} split")
+  if metric.name.startswith(("fid", "fvd")):
+    words.append(f"ddof {metric.ddof}")
+  if metric.name == "kvd":
+    subsets = f"{metric.subsets} subsets of {metric.subset_size}"
+    words += [subsets if metric.subsets else "all", metric.estimator]
+  return " ".join(words)
 
 
-def test_the_list_of_all_measures_and_counts():
-  lines = [" ".join(line.split()) for line in MEASURES.strip().splitlines()]
-  found = [f"{p.name} {_told(m)}" for p in protocols.known().values() for m in p.metrics]
-  assert found == lines
+def test_metrics_and_counts():
+  lines = [" ".join(line.split()) for line in METRICS.strip().splitlines()]
+  described = [
+    f"{p.name} {_described(m)}" for p in protocols.all_protocols().values() for m in p.metrics
+  ]
+  assert described == lines
   for name, counts in COUNTS.items():
     p = protocols.get_protocol(name)
-    taken = (p.frames, p.stride, p.windows_per_video, p.crop, p.real_count, p.generated_count)
-    assert (*taken, p.repeats, p.bootstrap) == counts, name
+    clips = (p.frames, p.stride, p.windows_per_video, p.crop, p.real_count, p.generated_count)
+    assert (*clips, p.repeats, p.bootstrap) == counts, name
     assert (p.windows, p.flip, p.split) == ("random", False, "train")
-    assert not (p.repeats > 1 and p.bootstrap), "the spread of repeats is told instead"
+    assert not (p.repeats > 1 and p.bootstrap), "repeats have a standard deviation instead"
 
 
-def test_what_the_sources_fix():
-  """Numbers of the papers' code, written down once more."""
+def test_numbers_from_the_sources():
+  """A second copy of numbers in the papers' code."""
   get = protocols.get_protocol
   tgan, tganv2 = get("tgan_is_c3d"), get("tganv2_is_fid_c3d")
   assert (tgan.generated_count, tgan.repeats, tgan.metrics[0].eps) == (9984, 4, 1e-7)
@@ -169,7 +168,7 @@ def test_what_the_sources_fix():
   assert get("dvd_gan_fid_is_k600").real_count is None and get("dvd_gan_fid_is_k600").stride == 2
 
 
-def test_weights_that_no_network_reads_are_refused(tmp_path):
+def test_weights_that_no_network_needs_are_refused(tmp_path):
   embedded = protocols.get_protocol("moving_shapes")
   with pytest.raises(UserError, match="--weights: protocol moving_shapes needs no file of weights"):
     load_extractors(embedded, str(tmp_path))

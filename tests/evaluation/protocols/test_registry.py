@@ -1,4 +1,4 @@
-"""Metrics that are added to a protocol read what its own metrics read."""
+"""Metrics that are added to a protocol use the network outputs of its own metrics."""
 
 import pytest
 
@@ -6,15 +6,12 @@ from vidgan_jax.evaluation.protocols.registry import get_protocol, with_metrics
 from vidgan_jax.runtime.errors import UserError
 
 
-def test_added_metrics_read_what_the_protocols_own_metrics_read():
-  own = get_protocol("moving_shapes")
-  *kept, distance, score = with_metrics(own, ["fvd", "is_infinity"]).metrics
-  assert tuple(kept) == own.metrics
-  assert (distance.name, distance.output, distance.preprocess) == (
-    "fvd",
-    "features",
-    own.metrics[1].preprocess,
-  )
+def test_added_metrics_use_the_outputs_of_the_protocol():
+  protocol = get_protocol("moving_shapes")
+  *first, distance, score = with_metrics(protocol, ["fvd", "is_infinity"]).metrics
+  assert tuple(first) == protocol.metrics
+  assert (distance.name, distance.output) == ("fvd", "features")
+  assert distance.preprocess == protocol.metrics[1].preprocess
   assert (score.name, score.output, score.network) == ("is_infinity", "logits", distance.network)
   (*_, neighbours) = with_metrics(get_protocol("dvd_gan_fid_is_k600"), ["prdc"]).metrics
   assert (neighbours.network, neighbours.output) == ("i3d_kinetics600", "avgpool")
@@ -24,8 +21,8 @@ def test_added_metrics_read_what_the_protocols_own_metrics_read():
   ("protocol", "name", "words"),
   [
     ("recommended", "vdni", "unknown metric 'vdni'; known: fvd, fid"),
-    ("recommended", "kvd", "protocol recommended has kvd already"),
-    ("tgan_is_c3d", "fvd", "fvd needs features, which protocol tgan_is_c3d does not read"),
+    ("recommended", "kvd", "protocol recommended already has kvd"),
+    ("tgan_is_c3d", "fvd", "fvd needs features, which protocol tgan_is_c3d does not use"),
   ],
 )
 def test_refusals(protocol, name, words):

@@ -130,9 +130,9 @@ def test_references_are_read_as_they_were_saved(kept):
 @pytest.mark.parametrize(
   ("change", "words"),
   [
-    ({"resolution": [16, 16]}, r"resolution is \[8, 8\] there, \[16, 16\] here"),
-    ({"network": "i3d"}, "network is 'stand_in' there, 'i3d' here"),
-    ({"ddof": 1}, "ddof is None there, 1 here"),
+    ({"resolution": [16, 16]}, r"resolution is \[8, 8\] in the file, but \[16, 16\] is needed"),
+    ({"network": "i3d"}, "network is 'stand_in' in the file, but 'i3d' is needed"),
+    ({"ddof": 1}, "ddof is None in the file, but 1 is needed"),
   ],
 )
 def test_references_of_something_else_are_refused(kept, change, words):
@@ -143,13 +143,13 @@ def test_references_of_something_else_are_refused(kept, change, words):
 
 def test_references_that_other_code_made_are_refused(kept):
   path, about, _ = kept
-  words = "reference.npz was made by other code of stand_in than this"
-  with pytest.raises(references.OtherCode, match=words):
+  words = "reference.npz was computed by another version of the code of stand_in"
+  with pytest.raises(references.OtherCodeVersion, match=words):
     references.load(path, about, "0ther")
   with np.load(path) as old:  # a file of before this was written down
     arrays = {**old, "__about__": np.frombuffer(json.dumps(about).encode(), np.uint8)}
   np.savez(path, **arrays)
-  with pytest.raises(references.OtherCode, match=words):
+  with pytest.raises(references.OtherCodeVersion, match=words):
     references.load(path, about, "c0de")
 
 

@@ -1,4 +1,4 @@
-"""What the controls do to clips, and what they leave alone."""
+"""What the controls change in clips, and what they do not change."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def clips():
   return np.random.default_rng(0).integers(0, 256, (6, 5, 16, 12, 3), dtype=np.uint8)
 
 
-def everything(clips, seed=0, first=0):
+def all_controls(clips, seed=0, first=0):
   for name in controls.MOTIONS:
     yield name, controls.apply(name, clips, None, seed, first)
   for name, strengths in controls.LADDERS.items():
@@ -22,16 +22,16 @@ def everything(clips, seed=0, first=0):
 
 
 def test_blocks_seeds_and_inputs(clips):
-  """Blocks give what all clips give at once; drawn ones depend on the seed; inputs stay."""
+  """Blocks give the same as all clips at once; only random controls depend on the seed."""
   before = clips.copy()
-  whole, other = dict(everything(clips)), dict(everything(clips, seed=1))
-  head, tail = dict(everything(clips[:2])), dict(everything(clips[2:], first=2))
+  whole, other = dict(all_controls(clips)), dict(all_controls(clips, seed=1))
+  head, tail = dict(all_controls(clips[:2])), dict(all_controls(clips[2:], first=2))
   for name, value in whole.items():
     assert value.dtype == np.uint8 and value.shape == clips.shape
     assert not np.array_equal(value, clips), name
     np.testing.assert_array_equal(np.concatenate([head[name], tail[name]]), value)
-    drawn = name.split()[0] in ("frozen", "shuffled", "noise")
-    assert np.array_equal(value, other[name]) != drawn, name
+    is_random = name.split()[0] in ("frozen", "shuffled", "noise")
+    assert np.array_equal(value, other[name]) != is_random, name
   np.testing.assert_array_equal(clips, before)
 
 
@@ -54,7 +54,7 @@ def test_noise():
   grey = np.full((4, 4, 32, 32, 3), 128, np.uint8)
   difference = controls.noise(grey, 8.0).astype(float) - 128
   assert abs(difference.mean()) < 0.2
-  assert not np.array_equal(difference[0], difference[1])  # every clip has draws of its own
+  assert not np.array_equal(difference[0], difference[1])  # the noise of clips is independent
   assert difference.std() == pytest.approx(np.sqrt(64 + 1 / 12), rel=0.02)
   white = controls.noise(np.full_like(grey, 255), 50.0)
   assert white.max() == 255 and np.mean(white == 255) == pytest.approx(0.5, abs=0.02)
@@ -69,8 +69,8 @@ def test_blur(clips, sigma):
   np.testing.assert_array_equal(controls.blur(clips, 0), clips)
 
 
-def test_ladders_rise():
-  """Mean errors grow along every ladder, on smooth clips."""
+def test_ladders_are_ordered():
+  """On smooth clips, mean errors increase along every ladder."""
   random = np.random.default_rng(1).standard_normal((3, 2, 32, 32, 3))
   smooth = scipy.ndimage.gaussian_filter(random, [0, 0, 1.5, 1.5, 0])
   clips = np.clip(128 + 400 * smooth, 0, 255).astype(np.uint8)
@@ -81,9 +81,9 @@ def test_ladders_rise():
 
 def test_without_classes(clips):
   labels = np.array([0, 1, 2, 0, 1, 2])
-  kept, kept_labels = controls.without_classes(clips, labels, [1], refill=False)
-  np.testing.assert_array_equal(kept, clips[[0, 2, 3, 5]])
-  np.testing.assert_array_equal(kept_labels, [0, 2, 0, 2])
+  remaining, remaining_labels = controls.without_classes(clips, labels, [1], refill=False)
+  np.testing.assert_array_equal(remaining, clips[[0, 2, 3, 5]])
+  np.testing.assert_array_equal(remaining_labels, [0, 2, 0, 2])
   filled, filled_labels = controls.without_classes(clips, labels, [0, 1])
   assert len(filled) == 6 and set(filled_labels) == {2}
   counts = [sum(np.array_equal(f, clips[i]) for f in filled) for i in (2, 5)]
@@ -104,7 +104,7 @@ def test_refusals(clips):
     (lambda: controls.blur(clips, float("nan")), "blur"),
     (lambda: controls.jpeg(clips, 0), "quality"),
     (lambda: controls.without_classes(clips, labels, [1]), "class 1 does not occur"),
-    (lambda: controls.without_classes(clips, labels, [0]), "no clips are left"),
+    (lambda: controls.without_classes(clips, labels, [0]), "no clips remain"),
     (lambda: controls.without_classes(clips, labels[:3], [0]), "one per sample"),
     (lambda: controls.apply("fog", clips), "unknown control"),
     (lambda: controls.apply("noise", clips), "takes a strength"),

@@ -1,4 +1,4 @@
-"""Diversity within classes against direct forms."""
+"""Diversity within classes equals direct computations."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from vidgan_jax.runtime.errors import UserError
 
 
 def window():
-  """scipy's own Gaussian, out to 5 pixels."""
+  """SciPy's Gaussian filter kernel, truncated at 5 pixels."""
   spike = np.zeros((11, 11))
   spike[5, 5] = 1
   return scipy.ndimage.gaussian_filter(spike, 1.5, radius=5, mode="constant")
@@ -35,14 +35,14 @@ def direct(a, b, weights):
 
 
 def pictures(*shape, seed=0):
-  """Smooth ones, so that scales differ."""
+  """Smooth pictures, so that scales differ."""
   x = np.random.default_rng(seed).standard_normal(shape)
   x = scipy.ndimage.gaussian_filter(x, [0] * (len(shape) - 3) + [2, 2, 0])
   return np.clip(128 + 300 * x, 0, 255).astype(np.uint8)
 
 
-def test_as_by_definition():
-  """Three scales in 47 x 50 (an odd side), two channels' worth of frames, RGB and grey."""
+def test_equals_the_definition():
+  """Frames of 47 x 50 pixels (three scales, an odd side), in RGB and in grey."""
   a = pictures(2, 2, 47, 50, 3)
   b = np.clip(a + 20.0 * np.random.default_rng(1).standard_normal(a.shape), 0, 255).astype(np.uint8)
   weights = np.array([0.0448, 0.2856, 0.3001])
@@ -73,23 +73,24 @@ def test_scales_and_bounds():
 
 
 def test_by_class():
-  """Copies are alike, other clips are not; every pair where there are few."""
+  """Copies have similarity 1, other clips less; all pairs are used if there are few."""
   varied, copied = pictures(4, 2, 22, 22, 3), np.repeat(pictures(1, 2, 22, 22, 3, seed=9), 3, 0)
   clips, labels = np.concatenate([varied, copied]), np.array([2] * 4 + [5] * 3)
   values = diversity.ms_ssim_by_class(clips, labels)
   assert list(values) == [2, 5] and values[5] == pytest.approx(1, rel=1e-12)
   pairs = [(i, j) for j in range(4) for i in range(j)]
-  every = [diversity.ms_ssim(varied[[i]], varied[[j]])[0] for i, j in pairs]
-  assert values[2] == pytest.approx(np.mean(every)) and values[2] < 0.8
-  some = diversity.ms_ssim_by_class(clips, labels, pairs=2)
-  assert some != values and some == diversity.ms_ssim_by_class(clips, labels, pairs=2)
+  similarities = [diversity.ms_ssim(varied[[i]], varied[[j]])[0] for i, j in pairs]
+  assert values[2] == pytest.approx(np.mean(similarities)) and values[2] < 0.8
+  of_two_pairs = diversity.ms_ssim_by_class(clips, labels, pairs=2)
+  assert of_two_pairs != values
+  assert of_two_pairs == diversity.ms_ssim_by_class(clips, labels, pairs=2)
 
 
 def test_pairs():
-  every = diversity.draw_pairs(50, 10**6, 0)
-  assert {tuple(p) for p in every} == {(i, j) for j in range(50) for i in range(j)}
-  some = diversity.draw_pairs(50, 40, 3)
-  assert len({tuple(p) for p in some}) == 40 and np.all(some[:, 0] < some[:, 1])
+  all_pairs = diversity.draw_pairs(50, 10**6, 0)
+  assert {tuple(p) for p in all_pairs} == {(i, j) for j in range(50) for i in range(j)}
+  drawn = diversity.draw_pairs(50, 40, 3)
+  assert len({tuple(p) for p in drawn}) == 40 and np.all(drawn[:, 0] < drawn[:, 1])
 
 
 def test_features(monkeypatch):
@@ -104,9 +105,9 @@ def test_refusals():
   for call, message in (
     (lambda: diversity.ms_ssim(clips[0], clips[0]), "shape"),
     (lambda: diversity.ms_ssim(clips[:, :, :8], clips[:, :, :8]), "11 pixels"),
-    (lambda: diversity.ms_ssim(clips, clips[:2]), "do not compare"),
+    (lambda: diversity.ms_ssim(clips, clips[:2]), "cannot be compared"),
     (lambda: diversity.ms_ssim(clips * np.nan, clips), "not finite"),
-    (lambda: diversity.ms_ssim_by_class(clips, [0, 0, 1]), "class 1 has one"),
+    (lambda: diversity.ms_ssim_by_class(clips, [0, 0, 1]), "class 1 has only one"),
     (lambda: diversity.ms_ssim_by_class(clips, [0, 0, -1]), "negative"),
     (lambda: diversity.ms_ssim_by_class(clips, [0, 0, 0], pairs=0), "pairs"),
     (lambda: diversity.draw_pairs(1, 1, 0), "at least 2"),

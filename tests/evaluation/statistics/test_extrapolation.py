@@ -1,4 +1,4 @@
-"""Values at unlimited samples, where these are known."""
+"""Extrapolated values, tested on distributions whose true values are known."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,9 @@ def test_counts():
 
 
 def test_frechet():
-  """Both biases go; of a known reference there is but one; else the real samples' stays."""
+  """`both` removes both biases. Otherwise the bias from the count of real samples remains, except
+  with an exact reference, which has none.
+  """
   random = np.random.default_rng(1)
   truth, fits, fixed, half, plain = 16 * 0.04, [], [], [], []
   exact = Gaussian(10**9, np.zeros(16), np.eye(16))
@@ -53,7 +55,7 @@ def test_frechet():
   assert 0.3 < (np.mean(half) - truth) / (np.mean(plain) - truth) < 0.8
 
 
-def test_the_largest_subset_is_everything():
+def test_the_largest_subset_is_the_whole_set():
   x, y = np.random.default_rng(2).standard_normal((2, 90, 4))
   for fit in (frechet_infinity(x, y, 5), frechet_infinity(x, y, 5, both=True)):
     assert fit.values[-1] == pytest.approx(frechet_distance_of_features(x, y))
@@ -70,14 +72,15 @@ def test_the_largest_subset_is_everything():
 
 
 TRIALS = 60
-# Of 60 intervals at 95 % fewer than 51 hold once in 1000 times; 2.8 times too narrow, 30 do.
-LEAST = 0.85
+# Of 60 correct 95 % intervals, fewer than 51 contain the value with a probability of 1 in 1000.
+# If intervals are too narrow by a factor of 2.8, about 30 do.
+MIN_COVERAGE = 0.85
 
 
 def check_errors(fits):
-  """Errors are as large as the deviation of other draws, at most half as much more."""
+  """Errors agree with the standard deviation over independent draws, or are slightly larger."""
   values, errors = np.array([f.value for f in fits]), np.array([f.error for f in fits])
-  assert np.mean(np.abs(values - values.mean()) <= 1.96 * errors) >= LEAST
+  assert np.mean(np.abs(values - values.mean()) <= 1.96 * errors) >= MIN_COVERAGE
   assert 0.75 < np.sqrt(np.mean(errors**2)) / values.std() < 1.6
 
 
@@ -85,7 +88,7 @@ def check_errors(fits):
   ("shift", "both", "fixed"),
   [(0.3, True, False), (0.0, True, False), (0.3, False, False), (0.3, False, True)],
 )
-def test_errors_of_distances_are_those_of_other_draws(shift, both, fixed):
+def test_errors_of_distances_agree_with_independent_draws(shift, both, fixed):
   random, fits = np.random.default_rng(6), []
   exact = Gaussian(10**9, np.zeros(6), np.eye(6))
   for seed in range(TRIALS):
@@ -96,7 +99,7 @@ def test_errors_of_distances_are_those_of_other_draws(shift, both, fixed):
   assert again.error is None and again.value == fits[-1].value
 
 
-def test_errors_of_scores_are_those_of_other_draws():
+def test_errors_of_scores_agree_with_independent_draws():
   random, fits = np.random.default_rng(7), []
   for seed in range(TRIALS):
     logits = 4 * random.standard_normal((200, 10))

@@ -1,4 +1,4 @@
-"""Intervals: how often they hold the truth, where it is known."""
+"""Coverage of intervals: how often they contain the true value, where it is known."""
 
 import numpy as np
 import pytest
@@ -10,8 +10,9 @@ from vidgan_jax.evaluation.statistics.kernel_distance import kernel_distance
 from vidgan_jax.runtime.errors import UserError
 
 TRIALS = 80
-# Of 80 trials at 90 % fewer than 64 hold once in 300 times; at 70 %, nearly always.
-LEAST = 0.8
+# Of 80 correct 90 % intervals, fewer than 64 contain the true value with a probability of 1 in 300.
+# If the true coverage is 70 %, this is almost certain.
+MIN_COVERAGE = 0.8
 
 
 def coverage(halvings, truth, about):
@@ -20,10 +21,10 @@ def coverage(halvings, truth, about):
 
 
 def check(halvings, truth):
-  """Both intervals hold what they are about, and are no wider than they need be."""
+  """Both kinds of intervals have the coverage that they claim, and are not too wide."""
   values = np.array([h.value for h in halvings])
-  assert coverage(halvings, truth, "limit") >= LEAST
-  assert coverage(halvings, values.mean(), "value") >= LEAST
+  assert coverage(halvings, truth, "limit") >= MIN_COVERAGE
+  assert coverage(halvings, values.mean(), "value") >= MIN_COVERAGE
   deviation = np.mean([h.deviation for h in halvings])
   assert 0.8 < deviation / values.std() < 1.5
   limit = np.mean([h.limit for h in halvings])
@@ -31,24 +32,24 @@ def check(halvings, truth):
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.5])
-def test_kernel_distances_hold_the_mean_of_other_draws(shift):
+def test_kernel_intervals_contain_the_mean_over_draws(shift):
   random, halvings = np.random.default_rng(3), []
   for trial in range(TRIALS):
     x, y = random.normal(size=(120, 4)), random.normal(size=(60, 4)) + shift
     halvings.append(intervals.halve_kernel(x, y, 20, seed=trial))
   values = np.array([h.value for h in halvings])
-  assert coverage(halvings, values.mean(), "value") >= LEAST
+  assert coverage(halvings, values.mean(), "value") >= MIN_COVERAGE
   deviation = np.mean([h.deviation for h in halvings])
   assert 0.8 < deviation / values.std() < (1.5 if shift else 1.8)
   np.testing.assert_allclose(values[-1], kernel_distance(x, y, estimator="unbiased")[0])
   low, high = intervals.kernel_interval(x, y, 0.9, 20, seed=trial)
   assert (low, high) == halvings[-1].interval(0.9) and low < values[-1] < high
   if not shift:
-    assert min(h.interval()[0] for h in halvings) < 0  # as the distance itself may be
+    assert min(h.interval()[0] for h in halvings) < 0  # the distance itself may be negative
 
 
-def test_kernel_distances_of_classes_in_equal_numbers():
-  """Halves of such sets have them too: else their own counts would be most of the deviation."""
+def test_kernel_intervals_of_balanced_classes():
+  """The halves are balanced too; else random class counts would dominate the deviation."""
   random, halvings = np.random.default_rng(4), []
   centers, labels = random.normal(0, 3, (4, 6)), np.arange(60) % 4
   for trial in range(TRIALS):
@@ -56,19 +57,20 @@ def test_kernel_distances_of_classes_in_equal_numbers():
     halvings.append(intervals.halve_kernel(x, y, 20, seed=trial, labels=(labels, labels)))
   values = np.array([h.value for h in halvings])
   assert abs(values.mean()) < 4 * values.std() / np.sqrt(TRIALS)
-  assert coverage(halvings, 0.0, "value") >= LEAST
+  assert coverage(halvings, 0.0, "value") >= MIN_COVERAGE
   assert 0.8 < np.mean([h.deviation for h in halvings]) / values.std() < 2
-  drawn = intervals.halve_kernel(x, y, 20, labels=(labels, labels), populations=(np.inf, np.inf))
-  assert drawn.deviation > 2 * halvings[-1].deviation
-  assert drawn.value == kernel_distance(x, y, estimator="unbiased")[0]
+  infinite = (np.inf, np.inf)
+  independent = intervals.halve_kernel(x, y, 20, labels=(labels, labels), populations=infinite)
+  assert independent.deviation > 2 * halvings[-1].deviation
+  assert independent.value == kernel_distance(x, y, estimator="unbiased")[0]
 
 
 @pytest.mark.parametrize(
   ("dimensions", "count", "shift", "fixed"),
   [(8, 200, 0.2, False), (8, 200, 0.2, True), (32, 64, 0.3, False), (32, 256, 0.3, True)],
 )
-def test_frechet_holds_the_distance_of_gaussians(dimensions, count, shift, fixed):
-  """Also where the bias is ten deviations, and against a reference that is known exactly."""
+def test_frechet_intervals_contain_the_true_distance(dimensions, count, shift, fixed):
+  """Also if the bias is ten times the deviation, and with an exactly known reference."""
   random = np.random.default_rng(dimensions)
   a, b = np.linspace(0.5, 2, dimensions), np.linspace(1, 1.5, dimensions)
   truth = dimensions * shift**2 + np.sum((np.sqrt(a) - np.sqrt(b)) ** 2)
@@ -83,17 +85,17 @@ def test_frechet_holds_the_distance_of_gaussians(dimensions, count, shift, fixed
     assert np.mean([h.bias for h in halvings]) > 3 * np.mean([h.deviation for h in halvings])
 
 
-def test_score_holds_the_score_of_the_population():
+def test_score_intervals_contain_the_true_score():
   random = np.random.default_rng(5)
   draw = lambda n: 4 * random.standard_normal((n, 20)) + np.linspace(0, 2, 20)
   truth = inception_score(draw(200_000))[0]
   halvings = [intervals.halve_score(draw(300), samples=100) for _ in range(TRIALS)]
-  assert np.mean([h.bias for h in halvings]) < 0  # few samples, low scores
+  assert np.mean([h.bias for h in halvings]) < 0  # few samples lower the score
   check(halvings, truth)
 
 
 def test_percentiles_of_a_frechet_bootstrap_are_too_high():
-  """Why there are halves at all."""
+  """This is why intervals come from halves."""
   random = np.random.default_rng(6)
   x, y = random.standard_normal((2, 100, 16))
   y += 0.3
@@ -101,11 +103,11 @@ def test_percentiles_of_a_frechet_bootstrap_are_too_high():
   assert values.min() > frechet_distance_of_features(x, y) > 16 * 0.09
   low, high = intervals.frechet_interval(x, y, about="limit")
   assert low < 16 * 0.09 < high
-  again = intervals.bootstrap(frechet_distance_of_features, (x, y), samples=60)
-  assert again == pytest.approx(np.quantile(values, [0.025, 0.975]), rel=0.1)
+  slow = intervals.bootstrap(frechet_distance_of_features, (x, y), samples=60)
+  assert slow == pytest.approx(np.quantile(values, [0.025, 0.975]), rel=0.1)
 
 
-def test_bootstrap_holds_a_mean():
+def test_bootstrap_intervals_contain_a_difference_of_means():
   random, hits = np.random.default_rng(7), {"percentile": 0, "basic": 0}
   for i in range(TRIALS):
     x, y = random.normal(1.0, 2.0, 60), random.normal(2.0, 1.0, (40, 1))
@@ -114,11 +116,11 @@ def test_bootstrap_holds_a_mean():
         lambda a, b: b.mean() - a.mean(), (x, y), level=0.9, samples=200, seed=i, method=method
       )
       hits[method] += low <= 1.0 <= high
-  assert all(LEAST <= count / TRIALS < 1 for count in hits.values())
+  assert all(MIN_COVERAGE <= count / TRIALS < 1 for count in hits.values())
 
 
 def test_bootstrap_scores():
-  """The fast way is a bootstrap as any."""
+  """The fast computation has the quantiles of an ordinary bootstrap."""
   logits = 2 * np.random.default_rng(8).standard_normal((100, 5))
   fast = intervals.bootstrap_score(logits, samples=400)
   slow = intervals.bootstrap(lambda x: inception_score(x)[0], [logits], samples=400)
@@ -143,7 +145,7 @@ def test_levels_seeds_and_bounds():
 
 
 @pytest.mark.parametrize("ddof", [0, 1])
-def test_halves_are_what_they_are_called(ddof):
+def test_halving_equals_the_definition(ddof):
   random = np.random.default_rng(12)
   x, y = random.standard_normal((2, 21, 3))
   halving = intervals.halve_frechet(x, y, samples=6, seed=5, ddof=ddof)

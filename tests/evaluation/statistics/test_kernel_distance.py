@@ -1,4 +1,4 @@
-"""Kernel distances against sums over all pairs."""
+"""Kernel distances equal sums over all pairs."""
 
 import numpy as np
 import pytest
@@ -40,10 +40,10 @@ def sets():
     {"estimator": "paired"},
   ],
 )
-def test_as_by_definition(monkeypatch, sets, rows, options):
+def test_equals_the_definition(monkeypatch, sets, rows, options):
   monkeypatch.setattr(module, "_ROWS", rows)
   if options["estimator"] == "paired":
-    sets = [each[:29] for each in sets]  # the U-statistic is of equal counts
+    sets = [samples[:29] for samples in sets]  # the U-statistic needs equal counts
   value, deviation = kernel_distance(*sets, **options)
   assert value == pytest.approx(brute(*sets, **options), rel=1e-10)
   assert deviation is None
@@ -52,7 +52,7 @@ def test_as_by_definition(monkeypatch, sets, rows, options):
 
 
 def test_unbiased():
-  """Of one distribution the mean is 0 within its error, and the biased one far off."""
+  """For samples of one distribution, the mean is 0 within its error; "biased" is far from 0."""
   random = np.random.default_rng(1)
   draws = [random.standard_normal((2, 40, 16)) for _ in range(100)]
   for estimator in ("unbiased", "paired"):
@@ -68,7 +68,7 @@ CENTERS = np.random.default_rng(2).normal(0, 3, (CLASSES, WIDTH))
 
 
 def labelled(random, labels):
-  """Features of the same five well separated classes."""
+  """(features, labels) of five well separated classes."""
   return CENTERS[labels] + random.standard_normal((len(labels), WIDTH)), labels
 
 
@@ -89,7 +89,7 @@ def part_of_100(random, count):
 
 
 def off_by(one, other, estimator, counts, populations=(None, None), trials=150):
-  """The mean distance of two sets of one distribution, in standard errors."""
+  """The mean distance between two sets of one distribution, in standard errors."""
   random, values = np.random.default_rng(3), []
   for seed in range(trials):
     (x, of_x), (y, of_y) = one(random, counts[0]), other(random, counts[1])
@@ -118,19 +118,20 @@ def off_by(one, other, estimator, counts, populations=(None, None), trials=150):
     (independent, independent, "unbiased", (40, 40), None),
   ],
 )
-def test_equal_sets_are_at_distance_0_on_average(one, other, estimator, counts, populations):
+def test_equal_distributions_have_mean_distance_0(one, other, estimator, counts, populations):
   assert abs(off_by(one, other, estimator, counts, populations)) < 4
 
 
-def test_what_is_published_is_too_small_where_classes_come_in_equal_numbers():
-  """By far more than its error: why there are other estimators."""
+def test_the_published_estimator_is_too_small_for_balanced_classes():
+  """Its bias is far larger than its error; this is why there are other estimators."""
   assert off_by(in_turn, in_turn, "unbiased", (40, 40)) < -20
-  assert off_by(part_of_100, in_turn, "classes", (40, 25), (None, None)) > 4  # not known as a part
+  wrong_populations = (None, None)  # the first set is a part of 100 samples
+  assert off_by(part_of_100, in_turn, "classes", (40, 25), wrong_populations) > 4
   assert off_by(part_of_100, in_turn, "unbiased", (40, 25)) < -10
 
 
-def test_classes_weigh_as_often_as_they_come():
-  """By mean kernels of all pairs of classes; a class of one sample has no pair of its own."""
+def test_classes_are_weighted_by_their_counts():
+  """Equals the formula, computed from the kernel matrices; a class of one sample has no pairs."""
   random = np.random.default_rng(4)
   x, of_x = labelled(random, np.array([0, 0, 0, 0, 1, 1, 2]))
   y, of_y = labelled(random, np.array([0, 1, 1, 2, 2]))
@@ -140,12 +141,12 @@ def test_classes_weigh_as_often_as_they_come():
     kernels = k(z, z)
     pairs = ~np.eye(len(z), dtype=bool)
     same = [kernels[i, (labels == labels[i]) & pairs[i]] for i in range(len(z))]
-    own = np.mean([row.mean() for row in same if row.size])
-    added += (own - kernels[pairs].mean()) / len(z)
+    within_classes = np.mean([row.mean() for row in same if row.size])
+    added += (within_classes - kernels[pairs].mean()) / len(z)
   value = kernel_distance(x, y, estimator="classes", labels=(of_x, of_y))[0]
   assert value == pytest.approx(kernel_distance(x, y, estimator="unbiased")[0] + added)
-  assert module.fixed_among(np.array([3, 3, 4, 5, 5])) == 5.0
-  assert module.fixed_among(of_x) == np.inf
+  assert module.balanced_population(np.array([3, 3, 4, 5, 5])) == 5.0
+  assert module.balanced_population(of_x) == np.inf
   alone = kernel_distance(x[:3], y[:3], estimator="classes", labels=(np.arange(3), np.arange(3)))
   assert alone == kernel_distance(x[:3], y[:3], estimator="unbiased")
 
@@ -156,15 +157,15 @@ def test_subsets(sets):
   x, y = sets
   values = []
   for _ in range(3):
-    some = x[random.choice(37, 29, replace=False)], y[random.choice(29, 29, replace=False)]
-    values.append(brute(*some))
+    subsets = x[random.choice(37, 29, replace=False)], y[random.choice(29, 29, replace=False)]
+    values.append(brute(*subsets))
   assert whole == (pytest.approx(np.mean(values)), pytest.approx(np.std(values)))
   again = kernel_distance(*sets, subsets=3, subset_size=29, seed=1, estimator="unbiased")
   assert again != whole
   random, values = np.random.default_rng(0), []
-  for _ in range(3):  # of "paired", the same places
-    some = random.choice(29, 7, replace=False)
-    values.append(brute(x[some], y[some], estimator="paired"))
+  for _ in range(3):  # "paired" takes the same indices from both sets
+    indices = random.choice(29, 7, replace=False)
+    values.append(brute(x[indices], y[indices], estimator="paired"))
   paired = kernel_distance(*sets, subsets=3, subset_size=7)
   assert paired == (pytest.approx(np.mean(values)), pytest.approx(np.std(values)))
 

@@ -1,4 +1,4 @@
-"""Moments against NumPy on all features at once, in any order."""
+"""Moments of blocks, merged in any order, equal those that NumPy computes from all features."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from vidgan_jax.runtime.errors import UserError
 
 @pytest.fixture(scope="module")
 def features():
-  """Far from 0 and narrow: sums of raw squares in float64 would be wrong by 1e-6."""
+  """The mean is large beside the spread: sums of raw squares would have errors of 1e-6."""
   random = np.random.default_rng(3)
   return 1e3 + 0.1 * random.standard_normal((500, 7)) @ random.standard_normal((7, 7))
 
@@ -41,8 +41,8 @@ def test_any_blocks_in_any_order(features):
 
 
 @pytest.mark.parametrize("rows", [1, 64, 10_000])
-def test_streams_lose_nothing(features, rows):
-  """The last block is a partial one, and one is empty."""
+def test_streams_of_blocks(features, rows):
+  """The last block is shorter than the others, and one block is empty."""
   blocks = [features[i : i + 48] for i in range(0, 500, 48)]
   check_moments(Moments.of_blocks(iter([*blocks[:3], features[:0], *blocks[3:]]), rows), features)
 
@@ -50,13 +50,13 @@ def test_streams_lose_nothing(features, rows):
 def test_between_processes_and_files(features, tmp_path):
   moments = Moments.of(features)
   words = moments.to_words()
-  assert words.dtype == np.uint32  # what JAX would round to float32 otherwise
+  assert words.dtype == np.uint32  # JAX would round float64 to float32
   np.savez(tmp_path / "m.npz", **moments.to_arrays())
   with np.load(tmp_path / "m.npz", allow_pickle=False) as file:
-    for again in (Moments.from_words(words), Moments.from_arrays(file)):
-      assert again.count == 500
-      np.testing.assert_array_equal(again.mean, moments.mean)
-      np.testing.assert_array_equal(again.m2, moments.m2)
+    for restored in (Moments.from_words(words), Moments.from_arrays(file)):
+      assert restored.count == 500
+      np.testing.assert_array_equal(restored.mean, moments.mean)
+      np.testing.assert_array_equal(restored.m2, moments.m2)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_between_processes_and_files(features, tmp_path):
     ({"m2": None}, "lack m2"),
   ],
 )
-def test_files_that_are_none(change, message):
+def test_invalid_arrays_are_refused(change, message):
   arrays = {"count": np.int64(5), "mean": np.zeros(2), "m2": np.eye(2)} | change
   with pytest.raises(UserError, match=message):
     Moments.from_arrays({k: v for k, v in arrays.items() if v is not None})
@@ -87,19 +87,19 @@ def test_refusals(features):
     (np.ones((0, 3)), "at least 1"),
   ):
     with pytest.raises(UserError, match=message):
-      as_features(bad, least=1)
-  with pytest.raises(UserError, match="do not mix"):
+      as_features(bad, minimum=1)
+  with pytest.raises(UserError, match="7 and 6 dimensions cannot be combined"):
     Moments.of(features).merge(Moments.empty(6))
-  with pytest.raises(UserError, match="do not mix"):
-    Moments.of_blocks([features, features[:, :3]], rows=10_000)
-  with pytest.raises(UserError, match="do not mix"):
-    Moments.of_blocks([features, features[:, :3]], rows=1)
-  for nothing in (lambda: merge_all([]), lambda: Moments.of_blocks([])):
-    with pytest.raises(UserError, match="no "):
-      nothing()
+  for rows in (1, 10_000):
+    with pytest.raises(UserError, match="7 and 3 dimensions cannot be combined"):
+      Moments.of_blocks([features, features[:, :3]], rows)
+  with pytest.raises(UserError, match="no moments to merge"):
+    merge_all([])
+  with pytest.raises(UserError, match="at least one block"):
+    Moments.of_blocks([])
   with pytest.raises(UserError, match="ddof"):
     Moments.of(features[:1]).covariance()
-  with pytest.raises(UserError, match="no moments"):
+  with pytest.raises(UserError, match="not moments"):
     Moments.from_words(Moments.of(features).to_words()[:-2])
   with pytest.raises(UserError, match="one per sample"):
     as_labels(np.ones(3), 3)

@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage against all distances at once."""
+"""Precision, recall, density and coverage equal a direct computation from all distances."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from vidgan_jax.runtime.errors import UserError
 
 
 def brute(real, generated, k, strict):
-  """The definitions, sample by sample."""
+  """The definitions, computed sample by sample."""
 
   def distance(a, b):
     return float(np.sum((a - b) ** 2))
@@ -44,8 +44,8 @@ def both(real, generated, k, strict):
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("k", [1, 3, 5])
 @pytest.mark.parametrize("kind", ["normal", "far", "grid"])
-def test_as_by_definition(monkeypatch, strict, k, kind):
-  """Continuous features, some far from 0, and features on a grid, where distances tie."""
+def test_equals_the_definition(monkeypatch, strict, k, kind):
+  """Continuous features, also far from 0, and features on a grid, where distances are equal."""
   monkeypatch.setattr(precision_recall, "_BLOCK", 700)  # blocks that do not divide the counts
   random = np.random.default_rng(k)
   real, generated = random.standard_normal((60, 3)), random.standard_normal((45, 3)) + 1.2
@@ -58,32 +58,32 @@ def test_as_by_definition(monkeypatch, strict, k, kind):
   assert both(real, generated, k, strict) == pytest.approx(expected, abs=1e-12)
 
 
-def test_the_two_sides_are_not_exchanged():
-  """Modes that were dropped cost recall and coverage; samples off the data cost precision."""
+def test_real_and_generated_are_not_exchanged():
+  """Missing modes lower recall and coverage; samples far from the data lower precision."""
   random = np.random.default_rng(0)
   real = np.concatenate([random.standard_normal((50, 4)), random.standard_normal((50, 4)) + 20])
   dropped = both(real, random.standard_normal((80, 4)), 3, False)
   assert dropped["precision"] > 0.8 and dropped["recall"] < 0.52 and dropped["coverage"] < 0.52
-  wild = np.concatenate([real[:40], random.standard_normal((40, 4)) - 30])
-  wild = both(real, wild, 3, False)
-  assert wild["precision"] == 0.5 and wild["density"] < 0.8
+  half_outside = np.concatenate([real[:40], random.standard_normal((40, 4)) - 30])
+  scores = both(real, half_outside, 3, False)
+  assert scores["precision"] == 0.5 and scores["density"] < 0.8
 
 
 def test_one_repeated_point_and_equal_sets():
-  """A point of no width is its own neighbourhood, but for a strict rim."""
+  """A ball of radius 0 contains its centre unless `strict`."""
   same = np.full((10, 4), 0.1)
   assert both(same, same, 3, False) == {
     "precision": 1.0, "recall": 1.0, "density": 10 / 3, "coverage": 1.0
   }  # fmt: skip
   assert set(both(same, same, 3, True).values()) == {0.0}
   x = np.random.default_rng(1).standard_normal((300, 40))
-  equal = both(x, x.copy(), 5, True)  # by "<" a ball holds its centre and k - 1 neighbours
+  equal = both(x, x.copy(), 5, True)  # with "<", a ball contains its centre and k - 1 neighbours
   assert equal == {"precision": 1.0, "recall": 1.0, "density": 1.0, "coverage": 1.0}
   assert both(x, x.copy(), 5, False)["density"] == 6 / 5
 
 
 def collapsed(kind, random, count, width):
-  """Sets of which nearly all are alike, some exactly, some by as much as float32 tells apart."""
+  """Sets in which most samples are equal, or differ by rounding errors of float32 or float64."""
   single = lambda x: x.astype(np.float32).astype(np.float64)
   spread = lambda n: single(random.standard_normal((n, width)))
   point, noise = 3 * spread(1) + 10, random.standard_normal((count, width))
@@ -100,8 +100,8 @@ def collapsed(kind, random, count, width):
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("kind", ["copies", "near", "nearer", "half", "modes", "pool"])
 @pytest.mark.parametrize("other", ["same", "normal"])
-def test_collapsed_sets_are_as_by_definition(monkeypatch, kind, other, strict):
-  """And decided by few differences: not by those of nearly all pairs, which take minutes."""
+def test_collapsed_sets_equal_the_definition(monkeypatch, kind, other, strict):
+  """Few pairs need exact differences; those of nearly all pairs would take minutes."""
   random, pairs, exact = np.random.default_rng(5), [], precision_recall._exact
   count = lambda x, y, i, j: pairs.append(len(i)) or exact(x, y, i, j)
   monkeypatch.setattr(precision_recall, "_exact", count)
@@ -110,16 +110,16 @@ def test_collapsed_sets_are_as_by_definition(monkeypatch, kind, other, strict):
   if other == "normal":
     one = random.standard_normal((140, 7))
   elif kind in ("copies", "near", "nearer"):
-    two = collapsed(kind, np.random.default_rng(5), 120, 7)  # about one point
+    two = collapsed(kind, np.random.default_rng(5), 120, 7)  # around the same point as `one`
   for real, generated in ((one, two), (two, one)):
     expected = brute(real, generated, 3, strict)
     assert both(real, generated, 3, strict) == pytest.approx(expected, abs=1e-12)
-  # Twice four passes over the samples, each with some candidates for three neighbours.
+  # Two calls, four passes over at most 140 samples each, with about 6 candidates per sample.
   assert sum(pairs) < 8 * 6 * 140
 
 
-def test_a_sample_has_copies_that_are_its_neighbours():
-  """Two copies, then the next point: of three neighbours, the third is elsewhere."""
+def test_copies_of_a_sample_are_its_neighbours():
+  """A point with two copies: its third neighbour is another point."""
   real = np.array([[0.0], [0.0], [-0.0], [5.0], [5.0], [9.0]])
   generated = np.array([[0.0], [0.1], [5.0], [8.9], [20.0], [20.0]])
   for k in (1, 2, 3, 4, 5):

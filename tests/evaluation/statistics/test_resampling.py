@@ -1,4 +1,4 @@
-"""Fast resamples against the metrics of samples that are really repeated."""
+"""Weighted resamples equal the metrics of sets in which samples are repeated."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def draws(n, m, count=4, seed=0):
 @pytest.mark.parametrize("ddof", [0, 1])
 @pytest.mark.parametrize(("n", "m"), [(200, 150), (20, 25), (20, 300), (300, 20)])
 def test_frechet(n, m, ddof):
-  """More and fewer samples than dimensions; a dimension without spread; far from 0."""
+  """More and fewer samples than dimensions; one constant dimension; a mean far from 0."""
   random = np.random.default_rng(1)
   x = random.standard_normal((n, 30)) * np.arange(30) + 100
   y = random.standard_normal((m, 30)) * np.arange(30)[::-1] + 101
@@ -48,7 +48,7 @@ def test_scores(epsilon):
   weights = [a for a, _ in draws(60, 60)]
   e = epsilon or Epsilon()
   expected = [
-    inception_score(np.repeat(logits, w, axis=0), eps=e.value, eps_place=e.place)[0]
+    inception_score(np.repeat(logits, w, axis=0), eps=e.value, eps_place=e.added_to)[0]
     for w in weights
   ]
   np.testing.assert_allclose(weighted_scores(logits, weights, epsilon=epsilon), expected)

@@ -1,1 +1,1 @@
-"""From clips to features: preprocessing, networks, kept features."""
+"""Features of clips: preprocessing, networks, and files with cached features."""

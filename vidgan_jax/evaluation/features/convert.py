@@ -1,8 +1,8 @@
-"""Makes files of weights from those that others published.
+"""Converts published weights to weights files of this project.
 
 A source is recognised by its content, not by its name: an I3D by the checksums of its variables,
-whichever program saved it, other files by their digests. An unknown source is converted only on
-request, and the file written says so.
+whichever program saved it; other files by their SHA-256. An unknown source is converted only if the
+user allows it, and the result states that it is unknown.
 """
 
 import dataclasses
@@ -11,8 +11,10 @@ import os
 import pathlib
 import zipfile
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
+from flax import traverse_util
 
 from vidgan_jax.evaluation.features import extractor
 from vidgan_jax.evaluation.features.architectures import c3d, i3d, r2plus1d
@@ -29,12 +31,12 @@ _MAX_SOURCE_BYTES = 2**31
 
 @dataclasses.dataclass(frozen=True)
 class _Converted:
-  """Variables of ours and what is known of them.
+  """Converted variables and how they were recognised.
 
   Attributes:
-    arrays: at their paths.
-    verified: how they were recognised, in a few words; None where they were not.
-    doubt: why not, and what they may be.
+    arrays: {path: variable}.
+    verified: how the source was recognised, in a few words; None if it was not.
+    doubt: why it was not recognised.
   """
 
   arrays: Mapping[str, np.ndarray]
@@ -55,50 +57,55 @@ def convert(
 
   Args:
     network: one of `extractor.NETWORKS`.
-    source: a checkpoint of TensorFlow (its folder, prefix or one of its files; TF-Hub's module as
-      a folder), a file of PyTorch (.pt, .pth), or Chainer's .npz.
-    output: the file to write; None takes `extractor.default_path(network)`.
+    source: a TensorFlow checkpoint (its folder, prefix or one of its files, or the folder of a
+      TF-Hub module), a PyTorch file (.pt, .pth), or Chainer's .npz.
+    output: the file to write; None for `extractor.default_path(network)`.
     mean: for C3D, the .npz with its "mean" clip.
-    allow_unknown: convert what is well-formed but not known; the file written says so.
-    overwrite: replace `output` where it exists.
-    report: called with lines on what was found and done.
+    allow_unknown: also convert a valid source that is not a known published file; the result states
+      that it is unknown.
+    overwrite: replace an existing `output`.
+    report: called with lines for the user.
 
   Returns:
-    the file written.
+    the path of the written file.
 
   Raises:
-    UserError: the source is missing, damaged, another network's or not known, or the output exists.
+    UserError: the source is missing, damaged, of another network or unknown, or the output exists.
       Nothing is written then.
   """
   what = extractor.find(network)
   if what.file:
-    raise UserError(f"the weights of {network} come with the package; there is nothing to convert")
+    raise UserError(f"the weights of {network} are part of the package: nothing to convert")
   source = pathlib.Path(paths.local(source, "--source"))
   output = None if output is None else pathlib.Path(paths.local(output, "--output"))
   mean = None if mean is None else paths.local(mean, "--mean")
   output = output if output is not None else extractor.default_path(network)
   if output.suffix != ".npz":
-    raise UserError(f"--output={output}: files of weights are .npz")
+    raise UserError(f"--output={output}: weights files must end with .npz")
   if output.exists() and not overwrite:
     raise UserError(f"{output} exists; nothing is overwritten without --overwrite")
   if mean is not None and network != _C3D:
-    raise UserError(f"{network} has no mean clip; only {_C3D} has")
+    raise UserError(f"{network} has no mean clip; only {_C3D} has one")
   form = _form(source)
-  found = known.digests(source) if form != "tensorflow" else None
-  file = known.by_digests(found) if found else None
+  digests = known.digests(source) if form != "tensorflow" else None
+  file = known.by_digests(digests) if digests else None
   if file:
     report(f"{source} is {file.title}{f': {file.note}' if file.note else ''}")
     _check_known(network, source, file)
-  converted = _converted(network, source, form, file, found)
+  converted = _converted(network, source, form, file, digests)
   if not converted.verified and not allow_unknown:
     raise UserError(
-      f"{source} is well-formed, but not known to be {what.what}: {converted.doubt}. Scores made "
-      "with other weights are comparable with no published ones; --allow_unknown converts it"
+      f"{source} is readable, but cannot be verified as {what.what}: {converted.doubt}. Scores "
+      "with other weights are not comparable with published scores; --allow_unknown converts it"
     )
   if not converted.verified:
-    report(f"{source} is unknown ({converted.doubt}); the file written says so")
-  about = {
-    "origin": {"name": source.name, "form": form, **(dataclasses.asdict(found) if found else {})},
+    report(f"{source} is unknown ({converted.doubt}); the converted file states this")
+  about: dict[str, Any] = {
+    "origin": {
+      "name": source.name,
+      "form": form,
+      **(dataclasses.asdict(digests) if digests else {}),
+    },
     "verified": converted.verified,
     "unknown": None if converted.verified else converted.doubt,
   }
@@ -107,7 +114,7 @@ def convert(
     constants["mean"] = read_mean(mean)
     about["mean"] = {"name": pathlib.Path(mean).name, **dataclasses.asdict(known.digests(mean))}
   elif network == _C3D:
-    report("no mean clip given: protocols that subtract one will ask for it")
+    report("no mean clip is given (--mean): protocols that subtract it will refuse these weights")
   digest = extractor.save(output, network, converted.arrays, about, constants)
   if converted.verified:
     report(f"verified: {converted.verified}")
@@ -115,73 +122,73 @@ def convert(
   return output
 
 
-def _converted(network, source, form, file, found):
-  """The arrays of a network from `source`; see `convert`.
+def _converted(network, source, form, file, digests) -> _Converted:
+  """The variables of a network from `source`; see `convert`.
 
   Args:
     network, source: see `convert`.
     form: from `_form`.
     file: the known file that `source` is, or None.
-    found: digests of `source`; None for TensorFlow.
+    digests: digests of `source`; None for TensorFlow.
   """
   if network in _I3D_CLASSES:
     return _i3d(network, source, form)
-  make, wanted, kind = {
+  make, required_form, kind = {
     _C3D: (_c3d, "npz", "Chainer's .npz"),
     _R2PLUS1D: (_r2plus1d, "torch", "torchvision's .pth"),
   }[network]
   checkpoints = [*source.glob("*.index"), *source.glob("variables/*.index")]
   if source.is_dir() and not checkpoints:
-    raise UserError(f"{source} is a folder; {network} is made of one file, {kind}")
-  if form != wanted:
+    raise UserError(f"{source} is a folder; {network} is converted from one file, {kind}")
+  if form != required_form:
     file = file or known.identify(source)
-    named = file.title if file else "a file of another kind"
-    raise UserError(f"{source} is {named}; {network} is made of {kind}")
-  doubt = f"no file known here has its SHA-256 {found.sha256}"
+    title = file.title if file else "a file of another kind"
+    raise UserError(f"{source} is {title}; {network} is converted from {kind}")
+  doubt = f"no published file known to this project has its SHA-256 {digests.sha256}"
   return _Converted(make(source), file.title if file else None, doubt)
 
 
 def _form(source: pathlib.Path) -> str:
-  """What wrote a source: "tensorflow", "torch" or "npz"."""
+  """The format of a source: "tensorflow", "torch" or "npz"."""
   tensorflow = source.suffix == ".index" or ".data-" in source.name
   if source.is_dir() or tensorflow or source.with_name(f"{source.name}.index").is_file():
     return "tensorflow"
   if not source.is_file():
     raise UserError(f"--source={source}: no such file or folder")
   if source.stat().st_size > _MAX_SOURCE_BYTES:
-    raise UserError(f"{source}: more than the {_MAX_SOURCE_BYTES} bytes that are read")
+    raise UserError(f"{source}: larger than the limit of {_MAX_SOURCE_BYTES} bytes")
   if not zipfile.is_zipfile(source):
-    return "torch"  # or nothing that is known, which its reader tells
+    return "torch"  # if it is something else, the reader of PyTorch files refuses it
   try:
     with zipfile.ZipFile(source) as archive:
       members = archive.namelist()
-  except Exception as error:  # damage reaches every branch of zipfile
+  except Exception as error:  # zipfile raises many types of errors for damaged files
     raise UserError(f"{source}: damaged ({printable(str(error))})") from error
   if "__about__.npy" in members:
     network = printable(extractor.read_about(source)["network"])
-    raise UserError(f"{source} is converted already, to weights of {network}")
+    raise UserError(f"{source} is already converted: it has weights of {network}")
   return "npz" if members and all(name.endswith(".npy") for name in members) else "torch"
 
 
 def _check_known(network: str, source, file: known.KnownFile) -> None:
-  """Raises where a known file holds other weights than those wanted."""
-  if file.network not in (None, network):
-    raise UserError(_another(source, file.title, file.network, network))
+  """Raises a UserError if a known file has weights of another network, or no weights."""
+  if file.network is not None and file.network != network:
+    raise UserError(_other_network(source, file.title, file.network, network))
   if file.network is None and file.note:
     raise UserError(f"{source} is {file.title}: {file.note}")
 
 
-def _another(source, title: str, found: str, wanted: str) -> str:
-  """The line on weights of another network than wanted."""
-  what = extractor.NETWORKS
+def _other_network(source, title: str, actual: str, requested: str) -> str:
+  """The message for a source with weights of another network than requested."""
+  networks = extractor.NETWORKS
   return (
-    f"{source} is {title}: {what[found].what}, not {what[wanted].what}. It is converted as "
-    f"--convert={found}; for {wanted} bring {what[wanted].bring}"
+    f"{source} is {title}: {networks[actual].what}, not {networks[requested].what}. Convert it "
+    f"with --convert={actual}; for {requested}, download {networks[requested].weights_source}"
   )
 
 
 def _i3d(network: str, source, form: str) -> _Converted:
-  """I3D of any source; a UserError where it is another of DeepMind's."""
+  """Converts an I3D; UserError if it is another published I3D than the requested one."""
   if form == "tensorflow":
     index = tensor_bundle.read_index(source)
     names = [name for name in index.entries if i3d.path_of(name)]
@@ -189,72 +196,78 @@ def _i3d(network: str, source, form: str) -> _Converted:
   elif form == "torch":
     arrays = i3d_for_torch.to_deepmind(_without_wrapper(torch.read(source)))
   else:
-    raise UserError(f"{source}: I3D is made of checkpoints of TensorFlow or files of PyTorch")
+    raise UserError(f"{source}: I3D is converted from TensorFlow checkpoints or PyTorch files")
   likeness = known.match_i3d_arrays(arrays)
-  if likeness.network not in (None, network):
-    raise UserError(
-      _another(source, f"DeepMind's {likeness.checkpoint}", likeness.network, network)
-    )
-  variables = extractor.flatten(i3d.from_tensorflow(arrays, _I3D_CLASSES[network]))
+  if likeness.network is not None and likeness.network != network:
+    title = f"DeepMind's {likeness.checkpoint}"
+    raise UserError(_other_network(source, title, likeness.network, network))
+  variables = traverse_util.flatten_dict(
+    i3d.from_tensorflow(arrays, _I3D_CLASSES[network]), sep="/"
+  )
   if likeness.network:
     return _Converted(variables, f"{likeness} of deepmind/kinetics-i3d")
-  doubt = str(likeness) if likeness.checkpoint else "no variable has a checksum known here"
-  return _Converted(variables, None, doubt)
+  doubt = "no variable has the checksum of a published I3D"
+  return _Converted(variables, None, str(likeness) if likeness.checkpoint else doubt)
 
 
 def _c3d(source) -> dict[str, np.ndarray]:
-  """C3D of Chainer's npz."""
+  """Converts Chainer's npz of C3D."""
   arrays = {}
   for name, array in npz.read(source).items():
     try:
       path, axes = c3d.from_chainer(name)
     except KeyError:
-      raise UserError(f"{source}: {printable(name)!r} is no variable of C3D") from None
+      raise UserError(f"{source}: {printable(name)!r} is not a variable of C3D") from None
     if array.ndim != len(axes) or path in arrays:
-      raise UserError(f"{source}: {printable(name)!r} of {list(array.shape)} is not C3D's")
+      shape = list(array.shape)
+      raise UserError(f"{source}: {printable(name)!r} of shape {shape} is not a variable of C3D")
     arrays[path] = np.ascontiguousarray(array.transpose(axes))
   return arrays
 
 
 def _r2plus1d(source) -> dict[str, np.ndarray]:
-  """R(2+1)D-18 of torchvision's state dict."""
+  """Converts torchvision's state dict of R(2+1)D-18."""
   shapes = extractor.variable_shapes(extractor.find(_R2PLUS1D).build())
   names, arrays = r2plus1d.from_torchvision(), {}
   for name, array in _without_wrapper(torch.read(source)).items():
     if name.endswith(".num_batches_tracked"):
       continue
     if name not in names:
-      raise UserError(f"{source}: {printable(name)!r} is no variable of torchvision's r2plus1d_18")
+      raise UserError(
+        f"{source}: {printable(name)!r} is not a variable of torchvision's r2plus1d_18"
+      )
+    path = names[name]
     try:
-      arrays[names[name]] = np.ascontiguousarray(r2plus1d.to_ours(array, shapes[names[name]]))
+      arrays[path] = np.ascontiguousarray(r2plus1d.convert_array(array, shapes[path]))
     except ValueError as error:
-      raise UserError(f"{source}: {name!r} is {error}") from error
+      raise UserError(f"{source}: {name!r} has shape {error}") from error
   return arrays
 
 
 def _without_wrapper(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """Names without the "module." of a state dict saved from several GPUs."""
+  """Removes the prefix "module." from names of a state dict that was saved from several GPUs."""
   return {name.removeprefix("module."): array for name, array in state.items()}
 
 
 def read_mean(path: str | os.PathLike) -> np.ndarray:
-  """C3D's mean clip as float32 [16, 128, 171, 3], blue first, 0..255.
+  """Reads C3D's mean clip: float32 [16, 128, 171, 3], channels BGR, 0..255.
 
   Args:
-    path: an .npz with "mean", [3, 16, 128, 171], with axes of one among these, or flat.
+    path: an .npz with an array "mean" of shape [3, 16, 128, 171]; it may have additional axes of
+      size 1, or be flat.
 
   Raises:
-    UserError: it holds no such array.
+    UserError: the file has no such array.
   """
   arrays = npz.read(path, only="mean")
   if "mean" not in arrays:
     raise UserError(f"{path} has no array 'mean'")
   mean = arrays["mean"]
-  frames, height, width, colours = c3d.CONSTANTS["mean"]
-  wanted = (colours, frames, height, width)
-  if tuple(n for n in mean.shape if n != 1) not in (wanted, (math.prod(wanted),)):
-    raise UserError(f"{path}: 'mean' is {list(mean.shape)}, wanted {list(wanted)}")
-  clip = mean.reshape(wanted).astype(np.float32).transpose(1, 2, 3, 0)
+  frames, height, width, channels = c3d.CONSTANTS["mean"]
+  shape = (channels, frames, height, width)
+  if tuple(n for n in mean.shape if n != 1) not in (shape, (math.prod(shape),)):
+    raise UserError(f"{path}: 'mean' is {list(mean.shape)}, expected {list(shape)}")
+  clip = mean.reshape(shape).astype(np.float32).transpose(1, 2, 3, 0)
   if not np.isfinite(clip).all() or clip.min() < 0 or clip.max() > 255:
-    raise UserError(f"{path}: 'mean' is not within 0..255")
+    raise UserError(f"{path}: 'mean' must be in 0..255")
   return np.ascontiguousarray(clip)

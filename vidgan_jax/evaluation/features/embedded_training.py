@@ -1,20 +1,22 @@
-"""Remakes the weights of the embedded set's classifier, some minutes on two CPU cores.
+"""Trains the classifier of the embedded set; this takes some minutes on two CPU cores.
 
   python -m vidgan_jax.evaluation.features.embedded_training --output=FILE.npz
 
-Clips are drawn as they are needed: each batch has a length of 4 to 16 frames and a size of 32, 48
-or 64 pixels, each clip a variety of its own; a third of them 0, a third 1. The same versions on the
-same kind of machine give the same weights. At the end the accuracy on scenes that training never
-saw is printed by variety, length and size, and by class.
+Clips are drawn during training. All clips of a batch have the same length, 4 to 16 frames, and the
+same size, 32, 48 or 64 pixels. The variety of a clip is 0 or 1 with a probability of 1/3 each, else
+uniform in between. The same versions on the same kind of machine give the same weights. At the end,
+the program prints the accuracy on held-out scenes by variety, length and size, and by class.
 
-The scenes come from a seed that no configuration uses, so that the classifier has not seen the
-clips that a run of the embedded set is compared with.
+The scenes come from a seed that no config uses, so the classifier never sees the data of a run.
 
 Exit codes: 0 done, 2 bad input.
 """
 
+import os
 import pathlib
 import time
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from absl import flags
@@ -27,12 +29,12 @@ from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import paths
 
 SEED = 761_234_057
-LENGTHS = (4, 6, 8, 12, 16)  # each is compiled for itself
+LENGTHS = (4, 6, 8, 12, 16)  # in frames; the program is compiled for each
 _LENGTH_SHARES = (0.2, 0.35, 0.2, 0.1, 0.15)
 SIZES = (32, 48, 64)
 _SIZE_SHARES = (0.7, 0.1, 0.2)
 _WARM_UP = 40
-_STEP_STREAM = 0x57E9  # keeps the draws of a batch apart from those of the scenes
+_STEP_STREAM = 0x57E9  # separates the random numbers of batches from those of scenes
 
 
 def draw_clips(
@@ -42,11 +44,11 @@ def draw_clips(
 
   Args:
     split: "train" or "test".
-    begin: index of the first scene; scene i is of class i % 16.
+    begin: index of the first scene; scene i has class i % 16.
     count: number of clips N.
-    frames: T.
-    resolution: R.
-    varieties: [N], of each clip.
+    frames: frames of a clip T.
+    resolution: height and width R.
+    varieties: variety of each clip, [N].
 
   Returns:
     float32 [N, T, R, R, 3] in [-1, 1], and the labels, int32 [N].
@@ -62,9 +64,9 @@ def draw_clips(
 
 
 def training_batch(step: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-  """The batch of one update, a function of its arguments alone; see `draw_clips`."""
+  """(clips, labels) of one update, as `draw_clips` returns them; depends only on the arguments."""
   sequence = np.random.SeedSequence(SEED, spawn_key=(_STEP_STREAM, step))
-  # Raw uniform numbers: NumPy may change what its other methods draw.
+  # Uses only uniform numbers, because other methods may give other numbers in other NumPy versions.
   u = np.random.Generator(np.random.PCG64(sequence)).random(2 + 2 * batch_size)
   pick = lambda values, shares, number: values[
     min(int(np.searchsorted(np.cumsum(shares), number)), len(values) - 1)
@@ -75,18 +77,24 @@ def training_batch(step: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
   return draw_clips("train", step * batch_size, batch_size, frames, size, varieties)
 
 
-def train(steps: int, batch_size: int, learning_rate: float, batch=training_batch, report=None):
-  """Trains a classifier from the beginning.
+def train(
+  steps: int,
+  batch_size: int,
+  learning_rate: float,
+  batch: Callable[[int, int], tuple[np.ndarray, np.ndarray]] = training_batch,
+  report: Callable[[int, float, float], None] | None = None,
+) -> tuple[dict, np.ndarray]:
+  """Trains a classifier from newly initialised weights.
 
   Args:
-    steps: updates.
-    batch_size: clips of each.
-    learning_rate: Adam's, at its highest.
-    batch: (step, batch_size) -> clips [N, T, R, R, 3] in [-1, 1] and labels [N].
-    report: None, or called with (step, mean loss, accuracy) about every 50 updates.
+    steps: number of updates.
+    batch_size: clips per update.
+    learning_rate: the highest learning rate of Adam's schedule.
+    batch: (step, batch_size) -> (clips [N, T, R, R, 3] in [-1, 1], labels [N]).
+    report: called with (step, mean loss, accuracy) every 50 updates, or None.
 
   Returns:
-    The variables as NumPy arrays, {"params": ...}, and the losses, float [steps].
+    (variables {"params": ...} as NumPy arrays, losses float [steps]).
   """
   import jax
   import optax
@@ -123,21 +131,28 @@ def train(steps: int, batch_size: int, learning_rate: float, batch=training_batc
       losses.append(float(loss))
       accuracies.append(float(accuracy))
       if report and ((step + 1) % 50 == 0 or step + 1 == steps):
-        report(step + 1, np.mean(losses[-50:]), np.mean(accuracies[-50:]))
+        report(step + 1, float(np.mean(losses[-50:])), float(np.mean(accuracies[-50:])))
   return jax.tree.map(np.asarray, variables), np.asarray(losses)
 
 
-def held_out(variables, frames: int, resolution: int, variety: float, count: int, begin: int = 0):
-  """Judges clips of the test split.
+def confusion_matrix(
+  variables: Mapping[str, Any],
+  frames: int,
+  resolution: int,
+  variety: float,
+  count: int,
+  begin: int = 0,
+) -> np.ndarray:
+  """Classifies clips of the test split.
 
   Args:
-    variables: of the classifier.
-    frames, resolution, variety: of the clips.
-    count: number of clips N.
+    variables: variables of the classifier.
+    frames, resolution, variety: length, size and variety of the clips.
+    count: number of clips.
     begin: index of the first scene.
 
   Returns:
-    int [16, 16]: how many clips of class i were taken for class j.
+    int [16, 16]: number of clips of class i (row) that are classified as class j (column).
   """
   import jax
 
@@ -148,56 +163,65 @@ def held_out(variables, frames: int, resolution: int, variety: float, count: int
   for first in range(begin, begin + count, 64):
     size = min(64, begin + count - first)
     clips, labels = draw_clips("test", first, size, frames, resolution, np.full(size, variety))
-    guesses = np.asarray(apply(variables, clips)["logits"]).argmax(-1)
-    np.add.at(table, (labels, guesses), 1)
+    predictions = np.asarray(apply(variables, clips)["logits"]).argmax(-1)
+    np.add.at(table, (labels, predictions), 1)
   return table
 
 
-def accuracy_table(variables, count: int) -> str:
-  """Accuracy on held-out clips by variety, length and size, then by class at 32x32."""
+def accuracy_table(variables: Mapping[str, Any], count: int) -> str:
+  """A table of the accuracy on held-out clips by variety, length and size, then by class at 32x32.
+
+  Args:
+    variables: variables of the classifier.
+    count: number of clips for each entry.
+  """
   row = lambda name, cells: f"{name:24}" + "".join(f"{cell:>13}" for cell in cells)
   percent = lambda table: f"{100 * np.trace(table) / table.sum():.1f} %"
   varieties, tables = (0.0, 0.5, 1.0), {}
   lines = [row(f"accuracy, {count} clips each", [f"variety {v:g}" for v in varieties])]
   for frames, size in [(4, 32), (6, 32), (8, 32), (16, 32), (6, 64), (16, 64)]:
-    tables[frames, size] = [held_out(variables, frames, size, v, count) for v in varieties]
+    tables[frames, size] = [confusion_matrix(variables, frames, size, v, count) for v in varieties]
     lines.append(row(f"{frames} frames of {size}x{size}", map(percent, tables[frames, size])))
   lines.append(row("by class, 32x32", ["variety 0", "0.5", "1", "1 shape", "1 motion"]))
-  sums = [sum(t[i] for (_, size), t in tables.items() if size == 32) for i in range(3)]
+  at_32 = [matrices for (_, size), matrices in tables.items() if size == 32]
+  sums = np.sum(at_32, axis=0)  # one matrix for each variety
   shapes = len(data.SHAPES)
   for i, name in enumerate(data.CLASS_NAMES):
     cells = [table[i, i] / table[i].sum() for table in sums]
-    hard = sums[-1][i] / sums[-1][i].sum()
-    cells += [hard[i % shapes :: shapes].sum(), hard[i // shapes * shapes :][:shapes].sum()]
+    shares = sums[-1][i] / sums[-1][i].sum()  # of predictions for clips of class i, at variety 1
+    cells += [shares[i % shapes :: shapes].sum(), shares[i // shapes * shapes :][:shapes].sum()]
     lines.append(row(name, [f"{100 * cell:.1f} %" for cell in cells]))
   return "\n".join(lines)
 
 
-def save(path, variables, training) -> str:
-  """Writes weights of the classifier; returns their hash.
+def save(path: str | os.PathLike, variables: Mapping[str, Any], training: Mapping) -> str:
+  """Writes a weights file of the classifier; returns the hash of the weights.
 
   Args:
-    path: the file, which is replaced.
+    path: the file; an existing one is replaced.
     variables: {"params": ...} of the network.
-    training: how they were made, kept as JSON beside name and hash.
+    training: settings of the training, stored in the file as JSON.
 
   Raises:
     UserError: the file cannot be written.
   """
-  from vidgan_jax.evaluation.features import extractor  # JAX loads here
+  from flax import traverse_util  # imports JAX
 
-  arrays = {k: np.asarray(v, np.float32) for k, v in extractor.flatten(variables).items()}
+  from vidgan_jax.evaluation.features import extractor
+
+  leaves = traverse_util.flatten_dict(variables, sep="/")
+  arrays = {path: np.asarray(leaf, np.float32) for path, leaf in leaves.items()}
   origin = "vidgan_jax.evaluation.features.embedded_training"
   about = {"origin": origin, "training": dict(training)}
   return extractor.save(path, extractor.PACKAGED, arrays, about)
 
 
 def main(_) -> None:
-  """Trains, evaluates and writes."""
+  """Trains the classifier, writes the weights file and prints the table of accuracies."""
   options = flags.FLAGS
   output = pathlib.Path(paths.local(options.output, "--output"))
   if output.suffix != ".npz":
-    raise UserError(f"--output={output} should end with .npz")
+    raise UserError(f"--output={output} must end with .npz")
   if output.exists():
     raise UserError(f"--output={output} exists; it is not overwritten")
   output.parent.mkdir(parents=True, exist_ok=True)
@@ -224,15 +248,15 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
-  # Not above: who imports `train` may have flags of these names.
-  flags.DEFINE_string("output", None, "The file to write, .npz; it must not exist.")
+  # Defined here because a program that imports `train` may define flags with these names.
+  flags.DEFINE_string("output", None, "The .npz file to write; it must not exist.")
   for flag, switch in {
-    "steps": schema.integer(1000, "Updates.", least=1, most=1_000_000),
+    "steps": schema.integer(1000, "Number of updates.", least=1, most=1_000_000),
     "batch_size": schema.integer(64, "Clips per update.", least=1, most=65_536),
     "learning_rate": schema.number(
-      2e-3, "Adam's, after a warm-up; falls to 0 as a cosine.", least=0, most=10
+      2e-3, "Highest learning rate of Adam: warm-up, then cosine decay to 0.", least=0, most=10
     ),
-    "held_out": schema.integer(320, "Clips of each row of the table.", least=16, most=1_000_000),
+    "held_out": schema.integer(320, "Clips per entry of the table.", least=16, most=1_000_000),
   }.items():
     schema.define(flag, switch)
   flags.mark_flag_as_required("output")

@@ -1,8 +1,8 @@
-"""Networks that turn clips into features, and the files of their weights.
+"""Networks that compute features of clips, and the files with their weights.
 
-A file of ours is an .npz without pickle: float32 arrays at their paths ("params/fc/kernel"), what
-else the network needs ("constants/mean"), and "__about__", JSON that tells where they are from.
-`convert` makes it of files that others published.
+A weights file is an .npz without pickled objects. It holds float32 arrays under their paths
+("params/fc/kernel"), constants that preprocessing needs ("constants/mean"), and "__about__", JSON
+that describes their origin. `convert` writes such files from weights that others published.
 """
 
 import dataclasses
@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import traverse_util
 
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import json_files, npz, paths
@@ -32,19 +33,18 @@ class Extractor:
   """A network with its weights.
 
   Attributes:
-    name: of the network, see `NETWORKS`.
-    weights_hash: see `weights_hash`, of the variables alone.
-    outputs: sizes by name.
-    min_frames: of a clip.
-    input_size: height and width that the network takes, after a protocol's preprocessing; None
-      where any will do.
-    variables: of the Flax module, float32 NumPy arrays.
-    apply: (variables, clips float32 [B, T, H, W, 3]) -> {name: float32 [B, size]}, pure, to be
-      jitted, with products at the highest precision.
-    constants: what preprocessing needs besides, C3D's "mean" clip [16, 128, 171, 3].
-    about: where the weights are from, as their file tells.
-    code: which code it is: a part in `code.VERSIONS`, or name and version of a network from
-      outside this project; stored with cached features.
+    name: name of the network, see `NETWORKS`.
+    weights_hash: hash of the variables, see `weights_hash`.
+    outputs: {name of the output: its size}.
+    min_frames: the smallest number of frames of a clip.
+    input_size: height and width of clips after preprocessing; None if any size is accepted.
+    variables: variables of the Flax module, float32 NumPy arrays.
+    apply: (variables, clips float32 [B, T, H, W, 3]) -> {output: float32 [B, size]}. A pure
+      function for `jax.jit`; it computes products at the highest precision.
+    constants: arrays that preprocessing needs, such as C3D's "mean" clip [16, 128, 171, 3].
+    about: origin of the weights, from their file.
+    code: identifies the code of the network, and is stored with cached features: a key of
+      `code.VERSIONS`, or name and version of a network from outside this project.
   """
 
   name: str
@@ -61,13 +61,13 @@ class Extractor:
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-  """What a network is, without weights; see `Extractor` for its attributes.
+  """A network without weights. See `Extractor` for attributes that are not listed here.
 
   Attributes:
-    module: the Flax module, which maps clips to its outputs.
-    constants: shapes by name.
-    apply: in place of the module's own function where the network resizes clips by itself; it then
-      takes clips of any size, and `input_size` is that of the module.
+    module: the Flax module; it maps clips to a dictionary of outputs.
+    constants: {name of the constant: its shape}.
+    apply: replaces the function of the module if the network resizes clips itself. It then takes
+      clips of any size, and `input_size` is the size that the module takes.
   """
 
   module: Any
@@ -80,19 +80,19 @@ class Parts:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-  """One that an extractor can be opened for.
+  """An entry in the list of networks.
 
   Attributes:
-    what: the network and what it was trained on, in a few words.
-    bring: which file its user brings.
-    build: () -> `Parts`; imports the network.
-    code: its part in `code.VERSIONS`.
-    options: of the conversion, besides source and output.
-    file: of the weights, where they come with the package.
+    what: the network and its training data, in a few words.
+    weights_source: the published weights that users have to download.
+    build: () -> `Parts`; imports the module of the network.
+    code: key in `code.VERSIONS`.
+    options: further flags of the conversion, besides source and output.
+    file: the weights file, if it is part of this package.
   """
 
   what: str
-  bring: str
+  weights_source: str
   build: Callable[[], Parts]
   code: str
   options: str = ""
@@ -127,31 +127,31 @@ def _moving_shapes() -> Parts:
   return Parts(module, network.OUTPUTS, network.MIN_FRAMES, size, apply=network.apply)
 
 
-NETWORKS: Mapping[str, Network] = {  # whose weights users bring
+NETWORKS: Mapping[str, Network] = {  # users download the weights of these
   "i3d_kinetics400": Network(
-    "I3D trained on Kinetics-400 alone, the network of FVD",
+    "I3D trained only on Kinetics-400, the network of FVD",
     "TF-Hub's deepmind/i3d-kinetics-400/1, or rgb_scratch of deepmind/kinetics-i3d",
     _i3d(400),
     "i3d",
   ),
   "i3d_kinetics600": Network(
-    "I3D trained on Kinetics-600, of DVD-GAN's FID and IS",
+    "I3D trained on Kinetics-600, the network of DVD-GAN's FID and IS",
     "rgb_scratch_kin600 of deepmind/kinetics-i3d",
     _i3d(600),
     "i3d",
   ),
   "i3d_kinetics400_imagenet": Network(
-    "I3D inflated from ImageNet and trained on Kinetics-400, whose FVD compares with no other",
+    "I3D inflated from ImageNet and trained on Kinetics-400; its FVD is not comparable with others",
     "rgb_imagenet of deepmind/kinetics-i3d",
     _i3d(400),
     "i3d",
   ),
   "c3d_ucf101": Network(
-    "C3D fine-tuned on UCF-101, of TGAN's IS and FID",
+    "C3D fine-tuned on UCF-101, the network of TGAN's IS and FID",
     "conv3d_deepnetA_ucf.npz and mean2.npz of pfnet-research/tgan",
     _c3d,
     "c3d",
-    " --mean=mean2.npz --allow_unknown",  # no checksum of these files is known
+    " --mean=mean2.npz --allow_unknown",  # this project has no checksums of these files
   ),
   "r2plus1d_kinetics400": Network(
     "R(2+1)D-18 trained on Kinetics-400",
@@ -174,12 +174,12 @@ def load_extractor(name: str, path: str | os.PathLike | None = None) -> Extracto
   """Opens a network with its weights.
 
   Args:
-    name: one of `NETWORKS` or "moving_shapes_classifier", whose weights come with the package.
-    path: its file; None takes `default_path(name)`, or the package's.
+    name: one of `NETWORKS`, or "moving_shapes_classifier", whose weights are part of this package.
+    path: the weights file; None for `default_path(name)`, or the file in the package.
 
   Raises:
-    UserError: the network is unknown, or its file is missing, damaged or another network's. What is
-      missing is named, and how to make it.
+    UserError: the network is unknown, or its file is missing, damaged or of another network. If it
+      is missing, the message says how to make it.
   """
   network = find(name)
   if path is None:
@@ -195,59 +195,69 @@ def load_extractor(name: str, path: str | os.PathLike | None = None) -> Extracto
   if about["network"] != name:
     other = NETWORKS.get(about["network"])
     what = f" ({other.what})" if other else ""
-    found = printable(about["network"])[:80]
-    raise UserError(f"{path} holds {found}{what}, not {name} ({network.what})")
+    stored = printable(about["network"])[:80]
+    raise UserError(f"{path} holds {stored}{what}, not {name} ({network.what})")
   arrays = npz.read(path, {**shapes, **constants, _ABOUT: None})
   del arrays[_ABOUT]
   for key, array in arrays.items():
     if array.dtype != np.float32:
-      raise UserError(f"{path}: {key} is {array.dtype}, wanted float32")
-  kept = {k.removeprefix(_CONSTANTS): arrays.pop(k) for k in constants if k in arrays}
+      raise UserError(f"{path}: {key} is {array.dtype}, expected float32")
+  stored_constants = {k.removeprefix(_CONSTANTS): arrays.pop(k) for k in constants if k in arrays}
   missing = sorted(set(shapes) - set(arrays))
   if missing:
     raise UserError(f"{path}: {missing[0]} is missing, and {len(missing) - 1} more arrays")
-  found = weights_hash(arrays)
-  if found != about.get("weights_hash"):
-    raise UserError(f"{path}: damaged or altered: the weights' hash is not the one written with it")
+  digest = weights_hash(arrays)
+  if digest != about.get("weights_hash"):
+    raise UserError(
+      f"{path}: damaged or altered: the weights do not have the hash that the file states"
+    )
   module = parts.module
   return Extractor(
     name=name,
-    weights_hash=found,
+    weights_hash=digest,
     outputs=dict(parts.outputs),
     min_frames=parts.min_frames,
     input_size=None if parts.apply else parts.input_size,
-    variables=unflatten(arrays),
+    variables=traverse_util.unflatten_dict(arrays, sep="/"),
     apply=parts.apply or (lambda variables, clips: module.apply(variables, clips)),
-    constants=kept,
+    constants=stored_constants,
     about=about,
     code=network.code,
   )
 
 
 def _missing(name: str, network: Network, path: pathlib.Path) -> str:
-  """The line on a file of weights that is not there: what to do about it."""
+  """The message for a missing weights file, with the command that makes it."""
   if network.file:
     return (
       f"{path} is missing; python -m vidgan_jax.evaluation.features.embedded_training "
       f"--output={path} makes it"
     )
   return (
-    f"no weights of {name} ({network.what}): {path} is missing. Bring {network.bring}, and run "
-    f"python -m vidgan_jax.evaluate --convert={name} --source=FILE_OR_FOLDER{network.options} "
-    f"--output={path}"
+    f"no weights of {name} ({network.what}): {path} is missing. Download "
+    f"{network.weights_source}, and run python -m vidgan_jax.evaluate --convert={name} "
+    f"--source=FILE_OR_FOLDER{network.options} --output={path}"
   )
 
 
 def find(name: str) -> Network:
-  """The network of this name; UserError where it is unknown."""
-  known = {**NETWORKS, PACKAGED: _PACKAGED}
-  if name not in known:
-    raise UserError(f"unknown network {printable(name)!r}; known: {', '.join(known)}")
-  return known[name]
+  """The network of this name.
+
+  Raises:
+    UserError: there is no such network; the message lists all names.
+  """
+  networks = {**NETWORKS, PACKAGED: _PACKAGED}
+  if name not in networks:
+    raise UserError(f"unknown network {printable(name)!r}; known: {', '.join(networks)}")
+  return networks[name]
 
 
 def default_path(name: str) -> pathlib.Path:
-  """Where a network's weights are looked for: in $VIDGAN_JAX_WEIGHTS or the user's cache."""
+  """The default path of a network's weights: in $VIDGAN_JAX_WEIGHTS or in the user's cache.
+
+  Raises:
+    UserError: there is neither the variable nor a home folder.
+  """
   given = os.environ.get("VIDGAN_JAX_WEIGHTS")
   folder = paths.local(given, "VIDGAN_JAX_WEIGHTS") if given else paths.cache("weights")
   if folder is None:
@@ -256,11 +266,12 @@ def default_path(name: str) -> pathlib.Path:
 
 
 def variable_shapes(parts: Parts) -> dict[str, tuple[int, ...]]:
-  """Shapes of a network's variables at their paths; nothing is computed."""
+  """{path: shape} of a network's variables; nothing is computed."""
   size = parts.input_size or (16, 16)
   clips = jax.ShapeDtypeStruct((1, parts.min_frames, *size, 3), np.float32)
   variables = jax.eval_shape(parts.module.init, jax.random.key(0), clips)
-  return {path: leaf.shape for path, leaf in flatten(variables).items()}
+  leaves = traverse_util.flatten_dict(variables, sep="/")
+  return {path: leaf.shape for path, leaf in leaves.items()}
 
 
 def save(
@@ -270,17 +281,17 @@ def save(
   about: Mapping[str, Any],
   constants: Mapping[str, np.ndarray] | None = None,
 ) -> str:
-  """Writes a file that `load_extractor` opens; returns the weights' hash.
+  """Writes a file that `load_extractor` opens; returns the hash of the weights.
 
   Args:
-    path: the file, which is replaced.
-    name: of the network.
-    arrays: its variables at their paths, float32 and of its shapes.
-    about: what to tell of them, as JSON.
-    constants: what preprocessing needs, float32.
+    path: the file; an existing one is replaced.
+    name: name of the network.
+    arrays: {path: variable}, float32, with the shapes of the network.
+    about: description of their origin, stored as JSON.
+    constants: float32 arrays that preprocessing needs.
 
   Raises:
-    UserError: an array is missing, strange, of another shape or type, or not finite; or the file
+    UserError: an array is missing, unknown, of another shape or type, or not finite; or the file
       cannot be written.
   """
   parts = find(name).build()
@@ -291,45 +302,49 @@ def save(
   about = {**about, "format": FORMAT, "network": name, "weights_hash": digest}
   about["parameters"] = sum(a.size for path, a in arrays.items() if path.startswith("params/"))
   text = np.frombuffer(json.dumps(about, sort_keys=True).encode(), np.uint8)
-  kept = {f"{_CONSTANTS}{key}": array for key, array in constants.items()}
-  npz.write(path, {**arrays, **kept, _ABOUT: text})
+  prefixed = {f"{_CONSTANTS}{key}": array for key, array in constants.items()}
+  npz.write(path, {**arrays, **prefixed, _ABOUT: text})
   return digest
 
 
 def _check(name: str, arrays, shapes) -> None:
-  """Raises a UserError where arrays are not what a network takes."""
+  """Raises a UserError if the arrays do not have the names, shapes and types of a network."""
   for word, names in (
     ("is missing", set(shapes) - set(arrays)),
     ("belongs to no layer", set(arrays) - set(shapes)),
   ):
     if names:
-      raise UserError(f"{name}: {printable(min(names))} {word} ({len(names)} such)")
+      raise UserError(f"{name}: {printable(min(names))} {word} ({len(names)} such arrays)")
   for path, shape in shapes.items():
     array = arrays[path]
     if array.shape != tuple(shape) or array.dtype != np.float32:
-      found = f"{array.dtype} {list(array.shape)}"
-      raise UserError(f"{name}: {path} is {found}, wanted float32 {list(shape)}")
+      given = f"{array.dtype} {list(array.shape)}"
+      raise UserError(f"{name}: {path} is {given}, expected float32 {list(shape)}")
     if not np.isfinite(array).all():
       raise UserError(f"{name}: {path} is not finite")
 
 
 def read_about(path: str | os.PathLike) -> dict[str, Any]:
-  """What a file of weights tells of itself; UserError where it is none of ours."""
-  found = npz.read(path, only=_ABOUT, max_bytes=_MAX_ABOUT_BYTES)
+  """Reads the description of a weights file's origin.
+
+  Raises:
+    UserError: the file is damaged, or not a weights file of this project.
+  """
+  arrays = npz.read(path, only=_ABOUT, max_bytes=_MAX_ABOUT_BYTES)
   try:
-    about = json_files.parse(found[_ABOUT].tobytes(), str(path), _ABOUT_FORM)
+    about = json_files.parse(arrays[_ABOUT].tobytes(), str(path), _ABOUT_FORM)
   except (KeyError, json_files.JsonError):
     raise UserError(
-      f"{path} is no file of weights as --convert makes them; convert what you have first"
+      f"{path} is not a weights file that --convert wrote; convert published weights first"
     ) from None
   return about
 
 
 def weights_hash(arrays: Mapping[str, np.ndarray]) -> str:
-  """SHA-256 in hexadecimal over paths and little-endian float32 bytes, in the paths' order.
+  """SHA-256 in hexadecimal of paths and little-endian float32 bytes, in the order of paths.
 
   Args:
-    arrays: each at its path, "params/fc/kernel".
+    arrays: {path such as "params/fc/kernel": array}.
   """
   digest = hashlib.sha256()
   for path in sorted(arrays):
@@ -338,29 +353,11 @@ def weights_hash(arrays: Mapping[str, np.ndarray]) -> str:
   return digest.hexdigest()
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-  """Nested dictionaries -> {"params/fc/kernel": leaf}."""
-  found = {}
-  for name, value in tree.items():
-    path = f"{prefix}{name}"
-    found |= flatten(value, f"{path}/") if isinstance(value, Mapping) else {path: value}
-  return found
-
-
-def unflatten(leaves: Mapping[str, Any]) -> dict[str, Any]:
-  """The inverse of `flatten`."""
-  tree = {}
-  for path, leaf in leaves.items():
-    *parents, name = path.split("/")
-    place = tree
-    for parent in parents:
-      place = place.setdefault(parent, {})
-    place[name] = leaf
-  return tree
-
-
 def unverified(extractor: Extractor) -> list[str]:
-  """A warning where nothing published is known to have these weights."""
+  """A warning if the weights could not be compared with a published file when converted."""
   if extractor.about.get("verified", True):
     return []
-  return [f"the weights of {extractor.name} are not verified: its published file is not known here"]
+  return [
+    f"the weights of {extractor.name} are not verified: they match no published file known to this "
+    "project"
+  ]

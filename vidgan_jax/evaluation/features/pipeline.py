@@ -1,12 +1,13 @@
 """Computes features of clips: preprocessing and network in one program, split over the devices.
 
-The last batch is filled up to the compiled size, and the filling is never counted: every clip
-counts once, and no number depends on the batch size. With several processes, each reads its own
-part of the real clips, and all receive the features of all clips.
+The last batch is padded to the compiled size, and features of the padding are dropped. So each clip
+counts exactly once, and no number depends on the batch size. With several processes, each process
+reads its own part of the real clips, and all processes receive the features of all clips.
 """
 
 import collections
 import contextlib
+import typing
 from collections.abc import Callable, Sequence
 
 import jax
@@ -21,19 +22,30 @@ from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.hardware import compilation
 
-KEPT_BYTES = 2**30  # features of one output that are kept; of more, moments alone
-_PATIENCE = 2  # seconds without a progress bar
-_AHEAD = 2  # batches computed before the features of the first are fetched
+STORED_BYTES = 2**30  # if the features of one output are larger, only their moments are stored
+_BAR_DELAY = 2  # seconds until a progress bar appears
+_AHEAD = 2  # batches that are computed before the features of the first one are fetched
+
+
+class Clips(typing.Protocol):
+  """Clips by index, see `evaluation.clips`."""
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    """(T, H, W, 3) of each clip."""
+
+  def __call__(self, begin: int, end: int) -> tuple[typing.Any, typing.Any]:
+    """(uint8 clips [end - begin, T, H, W, 3], labels int [end - begin])."""
 
 
 class FeaturePath:
-  """Preprocessing and a network, compiled as one program: clips to features.
+  """Preprocessing and a network, compiled as one program from clips to features.
 
   Args:
-    extractor: see `extractor.Extractor`.
-    operations: see `preprocessing.apply`.
-    outputs: names of the network's outputs to return.
-    mesh: devices.
+    extractor: the network, see `extractor.Extractor`.
+    operations: preprocessing, see `preprocessing.apply`.
+    outputs: names of the network outputs to return.
+    mesh: devices to compute on.
 
   Raises:
     UserError: the network has no such output, or lacks a constant that an operation needs.
@@ -48,25 +60,27 @@ class FeaturePath:
         )
     for name in preprocessing.needs(operations):
       if name not in extractor.constants:
-        raise UserError(f"{extractor.name} lacks its {name} file, which this protocol subtracts")
+        raise UserError(
+          f"the weights file of {extractor.name} has no {name} clip, which this protocol subtracts"
+        )
     self._variables = meshes.replicate(extractor.variables, mesh)
 
     def features(variables, clips):
       clips = meshes.split_batch(clips, mesh)
       prepared = preprocessing.apply(clips, operations, extractor.constants)
-      found = extractor.apply(variables, prepared)
-      return {name: found[name].astype(np.float32) for name in self.outputs}
+      outputs = extractor.apply(variables, prepared)
+      return {name: outputs[name].astype(np.float32) for name in self.outputs}
 
     options = compilation.feature_options(mesh.devices.flat[0])
     self._program = jax.jit(features, compiler_options=options)
 
   @property
   def key(self) -> tuple:
-    """(network, operations): metrics that share it share the features."""
+    """(network, operations). Metrics with the same key share features."""
     return (self.extractor.name, self.operations)
 
-  def check_shape(self, shape) -> None:
-    """UserError where clips (T, H, W, 3) have too few frames for the network."""
+  def check_shape(self, shape: Sequence[int]) -> None:
+    """Raises a UserError if clips of shape (T, H, W, 3) have too few frames for the network."""
     if shape[0] < self.extractor.min_frames:
       raise UserError(
         f"{self.extractor.name} needs clips of at least {self.extractor.min_frames} frames, these "
@@ -74,95 +88,101 @@ class FeaturePath:
       )
 
   def __call__(self, clips):
-    """Features {output: float32 [B, d]}, on the devices, of uint8 clips [B, T, H, W, 3]."""
+    """Maps uint8 clips [B, T, H, W, 3] to features {output: float32 [B, d]} on the devices."""
     return self._program(self._variables, clips)
 
 
 class _Collector:
-  """Collects batches of the features of one output."""
+  """Collects the features of one output, batch by batch."""
 
-  def __init__(self, count, width, keep_bytes):
+  def __init__(self, count, width, stored_bytes):
     self._features = None
-    if 4 * count * width <= keep_bytes:
+    if 4 * count * width <= stored_bytes:
       self._features = np.empty((count, width), np.float32)
-    self._moments, self._waiting, self._filled = None, [], 0
+    self._moments, self._pending, self._added = None, [], 0
 
   def add(self, features):
     if self._features is not None:
-      self._features[self._filled : self._filled + len(features)] = features
-    self._filled += len(features)
-    self._waiting.append(features)
-    if sum(map(len, self._waiting)) >= 1024:  # a merge touches d * d numbers
+      self._features[self._added : self._added + len(features)] = features
+    self._added += len(features)
+    self._pending.append(features)
+    if sum(map(len, self._pending)) >= 1024:  # a merge costs d * d operations
       self._merge()
 
   def _merge(self):
-    block = Moments.of(np.concatenate(self._waiting))
+    block = Moments.of(np.concatenate(self._pending))
     self._moments = block if self._moments is None else self._moments.merge(block)
-    self._waiting = []
+    self._pending = []
 
   def finished(self) -> FeatureSet:
-    if self._waiting:
+    if self._pending:
       self._merge()
     return FeatureSet(self._moments, self._features)
 
 
 def _batches(clips, begin: int, end: int, size: int, mesh):
-  """Yields (clips uint8 [size, ...] on the devices, labels [n], n), n of them asked for."""
-  place, parts = meshes.part_of_batch(mesh)
-  own = size // parts
+  """Yields batches of the clips begin..end-1.
 
-  def batch(number):
-    first = begin + number * size
+  Yields:
+    (clips uint8 [size, ...] on the devices, labels [n], n). The first n clips are in the range,
+    the others are padding.
+  """
+  part, parts = meshes.part_of_batch(mesh)
+  part_size = size // parts
+
+  def batch(index):
+    first = begin + index * size
     count = min(size, end - first)
-    if not hasattr(clips, "count"):  # without an end: the batch is drawn whole
+    if not hasattr(clips, "count"):  # generated clips have no end: the whole batch is drawn
       return *clips(first, first + size), count
-    low = first + min(place * own, count - 1)
-    high = max(low + 1, first + min((place + 1) * own, count))
-    found = [np.asarray(each) for each in clips(low, high)]
-    filled = [np.concatenate([a, np.repeat(a[-1:], own - len(a), axis=0)]) for a in found]
-    return *meshes.put_batch(filled, mesh, axis=0), count
+    low = first + min(part * part_size, count - 1)
+    high = max(low + 1, first + min((part + 1) * part_size, count))
+    arrays = [np.asarray(array) for array in clips(low, high)]
+    padded = [np.concatenate([a, np.repeat(a[-1:], part_size - len(a), axis=0)]) for a in arrays]
+    return *meshes.put_batch(padded, mesh, axis=0), count
 
-  numbers = range(-(-(end - begin) // size))
+  indices = range(-(-(end - begin) // size))
   drawn_together = parts > 1 and not hasattr(clips, "count")
   with contextlib.ExitStack() as stack:
-    # What several processes compute together they must begin in one order: not in another thread.
-    stream = enumerate(map(batch, numbers))
+    # All processes must start their common programs in the same order, so a program that draws
+    # clips on all of them must not run in a thread of its own.
+    stream = enumerate(map(batch, indices))
     if not drawn_together:
-      stream = stack.enter_context(Prefetcher(batch, depth=_AHEAD, stop=len(numbers)))
-    for _, (found, labels, count) in stream:
-      yield found, np.asarray(processes.local(labels, mesh))[:count], count
+      stream = stack.enter_context(Prefetcher(batch, depth=_AHEAD, stop=len(indices)))
+    for _, (on_devices, labels, count) in stream:
+      yield on_devices, np.asarray(processes.local(labels, mesh))[:count], count
 
 
 def gather(
   feature_paths: Sequence[FeaturePath],
-  clips: Callable,
+  clips: Clips,
   begin: int,
   end: int,
   *,
-  mesh,
+  mesh: jax.sharding.Mesh,
   batch_size: int = 32,
   description: str = "features",
-  keep_bytes: int = KEPT_BYTES,
+  stored_bytes: int = STORED_BYTES,
   leaving: Callable[[], bool] = lambda: False,
-):
-  """Runs clips begin..end-1 through networks.
+) -> tuple[dict[tuple, dict[str, FeatureSet]], np.ndarray] | None:
+  """Computes features of the clips begin..end-1.
 
   Args:
-    feature_paths: what to compute; each clip is drawn once for all of them.
-    clips: see `evaluation.clips`.
-    begin: number of the first clip.
-    end: number after the last.
-    mesh: devices.
-    batch_size: clips at a time, rounded up to a multiple of the devices.
-    description: of the progress bar.
-    keep_bytes: see KEPT_BYTES.
-    leaving: asked between batches whether to give up.
+    feature_paths: networks with preprocessing; each clip is drawn only once for all of them.
+    clips: the clips, see `evaluation.clips`.
+    begin: index of the first clip.
+    end: index after the last clip.
+    mesh: devices to compute on.
+    batch_size: clips in a batch, rounded up to a multiple of the number of devices.
+    description: text of the progress bar.
+    stored_bytes: see STORED_BYTES.
+    leaving: called between batches; True stops the computation.
 
   Returns:
-    ({path.key: {output: `FeatureSet`}}, labels int [end - begin]), or None where it was given up.
+    ({path.key: {output: `FeatureSet`}}, labels int [end - begin]), or None if `leaving` stopped it.
 
   Raises:
-    UserError: on too few frames, or features that are not finite.
+    UserError: clips have too few frames, or features are not finite.
   """
   if batch_size < 1:
     raise UserError(f"batch_size is {batch_size}, must be at least 1")
@@ -173,17 +193,17 @@ def gather(
   size = -(-size // devices) * devices
   collectors = {
     path.key: {
-      o: _Collector(end - begin, path.extractor.outputs[o], keep_bytes) for o in path.outputs
+      o: _Collector(end - begin, path.extractor.outputs[o], stored_bytes) for o in path.outputs
     }
     for path in feature_paths
   }
-  # Of several processes one program at a time: see `processes.local`.
+  # Several processes run one program at a time, see `processes.local`.
   ahead = _AHEAD if jax.process_count() == 1 else 0
-  labels, waiting = [], collections.deque()
+  labels, running = [], collections.deque()
 
-  def settle():
-    found, count = waiting.popleft()
-    for key, outputs in jax.device_get(processes.local(found, mesh)).items():
+  def collect_first():
+    on_devices, count = running.popleft()
+    for key, outputs in jax.device_get(processes.local(on_devices, mesh)).items():
       for output, features in outputs.items():
         collectors[key][output].add(features[:count])
 
@@ -192,23 +212,23 @@ def gather(
     desc=description,
     unit="clip",
     leave=False,
-    delay=_PATIENCE,
+    delay=_BAR_DELAY,
     disable=None if processes.first() else True,
     dynamic_ncols=True,
   )
   with bar:
-    for batch, own, count in _batches(clips, begin, end, size, mesh):
+    for batch, batch_labels, count in _batches(clips, begin, end, size, mesh):
       if leaving():
         return None
-      waiting.append(({path.key: path(batch) for path in feature_paths}, count))
-      labels.append(np.asarray(own))
-      if len(waiting) > ahead:
-        settle()
+      running.append(({path.key: path(batch) for path in feature_paths}, count))
+      labels.append(np.asarray(batch_labels))
+      if len(running) > ahead:
+        collect_first()
       bar.update(count)
-    while waiting:
-      settle()
+    while running:
+      collect_first()
   gathered = {
-    key: {output: each.finished() for output, each in outputs.items()}
+    key: {output: collector.finished() for output, collector in outputs.items()}
     for key, outputs in collectors.items()
   }
   return gathered, np.concatenate(labels)

@@ -1,16 +1,20 @@
-"""What a protocol does to clips before a network sees them: named operations with arguments.
+"""Preprocessing of clips before a network: a sequence of named operations with arguments.
 
-An operation is a tuple (name, *arguments) of plain numbers and words, so that a protocol can be
-hashed and written down; `apply` carries a sequence of them out. Clips begin as uint8 0..255 RGB
-[B, T, H, W, 3] and end as float32; nothing is rounded on the way.
+An operation is a tuple (name, *arguments) of plain numbers and strings, so that a protocol can be
+hashed and stored. `apply` executes a sequence of operations. The input is uint8 0..255 RGB
+[B, T, H, W, 3], the result is float32; there is no rounding in between.
 """
 
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vidgan_jax.evaluation.features import resizing
 
-MEAN = "mean"  # among an extractor's constants: C3D's mean clip, float32 [16, 128, 171, 3], BGR
+MEAN = "mean"  # name of an extractor's constant: C3D's mean clip, float32 [16, 128, 171, 3], BGR
 
 
 def _resize(clips, constants, method, height, width):
@@ -35,13 +39,13 @@ def _center_crop(clips, constants, height, width):
 
 
 def _bgr(clips, constants):
-  """Channels in the order blue, green, red."""
+  """Reverses the order of channels: red, green, blue becomes blue, green, red."""
   del constants
   return clips[..., ::-1]
 
 
 def _subtract_mean(clips, constants, top, left):
-  """Takes the window at (top, left) of the mean clip away; frame t from frame t."""
+  """Subtracts the window at (top, left) of the mean clip, frame by frame."""
   mean = np.asarray(constants[MEAN], np.float32)
   frames, height, width = clips.shape[1:4]
   if frames > len(mean):
@@ -50,12 +54,12 @@ def _subtract_mean(clips, constants, top, left):
 
 
 def _normalize(clips, constants, mean, deviation):
-  """(clips - mean) / deviation, channel by channel."""
+  """(clips - mean) / deviation, with one mean and deviation per channel."""
   del constants
   return (clips - jnp.asarray(mean, jnp.float32)) / jnp.asarray(deviation, jnp.float32)
 
 
-OPERATIONS = {
+OPERATIONS: Mapping[str, Callable[..., jax.Array]] = {
   "resize": _resize,
   "scale": _scale,
   "crop": _crop,
@@ -66,23 +70,27 @@ OPERATIONS = {
 }
 
 
-def apply(clips, operations, constants=None):
-  """Carries operations out, one after the other.
+def apply(
+  clips: jax.Array | np.ndarray,
+  operations: Iterable[tuple],
+  constants: Mapping[str, np.ndarray] | None = None,
+) -> jax.Array:
+  """Executes operations one after the other.
 
   Args:
     clips: uint8 0..255 [B, T, H, W, 3].
-    operations: of (name, *arguments), names of OPERATIONS.
-    constants: {name: array} that some of them need; see `MEAN`.
+    operations: sequence of (name, *arguments), with names in OPERATIONS.
+    constants: {name: array} that some operations need; see `MEAN`.
 
   Returns:
     float32 [B, T, H', W', 3].
   """
-  clips = clips.astype(jnp.float32)
+  prepared: Any = clips.astype(jnp.float32)
   for name, *arguments in operations:
-    clips = OPERATIONS[name](clips, constants or {}, *arguments)
-  return clips
+    prepared = OPERATIONS[name](prepared, constants or {}, *arguments)
+  return prepared
 
 
-def needs(operations) -> tuple[str, ...]:
-  """Names of the constants that operations use."""
+def needs(operations: Iterable[tuple]) -> tuple[str, ...]:
+  """Names of the constants that the operations need."""
   return (MEAN,) if any(operation[0] == "subtract_mean" for operation in operations) else ()

@@ -1,4 +1,4 @@
-"""Clips as vectors of a feature network, for those who only want distances between them."""
+"""Feature vectors of clips, for analyses that compute distances between clips."""
 
 from collections.abc import Callable
 
@@ -10,15 +10,16 @@ _BATCH = 32
 
 
 def of_network(name: str) -> Callable[[np.ndarray], np.ndarray]:
-  """A function from uint8 clips [N, T, H, W, 3] to float32 vectors [N, d] of a network.
+  """A function from uint8 clips [N, T, H, W, 3] to float32 feature vectors [N, d].
 
-  Preprocessing and output are those of the first protocol that compares features of this network.
+  It uses the preprocessing and the output of the first metric in `published` that compares features
+  of this network with real clips.
 
   Args:
-    name: of an extractor.
+    name: name of the network.
 
   Raises:
-    UserError: no protocol compares its features, or see `extractor.load_extractor`.
+    UserError: no metric compares features of this network, or see `extractor.load_extractor`.
   """
   import jax
 
@@ -26,11 +27,15 @@ def of_network(name: str) -> Callable[[np.ndarray], np.ndarray]:
   from vidgan_jax.evaluation.protocols import registry as protocols
 
   network = extractor.load_extractor(name)
-  every = [metric for protocol in protocols.known().values() for metric in protocol.metrics]
-  own = [metric for metric in every if metric.network == name and metric.compares]
-  if not own:
-    raise UserError(f"no protocol compares features of {name}")
-  metric = own[0]
+  metrics = [
+    metric
+    for protocol in protocols.all_protocols().values()
+    for metric in protocol.metrics
+    if metric.network == name and metric.compares
+  ]
+  if not metrics:
+    raise UserError(f"no protocol compares features of {name} with real clips")
+  metric = metrics[0]
 
   @jax.jit
   def vectors(variables, clips):
@@ -38,11 +43,11 @@ def of_network(name: str) -> Callable[[np.ndarray], np.ndarray]:
     return network.apply(variables, prepared)[metric.output]
 
   def embed(clips):
-    found = []
+    batches = []
     for begin in range(0, len(clips), _BATCH):
-      own = clips[begin : begin + _BATCH]
-      filled = np.concatenate([own, np.repeat(own[-1:], _BATCH - len(own), axis=0)])
-      found.append(np.asarray(vectors(network.variables, filled))[: len(own)])
-    return np.concatenate(found)
+      batch = clips[begin : begin + _BATCH]
+      padded = np.concatenate([batch, np.repeat(batch[-1:], _BATCH - len(batch), axis=0)])
+      batches.append(np.asarray(vectors(network.variables, padded))[: len(batch)])
+    return np.concatenate(batches)
 
   return embed

@@ -1,1 +1,1 @@
-"""Metrics: from features to the numbers of a protocol."""
+"""Metrics: compute the numbers of a protocol from features of clips."""

@@ -1,8 +1,8 @@
-"""The contract of a metric: a frozen object that turns features of clips into numbers.
+"""The interface of metrics: frozen objects that compute numbers from features of clips.
 
-A protocol lists metrics. Each names a network, one of its outputs and the preprocessing before it;
-the evaluator hands it the features of the real and the generated clips. A new metric is one module
-of this folder and one line in `registry`.
+A protocol lists metrics. Each metric names a network, one of its outputs and the preprocessing of
+clips. The evaluator computes these features of the real and the generated clips and passes them to
+the metric. A new metric needs one module in this folder and one line in `registry`.
 """
 
 import abc
@@ -17,40 +17,47 @@ from vidgan_jax.evaluation.statistics import intervals
 from vidgan_jax.evaluation.statistics.moments import FeatureSet
 from vidgan_jax.runtime.errors import UserError
 
-LEVEL = 0.95  # of all intervals
+LEVEL = 0.95  # confidence level of all intervals
 QUANTILE = statistics.NormalDist().inv_cdf((1 + LEVEL) / 2)
-_LARGEST = 1e100  # a file of results has no larger numbers, see `json_files`
+_LARGEST = 1e100  # the largest number that results files may contain, see `json_files`
 
 
 class TooFewClips(UserError):
-  """A metric has too few clips; other metrics of the protocol may have enough."""
+  """There are too few clips for this metric; other metrics of the protocol may need fewer."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ClipSet:
-  """What a metric knows of one set of clips.
+  """One set of clips, as a metric receives it.
 
   Attributes:
-    outputs: features by name of the network's output.
-    labels: int [N], or None where the clips have no classes.
-    population: number of clips of which these are a random part; None where labels are independent.
+    outputs: {output of the network: its features}.
+    labels: int [N], or None if the clips have no classes.
+    population: number of clips in the data set that these clips are a random part of; None if
+      their labels are independent of each other.
   """
 
   outputs: Mapping[str, FeatureSet]
   labels: np.ndarray | None = None
   population: int | None = None
 
+  @property
+  def required_labels(self) -> np.ndarray:
+    """The labels [N], for metrics that need labels."""
+    assert self.labels is not None
+    return self.labels
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Inputs:
-  """What a metric computes from.
+  """The inputs of a metric.
 
   Attributes:
     real: the real clips; None for metrics that do not compare with them.
     generated: the generated clips, one set for each repeat.
-    bootstrap: resamplings behind an interval; 0 computes no interval.
-    seed: seed of splits, subsets and resamplings.
-    with_floor: whether to compute what real clips score; False where `real` is half of them.
+    bootstrap: number of resamples for an interval; 0 computes no interval.
+    seed: seed of splits, subsets and resamples.
+    with_floor: whether to compute the floor. False if `real` is already one half of the real clips.
   """
 
   real: ClipSet | None
@@ -59,31 +66,37 @@ class Inputs:
   seed: int = 0
   with_floor: bool = True
 
+  @property
+  def real_clips(self) -> ClipSet:
+    """The real clips, for metrics that compare and for floors."""
+    assert self.real is not None
+    return self.real
+
 
 @dataclasses.dataclass(frozen=True)
 class Computed:
   """Values of a metric, before its intervals and floors.
 
   Attributes:
-    values: {number: (value of each repeat, ...)}.
-    deviation: standard deviation within the first set (over splits or subsets), or the standard
-      error of its value; None where there is neither.
-    used: what the numbers depend on besides the metric's fields, for their fingerprint.
+    values: {name of the number: (value of each repeat, ...)}.
+    deviation: standard deviation over the splits or subsets of the first repeat, or the standard
+      error of its value; None if the metric has neither.
+    extra_fields: what the numbers depend on besides the metric's fields; part of their fingerprint.
   """
 
   values: Mapping[str, Sequence[float]]
   deviation: float | None = None
-  used: Mapping = dataclasses.field(default_factory=dict)
+  extra_fields: Mapping = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class Floor:
-  """What real clips score.
+  """The floor of a number: its value for real clips in place of generated ones.
 
   Attributes:
     value: the number.
-    interval: (low, high) about it, or None.
-    what: which real clips these are, in words.
+    interval: (low, high) about the value, or None.
+    what: description of the real clips that were used.
   """
 
   value: float
@@ -96,13 +109,13 @@ class Score:
   """One number with all that is reported beside it.
 
   Attributes:
-    metric: its name.
-    values: of each repeat.
-    interval: (low, high) about the value, see `intervals`; None where the metric has none.
-    std: deviation over repeats; of one repeat see `Computed.deviation`.
-    floor: what real clips score, or None.
+    metric: name of the number.
+    values: value of each repeat.
+    interval: (low, high) about the value, see `intervals`; None if the metric has no interval.
+    std: standard deviation over repeats; for a single repeat, `Computed.deviation`.
+    floor: the number for real clips, or None.
     warnings: lines for the user.
-    used: see `Computed.used`.
+    extra_fields: see `Computed.extra_fields`.
   """
 
   metric: str
@@ -111,7 +124,7 @@ class Score:
   std: float | None = None
   floor: Floor | None = None
   warnings: tuple[str, ...] = ()
-  used: Mapping = dataclasses.field(default_factory=dict)
+  extra_fields: Mapping = dataclasses.field(default_factory=dict)
 
   @property
   def value(self) -> float:
@@ -119,22 +132,22 @@ class Score:
     return float(np.mean(self.values))
 
   def without_overflow(self) -> "Score":
-    """The score without a deviation, interval or floor that is not finite, and a warning."""
+    """Removes a deviation, interval or floor that a results file cannot store; adds a warning."""
     std = self.std if self.std is None or finite(self.std) else None
     floor = self.floor if self.floor and finite(self.floor.value) else None
     if floor:
       floor = dataclasses.replace(floor, interval=_finite_or_none(floor.interval))
     interval = _finite_or_none(self.interval)
-    kept = dataclasses.replace(self, interval=interval, std=std, floor=floor)
-    if kept == self:
+    storable = dataclasses.replace(self, interval=interval, std=std, floor=floor)
+    if storable == self:
       return self
     line = "a deviation, interval or floor is left out: it is out of range"
-    return dataclasses.replace(kept, warnings=(*self.warnings, line))
+    return dataclasses.replace(storable, warnings=(*self.warnings, line))
 
 
 @dataclasses.dataclass(frozen=True)
 class Number:
-  """One number of a metric: its name, its title in reports, and one sentence on its meaning."""
+  """A number that a metric computes: its name, its title in reports, and its meaning in words."""
 
   name: str
   title: str
@@ -145,23 +158,23 @@ class Number:
 class Metric(abc.ABC):
   """One metric of a protocol.
 
-  A subclass is a frozen dataclass. Its fields are all settings that its numbers depend on; they
-  enter the fingerprint. Class attributes say what kind of metric it is:
+  A subclass is a frozen dataclass. Its fields are all settings that its numbers depend on, and they
+  are part of the fingerprint. Class attributes describe the metric:
 
-    name: as users write it.
-    numbers: what it gives; most metrics give one number, of their own name.
-    higher_is_better: None where a number close to the real clips' is better.
-    input: "features" or "logits", which the output must hold.
-    compares: whether it compares with real clips, which are then part of the fingerprint.
-    needs_labels: whether it needs the clips' labels.
-    labels_are_classes: whether these labels must be the classes that the network knows.
-    needs_pairs: whether it needs two clips of one class.
-    scores_classes: whether it also gives numbers of single classes, see `values_by_class`.
+    name: its name in protocols and flags.
+    numbers: the numbers that it computes. Most metrics compute one, with the name of the metric.
+    higher_is_better: True, False, or None if a number is better the closer it is to the floor.
+    input: "features" or "logits", the kind of network output that it needs.
+    compares: whether it compares with real clips. The real clips are then part of the fingerprint.
+    needs_labels: whether it needs the labels of the clips.
+    labels_are_classes: whether the labels must be classes that the network was trained on.
+    needs_pairs: whether it needs at least two clips of one class.
+    scores_classes: whether it also computes numbers of single classes, see `values_by_class`.
 
   Attributes:
-    network: name of an extractor, see `extractor.NETWORKS`.
-    output: name of the network's output that it reads.
-    preprocess: operations before the network, see `preprocessing.apply`.
+    network: name of the network, see `extractor.NETWORKS`.
+    output: name of the network output that it uses.
+    preprocess: operations on clips before the network, see `preprocessing.apply`.
   """
 
   name: ClassVar[str]
@@ -179,67 +192,67 @@ class Metric(abc.ABC):
   preprocess: tuple = ()
 
   def fields(self) -> dict:
-    """All that the numbers depend on besides the clips, by name, for the fingerprint."""
-    own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-    return {"metric": self.name, **own}
+    """{name: value} of all that the numbers depend on besides the clips, for the fingerprint."""
+    fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+    return {"metric": self.name, **fields}
 
   def settings(self) -> list[str]:
-    """The settings of its own, in words, for a list of protocols."""
+    """Descriptions of the settings that only this metric has, for the list of protocols."""
     return []
 
   @property
-  def least_clips(self) -> int:
-    """Clips that it needs at least."""
+  def min_clips(self) -> int:
+    """The smallest number of clips that the metric can be computed for."""
     return 1
 
   def has_interval(self, repeats: int, bootstrap: int) -> bool:
-    """Whether its numbers have an interval, which is about the value at this count of clips.
+    """Whether its numbers get an interval, which is about the value at this count of clips.
 
-    Several repeats have their deviation instead.
+    With several repeats, their standard deviation is reported instead.
     """
     return repeats == 1 and bootstrap > 0
 
   @abc.abstractmethod
   def compute(self, inputs: Inputs) -> Computed:
-    """The values of all repeats.
+    """Computes the values of all repeats.
 
     Raises:
       TooFewClips: there are too few clips, or too few of a class.
-      UserError: the features are needed, but were too many to keep.
+      UserError: the features of single clips are needed, but were too large to store.
     """
 
   def interval(self, inputs: Inputs, computed: Computed) -> tuple[float, float] | None:
-    """The interval about the value of the only repeat; called where `has_interval` is true."""
+    """The interval about the value of the only repeat; called only if `has_interval` is true."""
     del inputs, computed
     return None
 
   def floor(self, inputs: Inputs) -> dict[str, Floor]:
-    """What real clips score, by number; empty where there are too few real clips."""
+    """{name of the number: its value for real clips}; empty if there are too few real clips."""
     del inputs
     return {}
 
   def warnings(self, inputs: Inputs, floor: Mapping[str, Floor]) -> list[str]:
-    """Lines on what makes the numbers doubtful."""
+    """Lines that explain why the numbers may be unreliable."""
     del inputs, floor
     return []
 
   def values_by_class(
     self, real: ClipSet, generated: ClipSet, counts: Mapping[int, tuple[int, int]]
   ) -> dict[int, float]:
-    """The number of each class that has enough clips.
+    """{class: number} for each class that has enough clips.
 
     Args:
-      real, generated: with labels.
-      counts: {class: (real clips, generated clips)}.
+      real, generated: clips with labels.
+      counts: {class: (number of real clips, number of generated clips)}.
     """
     del real, generated, counts
     return {}
 
   def score(self, inputs: Inputs) -> list[Score]:
-    """All numbers with their intervals, floors and warnings, in the order of `numbers`.
+    """Computes all numbers with intervals, floors and warnings, in the order of `numbers`.
 
     Raises:
-      see `compute`.
+      TooFewClips, UserError: see `compute`.
     """
     computed = self.compute(inputs)
     floor = self.floor(inputs) if inputs.with_floor and inputs.real is not None else {}
@@ -253,19 +266,24 @@ class Metric(abc.ABC):
         name,
         tuple(values),
         interval,
-        computed.deviation if single else float(np.std(values)),  # ddof 0, as TGAN's code
+        computed.deviation if single else float(np.std(values)),  # ddof 0, as in TGAN's code
         floor.get(name),
         warnings,
-        computed.used,
+        computed.extra_fields,
       )
       for name, values in computed.values.items()
     ]
 
   def by_class(self, real: ClipSet, generated: ClipSet) -> dict[int, dict]:
-    """{class: {"value", "count_real", "count_generated"}} of classes that have enough clips."""
+    """{class: {"value", "count_real", "count_generated"}} of classes that have enough clips.
+
+    Args:
+      real, generated: clips with labels.
+    """
+    of_real, of_generated = real.required_labels, generated.required_labels
     counts = {
-      int(label): (int(np.sum(real.labels == label)), int(np.sum(generated.labels == label)))
-      for label in np.unique(generated.labels)
+      int(label): (int(np.sum(of_real == label)), int(np.sum(of_generated == label)))
+      for label in np.unique(of_generated)
     }
     return {
       label: {
@@ -277,22 +295,30 @@ class Metric(abc.ABC):
       if finite(value)
     }
 
-  def of(self, clips: ClipSet) -> FeatureSet:
-    """The output that it reads."""
+  def output_of(self, clips: ClipSet) -> FeatureSet:
+    """The network output of `clips` that the metric uses."""
     return clips.outputs[self.output]
 
-  def kept(self, *sets: ClipSet) -> list[np.ndarray]:
-    """The features [N, d] of some sets; UserError where they were too many to keep."""
-    found = [self.of(each).features for each in sets]
-    if any(features is None for features in found):
-      raise UserError(
-        "the features of so many clips are too large to keep; --real_count=N takes fewer"
-      )
-    return found
+  def stored_features(self, *sets: ClipSet) -> list[np.ndarray]:
+    """The features [N, d] of each set.
+
+    Raises:
+      UserError: the features of a set were too large to store.
+    """
+    features = []
+    for clips in sets:
+      of_set = self.output_of(clips).features
+      if of_set is None:
+        raise UserError(
+          "the features of this many clips are too large to store; reduce their number with "
+          "--real_count=N"
+        )
+      features.append(of_set)
+    return features
 
 
 def finite(*values: float) -> bool:
-  """Whether numbers can be written to a file of results and read again."""
+  """Whether all numbers are finite and small enough for a results file."""
   return all(abs(value) <= _LARGEST for value in values)
 
 
@@ -300,23 +326,26 @@ def _finite_or_none(interval):
   return interval if interval is None or finite(*interval) else None
 
 
-def halves(real: FeatureSet, generated: FeatureSet, seed: int):
-  """Two disjoint random sets of real clips, for a floor.
+def floor_halves(
+  real: FeatureSet, generated: FeatureSet, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Draws two disjoint random sets of real clips for a floor.
 
   Returns:
-    two arrays of indices. Each is as large as the generated set, or half of the real one.
+    two arrays of indices of real clips. Each is as large as the generated set, or half of the real
+    set if that is smaller.
   """
   count = min(generated.count, real.count // 2)
   return intervals.disjoint_halves(real.count, count, seed)
 
 
-def of_halves(count: int) -> str:
-  """How a floor names the clips that it compares."""
+def describe_halves(count: int) -> str:
+  """The text of `Floor.what` for a floor between two sets of `count` real clips."""
   return f"two disjoint sets of {count} real clips"
 
 
-def copies(generated: FeatureSet) -> list[str]:
-  """A warning where some generated clips have the very same features."""
+def copy_warnings(generated: FeatureSet) -> list[str]:
+  """A warning if some generated clips have exactly equal features."""
   if generated.features is None:
     return []
   repeated = generated.count - len({row.tobytes() for row in generated.features})

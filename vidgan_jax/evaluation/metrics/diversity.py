@@ -1,8 +1,17 @@
-"""How much clips of one class differ from each other."""
+"""Diversity: how much clips of one class differ from each other."""
 
 import dataclasses
+from collections.abc import Mapping
 
-from vidgan_jax.evaluation.metrics.base import Computed, Floor, Metric, Number, TooFewClips
+from vidgan_jax.evaluation.metrics.base import (
+  ClipSet,
+  Computed,
+  Floor,
+  Inputs,
+  Metric,
+  Number,
+  TooFewClips,
+)
 from vidgan_jax.evaluation.statistics import diversity
 
 
@@ -10,7 +19,7 @@ from vidgan_jax.evaluation.statistics import diversity
 class Diversity(Metric):
   """Mean Euclidean distance between the features of two clips of a class, averaged over classes.
 
-  It has no interval: a resample repeats clips, which lie at distance 0.
+  It has no interval, because copies in a resample would have distance 0.
   """
 
   name = "diversity"
@@ -22,41 +31,44 @@ class Diversity(Metric):
   needs_pairs = True
   scores_classes = True
 
-  def has_interval(self, repeats, bootstrap):
+  def has_interval(self, repeats: int, bootstrap: int) -> bool:
     """See `Metric`."""
     return False
 
-  def compute(self, inputs):
+  def compute(self, inputs: Inputs) -> Computed:
     """See `Metric`."""
-    features = self.kept(*inputs.generated)
-    values = [
-      diversity.mean_within_classes(each, clips.labels)
-      for each, clips in zip(features, inputs.generated, strict=True)
-    ]
-    if None in values:
-      raise TooFewClips("no class has two clips (--count, --real_count)")
+    features = self.stored_features(*inputs.generated)
+    values = []
+    for of_set, clips in zip(features, inputs.generated, strict=True):
+      value = diversity.mean_within_classes(of_set, clips.required_labels)
+      if value is None:
+        raise TooFewClips("no class has two clips (--count, --real_count)")
+      values.append(value)
     return Computed({self.name: values})
 
-  def floor(self, inputs):
+  def floor(self, inputs: Inputs) -> dict[str, Floor]:
     """See `Metric`: the diversity of all real clips."""
-    real = self.of(inputs.real)
+    real = self.output_of(inputs.real_clips)
     if real.features is None:
       return {}
-    value = diversity.mean_within_classes(real.features, inputs.real.labels)
+    value = diversity.mean_within_classes(real.features, inputs.real_clips.required_labels)
     return {} if value is None else {self.name: Floor(value, None, f"{real.count} real clips")}
 
-  def warnings(self, inputs, floor):
+  def warnings(self, inputs: Inputs, floor: Mapping[str, Floor]) -> list[str]:
     """See `Metric`."""
-    known = inputs.with_floor and inputs.real is not None
-    if not known or floor or self.of(inputs.real).features is None:
+    if not inputs.with_floor or inputs.real is None or floor:
+      return []
+    if self.output_of(inputs.real_clips).features is None:
       return []
     return ["the floor is left out: no class has two real clips (--real_count)"]
 
-  def values_by_class(self, real, generated, counts):
+  def values_by_class(
+    self, real: ClipSet, generated: ClipSet, counts: Mapping[int, tuple[int, int]]
+  ) -> dict[int, float]:
     """See `Metric`."""
-    features = self.of(generated).features
+    (features,) = self.stored_features(generated)
     return {
-      label: diversity.mean_distance(features[generated.labels == label])
+      label: diversity.mean_distance(features[generated.required_labels == label])
       for label, (_, count) in counts.items()
       if count > 1
     }

@@ -1,19 +1,22 @@
 """Frechet distances between features: FVD and FID.
 
-Both names stand for one computation; which one a source uses depends on its network.
+Both are the same computation. Papers say FVD or FID depending on the network of the features.
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 from vidgan_jax.evaluation.metrics.base import (
   LEVEL,
+  ClipSet,
   Computed,
   Floor,
+  Inputs,
   Metric,
   Number,
-  copies,
-  halves,
-  of_halves,
+  copy_warnings,
+  describe_halves,
+  floor_halves,
 )
 from vidgan_jax.evaluation.statistics import intervals
 from vidgan_jax.evaluation.statistics.frechet import (
@@ -24,7 +27,7 @@ from vidgan_jax.evaluation.statistics.frechet import (
 )
 from vidgan_jax.evaluation.statistics.moments import FeatureSet
 
-_LEAST_FOR_FLOOR = 8  # real clips
+_MIN_CLIPS_FOR_FLOOR = 8  # real clips
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +35,7 @@ class FrechetDistance(Metric):
   """The squared Frechet distance between Gaussians fitted to real and to generated features.
 
   Attributes:
-    ddof: covariances are divided by N - ddof.
+    ddof: the divisor of covariances is N - ddof.
   """
 
   higher_is_better = False
@@ -41,37 +44,39 @@ class FrechetDistance(Metric):
 
   ddof: int = 1
 
-  def settings(self):
+  def settings(self) -> list[str]:
     """See `Metric`."""
     return [f"ddof {self.ddof}"]
 
-  def compute(self, inputs):
+  def compute(self, inputs: Inputs) -> Computed:
     """See `Metric`."""
-    real = self._gaussian(self.of(inputs.real))
-    values = [gaussian_distance(real, self._gaussian(self.of(one))) for one in inputs.generated]
+    real = self._gaussian(self.output_of(inputs.real_clips))
+    values = [
+      gaussian_distance(real, self._gaussian(self.output_of(clips))) for clips in inputs.generated
+    ]
     return Computed({self.name: values})
 
-  def interval(self, inputs, computed):
-    """See `Metric`. The moments of a reference without features are taken as exact."""
-    real, generated = self.of(inputs.real), self.of(inputs.generated[0])
+  def interval(self, inputs: Inputs, computed: Computed) -> tuple[float, float] | None:
+    """See `Metric`. If the real clips have only moments, these are treated as exact."""
+    real, generated = self.output_of(inputs.real_clips), self.output_of(inputs.generated[0])
     if generated.features is None:
       return None
     reference = self._gaussian(real) if real.features is None else real.features
     return self._interval(reference, generated.features, inputs)
 
-  def floor(self, inputs):
+  def floor(self, inputs: Inputs) -> dict[str, Floor]:
     """See `Metric`: the distance between two halves of the real clips."""
-    real = self.of(inputs.real)
-    if real.features is None or real.count < _LEAST_FOR_FLOOR:
+    real = self.output_of(inputs.real_clips)
+    if real.features is None or real.count < _MIN_CLIPS_FOR_FLOOR:
       return {}
-    generated = self.of(inputs.generated[0])
-    one, other = (real.features[half] for half in halves(real, generated, inputs.seed))
-    value = frechet_distance_of_features(one, other, self.ddof)
-    return {self.name: Floor(value, self._interval(one, other, inputs), of_halves(len(one)))}
+    generated = self.output_of(inputs.generated[0])
+    x, y = (real.features[half] for half in floor_halves(real, generated, inputs.seed))
+    value = frechet_distance_of_features(x, y, self.ddof)
+    return {self.name: Floor(value, self._interval(x, y, inputs), describe_halves(len(x)))}
 
-  def warnings(self, inputs, floor):
+  def warnings(self, inputs: Inputs, floor: Mapping[str, Floor]) -> list[str]:
     """See `Metric`."""
-    real, generated = self.of(inputs.real), self.of(inputs.generated[0])
+    real, generated = self.output_of(inputs.real_clips), self.output_of(inputs.generated[0])
     fewest, d = min(real.count, generated.count), generated.moments.mean.size
     lines = []
     if fewest <= d:
@@ -80,28 +85,34 @@ class FrechetDistance(Metric):
       lines.append(f"{fewest} clips for {d} dimensions: biased upwards, see the floor")
     if floor and real.count < 2 * generated.count:
       lines.append(
-        f"the floor is of {real.count // 2} clips a side, the value of {generated.count}: "
+        f"the floor uses {real.count // 2} clips on each side, the value {generated.count}: "
         "fewer clips make it higher"
       )
-    return lines + copies(generated)
+    return lines + copy_warnings(generated)
 
-  def values_by_class(self, real, generated, counts):
-    """See `Metric`: classes of which both sets have two clips."""
-    one, other = self.of(real).features, self.of(generated).features
-    if one is None:
+  def values_by_class(
+    self, real: ClipSet, generated: ClipSet, counts: Mapping[int, tuple[int, int]]
+  ) -> dict[int, float]:
+    """See `Metric`: for classes that have two clips in both sets."""
+    x, y = self.output_of(real).features, self.output_of(generated).features
+    if x is None or y is None:
       return {}
     classes = [label for label, both in counts.items() if min(both) >= 2]
-    return frechet_by_class(one, real.labels, other, generated.labels, self.ddof, classes)
+    labels_x, labels_y = real.required_labels, generated.required_labels
+    return frechet_by_class(x, labels_x, y, labels_y, self.ddof, classes)
 
-  def _interval(self, one, other, inputs):
-    """About the distance of features `other` from features, or a `Gaussian`, `one`."""
-    few = len(other) < 4 or (not isinstance(one, Gaussian) and len(one) < 4)
-    if inputs.bootstrap < 2 or few:
+  def _interval(self, x, y, inputs):
+    """Interval of the distance between x (features, or a `Gaussian`) and the features y.
+
+    None if none was requested or a set has fewer than 4 clips.
+    """
+    too_few = len(y) < 4 or (not isinstance(x, Gaussian) and len(x) < 4)
+    if inputs.bootstrap < 2 or too_few:
       return None
-    return intervals.frechet_interval(one, other, LEVEL, inputs.bootstrap, inputs.seed, self.ddof)
+    return intervals.frechet_interval(x, y, LEVEL, inputs.bootstrap, inputs.seed, self.ddof)
 
   def _gaussian(self, clips: FeatureSet) -> Gaussian:
-    """By the moments, or by the features where these are kept and fewer than dimensions."""
+    """Uses the features if there are not more of them than dimensions, which is cheaper."""
     if clips.features is not None and clips.count <= clips.moments.mean.size:
       return Gaussian.of_features(clips.features, self.ddof)
     return Gaussian.of_moments(clips.moments, self.ddof)
@@ -116,22 +127,22 @@ class FVD(FrechetDistance):
     Number(
       "fvd",
       "FVD",
-      "How far the generated clips' features lie from those of real clips, as distance between two "
-      "Gaussians; it sees frames well and motion less.",
+      "The Fréchet distance between the features of generated and of real clips: how far their "
+      "means and spreads are apart; it responds to frames more than to motion.",
     ),
   )
 
 
 @dataclasses.dataclass(frozen=True)
 class FID(FrechetDistance):
-  """Frechet inception distance (Heusel et al. 2017), of video features."""
+  """Frechet inception distance (Heusel et al. 2017), applied to video features."""
 
   name = "fid"
   numbers = (
     Number(
       "fid",
       "FID",
-      "The Fréchet distance between features of generated and of real clips: how far their means "
-      "and spreads are apart.",
+      "The Fréchet distance between the features of generated and of real clips: how far their "
+      "means and spreads are apart.",
     ),
   )

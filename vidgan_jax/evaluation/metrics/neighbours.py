@@ -1,27 +1,28 @@
-"""Precision, recall, density and coverage: fidelity and variety by nearest neighbours."""
+"""Precision, recall, density and coverage: fidelity and variety, from nearest neighbours."""
 
 import dataclasses
 
 from vidgan_jax.evaluation.metrics.base import (
   Computed,
   Floor,
+  Inputs,
   Metric,
   Number,
   TooFewClips,
-  halves,
-  of_halves,
+  describe_halves,
+  floor_halves,
 )
 from vidgan_jax.evaluation.statistics import precision_recall
 
 
 @dataclasses.dataclass(frozen=True)
 class PrecisionRecall(Metric):
-  """Four numbers (Kynkaanniemi et al. 2019, Naeem et al. 2020).
+  """Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
-  They have no interval: a resample repeats clips, which are then each other's neighbours.
+  They have no interval, because the copies in a resample would be each other's neighbours.
 
   Attributes:
-    neighbours: k of precision and recall, k of density and coverage.
+    neighbours: (k of precision and recall, k of density and coverage).
   """
 
   name = "prdc"
@@ -29,19 +30,17 @@ class PrecisionRecall(Metric):
     Number(
       "precision",
       "Precision",
-      "The share of generated clips that lie among the real ones: fidelity.",
+      "The share of generated clips that lie among real clips: fidelity.",
     ),
-    Number(
-      "recall", "Recall", "The share of real clips that lie among the generated ones: variety."
-    ),
+    Number("recall", "Recall", "The share of real clips that lie among generated clips: variety."),
     Number(
       "density",
       "Density",
-      "How many real clips surround a generated one, against what is expected: fidelity, may be "
-      "above 1.",
+      "The number of real clips near a generated clip, relative to the number near a real clip: "
+      "fidelity; may exceed 1.",
     ),
     Number(
-      "coverage", "Coverage", "The share of real clips that have a generated one nearby: variety."
+      "coverage", "Coverage", "The share of real clips with a generated clip nearby: variety."
     ),
   )
   higher_is_better = True
@@ -49,38 +48,39 @@ class PrecisionRecall(Metric):
 
   neighbours: tuple[int, int] = (3, 5)
 
-  def settings(self):
+  def settings(self) -> list[str]:
     """See `Metric`."""
     return ["k {} and {}".format(*self.neighbours)]
 
-  def has_interval(self, repeats, bootstrap):
+  def has_interval(self, repeats: int, bootstrap: int) -> bool:
     """See `Metric`."""
     return False
 
-  def compute(self, inputs):
+  def compute(self, inputs: Inputs) -> Computed:
     """See `Metric`."""
-    real, *generated = self.kept(inputs.real, *inputs.generated)
-    most, drawn = max(self.neighbours), min(map(len, generated))
-    if min(len(real), drawn) <= most:
+    real, *generated = self.stored_features(inputs.real_clips, *inputs.generated)
+    k, count = max(self.neighbours), min(map(len, generated))
+    if min(len(real), count) <= k:
       raise TooFewClips(
-        f"distances to {most} nearest neighbours need more than {most} clips, got {drawn} "
-        f"generated and {len(real)} real ones (--count, --real_count)"
+        f"distances to {k} nearest neighbours need more than {k} clips, got {count} generated and "
+        f"{len(real)} real clips (--count, --real_count)"
       )
-    found = [self._numbers(real, each) for each in generated]
-    return Computed({name: [each[name] for each in found] for name in found[0]})
+    repeats = [self._numbers(real, features) for features in generated]
+    return Computed({name: [repeat[name] for repeat in repeats] for name in repeats[0]})
 
-  def floor(self, inputs):
-    """See `Metric`: one half of the real clips against the other."""
-    real, generated = self.of(inputs.real), self.of(inputs.generated[0])
-    one, other = (real.features[half] for half in halves(real, generated, inputs.seed))
-    if len(one) <= max(self.neighbours):
+  def floor(self, inputs: Inputs) -> dict[str, Floor]:
+    """See `Metric`: the numbers between two halves of the real clips."""
+    real, generated = self.output_of(inputs.real_clips), self.output_of(inputs.generated[0])
+    (features,) = self.stored_features(inputs.real_clips)
+    x, y = (features[half] for half in floor_halves(real, generated, inputs.seed))
+    if len(x) <= max(self.neighbours):
       return {}
-    values = self._numbers(one, other)
-    return {name: Floor(value, None, of_halves(len(one))) for name, value in values.items()}
+    values = self._numbers(x, y)
+    return {name: Floor(value, None, describe_halves(len(x))) for name, value in values.items()}
 
   def _numbers(self, real, generated) -> dict[str, float]:
-    first, second = self.neighbours
+    k_precision, k_density = self.neighbours
     return {
-      **precision_recall.precision_recall(real, generated, k=first),
-      **precision_recall.density_coverage(real, generated, k=second),
+      **precision_recall.precision_recall(real, generated, k=k_precision),
+      **precision_recall.density_coverage(real, generated, k=k_density),
     }

@@ -1,11 +1,11 @@
-"""All metrics by name. A new metric is one module of this folder and one line here."""
+"""All metrics by name. A new metric needs one module in this folder and one line here."""
 
 import importlib
 from collections.abc import Mapping
 
 from vidgan_jax.evaluation.metrics.base import Metric, Number
 
-_CLASSES = (  # module and class, in the order in which lists show them
+_CLASSES = (  # module and class, in the order of lists
   "frechet.FVD",
   "frechet.FID",
   "inception_score.InceptionScore",
@@ -31,23 +31,25 @@ _NUMBERS = {number.name: (number, metric) for metric in _ALL for number in metri
 _DIRECTIONS = {
   True: ("↑", "higher is better"),
   False: ("↓", "lower is better"),
-  None: ("≈", "nearer to real is better"),
+  None: ("≈", "closer to real clips is better"),
 }
 
 
-def of_number(name: str) -> type[Metric] | None:
-  """The metric that gives a number, "recall" for example; None where it is not known."""
+def metric_of_number(name: str) -> type[Metric] | None:
+  """The metric that computes a number such as "recall"; None for an unknown number."""
   _, metric = _NUMBERS.get(name, (None, None))
   return metric
 
 
 def number(name: str) -> Number:
-  """How a report presents a number, also one of a metric that is not known here."""
-  unknown = Number(name, str(name).replace("_", " "), "A number this page has no words for.")
+  """Name, title and meaning of a number. An unknown number gets a title made from its name."""
+  unknown = Number(
+    name, str(name).replace("_", " "), "This page has no description of this number."
+  )
   return _NUMBERS.get(name, (unknown, None))[0]
 
 
 def direction(name: str) -> tuple[str, str]:
-  """A sign and words that say which values of a number are good; empty where it is not known."""
-  metric = of_number(name)
+  """(arrow, words) for which values of a number are better; ("", "") for an unknown number."""
+  metric = metric_of_number(name)
   return _DIRECTIONS[metric.higher_is_better] if metric else ("", "")

@@ -1,35 +1,44 @@
 """The Vendi score: the effective number of different clips.
 
-Friedman & Dieng 2022, with the orders of Pasarkar & Dieng 2023. Let K be the n x n matrix of a
-kernel between the clips' features, with k(x, x) = 1, and l the eigenvalues of K / n, which add up
-to 1. The score of order q is exp of their Renyi entropy: exp(-sum l ln l) for order 1, 1 / max l
-for order infinity, else (sum l^q)^(1 / (1 - q)). It is 1 where all clips are alike and n where all
-are orthogonal. A large order weighs common clips more, a small one rare clips.
+Friedman & Dieng 2022, with the orders of Pasarkar & Dieng 2023. Let K be the n x n kernel matrix of
+the features of n clips, with k(x, x) = 1, and l the eigenvalues of K / n, which add up to 1. The
+score of order q is exp of their Renyi entropy: exp(-sum l ln l) for q = 1, 1 / max l for infinite
+q, else (sum l^q)^(1 / (1 - q)). The score is 1 if all clips are equal, and n if their features are
+orthogonal. A large order gives more weight to common clips, a small order to rare clips.
 """
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
-from vidgan_jax.evaluation.metrics.base import Computed, Floor, Metric, Number, TooFewClips
+from vidgan_jax.evaluation.metrics.base import (
+  ClipSet,
+  Computed,
+  Floor,
+  Inputs,
+  Metric,
+  Number,
+  TooFewClips,
+)
 from vidgan_jax.evaluation.statistics.moments import as_features
 from vidgan_jax.runtime.errors import UserError
 
-_ROWS = 4096  # in float64 at a time
+_ROWS = 4096  # rows that are normalised in float64 at a time
 
 
 @dataclasses.dataclass(frozen=True)
 class VendiScore(Metric):
   """The Vendi score of the cosine similarity of features.
 
-  It has no interval: a resample repeats clips, which lowers the score.
+  It has no interval, because the copies in a resample lower the score.
 
   Attributes:
     order: q, above 0; `math.inf` is allowed.
 
   Raises:
-    UserError: another order.
+    UserError: the order is not above 0.
   """
 
   name = "vendi"
@@ -37,8 +46,8 @@ class VendiScore(Metric):
     Number(
       "vendi",
       "Vendi score",
-      "The effective number of different clips: 1 where all are alike, at most the number of clips "
-      "or of features; it sees variety, not quality.",
+      "The effective number of different clips: 1 if all are equal, at most the number of clips or "
+      "of features; it measures variety, not quality.",
     ),
   )
   higher_is_better = True
@@ -51,63 +60,65 @@ class VendiScore(Metric):
     if not self.order > 0:
       raise UserError(f"the order of a Vendi score must be above 0, not {self.order:g}")
 
-  def fields(self):
-    """See `Metric`; JSON has no infinity."""
+  def fields(self) -> dict:
+    """See `Metric`. An infinite order becomes a string, because JSON has no infinity."""
     order = "infinity" if math.isinf(self.order) else self.order
     return {**super().fields(), "order": order}
 
-  def settings(self):
+  def settings(self) -> list[str]:
     """See `Metric`."""
     return [f"order {self.order:g}", "cosine similarity"]
 
-  def has_interval(self, repeats, bootstrap):
+  def has_interval(self, repeats: int, bootstrap: int) -> bool:
     """See `Metric`."""
     return False
 
-  def compute(self, inputs):
+  def compute(self, inputs: Inputs) -> Computed:
     """See `Metric`."""
-    features = self.kept(*inputs.generated)
+    features = self.stored_features(*inputs.generated)
     if min(map(len, features)) < 2:
-      raise TooFewClips("it needs 2 clips (--count)")
-    return Computed({self.name: [vendi_score(each, self.order) for each in features]})
+      raise TooFewClips("it needs at least 2 clips (--count)")
+    return Computed({self.name: [vendi_score(of_set, self.order) for of_set in features]})
 
-  def floor(self, inputs):
-    """See `Metric`: the score of as many real clips, which are drawn at random."""
-    real = self.of(inputs.real)
+  def floor(self, inputs: Inputs) -> dict[str, Floor]:
+    """See `Metric`: the score of a random sample of as many real clips."""
+    real = self.output_of(inputs.real_clips)
     if real.features is None:
       return {}
-    count = min(real.count, self.of(inputs.generated[0]).count)
-    some = np.random.default_rng(inputs.seed).permutation(real.count)[:count]
-    value = vendi_score(real.features[some], self.order)
+    count = min(real.count, self.output_of(inputs.generated[0]).count)
+    sample = np.random.default_rng(inputs.seed).permutation(real.count)[:count]
+    value = vendi_score(real.features[sample], self.order)
     return {self.name: Floor(value, None, f"{count} real clips")}
 
-  def warnings(self, inputs, floor):
+  def warnings(self, inputs: Inputs, floor: Mapping[str, Floor]) -> list[str]:
     """See `Metric`."""
-    count = self.of(inputs.generated[0]).count
-    if not floor or self.of(inputs.real).count >= count:
+    count = self.output_of(inputs.generated[0]).count
+    if not floor or self.output_of(inputs.real_clips).count >= count:
       return []
-    fewer = self.of(inputs.real).count
-    return [f"the floor is of {fewer} real clips, the value of {count}: fewer clips make it lower"]
+    fewer = self.output_of(inputs.real_clips).count
+    return [f"the floor uses {fewer} real clips, the value {count}: fewer clips make it lower"]
 
-  def values_by_class(self, real, generated, counts):
-    """See `Metric`: classes of two clips and more."""
-    features = self.of(generated).features
+  def values_by_class(
+    self, real: ClipSet, generated: ClipSet, counts: Mapping[int, tuple[int, int]]
+  ) -> dict[int, float]:
+    """See `Metric`: for classes with at least two clips."""
+    (features,) = self.stored_features(generated)
     return {
-      label: vendi_score(features[generated.labels == label], self.order)
+      label: vendi_score(features[generated.required_labels == label], self.order)
       for label, (_, count) in counts.items()
       if count > 1
     }
 
 
-def vendi_score(features, order: float = 1.0) -> float:
+def vendi_score(features: np.ndarray, order: float = 1.0) -> float:
   """The Vendi score of the cosine similarity of features.
 
   Args:
-    features: [N, d]. A row of zeros has similarity 1 to other such rows and 0 to all others.
+    features: [N, d]. A row of zeros has similarity 1 to other rows of zeros and 0 to all others.
     order: q, above 0; `math.inf` is allowed.
 
   Returns:
-    1 to min(N, d), or one more where some rows are zero.
+    The score, between 1 and min(N, d); the upper bound is one higher if there are rows of zeros.
 
   Raises:
     UserError: see `moments.as_features`.
@@ -116,19 +127,20 @@ def vendi_score(features, order: float = 1.0) -> float:
   if order == math.inf:
     return float(1 / eigenvalues.max())
   logs = np.log(eigenvalues)
-  if abs(order - 1) < 1e-3:  # sum l^q - 1 without cancellation; its limit at 1 is the entropy
+  if abs(order - 1) < 1e-3:  # computes sum l^q - 1 without cancellation
     change = np.sum(eigenvalues * np.expm1((order - 1) * logs))
     entropy = -np.sum(eigenvalues * logs) if order == 1 else np.log1p(change) / (1 - order)
   else:
-    largest = logs.max()  # a high power of all would be 0
+    largest = logs.max()  # taken out of the sum, in which all terms could underflow to 0
     entropy = (order * largest + np.log(np.exp(order * (logs - largest)).sum())) / (1 - order)
   return float(np.exp(entropy))
 
 
 def _eigenvalues(x) -> np.ndarray:
-  """Positive eigenvalues of the cosine similarities of x [N, d], divided by N; they add up to 1.
+  """Positive eigenvalues of K / N for the cosine similarities K of x [N, d]; they add up to 1.
 
-  X X' of N rows of unit length and X' X, which is d x d, have the same ones.
+  If X has rows of unit length, K = X X' (N x N) has the same positive eigenvalues as X' X (d x d).
+  The smaller of the two is used.
   """
   width = x.shape[1]
   norms = np.linalg.norm(x, axis=1)
@@ -143,5 +155,6 @@ def _eigenvalues(x) -> np.ndarray:
       unit = x[begin : begin + _ROWS] / norms[begin : begin + _ROWS]
       products += unit.T @ unit
   values = np.append(np.linalg.eigvalsh(products), zeros)
-  values = values[values > values.max() * max(len(x), width) * np.finfo(float).eps]  # not rounding
+  rounding = values.max() * max(len(x), width) * np.finfo(float).eps
+  values = values[values > rounding]
   return values / values.sum()

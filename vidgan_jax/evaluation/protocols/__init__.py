@@ -1,1 +1,1 @@
-"""Protocols: what is computed, on which clips, and what identifies a number."""
+"""Protocols: which metrics are computed on which clips, and the fingerprints of numbers."""

@@ -1,16 +1,16 @@
-"""What a protocol is: all that a score depends on besides the clips, in one frozen object.
+"""Protocols: frozen objects with all that scores depend on besides the model and the data.
 
-A protocol fixes how clips are taken (frames, stride, windows, how many, of which split) and a list
-of metrics, each with its network, the preprocessing before it and its settings. `published` has the
-protocols, `registry` finds them by name.
+A protocol defines how clips are sampled (frames, stride, windows, count, split) and a list of
+metrics, each with its network, preprocessing and settings. `published` defines the protocols,
+`registry` finds them by name.
 """
 
 import dataclasses
 
 from vidgan_jax.evaluation.metrics.base import Metric
 
-# Format 1 of results.json lists all of these settings for every metric, in this order. A setting
-# that a metric does not have stands at its default.
+# Format 1 of results.json lists all of these settings for every metric, in this order. Settings
+# that a metric does not have are listed with these values.
 _SETTINGS_OF_ALL = {
   "metric": "",
   "network": "",
@@ -29,7 +29,7 @@ _SETTINGS_OF_ALL = {
 
 @dataclasses.dataclass(frozen=True)
 class PaperRow:
-  """A number that a paper reports: the metric, the value as printed, and the paper's table."""
+  """A number that a paper reports: the metric, the value as printed, and the table and row."""
 
   metric: str
   value: str
@@ -41,25 +41,27 @@ class Protocol:
   """How clips are evaluated.
 
   Attributes:
-    name: in the registry.
-    source: paper or code it follows.
-    metrics: what is computed.
-    frames: of a clip, real or generated; None is as the model was trained.
-    stride: between a real clip's frames; None is as the model was trained.
-    windows: of real videos, "random" or "first".
-    windows_per_video: real clips taken from each video.
-    crop: of larger real pictures, "random" or "center".
-    flip: whether every second real clip is mirrored, on average.
-    real_count: real clips; None is all of the split, times `windows_per_video`.
-    generated_count: generated clips of one repeat.
-    split: of the data that the real clips are taken from.
-    repeats: sets of generated clips; the value is their mean, with its deviation.
-    quantisation: how generated clips become uint8.
-    resolutions: heights of clips that the source states; others warn. Empty is any.
-    per_class: whether numbers of single classes are added, of metrics that have them.
-    bootstrap: resamplings behind an interval; 0 where repeats give a deviation.
-    notes: what the source leaves open, and what was chosen.
-    paper: numbers reported with it.
+    name: name in the registry.
+    source: the paper or code that the protocol follows.
+    metrics: the metrics to compute.
+    frames: frames of a clip, real or generated; None for the length that the model was trained on.
+    stride: distance between the frames of a real clip in its video; None as in training.
+    windows: which frames of real videos are used: "random" or "first" windows.
+    windows_per_video: number of real clips from each video.
+    crop: part of larger real pictures that is used: "random" or "center".
+    flip: whether real clips are mirrored with a probability of 1/2.
+    real_count: number of real clips; None for `windows_per_video` of each video of the split.
+    generated_count: number of generated clips in one repeat.
+    split: the split of the data with the real clips.
+    repeats: number of sets of generated clips. The reported value is the mean over the sets, with
+      their standard deviation.
+    quantisation: how generated clips are converted to uint8.
+    resolutions: heights of clips that the source uses; other heights cause a warning. If empty, any
+      height is allowed.
+    per_class: whether to add numbers of single classes, for metrics that have them.
+    bootstrap: number of resamples for an interval; 0 if repeats give a standard deviation.
+    notes: what the source does not state, and what this project chose.
+    paper: numbers that papers report under this protocol.
   """
 
   name: str
@@ -84,26 +86,26 @@ class Protocol:
 
   @property
   def networks(self) -> tuple[str, ...]:
-    """Names of the networks that its metrics use, each once."""
+    """Names of the networks that the metrics use, without repetition."""
     return tuple(dict.fromkeys(metric.network for metric in self.metrics))
 
   @property
   def numbers(self) -> tuple[str, ...]:
-    """Names of the numbers that its metrics give, each once."""
+    """Names of the numbers that the metrics compute, without repetition."""
     return tuple(dict.fromkeys(number.name for metric in self.metrics for number in metric.numbers))
 
   @property
-  def least_clips(self) -> int:
-    """Clips that all its metrics need at least."""
-    return max((metric.least_clips for metric in self.metrics), default=1)
+  def min_clips(self) -> int:
+    """The smallest number of clips that all metrics can be computed for."""
+    return max((metric.min_clips for metric in self.metrics), default=1)
 
-  def taking(self) -> dict:
-    """How real clips are taken: what kept features depend on besides data and network."""
+  def sampling_of_real_clips(self) -> dict:
+    """How real clips are sampled; cached features depend on it, on the data and on the network."""
     names = ("windows", "windows_per_video", "crop", "flip", "split")
     return {name: getattr(self, name) for name in names}
 
   def describe(self) -> dict:
-    """All of it as plain values, for the file of results."""
+    """The whole protocol as plain values, for results files."""
     plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
     plain["metrics"] = [{**_SETTINGS_OF_ALL, **metric.fields()} for metric in self.metrics]
     plain["paper"] = [dataclasses.asdict(row) for row in self.paper]

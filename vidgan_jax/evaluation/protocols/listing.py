@@ -1,17 +1,17 @@
-"""A list for reading: all that each protocol fixes and leaves open, then the metrics."""
+"""The list that `evaluate --list` prints: all settings of each protocol, then all metrics."""
 
 from vidgan_jax.evaluation.metrics.registry import METRICS, direction
 from vidgan_jax.evaluation.protocols import registry
 
 
 def lines() -> list[str]:
-  """The list, line by line."""
+  """Lines of the list."""
   text = []
-  for protocol in registry.known().values():
+  for protocol in registry.all_protocols().values():
     text += [f"{protocol.name}: {protocol.source}", *_clip_lines(protocol)]
     text += [line for metric in protocol.metrics for line in _metric_lines(protocol, metric)]
     text += [f"  - {note}" for note in protocol.notes]
-  text.append("metrics that --metrics adds to a protocol, by default settings:")
+  text.append("metrics that --metrics can add to a protocol, with default settings:")
   for name, metric in METRICS.items():
     for number in metric.numbers:
       names = name if number.name == name else f"{name}, {number.name}"
@@ -20,15 +20,15 @@ def lines() -> list[str]:
 
 
 def _clip_lines(protocol) -> list[str]:
-  frames = f"{protocol.frames} frames" if protocol.frames else "frames as trained"
-  stride = f"stride {protocol.stride}" if protocol.stride else "stride as trained"
+  frames = f"{protocol.frames} frames" if protocol.frames else "frames as in training"
+  stride = f"stride {protocol.stride}" if protocol.stride else "stride as in training"
   real = f"{protocol.real_count:,}" if protocol.real_count else "all"
   windows = f"{protocol.windows} windows"
   if protocol.windows_per_video > 1:
     windows += f", {protocol.windows_per_video} of each video"
-  mirrored = ", every second mirrored" if protocol.flip else ""
+  mirrored = ", half of them mirrored" if protocol.flip else ""
   repeats = f", {protocol.repeats} times" if protocol.repeats > 1 else ""
-  sides = f"; of {' or '.join(f'{side}x{side}' for side in protocol.resolutions)}"
+  sides = f", {' or '.join(f'{side}x{side}' for side in protocol.resolutions)} pixels"
   return [
     f"  clips: {frames}{sides if protocol.resolutions else ''}; {protocol.quantisation}",
     f"  real: {real} of the {protocol.split} split; {windows}, {stride}, {protocol.crop} crop"
@@ -38,28 +38,28 @@ def _clip_lines(protocol) -> list[str]:
 
 
 def _floor(protocol) -> str:
-  """How many real clips on each side the floor compares."""
+  """Number of real clips on each side of the floor, in words."""
   if protocol.real_count is None:
-    return "floor at as many, or at half of the real clips where these are fewer"
+    return "floor with the same number on each side, or with half of the real clips if fewer"
   count = min(protocol.generated_count, protocol.real_count // 2)
-  return f"floor at {count:,} clips a side"
+  return f"floor with {count:,} clips on each side"
 
 
 def _metric_lines(protocol, metric) -> list[str]:
   settings = metric.settings()
   if protocol.per_class and metric.scores_classes:
-    settings.append("by class too")
+    settings.append("also by class")
   interval = metric.has_interval(protocol.repeats, protocol.bootstrap)
   settings.append("95 % interval" if interval else "no interval")
-  prepared = "; ".join(map(_operation, metric.preprocess))
+  operations = "; ".join(map(_operation, metric.preprocess))
   return [
     f"  {metric.name} of {metric.network}.{metric.output}: {', '.join(settings)}",
-    f"    after {prepared}",
+    f"    after {operations}",
   ]
 
 
 def _operation(operation) -> str:
-  """Of pixels in 0..255, see `preprocessing.apply`."""
+  """Text of one operation on pixels in 0..255, see `preprocessing.apply`."""
   name, *arguments = operation
   if name == "scale":
     return "times {:.6g}, plus {:.6g}".format(*arguments)
@@ -67,7 +67,7 @@ def _operation(operation) -> str:
 
 
 def _plain(value) -> str:
-  """Of an operation's argument."""
+  """Text of one argument of an operation."""
   if isinstance(value, tuple):
     return ",".join(map(_plain, value))
   return f"{value:.6g}" if isinstance(value, float) else str(value)

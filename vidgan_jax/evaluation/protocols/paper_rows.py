@@ -1,18 +1,19 @@
-"""Numbers that papers report, as printed, for reading beside one's own.
+"""Numbers that papers report, as printed, for comparison with computed ones.
 
-Each table is written (what, Inception Score, distance), "" where it has none.
+Each table is a tuple of rows (what, Inception Score, distance), with "" for a missing number.
 """
 
 from vidgan_jax.evaluation.protocols.base import PaperRow
 
 
 def _rows(table: str, lines, distance: str = "fid") -> tuple[PaperRow, ...]:
-  found = []
-  for what, score, other in lines:
-    for metric, value in ((distance, other), ("is", score)):
+  """Rows of a table; `distance` is the name of the metric in the third column."""
+  rows = []
+  for what, score, distance_value in lines:
+    for metric, value in ((distance, distance_value), ("is", score)):
       if value:
-        found.append(PaperRow(metric, value, f"{table}, {what}"))
-  return tuple(found)
+        rows.append(PaperRow(metric, value, f"{table}, {what}"))
+  return tuple(rows)
 
 
 # Clark, Donahue, Simonyan 2019.
@@ -108,8 +109,8 @@ LDVD_TABLE_9 = _rows(
   ),
 )
 
-# Castrejon, Ballas, Courville 2021 compare their Table 1 with these; its Inception Scores are by
-# another classifier.
+# Castrejon, Ballas, Courville 2021 compare with these rows in their Table 1. The Inception Scores
+# of SSW-GAN itself use another classifier.
 SSW_GAN_TABLE_1 = tuple(row for row in DVD_GAN_TABLE_1 if "128x128" in row.source)
 
 # Du 2020 (thesis).

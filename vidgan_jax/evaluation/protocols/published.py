@@ -1,4 +1,4 @@
-"""The protocols: the embedded set's, the recommended one, those of the papers and their code."""
+"""All protocols: of the embedded set, the recommended one, and those of papers and their code."""
 
 from vidgan_jax.evaluation.metrics.accuracy import Accuracy
 from vidgan_jax.evaluation.metrics.diversity import Diversity
@@ -12,15 +12,15 @@ from vidgan_jax.evaluation.protocols.base import Protocol
 
 _SIGNED = ("scale", 2 / 255, -1.0)  # 0..255 to [-1, 1]
 _UNIT = ("scale", 1 / 255, 0.0)
-# Generators of these codes end in [-1, 1], and their evaluations take x * 128 + 128; of a clip that
-# is uint8 already, x is u / 127.5 - 1.
+# Generators in the code of TGAN and TGANv2 output x in [-1, 1], and their evaluation computes
+# x * 128 + 128. For a clip that is already uint8, x is u / 127.5 - 1, so this is u * 128 / 127.5.
 _BY_128 = ("scale", 128 / 127.5, 0.0)
 
 _I3D_TF1 = (("resize", "tf1", 224, 224), _SIGNED)
 _K400, _K600 = "i3d_kinetics400", "i3d_kinetics600"
 
 _EMBEDDED = "moving_shapes_classifier"
-_EMBEDDED_INPUT = (_SIGNED,)  # the network brings other sizes to its own
+_EMBEDDED_INPUT = (_SIGNED,)  # the network resizes clips itself
 
 MOVING_SHAPES = Protocol(
   name="moving_shapes",
@@ -37,14 +37,16 @@ MOVING_SHAPES = Protocol(
   generated_count=1000,
   per_class=True,
   notes=(
-    "numbers of the embedded classifier: no FVD, and comparable with no paper",
-    "16 classes bound the Inception Score; a model of the first eight classes stays below 8",
+    "the numbers use the embedded classifier: there is no FVD, and no paper reports comparable "
+    "numbers",
+    "the Inception Score is at most 16, the number of classes; below 8 for a model of the first "
+    "eight classes",
   ),
 )
 
 RECOMMENDED = Protocol(
   name="recommended",
-  source="this project's choice: FVD as its authors computed it, with what shows its blind spots",
+  source="this project's choice: FVD as its authors compute it, and metrics that complement it",
   metrics=(
     FVD(_K400, "logits", _I3D_TF1),
     KernelDistance(_K400, "logits", _I3D_TF1, subsets=100),
@@ -58,10 +60,10 @@ RECOMMENDED = Protocol(
   generated_count=10_000,
   repeats=1,
   notes=(
-    "10,000 clips on both sides: what bias of a Frechet distance is left shows, about twice as "
-    "large, in the real-against-real floor beside it, which is of 5,000 on both sides",
-    "the network is rgb_scratch of Kinetics-400, that of TF-Hub's i3d-kinetics-400/1",
-    "FVD sees motion poorly: --controls scores frozen, shuffled and reversed real clips",
+    "the Frechet distance of 10,000 clips on both sides is biased upwards; its floor, with 5,000 "
+    "clips on each side, shows about twice this bias",
+    "the network is rgb_scratch of Kinetics-400, the same as TF-Hub's i3d-kinetics-400/1",
+    "FVD responds little to motion: --controls scores frozen, shuffled and reversed real clips",
   ),
 )
 
@@ -76,10 +78,11 @@ FVD_UNTERTHINER2018 = Protocol(
   notes=(
     "the code fixes resize (TensorFlow 1's bilinear, the whole frame squashed to 224x224), range "
     "[-1, 1], logits averaged over time and ddof 1",
-    "it does not fix counts, windows, stride, split or the rate of frames: 2048 random windows of "
-    "16 consecutive frames of the training set are this project's choice",
-    "BAIR convention: 256 test clips, 100 generated for each; not this one",
-    "the square root of the code leaves singular values below 1e-10 alone; here it is exact",
+    "it does not fix counts, windows, stride, split or the frame rate: 2048 random windows of 16 "
+    "consecutive frames of the training set are this project's choice",
+    "this is not the BAIR convention, which uses 256 test clips and 100 generated clips for each",
+    "the matrix square root of the code does not change singular values below 1e-10; here it is "
+    "exact",
   ),
   paper=paper_rows.DVD_GAN_TABLE_3,
 )
@@ -95,18 +98,18 @@ DVD_GAN = Protocol(
   crop="random",
   generated_count=50_000,
   notes=(
-    "FID is between the 1024 averaged pool features, not the logits of FVD: a number one or two "
-    "orders smaller; the reference is the entire training set",
-    "not stated: number of generated clips, splits (BigGAN's 50,000 and 10 are taken), resize "
-    "kernel (TensorFlow 1's is taken), ddof",
-    "the second Inception Score of the paper is the best over a sweep: --truncations",
-    "scores of clips of different lengths do not compare",
+    "FID uses the 1024 averaged pool features, not the logits that FVD uses; it is smaller by a "
+    "factor of 10 to 100. The real clips are the entire training set",
+    "not stated: number of generated clips and splits (here 50,000 and 10, as in BigGAN), resize "
+    "kernel (here that of TensorFlow 1), ddof",
+    "the second Inception Score of the paper is the best over several truncations: --truncations",
+    "scores of clips of different lengths are not comparable",
   ),
   paper=paper_rows.DVD_GAN_TABLE_1,
 )
 
 _C3D = "c3d_ucf101"
-# The mean clip is 128x171; its middle 128 columns are taken first, then 8..120 of everything.
+# The mean clip is 128x171. TGAN uses its middle 128 columns, then crops 8..120 of both axes.
 _C3D_TGAN = (
   _BY_128,
   ("resize", "cubic", 128, 128),
@@ -114,7 +117,7 @@ _C3D_TGAN = (
   ("subtract_mean", 0, 21),
   ("crop", 8, 8, 112, 112),
 )
-# Straight to 112x112; the window of the mean begins at column 8, not in the middle.
+# TGANv2 resizes directly to 112x112, and uses the window of the mean clip that begins at column 8.
 _C3D_TGANV2 = (
   _BY_128,
   ("bgr",),
@@ -134,13 +137,15 @@ TGAN = Protocol(
   bootstrap=0,
   resolutions=(64, 128),
   notes=(
-    "its own clips are of 64x64; DVD-GAN's, ProgressiveVGAN's and TGAN-F's rows are of 128x128",
-    "rows of LDVD-GAN are by this code with TGANv2's mean file, see ldvd_is_fid_c3d; those of "
-    "ProgressiveVGAN are of 128x128 by TGANv2's text, of 256x256 by LDVD-GAN's Table 9",
-    "9984 clips are the code's 10000 // 48 * 48; four runs of one split, their mean and deviation",
-    "the code feeds x * 128 + 128 without clipping; here clips are uint8 first, at most 256/255 of "
-    "half a grey level away",
-    "sensitive to the mean file: columns 29 to 141 of its 171 are used, by TGANv2 8 to 120",
+    "TGAN's clips have 64x64 pixels; the rows of DVD-GAN, ProgressiveVGAN and TGAN-F have 128x128",
+    "rows of LDVD-GAN come from this code with TGANv2's mean file, see ldvd_is_fid_c3d; those of "
+    "ProgressiveVGAN have 128x128 pixels according to TGANv2, 256x256 according to LDVD-GAN's "
+    "Table 9",
+    "9984 clips are 10000 // 48 * 48, as in the code; mean and deviation of four runs of one split",
+    "the code passes x * 128 + 128 to the network without clipping; here clips are uint8 first, "
+    "which changes a value by at most 256/255 of half a grey level",
+    "the score is sensitive to the mean file: TGAN uses columns 29 to 141 of its 171, TGANv2 "
+    "columns 8 to 120",
   ),
   paper=(*paper_rows.DVD_GAN_TABLE_2, *_PROGRESSIVE, *paper_rows.LDVD_TABLE_9),
 )
@@ -161,18 +166,18 @@ TGANV2 = Protocol(
   bootstrap=0,
   resolutions=(192,),
   notes=(
-    "the code resizes to 112x112 with corners aligned; the paper says 128x128",
-    "FID is between 4096 numbers after ReLU from 2048 clips: fewer clips than dimensions",
-    "the reference of the code are 95,370 windows, ten of each training clip, from frames of "
-    "192x256 by a cubic kernel with a horizontal crop of 192; here as the data was prepared",
-    "the code stores the reference in float32; here it is float64",
+    "the code resizes to 112x112 with aligned corners; the paper says 128x128",
+    "FID uses 4096 features after ReLU and 2048 clips: fewer clips than dimensions",
+    "the real clips of the code are 95,370 windows, ten of each training video, of frames resized "
+    "to 192x256 with a cubic kernel and cropped to 192 columns; here the frames are as prepared",
+    "the code stores the features of real clips in float32; here they are float64",
   ),
   paper=paper_rows.TGANV2_TABLE_2,
 )
 
 LDVD_GAN = Protocol(
   name="ldvd_is_fid_c3d",
-  source="Kahembwe & Ramamoorthy 2020, after TGAN's code with TGANv2's mean file",
+  source="Kahembwe & Ramamoorthy 2020: TGAN's code with TGANv2's mean file",
   metrics=(
     InceptionScore(_C3D, "logits", _C3D_TGAN, eps=1e-7),
     FID(_C3D, "fc7", _C3D_TGAN),
@@ -184,9 +189,9 @@ LDVD_GAN = Protocol(
   repeats=4,
   bootstrap=0,
   notes=(
-    "not stated: which preprocessing goes with TGANv2's mean file (TGAN's is taken), and the "
-    "resolution of the reference, which TGANv2's 192x192 explains: real clips of 64x64 score an "
-    "FID of 1766 against it (Table 7)",
+    "not stated: the preprocessing used with TGANv2's mean file (here TGAN's), and the resolution "
+    "of the reference clips; it is probably TGANv2's 192x192, because real clips of 64x64 have an "
+    "FID of 1766 (Table 7)",
   ),
   paper=paper_rows.LDVD_TABLE_7 + paper_rows.LDVD_TABLE_8 + paper_rows.LDVD_TABLE_9,
 )
@@ -210,10 +215,10 @@ DU = Protocol(
   real_count=10_000,
   resolutions=(64,),
   notes=(
-    "the network is torchvision's r2plus1d_18 of Kinetics-400",
-    "not stated: layer of FID (its 512 averaged features are taken), counts (10,000 on both "
-    "sides), splits (one), ddof, resize (whole squares to 112x112 about half-pixel centres; "
-    "torchvision's own 128x171 with a crop would distort them)",
+    "the network is torchvision's r2plus1d_18, trained on Kinetics-400",
+    "not stated: layer of FID (here the 512 averaged features), counts (here 10,000 on both "
+    "sides), splits (here one), ddof, resize (here the whole square frame to 112x112 with "
+    "half-pixel centres; torchvision's resize to 128x171 with a crop would distort it)",
   ),
   paper=paper_rows.DU_CHAPTER_4,
 )
@@ -230,18 +235,19 @@ SSW_GAN = Protocol(
   generated_count=10_000,
   real_count=10_000,
   notes=(
-    'Inception Score and FVD by I3D of Kinetics-400, FID by "last layer activations" of '
-    "that of Kinetics-600 (avgpool is taken, as DVD-GAN's beside it): its Inception Score and "
-    "DVD-GAN's are of different classifiers",
-    "not stated: counts (10,000 on both sides), resize, splits, ddof, stride (the run's is taken)",
-    "its scores of 6 frames cannot come from an unchanged I3D, which needs 9: refused here",
-    "batch statistics were collected in 200 passes: --standing_passes=200; z has variance 1",
-    "Inception Score and FID of each class are its appendix G: 1000 generated clips of the class "
-    "against all real ones; --count=N gives N / classes of each. High motion: bungee jumping, "
-    "capoeira, cheerleading, kitesurfing, skydiving; low: doing nails, cooking egg, crying, "
-    "reading book, yawning",
-    "of its Table 1 only the rows of DVD-GAN are listed, with scores of Kinetics-600; its own "
-    "numbers are not transcribed here",
+    'Inception Score and FVD use I3D trained on Kinetics-400; FID uses the "last layer '
+    'activations" of I3D trained on Kinetics-600 (here avgpool, as for DVD-GAN). The Inception '
+    "Scores of SSW-GAN and DVD-GAN therefore use different classifiers",
+    "not stated: counts (here 10,000 on both sides), resize, splits, ddof, stride (here that of "
+    "the run)",
+    "its scores of clips of 6 frames cannot come from an unchanged I3D, which needs 9 frames; they "
+    "are refused here",
+    "batch statistics were collected in 200 passes: --standing_passes=200; latents have variance 1",
+    "Appendix G reports Inception Score and FID of single classes, from 1000 generated clips of "
+    "the class and all its real clips; --count=N generates N / classes of each. High motion: "
+    "bungee jumping, capoeira, cheerleading, kitesurfing, skydiving; low motion: doing nails, "
+    "cooking egg, crying, reading book, yawning",
+    "of its Table 1, only the rows of DVD-GAN are listed here, with scores on Kinetics-600",
   ),
   per_class=True,
   paper=paper_rows.SSW_GAN_TABLE_1,
@@ -256,10 +262,11 @@ STYLEGAN_V = Protocol(
   generated_count=2048,
   real_count=2048,
   notes=(
-    "covariances are divided by N; one window of each video at a random place, short videos left "
-    "out; on UCF-101 its reference was train and test together",
-    "the resize is within its TorchScript file; PyTorch's own, about half-pixel centres, is taken",
-    "generated clips were rounded down, floor(x * 127.5 + 128), which is rounding to nearest",
+    "covariances are divided by N; one random window of each video, without videos that are too "
+    "short; on UCF-101 the real clips came from the training and test splits together",
+    "the resize of the code is inside a TorchScript file; here it is PyTorch's, with half-pixel "
+    "centres",
+    "the code quantises generated clips by floor(x * 127.5 + 128), which rounds to nearest",
   ),
 )
 

@@ -1,4 +1,4 @@
-"""The protocols by name."""
+"""Looks up protocols by name, and adds metrics to a protocol."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -9,42 +9,47 @@ from vidgan_jax.evaluation.protocols.base import Protocol
 from vidgan_jax.runtime.errors import UserError
 
 
-def known() -> dict[str, Protocol]:
-  """All protocols by name, that of the embedded set and the recommended one first."""
+def all_protocols() -> dict[str, Protocol]:
+  """{name: protocol} of all protocols; the embedded set's and the recommended one come first."""
   return {protocol.name: protocol for protocol in published.ALL}
 
 
 def get_protocol(name: str) -> Protocol:
-  """The protocol of a name; UserError with the list of names where there is none."""
-  protocols = known()
+  """The protocol with this name.
+
+  Raises:
+    UserError: there is no such protocol; the message lists all names.
+  """
+  protocols = all_protocols()
   if name not in protocols:
     raise UserError(f"unknown protocol {name!r}; known: {', '.join(protocols)}")
   return protocols[name]
 
 
 def with_metrics(protocol: Protocol, names: Iterable[str]) -> Protocol:
-  """A protocol and further metrics, which read what its own metrics read.
+  """Adds metrics to a protocol; they use network outputs that the protocol already uses.
 
-  A metric of features reads the output that the protocol's first distance compares, a metric of
-  logits those of its first classifier; see `Metric.input`.
+  A metric of features uses the output of the protocol's first metric that compares features with
+  real clips, or of its first metric of features. A metric of logits likewise; see `Metric.input`.
 
   Args:
-    protocol: see `Protocol`.
-    names: of `METRICS`.
+    protocol: the protocol.
+    names: names of metrics in `METRICS`.
 
   Raises:
-    UserError: a name is unknown or the protocol has this metric, or it reads no such output.
+    UserError: a name is unknown, the protocol already has the metric, or it uses no output of the
+      kind that the metric needs.
   """
   metrics = list(protocol.metrics)
   for name in names:
     if name not in METRICS:
       raise UserError(f"unknown metric {name!r}; known: {', '.join(METRICS)}")
     if any(metric.name == name for metric in metrics):
-      raise UserError(f"protocol {protocol.name} has {name} already")
-    kind = METRICS[name]
-    own = [metric for metric in protocol.metrics if metric.input == kind.input]
-    own.sort(key=lambda metric: not metric.compares)
-    if not own:
-      raise UserError(f"{name} needs {kind.input}, which protocol {protocol.name} does not read")
-    metrics.append(kind(own[0].network, own[0].output, own[0].preprocess))
+      raise UserError(f"protocol {protocol.name} already has {name}")
+    cls = METRICS[name]
+    same_input = [metric for metric in protocol.metrics if metric.input == cls.input]
+    if not same_input:
+      raise UserError(f"{name} needs {cls.input}, which protocol {protocol.name} does not use")
+    first = min(same_input, key=lambda metric: not metric.compares)
+    metrics.append(cls(first.network, first.output, first.preprocess))
   return dataclasses.replace(protocol, metrics=tuple(metrics))

@@ -1,12 +1,14 @@
-"""Clips made worse in a known way, to see whether a metric notices.
+"""Clips that are degraded in a known way, to test whether a metric responds.
 
-Motion alone: frozen, shuffled, reversed (FVD by I3D hardly sees some of these: Ge et al. 2024).
-Pictures alone: noise, blur, JPEG. Variety: a class left out. All take and give uint8 clips
-[N, T, H, W, 3]. What is drawn for a clip follows from the seed and the clip's number (`first` + its
-place), so that blocks of clips give what all of them would at once.
+There are controls of motion only (frozen, shuffled and reversed frames; FVD with I3D hardly changes
+with some of these, Ge et al. 2024), of pictures only (noise, blur, JPEG), and of variety (a class
+is left out). All take and return uint8 clips [N, T, H, W, 3]. The random numbers of a clip depend
+on the seed and the clip's index in the data set (`first` + its index in the block), so the result
+does not depend on how clips are divided into blocks.
 """
 
 import io
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from PIL import Image
@@ -14,7 +16,7 @@ from PIL import Image
 from vidgan_jax.evaluation.statistics.moments import as_labels
 from vidgan_jax.runtime.errors import UserError
 
-# Rising strengths of what has one; of JPEG it is the quality, which falls.
+# Strengths of the picture controls, from weak to strong; for JPEG, the quality.
 LADDERS = {"noise": (4.0, 16.0, 64.0), "blur": (0.5, 1.0, 2.0), "jpeg": (75, 30, 10)}
 MOTIONS = ("frozen", "shuffled", "reversed")
 
@@ -34,20 +36,22 @@ def _to_bytes(x):
   return np.clip(np.rint(x), 0, 255).astype(np.uint8)
 
 
-def frozen(clips, seed: int = 0, first: int = 0, *, frame: int | None = None) -> np.ndarray:
-  """One frame of each clip throughout: no motion, and frames as they were.
+def frozen(
+  clips: np.ndarray, seed: int = 0, first: int = 0, *, frame: int | None = None
+) -> np.ndarray:
+  """Repeats one frame of each clip: no motion, and unchanged frames.
 
   Args:
     clips: uint8 [N, T, H, W, 3].
-    seed: of the draw.
-    first: number of the first clip.
-    frame: which; None draws one for each clip, so that frames keep their distribution.
+    seed: seed of the choice of frames.
+    first: index of the first clip.
+    frame: index of the frame; None draws one for each clip, which keeps the distribution of frames.
 
   Returns:
     uint8, the same shape.
 
   Raises:
-    UserError: other clips, or no such frame.
+    UserError: the clips are not as above, or have no such frame.
   """
   clips = _check(clips)
   length = clips.shape[1]
@@ -59,19 +63,19 @@ def frozen(clips, seed: int = 0, first: int = 0, *, frame: int | None = None) ->
   return out
 
 
-def shuffled(clips, seed: int = 0, first: int = 0) -> np.ndarray:
-  """Frames of each clip in another order, never in their own.
+def shuffled(clips: np.ndarray, seed: int = 0, first: int = 0) -> np.ndarray:
+  """Permutes the frames of each clip at random, never into the original order.
 
   Args:
     clips: uint8 [N, T, H, W, 3], T at least 2.
-    seed: of the draw.
-    first: number of the first clip.
+    seed: seed of the permutations.
+    first: index of the first clip.
 
   Returns:
     uint8, the same shape.
 
   Raises:
-    UserError: other clips.
+    UserError: the clips are not as above.
   """
   clips = _check(clips)
   length = clips.shape[1]
@@ -86,37 +90,37 @@ def shuffled(clips, seed: int = 0, first: int = 0) -> np.ndarray:
   return out
 
 
-def reversed_(clips, seed: int = 0, first: int = 0) -> np.ndarray:
-  """Frames from last to first; `seed` and `first` change nothing.
+def reversed_(clips: np.ndarray, seed: int = 0, first: int = 0) -> np.ndarray:
+  """Reverses the order of the frames.
 
   Args:
     clips: uint8 [N, T, H, W, 3].
-    seed, first: as the others have them.
+    seed, first: unused; all controls have these arguments.
 
   Returns:
     uint8, the same shape.
 
   Raises:
-    UserError: other clips.
+    UserError: the clips are not as above.
   """
   del seed, first
   return np.ascontiguousarray(_check(clips)[:, ::-1])
 
 
-def noise(clips, strength: float, seed: int = 0, first: int = 0) -> np.ndarray:
-  """Normal noise on every value, rounded and clipped.
+def noise(clips: np.ndarray, strength: float, seed: int = 0, first: int = 0) -> np.ndarray:
+  """Adds normal noise to every value, then rounds and clips to 0..255.
 
   Args:
     clips: uint8 [N, T, H, W, 3].
-    strength: standard deviation in levels of 0..255.
-    seed: of the draw.
-    first: number of the first clip.
+    strength: standard deviation of the noise, on the scale 0..255.
+    seed: seed of the noise.
+    first: index of the first clip.
 
   Returns:
     uint8, the same shape.
 
   Raises:
-    UserError: other clips, or a negative strength.
+    UserError: the clips are not as above, or the strength is negative.
   """
   clips = _check(clips)
   if not 0 <= strength < np.inf:
@@ -127,19 +131,19 @@ def noise(clips, strength: float, seed: int = 0, first: int = 0) -> np.ndarray:
   return out
 
 
-def blur(clips, strength: float, seed: int = 0, first: int = 0) -> np.ndarray:
-  """Gaussian blur of each frame, mirrored at the borders, cut off at 4 deviations.
+def blur(clips: np.ndarray, strength: float, seed: int = 0, first: int = 0) -> np.ndarray:
+  """Blurs each frame with a Gaussian, truncated at 4 deviations; borders are mirrored.
 
   Args:
     clips: uint8 [N, T, H, W, 3].
     strength: standard deviation in pixels; 0 changes nothing.
-    seed, first: as the others have them; nothing is drawn.
+    seed, first: unused; all controls have these arguments.
 
   Returns:
     uint8, the same shape.
 
   Raises:
-    UserError: other clips, or a negative strength.
+    UserError: the clips are not as above, or the strength is negative.
   """
   del seed, first
   clips = _check(clips)
@@ -163,19 +167,19 @@ def blur(clips, strength: float, seed: int = 0, first: int = 0) -> np.ndarray:
   return out
 
 
-def jpeg(clips, strength: int, seed: int = 0, first: int = 0) -> np.ndarray:
-  """Each frame written as JPEG and read again, by Pillow, colours at half resolution.
+def jpeg(clips: np.ndarray, strength: int, seed: int = 0, first: int = 0) -> np.ndarray:
+  """Encodes each frame as JPEG (Pillow, chroma subsampling 4:2:0) and decodes it.
 
   Args:
     clips: uint8 [N, T, H, W, 3].
     strength: Pillow's quality, 1 (worst) to 95.
-    seed, first: as the others have them; nothing is drawn.
+    seed, first: unused; all controls have these arguments.
 
   Returns:
     uint8, the same shape.
 
   Raises:
-    UserError: other clips, or no such quality.
+    UserError: the clips are not as above, or the quality is out of range.
   """
   del seed, first
   clips = _check(clips)
@@ -190,22 +194,29 @@ def jpeg(clips, strength: int, seed: int = 0, first: int = 0) -> np.ndarray:
   return out.reshape(clips.shape)
 
 
-def without_classes(clips, labels, classes, seed: int = 0, *, refill: bool = True):
-  """Clips of all but some classes.
+def without_classes(
+  clips: np.ndarray,
+  labels: np.ndarray,
+  classes: Iterable[int],
+  seed: int = 0,
+  *,
+  refill: bool = True,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Removes the clips of some classes.
 
   Args:
     clips: uint8 [N, T, H, W, 3].
     labels: integers [N].
-    classes: which to leave out; each occurs.
-    seed: of the draw.
-    refill: puts clips of the other classes in their place, each drawn at most once more than any
-      other, so that the count stays. These are duplicates.
+    classes: the classes to remove; each must occur.
+    seed: seed of the replacements.
+    refill: replaces the removed clips by copies of clips of the other classes, so that the count
+      stays the same. The copies are spread evenly: two clips differ by at most one copy.
 
   Returns:
     (clips uint8 [N or fewer, T, H, W, 3], labels).
 
   Raises:
-    UserError: other clips or labels, a class that does not occur, or nothing left.
+    UserError: clips or labels are not as above, a class does not occur, or no clips would remain.
   """
   clips = _check(clips)
   labels = as_labels(labels, len(clips))
@@ -213,40 +224,43 @@ def without_classes(clips, labels, classes, seed: int = 0, *, refill: bool = Tru
   for label in classes:
     if label not in labels:
       raise UserError(f"class {label} does not occur, so it cannot be left out")
-  gone = np.isin(labels, classes)
-  rest = np.flatnonzero(~gone)
-  if not len(rest):
-    raise UserError("all classes left out: no clips are left")
+  removed = np.isin(labels, classes)
+  remaining = np.flatnonzero(~removed)
+  if not len(remaining):
+    raise UserError("all classes are left out: no clips remain")
   if not refill:
-    return clips[rest], labels[rest]
-  random, needed = np.random.default_rng(seed), int(gone.sum())
-  rounds = [random.permutation(rest) for _ in range(-(-needed // len(rest)))]
+    return clips[remaining], labels[remaining]
+  random, needed = np.random.default_rng(seed), int(removed.sum())
+  rounds = [random.permutation(remaining) for _ in range(-(-needed // len(remaining)))]
   indices = np.arange(len(clips))
-  indices[gone] = np.concatenate([*rounds, rest[:0]])[:needed]
+  indices[removed] = np.concatenate([*rounds, remaining[:0]])[:needed]
   return clips[indices], labels[indices]
 
 
-def apply(name: str, clips, strength=None, seed: int = 0, first: int = 0) -> np.ndarray:
-  """A control by its name: one of MOTIONS, or of LADDERS with a strength.
+def apply(
+  name: str, clips: np.ndarray, strength: float | None = None, seed: int = 0, first: int = 0
+) -> np.ndarray:
+  """Applies the control of a given name.
 
   Args:
-    name: which.
+    name: one of MOTIONS or LADDERS.
     clips: uint8 [N, T, H, W, 3].
-    strength: of a ladder's, None for a motion's.
-    seed: of the draw.
-    first: number of the first clip.
+    strength: strength of one of LADDERS; None for MOTIONS.
+    seed: seed of all random numbers.
+    first: index of the first clip.
 
   Returns:
     uint8, the same shape.
 
   Raises:
-    UserError: an unknown name, a strength that is missing or not wanted, or see the control.
+    UserError: the name is unknown, a strength is missing or not allowed, or see the control.
   """
   if name in MOTIONS and strength is None:
     control = {"frozen": frozen, "shuffled": shuffled, "reversed": reversed_}[name]
     return control(clips, seed, first)
   if name in LADDERS and strength is not None:
-    return {"noise": noise, "blur": blur, "jpeg": jpeg}[name](clips, strength, seed, first)
+    strong: Mapping[str, Callable] = {"noise": noise, "blur": blur, "jpeg": jpeg}
+    return strong[name](clips, strength, seed, first)
   if name in MOTIONS or name in LADDERS:
     raise UserError(f"control {name!r} takes {'no' if name in MOTIONS else 'a'} strength")
   raise UserError(f"unknown control {name!r}; known: {', '.join([*MOTIONS, *LADDERS])}")

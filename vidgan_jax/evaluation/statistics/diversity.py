@@ -1,25 +1,30 @@
-"""How much samples of one class differ: what an inception score cannot see.
+"""Diversity within a class, which an inception score does not measure.
 
-MS-SSIM over pairs (Wang, Simoncelli and Bovik 2003; as a measure of diversity Odena, Olah and
-Shlens 2017), lower is more diverse, and distances of features, higher is more diverse. Compare with
-the real clips of the class at the same resolution, length and number of pairs.
+There are two measures. MS-SSIM between pairs of clips (Wang, Simoncelli and Bovik 2003; used for
+diversity by Odena, Olah and Shlens 2017) is lower for more diverse clips. The distance between
+features is higher for more diverse clips. Compare either with real clips of the same class, at the
+same resolution, length and number of pairs.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from vidgan_jax.evaluation.statistics.moments import as_features, as_labels
 from vidgan_jax.runtime.errors import UserError
 
-_WEIGHTS = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])  # scale by scale, finest first
+_WEIGHTS = np.array(
+  [0.0448, 0.2856, 0.3001, 0.2363, 0.1333]
+)  # exponents of the scales, finest first
 _WINDOW = 11
 _SIGMA = 1.5
-_K = (0.01, 0.03)
+_K = (0.01, 0.03)  # K1 and K2 of the paper
 _LUMA = np.array([0.299, 0.587, 0.114])  # Rec. 601
 _ROWS = 1024
 
 
 def _smooth(x):
-  """Gaussian means over windows that lie wholly inside, [n, H, W, C] -> [n, H - 10, W - 10, C]."""
+  """Gaussian filter without padding, [n, H, W, C] -> [n, H - 10, W - 10, C]."""
   offsets = np.arange(_WINDOW) - _WINDOW // 2
   kernel = np.exp(-(offsets**2) / (2 * _SIGMA**2))
   kernel /= kernel.sum()
@@ -29,7 +34,7 @@ def _smooth(x):
 
 
 def _halve(x):
-  """Means of 2 x 2 pixels; an odd last row or column is left out."""
+  """Halves the resolution by means of 2 x 2 pixels; drops an odd last row or column."""
   height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
   x = x[:, :height, :width]
   return (x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2]) / 4
@@ -45,33 +50,33 @@ def _check_clips(clips, what="clips"):
 
 
 def scales_of(height: int, width: int) -> int:
-  """How many of the five scales a frame has room for: its smaller side halved, at least 11."""
+  """Number of MS-SSIM scales that fit, at most 5: the shorter side stays at least 11 pixels."""
   return max(1, min(5, int(np.log2(min(height, width) / _WINDOW)) + 1))
 
 
-def ms_ssim(a, b, *, peak: float = 255.0, grey: bool = False) -> np.ndarray:
-  """Multi-scale structural similarity of clips, frame by frame.
+def ms_ssim(a: np.ndarray, b: np.ndarray, *, peak: float = 255.0, grey: bool = False) -> np.ndarray:
+  """Multi-scale structural similarity of pairs of clips, averaged over frames.
 
-  The original has five scales, of which the coarsest needs 176 pixels. Smaller frames get as many
-  as fit (3 at 64 pixels), with the weights of these scaled to add up to 1: compare at one
-  resolution only. Negative similarities of a scale count as 0. Colours are compared channel by
-  channel, then averaged.
+  The original has five scales and needs frames of 176 pixels. Smaller frames use as many scales as
+  fit (3 at 64 pixels), with weights rescaled to add up to 1, so values are comparable only at one
+  resolution. A negative similarity at one scale counts as 0. Colour channels are compared
+  separately and averaged.
 
   Args:
     a: [N, T, H, W, C], C 1 or 3, uint8 or any real type.
     b: the same shape.
-    peak: the values' range.
-    grey: compares the luma of Rec. 601 in the place of colours.
+    peak: the range of the values.
+    grey: compares the luma of Rec. 601 instead of the colour channels.
 
   Returns:
     float64 [N], mean over frames and channels; 1 for equal clips.
 
   Raises:
-    UserError: other shapes, or frames of fewer than 11 pixels.
+    UserError: the shapes are wrong, or frames have fewer than 11 pixels.
   """
   a, b = _check_clips(a), _check_clips(b)
   if a.shape != b.shape:
-    raise UserError(f"clips of shapes {list(a.shape)} and {list(b.shape)} do not compare")
+    raise UserError(f"clips of shapes {list(a.shape)} and {list(b.shape)} cannot be compared")
   count, frames = a.shape[:2]
   a, b = (x.reshape(-1, *x.shape[2:]).astype(np.float64) for x in (a, b))
   if not (np.isfinite(a).all() and np.isfinite(b).all()):
@@ -81,7 +86,7 @@ def ms_ssim(a, b, *, peak: float = 255.0, grey: bool = False) -> np.ndarray:
   scales = scales_of(*a.shape[1:3])
   weights = _WEIGHTS[:scales] / _WEIGHTS[:scales].sum()
   c1, c2 = ((k * peak) ** 2 for k in _K)
-  similarity = 1.0
+  similarity = np.ones((len(a), a.shape[-1]))
   for scale, weight in enumerate(weights):
     if scale:
       a, b = _halve(a), _halve(b)
@@ -94,19 +99,19 @@ def ms_ssim(a, b, *, peak: float = 255.0, grey: bool = False) -> np.ndarray:
   return similarity.mean(axis=1).reshape(count, frames).mean(axis=1)
 
 
-def draw_pairs(count: int, pairs: int, seed) -> np.ndarray:
-  """Different unordered pairs of different samples, all of them where they are fewer.
+def draw_pairs(count: int, pairs: int, seed: int | Sequence[int]) -> np.ndarray:
+  """Draws unordered pairs of different samples without repetition.
 
   Args:
-    count: samples, at least 2.
-    pairs: how many pairs at most.
-    seed: integer, or a sequence of them.
+    count: number of samples, at least 2.
+    pairs: number of pairs. If there are fewer, all pairs are returned.
+    seed: an integer, or a sequence of integers.
 
   Returns:
-    int64 [pairs, 2].
+    int64 [pairs, 2], indices of samples.
 
   Raises:
-    UserError: fewer than 2 samples, or no pairs wanted.
+    UserError: `count` is below 2, or `pairs` is below 1.
   """
   if count < 2:
     raise UserError(f"pairs need at least 2 samples, got {count}")
@@ -116,13 +121,14 @@ def draw_pairs(count: int, pairs: int, seed) -> np.ndarray:
   chosen = np.arange(total)
   if pairs < total:
     chosen = np.random.default_rng(seed).choice(total, pairs, replace=False)
-  # Pair number j (j - 1) / 2 + i is (i, j), i < j.
+  # The pair (i, j) with i < j has the index j (j - 1) / 2 + i.
   second = np.floor((1 + np.sqrt(1 + 8.0 * chosen)) / 2).astype(np.int64)
-  second -= second * (second - 1) // 2 > chosen  # should a root have been rounded up
+  second -= second * (second - 1) // 2 > chosen  # corrects a square root that was rounded up
   return np.stack([chosen - second * (second - 1) // 2, second], axis=1)
 
 
 def _members(labels, count):
+  """{class: indices of its samples}, in ascending order of classes."""
   labels = as_labels(labels, count)
   if count and labels.min() < 0:
     raise UserError("labels must not be negative")
@@ -130,36 +136,42 @@ def _members(labels, count):
 
 
 def ms_ssim_by_class(
-  clips, labels, pairs: int = 100, seed: int = 0, *, peak: float = 255.0, grey: bool = False
+  clips: np.ndarray,
+  labels: np.ndarray,
+  pairs: int = 100,
+  seed: int = 0,
+  *,
+  peak: float = 255.0,
+  grey: bool = False,
 ) -> dict[int, float]:
   """Mean MS-SSIM of pairs of clips within each class.
 
   Args:
     clips: [N, T, H, W, C], see `ms_ssim`.
     labels: integers [N].
-    pairs: per class at most, drawn without replacement.
-    seed: of the draw.
+    pairs: largest number of pairs per class, drawn without replacement.
+    seed: seed of the pairs.
     peak, grey: see `ms_ssim`.
 
   Returns:
-    {class: mean similarity}, by rising class.
+    {class: mean similarity}, in ascending order of classes.
 
   Raises:
-    UserError: a class of one clip, or see `ms_ssim`.
+    UserError: a class has only one clip, or see `ms_ssim`.
   """
   clips = _check_clips(clips)
   means = {}
   for label, members in _members(labels, len(clips)).items():
     if len(members) < 2:
-      raise UserError(f"class {label} has one clip; its diversity needs at least 2")
+      raise UserError(f"class {label} has only one clip; its diversity needs at least 2")
     chosen = members[draw_pairs(len(members), pairs, [seed, label])]
     values = [ms_ssim(clips[i : i + 1], clips[j : j + 1], peak=peak, grey=grey) for i, j in chosen]
     means[label] = float(np.mean(values))
   return means
 
 
-def mean_distance(features) -> float:
-  """Mean Euclidean distance of all pairs of different samples.
+def mean_distance(features: np.ndarray) -> float:
+  """Mean Euclidean distance over all pairs of different samples.
 
   Args:
     features: [N, d], N at least 2.
@@ -167,7 +179,7 @@ def mean_distance(features) -> float:
   Raises:
     UserError: see `moments.as_features`.
   """
-  x = as_features(features, least=2)
+  x = as_features(features, minimum=2)
   x = x - x.mean(axis=0)
   squares, total = np.einsum("nd,nd->n", x, x), 0.0
   for begin in range(0, len(x), _ROWS):
@@ -179,8 +191,8 @@ def mean_distance(features) -> float:
   return float(total / (len(x) * (len(x) - 1)))
 
 
-def mean_within_classes(features, labels) -> float | None:
-  """Mean of `mean_distance` over the classes that have two samples; None where none has.
+def mean_within_classes(features: np.ndarray, labels: np.ndarray) -> float | None:
+  """Mean of `mean_distance` over classes with at least two samples; None if there is no such class.
 
   Args:
     features: [N, d].
@@ -190,9 +202,9 @@ def mean_within_classes(features, labels) -> float | None:
     UserError: see `moments.as_features`.
   """
   labels = np.asarray(labels)
-  found = [
+  distances = [
     mean_distance(features[labels == label])
     for label in np.unique(labels)
     if np.sum(labels == label) > 1
   ]
-  return float(np.mean(found)) if found else None
+  return float(np.mean(distances)) if distances else None

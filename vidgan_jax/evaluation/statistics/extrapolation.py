@@ -1,17 +1,20 @@
-"""Values at unlimited samples: FVD-infinity and IS-infinity (Chong and Forsyth 2020).
+"""Values extrapolated to unlimited samples: FVD-infinity and IS-infinity (Chong and Forsyth 2020).
 
-The bias of a Frechet distance and of an inception score is c / N and c depends on the model, so
-that no count is fair to all. Values of subsets of rising size are fitted by a + b / N; a is given.
+Frechet distances and inception scores of N samples have a bias of c / N, and c depends on the
+model, so values of different models are not comparable at any N. These functions compute the value
+of subsets of increasing size, fit a + b / N by least squares, and return a.
 
-Subsets share samples, so the scatter about the line says little of how far another draw of as many
-samples would lie. The error comes from complementary halves of the samples instead, each fitted by
-a line of its own: (one half - the other) / 2, see `intervals`.
+Subsets share samples, so the scatter about the line underestimates the error of a. The error comes
+import numpy.typing as npt
+from complementary halves of the samples instead. Each half is extrapolated separately, and half of
+the difference between both is an estimate of the error, see `intervals`.
 """
 
 import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from vidgan_jax.evaluation.statistics import resampling
 from vidgan_jax.evaluation.statistics.frechet import Gaussian, gaussian_distance
@@ -22,16 +25,17 @@ from vidgan_jax.runtime.errors import UserError
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Extrapolation:
-  """A line fitted to values over 1 / N.
+  """A line fitted to values as a function of 1 / N.
 
   Attributes:
-    value: where it meets 1 / N = 0.
-    slope: the bias times N.
-    error: standard error of the value. Of `extrapolate` it is by the scatter about the line, right
-      for independent values, 0 for two points. Of samples it is by halves, see the module; None
-      where it was not asked for, or the samples are fewer than 8.
-    counts: int64 [points].
-    values: float64 [points].
+    value: the value of the line at 1 / N = 0.
+    slope: the slope of the line, which is the bias times N.
+    error: standard error of `value`. `extrapolate` computes it from the scatter about the line;
+      this is right for independent values, and 0 for two points. The other functions compute it
+      from halves, see the module, and give None if no error was requested or there are fewer than
+      8 samples.
+    counts: int64 [points], the counts N.
+    values: float64 [points], the values at these counts.
   """
 
   value: float
@@ -41,18 +45,18 @@ class Extrapolation:
   values: np.ndarray
 
 
-def extrapolate(values, counts) -> Extrapolation:
+def extrapolate(values: npt.ArrayLike, counts: npt.ArrayLike) -> Extrapolation:
   """Fits value = a + b / count by least squares.
 
   Args:
     values: [points].
-    counts: [points], at least two different ones, positive.
+    counts: [points], positive, at least two different ones.
 
   Returns:
     `Extrapolation`.
 
   Raises:
-    UserError: other shapes, or values that are not finite.
+    UserError: the shapes differ, the counts are not as above, or values are not finite.
   """
   values, counts = np.asarray(values, np.float64), np.asarray(counts)
   if values.ndim != 1 or values.shape != counts.shape or len(np.unique(counts)) < 2:
@@ -63,61 +67,67 @@ def extrapolate(values, counts) -> Extrapolation:
   spread = x - x.mean()
   slope = float(spread @ values / (spread @ spread))
   value = float(values.mean() - slope * x.mean())
-  rest = values - value - slope * x
-  variance = rest @ rest / max(len(values) - 2, 1)
+  residuals = values - value - slope * x
+  variance = residuals @ residuals / max(len(values) - 2, 1)
   error = np.sqrt(variance * (1 / len(values) + x.mean() ** 2 / (spread @ spread)))
   return Extrapolation(value, slope, float(error), counts, values)
 
 
 def subset_counts(total: int, points: int = 15, smallest: int | None = None) -> np.ndarray:
-  """Evenly spaced sizes of subsets, the last one all samples.
+  """Evenly spaced sizes of subsets; the last one is the whole set.
 
   Args:
-    total: samples.
-    points: sizes, at least 2.
-    smallest: None is a tenth of them (Chong and Forsyth: 5000 of 50000).
+    total: number of samples in the set.
+    points: number of sizes, at least 2.
+    smallest: the smallest size; None for total / 10 (Chong and Forsyth: 5000 of 50000).
 
   Returns:
     int64 [points].
 
   Raises:
-    UserError: no room for different sizes.
+    UserError: `points` is below 2, or `smallest` is not in 2 .. total - 1.
   """
   smallest = total // 10 if smallest is None else smallest
   if points < 2 or not 2 <= smallest < total:
-    raise UserError(f"{points} subsets of {smallest} to {total} samples cannot be fitted by a line")
+    raise UserError(f"a line cannot be fitted to {points} subsets of {smallest} to {total} samples")
   return np.linspace(smallest, total, points).astype(np.int64)
 
 
 def _subsets(random, order, counts) -> Iterator[np.ndarray]:
-  """For each count the numbers of so many samples of `order`, drawn anew without replacement."""
+  """For each count, that many elements of `order`, drawn without replacement; independent draws."""
   for count in counts:
     yield random.permutation(order)[:count]
 
 
 def _halves(random, totals, halvings) -> Iterator[list[np.ndarray]]:
-  """For each of 2 `halvings` halves the numbers of its samples, of each set of so many samples."""
+  """Splits sets of `totals` samples into halves, `halvings` times.
+
+  Yields:
+    for each of 2 `halvings` halves, a list with the indices of its samples in each set. Two
+    consecutive halves are complementary.
+  """
   for _ in range(halvings):
     weights = [resampling.half_weights(random, total) for total in totals]
     for half in zip(*weights, strict=True):
-      yield [np.flatnonzero(own) for own in half]
+      yield [np.flatnonzero(weight) for weight in half]
 
 
 def _error(values, counts) -> float:
-  """From values [2 halvings, points] of complementary halves at `counts` [points]."""
-  limits = np.array([extrapolate(own, counts).value for own in values]).reshape(-1, 2)
+  """Standard error from the values of complementary halves, [2 halvings, points]."""
+  limits = np.array([extrapolate(half, counts).value for half in values]).reshape(-1, 2)
   return float(np.sqrt(np.mean((limits[:, 0] - limits[:, 1]) ** 2)) / 2)
 
 
-def _weights(numbers, total) -> np.ndarray:
-  found = np.zeros(total, np.int64)
-  found[numbers] = 1
-  return found
+def _weights(indices, total) -> np.ndarray:
+  """Weights [total] of a subset: 1 at `indices`, else 0."""
+  weights = np.zeros(total, np.int64)
+  weights[indices] = 1
+  return weights
 
 
 def frechet_infinity(
-  x,
-  y,
+  x: np.ndarray | Gaussian,
+  y: np.ndarray,
   points: int = 15,
   smallest: int | None = None,
   seed: int = 0,
@@ -126,51 +136,52 @@ def frechet_infinity(
   both: bool = False,
   halvings: int = 8,
 ) -> Extrapolation:
-  """Frechet distance at unlimited samples.
+  """Frechet distance extrapolated to unlimited samples.
 
   Args:
     x: real features [N, d], or a `Gaussian`.
     y: generated features [M, d].
-    points: subsets.
-    smallest: samples in the smallest; None is a tenth, but at least 2 d where that is no more than
-      half of them: below, the bias bends off the line.
-    seed: of the draw; every subset is drawn anew, without replacement.
+    points: number of subsets.
+    smallest: samples in the smallest subset. None for a tenth of the samples, but at least 2 d if
+      that is at most half of them: with fewer than 2 d samples, the bias deviates from c / N.
+    seed: seed of the subsets; each is drawn independently, without replacement.
     ddof: see `frechet.frechet_distance`.
-    both: False takes subsets of the generated samples only, as published: the bias by the count of
-      real ones stays, and where there are few the value is too large. True takes subsets of both,
-      of equal count (at most that of the smaller set), and removes both biases.
-    halvings: splittings into halves behind the error; 0 computes none.
+    both: False takes subsets of the generated samples only, as published. The bias from the count
+      of real samples then remains, and the value is too large if there are few. True takes subsets
+      of equal count from both sets (at most the count of the smaller set) and removes both biases.
+    halvings: number of splits into halves for the error; 0 computes no error.
 
   Returns:
     `Extrapolation`.
 
   Raises:
-    UserError: too few samples, `both` of a `Gaussian`, or see `moments.as_pair`.
+    UserError: there are too few samples, `both` is set and x is a `Gaussian`, or see
+      `moments.as_pair`.
   """
-  fixed = isinstance(x, Gaussian)
-  if fixed:
+  if isinstance(x, Gaussian):
     if both:
       raise UserError("subsets of the real samples need their features, not their moments")
-    y, reference = as_features(y, "generated features", least=4), x
+    y = as_features(y, "generated features", minimum=4)
+    real, fixed, sets = x, x, [y]
   else:
-    x, y = as_pair(x, y, least=4)
-    reference = None if both else Gaussian.of_features(x, ddof)
-  total = min(len(x), len(y)) if both else len(y)
+    real, y = as_pair(x, y, minimum=4)
+    fixed = None if both else Gaussian.of_features(real, ddof)
+    sets = [y, real] if both else [y]
+  total = min(map(len, sets))
   if smallest is None:
     smallest = max(total // 10, min(2 * y.shape[1], total // 2), 2)
   random = np.random.default_rng(seed)
   counts, values = subset_counts(total, points, smallest), []
   for count in counts:
-    some = Gaussian.of_features(y[random.permutation(len(y))[:count]], ddof)
-    if both:
-      reference = Gaussian.of_features(x[random.permutation(len(x))[:count]], ddof)
-    values.append(gaussian_distance(reference, some))
+    subsets = [Gaussian.of_features(s[random.permutation(len(s))[:count]], ddof) for s in sets]
+    values.append(gaussian_distance(fixed or subsets[1], subsets[0]))
   fit = extrapolate(values, counts)
-  error = _frechet_error(x, y, points, smallest, random, ddof, both, halvings)
+  error = _frechet_error(real, y, points, smallest, random, ddof, both, halvings)
   return dataclasses.replace(fit, error=error)
 
 
-def _frechet_error(x, y, points, smallest, random, ddof, both, halvings):
+def _frechet_error(x, y, points, smallest, random, ddof, both, halvings) -> float | None:
+  """Standard error of `frechet_infinity`; None if not requested, or with fewer than 8 samples."""
   fixed = isinstance(x, Gaussian)
   totals = (len(y),) if fixed else (len(x), len(y))
   if not halvings or min(totals) < 8:
@@ -180,20 +191,17 @@ def _frechet_error(x, y, points, smallest, random, ddof, both, halvings):
 
   def pairs():
     for half in _halves(random, totals, halvings):
-      of_y = _subsets(random, half[-1], counts)
-      if both:
-        of_x = _subsets(random, half[0], counts)
-      else:
-        of_x = (half[0] for _ in counts)
-      for one, other in zip(of_x, of_y, strict=True):
-        yield None if fixed else _weights(one, len(x)), _weights(other, len(y))
+      subsets_y = _subsets(random, half[-1], counts)
+      subsets_x = _subsets(random, half[0], counts) if both else (half[0] for _ in counts)
+      for subset_x, subset_y in zip(subsets_x, subsets_y, strict=True):
+        yield None if fixed else _weights(subset_x, len(x)), _weights(subset_y, len(y))
 
   values = resampling.weighted_frechet(x, y, pairs(), ddof)
   return _error(values.reshape(-1, points), counts)
 
 
 def inception_score_infinity(
-  logits,
+  logits: np.ndarray,
   points: int = 15,
   smallest: int | None = None,
   seed: int = 0,
@@ -202,36 +210,37 @@ def inception_score_infinity(
   epsilon: Epsilon | None = None,
   halvings: int = 8,
 ) -> Extrapolation:
-  """Inception score (one split) at unlimited samples.
+  """Inception score (one split) extrapolated to unlimited samples.
 
   Args:
     logits: [N, C], see `inception_score.probabilities_of`.
-    points, smallest, seed, halvings: as `frechet_infinity`, smallest None is a tenth.
-    kind, epsilon: see `inception_score.ScoreSums`.
+    points, seed, halvings: see `frechet_infinity`.
+    smallest: samples in the smallest subset; None for a tenth of the samples.
+    kind, epsilon: see `inception_score.terms_of`.
 
   Returns:
     `Extrapolation`.
 
   Raises:
-    UserError: too few samples, or see `inception_score.probabilities_of`.
+    UserError: there are too few samples, or see `inception_score.probabilities_of`.
   """
   epsilon = epsilon or Epsilon()
-  p, terms = terms_of(logits, kind, epsilon, least=4)
+  p, terms = terms_of(logits, kind, epsilon, minimum=4)
   if smallest is None:
     smallest = max(len(p) // 10, 2)
   random = np.random.default_rng(seed)
 
-  def values(order, counts):
-    found = []
-    for some in _subsets(random, order, counts):
-      sums = ScoreSums(len(some), p[some].sum(axis=0), float(terms[some].sum()), epsilon)
-      found.append(sums.score())
-    return found
+  def subset_scores(order, counts):
+    scores = []
+    for subset in _subsets(random, order, counts):
+      sums = ScoreSums(len(subset), p[subset].sum(axis=0), float(terms[subset].sum()), epsilon)
+      scores.append(sums.score())
+    return scores
 
   counts = subset_counts(len(p), points, smallest)
-  fit, error = extrapolate(values(np.arange(len(p)), counts), counts), None
+  fit, error = extrapolate(subset_scores(np.arange(len(p)), counts), counts), None
   if halvings and len(p) >= 8:
     counts = subset_counts(len(p) // 2, points, max(smallest // 2, 2))
     halves = _halves(random, (len(p),), halvings)
-    error = _error([values(own, counts) for (own,) in halves], counts)
+    error = _error([subset_scores(half, counts) for (half,) in halves], counts)
   return dataclasses.replace(fit, error=error)

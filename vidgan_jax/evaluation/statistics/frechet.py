@@ -1,14 +1,15 @@
-"""Frechet distance of two Gaussians: FVD and FID, by the features that are handed in.
+"""Squared Frechet distance between two Gaussians: FVD or FID, depending on the features.
 
   d^2 = |m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2)
 
-(Heusel et al. 2017, Unterthiner et al. 2018; the squared distance is what everybody reports). With
-any roots S = R^T R the last trace is the sum of the singular values of R1 R2^T. It needs no matrix
-square root of a product, which is not symmetric and where rank is lacking turns imaginary; and R
-may be the centred features themselves, so that fewer samples than dimensions are no special case.
+(Heusel et al. 2017, Unterthiner et al. 2018; papers report the squared distance.) For any roots
+S = R^T R, the last trace is the sum of the singular values of R1 R2^T. This avoids the matrix
+square root of S1 S2, which is not symmetric and becomes complex when the rank is deficient. R may
+be the centred features themselves, so fewer samples than dimensions need no special case.
 """
 
 import dataclasses
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -23,12 +24,12 @@ from vidgan_jax.runtime.errors import UserError
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Gaussian:
-  """A Gaussian by its mean and a root of its covariance; worth keeping for a fixed reference.
+  """A Gaussian: its mean and a root of its covariance. Compute it once for a fixed reference.
 
   Attributes:
-    count: samples that it was made of.
+    count: number of samples that it was fitted to.
     mean: float64 [d].
-    root: float64 [r, d], root^T root is the covariance, r at most d.
+    root: float64 [r, d] with r <= d; root^T root is the covariance.
   """
 
   count: int
@@ -36,28 +37,30 @@ class Gaussian:
   root: np.ndarray
 
   @classmethod
-  def of_features(cls, features, ddof: int = 1, what: str = "features") -> "Gaussian":
-    """From features [N, d], N at least 2; costs min(N, d) N d.
+  def of_features(cls, features: np.ndarray, ddof: int = 1, name: str = "features") -> "Gaussian":
+    """Fits features [N, d], N at least 2, in O(min(N, d) N d).
 
     Raises:
       UserError: see `moments.as_features`.
     """
     _check_ddof(ddof)
-    features = as_features(features, what, least=2)
+    features = as_features(features, name, minimum=2)
     mean = features.mean(axis=0)
     root = (features - mean) / np.sqrt(len(features) - ddof)
     if len(root) > root.shape[1]:
-      root = np.linalg.qr(root, mode="r")
+      root = np.asarray(np.linalg.qr(root, mode="r"))
     return cls(len(features), mean, root)
 
   @classmethod
   def of_moments(cls, moments: Moments, ddof: int = 1) -> "Gaussian":
-    """From moments of at least 2 samples; costs an eigendecomposition, d^3.
+    """Converts moments of at least 2 samples, with one eigendecomposition, O(d^3).
 
-    Where features are at hand and fewer than dimensions, `of_features` is cheaper.
+    If the features are available and there are fewer of them than dimensions, `of_features` is
+    cheaper.
 
     Raises:
-      UserError: too few samples, not finite, or m2 has clearly negative eigenvalues.
+      UserError: there are too few samples, values are not finite, or m2 has eigenvalues that are
+        negative beyond rounding.
     """
     _check_ddof(ddof)
     if moments.count < 2:
@@ -67,9 +70,9 @@ class Gaussian:
       raise UserError("moments hold values that are not finite")
     values, vectors = np.linalg.eigh(covariance)
     if values[0] < -1e-6 * max(values[-1], 0.0):
-      raise UserError(f"no covariance: it has the eigenvalue {values[0]:.3g}")
-    # Below rounding an eigenvalue is noise, of which the root would be large: 1e-16 -> 1e-8.
-    # And N samples span N - 1 dimensions at most.
+      raise UserError(f"a covariance cannot have the negative eigenvalue {values[0]:.3g}")
+    # Eigenvalues below rounding are noise, and their square roots would be large: 1e-16 -> 1e-8.
+    # N samples span at most N - 1 dimensions, so only that many eigenvalues are kept.
     keep = values > len(values) * np.finfo(np.float64).eps * values[-1]
     keep[: max(len(values) - (moments.count - 1), 0)] = False
     return cls(moments.count, moments.mean, np.sqrt(values[keep])[:, None] * vectors[:, keep].T)
@@ -81,13 +84,13 @@ def _check_ddof(ddof):
 
 
 def gaussian_distance(a: Gaussian, b: Gaussian) -> float:
-  """Squared Frechet distance of two Gaussians (see the module).
+  """Squared Frechet distance between two Gaussians (see the module).
 
   Raises:
-    UserError: their dimensions differ, or numbers are too large to be squared.
+    UserError: their dimensions differ, or their squares overflow.
   """
   if a.mean.shape != b.mean.shape:
-    raise UserError(f"features of {len(a.mean)} and of {len(b.mean)} dimensions do not compare")
+    raise UserError(f"features of {len(a.mean)} and {len(b.mean)} dimensions cannot be compared")
   with np.errstate(over="ignore", invalid="ignore"):
     cross = a.root @ b.root.T
   if not np.isfinite(cross).all():
@@ -99,16 +102,16 @@ def gaussian_distance(a: Gaussian, b: Gaussian) -> float:
 
 
 def frechet_distance(a: Moments, b: Moments, ddof: int = 1) -> float:
-  """Squared Frechet distance of two sets by their moments.
+  """Squared Frechet distance between two sets, from their moments.
 
   Args:
-    a: of one set, at least 2 samples.
-    b: of the other.
-    ddof: 1 for unbiased covariances (the reference implementation of FVD), 0 for those of
-      StyleGAN-V and cd-fvd.
+    a: moments of the first set, at least 2 samples.
+    b: moments of the second set, at least 2 samples.
+    ddof: divisor N - ddof of the covariances: 1 as in the reference implementation of FVD
+      (unbiased), 0 as in StyleGAN-V and cd-fvd.
 
   Returns:
-    The distance, not negative.
+    The squared distance, at least 0.
 
   Raises:
     UserError: see `Gaussian.of_moments` and `gaussian_distance`.
@@ -116,8 +119,8 @@ def frechet_distance(a: Moments, b: Moments, ddof: int = 1) -> float:
   return gaussian_distance(Gaussian.of_moments(a, ddof), Gaussian.of_moments(b, ddof))
 
 
-def frechet_distance_of_features(x, y, ddof: int = 1) -> float:
-  """Squared Frechet distance of two sets of features; as accurate for any count and width.
+def frechet_distance_of_features(x: np.ndarray, y: np.ndarray, ddof: int = 1) -> float:
+  """Squared Frechet distance between two sets of features, accurate at any count and width.
 
   Args:
     x: [N, d], N at least 2.
@@ -125,19 +128,27 @@ def frechet_distance_of_features(x, y, ddof: int = 1) -> float:
     ddof: see `frechet_distance`.
 
   Returns:
-    The distance, not negative.
+    The squared distance, at least 0.
 
   Raises:
     UserError: see `moments.as_pair`.
   """
-  x, y = as_pair(x, y, least=2)
+  x, y = as_pair(x, y, minimum=2)
   return gaussian_distance(Gaussian.of_features(x, ddof), Gaussian.of_features(y, ddof))
 
 
-def frechet_by_class(x, labels_x, y, labels_y, ddof: int = 1, classes=None) -> dict[int, float]:
+def frechet_by_class(
+  x: np.ndarray,
+  labels_x: np.ndarray,
+  y: np.ndarray,
+  labels_y: np.ndarray,
+  ddof: int = 1,
+  classes: Iterable[int] | None = None,
+) -> dict[int, float]:
   """Squared Frechet distance within each class (SSW-GAN, Appendix G).
 
-  A class has few clips, often fewer than dimensions: compare such numbers at equal counts only.
+  A class has few clips, often fewer than the features have dimensions. Compare such numbers only
+  at equal counts of clips, because the bias depends on the count.
 
   Args:
     x: real features [N, d].
@@ -145,15 +156,15 @@ def frechet_by_class(x, labels_x, y, labels_y, ddof: int = 1, classes=None) -> d
     y: generated features [M, d].
     labels_y: integers [M].
     ddof: see `frechet_distance`.
-    classes: which; None is all that occur in either set.
+    classes: the classes to compare; None for all that occur in either set.
 
   Returns:
-    {class: distance}, by rising class.
+    {class: squared distance}, in ascending order of classes.
 
   Raises:
     UserError: a class has fewer than 2 samples in one of the sets; see `moments.as_pair`.
   """
-  x, y = as_pair(x, y, least=2)
+  x, y = as_pair(x, y, minimum=2)
   labels_x = as_labels(labels_x, len(x), "labels of real features")
   labels_y = as_labels(labels_y, len(y), "labels of generated features")
   if classes is None:

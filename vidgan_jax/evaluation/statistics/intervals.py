@@ -1,28 +1,29 @@
-"""Confidence intervals, and the floor that two sets of real clips give.
+"""Confidence intervals, and the floor: what a metric gives between two sets of real clips.
 
-A Frechet distance of samples is too large by about c / N, an inception score too small, and a
-resample with replacement adds as much again: the percentiles of a bootstrap may lie wholly above
-the distance that they belong to. Moreover the bootstrap underestimates the bias where samples are
-few for the dimensions, and overstates the spread of a small distance. So these two metrics get
-their intervals from complementary halves (subsampling: Shao and Wu 1989, Politis and Romano 1994),
-and so does the kernel distance, of which copies of a sample would be near each other:
+Bootstrap intervals are wrong for Frechet distances and inception scores. The distance of N samples
+is too large by about c / N (the score is too small), and resampling with replacement adds the same
+bias again, so all percentiles may lie above the distance. The bootstrap also underestimates the
+bias if there are few samples per dimension, and overestimates the spread of a small distance. In a
+kernel distance, the copies in a resample would be each other's neighbours. So these three metrics
+use complementary halves of the samples (subsampling: Shao and Wu 1989, Politis and Romano 1994):
 
-  bias       mean of the halves' values - the value, since c / (N/2) - c / N = c / N
-  deviation  root mean square of (one half - the other) / 2, where the bias falls out
+  bias       mean over the halves - value of all samples, because c / (N/2) - c / N = c / N
+  deviation  root mean square of (first half - second half) / 2, where the bias cancels
 
-and two questions are told apart:
-  about="value"  the mean of what another draw of as many samples would give; goes with a table of
-                 values at one count
-  about="limit"  the value of unlimited samples; the interval need not contain the value itself
+There are two kinds of intervals:
+  about="value"  contains the mean over repeated draws of N samples; for comparing values at the
+                 same N
+  about="limit"  contains the value at unlimited samples; it need not contain the computed value
 
-The intervals take the deviation as normal. They are a little wide for a distance near 0. A limit
-takes the bias to be c / N: on Gaussians of flat spectrum, the worst case, it held from 2 samples
-per dimension, and from 8 against a reference that is known exactly (4 left a third of a deviation,
-2 left two). With fewer it is not to be trusted.
+Both assume a normal distribution. They are slightly too wide for a distance near 0. A limit assumes
+that the bias is c / N. On Gaussians with a flat spectrum, the worst case, the limit was right from
+2 samples per dimension on. Against a reference that is known exactly, it was right from 8 on; with
+4 its error was a third of a deviation, with 2 it was two deviations. Do not use limits below this.
 """
 
 import dataclasses
 import statistics
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -49,28 +50,34 @@ def _check(samples, level):
 
 
 def bootstrap(
-  statistic, arrays, samples: int = 200, level: float = 0.95, seed: int = 0, method="percentile"
+  statistic: Callable[..., float],
+  arrays: Sequence[np.ndarray],
+  samples: int = 200,
+  level: float = 0.95,
+  seed: int = 0,
+  method: str = "percentile",
 ) -> tuple[float, float]:
-  """Bootstrap interval of any statistic whose bias is small beside its spread.
+  """Bootstrap interval of a statistic whose bias is small compared with its standard deviation.
 
-  Not for Frechet distances, inception scores, or what counts neighbours (copies are their own
-  nearest): see the module.
+  Do not use it for Frechet distances or inception scores (see the module), nor for statistics of
+  nearest neighbours: the nearest neighbour of a copied sample is its copy.
 
   Args:
-    statistic: takes the resampled arrays, gives a number.
+    statistic: a function of the resampled arrays that returns a number.
     arrays: sequence of arrays; each is resampled along its first axis, independently of the
       others.
-    samples: resamples.
-    level: of the interval.
-    seed: of the draws.
-    method: "percentile" of the resampled values, or "basic", which mirrors them at the value and
-      so takes off the bias once.
+    samples: number of resamples.
+    level: confidence level, such as 0.95.
+    seed: seed of the resamples.
+    method: "percentile" returns quantiles of the resampled values; "basic" reflects them at the
+      value of the whole sample, which removes the bias once.
 
   Returns:
     (low, high).
 
   Raises:
-    UserError: no samples, an unknown method, or arguments out of range.
+    UserError: an array has fewer than 2 samples, the method is unknown, or an argument is out of
+      range.
   """
   _check(samples, level)
   if method not in METHODS:
@@ -89,14 +96,16 @@ def bootstrap(
   return float(low), float(high)
 
 
-def bootstrap_frechet(x, y, samples: int = 200, seed: int = 0, ddof: int = 1) -> np.ndarray:
-  """Frechet distances of bootstrap resamples; too large by about twice the bias (see the module).
+def bootstrap_frechet(
+  x: np.ndarray | Gaussian, y: np.ndarray, samples: int = 200, seed: int = 0, ddof: int = 1
+) -> np.ndarray:
+  """Frechet distances of bootstrap resamples; their bias is about twice that of the distance.
 
   Args:
     x: real features [N, d], or a `Gaussian` that is not resampled.
     y: generated features [M, d].
-    samples: resamples.
-    seed: of the draws.
+    samples: number of resamples.
+    seed: seed of the resamples.
     ddof: see `frechet.frechet_distance`.
 
   Returns:
@@ -112,15 +121,19 @@ def bootstrap_frechet(x, y, samples: int = 200, seed: int = 0, ddof: int = 1) ->
 
 
 def bootstrap_score(
-  values, samples: int = 200, seed: int = 0, kind: str = "logits", epsilon: Epsilon | None = None
+  values: np.ndarray,
+  samples: int = 200,
+  seed: int = 0,
+  kind: str = "logits",
+  epsilon: Epsilon | None = None,
 ) -> np.ndarray:
-  """Inception scores of bootstrap resamples; too small by about twice the bias.
+  """Inception scores of bootstrap resamples; their bias is about twice that of the score.
 
   Args:
     values: [N, C], see `inception_score.probabilities_of`.
-    samples: resamples.
-    seed: of the draws.
-    kind, epsilon: see `inception_score.ScoreSums`.
+    samples: number of resamples.
+    seed: seed of the resamples.
+    kind, epsilon: see `inception_score.terms_of`.
 
   Returns:
     float64 [samples].
@@ -135,12 +148,12 @@ def bootstrap_score(
 
 @dataclasses.dataclass(frozen=True)
 class Halving:
-  """A value, and what its halves tell of it.
+  """A value of a metric, with its bias and standard deviation as estimated from halves.
 
   Attributes:
-    value: of all samples.
-    bias: of the value, as the halves show it.
-    deviation: standard deviation of the value between draws.
+    value: value of all samples.
+    bias: estimated bias of `value`.
+    deviation: estimated standard deviation of `value` over repeated draws of the samples.
   """
 
   value: float
@@ -148,8 +161,8 @@ class Halving:
   deviation: float
 
   @classmethod
-  def of(cls, value: float, halves) -> "Halving":
-    """From the value and those of the two halves of each splitting, [splits, 2]."""
+  def of(cls, value: float, halves: np.ndarray) -> "Halving":
+    """Estimates from the value of all samples and the values of both halves, [splits, 2]."""
     halves = np.asarray(halves).reshape(-1, 2)
     difference = (halves[:, 0] - halves[:, 1]) / 2
     return cls(float(value), float(halves.mean() - value), float(np.sqrt(np.mean(difference**2))))
@@ -163,24 +176,26 @@ class Halving:
     """(low, high) about the value or about its limit (see the module).
 
     Raises:
-      UserError: a level out of range, or an unknown `about`.
+      UserError: the level is out of range, or `about` is unknown.
     """
     _check(2, level)
     if about not in ABOUT:
       raise UserError(f"an interval is about one of {', '.join(ABOUT)}, not {about!r}")
     center = self.value if about == "value" else self.limit
-    reach = statistics.NormalDist().inv_cdf((1 + level) / 2) * self.deviation
-    return center - reach, center + reach
+    margin = statistics.NormalDist().inv_cdf((1 + level) / 2) * self.deviation
+    return center - margin, center + margin
 
 
-def halve_frechet(x, y, samples: int = 200, seed: int = 0, ddof: int = 1) -> Halving:
-  """Bias and deviation of a Frechet distance.
+def halve_frechet(
+  x: np.ndarray | Gaussian, y: np.ndarray, samples: int = 200, seed: int = 0, ddof: int = 1
+) -> Halving:
+  """Bias and standard deviation of a Frechet distance.
 
   Args:
-    x: real features [N, d], N at least 4; or a `Gaussian`, then known without error.
+    x: real features [N, d], N at least 4; or a `Gaussian`, which is treated as exact.
     y: generated features [M, d], M at least 4.
-    samples: distances of halves to compute.
-    seed: of the draws.
+    samples: number of halves to compute the distance of.
+    seed: seed of the halves.
     ddof: see `frechet.frechet_distance`.
 
   Returns:
@@ -191,10 +206,10 @@ def halve_frechet(x, y, samples: int = 200, seed: int = 0, ddof: int = 1) -> Hal
   """
   _check(samples, 0.5)
   if isinstance(x, Gaussian):
-    y = as_features(y, "generated features", least=4)
+    y = as_features(y, "generated features", minimum=4)
     value = gaussian_distance(x, Gaussian.of_features(y, ddof))
   else:
-    x, y = as_pair(x, y, least=4)
+    x, y = as_pair(x, y, minimum=4)
     value = frechet_distance_of_features(x, y, ddof)
   random = np.random.default_rng(seed)
 
@@ -211,15 +226,19 @@ def halve_frechet(x, y, samples: int = 200, seed: int = 0, ddof: int = 1) -> Hal
 
 
 def halve_score(
-  values, samples: int = 200, seed: int = 0, kind: str = "logits", epsilon: Epsilon | None = None
+  values: np.ndarray,
+  samples: int = 200,
+  seed: int = 0,
+  kind: str = "logits",
+  epsilon: Epsilon | None = None,
 ) -> Halving:
-  """Bias and deviation of an inception score of one split.
+  """Bias and standard deviation of an inception score of one split.
 
   Args:
     values: [N, C], N at least 4, see `inception_score.probabilities_of`.
-    samples: scores of halves to compute.
-    seed: of the draws.
-    kind, epsilon: see `inception_score.ScoreSums`.
+    samples: number of halves to compute the score of.
+    seed: seed of the halves.
+    kind, epsilon: see `inception_score.terms_of`.
 
   Returns:
     `Halving`.
@@ -229,71 +248,90 @@ def halve_score(
   """
   _check(samples, 0.5)
   epsilon = epsilon or Epsilon()
-  values = as_features(values, kind, least=4)
+  values = as_features(values, kind, minimum=4)
   random = np.random.default_rng(seed)
   weights = (w for _ in range(samples // 2) for w in resampling.half_weights(random, len(values)))
   halves = resampling.weighted_scores(values, weights, kind, epsilon)
-  value, _ = inception_score(values, eps=epsilon.value, eps_place=epsilon.place, kind=kind)
+  value, _ = inception_score(values, eps=epsilon.value, eps_place=epsilon.added_to, kind=kind)
   return Halving.of(value, halves)
 
 
 def halve_kernel(
-  x, y, samples: int = 200, seed: int = 0, labels=(None, None), populations=(None, None)
+  x: np.ndarray,
+  y: np.ndarray,
+  samples: int = 200,
+  seed: int = 0,
+  labels: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+  populations: tuple[float | None, float | None] = (None, None),
 ) -> Halving:
-  """Bias, which is near 0, and deviation of a kernel distance of all samples.
+  """Bias, which is near 0, and standard deviation of a kernel distance of all samples.
 
   Args:
     x: real features [N, d], N at least 4.
     y: generated features [M, d], M at least 4.
-    samples: distances of halves to compute; each costs a quarter of the distance itself.
-    seed: of the draws.
-    labels, populations: of `kernel_distance`'s estimator "classes", which is "unbiased" without
-      labels. A set whose counts of classes are fixed is halved class by class.
+    samples: number of halves to compute the distance of. Each costs a quarter of the whole set.
+    seed: seed of the halves.
+    labels, populations: for the estimator "classes" of `kernel_distance`, which equals "unbiased"
+      without labels. A set in which the counts of the classes are fixed is halved class by class.
 
   Returns:
-    `Halving`. Near 0 the deviation is up to 1.4 times too large: the distance's own falls as 1 / N
-    there, not as its root.
+    `Halving`. The deviation is up to 1.4 times too large for distances near 0: there the true
+    deviation falls as 1 / N, and the estimate assumes 1 / sqrt(N).
 
   Raises:
     UserError: see `moments.as_pair`.
   """
   _check(samples, 0.5)
-  x, y = as_pair(x, y, least=4)
-  fixed = [
-    as_labels(own, len(a)) if own is not None and population in (None, len(a)) else None
-    for a, own, population in zip((x, y), labels, populations, strict=True)
+  x, y = as_pair(x, y, minimum=4)
+  strata = [
+    as_labels(given, len(a)) if given is not None and population in (None, len(a)) else None
+    for a, given, population in zip((x, y), labels, populations, strict=True)
   ]
   random = np.random.default_rng(seed)
   halves = []
   for _ in range(samples // 2):
-    halves_x = resampling.half_weights(random, len(x), fixed[0]) > 0
-    halves_y = resampling.half_weights(random, len(y), fixed[1]) > 0
-    for one, other in zip(halves_x, halves_y, strict=True):
-      own = [
-        each if each is None else each[some] for each, some in zip(fixed, (one, other), strict=True)
-      ]
-      halves.append(kernel_distance(x[one], y[other], estimator="classes", labels=own)[0])
-  options = dict(estimator="classes", labels=labels, populations=populations)
-  return Halving.of(kernel_distance(x, y, **options)[0], halves)
+    halves_x = resampling.half_weights(random, len(x), strata[0]) > 0
+    halves_y = resampling.half_weights(random, len(y), strata[1]) > 0
+    for half_x, half_y in zip(halves_x, halves_y, strict=True):
+      labels_x, labels_y = (
+        None if stratum is None else stratum[half]
+        for stratum, half in zip(strata, (half_x, half_y), strict=True)
+      )
+      of_halves = (labels_x, labels_y)
+      halves.append(kernel_distance(x[half_x], y[half_y], estimator="classes", labels=of_halves)[0])
+  value, _ = kernel_distance(x, y, estimator="classes", labels=labels, populations=populations)
+  return Halving.of(value, np.array(halves))
 
 
 def kernel_interval(
-  x, y, level=0.95, samples: int = 200, seed: int = 0, labels=(None, None), populations=(None, None)
-):
-  """Interval about a kernel distance, which may be negative; arguments as `halve_kernel`."""
+  x: np.ndarray,
+  y: np.ndarray,
+  level: float = 0.95,
+  samples: int = 200,
+  seed: int = 0,
+  labels: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+  populations: tuple[float | None, float | None] = (None, None),
+) -> tuple[float, float]:
+  """Interval of a kernel distance, which may be negative; see `halve_kernel` for the arguments."""
   return halve_kernel(x, y, samples, seed, labels, populations).interval(level)
 
 
 def frechet_interval(
-  x, y, level: float = 0.95, samples: int = 200, seed: int = 0, ddof: int = 1, about: str = "value"
+  x: np.ndarray | Gaussian,
+  y: np.ndarray,
+  level: float = 0.95,
+  samples: int = 200,
+  seed: int = 0,
+  ddof: int = 1,
+  about: str = "value",
 ) -> tuple[float, float]:
-  """Interval of a Frechet distance, not below 0; arguments as `halve_frechet`, see the module."""
+  """Interval of a Frechet distance, clipped at 0; see `halve_frechet` for the arguments."""
   low, high = halve_frechet(x, y, samples, seed, ddof).interval(level, about)
   return max(low, 0.0), max(high, 0.0)
 
 
 def score_interval(
-  values,
+  values: np.ndarray,
   level: float = 0.95,
   samples: int = 200,
   seed: int = 0,
@@ -301,24 +339,26 @@ def score_interval(
   epsilon: Epsilon | None = None,
   about: str = "value",
 ) -> tuple[float, float]:
-  """Interval of an inception score, not below 1; arguments as `halve_score`, see the module."""
+  """Interval of an inception score, clipped at 1; see `halve_score` for the arguments."""
   low, high = halve_score(values, samples, seed, kind, epsilon).interval(level, about)
   return max(low, 1.0), max(high, 1.0)
 
 
-def disjoint_halves(total: int, count: int | None = None, seed: int = 0):
-  """Two random disjoint sets of samples, of equal size.
+def disjoint_halves(
+  total: int, count: int | None = None, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+  """Draws two disjoint subsets of equal size.
 
   Args:
-    total: samples that there are.
-    count: in each; None is as many as there can be.
-    seed: of the draw.
+    total: number of samples in the whole set.
+    count: number of samples in each subset; None for total // 2.
+    seed: seed of the draw.
 
   Returns:
-    (int64 [count], int64 [count]).
+    (int64 [count], int64 [count]), indices of samples.
 
   Raises:
-    UserError: fewer than 2 `count` samples.
+    UserError: `total` is below 2 `count`.
   """
   count = total // 2 if count is None else count
   if count < 1 or 2 * count > total:
@@ -327,24 +367,30 @@ def disjoint_halves(total: int, count: int | None = None, seed: int = 0):
   return order[:count], order[count : 2 * count]
 
 
-def real_floor(statistic, real, count: int | None = None, seed: int = 0) -> float:
-  """What a metric gives for real samples against other real samples.
+def real_floor(
+  statistic: Callable[[np.ndarray, np.ndarray], float],
+  real: np.ndarray,
+  count: int | None = None,
+  seed: int = 0,
+) -> float:
+  """The value of a metric between two disjoint sets of real samples.
 
-  No generator can be told from the data below this, at this count: ask for the count of generated
-  samples, and where there are too few real ones for that, say which count it was.
+  A generator whose value is at or below this floor cannot be distinguished from the data at this
+  count. Use the count of the generated samples; if there are too few real samples for it, report
+  the count that was used.
 
   Args:
-    statistic: takes two arrays, gives a number.
+    statistic: a function of two arrays of features that returns a number.
     real: features [N, d].
-    count: in each of the two sets; None is N // 2.
-    seed: of the draw.
+    count: number of samples in each of the two sets; None for N // 2.
+    seed: seed of the two sets.
 
   Returns:
-    The number.
+    The value of `statistic`.
 
   Raises:
-    UserError: too few samples, or see `moments.as_features`.
+    UserError: there are too few samples, or see `moments.as_features`.
   """
-  real = as_features(real, "real features", least=2)
+  real = as_features(real, "real features", minimum=2)
   first, second = disjoint_halves(len(real), count, seed)
   return statistic(real[first], real[second])

@@ -1,7 +1,8 @@
-"""Frechet distances and inception scores of many resamples of the same samples, fast.
+"""Fast Frechet distances and inception scores of many resamples of one set.
 
-A resample is a vector of weights: how often each sample occurs in it. A bootstrap draws them, a
-half has ones and zeros. What does not depend on the weights is computed once.
+A resample is given as a vector of weights: how often it contains each sample. A bootstrap resample
+has random weights, a half of the set has weights 0 and 1. All that does not depend on the weights
+is computed once.
 """
 
 from collections.abc import Iterable
@@ -15,17 +16,20 @@ from vidgan_jax.runtime.errors import UserError
 
 
 def bootstrap_weights(random: np.random.Generator, count: int) -> np.ndarray:
-  """How often each of `count` samples is drawn in as many draws, int64 [count]."""
+  """Weights of a bootstrap resample of `count` samples, int64 [count]; they add up to `count`."""
   return np.bincount(random.integers(count, size=count), minlength=count)
 
 
-def half_weights(random: np.random.Generator, count: int, labels=None) -> np.ndarray:
-  """Two random disjoint halves, int64 [2, count]; of an odd count one sample is in neither.
+def half_weights(
+  random: np.random.Generator, count: int, labels: np.ndarray | None = None
+) -> np.ndarray:
+  """Weights of two random disjoint halves, int64 [2, count]; an odd count leaves one sample out.
 
   Args:
-    random: of the draw.
-    count: samples.
-    labels: integers [count]: the halves' counts of each class then differ by 1 at most.
+    random: generator of random numbers.
+    count: number of samples.
+    labels: integers [count]. If given, the halves have equally many samples of each class, up to a
+      difference of 1.
   """
   order, half = random.permutation(count), count // 2
   weights = np.zeros((2, count), np.int64)
@@ -40,9 +44,9 @@ def half_weights(random: np.random.Generator, count: int, labels=None) -> np.nda
 
 
 def _weighted(points, weights, ddof):
-  """Mean [d] of weighted points and a root [u, d] of their covariance, u points occur."""
-  kept = weights > 0
-  points, weights = points[kept], weights[kept].astype(np.float64)
+  """Mean [d] and root of the covariance [u, d] of weighted points; u weights are above 0."""
+  positive = weights > 0
+  points, weights = points[positive], weights[positive].astype(np.float64)
   count = weights.sum()
   if count - ddof <= 0:
     raise UserError(f"a covariance with ddof {ddof} needs more than {count:.0f} sample(s)")
@@ -50,73 +54,75 @@ def _weighted(points, weights, ddof):
   return mean, (points - mean) * np.sqrt(weights / (count - ddof))[:, None]
 
 
-def _small(root):
+def _compressed(root):
   """A root of the same covariance with at most d rows."""
   if len(root) <= root.shape[1]:
     return root
   try:
     return np.linalg.cholesky(root.T @ root).T
-  except np.linalg.LinAlgError:  # rank lacks
+  except np.linalg.LinAlgError:  # the covariance is singular
     return np.linalg.qr(root, mode="r")
 
 
 def _fidelity(cross):
-  """Sum of singular values by the smaller of the two products: a third of the time."""
+  """Sum of singular values, from the smaller Gram matrix in a third of the time of an SVD."""
   product = cross @ cross.T if len(cross) < cross.shape[1] else cross.T @ cross
   return np.sqrt(np.maximum(np.linalg.eigvalsh(product), 0.0)).sum()
 
 
-def weighted_frechet(x, y, weights: Iterable, ddof: int = 1) -> np.ndarray:
-  """Squared Frechet distances of resamples, to about 1e-6 of the covariances' traces.
+def weighted_frechet(
+  x: np.ndarray | Gaussian, y: np.ndarray, weights: Iterable, ddof: int = 1
+) -> np.ndarray:
+  """Squared Frechet distances of resamples, with errors of about 1e-6 of the covariances' traces.
 
   Args:
-    x: features [N, d], or a `Gaussian` that is the same for all.
+    x: features [N, d], or a `Gaussian` that is not resampled.
     y: features [M, d].
-    weights: pairs (weights of x [N], weights of y [M]); of a `Gaussian` the first is ignored.
+    weights: pairs (weights of x [N], weights of y [M]). If x is a `Gaussian`, the first is ignored.
     ddof: see `frechet.frechet_distance`.
 
   Returns:
     float64, one distance per pair.
 
   Raises:
-    UserError: other shapes, or a resample of too few samples.
+    UserError: the shapes are wrong, or a resample has too few samples.
   """
-  y = as_features(y, "generated features", least=2)
-  fixed = isinstance(x, Gaussian)
-  if not fixed:
-    x = as_features(x, "real features", least=2)
-  width = x.mean.size if fixed else x.shape[1]
+  y = as_features(y, "generated features", minimum=2)
+  if isinstance(x, Gaussian):
+    width, origin = x.mean.size, x.mean
+  else:
+    x = as_features(x, "real features", minimum=2)
+    width, origin = x.shape[1], x.mean(axis=0)
   if width != y.shape[1]:
     raise UserError(f"real features have {width} dimensions, generated features {y.shape[1]}")
-  origin = x.mean if fixed else x.mean(axis=0)
   y = y - origin
-  if fixed:
-    turned, trace_x, mean_x = y @ x.root.T, np.sum(x.root * x.root), 0.0
+  if isinstance(x, Gaussian):
+    projected, trace_x, mean_x = y @ x.root.T, np.sum(x.root * x.root), 0.0
   else:
     x = x - origin
   distances = []
   for weights_x, weights_y in weights:
     mean_y, root_y = _weighted(y, weights_y, ddof)
-    if fixed:
-      fidelity = _fidelity(_weighted(turned, weights_y, ddof)[1])
+    if isinstance(x, Gaussian):
+      fidelity = _fidelity(_weighted(projected, weights_y, ddof)[1])
     else:
       mean_x, root_x = _weighted(x, weights_x, ddof)
       trace_x = np.sum(root_x * root_x)
-      fidelity = _fidelity(_small(root_x) @ _small(root_y).T)
+      fidelity = _fidelity(_compressed(root_x) @ _compressed(root_y).T)
     spread = trace_x + np.sum(root_y * root_y) - 2.0 * fidelity
     distances.append(max(float(np.sum((mean_x - mean_y) ** 2) + spread), 0.0))
   return np.array(distances)
 
 
 def weighted_scores(
-  values, weights: Iterable, kind: str = "logits", epsilon: Epsilon | None = None
+  values: np.ndarray, weights: Iterable, kind: str = "logits", epsilon: Epsilon | None = None
 ) -> np.ndarray:
   """Inception scores (one split) of resamples.
 
   Args:
     values: [N, C], see `inception_score.probabilities_of`.
-    weights: vectors [N].
-    kind, epsilon: see `inception_score.ScoreSums`.
+    weights: vectors of weights [N].
+    kind, epsilon: see `inception_score.terms_of`.
 
   Returns:
     float64, one score per vector of weights.

@@ -1,4 +1,4 @@
-"""What the networks' tests share: a convolution in NumPy, and a distance."""
+"""Fixtures for tests of networks: a convolution in NumPy, and a relative error."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,10 @@ import pytest
 
 @pytest.fixture(scope="session")
 def convolution():
-  """A function that convolves in float64, frame by frame, windows as rows of one matrix.
+  """A function that computes a convolution in float64, as one matrix product for each frame.
 
-  Called as (x [B, T, H, W, in], kernel [out, in, t, h, w], stride, padding), both three numbers.
+  Its arguments are x [B, T, H, W, in], kernel [out, in, t, h, w], stride and padding; the last two
+  are triples for time, height and width.
   """
 
   def convolve(x, kernel, stride=(1, 1, 1), padding=(1, 1, 1)):
@@ -30,5 +31,5 @@ def convolution():
 
 @pytest.fixture(scope="session")
 def relative():
-  """A function (actual, expected): the norm of the difference over that of the expected."""
+  """A function (actual, expected) -> norm of the difference divided by the norm of `expected`."""
   return lambda a, b: float(np.linalg.norm(np.asarray(a, np.float64) - b) / np.linalg.norm(b))

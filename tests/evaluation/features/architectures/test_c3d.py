@@ -1,4 +1,4 @@
-"""C3D against a forward pass in NumPy from Chainer's arrays."""
+"""C3D equals a forward pass in NumPy with Chainer's arrays."""
 
 import itertools
 
@@ -21,7 +21,7 @@ def shapes():
 
 @pytest.fixture(scope="module")
 def chainer():
-  """Arrays as Chainer's npz has them, for a network of a quarter of the channels."""
+  """Arrays in the format of Chainer's npz, for a network with a quarter of the channels."""
   generator = np.random.default_rng(5)
   widths = (3, 16, 32, 64, 64, 128, 128, 128, 128)
   arrays = {}
@@ -38,12 +38,12 @@ def chainer():
 
 
 def max_pool(x, window):
-  """[B, T, H, W, C] with windows that may hang over the end, one by one."""
+  """Max pooling of [B, T, H, W, C], window by window; the last window may extend beyond the end."""
   sizes = [-(-n // w) for n, w in zip(x.shape[1:4], window, strict=True)]
   out = np.empty((len(x), *sizes, x.shape[-1]))
-  for place in np.ndindex(*sizes):
-    cut = tuple(slice(p * w, (p + 1) * w) for p, w in zip(place, window, strict=True))
-    out[(slice(None), *place)] = x[(slice(None), *cut)].max((1, 2, 3))
+  for index in np.ndindex(*sizes):
+    cut = tuple(slice(i * w, (i + 1) * w) for i, w in zip(index, window, strict=True))
+    out[(slice(None), *index)] = x[(slice(None), *cut)].max((1, 2, 3))
   return out
 
 
@@ -53,7 +53,7 @@ def test_it_has_the_published_number_of_parameters(shapes):
 
 
 def test_it_equals_a_forward_pass_in_numpy(chainer, monkeypatch, convolution, relative):
-  # A quarter of the channels, for the test to be quick; the parameters' number tells the others.
+  # A quarter of the channels makes the test fast; another test checks the number of parameters.
   stages = [{name: width // 4 for name, width in stage.items()} for stage in c3d._STAGES]
   monkeypatch.setattr(c3d, "_STAGES", stages)
   monkeypatch.setattr(c3d, "_DENSE", {"fc6": 256, "fc7": 4096, "fc8": 101})
@@ -65,8 +65,8 @@ def test_it_equals_a_forward_pass_in_numpy(chainer, monkeypatch, convolution, re
     _, layer, kind = path.split("/")
     variables["params"].setdefault(layer, {})[kind] = array.transpose(axes)
   assert jax.tree.map(np.shape, variables) == jax.tree.map(lambda leaf: leaf.shape, shapes)
-  found = jax.jit(c3d.C3D().apply)(variables, clips)
-  assert {name: value.shape[1] for name, value in found.items()} == c3d.OUTPUTS
+  outputs = jax.jit(c3d.C3D().apply)(variables, clips)
+  assert {name: value.shape[1] for name, value in outputs.items()} == c3d.OUTPUTS
 
   x = clips
   for name in CONVOLUTIONS:
@@ -76,17 +76,17 @@ def test_it_equals_a_forward_pass_in_numpy(chainer, monkeypatch, convolution, re
   x = x.transpose(0, 4, 1, 2, 3).reshape(1, -1)
   for name in ("fc6", "fc7"):
     x = np.maximum(x @ chainer[f"{name}/W"].T.astype(np.float64) + chainer[f"{name}/b"], 0)
-  assert relative(found["fc7"], x) < 1e-5
+  assert relative(outputs["fc7"], x) < 1e-5
   x = x @ chainer["fc8/W"].T + chainer["fc8/b"]
-  assert relative(found["logits"], x) < 1e-5
-  # Logits are of the size of pixels: differences of 1e-5 of them are no longer small.
-  logits = np.asarray(found["logits"], np.float64)
+  assert relative(outputs["logits"], x) < 1e-5
+  # The logits here are large, and the softmax amplifies their errors. So it is compared separately.
+  logits = np.asarray(outputs["logits"], np.float64)
   x = np.exp(logits - logits.max(1, keepdims=True))
-  assert relative(found["prob"], x / x.sum(1, keepdims=True)) < 1e-5
+  assert relative(outputs["prob"], x / x.sum(1, keepdims=True)) < 1e-5
 
 
 @pytest.mark.parametrize("window", [(2, 2, 2), (1, 2, 2), (2, 3, 2)])
-def test_pooling_takes_windows_that_hang_over_the_end(window):
+def test_pooling_includes_windows_beyond_the_end(window):
   x = np.random.default_rng(0).standard_normal((2, 5, 7, 6, 3), np.float32) - 5
   np.testing.assert_array_equal(c3d.pool(x, window), max_pool(x, window).astype(np.float32))
 
@@ -98,6 +98,6 @@ def test_other_clips_are_refused(shape):
 
 
 @pytest.mark.parametrize("name", ["conv1b/W", "fc9/b", "conv1a/beta", "fc6", "xfc6/W"])
-def test_names_of_other_networks_are_none_of_ours(name):
+def test_names_of_other_networks_are_refused(name):
   with pytest.raises(KeyError):
     c3d.from_chainer(name)

@@ -28,14 +28,14 @@ golden = pytest.mark.skipif(
 
 
 def shapes(listing):
-  """{name: shape} of a list of variables."""
+  """{name: shape} from a file that lists variables."""
   lines = (GOLDEN / listing).read_text().splitlines()[1:]
-  found = (re.match(r"^ +(\S+) \(([\d, ]*)\)", line).groups() for line in lines)
-  return {name: tuple(int(n) for n in shape.split(",") if n.strip()) for name, shape in found}
+  entries = (re.match(r"^ +(\S+) \(([\d, ]*)\)", line).groups() for line in lines)
+  return {name: tuple(int(n) for n in shape.split(",") if n.strip()) for name, shape in entries}
 
 
 def recipe(name, shape):
-  """The pseudo-random variable that the golden outputs were made with."""
+  """The pseudo-random variable of this name with which the golden outputs were computed."""
   random = np.random.RandomState(zlib.crc32(name.encode()))
   if name.endswith("conv_3d/w"):
     array = random.standard_normal(shape) * np.sqrt(2 / np.prod(shape[:-1]))
@@ -46,12 +46,12 @@ def recipe(name, shape):
   return array.astype(np.float32)
 
 
-# --- Against DeepMind's own graph.
+# --- Comparison with DeepMind's graph.
 
 
 @pytest.fixture(scope="module")
 def of_tf_hub(tmp_path_factory):
-  """The recipe's variables as they come back from a checkpoint."""
+  """The variables of `recipe`, written to a TF-Hub module and read again."""
   variables = {name: recipe(name, shape) for name, shape in shapes("tfhub_k400.vars.txt").items()}
   digest = hashlib.sha256()
   for name in sorted(variables):
@@ -63,34 +63,35 @@ def of_tf_hub(tmp_path_factory):
 
 
 @golden
-def test_the_network_is_that_of_tf_hub(of_tf_hub):
+def test_outputs_equal_those_of_tf_hub(of_tf_hub):
   clips = np.random.RandomState(0).uniform(-1, 1, (2, 16, 224, 224, 3)).astype(np.float32)
   apply = functools.partial(i3d.I3D().apply, mutable="intermediates")
   features, inner = jax.jit(apply)(i3d.from_tensorflow(of_tf_hub), clips)
   expected = np.load(GOLDEN / "tfhub_graph_uniform_T16.npz")
-  told = json.loads((GOLDEN / "tfhub_graph_uniform_T16.json").read_text())["uniform_seed0"]
+  golden_stats = json.loads((GOLDEN / "tfhub_graph_uniform_T16.json").read_text())["uniform_seed0"]
   for name, size in i3d.OUTPUTS.items():
     assert features[name].dtype == np.float32 and features[name].shape == (2, size)
-    wanted = expected[name].reshape(2, size)
-    assert np.linalg.norm(features[name] - wanted) <= 1e-5 * np.linalg.norm(wanted)
-    assert np.max(np.abs(features[name] - wanted)) <= 1e-5 * np.max(np.abs(wanted))
+    golden_output = expected[name].reshape(2, size)
+    difference = features[name] - golden_output
+    assert np.linalg.norm(difference) <= 1e-5 * np.linalg.norm(golden_output)
+    assert np.max(np.abs(difference)) <= 1e-5 * np.max(np.abs(golden_output))
   norm = np.linalg.norm(np.asarray(features["logits"], np.float64))
-  assert abs(norm / told["logits"]["norm"] - 1) < 1e-6
-  assert np.argmax(features["logits"], -1).tolist() == told["logits"]["argmax"]
+  assert abs(norm / golden_stats["logits"]["norm"] - 1) < 1e-6
+  assert np.argmax(features["logits"], -1).tolist() == golden_stats["logits"]["argmax"]
   inner = {name: np.asarray(value[0], np.float64) for name, value in inner["intermediates"].items()}
-  for ours, theirs in (("1a", "Conv3d_1a_7x7"), ("3c", "Mixed_3c"), ("5c", "Mixed_5c")):
-    found, stats = inner[f"after_{ours}"], told[theirs]
-    assert list(found.shape) == stats["shape"]
-    numbers = [found.mean(), found.std(), np.abs(found).max(), *found.reshape(-1)[:8]]
-    wanted = [stats["mean"], stats["std"], stats["absmax"], *stats["first8"]]
-    np.testing.assert_allclose(numbers, wanted, rtol=1e-5, atol=1e-5)
+  for suffix, layer in (("1a", "Conv3d_1a_7x7"), ("3c", "Mixed_3c"), ("5c", "Mixed_5c")):
+    values, stats = inner[f"after_{suffix}"], golden_stats[layer]
+    assert list(values.shape) == stats["shape"]
+    computed = [values.mean(), values.std(), np.abs(values).max(), *values.reshape(-1)[:8]]
+    golden_values = [stats["mean"], stats["std"], stats["absmax"], *stats["first8"]]
+    np.testing.assert_allclose(computed, golden_values, rtol=1e-5, atol=1e-5)
 
 
-# --- Against a network of its own in float64, small enough for it.
+# --- Comparison with an independent implementation in float64, on small clips.
 
 
 def reference(variables, clips, side):
-  """The whole network in NumPy, from DeepMind's names: (logits, avgpool, positions in time)."""
+  """The network in NumPy, with DeepMind's names: ({output: array}, positions in time)."""
   variables = {
     name.removeprefix("RGB/inception_i3d/"): np.asarray(array, np.float64)
     for name, array in variables.items()
@@ -110,8 +111,8 @@ def reference(variables, clips, side):
 
   def unit(x, name, stride=1):
     kernel = variables[f"{name}/conv_3d/w"]
-    seen = windows(x, kernel.shape[:3], (stride,) * 3, 0)
-    x = np.tensordot(seen, kernel, ((5, 6, 7, 4), (0, 1, 2, 3)))
+    inputs = windows(x, kernel.shape[:3], (stride,) * 3, 0)
+    x = np.tensordot(inputs, kernel, ((5, 6, 7, 4), (0, 1, 2, 3)))
     norm = {n: variables[f"{name}/batch_norm/{n}"].reshape(-1) for n in NORM}
     x = (x - norm["moving_mean"]) / np.sqrt(norm["moving_variance"] + 0.001) + norm["beta"]
     return np.maximum(x, 0)
@@ -149,13 +150,13 @@ NORM = ("beta", "moving_mean", "moving_variance")
 
 @pytest.fixture(scope="module")
 def drawn():
-  """A function (classes) that returns random variables by DeepMind's names, as in the K600 file."""
+  """A function (classes) -> random variables in the format of the checkpoint of Kinetics-600."""
 
   def draw(classes, seed=None):
     random = np.random.default_rng(seed)
-    wanted = i3d.abstract_variables(classes)
-    names = dict(zip(leaf_names(wanted), jax.tree.leaves(wanted), strict=True))
-    back = {ours: theirs for theirs, ours in i3d._OURS.items()}
+    shapes = i3d.abstract_variables(classes)
+    names = dict(zip(leaf_names(shapes), jax.tree.leaves(shapes), strict=True))
+    checkpoint_name = {variable: name for name, variable in i3d._VARIABLES.items()}
     variables = {}
     for path, like in names.items():
       collection, *module, leaf = path.split("/")
@@ -167,36 +168,36 @@ def drawn():
         array = np.exp(0.3 * array)
       else:
         array *= np.float32(0.1)
-      variables["/".join([*module, back[collection, leaf]])] = array
+      variables["/".join([*module, checkpoint_name[collection, leaf]])] = array
     return variables
 
   return draw
 
 
 @pytest.mark.parametrize("frames, positions", [(9, 1), (22, 2)])
-def test_the_network_is_what_its_graph_says(drawn, frames, positions):
+def test_outputs_equal_the_reference(drawn, frames, positions):
   side = 32 if frames > 9 else 64
   variables = drawn(600)
   clips = np.random.default_rng().uniform(-1, 1, (2, frames, side, side, 3)).astype(np.float32)
-  expected, found_positions = reference(variables, clips, side)
-  assert found_positions == positions
-  ours = i3d.from_tensorflow(variables, 600)
+  expected, reference_positions = reference(variables, clips, side)
+  assert reference_positions == positions
+  converted = i3d.from_tensorflow(variables, 600)
   features = jax.jit(i3d.I3D(600, side=side).apply)
-  found = features(ours, clips)
-  alone = features(ours, np.stack([clips[0], np.zeros_like(clips[0])]))
+  outputs = features(converted, clips)
+  in_other_batch = features(converted, np.stack([clips[0], np.zeros_like(clips[0])]))
   for name, size in i3d.outputs(600).items():
-    assert found[name].shape == (2, size)
+    assert outputs[name].shape == (2, size)
     scale = np.max(np.abs(expected[name]))
-    assert np.max(np.abs(found[name] - expected[name])) <= 3e-6 * scale
-    np.testing.assert_array_equal(alone[name][0], found[name][0])  # whatever else is in the batch
+    assert np.max(np.abs(outputs[name] - expected[name])) <= 3e-6 * scale
+    np.testing.assert_array_equal(in_other_batch[name][0], outputs[name][0])
   if frames == 9:
-    plain = jax.jit(i3d.I3D(600, plain=True, side=side).apply)(ours, clips)
+    plain = jax.jit(i3d.I3D(600, plain=True, side=side).apply)(converted, clips)
     for name in plain:
       scale = np.max(np.abs(expected[name]))
       assert np.max(np.abs(plain[name] - expected[name])) <= 3e-6 * scale
 
 
-# --- The forms of its layers.
+# --- The two ways in which layers are computed, `plain` and fast.
 
 
 @pytest.mark.parametrize(
@@ -210,12 +211,12 @@ def test_the_network_is_what_its_graph_says(drawn, frames, positions):
     ((2, 5, 4, 3, 4), (1, 1, 1), (1, 1, 1)),
   ],
 )
-def test_every_form_of_a_convolution_is_the_same(x64, shape, window, strides):
+def test_fast_convolutions_equal_plain_ones(x64, shape, window, strides):
   random = np.random.default_rng()
   x, kernel = random.standard_normal(shape), random.standard_normal((*window, shape[-1], 5))
   both = jax.jit(lambda *a: [i3d.convolve(*a, strides, plain=plain) for plain in (True, False)])
-  plain, form = both(x, kernel)
-  np.testing.assert_allclose(form, plain, rtol=0, atol=1e-12 * np.max(np.abs(plain)))
+  plain, fast = both(x, kernel)
+  np.testing.assert_allclose(fast, plain, rtol=0, atol=1e-12 * np.max(np.abs(plain)))
 
 
 @pytest.mark.parametrize(
@@ -223,13 +224,13 @@ def test_every_form_of_a_convolution_is_the_same(x64, shape, window, strides):
   [((1, 3, 3), (1, 2, 2)), ((3, 3, 3), (2, 2, 2)), ((2, 2, 2), (2, 2, 2)), ((3, 3, 3), (1, 1, 1))],
 )
 @pytest.mark.parametrize("sizes", [(4, 6, 8), (5, 7, 1), (1, 2, 3)])
-def test_every_form_of_a_pooling_is_the_same(window, strides, sizes):
+def test_fast_pooling_equals_plain_pooling(window, strides, sizes):
   x = np.random.default_rng().standard_normal((2, *sizes, 3), np.float32) - 5
   both = jax.jit(lambda x: [i3d.max_pool(x, window, strides, plain) for plain in (True, False)])
   np.testing.assert_array_equal(*both(x))
 
 
-def test_everything_is_taken_at_the_highest_precision():
+def test_all_products_have_the_highest_precision():
   clips = jax.ShapeDtypeStruct((1, 9, 224, 224, 3), jnp.float32)
   for plain in (False, True):
     with jax.default_matmul_precision("bfloat16"):
@@ -251,10 +252,10 @@ def equations(jaxpr):
       yield from equations(inner)
 
 
-# --- Sizes, names and what is refused.
+# --- Sizes, names and refused inputs.
 
 
-def test_the_smallest_number_of_frames_is_asked_for():
+def test_clips_with_too_few_frames_are_refused():
   module, mutable = i3d.I3D(), ["params", "batch_stats", "intermediates"]
   shape = lambda frames: jax.ShapeDtypeStruct((1, frames, 224, 224, 3), jnp.float32)
   for frames, positions in ((9, 1), (16, 1), (17, 2), (79, 9)):
@@ -284,20 +285,20 @@ def test_other_sizes_are_refused(shape):
     ("rgb_scratch_kin600.vars.txt", 600, 12_909_544),
   ],
 )
-def test_every_published_variable_has_its_place(listing, classes, floats):
+def test_every_published_variable_is_used(listing, classes, floats):
   arrays = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes(listing).items()}
   variables = i3d.from_tensorflow(arrays, classes)
   assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == floats
   assert len(jax.tree.leaves(variables)) == 230
-  left = [name for name in arrays if i3d.path_of(name) is None]
-  assert all(name.endswith("/Momentum") for name in left)
-  assert len(left) == len(arrays) - 230
+  ignored = [name for name in arrays if i3d.path_of(name) is None]
+  assert all(name.endswith("/Momentum") for name in ignored)
+  assert len(ignored) == len(arrays) - 230
   other = 1000 - classes
-  with pytest.raises(UserError, match=rf"wanted float32 \[(1024, )?{other}\]"):
+  with pytest.raises(UserError, match=rf"expected float32 \[(1024, )?{other}\]"):
     i3d.from_tensorflow(arrays, other)
 
 
-def test_names_are_taken_with_and_without_their_prefix():
+def test_names_may_have_a_prefix():
   for prefix in ("", "RGB/inception_i3d/"):
     assert i3d.path_of(f"{prefix}Mixed_5b/Branch_2/Conv3d_0a_3x3/conv_3d/w") == (
       "params/Mixed_5b/Branch_2/Conv3d_0a_3x3/kernel"
@@ -312,13 +313,13 @@ def test_names_are_taken_with_and_without_their_prefix():
   assert i3d.path_of("global_step") is None
 
 
-def test_variables_that_do_not_fit_are_refused(drawn):
+def test_invalid_variables_are_refused(drawn):
   arrays = drawn(400)
   name = "Conv3d_1a_7x7/conv_3d/w"
   whole = arrays[name]
-  for value, says in [
+  for value, message in [
     (None, "no variable for params/Conv3d_1a_7x7/kernel"),
-    (whole[..., :32], r"is float32 \[7, 7, 7, 3, 32\], wanted float32 \[7, 7, 7, 3, 64\]"),
+    (whole[..., :32], r"is float32 \[7, 7, 7, 3, 32\], expected float32 \[7, 7, 7, 3, 64\]"),
     (whole.astype(np.float64), "is float64"),
     (np.where(whole == whole.max(), np.inf, whole), "not finite"),
     (whole[None], None),
@@ -326,10 +327,10 @@ def test_variables_that_do_not_fit_are_refused(drawn):
     changed = {n: a for n, a in arrays.items() if n != name}
     if value is not None:
       changed[name] = value
-    if says is None:
+    if message is None:
       i3d.from_tensorflow(changed)
       continue
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=message):
       i3d.from_tensorflow(changed)
   with pytest.raises(UserError, match="twice"):
     i3d.from_tensorflow({**arrays, f"RGB/inception_i3d/{name}": whole})
@@ -337,16 +338,16 @@ def test_variables_that_do_not_fit_are_refused(drawn):
     i3d.from_tensorflow({**arrays, "Conv3d_9z/conv_3d/w": whole})
 
 
-# --- With the weights that users bring.
+# --- With published weights, which users download.
 
 WEIGHTS = pathlib.Path(os.environ.get("VIDGAN_JAX_WEIGHTS", "~/.cache/vidgan_jax/weights"))
 
 
-def brought(name, what):
-  """The file of this name in the folder of weights, or one line of what to bring."""
+def downloaded(name, what):
+  """The file of this name in the folder of weights; skips the test if it is missing."""
   path = WEIGHTS.expanduser() / name
   if not path.exists():
-    pytest.skip(f"bring {what} as {path} (the folder is $VIDGAN_JAX_WEIGHTS)")
+    pytest.skip(f"download {what} to {path} (the folder is $VIDGAN_JAX_WEIGHTS)")
   return path
 
 
@@ -362,10 +363,10 @@ def brought(name, what):
   ],
 )
 def test_published_outputs_of_published_weights(name, norm, top):
-  checkpoint = brought(
+  checkpoint = downloaded(
     f"{name}/model.ckpt.index", f"kinetics-i3d's data/checkpoints/{name}/model.ckpt.* (both files)"
   ).parent
-  clip = brought(
+  clip = downloaded(
     "v_CricketShot_g04_c01_rgb.npy", "kinetics-i3d's data/v_CricketShot_g04_c01_rgb.npy"
   )
   variables = i3d.from_tensorflow(tensor_bundle.read(checkpoint))
@@ -376,8 +377,8 @@ def test_published_outputs_of_published_weights(name, norm, top):
 
 @pytest.fixture(scope="module")
 def of_fvd():
-  """A function from clips in [-1, 1], some at a time, to logits by the network of FVD."""
-  checkpoint = brought(
+  """A function from blocks of clips in [-1, 1] to logits of the network of FVD."""
+  checkpoint = downloaded(
     "rgb_scratch/model.ckpt.index", "kinetics-i3d's data/checkpoints/rgb_scratch/model.ckpt.*"
   ).parent
   variables = i3d.from_tensorflow(tensor_bundle.read(checkpoint))
@@ -388,8 +389,8 @@ def of_fvd():
 @pytest.mark.parametrize(
   "count, frames, distance, within", [(16, 15, 131, 0.5), (8, 30, 151.39244, 1e-2)]
 )
-def test_black_clips_against_white_ones_as_published(of_fvd, count, frames, distance, within):
-  """google-research/frechet_video_distance's example.py ("around 131"), and with 8 x 30 frames."""
+def test_distance_of_black_and_white_clips_as_published(of_fvd, count, frames, distance, within):
+  """google-research/frechet_video_distance, example.py ("around 131"); also with 8 x 30 frames."""
   (metric,) = get_protocol("fvd_unterthiner2018").metrics
   both = []
   for level in (0, 255):
@@ -399,13 +400,13 @@ def test_black_clips_against_white_ones_as_published(of_fvd, count, frames, dist
   assert abs(frechet_distance_of_features(*both, metric.ddof) - distance) < within
 
 
-def test_seeded_noise_as_published(of_fvd):
-  """fvd-comparison's: 128 clips each of two seeds, left in [0, 1], by TensorFlow 10.13808."""
+def test_distance_of_noise_as_published(of_fvd):
+  """fvd-comparison: 128 clips in [0, 1] of each of two seeds; 10.13808 with TensorFlow."""
 
   def noise(seed):
     random = np.random.RandomState(seed)
-    for _ in range(64):  # as one draw of all 128
+    for _ in range(64):  # gives the same numbers as one draw of all 128 clips
       yield random.rand(2, 16, 224, 224, 3).astype(np.float32)
 
-  found = frechet_distance_of_features(of_fvd(noise(1)), of_fvd(noise(2)), 1)
-  assert abs(found - 10.13808536529541) < 1e-3
+  distance = frechet_distance_of_features(of_fvd(noise(1)), of_fvd(noise(2)), 1)
+  assert abs(distance - 10.13808536529541) < 1e-3

@@ -1,4 +1,4 @@
-"""The classifier of the embedded set: shapes of what it says, sizes, lengths, independence."""
+"""The classifier of the embedded set: equality with NumPy, independence of the batch, resizing."""
 
 import jax
 import numpy as np
@@ -12,7 +12,7 @@ from vidgan_jax.runtime.errors import UserError
 def variables():
   clips = np.zeros((1, 4, 32, 32, 3), np.float32)
   variables = jax.jit(network.MovingShapesClassifier().init)(jax.random.key(3), clips)
-  # Biases and gains start where some mistakes would not show.
+  # Initial biases of 0 and gains of 1 would hide some mistakes.
   leaves, tree = jax.tree.flatten(variables)
   rng = np.random.default_rng(0)
   return tree.unflatten(
@@ -30,7 +30,7 @@ def _clips(seed, *shape):
 
 
 def _reference(params, clips):
-  """The network in NumPy's float64, loops over windows; clips [B, T, 32, 32, 3]."""
+  """The network in float64 with NumPy, for clips [B, T, 32, 32, 3]."""
   params = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
 
   def dense(name, x):
@@ -89,11 +89,11 @@ def test_a_clip_does_not_depend_on_its_batch(variables, apply):
   np.testing.assert_allclose(apply(variables, clips)["features"][:1], alone, rtol=1e-5, atol=1e-6)
 
 
-def test_resizing_averages_and_keeps_the_input_size():
+def test_resizing():
   clips = _clips(3, 1, 4, 32, 32)
   assert np.array_equal(network.resize(clips), clips)
-  # Pixels of 64 at -0.75, -0.25, 0.25, 0.75 widths of those of 32 from each centre: a triangle
-  # as wide as a pixel of 32 on either side weighs them 1, 3, 3, 1.
+  # From 64 to 32 pixels, the centres of four input pixels have distances of -0.75, -0.25, 0.25 and
+  # 0.75 output pixels from an output centre. The triangular kernel gives weights 1, 3, 3, 1.
   large = _clips(4, 1, 1, 64, 64)
   small = np.asarray(network.resize(large))[0, 0]
   weights = np.array([1, 3, 3, 1]) / 8

@@ -1,4 +1,4 @@
-"""R(2+1)D-18 against a forward pass in NumPy from torchvision's state dict."""
+"""R(2+1)D-18 equals a forward pass in NumPy with torchvision's state dict."""
 
 import jax
 import numpy as np
@@ -20,7 +20,7 @@ def shapes(network):
 
 @pytest.fixture(scope="module")
 def state(torchvision_shapes):
-  """A state dict of random numbers under which activations keep their scale."""
+  """A state dict of random numbers, scaled so that activations keep their scale."""
   generator = np.random.default_rng(3)
   arrays = {}
   for name, shape in torchvision_shapes.items():
@@ -36,7 +36,7 @@ def state(torchvision_shapes):
 
 
 def by_numpy(state, clips, convolution):
-  """The network's outputs; every batch norm is applied as it is written."""
+  """The outputs of the network, without folding batch norm into kernels."""
 
   def unit(x, kernel, norm, stride=(1, 1, 1)):
     weight = state[f"{kernel}.weight"]
@@ -49,8 +49,8 @@ def by_numpy(state, clips, convolution):
   x = relu(unit(clips, "stem.0", "stem.1", (1, 2, 2)))
   x = relu(unit(x, "stem.3", "stem.4"))
   for stage in range(1, 5):
-    for place in range(2):
-      block, s = f"layer{stage}.{place}", 2 if stage > 1 and place == 0 else 1
+    for index in range(2):
+      block, s = f"layer{stage}.{index}", 2 if stage > 1 and index == 0 else 1
       y = relu(unit(x, f"{block}.conv1.0.0", f"{block}.conv1.0.1", (1, s, s)))
       y = relu(unit(y, f"{block}.conv1.0.3", f"{block}.conv1.1", (s, 1, 1)))
       y = relu(unit(y, f"{block}.conv2.0.0", f"{block}.conv2.0.1"))
@@ -62,16 +62,17 @@ def by_numpy(state, clips, convolution):
   return {"avgpool": pooled, "logits": pooled @ state["fc.weight"].T + state["fc.bias"]}
 
 
-def place(state, shapes):
-  """Puts a state dict into our variables, each at its path."""
+def converted(state, shapes):
+  """The variables of the network from a state dict."""
   names = r2plus1d.from_torchvision()
   assert sorted(names) == sorted(state)
-  paths = {ours: theirs for theirs, ours in names.items()}
+  name_of = {path: name for name, path in names.items()}
 
-  def one(path, leaf):
-    return r2plus1d.to_ours(state[paths["/".join(part.key for part in path)]], leaf.shape)
+  def convert(path, leaf):
+    name = name_of["/".join(part.key for part in path)]
+    return r2plus1d.convert_array(state[name], leaf.shape)
 
-  return jax.tree_util.tree_map_with_path(one, shapes)
+  return jax.tree_util.tree_map_with_path(convert, shapes)
 
 
 def test_it_has_the_published_number_of_parameters(shapes, torchvision_shapes):
@@ -82,26 +83,26 @@ def test_it_has_the_published_number_of_parameters(shapes, torchvision_shapes):
 
 def test_it_equals_a_forward_pass_in_numpy(network, state, shapes, convolution, relative):
   clips = np.random.default_rng(1).standard_normal((2, 6, 24, 28, 3), np.float32)
-  found = jax.jit(network.apply)(place(state, shapes), clips)
+  outputs = jax.jit(network.apply)(converted(state, shapes), clips)
   expected = by_numpy(state, clips, convolution)
   for name, size in r2plus1d.OUTPUTS.items():
-    assert found[name].shape == (2, size)
-    assert relative(found[name], expected[name]) < 1e-5
+    assert outputs[name].shape == (2, size)
+    assert relative(outputs[name], expected[name]) < 1e-5
 
 
 def test_an_array_of_another_size_is_refused():
   with pytest.raises(ValueError, match=r"\[3, 3, 4, 5\] instead of \[3, 3, 5, 4\]"):
-    r2plus1d.to_ours(np.zeros((5, 4, 1, 3, 3)), (3, 3, 5, 4))
+    r2plus1d.convert_array(np.zeros((5, 4, 1, 3, 3)), (3, 3, 5, 4))
 
 
 @pytest.mark.parametrize("window", [(3, 3, 3), (1, 5, 3)])
-def test_sums_over_time_are_convolutions_in_three_dimensions(window, convolution, relative):
+def test_convolve_equals_a_convolution_in_three_dimensions(window, convolution, relative):
   generator = np.random.default_rng(0)
   x, kernel = generator.standard_normal((2, 4, 6, 5, 3)), generator.standard_normal((*window, 3, 4))
-  found = separable.convolve(x.astype(np.float32), kernel.astype(np.float32))
+  result = separable.convolve(x.astype(np.float32), kernel.astype(np.float32))
   padding = tuple(size // 2 for size in window)
   expected = convolution(x, kernel.transpose(4, 3, 0, 1, 2), padding=padding)
-  assert relative(found, expected) < 1e-6
+  assert relative(result, expected) < 1e-6
 
 
 @pytest.mark.parametrize("frames", [4, 5])
@@ -109,7 +110,7 @@ def test_sums_over_time_are_convolutions_in_three_dimensions(window, convolution
 def test_convolutions_in_time(stride, frames, convolution, relative):
   generator = np.random.default_rng(0)
   x, kernel = generator.standard_normal((2, frames, 3, 5, 3)), generator.standard_normal((3, 3, 4))
-  found = separable.time_convolution(x.astype(np.float32), kernel.astype(np.float32), stride)
-  turned = kernel.transpose(2, 1, 0)[..., None, None]
-  expected = convolution(x, turned, (stride, 1, 1), (1, 0, 0))
-  assert relative(found, expected) < 1e-6
+  result = separable.time_convolution(x.astype(np.float32), kernel.astype(np.float32), stride)
+  transposed = kernel.transpose(2, 1, 0)[..., None, None]
+  expected = convolution(x, transposed, (stride, 1, 1), (1, 0, 0))
+  assert relative(result, expected) < 1e-6

@@ -1,1 +1,1 @@
-"""Networks whose features and predictions metrics are made of."""
+"""Networks that compute the features and logits for metrics."""

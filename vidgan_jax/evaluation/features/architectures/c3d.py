@@ -1,13 +1,14 @@
 """C3D, "Learning Spatiotemporal Features with 3D Convolutional Networks" (Tran et al., 2015).
 
-The Inception Score and FID on UCF-101 are made of it: trained on Sports-1M, fine-tuned on UCF-101's
-101 classes and carried over to Chainer for TGAN (`conv3d_deepnetA_ucf.npz`), which all who report
-these scores use. Two of Chainer's habits are part of the network: max pooling takes a last window
-that hangs over the edge (7 -> 4 at pool5), and maps are flattened channels first in front of fc6.
+The network of the Inception Score and FID on UCF-101: trained on Sports-1M, fine-tuned on the 101
+classes of UCF-101, and converted to Chainer for TGAN (`conv3d_deepnetA_ucf.npz`). All papers with
+these scores use that file. Two properties of Chainer are part of the network: max pooling includes
+a last window that extends beyond the edge (7 -> 4 at pool5), and activations are flattened with
+the channels first before fc6.
 
-Products are always taken at the highest precision: TF32 and bfloat16 move features and scores.
-Convolutions are sums over the three frames they see of convolutions of frames: equal to rounding,
-and on CPU faster than XLA's own in three dimensions.
+Products always use the highest precision, because TF32 and bfloat16 change features and scores. A
+convolution in three dimensions is computed as a sum of two-dimensional ones over its three frames.
+This is equal up to rounding, and faster on CPU than XLA's convolution in three dimensions.
 """
 
 import re
@@ -20,13 +21,13 @@ from vidgan_jax.evaluation.features.architectures import separable
 from vidgan_jax.runtime.errors import UserError
 
 OUTPUTS = {"prob": 101, "logits": 101, "fc7": 4096}
-FRAMES = 16  # fc6 reads what is left of exactly so many
+FRAMES = 16  # the input size of fc6 requires exactly 16 frames
 MIN_FRAMES = FRAMES
 INPUT_SIZE = (112, 112)
-CONSTANTS = {"mean": (16, 128, 171, 3)}  # of the training clips; BGR, 0..255
+CONSTANTS = {"mean": (16, 128, 171, 3)}  # mean of the training clips; BGR, 0..255
 PARAMETERS = 78_409_573
 
-# Convolutions between poolings, and the channels of each.
+# {convolution: its output channels} of each stage. A stage ends with a max pooling.
 _STAGES = (
   {"conv1a": 64},
   {"conv2a": 128},
@@ -54,13 +55,14 @@ class C3D(nn.Module):
 
   @nn.compact
   def __call__(self, clips: jax.Array) -> dict[str, jax.Array]:
-    """Features and predictions of clips.
+    """Computes features and predictions of clips.
 
     Args:
-      clips: float32 [B, 16, 112, 112, 3], blue first, 0..255 less the mean clip.
+      clips: float32 [B, 16, 112, 112, 3], channels BGR, 0..255 minus the mean clip.
 
     Returns:
-      {"prob": float32 [B, 101], the softmax of "logits": [B, 101], "fc7": [B, 4096], after ReLU}.
+      {"prob": float32 [B, 101], softmax of "logits"; "logits": float32 [B, 101];
+      "fc7": float32 [B, 4096], after ReLU}.
 
     Raises:
       UserError: the clips have another shape.
@@ -75,38 +77,39 @@ class C3D(nn.Module):
         x = nn.relu(separable.convolve(x, kernel) + bias)
       x = pool(x, (1 if stage == 0 else 2, 2, 2))
     x = jnp.moveaxis(x, -1, 1).reshape(x.shape[0], -1)
-    found = {}
+    outputs = {}
     for name, features in _DENSE.items():
       kernel, bias = Layer((x.shape[-1], features), name=name)()
       x = jnp.dot(x, kernel, precision=jax.lax.Precision.HIGHEST) + bias
-      found[name] = x = x if name == "fc8" else nn.relu(x)
-    return {"prob": nn.softmax(x), "logits": x, "fc7": found["fc7"]}
+      outputs[name] = x = x if name == "fc8" else nn.relu(x)
+    return {"prob": nn.softmax(x), "logits": x, "fc7": outputs["fc7"]}
 
 
 def pool(x: jax.Array, window: tuple[int, int, int]) -> jax.Array:
-  """The largest number in each window, which neighbours do not share.
+  """Max pooling with disjoint windows.
 
-  Chainer's `cover_all`: where the window does not divide a length, a last one hangs over the end.
+  As with Chainer's `cover_all`, the last window extends beyond the end if the length of an axis is
+  not a multiple of the window.
 
   Args:
     x: [B, T, H, W, C].
-    window: lengths in time, height and width.
+    window: window in time, height and width.
   """
-  beyond = [-size % length for size, length in zip(x.shape[1:4], window, strict=True)]
-  padding = ((0, 0), *((0, more) for more in beyond), (0, 0))
+  padded = [-size % length for size, length in zip(x.shape[1:4], window, strict=True)]
+  padding = ((0, 0), *((0, count) for count in padded), (0, 0))
   shape = (1, *window, 1)
   return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, shape, shape, padding)
 
 
 def from_chainer(name: str) -> tuple[str, tuple[int, ...]]:
-  """Where an array of Chainer's npz belongs, and how its axes are turned.
+  """The path and the order of axes for an array of Chainer's npz.
 
   Args:
-    name: "conv1a/W" [out, in, T, H, W], "fc6/W" [out, in], "conv1a/b"; "conv1a.W" and a leading
-      slash are understood.
+    name: "conv1a/W" for a kernel [out, in, T, H, W], "fc6/W" for [out, in], "conv1a/b" for a bias.
+      The form "conv1a.W" and a leading slash are accepted too.
 
   Returns:
-    its path, such as "params/conv1a/kernel", and the order of its axes there.
+    (path such as "params/conv1a/kernel", permutation of axes for `transpose`).
 
   Raises:
     KeyError: the network has no such layer.

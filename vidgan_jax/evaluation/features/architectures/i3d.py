@@ -1,15 +1,16 @@
 """I3D, "Quo Vadis, Action Recognition?" (Carreira and Zisserman, 2017), for inference.
 
-With the weights `rgb_scratch` of Kinetics-400 its logits are what the Frechet video distance is
-made of. It is the network of DeepMind's checkpoints, whose names the parameters keep: "SAME"
-padding as TensorFlow has it, batch norm without gains and with running moments only, no dropout.
+The Frechet video distance uses its logits, with the weights `rgb_scratch` of Kinetics-400. The
+network and the names of its parameters are those of DeepMind's checkpoints: "SAME" padding of
+TensorFlow, batch norm without gains and with running statistics, no dropout.
 
-Products are always taken at the highest precision, for TF32 moves features by 6e-4 and bfloat16 by
-4e-3 relative; nothing is ever computed in less than float32.
+All computations are in float32. Products use the highest precision, because TF32 changes features
+by 6e-4 and bfloat16 by 4e-3, relatively.
 
-Equal to the layers as drawn, to rounding, and faster on CPU: batch norm as a scale and a bias,
-convolutions in two dimensions instead of three (`convolve`), maxima along one axis after the other
-(`max_pool`). One product for all 1x1x1 convolutions that read a block's input gained nothing.
+Three layers are computed in another way than the paper describes, which is equal up to rounding and
+faster on CPU: batch norm as a scale and a bias, convolutions in two dimensions instead of three
+(`convolve`), and maxima along one axis at a time (`max_pool`). Merging all 1x1x1 convolutions of a
+block's input into one product was not faster.
 """
 
 import functools
@@ -23,14 +24,15 @@ from flax import linen as nn
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.trees import path_name
 
-MIN_FRAMES = 9  # three layers halve time, rounding up, and the last pooling takes two frames
+MIN_FRAMES = 9  # three layers halve time, rounding up; the last pooling needs two frames
 INPUT_SIZE = (224, 224)
 EPSILON = 1e-3
-FEATURES = 1024  # of "avgpool"
+FEATURES = 1024  # size of "avgpool"
 
 _PRECISION = jax.lax.Precision.HIGHEST
 
-# Channels of a block's units: Branch_0; Branch_1, its reduction first; Branch_2, too; Branch_3.
+# Output channels of the units of each block: Branch_0; Branch_1, first unit and second unit;
+# Branch_2, first unit and second unit; Branch_3.
 BLOCKS = {
   "Mixed_3b": (64, 96, 128, 16, 32, 32),
   "Mixed_3c": (128, 128, 192, 32, 96, 64),
@@ -42,7 +44,7 @@ BLOCKS = {
   "Mixed_5b": (256, 160, 320, 32, 128, 128),
   "Mixed_5c": (384, 192, 384, 48, 128, 128),
 }
-# What is pooled before these blocks, as (window, strides).
+# {block: (window, strides) of the max pooling before it}.
 POOLS = {
   "Mixed_3b": ((1, 3, 3), (1, 2, 2)),
   "Mixed_4b": ((3, 3, 3), (2, 2, 2)),
@@ -51,7 +53,7 @@ POOLS = {
 
 
 def outputs(classes: int = 400) -> dict[str, int]:
-  """Sizes of what the network gives."""
+  """{output: its size}."""
   return {"logits": classes, "avgpool": FEATURES}
 
 
@@ -59,7 +61,7 @@ OUTPUTS = outputs()
 
 
 def check_size(shape: tuple[int, ...], size: tuple[int, int] = INPUT_SIZE) -> None:
-  """Raises a UserError unless the network takes clips of this shape [B, T, H, W, 3]."""
+  """Raises a UserError unless `shape` is [B, T, H, W, 3] with H, W = `size` and enough frames."""
   if len(shape) != 5 or (*shape[2:4], shape[4]) != (*size, 3):
     raise UserError(
       f"I3D takes clips [B, T, {size[0]}, {size[1]}, 3], not {list(shape)}; resize them first"
@@ -69,20 +71,20 @@ def check_size(shape: tuple[int, ...], size: tuple[int, int] = INPUT_SIZE) -> No
 
 
 class Unit(nn.Module):
-  """Declares a convolution without bias and the batch norm behind it.
+  """Declares a convolution without bias and the batch norm after it.
 
   Attributes:
-    shape: of the kernel, [T, H, W, in, out].
+    shape: shape of the kernel, [T, H, W, in, out].
   """
 
   shape: tuple[int, ...]
 
   @nn.compact
   def __call__(self):
-    """The kernel of `shape`, and the scale and bias [out] that batch norm amounts to behind it.
+    """Returns (kernel of `shape`, scale [out], bias [out]); the last two are the batch norm.
 
-    They are not folded into the kernel: to scale a network's kernels takes longer than the outputs
-    of a few clips, whose bias and ReLU are an operation anyway.
+    The scale is not folded into the kernel: scaling all kernels takes longer than scaling the
+    activations of a few clips, which is part of the same operation as the bias and the ReLU.
     """
     moment = lambda name, fill: self.variable(
       "batch_stats", name, lambda: jnp.full(self.shape[-1:], fill, jnp.float32)
@@ -94,10 +96,10 @@ class Unit(nn.Module):
 
 
 class Branch(nn.Module):
-  """One unit after the other.
+  """A sequence of units.
 
   Attributes:
-    units: name, window and features of each.
+    units: (name, window, output channels) of each unit.
     plain: see `I3D`.
   """
 
@@ -105,7 +107,7 @@ class Branch(nn.Module):
   plain: bool
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array):
     """Maps [B, T, H, W, in] to [B, T, H, W, out]."""
     for name, window, features in self.units:
       weights = Unit((window, window, window, x.shape[-1], features), name=name)()
@@ -114,7 +116,7 @@ class Branch(nn.Module):
 
 
 class Block(nn.Module):
-  """An Inception block, "Mixed_*": four branches side by side.
+  """An Inception block, "Mixed_*": four parallel branches, concatenated along the channels.
 
   Attributes:
     features: see `BLOCKS`.
@@ -125,10 +127,10 @@ class Block(nn.Module):
   plain: bool
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array):
     """Maps [B, T, H, W, in] to [B, T, H, W, out]."""
     single, reduced_1, features_1, reduced_2, features_2, pooled = self.features
-    # The checkpoints' one exception.
+    # The checkpoints name this unit differently in one block.
     last = "Conv3d_0a_3x3" if self.name == "Mixed_5b" else "Conv3d_0b_3x3"
     branches = (
       (("Conv3d_0a_1x1", 1, single),),
@@ -136,36 +138,37 @@ class Block(nn.Module):
       (("Conv3d_0a_1x1", 1, reduced_2), (last, 3, features_2)),
       (("Conv3d_0b_1x1", 1, pooled),),
     )
-    seen = [x, x, x, max_pool(x, (3, 3, 3), (1, 1, 1), self.plain)]
-    found = [
-      Branch(units, self.plain, name=f"Branch_{number}")(seen[number])
+    inputs = [x, x, x, max_pool(x, (3, 3, 3), (1, 1, 1), self.plain)]
+    results = [
+      Branch(units, self.plain, name=f"Branch_{number}")(inputs[number])
       for number, units in enumerate(branches)
     ]
-    return jnp.concatenate(found, -1)
+    return jnp.concatenate(results, -1)
 
 
 class Logits(nn.Module):
-  """The last 1x1x1 convolution, which has a bias and nothing behind it.
+  """The last 1x1x1 convolution, with a bias and without batch norm or ReLU.
 
   Attributes:
-    classes: its outputs.
+    classes: number of outputs.
   """
 
   classes: int
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array):
     """Maps [..., in] to [..., classes]."""
     return nn.Dense(self.classes, precision=_PRECISION, name="Conv3d_0c_1x1")(x)
 
 
 class I3D(nn.Module):
-  """The network for pictures ("RGB").
+  """The network for RGB frames.
 
   Attributes:
-    classes: 400 or 600, of Kinetics.
-    plain: every layer as the paper draws it, which is slow on CPU and the reference in tests.
-    side: height and width of the clips, a multiple of 32; weights that others trained expect 224.
+    classes: number of classes, 400 or 600 for Kinetics.
+    plain: computes all layers as the paper describes them. This is slow on CPU; tests compare with
+      it.
+    side: height and width of the clips, a multiple of 32; published weights need 224.
   """
 
   classes: int = 400
@@ -174,17 +177,17 @@ class I3D(nn.Module):
 
   @nn.compact
   def __call__(self, clips):
-    """Features of clips.
+    """Computes features of clips.
 
     Args:
       clips: [B, T, 224, 224, 3] in [-1, 1], T >= 9.
 
     Returns:
-      {"logits": float32 [B, classes], "avgpool": float32 [B, 1024]}, means over time.
+      {"logits": float32 [B, classes], "avgpool": float32 [B, 1024]}, averaged over time.
 
     Raises:
-      UserError: the clips are of another size, or too short: with fewer frames nothing is left to
-        average, and all features would be NaN.
+      UserError: the clips have another size, or too few frames. With fewer frames the last pooling
+        would be empty, and all features NaN.
     """
     check_size(clips.shape, (self.side, self.side))
     x = clips.astype(jnp.float32)
@@ -201,7 +204,7 @@ class I3D(nn.Module):
         x = max_pool(x, *POOLS[name], self.plain)
       x = Block(features, self.plain, name=name)(x)
       self.sow("intermediates", f"after_{name.removeprefix('Mixed_')}", x)
-    # Means over two frames and the whole map, then over their places in time.
+    # Average pooling over windows of two frames and all pixels; then the mean over windows.
     x = jnp.mean(x, (2, 3))
     x = (x[:, :-1] + x[:, 1:]) / 2
     logits = Logits(self.classes, name="Logits")(x)
@@ -209,21 +212,23 @@ class I3D(nn.Module):
 
 
 def _unit(x, kernel, scale, bias, strides=(1, 1, 1), *, plain: bool = False):
-  """Convolution, batch norm and ReLU."""
+  """Convolution, batch norm (scale and bias) and ReLU."""
   return jax.nn.relu(convolve(x, kernel, strides, plain) * scale + bias)
 
 
-def convolve(x, kernel, strides: tuple[int, int, int] = (1, 1, 1), plain: bool = False):
+def convolve(
+  x: jax.Array, kernel: jax.Array, strides: tuple[int, int, int] = (1, 1, 1), plain: bool = False
+) -> jax.Array:
   """A "SAME" convolution of x [B, T, H, W, in] with a kernel [T, H, W, in, out].
 
   Args:
     x: activations.
-    kernel: with a window of ones, or with any.
-    strides: in time, height and width.
-    plain: as one convolution in three dimensions. Otherwise windows of one are a product, and
-      others convolutions in two dimensions over all frames, which XLA takes faster on CPU: one for
-      each place of the window in time, on those frames alone that are there, or for the few
-      channels of pictures a single one, on frames put side by side.
+    kernel: the kernel.
+    strides: strides in time, height and width.
+    plain: computes one convolution in three dimensions. Otherwise a 1x1x1 kernel becomes a matrix
+      product, and other kernels become convolutions of frames, which XLA computes faster on CPU:
+      one convolution for each time step of the window (`_sum_over_time`), or, if there is a stride
+      in time, a single one whose channels are all frames of the window (`_windows_in_time`).
 
   Returns:
     [B, T', H', W', out].
@@ -234,17 +239,18 @@ def convolve(x, kernel, strides: tuple[int, int, int] = (1, 1, 1), plain: bool =
   if kernel.shape[:3] == (1, 1, 1) and strides == (1, 1, 1):
     return jnp.dot(x, kernel[0, 0, 0], precision=_PRECISION)
   if strides[0] == 1 and window % 2:
-    return _by_time(x, kernel, strides[1:])
-  beside = _windows_in_time(x, window, strides[0])
+    return _sum_over_time(x, kernel, strides[1:])
+  windows = _windows_in_time(x, window, strides[0])
   kernel = jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], -1, kernel.shape[-1])
-  return _convolution(beside, kernel, strides[1:])
+  return _convolution(windows, kernel, strides[1:])
 
 
 def _windows_in_time(x, window: int, stride: int):
-  """What each "SAME" window in time sees of x [B, T, H, W, C]: [B, T', H, W, window * C].
+  """Frames of each "SAME" window in time as channels: [B, T, H, W, C] -> [B, T', H, W, window * C].
 
-  Time is put beside the channels first, so that a window lies in one piece; left to itself XLA
-  would look up every element of the result by itself, three times as long.
+  Time is moved next to the channels first, so that each window is contiguous in memory. The barrier
+  keeps XLA from fusing this with the slices: it would gather single elements, which takes three
+  times as long.
   """
   channels, count = x.shape[-1], -(-x.shape[1] // stride)
   (pads,) = jax.lax.padtype_to_pads((x.shape[1],), (window,), (stride,), "SAME")
@@ -255,30 +261,30 @@ def _windows_in_time(x, window: int, stride: int):
   return jnp.stack([pixels[..., begin : begin + window * channels] for begin in begins], 1)
 
 
-def _by_time(x, kernel, strides):
-  """A sum of convolutions in two dimensions over the places of a window in time."""
-  reach = kernel.shape[0] // 2
-  total = _convolution(x, kernel[reach], strides)
-  for step in range(1, reach + 1):
-    before = _convolution(x[:, :-step], kernel[reach - step], strides)
-    after = _convolution(x[:, step:], kernel[reach + step], strides)
+def _sum_over_time(x, kernel, strides):
+  """Sums convolutions of frames over the time steps of the window, without padding frames."""
+  half = kernel.shape[0] // 2
+  total = _convolution(x, kernel[half], strides)
+  for step in range(1, half + 1):
+    before = _convolution(x[:, :-step], kernel[half - step], strides)
+    after = _convolution(x[:, step:], kernel[half + step], strides)
     total = total.at[:, step:].add(before).at[:, :-step].add(after)
   return total
 
 
-def _places(x, axis: int, window: int, stride: int):
-  """What each place of a "SAME" window on `axis` sees of x; outside of x is -inf."""
+def _taps(x, axis: int, window: int, stride: int):
+  """For each position in a "SAME" window along `axis`, the elements of x there; -inf outside x."""
   ((low, high),) = jax.lax.padtype_to_pads((x.shape[axis],), (window,), (stride,), "SAME")
   widths = [(0, 0)] * x.ndim
   widths[axis] = (low, high)
   padded = jnp.pad(x, widths, constant_values=-jnp.inf)
   count = -(-x.shape[axis] // stride)
-  last = lambda place: place + (count - 1) * stride + 1
-  return [jax.lax.slice_in_dim(padded, place, last(place), stride, axis) for place in range(window)]
+  end = lambda tap: tap + (count - 1) * stride + 1
+  return [jax.lax.slice_in_dim(padded, tap, end(tap), stride, axis) for tap in range(window)]
 
 
 def _convolution(x, kernel, strides):
-  """XLA's "SAME" convolution on the last axes before the channels; those before are a batch."""
+  """XLA's "SAME" convolution over the last axes before the channels; all others are the batch."""
   rank = kernel.ndim - 2
   folded = x.reshape(-1, *x.shape[-rank - 1 :])
   axes = "DHW"[-rank:]
@@ -289,26 +295,28 @@ def _convolution(x, kernel, strides):
   return out.reshape(*x.shape[: -rank - 1], *out.shape[1:])
 
 
-def max_pool(x, window: tuple[int, int, int], strides: tuple[int, int, int], plain: bool = False):
+def max_pool(
+  x: jax.Array, window: tuple[int, int, int], strides: tuple[int, int, int], plain: bool = False
+) -> jax.Array:
   """Maxima of "SAME" windows of x [B, T, H, W, C].
 
   Args:
     x: activations.
-    window: in time, height and width.
-    strides: likewise.
-    plain: as one operation, which is slow on CPU. Otherwise along one axis after the other.
+    window: window in time, height and width.
+    strides: strides in time, height and width.
+    plain: computes one operation, which is slow on CPU, instead of one per axis.
   """
   if plain:
     ones = lambda sizes: (1, *sizes, 1)
     return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, ones(window), ones(strides), "SAME")
   for axis, (size, stride) in enumerate(zip(window, strides, strict=True), start=1):
     if size > 1:
-      x = functools.reduce(jnp.maximum, _places(x, axis, size, stride))
+      x = functools.reduce(jnp.maximum, _taps(x, axis, size, stride))
   return x
 
 
 _PREFIX = "RGB/inception_i3d/"
-_OURS = {
+_VARIABLES = {  # {name in the checkpoints: (collection, name in this module)}
   "conv_3d/w": ("params", "kernel"),
   "conv_3d/b": ("params", "bias"),
   "batch_norm/beta": ("params", "beta"),
@@ -318,68 +326,72 @@ _OURS = {
 
 
 def path_of(name: str) -> str | None:
-  """The path of ours, "params/Conv3d_1a_7x7/kernel", of a variable in DeepMind's checkpoints.
+  """The path, such as "params/Conv3d_1a_7x7/kernel", of a variable in DeepMind's checkpoints.
 
   Args:
-    name: with or without "RGB/inception_i3d/".
+    name: its name in the checkpoint, with or without "RGB/inception_i3d/".
 
   Returns:
-    None where the network needs no such variable, as those of its training.
+    The path in the variables of `I3D`; None for variables that are only used in training.
   """
   parts = name.removeprefix(_PREFIX).split("/")
-  collection, leaf = _OURS.get("/".join(parts[-2:]), (None, None))
-  return "/".join([collection, *parts[:-2], leaf]) if collection and len(parts) > 2 else None
+  variable = _VARIABLES.get("/".join(parts[-2:]))
+  if variable is None or len(parts) < 3:
+    return None
+  collection, leaf = variable
+  return "/".join([collection, *parts[:-2], leaf])
 
 
 def from_tensorflow(arrays: Mapping[str, np.ndarray], classes: int = 400) -> dict:
-  """Variables of `I3D` made of those of one of DeepMind's checkpoints.
+  """Converts the variables of one of DeepMind's checkpoints to variables of `I3D`.
 
   Args:
-    arrays: by the names that `path_of` knows, others are left alone. Vectors of batch norm are [C]
-      or, as in TF-Hub's module and the checkpoint of Kinetics-600, [1, 1, 1, 1, C].
-    classes: of the network wanted.
+    arrays: {name in the checkpoint: array}; names for which `path_of` is None are ignored. Vectors
+      of batch norm are [C], or [1, 1, 1, 1, C] in TF-Hub's module and the checkpoint of
+      Kinetics-600.
+    classes: number of classes of the network.
 
   Returns:
     {"params": ..., "batch_stats": ...} of float32 NumPy arrays.
 
   Raises:
-    UserError: a variable is missing, there twice, of another shape or type, or not finite.
+    UserError: a variable is missing, occurs twice, has another shape or type, or is not finite.
   """
-  found = {}
+  named = {}
   for name, array in arrays.items():
     path = path_of(name)
-    if path in found:
+    if path in named:
       raise UserError(f"I3D: the checkpoint has {path} twice, the second time as {name!r}")
     if path is not None:
-      found[path] = (name, np.asarray(array))
-  wanted = abstract_variables(classes)
-  taken = {}
+      named[path] = (name, np.asarray(array))
+  used = set()
 
-  def take(path, like):
+  def convert(path, like):
     path = path_name(path)
-    if path not in found:
+    if path not in named:
       raise UserError(f"I3D: the checkpoint has no variable for {path}")
-    name, array = taken[path] = found[path]
-    # Axes of one in front are all that the checkpoints differ by.
+    used.add(path)
+    name, array = named[path]
+    # Shapes may differ between checkpoints by leading axes of size 1.
     ones = array.ndim - len(like.shape)
     if ones < 0 or array.shape != (1,) * ones + like.shape or array.dtype != np.float32:
       raise UserError(
-        f"I3D with {classes} classes: {name!r} is {array.dtype} {list(array.shape)}, wanted "
+        f"I3D with {classes} classes: {name!r} is {array.dtype} {list(array.shape)}, expected "
         f"float32 {list(like.shape)}"
       )
     if not np.isfinite(array).all():
       raise UserError(f"I3D: {name!r} is not finite")
     return array.reshape(like.shape)
 
-  variables = jax.tree_util.tree_map_with_path(take, wanted)
-  strange = sorted(set(found) - set(taken))
-  if strange:
-    raise UserError(f"I3D: {found[strange[0]][0]!r} belongs to no layer of this network")
+  variables = jax.tree_util.tree_map_with_path(convert, abstract_variables(classes))
+  unused = sorted(set(named) - used)
+  if unused:
+    raise UserError(f"I3D: {named[unused[0]][0]!r} belongs to no layer of this network")
   return variables
 
 
 @functools.cache
 def abstract_variables(classes: int = 400) -> dict:
-  """The variables of `I3D` as shapes: 12,704,544 floats with 400 classes, 12,909,544 with 600."""
+  """Shapes of the variables of `I3D`: 12,704,544 floats with 400 classes, 12,909,544 with 600."""
   clips = jax.ShapeDtypeStruct((1, MIN_FRAMES, *INPUT_SIZE, 3), jnp.float32)
   return jax.eval_shape(I3D(classes).init, jax.random.key(0), clips)

@@ -1,13 +1,17 @@
-"""A small video classifier of the embedded set, `moving_shapes_classifier`.
+"""A small video classifier for the embedded set, `moving_shapes_classifier`.
 
-It knows four shapes and four motions of drawn clips (`data.moving_shapes`) and nothing else: its
-Inception Score, Frechet distance and accuracy mean something on that set, offline and within
-seconds. They are no FVD and no numbers of a paper; I3D is `networks.i3d`.
+It is trained on four shapes and four motions of drawn clips (`data.sources.moving_shapes`). Its
+Inception Score, Frechet distance and accuracy are meaningful on that set only. They need no
+download and take seconds. They are not FVD, and no paper reports them; for I3D see `i3d`.
 
-Frames pass three convolutions, each on maps half as wide; between them, and at the end, others
-compare three frames in a row. What is left of each frame is averaged over time. Normalisation is by
-groups of channels within one clip, so that a clip's features do not depend on its batch.
+Each frame passes three convolutions, with half the resolution at each. Between them and at the end,
+layers combine three consecutive frames. The resulting vectors are averaged over time. Normalisation
+uses groups of channels within one clip, so features of a clip do not depend on its batch.
 """
+
+import typing
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,23 +29,23 @@ INPUT_SIZE = (32, 32)
 _WIDTHS = (24, 48, 96)
 _EMBEDDING = 96
 _GROUPS = 8
-_OPS = "cpu"  # on every device: the network is small, its users have no accelerator
+_OPS = "cpu"  # on every device, because the network is small and mostly used without accelerator
 _HIGHEST = jax.lax.Precision.HIGHEST
 
 
 class MovingShapesClassifier(nn.Module):
-  """The network; see the module. All of it is float32 at the highest precision."""
+  """The network; see the module. It computes in float32 at the highest precision."""
 
   @nn.compact
   def __call__(self, clips: jax.Array) -> dict[str, jax.Array]:
     """Classifies clips of the input size.
 
     Args:
-      clips: float32 [B, T, 32, 32, 3] in [-1, 1], of at least one frame.
+      clips: float32 [B, T, 32, 32, 3] in [-1, 1], T at least 1.
 
     Returns:
-      {"logits": float32 [B, 16] in the order of CLASS_NAMES, "features": float32 [B, 64], not
-      negative}.
+      {"logits": float32 [B, 16] in the order of CLASS_NAMES, "features": float32 [B, 64], at least
+      0}.
     """
     x = clips.astype(jnp.float32)
     for stage, width in enumerate(_WIDTHS):
@@ -71,22 +75,22 @@ class MovingShapesClassifier(nn.Module):
     return nn.GroupNorm(_GROUPS, name=name)(x)
 
   def _spatial(self, name, x, features):
-    """A 3x3 convolution of every frame; normalised afterwards, hence without a bias."""
+    """A 3x3 convolution of each frame, without bias because a normalisation follows."""
     shape = (3, 3, x.shape[-1], features)
     kernel = self.param(f"{name}_kernel", nn.initializers.he_normal(), shape)
     return forms.get(_OPS).convolve(x, kernel, precision=_HIGHEST)
 
   def _temporal(self, name, x, features):
-    """Frame t sees t-1, t and t+1 at its place; before the first and after the last are zeros."""
+    """Combines frames t-1, t and t+1 at each pixel; zeros before the first and after the last."""
     before, after = jnp.zeros_like(x[:, :1]), jnp.zeros_like(x[:, :1])
     neighbours = [jnp.concatenate([before, x[:, :-1]], 1), x, jnp.concatenate([x[:, 1:], after], 1)]
     return self._dense(name, jnp.concatenate(neighbours, axis=-1), features)
 
 
 def resize(clips: jax.Array) -> jax.Array:
-  """Brings clips to the input size: bilinear about half-pixel centres, antialiased when shrinking.
+  """Resizes clips to the input size: bilinear, half-pixel centres, antialiased when shrinking.
 
-  Other shapes than squares are stretched; clips of 32x32 stay as they are, bit for bit.
+  Clips that are not square are stretched. Clips of 32x32 are returned unchanged.
 
   Args:
     clips: float [B, T, H, W, 3].
@@ -101,22 +105,23 @@ def resize(clips: jax.Array) -> jax.Array:
   return jax.image.resize(clips, shape, "linear", antialias=True, precision=_HIGHEST)
 
 
-def apply(variables, clips: jax.Array) -> dict[str, jax.Array]:
-  """Features and logits of clips of any resolution; pure, to be jitted.
+def apply(variables: Mapping[str, Any], clips: jax.Array) -> dict[str, jax.Array]:
+  """Computes features and logits of clips of any resolution; a pure function for `jax.jit`.
 
   Args:
     variables: {"params": ...} of `MovingShapesClassifier`.
-    clips: float [B, T, H, W, 3] in [-1, 1]; see `resize` for what happens to H and W.
+    clips: float [B, T, H, W, 3] in [-1, 1]; `resize` brings them to 32x32.
 
   Returns:
     {"logits": float32 [B, 16], "features": float32 [B, 64]}.
 
   Raises:
-    UserError: the shape is another, or the clips have fewer than 4 frames: the network would
-      answer, but motion cannot be told.
+    UserError: the clips do not have this shape, or have fewer than 4 frames, which are too few to
+      recognise a motion.
   """
   if clips.ndim != 5 or clips.shape[-1] != 3:
     raise UserError(f"{NAME} takes clips [B, T, H, W, 3], not {list(clips.shape)}")
   if clips.shape[1] < MIN_FRAMES:
     raise UserError(f"{NAME} needs clips of at least {MIN_FRAMES} frames, not {clips.shape[1]}")
-  return MovingShapesClassifier().apply(variables, resize(clips))
+  outputs = MovingShapesClassifier().apply(variables, resize(clips))
+  return typing.cast(dict[str, jax.Array], outputs)

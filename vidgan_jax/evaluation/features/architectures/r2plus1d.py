@@ -1,16 +1,17 @@
 """R(2+1)D-18, "A Closer Look at Spatiotemporal Convolutions" (Tran et al., 2018), for inference.
 
-The network of torchvision's `r2plus1d_18`, trained on Kinetics-400: every convolution in three
-dimensions is one of frames, batch norm, ReLU and one in time. The thesis on DVD-GAN takes its
-Inception Score and FID from it. Any number of frames and any resolution pass, for the last pooling
-is over all there is; it was trained on 16 frames of 112x112.
+This is torchvision's `r2plus1d_18`, trained on Kinetics-400. A convolution of frames, batch norm,
+ReLU and a convolution in time replace each convolution in three dimensions. The thesis on DVD-GAN
+(Du 2020) uses it for the Inception Score and FID. The network accepts any number of frames and any
+resolution, because the last pooling is global; it was trained on 16 frames of 112x112.
 
-Products are always taken at the highest precision. Batch norm, with running moments only, is folded
+Products always use the highest precision. Batch norm uses running statistics only, and is folded
 into the kernels.
 """
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from vidgan_jax.evaluation.features.architectures import separable
@@ -21,23 +22,23 @@ INPUT_SIZE = (112, 112)
 EPSILON = 1e-5
 PARAMETERS = 31_505_325
 
-# Of a stage: channels, and those between the two halves of its blocks' convolutions.
+# (channels, channels between frame and time convolution in each of the two blocks) of each stage.
 _STAGES = ((64, (144, 144)), (128, (230, 288)), (256, (460, 576)), (512, (921, 1152)))
 _STEM = 45
 
 
 class Unit(nn.Module):
-  """Declares a convolution without bias and the batch norm behind it, and folds the two.
+  """Declares a convolution without bias and the batch norm after it, and folds them together.
 
   Attributes:
-    shape: of the kernel, [*window, in, out].
+    shape: shape of the kernel, [*window, in, out].
   """
 
   shape: tuple[int, ...]
 
   @nn.compact
   def __call__(self):
-    """Returns the kernel of `shape` and the bias [out] that the unit amounts to, before ReLU."""
+    """Returns (kernel of `shape`, bias [out]) of a convolution that includes the batch norm."""
     features = self.shape[-1:]
     moment = lambda name, fill: self.variable(
       "batch_stats", name, lambda: jnp.full(features, fill, jnp.float32)
@@ -53,11 +54,11 @@ class Separated(nn.Module):
   """A convolution of frames, batch norm, ReLU, a convolution in time and batch norm.
 
   Attributes:
-    window: side of the frames' window; it is padded by half.
-    middle: channels between the two.
-    features: channels in the end.
-    stride: of frames in height and width.
-    time_stride: of time.
+    window: height and width of the window of the frame convolution; padding is window // 2.
+    middle: channels between the two convolutions.
+    features: output channels.
+    stride: stride in height and width.
+    time_stride: stride in time.
   """
 
   window: int
@@ -69,20 +70,20 @@ class Separated(nn.Module):
   @nn.compact
   def __call__(self, x):
     """Maps [B, T, H, W, in] to [B, T', H', W', features], before ReLU."""
-    beyond = (self.window // 2,) * 2
+    padding = (self.window // 2,) * 2
     kernel, bias = Unit((self.window, self.window, x.shape[-1], self.middle), name="frame")()
-    x = nn.relu(separable.frame_convolution(x, kernel, self.stride, (beyond, beyond)) + bias)
+    x = nn.relu(separable.frame_convolution(x, kernel, self.stride, (padding, padding)) + bias)
     kernel, bias = Unit((3, self.middle, self.features), name="time")()
     return separable.time_convolution(x, kernel, self.time_stride) + bias
 
 
 class Block(nn.Module):
-  """A residual block of two separated convolutions; the first of them may have strides.
+  """A residual block of two separated convolutions; the first one has the stride.
 
   Attributes:
-    features: channels of its output.
-    middle: channels within its convolutions.
-    stride: of time, height and width.
+    features: output channels.
+    middle: channels between the frame and the time convolution.
+    stride: stride in time, height and width.
   """
 
   features: int
@@ -107,11 +108,11 @@ class R2Plus1D(nn.Module):
 
   @nn.compact
   def __call__(self, clips: jax.Array) -> dict[str, jax.Array]:
-    """Features and predictions of clips.
+    """Computes features and predictions of clips.
 
     Args:
-      clips: float32 [B, T, H, W, 3], red first, in 0..1 less the mean and over the deviation of
-        each colour.
+      clips: float32 [B, T, H, W, 3], channels RGB. Values in 0..1 are normalised: minus the mean,
+        divided by the standard deviation of each channel.
 
     Returns:
       {"logits": float32 [B, 400], "avgpool": float32 [B, 512]}.
@@ -119,15 +120,15 @@ class R2Plus1D(nn.Module):
     x = clips.astype(jnp.float32)
     x = nn.relu(Separated(7, _STEM, 64, 2, name="stem")(x))
     for stage, (features, middles) in enumerate(_STAGES):
-      for place, middle in enumerate(middles):
-        stride = 2 if stage > 0 and place == 0 else 1
-        x = Block(features, middle, stride, name=f"layer{stage + 1}_{place}")(x)
+      for block, middle in enumerate(middles):
+        stride = 2 if stage > 0 and block == 0 else 1
+        x = Block(features, middle, stride, name=f"layer{stage + 1}_{block}")(x)
     x = jnp.mean(x, axis=(1, 2, 3))
     dense = nn.Dense(OUTPUTS["logits"], precision=jax.lax.Precision.HIGHEST, name="fc")
     return {"logits": dense(x), "avgpool": x}
 
 
-# torchvision's places in a block, or in the stem, and ours: a convolution and its batch norm each.
+# {(convolution, batch norm) in torchvision's block or stem: name of the `Unit` here}.
 _BLOCK_UNITS = {
   ("conv1.0.0", "conv1.0.1"): "conv1/frame",
   ("conv1.0.3", "conv1.1"): "conv1/time",
@@ -145,30 +146,30 @@ _NORM = {
 
 
 def from_torchvision() -> dict[str, str]:
-  """Our path of each array in torchvision's state dict.
+  """{name in torchvision's state dict: path in the variables of `R2Plus1D`}.
 
-  Kernels there are [out, in, T, H, W]; here axes of length one are gone: [H, W, in, out],
-  [T, in, out] and [in, out]. `to_ours` turns them.
+  Kernels of torchvision are [out, in, T, H, W]. Here, window axes of length 1 are removed:
+  [H, W, in, out], [T, in, out] and [in, out]. `convert_array` converts them.
   """
   units = dict(_STEM_UNITS)
   for stage in range(len(_STAGES)):
-    for place in range(2):
+    for block in range(2):
       for (kernel, norm), name in _BLOCK_UNITS.items():
-        if name != "downsample" or (stage > 0 and place == 0):
-          theirs = f"layer{stage + 1}.{place}"
-          units[f"{theirs}.{kernel}", f"{theirs}.{norm}"] = f"layer{stage + 1}_{place}/{name}"
+        if name != "downsample" or (stage > 0 and block == 0):
+          prefix = f"layer{stage + 1}.{block}"
+          units[f"{prefix}.{kernel}", f"{prefix}.{norm}"] = f"layer{stage + 1}_{block}/{name}"
   names = {"fc.weight": "params/fc/kernel", "fc.bias": "params/fc/bias"}
   for (kernel, norm), name in units.items():
     names[f"{kernel}.weight"] = f"params/{name}/kernel"
-    names.update({f"{norm}.{theirs}": ours.format(name) for theirs, ours in _NORM.items()})
+    names.update({f"{norm}.{entry}": path.format(name) for entry, path in _NORM.items()})
   return names
 
 
-def to_ours(array, shape: tuple[int, ...]):
-  """Turns an array of torchvision's state dict to the `shape` that it has here.
+def convert_array(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+  """Transposes and reshapes an array of torchvision's state dict to the `shape` that it has here.
 
   Raises:
-    ValueError: it has other sizes.
+    ValueError: the array has other sizes; the message is "SHAPE instead of SHAPE".
   """
   if array.ndim == 5:
     array = array.transpose(2, 3, 4, 1, 0)
