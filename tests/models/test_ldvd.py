@@ -212,7 +212,7 @@ def test_summaries_count_operations_and_memory(load_config, file):
   assert static[moments[0]] == moments[1] * static["parameters"]
 
 
-def test_batch_norms_have_the_settings_of_the_papers(load_config):
+def test_batch_norms_have_a_bias_only_where_the_code_has_one(load_config):
   """Batch norm has no bias in TGAN's discriminator and temporal generator."""
   shapes = jax.eval_shape(
     lambda: registry.build(load_config("tgan", "svc")).init(jax.random.key(0))
@@ -253,8 +253,8 @@ def test_optimizers_and_batch_sizes_are_those_of_the_authors(load_config):
   assert registry.build(load_config("tgan", "normal")).constraint_period == 0
 
 
-def test_where_weights_start(load_config):
-  """Epsilons, slopes and initial gains are those of Chainer, TGAN, PyTorch and VGAN."""
+def test_initial_distributions(load_config):
+  """Initial distributions are those of Chainer, TGAN's code, PyTorch and VGAN's code."""
   draw = lambda file, row: registry.build(load_config(file, row + ",runlocal")).init
   tgan, mocogan, vgan = (
     jax.device_get(jax.jit(draw(file, row))(jax.random.key(0)))

@@ -175,7 +175,7 @@ def test_generator_first_is_scored_by_the_old_discriminators(play):
   loss = lambda played: played.metrics[0]["loss/generator"]
   assert np.array_equal(before.step, last.states[0].step)
   assert loss(first) != loss(last)
-  # The generator is updated first, so the result equals that of the update alone.
+  # The generator's update comes first, so it equals an iteration with this update alone.
   alone = Iteration(
     first.gan, optimizers.build(first.config, first.gan.discriminators), first.config
   )
