@@ -175,7 +175,7 @@ def test_generator_first_is_scored_by_the_old_discriminators(play):
   loss = lambda played: played.metrics[0]["loss/generator"]
   assert np.array_equal(before.step, last.states[0].step)
   assert loss(first) != loss(last)
-  # The generator's update comes first, so it equals an iteration with this update alone.
+  # The generator comes first in an iteration, so its update alone gives the same parameters.
   alone = Iteration(
     first.gan, optimizers.build(first.config, first.gan.discriminators), first.config
   )
