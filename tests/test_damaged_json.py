@@ -124,7 +124,7 @@ def test_configs_of_runs(run, no_restore):
   def read():
     with contextlib.suppress(UserError):
       runs.load(run.workdir)
-    workdir.make(run.workdir, run.config)
+    workdir.create(run.workdir, run.config)
 
   seen = survives(run.workdir / states.CONFIG, read, each=1)
   assert seen["refused"] > 100

@@ -69,7 +69,9 @@ def test_dense_equals_numpy(x64, wide, draw, normal, assert_close, use_bias):
   assert_close(applied(module, params, x), expected)
 
 
-def test_table_is_looked_up_by_integers_and_mixed_by_weights(x64, wide, draw, normal, assert_close):
+def test_integers_select_rows_of_the_table_and_weights_mix_them(
+  x64, wide, draw, normal, assert_close
+):
   labels = np.array([3, 0, 3, 6])
   module = Embed(7, 4, wide())
   params = draw(module, labels)

@@ -97,7 +97,7 @@ def test_evaluation_normalises_by_the_given_moments(
   assert_close(evaluate(stats, x[:1], condition[:1]), expected)
 
 
-def test_frames_pass_nothing_to_each_other_unless_statistics_are_shared(normal):
+def test_frames_are_independent_unless_statistics_are_shared(normal):
   x = clips(normal).astype(np.float32)
   changed = x.copy()
   changed[:, 2] *= 3.0

@@ -304,7 +304,7 @@ def test_a_stacked_generator_has_a_unit_per_resolution(build):
     ("none", True, 0, None),
   ],
 )
-def test_separable_attention_stands_where_it_is_put(build, block, doubled, final, following):
+def test_separable_attention_precedes_the_configured_block(build, block, doubled, final, following):
   gan = build(
     generator__attention_before=block, generator__doubled=doubled, generator__final_multiplier=final
   )
@@ -322,7 +322,7 @@ def test_full_attention_can_be_left_out(build):
 
 
 @pytest.mark.parametrize(("condition", "width"), [("z_class", 4 + 5), ("class", 5), ("z", 4)])
-def test_batch_norm_sees_the_condition_asked_for(build, condition, width):
+def test_batch_norm_gets_the_configured_condition(build, condition, width):
   params = abstract(build(generator__condition=condition))["generator"]["params"]
   for block in range(6):
     norm = params[f"block{block}"]["norm1"]
@@ -331,18 +331,18 @@ def test_batch_norm_sees_the_condition_asked_for(build, condition, width):
 
 
 @pytest.mark.parametrize(("statistics", "lead"), [("per_step", (3,)), ("shared", ())])
-def test_batch_norm_takes_the_statistics_asked_for(build, statistics, lead):
+def test_batch_norm_takes_the_configured_statistics(build, statistics, lead):
   moments = abstract(build(generator__statistics=statistics))["generator"]["batch_stats"]
   assert {leaf.shape[:-1] for leaf in jax.tree.leaves(moments)} == {lead}
   assert set(moments) == {"norm", *(f"block{i}" for i in range(6))}
 
 
 @pytest.mark.parametrize(("kind", "gates"), [("multiplicative", 5), ("standard", 3)])
-def test_recurrent_unit_is_the_one_asked_for(build, kind, gates):
+def test_recurrent_unit_is_the_configured_kind(build, kind, gates):
   assert len(abstract(build(generator__rnn=kind))["generator"]["params"]["rnn"]) == gates
 
 
-def test_time_goes_into_channels_where_asked(build):
+def test_time_is_merged_into_channels_if_configured(build):
   gan = build(frames=8, discriminator__time_into="channel")
   assert discriminator_layers(gan, "temporal")[-1] == ("head", (1,))
   kernel = abstract(gan)["discriminators"]["temporal"]["params"]["block2"]["conv1"]["kernel"]
@@ -366,7 +366,7 @@ def test_3d_blocks_halve_time_or_keep_it_and_can_be_plain(build, changes, expect
   assert [shape for _, shape in discriminator_layers(gan, "temporal")] == expected
 
 
-def test_only_the_first_block_takes_pixels_as_they_are_and_only_two_are_3d(build):
+def test_only_the_first_block_has_no_relu_and_only_two_are_3d(build):
   """A ReLU on pixels in [-1, 1] would lose the negative half."""
   gan = build()
   for name, deep in (("spatial", 0), ("temporal", 2)):
@@ -382,7 +382,7 @@ def test_only_the_first_block_takes_pixels_as_they_are_and_only_two_are_3d(build
     assert blocks == [(index > 0, 3 if index < deep else 2) for index in range(4)]
 
 
-def test_discriminators_attend_where_asked(build):
+def test_discriminators_attend_at_the_configured_resolution(build):
   gan = build(discriminator__attention_resolution=8)
   names = [name for name, _ in discriminator_layers(gan, "spatial")]
   assert names == ["block0", "block1", "attention", "block2", "block3", "head"]
@@ -447,7 +447,7 @@ def test_one_discriminator_can_be_left_out_but_not_both(build):
     ("concat_mean", {"all"}),
   ],
 )
-def test_losses_are_aggregated_as_asked(build, aggregation, names):
+def test_losses_are_aggregated_as_configured(build, aggregation, names):
   gan = build(aggregation=aggregation)
   scores = {"spatial": jnp.array([[0.5, -2.0]]), "temporal": jnp.array([[3.0]])}
   side = Side(inputs={}, samples={}, scores=scores)
@@ -644,7 +644,7 @@ def test_one_hot_weights_are_labels_and_others_mix(small, generating):
   assert not np.allclose(between, by_label["clip"], atol=1e-2)
 
 
-def test_clips_longer_than_in_training_need_their_own_statistics(small, generating):
+def test_longer_clips_than_in_training_need_separate_statistics(small, generating):
   gan, variables = small
   inputs = {"label": jnp.array([0, 1, 2])}
   samples, reported = generating(gan, variables["generator"], inputs, True, 5)

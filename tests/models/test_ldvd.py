@@ -203,7 +203,7 @@ def test_summaries_refuse_unknown_optimizers():
 
 
 @pytest.mark.parametrize("file", ["tgan", "mocogan", "vgan"])
-def test_they_are_summarised(load_config, file):
+def test_summaries_count_operations_and_memory(load_config, file):
   costs = summary.summarize(load_config(file))
   ratio = costs["iteration"]["none"]["tflop"] / costs["iteration"]["as_written"]["tflop"]
   # Cells save no products. Counted gradients on padded maps include the taps on the padding.
@@ -212,7 +212,7 @@ def test_they_are_summarised(load_config, file):
   assert static[moments[0]] == moments[1] * static["parameters"]
 
 
-def test_both_networks_normalise_over_what_they_should(load_config):
+def test_batch_norms_have_a_bias_only_where_the_code_has_one(load_config):
   """Batch norm has no bias in TGAN's discriminator and temporal generator."""
   shapes = jax.eval_shape(
     lambda: registry.build(load_config("tgan", "svc")).init(jax.random.key(0))
@@ -223,7 +223,7 @@ def test_both_networks_normalise_over_what_they_should(load_config):
   assert set(shapes["generator"]["params"]["norm0"]) == {"gain", "bias"}
 
 
-def test_first_layers_start_as_the_transposed_convolutions_they_stand_for(load_config):
+def test_first_layers_are_initialised_as_transposed_convolutions(load_config):
   """Chainer and PyTorch count the outputs of a transposed convolution as its fan in."""
   draw = lambda file, row: registry.build(load_config(file, row)).init(jax.random.key(0))
   tgan = jax.jit(lambda: draw("tgan", "f_c1"))()["generator"]["params"]
@@ -233,7 +233,7 @@ def test_first_layers_start_as_the_transposed_convolutions_they_stand_for(load_c
   assert np.max(kernel) == pytest.approx((512 * 16) ** -0.5, rel=1e-3)
 
 
-def test_how_they_are_trained(load_config):
+def test_optimizers_and_batch_sizes_are_those_of_the_authors(load_config):
   """Optimizers, batch sizes and orders of updates are those of the authors' code."""
   tgan, mocogan, vgan = (load_config(file) for file in ("tgan", "mocogan", "vgan"))
   of = lambda config, *names: tuple(config.optimizer[name] for name in names)
@@ -253,8 +253,8 @@ def test_how_they_are_trained(load_config):
   assert registry.build(load_config("tgan", "normal")).constraint_period == 0
 
 
-def test_where_weights_start(load_config):
-  """Epsilons, slopes and initial gains are those of Chainer, TGAN, PyTorch and VGAN."""
+def test_initial_distributions(load_config):
+  """Initial distributions are those of Chainer, TGAN's code, PyTorch and VGAN's code."""
   draw = lambda file, row: registry.build(load_config(file, row + ",runlocal")).init
   tgan, mocogan, vgan = (
     jax.device_get(jax.jit(draw(file, row))(jax.random.key(0)))

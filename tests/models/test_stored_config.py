@@ -52,7 +52,7 @@ def test_configs_are_those_that_runs_were_trained_with(load_config):
       found = {path: flat.get(path) for path in expected}
       assert repr(found) == repr(expected), (file, argument)  # 1 is not 1.0 and not True
       later = set(flat) - set(expected)
-      declared = switches.of(config.model.name)
+      declared = switches.of_model(config.model.name)
       assert all(declared[path].absent is not schema.REQUIRED for path in later), later
 
 
@@ -156,7 +156,7 @@ def test_tuples_equal_lists_and_missing_fields_differ():
   assert stored_config.first_difference(more, old) == "deep.extra: 3 there, None here"
 
 
-def test_configs_written_before_a_field_was_there_read_as_if_it_changed_nothing(tiny_config):
+def test_fields_missing_in_older_configs_get_values_that_change_nothing(tiny_config):
   config = tiny_config()
   text = json.loads(configuration.to_json(config))
   del text["microbatch"], text["optimizer"]["kind"], text["model"]["shared_fakes"]

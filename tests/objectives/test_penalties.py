@@ -31,7 +31,7 @@ def penalty(params):
   return 0.5 * BETA * total
 
 
-def test_it_is_the_gradient_of_the_squared_products_of_rows(x64, assert_close, assert_gradient):
+def test_gradient_of_the_squared_products_of_rows(x64, assert_close, assert_gradient):
   params = draw()
   gradient = orthogonal_gradient(params, BETA)
   assert_close(gradient, jax.grad(penalty)(params))

@@ -46,7 +46,7 @@ def _as_pinned(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   if pinned is None:
     return config
   content = config.to_dict()
-  for path, switch in switches.of(config.model.name).items():
+  for path, switch in switches.of_model(config.model.name).items():
     *groups, last = path.split(".")
     group = functools.reduce(dict.__getitem__, groups, content)
     if path not in pinned and group.get(last) == switch.absent:

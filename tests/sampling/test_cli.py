@@ -140,7 +140,7 @@ def test_files_that_could_not_be_written_do_not_stand_in_the_way(ask, tmp_path, 
   assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_full_memory_is_told_in_one_line(ask, monkeypatch):
+def test_a_full_memory_gives_a_one_line_error(ask, monkeypatch):
   def exhausted(*arguments, **options):
     raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.")
 

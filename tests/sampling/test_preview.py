@@ -89,7 +89,7 @@ def test_zero_never_draws(walk, quick, tmp_path):
   assert walk(PreviewHook(0), tmp_path, 0, 5).clips == [] and names(tmp_path) == []
 
 
-def test_a_run_that_continues_draws_what_it_does_anew(walk, quick, tmp_path):
+def test_a_resumed_run_samples_repeated_steps_again(walk, quick, tmp_path):
   """A run killed after 6 resumes at 3; the samples of 6 are made again, also for TensorBoard."""
   walk(PreviewHook(3), tmp_path, 0, 6)
   log = walk(PreviewHook(3), tmp_path, 3, 8)

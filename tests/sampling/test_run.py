@@ -282,7 +282,7 @@ def test_pixels_are_rounded_to_nearest_and_clipped():
   np.testing.assert_array_equal(actual, [0, 255, 0, 255])
 
 
-def test_load_is_the_sampling_rooms(monkeypatch, workdir, run):
+def test_load_is_that_of_the_sampling_package(monkeypatch, workdir, run):
   assert isinstance(run, runs.Run)
   assert run.class_names[:2] == ("Disk", "square")
   assert run.config.model.frames == run.gan.frames == 4

@@ -19,7 +19,7 @@ def clips(run):
   return tuple(map(np.asarray, Stream(run, 3)(0, 16)))
 
 
-def test_they_are_those_that_the_run_draws(run, clips):
+def test_a_stream_equals_the_samples_of_the_run(run, clips):
   expected, labels = clips
   np.testing.assert_array_equal(labels, np.arange(16) % 8)
   drawn = run.sample(3, labels=labels)

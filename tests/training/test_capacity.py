@@ -17,7 +17,7 @@ def abstract(config, mesh):
   return state.abstract(gan, optimizers.build(config, gan.discriminators), config.seed, mesh)
 
 
-def test_the_memory_of_this_machine_is_known():
+def test_device_memory_is_that_of_this_machine():
   mesh = meshes.make_mesh(jax.devices()[:2])
   assert cores.usable_memory() > 2**28
   assert capacity.device_memory(mesh) == cores.usable_memory() // 2

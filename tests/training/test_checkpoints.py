@@ -58,7 +58,7 @@ def saved(tmp_path):
 
 
 @pytest.mark.parametrize("devices", [1, 8])
-def test_newest_comes_back_to_the_bit_on_any_number_of_devices(saved, devices):
+def test_newest_is_restored_bit_for_bit_on_any_number_of_devices(saved, devices):
   state, timers = Checkpoints(saved).restore(like(small(0), devices))
   assert same(state, small(6)) and timers == {"seconds": 6.0}
   assert len(state.params["kernel"].devices()) == devices
@@ -146,7 +146,7 @@ def test_all_damaged_is_refused(saved):
     Checkpoints(saved, report=lambda line: None).restore(like(small(0)))
 
 
-def test_damaged_ones_are_set_aside_and_their_steps_saved_anew(saved):
+def test_damaged_checkpoints_are_renamed_and_their_steps_saved_again(saved):
   for path in (saved / "6").rglob("manifest.ocdbt"):
     path.write_bytes(b"")
   checkpoints = Checkpoints(saved, report=lambda line: None)
@@ -242,7 +242,7 @@ def test_a_path_that_the_locale_encodes_otherwise_saves_and_reads(tmp_path, monk
   assert same(Checkpoints(tmp_path / "é").restore(like(small(0)))[0], small(2))
 
 
-def test_an_odd_folder_is_named_by_its_own_name_where_saving_fails(tmp_path, monkeypatch):
+def test_messages_name_an_odd_folder_correctly_if_saving_fails(tmp_path, monkeypatch):
   checkpoints = Checkpoints(tmp_path / "[1]")
   (tmp_path / "[1]").mkdir()
   (tmp_path / "[1]" / "2.x").mkdir()
@@ -299,7 +299,7 @@ def test_the_first_checkpoint_is_read_back(tmp_path, damage):
     assert "\n" not in str(caught.value)
 
 
-def test_a_failed_save_is_told_of_its_own_iteration(saved, monkeypatch):
+def test_a_failed_save_is_reported_with_its_iteration(saved, monkeypatch):
   """The message names the failed checkpoint, not the next one, when the failure is noticed."""
   checkpoints = Checkpoints(saved)
   checkpoints.save(8, small(8), {"seconds": 0.0})
@@ -330,7 +330,7 @@ def test_a_checkpoint_that_its_run_removes_meanwhile_is_not_called_damaged(saved
 
 
 @pytest.mark.parametrize("error", [PermissionError("not yours"), MemoryError("no memory")])
-def test_what_says_nothing_about_a_checkpoint_does_not_make_it_damaged(saved, monkeypatch, error):
+def test_unrelated_errors_do_not_mark_a_checkpoint_as_damaged(saved, monkeypatch, error):
   checkpoints, lines = Checkpoints(saved), []
   checkpoints._report = lines.append
 

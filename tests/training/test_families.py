@@ -164,7 +164,7 @@ def microsteps(played):
     (dict(discriminator_steps=2, generator_first=True, shared_fakes=True), [0, 1]),
   ],
 )
-def test_who_draws_anew_and_who_shares(play, schedule, expected):
+def test_which_updates_share_generated_clips(play, schedule, expected):
   assert microsteps(play(contract.Schedule(**schedule))) == expected
 
 
@@ -175,7 +175,7 @@ def test_generator_first_is_scored_by_the_old_discriminators(play):
   loss = lambda played: played.metrics[0]["loss/generator"]
   assert np.array_equal(before.step, last.states[0].step)
   assert loss(first) != loss(last)
-  # The generator is updated first, so the result equals that of the update alone.
+  # The generator comes first in an iteration, so its update alone gives the same parameters.
   alone = Iteration(
     first.gan, optimizers.build(first.config, first.gan.discriminators), first.config
   )
@@ -270,7 +270,7 @@ def test_a_shared_pass_equals_a_repeated_one(play, assert_close):
 
 
 @pytest.mark.parametrize("first", [False, True])
-def test_a_microbatch_is_a_batch_of_its_own(play, assert_close, monkeypatch, first):
+def test_equal_micro_batches_equal_one_batch(play, assert_close, monkeypatch, first):
   """Two micro-batches of the same clips and random numbers do what one does."""
   schedule = contract.Schedule(discriminator_steps=2, generator_first=first, shared_fakes=first)
   alone = play(schedule)

@@ -88,7 +88,7 @@ MIDDLE = {
 
 
 @pytest.mark.parametrize("how", MIDDLE)
-def test_damage_costs_its_own_line_alone(tmp_path, how):
+def test_damage_affects_one_line_only(tmp_path, how):
   before = changed(4, MIDDLE[how])
   (tmp_path / "log.jsonl").write_bytes(before)
   reported = []

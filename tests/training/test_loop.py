@@ -169,7 +169,7 @@ def test_killed_on_a_prepared_set_it_ends_the_same(tmp_path, lean_config, write_
   check_same(tmp_path, (tmp_path / "whole", final))
 
 
-def test_finished_run_says_so_and_changes_nothing(long_config, uninterrupted):
+def test_a_finished_run_is_reported_and_not_changed(long_config, uninterrupted):
   workdir, final = uninterrupted
   reported = []
   assert same(train(long_config, workdir, report=reported.append), final)
@@ -269,7 +269,7 @@ def test_unwritable_workdir_is_refused(tmp_path, lean_config):
     train(lean_config(), blocked / "run")
 
 
-def test_a_wrong_reader_is_told_before_anything_is_compiled(tmp_path, lean_config):
+def test_a_wrong_reader_is_refused_before_anything_is_compiled(tmp_path, lean_config):
   config = lean_config(**{"data.reader": "cpp"})
   with pytest.raises(
     UserError, match=r"config\.data\.reader is 'cpp', must be one of python, tens"
@@ -293,7 +293,7 @@ def test_other_data_is_refused(tmp_path, lean_config):
 @pytest.mark.parametrize(
   "name", ["num_iterations", "log_every", "checkpoint_every", "analysis.batch_size"]
 )
-def test_lengths_and_cadences_of_nothing_are_refused(tmp_path, lean_config, name):
+def test_zero_lengths_and_intervals_are_refused(tmp_path, lean_config, name):
   with pytest.raises(UserError, match=f"config.{name} is 0, must be an integer from 1"):
     train(lean_config(**{name: 0}), tmp_path / "run")
   assert not (tmp_path / "run").exists()

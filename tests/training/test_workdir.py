@@ -20,7 +20,7 @@ def test_processes_without_one_folder_are_refused_before_anything_is_made(tmp_pa
 
   monkeypatch.setattr(processes, "share_a_folder", differ)
   with pytest.raises(UserError, match="not one folder"):
-    workdir.make(tmp_path / "run", config=None)
+    workdir.create(tmp_path / "run", config=None)
   assert calls == [(tmp_path / "run", "workdir")] and not (tmp_path / "run").exists()
 
 
@@ -32,7 +32,7 @@ def test_a_second_training_in_a_folder_is_refused_in_words_that_name_the_first(
 ):
   monkeypatch.setattr(locks, "PATIENCE", 0.0)
   config, run = load_config("quickstart"), tmp_path / "run"
-  with workdir.opened(workdir.make(run, config), config, DESCRIPTION):
+  with workdir.locked(workdir.create(run, config), config, DESCRIPTION):
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     words = rf"cannot use {run}(/best)? as workdir: process {os.getpid()} on .* has been using it"
     for again in (
@@ -40,11 +40,11 @@ def test_a_second_training_in_a_folder_is_refused_in_words_that_name_the_first(
       run / "best",
     ):  # "best" is a run folder too; the run around it writes it
       with pytest.raises(locks.Taken, match=words):
-        workdir.make(again, config)
+        workdir.create(again, config)
     with pytest.raises(locks.Taken, match=words):
-      with workdir.opened(run, config, DESCRIPTION):
+      with workdir.locked(run, config, DESCRIPTION):
         pass
     after = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     assert after == before
-  with workdir.opened(workdir.make(run, config), config, DESCRIPTION):
+  with workdir.locked(workdir.create(run, config), config, DESCRIPTION):
     pass

@@ -85,7 +85,7 @@ def _switches(config: ml_collections.ConfigDict) -> dict[str, schema.Switch]:
   """All switches of the config's model; those of every model if its name is unknown."""
   name = config.get("model", {}).get("name")
   if isinstance(name, str) and name in switches.SYSTEMS:
-    return switches.of(name)
+    return switches.of_model(name)
   return {**base_switches.SWITCHES, **schema.within("model", base_switches.MODEL)}
 
 

@@ -27,7 +27,7 @@ def system(name: object) -> dict[str, schema.Switch]:
   return SYSTEMS[name]
 
 
-def of(name: object) -> dict[str, schema.Switch]:
+def of_model(name: object) -> dict[str, schema.Switch]:
   """Returns all switches of a config with the model `name`; UserError if there is no such model."""
   return {**base_switches.SWITCHES, **schema.within("model", system(name))}
 
@@ -43,7 +43,7 @@ def check(config: ConfigDict) -> None:
       other. The message names the first such field.
   """
   model = config.get("model")
-  schema.check(config, of(model.get("name") if hasattr(model, "get") else model))
+  schema.check(config, of_model(model.get("name") if hasattr(model, "get") else model))
   _check_batch(config)
   for name in ("count", "real_count"):
     if config.get("evaluation", {}).get(name) == 1:

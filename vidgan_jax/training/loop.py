@@ -165,7 +165,7 @@ class Trainer:
     self.like = states.abstract(self.gan, self.transforms, config.seed, self.mesh, config.sharding)
     capacity.check_config(config, self.like, self.mesh)
     is_new = not pathlib.Path(workdir).exists()
-    self.workdir = workdirs.make(workdir, config)
+    self.workdir = workdirs.create(workdir, config)
     self.checkpoints = Checkpoints(
       self.workdir / states.CHECKPOINTS, config.checkpoints_kept, report=report
     )
@@ -215,8 +215,8 @@ class Trainer:
       Stopped: a guard ends the run.
     """
     watch = jax.process_count() == 1
-    opened = workdirs.opened(self.workdir, self.config, self._description, self.report)
-    with opened, Preemption(self.report, watch=watch) as preemption:
+    lock = workdirs.locked(self.workdir, self.config, self._description, self.report)
+    with lock, Preemption(self.report, watch=watch) as preemption:
       with preemption.nothing_to_lose():
         restored = self.checkpoints.restore(self.like)
         if restored is None:

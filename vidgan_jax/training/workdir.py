@@ -18,7 +18,7 @@ from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import locks
 
 
-def make(workdir: str | os.PathLike, config: ConfigDict) -> pathlib.Path:
+def create(workdir: str | os.PathLike, config: ConfigDict) -> pathlib.Path:
   """Creates the run's folder, or checks the run in it. Writes nothing into the folder.
 
   Raises:
@@ -50,7 +50,7 @@ def _check_free(workdir: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def opened(
+def locked(
   workdir: pathlib.Path, config: ConfigDict, description: dict, report: Callable = print
 ) -> Iterator[None]:
   """Locks a run's folder, and writes the config and the description of the data into it.
@@ -58,14 +58,14 @@ def opened(
   If several processes train together, all call this function, and process 0 holds the lock.
 
   Args:
-    workdir: a folder checked by `make`. It is checked again, because another process may have
+    workdir: a folder checked by `create`. It is checked again, because another process may have
       started a run there since.
     config: the whole config of the run.
     description: description of the training data, see `state.check_data`.
     report: receives lines for the user.
 
   Raises:
-    UserError: as in `make`, or the folder holds checkpoints of a run on other data.
+    UserError: as in `create`, or the folder holds checkpoints of a run on other data.
   """
   with contextlib.ExitStack() as stack:
 
