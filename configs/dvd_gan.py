@@ -37,7 +37,7 @@ from vidgan_jax.runtime.config import configuration, schema
 _NARROW = {"model.generator.channels": 64}
 _LONG = {**_NARROW, "model.frames": 48, "model.generator.rnn": "standard"}
 _SHORT = {"num_iterations": 100_000}  # as in Figure 7
-_ROWS = {
+_ROWS: dict[str, dict] = {
   "kinetics600_64x12": {},
   "kinetics600_64x48": _LONG,
   "kinetics600_128x12": {**_NARROW, "model.resolution": 128},

@@ -45,7 +45,7 @@ _F = {**_VIDEO_ONLY, f"{_D}video": "factorised", f"{_D}level": 2}
 _SIZES = (64, 128, 256, 512)
 _MUG = {"data.prepare": "--source=folder"}
 _SMALL = {"model.generator.channels": 16, f"{_D}channels": 16}
-_ROWS = {
+_ROWS: dict[str, dict] = {
   "base": {},
   "no_subsampling": {"data.stride": 1},
   "video_only": _VIDEO_ONLY,

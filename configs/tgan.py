@@ -44,7 +44,7 @@ _TSM = {f"{_D}kind": "tsm"}
 _MUG = {"data.prepare": "--source=folder"}
 # Embedded moving shapes, a quarter of the channels, twenty times the learning rate.
 _SHAPES = {_TEMPORAL: (128, 64, 32, 32), _IMAGE: 128, f"{_D}channels": 16}
-_ROWS = {
+_ROWS: dict[str, dict] = {
   "svc": {},
   "normal": {"model.loss": "vanilla", "model.clipping_period": 0, f"{_D}noise": 0.3},
   "svc_2xtime": {"data.stride": 2},

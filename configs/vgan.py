@@ -21,7 +21,7 @@ import ml_collections
 from vidgan_jax.models import ldvd_config
 from vidgan_jax.runtime.config import configuration, schema
 
-_ROWS = {"ucf101_16": {"model.frames": 16}, "ucf101_32": {"model.frames": 32}}
+_ROWS: dict[str, dict] = {"ucf101_16": {"model.frames": 16}, "ucf101_32": {"model.frames": 32}}
 _RUNLOCAL = {
   "model.latent_dim": 8,
   "model.generator.channels": 32,
