@@ -4,9 +4,10 @@
 respect to the parameters of one discriminator, on a fixed batch. Lanczos' algorithm needs only
 products of the Hessian with vectors, which are exact (Pearlmutter 1994).
 
-With spectral normalisation, the loss is the function that training differentiates, in which the
-vectors of the power iteration are constants. In truth these vectors turn with the weights. This
-does not change the first derivative, but it would change the second, and is left out there.
+With spectral normalisation, the loss is the function that training differentiates: the vectors of
+the power iteration are constants in it. In fact these vectors depend on the weights. The first
+derivative of the loss is the same with and without this dependence, but the second is not. This
+module leaves the dependence out.
 """
 
 import dataclasses

@@ -69,7 +69,11 @@ class AnalyzedRun:
     return self.request.clips or CLIPS[what]
 
   def labels(self, count: int) -> np.ndarray:
-    """Labels of `count` clips, int [count]: classes in turn, or evenly chosen if there are more."""
+    """Labels for `count` clips, int [count].
+
+    The labels go through all classes in turn. With fewer clips than classes, each clip has another
+    class, evenly spaced among all classes.
+    """
     if count >= self.classes:
       return np.arange(count) % max(1, self.classes)
     return np.arange(count) * self.classes // count
@@ -82,7 +86,7 @@ class AnalyzedRun:
   def draw(self, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Generates `count` clips in chunks; yields (clips uint8 [n, T, H, W, 3], labels int [n])."""
     labels = self.labels(count)
-    for begin in self._ticking(range(0, count, _CHUNK), "drawing"):
+    for begin in self._progress(range(0, count, _CHUNK), "generating"):
       of_chunk = labels[begin : begin + _CHUNK]
       clips = self.run.sample(
         streams.key(self.request.seed, streams.SAMPLING, begin // _CHUNK),
@@ -130,7 +134,7 @@ class AnalyzedRun:
       (clips uint8 [n, T, H, W, 3], labels int [n]).
     """
     with concurrent.futures.ThreadPoolExecutor(min(16, usable_cores())) as pool:
-      for begin in self._ticking(range(0, len(order), _CHUNK), "reading"):
+      for begin in self._progress(range(0, len(order), _CHUNK), "reading"):
         examples = pool.map(lambda i: self.example(source, i), order[begin : begin + _CHUNK])
         clips, labels = zip(*examples, strict=True)
         yield np.stack(clips), np.array(labels)
@@ -153,7 +157,7 @@ class AnalyzedRun:
     }
 
   @staticmethod
-  def _ticking(items, what):
+  def _progress(items, what):
     return tqdm(items, desc=what, unit="block", leave=False, delay=_PROGRESS_DELAY, disable=None)
 
 
@@ -296,18 +300,18 @@ def analyze_smoothness(analyzed: AnalyzedRun, folder) -> Result:
     labels = analyzed.labels(count)
     if kind == "class":
       labels = np.stack([labels, (labels + 1) % analyzed.classes], axis=1).ravel()
-    latents, along = walk(gan, key, labels, _STEPS, **options)
+    latents, walk_labels = walk(gan, key, labels, _STEPS, **options)
     clips = analyzed.run.generate(
-      latents, along, key=key, batch_size=analyzed.request.batch_size or 16, **options
+      latents, walk_labels, key=key, batch_size=analyzed.request.batch_size or 16, **options
     )
-    shaped = clips.reshape(count, _STEPS, *clips.shape[1:])
+    by_walk = clips.reshape(count, _STEPS, *clips.shape[1:])
     spaces = {}
     for space, embed in analyzed.spaces.items():
       points = np.asarray(embed(clips)).reshape(count, _STEPS, -1)
       walks = [smoothness.walk_record(each) for each in points]
       spaces[space] = {"summary": smoothness.summary(walks), "walks": walks}
     path = folder / f"smoothness_{kind}.png"
-    video_writers.contact_sheet(smoothness.strip(shaped[:_SHOWN]), path)
+    video_writers.contact_sheet(smoothness.strip(by_walk[:_SHOWN]), path)
     records.append(
       {"kind": kind, "labels": labels.tolist(), "picture": path.name, "spaces": spaces}
     )
