@@ -33,7 +33,7 @@ class Request:
     )
   )
   checkpoint: int | None = option(base_switches.CHECKPOINT)
-  every_checkpoint: bool = option(boolean(False, "Evaluate all checkpoints that are kept."))
+  every_checkpoint: bool = option(boolean(False, "Evaluate all stored checkpoints."))
   follow: bool = option(
     boolean(False, "Evaluate each checkpoint as it is saved, until the run's last iteration.")
   )
