@@ -87,7 +87,7 @@ def test_only_the_arrays_of_the_network_are_saved(tmp_path, tiny, arrays, change
   ("change", "message"),
   [
     ({"params/fc/kernel": np.zeros((3, 2), np.float32)}, "damaged or altered"),
-    ({"params/fc/kernel": np.zeros((3, 3), np.float32)}, "wanted"),
+    ({"params/fc/kernel": np.zeros((3, 3), np.float32)}, "expected"),
     ({"params/fc/kernel": np.zeros((3, 2))}, "float64"),
     ({"params/fc/other": np.zeros(2, np.float32)}, "is not expected"),
     ({"params/fc/bias": None}, "params/fc/bias is missing"),
