@@ -67,7 +67,7 @@ def held(
 def check(folder: str | os.PathLike, what: str, *, name: str = FILE) -> None:
   """Raises Taken if another process holds the lock. Creates no file.
 
-  For work that takes long before it needs the lock.
+  Call it before long work that needs the lock only at its end.
   """
   path = pathlib.Path(folder) / name
   if path.exists():

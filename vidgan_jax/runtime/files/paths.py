@@ -59,7 +59,7 @@ def all_local(paths: Iterable[str | os.PathLike], what: str) -> list[str]:
 
 
 def cache(*names: str) -> str | None:
-  """The path of a folder in "vidgan_jax" in the user's cache folder, $XDG_CACHE_HOME or ~/.cache.
+  """The path of a cache folder: $XDG_CACHE_HOME/vidgan_jax/NAMES, or ~/.cache/vidgan_jax/NAMES.
 
   Returns:
     The path, or None if this user has no home folder.
