@@ -109,7 +109,7 @@ def test_a_file_of_another_form_gives_an_error_of_one_line(tmp_path, text):
 
 
 @pytest.fixture
-def kept(tmp_path):
+def reference_file(tmp_path):
   """A reference file, the values that identify it, and its features."""
   features = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
   about = {"network": "stand_in", "outputs": ["features"], "resolution": [8, 8], "count": 9}
@@ -119,8 +119,8 @@ def kept(tmp_path):
   return path, about, features
 
 
-def test_references_are_read_as_they_were_saved(kept):
-  path, about, features = kept
+def test_references_are_read_as_they_were_saved(reference_file):
+  path, about, features = reference_file
   gathered, labels = references.load(path, about, "c0de")
   np.testing.assert_array_equal(gathered["features"].features, features)
   np.testing.assert_array_equal(gathered["features"].moments.m2, Moments.of(features).m2)
@@ -135,14 +135,14 @@ def test_references_are_read_as_they_were_saved(kept):
     ({"ddof": 1}, "ddof is None in the file, but 1 is needed"),
   ],
 )
-def test_references_of_something_else_are_refused(kept, change, words):
-  path, about, _ = kept
+def test_references_of_something_else_are_refused(reference_file, change, words):
+  path, about, _ = reference_file
   with pytest.raises(UserError, match=words):
     references.load(path, {**about, **change}, "c0de")
 
 
-def test_references_that_other_code_made_are_refused(kept):
-  path, about, _ = kept
+def test_references_that_other_code_made_are_refused(reference_file):
+  path, about, _ = reference_file
   words = "reference.npz was computed by another version of the code of stand_in"
   with pytest.raises(references.OtherCodeVersion, match=words):
     references.load(path, about, "0ther")
@@ -153,8 +153,8 @@ def test_references_that_other_code_made_are_refused(kept):
     references.load(path, about, "c0de")
 
 
-def test_damaged_references_are_refused(kept, tmp_path):
-  path, about, features = kept
+def test_damaged_references_are_refused(reference_file, tmp_path):
+  path, about, features = reference_file
   data = path.read_bytes()
   path.write_bytes(data[: len(data) // 2])
   with pytest.raises(UserError, match=r"reference\.npz: not a readable \.npz"):
