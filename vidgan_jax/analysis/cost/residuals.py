@@ -16,6 +16,8 @@ Neither count includes arrays that live only within the forward or the backward 
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +62,9 @@ class _Value:
   stored: bool = True
 
 
-def gradient_cost(function, weights, data, *constants) -> dict[str, int]:
+def gradient_cost(
+  function: Callable[..., jax.Array], weights: Any, data: Any, *constants: Any
+) -> dict[str, int]:
   """Counts FLOPs and memory of the gradient of `function` with respect to `weights`; runs nothing.
 
   Args:

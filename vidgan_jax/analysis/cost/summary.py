@@ -26,13 +26,15 @@ generator's moving average.
 import functools
 import math
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from vidgan_jax.analysis.cost.residuals import gradient_cost
 from vidgan_jax.models import contract, registry, switches
-from vidgan_jax.models.contract import Context, VideoGan
+from vidgan_jax.models.contract import Arrays, Context, Side, VideoGan
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.errors import UserError
@@ -50,7 +52,11 @@ _CLIPS = 64
 
 
 def summarize(
-  config, *, batch_size: int | None = None, dtype: str = "bfloat16", tflops: float = 790.0
+  config: ConfigDict,
+  *,
+  batch_size: int | None = None,
+  dtype: str = "bfloat16",
+  tflops: float = 790.0,
 ) -> dict:
   """Counts what training `config` costs.
 
@@ -124,7 +130,7 @@ def summarize(
   }
 
 
-def flops_per_clip(config) -> int:
+def flops_per_clip(config: ConfigDict) -> int:
   """FLOPs of one iteration per clip of the batch, as the model is written.
 
   Model FLOP utilisation is this number times the batch size, divided by the seconds of an iteration
@@ -134,12 +140,12 @@ def flops_per_clip(config) -> int:
   return iteration_flops(gan, forward_flops(gan, abstract_variables(gan)))
 
 
-def _build(config, ops: str | None = None) -> VideoGan:
+def _build(config: ConfigDict, ops: str | None = None) -> VideoGan:
   """The system of `config`, built for an accelerator; `ops` as in `registry.build`."""
   return registry.build(config, platform=_PLATFORM, ops=ops)
 
 
-def _changed(config, dtype, remat) -> VideoGan:
+def _changed(config: ConfigDict, dtype: str, remat: str) -> VideoGan:
   """The system of `config` with another type of activations and rematerialisation policy."""
   config = config.copy_and_resolve_references()
   with config.unlocked():
@@ -149,7 +155,7 @@ def _changed(config, dtype, remat) -> VideoGan:
   return _build(config)
 
 
-def _rates(work, batch_size, tflops):
+def _rates(work: float, batch_size: int, tflops: float) -> dict[str, float]:
   seconds = work / (tflops * 1e12)
   return {"tflop": work / 1e12, "seconds": seconds, "videos_per_second": batch_size / seconds}
 
@@ -159,7 +165,7 @@ def abstract_variables(gan: VideoGan) -> dict:
   return jax.eval_shape(lambda: gan.init(jax.random.key(0)))
 
 
-def count_parameters(variables) -> dict[str, dict[str, int]]:
+def count_parameters(variables: Any) -> dict[str, dict[str, int]]:
   """Numbers of parameters as {network: {top-level module: count, ..., "total": count}}.
 
   Args:
@@ -196,7 +202,7 @@ def static_bytes(parameters: dict[str, dict[str, int]], optimizer: str) -> dict[
   return {**kinds, "total": sum(kinds.values())}
 
 
-def forward_flops(gan: VideoGan, variables, padding: bool = True) -> dict[str, int]:
+def forward_flops(gan: VideoGan, variables: Any, padding: bool = True) -> dict[str, int]:
   """FLOPs of each network's forward pass in training, for one clip.
 
   Args:
@@ -243,7 +249,7 @@ def iteration_flops(gan: VideoGan, forward: dict[str, int]) -> int:
   )
 
 
-def update_costs(config, gan: VideoGan, variables) -> dict[str, dict[str, int]]:
+def update_costs(config: ConfigDict, gan: VideoGan, variables: Any) -> dict[str, dict[str, int]]:
   """Costs per clip of the loss and its gradient in each of the two updates.
 
   Args:
@@ -270,7 +276,7 @@ def update_costs(config, gan: VideoGan, variables) -> dict[str, dict[str, int]]:
   return costs
 
 
-def executed_flops(gan: VideoGan, forward: dict[str, int], costs) -> int:
+def executed_flops(gan: VideoGan, forward: dict[str, int], costs: dict[str, dict[str, int]]) -> int:
   """FLOPs of one iteration per clip as traced, repeated operations included.
 
   Args:
@@ -285,12 +291,14 @@ def executed_flops(gan: VideoGan, forward: dict[str, int], costs) -> int:
   )
 
 
-def _generations(gan):
+def _generations(gan: VideoGan) -> int:
   """Number of batches that one iteration generates for discriminator updates alone."""
   return gan.schedule.discriminator_steps - gan.schedule.shared_fakes
 
 
-def _discriminator_loss(iteration, weights, data, variables):
+def _discriminator_loss(
+  iteration: Iteration, weights: Any, data: tuple[jax.Array, Arrays], variables: Any
+) -> jax.Array:
   """The loss of a discriminator update, as a function of the discriminators' weights.
 
   Args:
@@ -308,7 +316,9 @@ def _discriminator_loss(iteration, weights, data, variables):
   return iteration.discriminator_loss(networks, real, generated, update, None)(weights)[0]
 
 
-def _generator_loss(iteration, weights, data, variables):
+def _generator_loss(
+  iteration: Iteration, weights: Any, data: tuple[jax.Array, Arrays], variables: Any
+) -> jax.Array:
   """The loss of a generator update, as a function of the generator's weights.
 
   Args:
@@ -326,7 +336,7 @@ def _generator_loss(iteration, weights, data, variables):
   return loss(side.samples)[0]
 
 
-def _network(variables) -> NormalizedNetwork:
+def _network(variables: Any) -> NormalizedNetwork:
   """A network as an update applies it; its parameters stand for the normalised weights."""
   return NormalizedNetwork(
     weights=variables["params"],
@@ -337,9 +347,9 @@ def _network(variables) -> NormalizedNetwork:
   )
 
 
-def _discriminators(variables) -> dict[str, NormalizedNetwork]:
+def _discriminators(variables: Any) -> dict[str, NormalizedNetwork]:
   return {name: _network(network) for name, network in variables["discriminators"].items()}
 
 
-def _real_side(gan, batch, update):
+def _real_side(gan: VideoGan, batch: Arrays, update: passes.Update) -> Side:
   return passes.real_side(gan, update.key(streams.REAL), batch, update.context)

@@ -5,6 +5,7 @@ discriminator separates real from generated clips, the gradients of its first la
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,8 @@ from flax import traverse_util
 
 from vidgan_jax.analysis.curvature import hessian
 from vidgan_jax.layers import normalization
+from vidgan_jax.models.contract import Arrays, VideoGan
+from vidgan_jax.training.state import TrainState
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -49,7 +52,15 @@ def _layers(gan, name, fixed, params) -> list[str]:
   return [*ordered, *sorted(layers - {*ordered})]
 
 
-def norms(gan, state, batch, name: str, *, seed: int = 0, frozen=None) -> dict:
+def norms(
+  gan: VideoGan,
+  state: TrainState,
+  batch: Arrays,
+  name: str,
+  *,
+  seed: int = 0,
+  frozen: Any = None,
+) -> dict[str, dict[str, float]]:
   """Norms of the gradient of the discriminators' loss with respect to each layer's parameters.
 
   The gradient is the sum of two parts, one through the scores of real clips and one through the

@@ -12,6 +12,7 @@ module leaves the dependence out.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,13 +20,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax.flatten_util import ravel_pytree
+from ml_collections import ConfigDict
 
 from vidgan_jax.layers import normalization, spectral_norm
 from vidgan_jax.models import contract, registry
-from vidgan_jax.models.contract import Context, Side
+from vidgan_jax.models.contract import Arrays, Context, Side, VideoGan
 from vidgan_jax.ops import forms
 from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.training.state import TrainState
 
 TOLERANCE = 1e-3  # an eigenvalue has converged if its residual is at most this fraction of it
 
@@ -61,15 +64,15 @@ class NotFinite(UserError):
 
 
 def lanczos(
-  product,
+  product: Callable[[jax.Array], jax.Array],
   size: int,
   *,
   count: int = 10,
   iterations: int = 100,
   tolerance: float = TOLERANCE,
   seed: int = 0,
-  dtype=np.float32,
-  stop=None,
+  dtype: Any = np.float32,
+  stop: Callable[[], bool] | None = None,
 ) -> Spectrum:
   """Leading eigenvalues of a symmetric operator (Lanczos 1950).
 
@@ -180,7 +183,7 @@ class FixedInputs(struct.PyTreeNode):
   batch_stats: Any
 
 
-def for_analysis(config, platform: str) -> contract.VideoGan:
+def for_analysis(config: ConfigDict, platform: str) -> VideoGan:
   """Builds the system of `config` in float32 or float64, with second derivatives.
 
   Args:
@@ -204,7 +207,9 @@ def _normalized(network, vectors, eps):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def fix_inputs(gan, seed: int, state, batch, frozen=None) -> FixedInputs:
+def fix_inputs(
+  gan: VideoGan, seed: int, state: TrainState, batch: Arrays, frozen: Any = None
+) -> FixedInputs:
   """Generates as many clips as `batch` has, in training mode, and draws the views of both sides.
 
   Args:
@@ -243,8 +248,13 @@ def fix_inputs(gan, seed: int, state, batch, frozen=None) -> FixedInputs:
 
 
 def discriminator_loss(
-  gan, name: str, seed: int, fixed: FixedInputs, params, params_for_generated=None
-):
+  gan: VideoGan,
+  name: str,
+  seed: int,
+  fixed: FixedInputs,
+  params: Any,
+  params_for_generated: Any = None,
+) -> jax.Array:
   """The discriminators' loss as a function of the parameters of one discriminator.
 
   It is the loss of training: weights are normalised, batch normalisation uses the statistics of the
@@ -273,7 +283,7 @@ def discriminator_loss(
 
   for_real = weights(params)
   for_generated = for_real if params_for_generated is None else weights(params_for_generated)
-  parts = gan.discriminator_losses(
+  parts: dict[str, Any] = gan.discriminator_losses(
     fixed.real.replace(scores=scores(for_real, fixed.real_views)),
     fixed.generated.replace(scores=scores(for_generated, fixed.generated_views)),
     fixed.context,
@@ -288,13 +298,15 @@ def discriminator_loss(
   return sum(parts.values())
 
 
-def check_name(gan, name: str) -> None:
+def check_name(gan: VideoGan, name: str) -> None:
   """Raises UserError if `gan` has no discriminator of this name."""
   contract.check("discriminator", name, sorted(gan.discriminators))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def hessian_product(gan, name: str, seed: int, fixed: FixedInputs, params, vector):
+def hessian_product(
+  gan: VideoGan, name: str, seed: int, fixed: FixedInputs, params: Any, vector: jax.Array
+) -> jax.Array:
   """Product of the Hessian of `discriminator_loss` at `params` with a vector.
 
   Computed as the forward-mode derivative of the reverse-mode gradient.
@@ -308,7 +320,16 @@ def hessian_product(gan, name: str, seed: int, fixed: FixedInputs, params, vecto
   return jax.jvp(jax.grad(loss), (flat,), (vector,))[1]
 
 
-def spectrum(gan, state, batch, name: str, *, seed: int = 0, frozen=None, **options) -> Spectrum:
+def spectrum(
+  gan: VideoGan,
+  state: TrainState,
+  batch: Arrays,
+  name: str,
+  *,
+  seed: int = 0,
+  frozen: Any = None,
+  **options: Any,
+) -> Spectrum:
   """Leading eigenvalues of the Hessian of `discriminator_loss`.
 
   Args:
