@@ -193,7 +193,8 @@ def _error(ours, twin, floor=0.0):
 
   Args:
     ours, twin: the arrays.
-    floor: errors are relative to at least this fraction of the largest number of all arrays.
+    floor: an array's error is divided by its largest absolute value, but at least by `floor` times
+      the largest absolute value of all arrays.
   """
   import numpy as np
 

@@ -360,7 +360,7 @@ LEGEND = (
 
 
 def blind_metrics(results: list[dict]) -> str:
-  """Lines with the metrics that do not see each of the three corruptions of time."""
+  """One line for each of frozen, shuffled and reversed frames: the metrics that do not change."""
   lines = []
   for result in results:
     metrics = [metric for metric in METRICS if metric in result["unharmed"]]

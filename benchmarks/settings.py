@@ -102,7 +102,8 @@ def run(main: Callable[[], None], measure: Callable[[str], dict] | None = None) 
   Args:
     main: the benchmark.
     measure: measures one case in this process, for `in_fresh_process`. With --worker=CASE the
-      benchmark calls only this function and prints its result as JSON. It needs `define_worker`.
+      benchmark calls only this function and prints its result as JSON. Call `define_worker` first
+      to define the flag.
   """
 
   def program(argv):

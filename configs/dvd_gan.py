@@ -6,22 +6,23 @@
 PREPARED is a folder made by `python -m vidgan_jax.prepare`, or a folder of videos.
 
 NAME,runlocal shrinks any of these experiments to seconds per iteration on a CPU. It keeps the
-structure of the networks and trains on the embedded moving shapes. The table lists the results,
-sizes and hardware of the DVD-GAN paper (its Tables 1 and 2) and of the thesis. None of the scores
-has been reproduced with this code yet. The paper computes FID and IS with I3D on Kinetics-600, and
+structure of the networks and trains on moving shapes, which the package generates. The table lists
+results and sizes of the DVD-GAN paper (its Tables 1 and 2) and of the thesis. The paper trains on
+32 to 512 cores of TPUv3 for 12 to 96 hours (A.3), the thesis on 8 V100 for 110,000 iterations, which
+take 4 to 5 days. None of the scores has been reproduced with this code yet. The paper computes FID and IS with I3D on Kinetics-600, and
 IS with C3D on UCF-101; `python -m vidgan_jax.evaluate` has protocols for both.
 
-| NAME                    | paper          | FID / IS       | G, D_S, D_T params | hardware       |
-|-------------------------|----------------|----------------|--------------------|----------------|
-| kinetics600_64x12       | Table 1, row 1 | 0.91 / 61.10   | 182, 154, 163 M    | 32-512 TPUv3   |
-| kinetics600_64x48       | Table 1, row 2 | 12.92 / 97.62  | 48, 154, 163 M     | cores, 12-96 h |
-| kinetics600_128x12      | Table 1, row 3 | 2.16 / 55.09   | 143, 155, 157 M    | (A.3)          |
-| kinetics600_128x48      | Table 1, row 4 | 31.50 / 111.19 | 141, 155, 157 M    |                |
-| kinetics600_256x12      | Table 1, row 5 | 3.35 / 59.74   | see `summarize`    |                |
-| ucf101_128x16           | Table 2        | IS 32.97       | see `summarize`    |                |
-| kinetics600_phi_*, _k_* | Figure 7       | curves         | as row 1           |                |
-| thesis_kinetics400      | thesis, text   | 11.92 / 20.76  | 31, 39, 6 M        | 8 V100, 110k   |
-| thesis_kinetics400_code | its code       | the same run   | 30, 39, 6 M        | its., 4-5 days |
+| NAME                    | paper          | FID / IS       | G, D_S, D_T params |
+|-------------------------|----------------|----------------|--------------------|
+| kinetics600_64x12       | Table 1, row 1 | 0.91 / 61.10   | 182, 154, 163 M    |
+| kinetics600_64x48       | Table 1, row 2 | 12.92 / 97.62  | 48, 154, 163 M     |
+| kinetics600_128x12      | Table 1, row 3 | 2.16 / 55.09   | 143, 155, 157 M    |
+| kinetics600_128x48      | Table 1, row 4 | 31.50 / 111.19 | 141, 155, 157 M    |
+| kinetics600_256x12      | Table 1, row 5 | 3.35 / 59.74   | see `summarize`    |
+| ucf101_128x16           | Table 2        | IS 32.97       | see `summarize`    |
+| kinetics600_phi_*, _k_* | Figure 7       | curves         | as row 1           |
+| thesis_kinetics400      | thesis, text   | 11.92 / 20.76  | 31, 39, 6 M        |
+| thesis_kinetics400_code | its code       | the same run   | 30, 39, 6 M        |
 
 The thesis resizes frames by area, the paper bilinearly; see `--resize` in `prepare --help`.
 

@@ -67,7 +67,8 @@ _ROWS: dict[str, dict] = {
   },
   **{f"mug_{size}": {**_MUG, "model.resolution": size} for size in _SIZES},
   **{f"mug_f_{size}": {**_MUG, **_F, "model.resolution": size} for size in _SIZES},
-  # Embedded moving shapes, a quarter of the channels, twice the learning rate.
+  # For the moving shapes that this package generates: a quarter of the paper's channels, and twice
+  # its learning rate.
   "shapes": _SMALL,
   "shapes_f": {**_SMALL, **_F},
 }

@@ -42,7 +42,8 @@ _F = {f"{_D}kind": "factorised", f"{_D}level": 2}
 _F_128 = {**_F, "model.resolution": 128}
 _TSM = {f"{_D}kind": "tsm"}
 _MUG = {"data.prepare": "--source=folder"}
-# Embedded moving shapes, a quarter of the channels, twenty times the learning rate.
+# For the moving shapes that this package generates: a quarter of the paper's channels, and twenty
+# times its learning rate.
 _SHAPES = {_TEMPORAL: (128, 64, 32, 32), _IMAGE: 128, f"{_D}channels": 16}
 _ROWS: dict[str, dict] = {
   "svc": {},

@@ -43,8 +43,8 @@ WANTED="$(cksum requirements.txt pyproject.toml "${REQUIREMENTS[@]}" | sort -u)"
 if [ -z "$(grep -vxF "$INSTALLED" <<<"$WANTED")" ]; then
   echo "installed already: $PROJECT/.venv (${REQUIREMENTS[*]})"
 elif [ ! -w . ] || { [ -e .venv ] && [ ! -w .venv/ ]; }; then
-  echo "error: $PROJECT cannot be written, but .venv must be created there; copy the project to" \
-    "your own folder, or run python -m vidgan_jax.train if the package is already installed" >&2
+  echo "error: $PROJECT cannot be written, but .venv must be created there; copy the project" \
+    "to a folder of yours, or run python -m vidgan_jax.train if the package is already installed" >&2
   exit 2
 else
   echo "installing ${REQUIREMENTS[*]} into $PROJECT/.venv"
@@ -65,7 +65,8 @@ else
   .venv/bin/python -m pip install --disable-pip-version-check --no-deps --editable .
   {
     echo "$WANTED"
-    # Files that were installed earlier for the same requirements.txt are still installed.
+    # Other requirements files may have been installed earlier, such as requirements-bench.txt.
+    # Their lines stay, unless requirements.txt has changed since.
     if grep -qxF "$(cksum requirements.txt)" <<<"$INSTALLED"; then
       awk 'NR == FNR { new[$3]; next } !($3 in new)' <(echo "$WANTED") <(echo "$INSTALLED")
     fi

@@ -441,8 +441,8 @@ def test_descriptions_within_archives(tmp_path):
 def test_what_json_may_hold():
   for text, words in (
     (b"\xff", "codec"),
-    ('{"a": NaN}', "NaN is no number"),
-    ("[-Infinity]", "-Infinity is no number"),
+    ('{"a": NaN}', "NaN is not a number"),
+    ("[-Infinity]", "-Infinity is not a number"),
     ("[1e400]", "too large"),
     (str(2**63), "too large"),
     ("1" * 5000, "too large"),

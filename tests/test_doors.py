@@ -383,7 +383,10 @@ def test_protocols_are_told_without_jax(tmp_path):
     (["--workdir={tmp}"], ["no run in"]),
     (["--workdir={tmp}", "--truncations=1,a"], ["--truncations=1,a: must be a list of numbers"]),
     (["--workdir={tmp}", "--count=1"], ["--count=1"]),
-    (["--clips={tmp}/no.npz", "--output={tmp}/out"], ["--clips needs --real"]),
+    (
+      ["--clips={tmp}/no.npz", "--output={tmp}/out"],
+      ["--clips needs real clips"],
+    ),
     (["--convert=i3d"], ["--convert needs --source"]),
     (["--convert=i3d", "--source={tmp}"], ["unknown network 'i3d'", "known: i3d_kinetics400"]),
   ],

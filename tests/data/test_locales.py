@@ -95,8 +95,8 @@ def test_prepared_sets_are_the_same(data):
     output = data / f"out_{locale}"
     options = ["--classes", data / "classes.txt", "--resolution=16", "--source=folder"]
     options += ["--input", data / "d\u00e9", "--output", output]
-    output = run(locale, "-m", "vidgan_jax.prepare", *options)
-    assert "4 clips" in output and ("caf\u00e9" if locale == "utf-8" else "caf\\xe9") in output
+    printed = run(locale, "-m", "vidgan_jax.prepare", *options)
+    assert "4 clips" in printed and ("caf\u00e9" if locale == "utf-8" else "caf\\xe9") in printed
     files = sorted(path for path in output.rglob("*") if path.is_file())
     digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
   assert digests[0] == digests[1] and len(digests[0]) > 8

@@ -240,7 +240,9 @@ def test_a_folder_of_the_partial_name_that_is_not_ours_stays(tmp_path, clips, he
   path = tmp_path / partial / held
   path.parent.mkdir(parents=True)
   path.write_text("mine")
-  with pytest.raises(UserError, match=r"partial is in the way: .* is no sample; move it elsewhere"):
+  with pytest.raises(
+    UserError, match=r"partial contains .*, which is not a sample; move it elsewhere"
+  ):
     write(tmp_path / "out", clips)
   assert everything(tmp_path) == {f"{partial}/{held}": b"mine"}
 
@@ -258,7 +260,7 @@ def test_what_only_bears_the_partial_name_stays(tmp_path, clips, kind):
     partial.mkdir()
     (partial / "clips").symlink_to("../other")
   before = sorted(tmp_path.rglob("*")), everything(tmp_path)
-  with pytest.raises(UserError, match=r"cannot write samples to .*out.partial|is in the way"):
+  with pytest.raises(UserError, match=r"cannot write samples to .*out.partial|is not a sample"):
     write(tmp_path / "out", clips)
   assert (sorted(tmp_path.rglob("*")), everything(tmp_path)) == before
 
@@ -293,11 +295,13 @@ def test_folders_without_permission_are_refused(tmp_path, clips, path):
     write(tmp_path / path, clips)
 
 
-@pytest.mark.parametrize(("name", "what"), [("samples.npz", "a folder"), ("clips", "no folder")])
-def test_what_is_no_sample_is_not_replaced(tmp_path, clips, name, what):
+@pytest.mark.parametrize(
+  ("name", "what"), [("samples.npz", "is a folder"), ("clips", "is not a folder")]
+)
+def test_unexpected_entries_are_not_replaced(tmp_path, clips, name, what):
   path = pathlib.Path(tmp_path / name)
-  path.mkdir() if what == "a folder" else path.write_text("mine")
-  with pytest.raises(UserError, match=f"{name} is in the way: {what}"):
+  path.mkdir() if what == "is a folder" else path.write_text("mine")
+  with pytest.raises(UserError, match=f"{name} {what}; "):
     write(tmp_path, clips, overwrite=True)
 
 

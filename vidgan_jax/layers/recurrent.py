@@ -26,8 +26,9 @@ class ConvGRU(nn.Module):
     features: channels F of the state.
     settings: see `LayerSettings`.
     kind: "multiplicative" or "standard".
-    activation: rho, "relu" (DVD-GAN, thesis text) or "tanh" (thesis code).
-    unroll: unroll the steps into the program; None unrolls up to `UNROLL_UP_TO` frames.
+    activation: rho, "relu" (DVD-GAN, and the text of Du's thesis) or "tanh" (the thesis' code).
+    unroll: whether the program repeats the unit for each step instead of looping. None: if there
+      are at most `UNROLL_UP_TO` steps.
   """
 
   features: int

@@ -126,7 +126,8 @@ class VideoGan(abc.ABC):
   Attributes:
     name: name of the system, for logs.
     generator: a module called as generator(latents, inputs, train, frames) -> samples.
-    discriminators: {name: module}, each called as module(**view, train=train) -> scores.
+    discriminators: {name: module}, each called as module(**view, train=train) -> scores, where
+      `views` makes the view.
     frames: frames per clip.
     resolution: height and width of a frame in pixels.
     num_classes: number of classes; 0 is an unconditional system.

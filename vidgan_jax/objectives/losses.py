@@ -57,12 +57,15 @@ PIXEL_FORMS = ("channel_means", "pixels")
 
 
 def average_pixel_loss(real: jax.Array, generated: jax.Array, form: str) -> jax.Array:
-  """The Average Pixel Value Loss of Du's thesis, with a gradient; in the thesis' code it has none.
+  """The Average Pixel Value Loss of Du's thesis.
+
+  Here it is differentiable. The thesis' code computes it without gradients, so that it trains
+  nothing.
 
   Args:
     real, generated: clips [B, T, H, W, 3] in [-1, 1].
-    form: "channel_means" is the mean over channels of |mean real - mean generated|, as in the
-      thesis' code. "pixels" is the mean L1 distance of corresponding pixels, as in equation 4.1.
+    form: "channel_means" is the mean over channels of |mean real - mean generated|, where the inner
+      means are over clips, frames and pixels, as in the thesis' code. "pixels" is the mean L1 distance of corresponding pixels, as in equation 4.1.
   """
   real, generated = _wide(real), _wide(generated)
   if form == "channel_means":

@@ -117,9 +117,10 @@ def _halves(
 
   Returns:
     kernels: the parts for the state, {"gates": [3, 3, F, 2F] of reset and update, "candidate":
-      [3, 3, F, F]}, and in the multiplicative unit {"state": [1, 1, F, F], "state_bias": [F]}.
-    inputs: the convolutions of x plus bias, {"gates": [..., 2F], "candidate": [..., F]}, and in the
-      multiplicative unit {"gate": [..., F]}.
+      [3, 3, F, F]}. The multiplicative unit adds W_gh and b_gh, {"state": [1, 1, F, F],
+      "state_bias": [F]}.
+    inputs: the convolutions of x plus bias, {"gates": [..., 2F] of reset and update, "candidate":
+      [..., F]}. The multiplicative unit adds W_gx *1 x + b_gx, {"gate": [..., F]}.
   """
   channels = x.shape[-1]
   (reset_kernel, reset_bias), (update_kernel, update_bias) = weights["reset"], weights["update"]
@@ -232,7 +233,8 @@ class _Recurrence:
 
     Returns:
       The gradient with respect to the state before the first step, and {name: gradients of all
-      steps} with respect to the inputs and to the intermediate value "linear".
+      steps} with respect to the inputs and to "linear". "linear" is W_gh *1 h + b_gh in the
+      multiplicative unit, and h in the standard one.
     """
     slope = _SLOPES[self.steps.activation]
 

@@ -53,7 +53,7 @@ def new_output(output: str | os.PathLike, overwrite: bool) -> Iterator[pathlib.P
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target))
       else:
         partial = target.with_name(target.name + _PARTIAL)
-      # Locks the folder itself (name=None), so that the lock is valid until the folder is renamed.
+      # The lock is on the folder itself (name=None). A lock file in it would be one of the results.
       stack.enter_context(locks.held(partial, f"write samples to {output}", name=None))
       _remove_leftover(partial)
     try:
@@ -86,7 +86,8 @@ def _check_replaceable(output: pathlib.Path, overwrite: bool) -> None:
   present = {path.name for path in output.iterdir()} - {_PARTIAL}
   for name in present.intersection(_NAMES):
     if (output / name).is_dir() != (name == "clips"):
-      raise UserError(f"{output / name} is in the way: {'no' if name == 'clips' else 'a'} folder")
+      kind = "is not a folder" if name == "clips" else "is a folder"
+      raise UserError(f"{output / name} {kind}; samples cannot be written there, move it elsewhere")
   if present and not overwrite:
     names = [name for name in _NAMES if name in present] + sorted(present.difference(_NAMES))
     shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
@@ -104,7 +105,7 @@ def _remove_leftover(partial: pathlib.Path) -> None:
     known = _CLIP.fullmatch(name) if folders == ["clips"] else not folders and name in _NAMES
     is_folder = not folders and name == "clips"
     if not known or path.is_symlink() or path.is_dir() != is_folder:
-      raise UserError(f"{partial} is in the way: {path.name} in it is no sample; move it elsewhere")
+      raise UserError(f"{partial} contains {path.name}, which is not a sample; move it elsewhere")
   for path in partial.iterdir():
     shutil.rmtree(path) if path.is_dir() else path.unlink()
 

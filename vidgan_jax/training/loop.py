@@ -110,7 +110,10 @@ class _Clock:
     self._iterations += 1
 
   def rate(self) -> tuple[float, float]:
-    """Returns the seconds per iteration since the last call, in all and waiting for batches."""
+    """Returns two times in seconds per iteration, both since the last call.
+
+    The first is the whole time. The second is the part of it spent waiting for batches.
+    """
     self.stop()
     self.start()
     rates = (self._interval / max(1, self._iterations), self._waited / max(1, self._iterations))

@@ -285,7 +285,7 @@ def check_data(workdir: str | os.PathLike, description: dict) -> None:
   if before is None:
     return
   if before.get("checksum") == description.get("checksum_of_plain_names", ""):
-    # An earlier version computed the checksum from names that are not normalised.
+    # Earlier versions computed the checksum from class names without Unicode normalisation.
     before = {**before, "checksum": description["checksum"]}
   for what in ("class_names", "num_examples", "checksum"):
     if _normal_form(before.get(what)) != _normal_form(description[what]):

@@ -85,6 +85,8 @@ def to_deepmind(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
       continue
     for name in (f"{path}/conv_3d/w", f"{path}/batch_norm/moving_mean"):
       if name not in variables or variables[name].shape[-1:] != gain.shape:
-        raise UserError(f"{path}: its gains of shape {list(gain.shape)} do not fit {name}")
+        raise UserError(
+          f"{path}: the gain of its batch norm, {list(gain.shape)}, does not fit {name}"
+        )
       variables[name] = variables[name] * gain
   return variables

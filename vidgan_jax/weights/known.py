@@ -182,8 +182,8 @@ def match_i3d_checksums(crcs: Mapping[str, int]) -> I3dMatch:
   """Compares the checksums of variables with those of DeepMind's I3D checkpoints.
 
   Args:
-    crcs: masked CRC32C of little-endian float32 bytes, by DeepMind's names with or without the
-      prefix. Other variables, such as momenta, are ignored.
+    crcs: masked CRC32C of little-endian float32 bytes, by DeepMind's names, with or without the
+      prefix "RGB/inception_i3d/". Other variables, such as momenta, are ignored.
   """
   crcs = {name.removeprefix(_PREFIX): crc for name, crc in crcs.items()}
   best = I3dMatch(None, 0, 0)

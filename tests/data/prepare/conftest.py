@@ -71,9 +71,9 @@ def read_clips():
 
   def read(directory, split="train"):
     prepared = index.read_prepared(directory)
-    clips, frames = index.read_index(directory, prepared, split)
+    rows, frames = index.read_index(directory, prepared, split)
     clips = {}
-    for row in clips:
+    for row in rows:
       with open(directory / prepared.splits[split].shards[row["shard"]].file, "rb") as file:
         features = records.parse_example(records.read_record(file, int(row["record"])), "")
         images = []

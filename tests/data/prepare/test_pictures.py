@@ -161,5 +161,5 @@ def test_damaged_and_unexpected_pictures_are_refused():
       pictures.decode(damaged)
   with pytest.raises(ValueError, match="48x32 pixels, not 48x31"):
     pictures.decode(content, (31, 48))
-  with pytest.raises(ValueError, match="at most 65500"):
+  with pytest.raises(ValueError, match="the limit is 65500"):
     pictures.encode(np.zeros((1, 65501, 3), np.uint8), 95)

@@ -230,8 +230,8 @@ def test_pictures_that_cannot_be_used_are_told(tmp_path, write_frames, prepare):
   write_frames(data / "good")
   faults = {
     "cut": "frame1.png is not readable as a picture",
-    "size": "changes its size at frame1.png",
-    "depth": "frame1.png is not readable as a picture (it has pixels of the kind F, not",
+    "size": "the size of the pictures changes at frame1.png",
+    "depth": "frame1.png is not readable as a picture (it has pixels of mode F, which is not an 8-bit mode)",
     "text": "frame1.png is not readable as a picture",
   }
   for name in faults:
@@ -299,7 +299,9 @@ def test_a_partial_ucf_folder_works_and_says_what_is_missing(tmp_path, write_cli
     "train: Archery/v_Archery_g03_c01.avi: listed, but missing",
     "train: Bowling/gone.avi: listed, but missing",
   ]
-  assert any("2, such as Archery/v_Archery_g03_c01.avi: listed, but not" in line for line in lines)
+  assert any(
+    "2, such as Archery/v_Archery_g03_c01.avi: listed, but missing" in line for line in lines
+  )
 
 
 def test_a_split_that_is_missing_as_a_whole_is_told(tmp_path, write_clip, prepare):
@@ -448,14 +450,14 @@ def test_other_csv_files_and_other_classes_are_refused(tmp_path):
 
 
 def test_moving_mnist_comes_out_exactly(tmp_path, prepare, read_clips):
-  clips = np.random.default_rng(0).integers(256, size=(20, 5, 64, 64), dtype=np.uint8)
-  np.save(tmp_path / "mnist_test_seq.npy", clips)
+  array = np.random.default_rng(0).integers(256, size=(20, 5, 64, 64), dtype=np.uint8)
+  np.save(tmp_path / "mnist_test_seq.npy", array)
   directory, prepared, _ = prepare("moving_mnist", tmp_path / "mnist_test_seq.npy", quality=None)
   clips = read_clips(directory, "test")
   assert set(clips) == {f"{number:05d}" for number in range(5)} and prepared.classes == ()
   for name, (frames, label, rate) in clips.items():
     assert label is None and rate == 0.0
-    assert np.array_equal(frames, np.repeat(clips[:, int(name), ..., None], 3, -1))
+    assert np.array_equal(frames, np.repeat(array[:, int(name), ..., None], 3, -1))
 
 
 def moving_digits(frames, clips):

@@ -108,7 +108,7 @@ def write_member(path, header, data):
 
 
 def test_a_forged_size_is_refused_before_memory_is_taken(tmp_path, monkeypatch):
-  monkeypatch.setattr(npz, "_filled", lambda *_: pytest.fail("memory was taken"))
+  monkeypatch.setattr(npz, "_read_items", lambda *_: pytest.fail("memory was taken"))
   path = tmp_path / "a.npz"
   for shape in ((2**40, 10, 4, 4, 3), (2**62, 2**62, 4, 4, 3)):
     write_member(path, {"descr": "|u1", "fortran_order": False, "shape": shape}, b"x" * 99)

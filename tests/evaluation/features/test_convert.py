@@ -345,12 +345,12 @@ def test_invalid_requests_are_refused(tmp_path, write_torch, monkeypatch):
     ("no such file or folder", "i3d_kinetics400", tmp_path / "b", {}),
     ("weights files must end with .npz", "i3d_kinetics400", small, {"output": tmp_path / "x.pt"}),
     ("has no mean clip", "i3d_kinetics400", small, {"mean": tmp_path / "a.npz"}),
-    ("holds no *.index", "i3d_kinetics400", tmp_path, {}),
+    ("contains no *.index", "i3d_kinetics400", tmp_path, {}),
     ("is a folder; r2plus1d_kinetics400 is converted from", "r2plus1d_kinetics400", tmp_path, {}),
     ("Chainer's .npz", "c3d_ucf101", small, {}),
     ("torchvision's .pth", "r2plus1d_kinetics400", tmp_path / "a.npz", {}),
     ("TensorFlow checkpoints or PyTorch", "i3d_kinetics400", tmp_path / "a.npz", {}),
-    ("'fc.weight' is no variable of I3D", "i3d_kinetics400", small, {}),
+    ("'fc.weight' is not a variable of I3D", "i3d_kinetics400", small, {}),
     ("'fc.weight' has shape [3] instead of [512, 400]", "r2plus1d_kinetics400", small, {}),
   ]:
     with pytest.raises(UserError, match=re.escape(message)):

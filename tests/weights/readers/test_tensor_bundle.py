@@ -198,7 +198,7 @@ def test_messages_of_other_kinds_are_refused(tmp_path, variables):
     (b"", header + b"\x10\x01", "big-endian"),
     (b"", b"", "0 data files"),
     (b"", b"\x08" + _varint(10**6), "1000000 data files"),
-    (name, b"\x0a\x01", "announced"),
+    (name, b"\x0a\x01", "states 1 bytes"),
     (name, b"\x0f", "wire type 7"),
     (name, b"\x10\x01", "damaged"),
     (name, b"\x12\x02\x10\x01", "damaged"),

@@ -143,7 +143,7 @@ def _record(equations, values):
 
 
 def _read(atom, values):
-  """The value of a variable. A literal has a value of size 0."""
+  """The `_Value` of a variable; for a literal, one of 0 bytes, because it needs no memory."""
   return values[atom] if isinstance(atom, core.Var) else _Value(0, data=False)
 
 

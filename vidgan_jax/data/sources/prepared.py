@@ -1,4 +1,7 @@
-"""Prepared data sets (docs/data_format.md) as a source; decodes only the frames of an example."""
+"""Prepared data sets (docs/data_format.md) as a source.
+
+A stored clip may be longer than an example. Only the frames that an example uses are decoded.
+"""
 
 import os
 import zlib

@@ -283,7 +283,10 @@ class ReferenceFile:
     file: str | os.PathLike | None = None,
     folder: str | os.PathLike | None = None,
   ) -> "ReferenceFile":
-    """The given file, else the one in `folder` with the name of `path_for`, else none."""
+    """Chooses the file of one set of features: `file` if given, else the file in `folder`.
+
+    The name of the file in `folder` is that of `path_for`. Without both, nothing is stored.
+    """
     path = file or (folder and path_for(folder, protocol.name, fields)) or None
     if path and folder and not file and not os.path.lexists(path):
       # Names of older files were computed without the stride.
