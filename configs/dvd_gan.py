@@ -8,9 +8,10 @@ PREPARED is a folder made by `python -m vidgan_jax.prepare`, or a folder of vide
 NAME,runlocal shrinks any of these experiments to seconds per iteration on a CPU. It keeps the
 structure of the networks and trains on moving shapes, which the package generates. The table lists
 results and sizes of the DVD-GAN paper (its Tables 1 and 2) and of the thesis. The paper trains on
-32 to 512 cores of TPUv3 for 12 to 96 hours (A.3), the thesis on 8 V100 for 110,000 iterations, which
-take 4 to 5 days. None of the scores has been reproduced with this code yet. The paper computes FID and IS with I3D on Kinetics-600, and
-IS with C3D on UCF-101; `python -m vidgan_jax.evaluate` has protocols for both.
+32 to 512 cores of TPUv3 for 12 to 96 hours (A.3), the thesis on 8 V100 for 110,000 iterations,
+which take 4 to 5 days. None of the scores has been reproduced with this code yet. The paper
+computes FID and IS with I3D on Kinetics-600, and IS with C3D on UCF-101; `python -m
+vidgan_jax.evaluate` has protocols for both.
 
 | NAME                    | paper          | FID / IS       | G, D_S, D_T params |
 |-------------------------|----------------|----------------|--------------------|

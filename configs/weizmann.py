@@ -5,10 +5,10 @@ r"""A small class-conditional DVD-GAN at 64x64 x 12 on a folder of real videos i
 
 VIDEOS is a folder of six classes. The config is made for six actions of the Weizmann set (Gorelick
 et al. 2007), with nine people and up to two clips of each person and action: 56 clips for training
-and 16 for testing, 64x64, 25 frames per second. Clips are not flipped, because the same action to the left and
-to the right are two classes here. 300 iterations take some minutes on two
-CPU cores. They show that everything runs on real videos, but do not give good samples. No paper
-reports scores for this experiment.
+and 16 for testing, 64x64, 25 frames per second. Clips are not flipped, because the same action to
+the left and to the right are two classes here. 300 iterations take some minutes on two CPU cores.
+They show that everything runs on real videos, but do not give good samples. No paper reports scores
+for this experiment.
 """
 
 import ml_collections

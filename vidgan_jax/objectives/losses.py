@@ -65,7 +65,8 @@ def average_pixel_loss(real: jax.Array, generated: jax.Array, form: str) -> jax.
   Args:
     real, generated: clips [B, T, H, W, 3] in [-1, 1].
     form: "channel_means" is the mean over channels of |mean real - mean generated|, where the inner
-      means are over clips, frames and pixels, as in the thesis' code. "pixels" is the mean L1 distance of corresponding pixels, as in equation 4.1.
+      means are over clips, frames and pixels, as in the thesis' code. "pixels" is the mean L1
+      distance of corresponding pixels, as in equation 4.1.
   """
   real, generated = _wide(real), _wide(generated)
   if form == "channel_means":
