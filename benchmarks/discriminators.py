@@ -12,13 +12,13 @@ The cases, on 16 frames of 64x64, as the papers write them:
   mocogan_3d, mocogan_2d, mocogan_f, mocogan_tsm
                the same for MoCoGAN's video discriminator (both variants in c0 and c1)
 
-The benchmark times what one iteration computes with a discriminator. The forward pass scores
---clips real and as many generated clips, in two passes, because these discriminators normalise over
-the batch. "both" adds the gradients with respect to the parameters and the generated clips. In each
-round every case is called once. The table has medians over the rounds, and medians of the ratios to
-the 3-D case of the same family in the same round. According to "Lower Dimensional Kernels for Video
-Discriminators" 5.3, shifts cost 10-40% of training time and factorising costs next to nothing. Each
-run appends one line of JSON to --results.
+The benchmark times what one iteration computes with a discriminator. "forward" scores --clips real
+and as many generated clips, in two passes, because these discriminators normalise over the batch.
+"both" is the forward and the backward pass: it adds the gradients with respect to the parameters
+and the generated clips. In each round every case is called once. The table has medians over the
+rounds, and medians of the ratios to the 3-D case of the same family in the same round. According to
+"Lower Dimensional Kernels for Video Discriminators" 5.3, shifts cost 10-40% of training time and
+factorising costs next to nothing. Each run appends one line of JSON to --results.
 
 Exit codes: 0 done, 2 bad input.
 """

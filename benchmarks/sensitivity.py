@@ -2,12 +2,12 @@
 
   python benchmarks/sensitivity.py --videos=FOLDER --plot=docs/evaluation_sensitivity.png
 
-The clips are those of the embedded set, and all windows of 16 frames of the videos in FOLDER (one
+The clips are the built-in moving shapes, and all windows of 16 frames of the videos in FOLDER (one
 sub-folder per class). Each set is split into two halves. The first half is the reference. The
 second half is corrupted: by noise, blur, JPEG compression, frozen frames, shuffled frames, clips
 played backwards, and dropped classes.
 
-The networks are the embedded classifier, which was not trained on real videos; the same network
+The networks are the built-in classifier, which was not trained on real videos; the same network
 with random weights; both applied to single frames, repeated as still clips, which makes them blind
 to motion; and R(2+1)D-18 with random weights, on fewer clips at half their size, because it costs a
 hundred times as much. None of these measurements is an FVD.
@@ -105,7 +105,7 @@ def real_clips(folder: str, seed: int) -> ClipSet:
 
 
 def drawn_clips(count: int, seed: int, frames: int = 8, resolution: int = 32) -> ClipSet:
-  """Clips of the embedded set at full variety, `count` in each half."""
+  """Clips of the built-in moving shapes at full variety, `count` in each half."""
   from vidgan_jax.data.sources import moving_shapes as data
 
   classes = len(data.CLASS_NAMES)
@@ -129,7 +129,7 @@ def drawn_clips(count: int, seed: int, frames: int = 8, resolution: int = 32) ->
 
 
 def classifier(untrained: int | None = None):
-  """The embedded classifier: clips uint8 -> (features, logits).
+  """The built-in classifier: clips uint8 -> (features, logits).
 
   Args:
     untrained: None, or the seed of random weights in place of the package's.
@@ -459,7 +459,7 @@ if __name__ == "__main__":
   # have the same names.
   flags.DEFINE_string("videos", None, "Folder of real videos; default: no real videos.")
   flags.DEFINE_string("plot", None, "Path of the PNG to draw; default: no plot.")
-  flags.DEFINE_integer("clips", 480, "Clips of the embedded set in each half.", lower_bound=32)
+  flags.DEFINE_integer("clips", 480, "Built-in moving shapes in each half.", lower_bound=32)
   flags.DEFINE_integer(
     "deep_clips", 64, "Real clips in each half for R(2+1)D; 0 leaves it out.", lower_bound=0
   )

@@ -7,7 +7,7 @@ Discriminators" (Kahembwe & Ramamoorthy 2020).
 UCF101 is the folder of the UCF-101 videos, or a folder made by `python -m vidgan_jax.prepare`.
 
 NAME,runlocal shrinks any of these experiments to seconds per iteration on a CPU. It keeps the
-structure of the networks and trains on the embedded moving shapes. IS and FID are the paper's (C3D,
+structure of the networks and trains on the built-in moving shapes. IS and FID are the paper's (C3D,
 10,000 samples, UCF-101); none has been reproduced with this code yet. docs/ldvd.md compares the
 numbers of parameters with the paper's. The paper trains on one 12 GB Titan-X, for 100,000
 iterations of 32 clips.
@@ -29,7 +29,7 @@ iterations of 32 clips.
 | categorical                 | the authors' code  |       |       | 101 classes, InfoGAN  |
 | mug_64, _128, _256, _512    | 3.1.2, samples     |       |       | MUG-FED               |
 | mug_f_64, .. mug_f_512      | 3.1.2, samples     |       |       | MUG-FED, MoCoGAN-F    |
-| shapes, shapes_f            | not in the paper: embedded set, minutes on a CPU; docs/ldvd.md |
+| shapes, shapes_f            | not in the paper: built-in shapes, minutes on a CPU; docs/ldvd.md |
 """
 
 import ml_collections
@@ -67,8 +67,8 @@ _ROWS: dict[str, dict] = {
   },
   **{f"mug_{size}": {**_MUG, "model.resolution": size} for size in _SIZES},
   **{f"mug_f_{size}": {**_MUG, **_F, "model.resolution": size} for size in _SIZES},
-  # For the moving shapes that this package generates: a quarter of the paper's channels, and twice
-  # its learning rate.
+  # For the built-in moving shapes: a quarter of the paper's channels. `get_config` sets twice its
+  # learning rate.
   "shapes": _SMALL,
   "shapes_f": {**_SMALL, **_F},
 }

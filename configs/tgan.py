@@ -7,10 +7,22 @@ r"""TGAN, TGAN-F and TGAN-TSM: experiments of "Lower Dimensional Kernels for Vid
 UCF101 is the folder of the UCF-101 videos, or a folder made by `python -m vidgan_jax.prepare`.
 
 NAME,runlocal shrinks any of these experiments to seconds per iteration on a CPU. It keeps the
-structure of the networks and trains on the embedded moving shapes. IS and FID are the paper's (C3D,
+structure of the networks and trains on the built-in moving shapes. IS and FID are the paper's (C3D,
 10,000 samples, UCF-101); none has been reproduced with this code yet. docs/ldvd.md compares the
 numbers of parameters with the paper's. The paper trains on one 12 GB Titan-X, for 1000 epochs
 (about 300,000 iterations of 32 clips).
+
+c0, c1, ... are the layers of the discriminator D. In NAME:
+
+  svc             the original TGAN: 3-D convolutions, singular value clipping
+  normal          its discriminator with the GAN's logistic loss and noise, without clipping
+  f_ci, tsm_ci    TGAN-F and TGAN-TSM: layers c0 to ci are factorised, or 2-D with temporal shifts
+  2xtime          every second frame of the videos, so that clips last twice as long
+  4xtemporal      four times the channels of the generator's temporal part
+  2ximage         twice the channels of the generator's image part
+  all             all three
+
+The table has one score per name, separated by commas where a row lists several names.
 
 | NAME                  | paper             | IS    | FID  | parameters of D   |
 |-----------------------|-------------------|-------|------|-------------------|
@@ -26,7 +38,7 @@ numbers of parameters with the paper's. The paper trains on one 12 GB Titan-X, f
 | f_128_2xtime          | Table 9           | 17.23 |      | 15.7 M with G     |
 | f_128_all             | Table 9           | 22.91 |      | 69.7 M with G     |
 | svc_mug_64, f_mug_64 .. f_mug_512 | 3.1.2, samples of MUG-FED           |
-| shapes, shapes_f, shapes_tsm: embedded set, some minutes on a CPU; docs/ldvd.md   |
+| shapes, shapes_f, shapes_tsm: built-in moving shapes, some minutes on a CPU; docs/ldvd.md   |
 """
 
 import ml_collections
@@ -42,8 +54,8 @@ _F = {f"{_D}kind": "factorised", f"{_D}level": 2}
 _F_128 = {**_F, "model.resolution": 128}
 _TSM = {f"{_D}kind": "tsm"}
 _MUG = {"data.prepare": "--source=folder"}
-# For the moving shapes that this package generates: a quarter of the paper's channels, and twenty
-# times its learning rate.
+# For the built-in moving shapes: a quarter of the paper's channels. `get_config` sets twenty times
+# its learning rate.
 _SHAPES = {_TEMPORAL: (128, 64, 32, 32), _IMAGE: 128, f"{_D}channels": 16}
 _ROWS: dict[str, dict] = {
   "svc": {},

@@ -6,7 +6,7 @@ r"""VGAN (Vondrick et al. 2016), a baseline for UCF-101 at 64x64.
 UCF101 is the folder of the UCF-101 videos, or a folder made by `python -m vidgan_jax.prepare`.
 
 NAME,runlocal shrinks it to seconds per iteration on a CPU. It keeps the structure of the networks
-and trains on the embedded moving shapes. The scores have not been reproduced with this code yet.
+and trains on the built-in moving shapes. The scores have not been reproduced with this code yet.
 LDVD is "Lower Dimensional Kernels for Video Discriminators" (Kahembwe & Ramamoorthy 2020). The
 hardware and the training time are not reported there.
 

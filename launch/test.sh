@@ -11,7 +11,7 @@ ruff format --check .
 ruff check .
 mypy
 export JAX_PLATFORMS="$PLATFORMS"
-# Without arguments, all tests run with one process per core, because XLA compiles in one thread.
-# Each process runs whole files, in the order of tests/conftest.py: the longest first.
+# Without arguments, all tests run in as many processes as there are cores, but at most 8, because
+# XLA compiles in one thread. Each process runs whole files, the longest first (tests/conftest.py).
 [ $# -gt 0 ] || set -- -rs --numprocesses=auto --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 exec python -m pytest "$@"

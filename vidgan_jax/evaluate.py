@@ -9,6 +9,9 @@ r"""Evaluates clips of a trained run, or of a file, with a named protocol.
   python -m vidgan_jax.evaluate --list
   python -m vidgan_jax.evaluate --convert=i3d_kinetics400 --source=FILE_OR_FOLDER [--output=FILE]
 
+With --follow, each new checkpoint is evaluated as training writes it; --patience is how many
+minutes to wait for the next one before it ends.
+
 A protocol fixes networks, resizing, frames, numbers of clips and statistics; --list shows all
 protocols. Scores are written to DIR/evaluation/PROTOCOL: results.json (new scores are added),
 results.tex and report.html. Each score has a fingerprint of all its settings. Only scores with

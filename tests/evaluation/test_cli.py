@@ -104,7 +104,7 @@ def test_metrics_added_by_name_do_not_change_the_others(evaluate):
 
 @pytest.fixture(autouse=True)
 def fewer_real_clips(protocol):
-  """The embedded set of the tiny config has 40 scenes."""
+  """The moving shapes of the tiny config have 40 scenes."""
   object.__setattr__(protocol, "real_count", 40)
 
 
@@ -218,7 +218,7 @@ def test_the_embedded_classifier_warns_of_other_data(
   clips, _ = some_clips(64)
   np.savez(tmp_path / "own.npz", clips=clips, labels=np.arange(64) % 8)
   changes = {"data.name": "npz", "data.directory": str(tmp_path / "own.npz")}
-  note = f"{PACKAGED} knows only the embedded moving shapes, and this run was trained on other data"
+  note = f"{PACKAGED} knows only the built-in moving shapes, and this run was trained on other data"
   for network, data in ((PACKAGED, changes), (PACKAGED, {}), ("stand_in", changes)):
     measures = tuple(dataclasses.replace(m, network=network) for m in protocol.metrics)
     changed = dataclasses.replace(protocol, name=f"of_{network}_{len(data)}", metrics=measures)
@@ -231,7 +231,7 @@ def test_the_embedded_classifier_warns_of_other_data(
       assert sum(note in line for line in texts) == expected
     assert not expected or "protocol recommended" in " ".join(reported)
   stored = types.SimpleNamespace(data="npz", class_names=CLASS_NAMES[:8])
-  assert not clip_sources.other_data(stored, [PACKAGED])  # the embedded set in a file
+  assert not clip_sources.other_data(stored, [PACKAGED])  # the built-in moving shapes in a file
 
 
 def test_a_trial_is_marked(evaluate):

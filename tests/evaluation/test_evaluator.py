@@ -559,7 +559,7 @@ def test_seeds_are_in_fingerprints(score_records, some_clips):
 
 
 def test_scenes_drawn_with_other_settings_are_other_data(protocol):
-  """The checksum of the embedded set depends only on its size and classes; the probe differs."""
+  """The checksum of the moving shapes depends only on size and classes; the probe differs."""
   from vidgan_jax.data.sources.moving_shapes import MovingShapes
 
   draw = lambda **options: MovingShapes(12, 4, 8, 4, **{"seed": 0, **options})

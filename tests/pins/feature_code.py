@@ -5,7 +5,7 @@ r"""Digests of the code that computes features, to compare with its declared ver
 
 A digest is of the syntax tree: comments, docstrings, layout and imports do not count. It covers a
 network's own modules and those of its folder that it imports. What these use of the rest of the
-project is pinned by the scores of the embedded set.
+project is pinned by the scores of the built-in moving shapes.
 """
 
 import argparse

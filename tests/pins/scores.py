@@ -131,7 +131,7 @@ def fingerprints() -> dict:
 
 
 def embedded() -> dict:
-  """Results of the embedded set's protocol: what `evaluate` writes into results.json."""
+  """Results of the built-in moving shapes' protocol: what `evaluate` writes into results.json."""
   known = dataclasses.replace(
     protocols.get_protocol("moving_shapes"), real_count=64, generated_count=32, bootstrap=8
   )

@@ -194,7 +194,7 @@ def of_run(
 def labels_fit(protocol: Protocol, reference: Any) -> bool:
   """Whether a protocol can use the labels of the data.
 
-  A metric with `labels_are_classes` compares them with the classes of the embedded classifier, so
+  A metric with `labels_are_classes` compares them with the classes of the built-in classifier, so
   the data must have these classes.
   """
   if not any(metric.labels_are_classes for metric in protocol.metrics):
@@ -219,13 +219,13 @@ def other_stride(real: Any) -> list[str]:
 
 
 def of_embedded_set(class_names: Iterable[str]) -> bool:
-  """Whether class names are the first names of the embedded moving shapes, in the same order."""
+  """Whether class names are the first names of the built-in moving shapes, in the same order."""
   names = tuple(class_names)
   return bool(names) and names == moving_shapes.CLASS_NAMES[: len(names)]
 
 
 def other_data(real: Any, networks: Iterable[str]) -> list[str]:
-  """A warning if the classifier of the embedded set scores a run that was trained on other data.
+  """A warning if the classifier of the moving shapes scores a run that was trained on other data.
 
   Args:
     real: clips or a `Reference`, with `data` and `class_names`; or None.
@@ -234,10 +234,10 @@ def other_data(real: Any, networks: Iterable[str]) -> list[str]:
   data = getattr(real, "data", None)
   if PACKAGED not in networks or data in (None, "moving_shapes"):
     return []
-  if of_embedded_set(real.class_names):  # the embedded set as stored videos
+  if of_embedded_set(real.class_names):  # the built-in moving shapes as stored videos
     return []
   return [
-    f"{PACKAGED} knows only the embedded moving shapes, and this run was trained on other data "
+    f"{PACKAGED} knows only the built-in moving shapes, and this run was trained on other data "
     f"({data}): take the protocol recommended, or another of evaluate --list"
   ]
 

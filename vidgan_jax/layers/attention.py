@@ -1,4 +1,4 @@
-"""Self-attention over chosen axes of a clip, whole or separable.
+"""Self-attention in clips: over all positions at once, or separable (one axis after the other).
 
 There are two styles. "sagan" is SAGAN's attention (Zhang et al. 2018) as BigGAN uses it: queries
 and keys have C/8 channels, values C/2, and an output map returns to C. The logits are not divided

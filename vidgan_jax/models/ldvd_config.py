@@ -46,7 +46,7 @@ def experiment(
 def on_moving_shapes(config: ml_collections.ConfigDict, iterations: int) -> None:
   """Shortens an experiment in place to some minutes on two CPU cores, with curvature analyses.
 
-  It keeps 64x64 and 16 frames. The data are the embedded moving shapes on plain backgrounds.
+  It keeps 64x64 and 16 frames. The data are the built-in moving shapes on plain backgrounds.
 
   Args:
     config: a config made by `experiment`.

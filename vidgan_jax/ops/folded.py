@@ -55,7 +55,8 @@ class Folded(Plain):
     features = kernel.shape[-1]
     # Output row 2i depends on input rows i-1 (tap 0) and i (taps 1, 2); row 2i+1 depends on i (taps
     # 0, 1) and i+1 (tap 2). One convolution of a padded map with four times the output channels
-    # would need as many products, but on CPU its weight gradient is 20 times slower.
+    # would need as many multiply-adds as these four, but on CPU its weight gradient is 20 times
+    # slower.
     phases = []
     for a, row in enumerate(_halve(kernel, 0)):
       for b, phase in enumerate(_halve(row, 1)):

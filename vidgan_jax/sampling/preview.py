@@ -34,8 +34,9 @@ class PreviewHook(Hook):
   def before_save(self, context: HookContext) -> None:
     """Samples clips and writes them."""
     folder = context.workdir / "samples"
-    # A resumed run already has the samples of the step at which it resumes. The samples of later
-    # steps are generated again with the same result, because TensorBoard drops its copies of them.
+    # A resumed run already has the samples of the step at which it resumes. Samples of later steps
+    # may exist too. They are written again, equal bit for bit: resuming discards all later records
+    # of TensorBoard, and their images with them.
     if context.step == context.start_step and (folder / f"{context.step:08d}.png").exists():
       return
     run = Run(

@@ -7,7 +7,8 @@ from vidgan_jax.runtime.drawing import plain_style
 from vidgan_jax.runtime.files.log_files import read_log
 from vidgan_jax.runtime.hooks import Hook, HookContext
 
-# (title, metrics): the names of metrics, or prefixes of names where these do not exist.
+# (title of the panel, metrics): an entry is the name of a metric. If no metric has this name, it
+# stands for all metrics whose names begin with it.
 _PANELS = (
   ("loss", ("loss/discriminator", "loss/generator")),
   ("mean score", "score/"),

@@ -289,10 +289,11 @@ class Iteration:
 
     Args:
       state: before the update.
-      generator: the normalised generator of `state`.
+      generator: the generator in `state`, spectrally normalised.
       batch: the real batch.
       update: seed, context and microstep of this update.
-      generator_pass: the pass to differentiate; None runs a new pass.
+      generator_pass: a pass that generated clips with this generator; its gradients are used. None
+        generates new clips.
 
     Returns:
       The new state, the generated clips if a later discriminator update uses them too, and metrics.

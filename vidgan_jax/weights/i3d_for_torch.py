@@ -86,7 +86,8 @@ def to_deepmind(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     for name in (f"{path}/conv_3d/w", f"{path}/batch_norm/moving_mean"):
       if name not in variables or variables[name].shape[-1:] != gain.shape:
         raise UserError(
-          f"{path}: the gain of its batch norm, {list(gain.shape)}, does not fit {name}"
+          f"the gain of the batch norm in {path} has shape {list(gain.shape)}, which does not fit "
+          f"{name}"
         )
       variables[name] = variables[name] * gain
   return variables

@@ -36,8 +36,8 @@ class KnownFile:
 
   Attributes:
     title: its name and origin.
-    network: network of vidgan_jax whose weights it contains; None if only its variables can show
-      this, or if it contains no weights.
+    network: network of vidgan_jax whose weights it contains. None if only the variables in the
+      file tell which network it is, or if it contains no weights.
     size: size in bytes; None if unknown.
     git_sha1: git's SHA-1 of the file as a blob, in hexadecimal.
     sha256: SHA-256, in hexadecimal.

@@ -1,4 +1,4 @@
-"""The packaged weights of the embedded set's classifier, and its training."""
+"""The packaged weights of the built-in moving shapes' classifier, and its training."""
 
 import hashlib
 import json

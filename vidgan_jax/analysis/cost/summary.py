@@ -69,13 +69,15 @@ def summarize(
   Returns:
     A dictionary that JSON can hold:
       "parameters": {network: {module: count, "total": count}};
-      "gflop_per_clip": {network: {"as_written", "as_executed"}} of one forward pass;
+      "gflop_per_clip": {network: {"as_written", "as_executed"}} of one forward pass, without and
+        with the layers' exact savings;
       "iteration": {"as_written" or rematerialisation policy: {"tflop", "seconds",
         "videos_per_second"}} for the whole batch;
       "static_bytes": {kind or "total": bytes};
       "activations": {policy: {"bytes_per_clip": {update: {"traced", "fused"}}, "batch_bytes",
-        "total_bytes"}}: "batch_bytes" is the larger of the two updates for the whole batch,
-        "total_bytes" adds the static bytes;
+        "total_bytes"}}: the module's docstring explains "traced" and "fused". "batch_bytes" is the
+        larger "fused" number of the two updates, times the batch size. "total_bytes" adds the
+        static bytes;
       and the settings that these numbers depend on.
 
   Raises:

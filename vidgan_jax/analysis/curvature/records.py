@@ -32,7 +32,8 @@ class Options:
     batch_size: number of clips in the fixed batch.
     eigenvalues: number of leading eigenvalues.
     products: maximum number of Hessian-vector products, and of vectors in memory.
-    seed: of the batch, of latents, views and noise, and of Lanczos' first vector.
+    seed: of the batch, the latents, the frames and crops that discriminators see, the noise, and
+      Lanczos' first vector.
   """
 
   batch_size: int = 16

@@ -72,7 +72,10 @@ def strip(clips: np.ndarray) -> np.ndarray:
 
 @plain_style
 def plot(content: dict, path) -> None:
-  """Draws each step as a fraction of its path's length, one panel per kind of walk and space.
+  """Draws each step as a fraction of its path's length.
+
+  There is one panel for each kind of walk (latent or class) and each space in which distances are
+  measured (pixels, or the features of a network).
 
   Args:
     content: of `smoothness.json`.

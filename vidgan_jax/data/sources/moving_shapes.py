@@ -1,4 +1,4 @@
-"""The embedded set: synthetic moving shapes, one class per shape and motion, rendered on demand.
+"""The built-in data: synthetic moving shapes, one class per shape and motion, rendered on demand.
 
 A scene is a function of (seed, split, index). Signed distance fields render it, with edges one
 pixel wide. Lengths are in image widths and speeds in image widths per frame, so the same scene can
@@ -237,7 +237,7 @@ def _soft_edge(distance: np.ndarray, resolution: int) -> np.ndarray:
 
 
 class MovingShapes(Source):
-  """The embedded set as a source. The label of clip i is i % num_classes: classes are balanced.
+  """The moving shapes as a source. The label of clip i is i % num_classes: classes are balanced.
 
   Args:
     num_examples: number of clips.

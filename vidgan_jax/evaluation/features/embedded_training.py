@@ -1,4 +1,4 @@
-"""Trains the classifier of the embedded set; this takes some minutes on two CPU cores.
+"""Trains the classifier of the built-in moving shapes; this takes some minutes on two CPU cores.
 
   python -m vidgan_jax.evaluation.features.embedded_training --output=FILE.npz
 

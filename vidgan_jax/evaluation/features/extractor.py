@@ -162,7 +162,7 @@ NETWORKS: Mapping[str, Network] = {  # users download the weights of these
 }
 PACKAGED = "moving_shapes_classifier"
 _PACKAGED = Network(
-  "the classifier of the embedded set",
+  "the classifier of the built-in moving shapes",
   "",
   _moving_shapes,
   "moving_shapes",

@@ -1,4 +1,4 @@
-"""All protocols: of the embedded set, the recommended one, and those of papers and their code."""
+"""All protocols: for the built-in moving shapes, for other data, and of papers and their code."""
 
 from vidgan_jax.evaluation.metrics.accuracy import Accuracy
 from vidgan_jax.evaluation.metrics.diversity import Diversity
@@ -24,7 +24,7 @@ _EMBEDDED_INPUT = (_SIGNED,)  # the network resizes clips itself
 
 MOVING_SHAPES = Protocol(
   name="moving_shapes",
-  source="this project's embedded set and its classifier",
+  source="this project's built-in moving shapes and its classifier",
   metrics=(
     InceptionScore(_EMBEDDED, "logits", _EMBEDDED_INPUT),
     FID(_EMBEDDED, "features", _EMBEDDED_INPUT),
@@ -37,7 +37,7 @@ MOVING_SHAPES = Protocol(
   generated_count=1000,
   per_class=True,
   notes=(
-    "the numbers use the embedded classifier: there is no FVD, and no paper reports comparable "
+    "the numbers use the built-in classifier: there is no FVD, and no paper reports comparable "
     "numbers",
     "the Inception Score is at most 16, the number of classes; below 8 for a model of the first "
     "eight classes",

@@ -10,7 +10,7 @@ from vidgan_jax.runtime.errors import UserError
 
 
 def all_protocols() -> dict[str, Protocol]:
-  """{name: protocol} of all protocols; the embedded set's and the recommended one come first."""
+  """{name: protocol} of all protocols, in the order of `published.ALL`."""
   return {protocol.name: protocol for protocol in published.ALL}
 
 

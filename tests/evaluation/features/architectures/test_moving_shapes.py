@@ -1,4 +1,4 @@
-"""The classifier of the embedded set: equality with NumPy, independence of the batch, resizing."""
+"""The built-in classifier: equality with NumPy, independence of the batch, resizing."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""A small video classifier for the embedded set, `moving_shapes_classifier`.
+"""A small video classifier for the built-in moving shapes, `moving_shapes_classifier`.
 
 It is trained on four shapes and four motions of drawn clips (`data.sources.moving_shapes`). Its
 Inception Score, Frechet distance and accuracy are meaningful on that set only. They need no
