@@ -71,7 +71,7 @@ def mean_clip(folder, pixels):
 
 
 def finished_shard(folder, pixels):
-  """What `prepare` knows of a shard it has finished: damaged, it is made anew."""
+  """The file with which `prepare` recognises a finished shard; if it is damaged, the shard is redone."""
   del pixels
   request = types.SimpleNamespace(stride=1)
   writer = shards.Writer(str(folder), str(folder), request, False, 1)
@@ -141,15 +141,15 @@ READERS = (
 
 
 def outcomes(path, read, contents):
-  """How often what came of reading each content; anything but a UserError is raised.
+  """Counts the outcomes of reading each content; errors other than UserError are raised.
 
-  What can be computed anew, for which `read` gives None, is refused never.
+  Files that can be computed again (`read` returns None) must never be refused.
   """
-  seen = {"refused": 0, "read": 0, "anew": 0}
+  seen = {"refused": 0, "read": 0, "recomputed": 0}
   for content in contents:
     path.write_bytes(content)
     try:
-      seen["anew" if read() is None and path.name != "train-clips.npy" else "read"] += 1
+      seen["recomputed" if read() is None and path.name != "train-clips.npy" else "read"] += 1
     except UserError as error:
       assert "\n" not in str(error) and path.stem in str(error)
       assert path.name not in ("clip.npy", "train-00000.npz")

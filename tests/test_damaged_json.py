@@ -352,13 +352,13 @@ def test_analyses_in_reports(tmp_path, name):
 
   def read():
     page = report.write({}, tmp_path / "report.html", **report.gather(tmp_path))
-    told.append("Left out:" in page.read_text(encoding="utf-8"))
+    left_out.append("Left out:" in page.read_text(encoding="utf-8"))
 
-  told = []
+  left_out = []
   read()
-  assert not told.pop()
+  assert not left_out.pop()
   seen = survives(folder / name, read, each=4)
-  assert not seen["refused"] and any(told)
+  assert not seen["refused"] and any(left_out)
 
 
 @pytest.fixture(scope="module")

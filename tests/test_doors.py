@@ -1,4 +1,4 @@
-"""The doors from the shell: a run trained and sampled, and bad input told in one line."""
+"""The commands in a shell: they train and sample a run, and refuse bad input in one line."""
 
 import json
 import os
@@ -19,8 +19,8 @@ from vidgan_jax.training.logs import read_log
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIG = "--config=configs/quickstart.py:runlocal"
 
-# Importing JAX takes longer than most refusals. One interpreter imports what is not ours, and each
-# door is opened as __main__ in a fork of it. JAX may not have started its threads by then.
+# Importing JAX takes longer than most refusals. So one interpreter imports the libraries, and each
+# command runs as __main__ in a fork of it. JAX may not have started its threads by then.
 OPENER = """
 import json, os, runpy, sys
 
@@ -43,8 +43,8 @@ for line in sys.stdin:
 
 @pytest.fixture(scope="module")
 def door(tmp_path_factory):
-  """A function (door, *arguments) that returns exit code, stdout and stderr of one call."""
-  folder = tmp_path_factory.mktemp("told")
+  """A function (command, *arguments) that returns exit code, stdout and stderr of one call."""
+  folder = tmp_path_factory.mktemp("output")
   with subprocess.Popen(
     [sys.executable, "-c", OPENER],
     cwd=ROOT,
@@ -87,7 +87,7 @@ def flags(lean_config, load_config):
 
 @pytest.fixture(scope="module")
 def trained(flags, tmp_path_factory):
-  """A run of 4 iterations, trained through the door; its folder and what was told."""
+  """A run of 4 iterations, trained by the command: its folder and the result of the process."""
   workdir = tmp_path_factory.mktemp("doors") / "runs" / "tiny"
   result = subprocess.run(
     [sys.executable, "-m", "vidgan_jax.train", *flags, f"--workdir={workdir}"],
@@ -320,8 +320,8 @@ def test_what_a_run_draws_is_looked_at(trained, door, tmp_path):
   shown = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
   assert sorted(names) == sorted(shown)  # hidden is the file that locks the folder
   assert {"neighbours.json", "darkness.png", "smoothness_class.png"} < set(names)
-  told = json.loads((folder / "neighbours.json").read_text())
-  assert told["step"] == 4 and told["searched"]["held_out"] > 0
+  neighbours = json.loads((folder / "neighbours.json").read_text())
+  assert neighbours["step"] == 4 and neighbours["searched"]["held_out"] > 0
   assert json.loads((folder / "darkness.json").read_text())["training"]["step"] == [1, 2, 3, 4]
   assert_refused(door(*arguments, what), "exists; ", "--overwrite")
 
@@ -345,15 +345,15 @@ def test_help_imports_no_jax(name, tmp_path):
 def test_evaluating(trained, door, tmp_path):
   options = [f"--workdir={trained[0]}", f"--output={tmp_path / 'scores'}", "--seed=3"]
   options += ["--count=16", "--real_count=40", "--bootstrap=4"]
-  told = [door("evaluate", *options, VIDGAN_JAX_REFERENCES=str(tmp_path / "kept")) for _ in "ab"]
-  for result in told:
+  twice = [door("evaluate", *options, VIDGAN_JAX_REFERENCES=str(tmp_path / "kept")) for _ in "ab"]
+  for result in twice:
     assert result.returncode == 0, result.stderr
     assert (
       "iteration 4" in result.stdout and f"written: {tmp_path}/scores/report.html" in result.stdout
     )
   table = lambda result: [line for line in result.stdout.splitlines() if line.startswith("  ")]
-  assert table(told[0]) == table(told[1])
-  assert "features of 40 real clips: " in told[1].stdout
+  assert table(twice[0]) == table(twice[1])
+  assert "features of 40 real clips: " in twice[1].stdout
   content = json.loads((tmp_path / "scores" / "results.json").read_text())
   assert {r["step"] for r in content["records"]} == {4}
   assert {"is", "fid", "accuracy"} <= {r["metric"] for r in content["records"]}

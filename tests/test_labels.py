@@ -121,7 +121,7 @@ def test_of_the_sample_door(text):
 @pytest.mark.parametrize("classes", [0, 2])
 @pytest.mark.parametrize("name", ["text", "objects", "scalar", "none", "complex"])
 def test_of_drawn_clips(classes, name):
-  """A model without classes looks at no labels; what is no number is refused all the same."""
+  """A model without classes ignores labels, but they must be numbers."""
   with refused_with_little_memory():
     generation.check_labels(LABELS[name], classes)
 
@@ -135,6 +135,6 @@ def test_of_drawn_clips_of_classes(name):
 
 
 def test_the_largest_label_that_is_taken(shown):
-  judged = clips.ArrayClips(shown, np.array([0, 1, 99_999, 5]))
-  assert (judged.num_classes, judged.class_names[-1]) == (100_000, "99999")
-  assert judged(0, 4)[1].tolist() == [0, 1, 99_999, 5]
+  source = clips.ArrayClips(shown, np.array([0, 1, 99_999, 5]))
+  assert (source.num_classes, source.class_names[-1]) == (100_000, "99999")
+  assert source(0, 4)[1].tolist() == [0, 1, 99_999, 5]

@@ -63,13 +63,13 @@ def test_a_number_without_a_declaration_is_noticed(load_config):
 
 
 def test_the_page_of_settings_is_what_the_declarations_say():
-  """In a process of its own, where no other command has defined flags."""
+  """In a separate process, where no other command has defined flags."""
   code = "from vidgan_jax.models import settings_page; print(settings_page.page(), end='')"
   result = subprocess.run(
     [sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, timeout=120
   )
   assert result.stdout.decode() == settings_page.PAGE.read_text(encoding="utf-8"), (
-    "python -m vidgan_jax.models.settings_page writes it anew"
+    "python -m vidgan_jax.models.settings_page writes the page"
   )
 
 
@@ -216,7 +216,7 @@ def test_damaged_configs_of_runs_are_refused_in_one_line(tmp_path, tiny_config, 
 
 
 def test_config_files_load_without_jax():
-  """So that wrong flags are told at once."""
+  """So that wrong flags are refused at once."""
   assert importlib.util.find_spec("jax")
   code = "import sys; sys.path.insert(0, '.'); import runpy\n"
   for path in sorted((ROOT / "configs").glob("*.py")):

@@ -56,7 +56,7 @@ class Process:
     return self.process.poll() is None
 
   def outcome(self) -> str:
-    """How it ended, in a word; what should not be is told with its last line."""
+    """How the process ended; an unexpected end is given with the last line of output."""
     code, text = self.process.wait(), self.out.read_text(errors="replace")
     lines = [line for line in text.replace("\r", "\n").splitlines() if line.strip()]
     if "damaged" in text or "Traceback" in text:
