@@ -71,7 +71,7 @@ def mean_clip(folder, pixels):
 
 
 def finished_shard(folder, pixels):
-  """The file with which `prepare` recognises a finished shard; if it is damaged, the shard is redone."""
+  """The file that marks a shard of `prepare` as finished; if damaged, the shard is redone."""
   del pixels
   request = types.SimpleNamespace(stride=1)
   writer = shards.Writer(str(folder), str(folder), request, False, 1)
