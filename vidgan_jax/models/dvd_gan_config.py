@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import ml_collections
 
 from vidgan_jax.runtime.config import schema
-from vidgan_jax.runtime.config.base_switches import model_switches
+from vidgan_jax.runtime.config.base_switches import INITIALIZERS, model_switches
 from vidgan_jax.runtime.config.schema import boolean, choice, integer, integers, number
 from vidgan_jax.runtime.errors import UserError
 
@@ -17,11 +17,7 @@ _LATENT = {"least": 1, "most": 65_536}
 _SYSTEM = {
   "latent_dim": integer(120, "Size of the latent vector z.", **_LATENT),
   "embedding_dim": integer(120, "Size of the generator's class embedding.", **_LATENT),
-  "initializer": choice(
-    "orthogonal",
-    ("orthogonal", "normal02", "normal01", "lecun_normal", "uniform01", "fan_in_uniform"),
-    "Initial distribution of kernels.",
-  ),
+  "initializer": choice("orthogonal", INITIALIZERS, "Initial distribution of kernels."),
   "spectral_eps": number(
     1e-8, "Lower bound of norms in spectral normalisation.", least=1e-20, most=1
   ),

@@ -8,7 +8,7 @@ from typing import Any
 import ml_collections
 
 from vidgan_jax.runtime.config import configuration, schema
-from vidgan_jax.runtime.config.base_switches import model_switches
+from vidgan_jax.runtime.config.base_switches import INITIALIZERS, model_switches
 from vidgan_jax.runtime.config.schema import boolean, choice, integer, integers, number
 
 
@@ -72,19 +72,11 @@ def on_moving_shapes(config: ml_collections.ConfigDict, iterations: int) -> None
 
 _WIDTH = {"least": 1, "most": 8192}  # channels
 _LATENT = {"least": 1, "most": 65_536}
-_INITIALIZERS = (
-  "orthogonal",
-  "normal02",
-  "normal01",
-  "lecun_normal",
-  "uniform01",
-  "fan_in_uniform",
-)
 _LEVEL = {"least": 0, "most": 4}
 
 
 def _initializer(default: str, kernels: str) -> schema.Switch:
-  return choice(default, _INITIALIZERS, f"Initial distribution of {kernels}.")
+  return choice(default, INITIALIZERS, f"Initial distribution of {kernels}.")
 
 
 def _common(name: str, **defaults: Any) -> dict[str, schema.Switch]:

@@ -289,6 +289,9 @@ MODEL = {
   ),
 }
 
+# Names of the distributions of initial kernels, the keys of `layers.settings.INITIALIZERS`.
+INITIALIZERS = ("orthogonal", "normal02", "normal01", "lecun_normal", "uniform01", "fan_in_uniform")
+
 
 def model_switches(name: str, **defaults) -> dict[str, schema.Switch]:
   """The shared switches of one model.
@@ -309,6 +312,9 @@ def model_switches(name: str, **defaults) -> dict[str, schema.Switch]:
 
 
 # Flags that several commands share.
+COMPILATION_CACHE = text(
+  None, "Folder of cached compiled programs; by default in the user's cache, empty for none."
+)
 CHECKPOINT = integer(
   None, "Iteration of the checkpoint; by default the last.", least=0, most=schema.LARGEST_STEP
 )
