@@ -22,6 +22,7 @@ from vidgan_jax.data.formats import index
 from vidgan_jax.data.prepare import shards, verify, workspace
 from vidgan_jax.data.sources.prepared import Prepared
 from vidgan_jax.evaluation.features import extractor, references
+from vidgan_jax.evaluation.report import analyses as report_analyses
 from vidgan_jax.evaluation.report import page as report
 from vidgan_jax.evaluation.report import results, writer
 from vidgan_jax.evaluation.statistics.moments import FeatureSet, Moments
@@ -351,7 +352,7 @@ def test_analyses_in_reports(tmp_path, name):
     (folder / each).write_text(json.dumps(content))
 
   def read():
-    page = report.write({}, tmp_path / "report.html", **report.gather(tmp_path))
+    page = report.write({}, tmp_path / "report.html", **report_analyses.gather(tmp_path))
     left_out.append("Left out:" in page.read_text(encoding="utf-8"))
 
   left_out = []

@@ -309,9 +309,7 @@ def check_frames(video: str, frames: int, least: int) -> None:
     raise UserError(f"discriminator.video {video} needs {least} frames or more, not {frames}")
 
 
-def build(
-  config: ConfigDict, settings: LayerSettings, video_discriminator: Callable = video_discriminator
-) -> MocoGan:
+def build(config: ConfigDict, settings: LayerSettings, video_discriminator: Callable) -> MocoGan:
   """Builds the system of `config` (see `configs/mocogan.py`).
 
   Args:

@@ -273,9 +273,7 @@ def discriminator(options: ConfigDict, resolution: int, settings: LayerSettings)
   )
 
 
-def build(
-  config: ConfigDict, settings: LayerSettings, discriminator: Callable = discriminator
-) -> Tgan:
+def build(config: ConfigDict, settings: LayerSettings, discriminator: Callable) -> Tgan:
   """Builds the system of `config` (see `configs/tgan.py`).
 
   Args:

@@ -401,7 +401,7 @@ def test_a_missing_value_of_a_template_is_an_error():
 
 
 def test_analyses_of_a_run_are_read_and_only_its_own_pictures(tmp_path, analyses):
-  assert report.gather(tmp_path) == {}
+  assert report_analyses.gather(tmp_path) == {}
   folder = tmp_path / "analysis"
   (folder / "neighbours_").mkdir(parents=True)
   (tmp_path / "neighbours_secret.png").write_bytes(png())
@@ -412,7 +412,7 @@ def test_analyses_of_a_run_are_read_and_only_its_own_pictures(tmp_path, analyses
   (folder / "neighbours_pixel.png").write_bytes(png())
   (folder / "darkness.json").write_text("{broken")
   (folder / "power_spectrum.json").write_text('{"format": 2}')
-  gathered = report.gather(tmp_path)
+  gathered = report_analyses.gather(tmp_path)
   assert list(gathered) == ["neighbours"]
   assert gathered["neighbours"]["pictures"] == {"pixel": png()}
   content["pictures"] = {"pixel": b"<svg onload=alert(1)>"}

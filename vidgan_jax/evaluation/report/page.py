@@ -18,9 +18,7 @@ from vidgan_jax.evaluation.report.columns import Column, columns
 from vidgan_jax.evaluation.report.media import Clips
 from vidgan_jax.runtime.files.atomic_files import atomic_file
 
-__all__ = ["Clips", "gather", "latex_row", "write"]
-
-gather = analyses.gather
+__all__ = ["Clips", "latex_row", "write"]
 
 
 def write(

@@ -125,7 +125,7 @@ def write_report(
   Returns:
     path of the page.
   """
-  from vidgan_jax.evaluation.report import page  # imported late: it loads Jinja2 and encoders
+  from vidgan_jax.evaluation.report import analyses, page  # late: they load Jinja2 and encoders
 
   generated, labels = shown
   if class_names:
@@ -138,7 +138,9 @@ def write_report(
     real_clips, _ = real(0, min(_SHOWN, real.count))
     sides = page.Clips(np.asarray(real_clips)), page.Clips(np.asarray(generated))
   workdir = content["run"]["workdir"]
-  return page.write(content, pathlib.Path(folder) / "report.html", *sides, **page.gather(workdir))
+  return page.write(
+    content, pathlib.Path(folder) / "report.html", *sides, **analyses.gather(workdir)
+  )
 
 
 def _of_classes(real: Any, classes: set[int]) -> tuple[np.ndarray, np.ndarray]:
