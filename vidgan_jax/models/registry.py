@@ -21,7 +21,8 @@ def build(config: ConfigDict, *, platform: str | None = None, ops: str | None = 
     config: the whole config; see the files in `configs/`.
     platform: kind of the devices that run the system or that it is compiled for; see
       `runtime.mesh.platform`. It decides `ops`, and the type of activations if the precision is
-      "auto". None is the default device of this process.
+      "auto". None is the default device of this process; the package always passes a platform, and
+      only tests may omit it.
     ops: form of the layers' arithmetic, a name in `ops.forms.FORMS`. None chooses it by `platform`
       and `config.model.savings`. "plain" is the network as the paper writes it.
 

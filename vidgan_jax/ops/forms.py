@@ -3,7 +3,7 @@
   plain        as the papers write it; tests compare the other forms with it
   folded       fewer multiply-adds, for accelerators
   cpu          `folded`, with large convolutions as matrix products, for CPUs
-  cpu_forward  `cpu` with forward-mode derivatives, for Hessians
+  cpu_forward  `cpu` with forward-mode derivatives of convolutions, for Hessians
 
 `choose` selects the form once, when a model is built, by the platform that will run it.
 `LayerSettings.ops` passes its name to every layer.
@@ -40,7 +40,7 @@ def choose(platform: str, savings: bool = True, *, forward_mode: bool = False) -
     platform: "cpu", "gpu" or "tpu"; see `runtime.mesh.platform`.
     savings: `config.model.savings`; False chooses "plain" on every platform.
     forward_mode: the convolutions need forward-mode derivatives (`jax.jvp`). All forms have them
-      but `cpu`.
+      but `cpu`. Of the ConvGRUs, only that of `plain` has them.
   """
   if not savings:
     return "plain"

@@ -29,7 +29,9 @@ INPUT_SIZE = (32, 32)
 _WIDTHS = (24, 48, 96)
 _EMBEDDING = 96
 _GROUPS = 8
-_OPS = "cpu"  # on every device, because the network is small and mostly used without accelerator
+# The form for CPUs, on every device: `apply` has no argument for the platform, all forms give the
+# same features up to rounding, and the network is small and mostly used on CPUs.
+_OPS = "cpu"
 _HIGHEST = jax.lax.Precision.HIGHEST
 
 
