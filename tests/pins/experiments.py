@@ -6,7 +6,7 @@ import pathlib
 from vidgan_jax.runtime.config import schema
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-FILES = ("dvd_gan", "mocogan", "quickstart", "tgan", "vgan", "weizmann")
+FILES = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
 
 _G, _D = "model.generator.", "model.discriminator."
 _DVD_GAN = {

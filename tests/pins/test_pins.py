@@ -57,10 +57,17 @@ def test_parameters_and_summaries(computed, same_machine, what):
   assert not compare.differences(*parts)
 
 
-def test_no_protocol_or_config_is_without_pins(computed):
+def test_no_protocol_is_without_pins(computed):
   for name in ("training", "scores", "parameters"):
     assert list(PINNED[name][0]) and {*PINNED[name][0]} == {*computed[name][0]}
   assert {*PINNED["scores"][0]["protocols"]} == {*computed["scores"][0]["protocols"]}
+
+
+def test_every_row_of_every_config_file_is_pinned():
+  rows = {f"{file}:{row}" for file, row in experiments.rows()}
+  changed = sorted(rows ^ {*PINNED["parameters"][0]["configs"]})
+  command = "python -m tests.pins.write --replace"
+  assert not changed, f"configs without pins, or pins without configs: {changed}; run `{command}`"
 
 
 def test_pins_are_small():
