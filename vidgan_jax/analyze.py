@@ -39,17 +39,13 @@ from absl import flags
 
 from vidgan_jax.analysis.request import Request
 from vidgan_jax.runtime import door
-from vidgan_jax.runtime.config import requests
+from vidgan_jax.runtime.config import base_switches, requests, schema
 
 requests.define(Request)
 _FEATURES = flags.DEFINE_list(
   "features", [], "Networks in whose features to measure distances too, besides pixels."
 )
-_CACHE = flags.DEFINE_string(
-  "compilation_cache",
-  None,
-  "Folder of cached compiled programs; by default in the user's cache, empty for none.",
-)
+_CACHE = schema.define("compilation_cache", base_switches.COMPILATION_CACHE)
 
 _CURVATURE = {"discriminators", "checkpoint", "every_checkpoint", "batch_size", "seed"}
 _CURVATURE |= {"data_directory"}

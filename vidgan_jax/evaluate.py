@@ -29,7 +29,7 @@ from absl import flags
 
 from vidgan_jax.evaluation.request import Request
 from vidgan_jax.runtime import door
-from vidgan_jax.runtime.config import requests
+from vidgan_jax.runtime.config import base_switches, requests, schema
 from vidgan_jax.runtime.errors import UserError
 
 requests.define(Request)
@@ -41,11 +41,7 @@ _ALLOW_UNKNOWN = flags.DEFINE_bool(
 )
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace a converted file.")
 _SOURCE = flags.DEFINE_string("source", None, "File or folder of the published weights.")
-_CACHE = flags.DEFINE_string(
-  "compilation_cache",
-  None,
-  "Folder of cached compiled programs; by default in the user's cache, empty for none.",
-)
+_CACHE = schema.define("compilation_cache", base_switches.COMPILATION_CACHE)
 
 _CONVERTING = ("source", "mean", "allow_unknown", "overwrite")  # flags for --convert only
 

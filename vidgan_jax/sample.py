@@ -12,18 +12,12 @@ Writes grid.mp4, grid.gif, contact_sheet.png (frames as columns), clips/ and sam
 Exit codes: 0 done, 2 bad input.
 """
 
-from absl import flags
-
 from vidgan_jax.runtime import door
-from vidgan_jax.runtime.config import requests
+from vidgan_jax.runtime.config import base_switches, requests, schema
 from vidgan_jax.sampling.request import Request
 
 requests.define(Request)
-_CACHE = flags.DEFINE_string(
-  "compilation_cache",
-  None,
-  "Folder of cached compiled programs; by default in the user's cache, empty for none.",
-)
+_CACHE = schema.define("compilation_cache", base_switches.COMPILATION_CACHE)
 
 
 def main(argv):

@@ -20,16 +20,12 @@ from absl import flags
 from ml_collections import config_flags
 
 from vidgan_jax.runtime import door, preemption
-from vidgan_jax.runtime.config import schema
+from vidgan_jax.runtime.config import base_switches, schema
 from vidgan_jax.runtime.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, FILE.py:ARGUMENT.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
-_CACHE = flags.DEFINE_string(
-  "compilation_cache",
-  None,
-  "Folder of cached compiled programs; by default in the user's cache, empty for none.",
-)
+_CACHE = schema.define("compilation_cache", base_switches.COMPILATION_CACHE)
 _COORDINATOR = flags.DEFINE_string(
   "coordinator",
   None,
