@@ -397,14 +397,18 @@ def test_a_reference_file_of_another_resolution(evaluate, some_clips, tmp_path):
     ),
     (dict(patience=1.0), "--patience needs --follow"),
     (dict(truncations=()), "--truncations needs at least one number"),
-    (dict(truncations=(1.0, 0.0)), "truncation is 0; it is a standard deviation"),
+    (
+      dict(truncations=(1.0, 0.0)),
+      r"--truncations is \(1.0, 0.0\), must be a list of numbers above 0",
+    ),
+    (dict(count=1), "--count is 1, must be an integer from 2 to"),
     (dict(clips="nothing.npz", output="x", real="y", truncations=(0.5,)), "are generated already"),
     (dict(output=__file__), "cannot write to .*test_cli.py is no folder"),
     (dict(output=f"{__file__}/out"), "cannot write to .*test_cli.py is no folder"),
     (dict(clips="nothing.npz", output="x"), "nothing.npz: no such file"),
     (dict(clips="nothing.npz"), "--clips needs --output"),
     (dict(real_count=41), "41 real clips are requested, the train split has 40"),
-    (dict(batch_size=0), "batch_size is 0"),
+    (dict(batch_size=0), "--batch_size is 0, must be an integer from 1 to 65536"),
   ],
 )
 def test_refusals(evaluate, fields, words):

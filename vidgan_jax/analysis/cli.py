@@ -15,7 +15,9 @@ from vidgan_jax.data.build import build_source
 from vidgan_jax.models import contract
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.checkpoints import Checkpoints
+from vidgan_jax.runtime.config import requests
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.hardware import memory
 
 WHAT = (*curvature.FILES, *analyses.ANALYSES, "compare")
 
@@ -33,6 +35,7 @@ def fulfil(request: Request, report=print, tools: analyses.Tools | None = None) 
   Raises:
     UserError: on bad input, or if files cannot be written.
   """
+  requests.check(request)
   for what in request.what:
     contract.check("--what", what, WHAT)
   if not request.what or not request.workdirs or not all(request.workdirs):
@@ -43,11 +46,9 @@ def fulfil(request: Request, report=print, tools: analyses.Tools | None = None) 
     raise UserError("several runs are for --what=compare; the other analyses take one run")
   if request.every_checkpoint and request.checkpoint is not None:
     raise UserError("either --checkpoint or --every_checkpoint")
-  if request.search < 0:
-    raise UserError(f"--search={request.search} is negative; 0 searches all")
   of_samples = [what for what in request.what if what in analyses.ANALYSES]
   of_curvature = [what for what in request.what if what in curvature.FILES]
-  try:
+  with memory.reported_if_full("fewer products, fewer frames or a smaller batch_size need less"):
     lines = []
     if of_samples:
       if tools is None:
@@ -56,12 +57,6 @@ def fulfil(request: Request, report=print, tools: analyses.Tools | None = None) 
     if of_curvature:
       lines += _analyze_curvature(dataclasses.replace(request, what=of_curvature), report)
     return lines
-  except jax.errors.JaxRuntimeError as error:
-    if "RESOURCE_EXHAUSTED" not in str(error):
-      raise
-    raise UserError(
-      "not enough memory; fewer products, fewer frames or a smaller batch_size need less"
-    ) from error
 
 
 def _analyze_curvature(request, report):
@@ -74,11 +69,12 @@ def _analyze_curvature(request, report):
     # and the command ends before it has done much work.
     stored = Checkpoints(pathlib.Path(workdir) / states.CHECKPOINTS, report=report).steps()
     steps = [None, *reversed(stored[:-1])]
+  mesh = meshes.make_mesh(jax.devices()[:1])
   gan = source = frozen = None
   files, analyzed = [], set()
   for step in steps:
     try:
-      config, _, state = states.load(workdir, step, report=report)
+      config, _, state = states.load(workdir, step, mesh=mesh, report=report)
     except UserError as error:
       if gan is None:
         raise
@@ -86,12 +82,12 @@ def _analyze_curvature(request, report):
       report(f"left out: {error}")
       continue
     if gan is None:
-      gan = hessian.for_analysis(config, meshes.platform())
+      gan = hessian.for_analysis(config, meshes.platform(mesh))
       names = request.discriminators or sorted(gan.discriminators)
       for name in names:
         hessian.check_name(gan, name)
       options = _options(request, config)
-      frozen = states.frozen_variables(gan, report=report)
+      frozen = states.frozen_variables(gan, mesh, report)
       source = _source(config, gan, request.data_directory, report)
       states.check_data(workdir, source.description())
     report(f"analyzing {', '.join(names)} after iteration {int(state.step)}")

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import jax
-
 import vidgan_jax.training.state as states
 from vidgan_jax.evaluation import clips as clip_sources
 from vidgan_jax.evaluation import motion_controls
@@ -18,7 +16,9 @@ from vidgan_jax.evaluation.protocols.base import Protocol
 from vidgan_jax.evaluation.report import results, writer
 from vidgan_jax.evaluation.request import Request
 from vidgan_jax.runtime.checkpoints import Checkpoints
+from vidgan_jax.runtime.config import requests
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.hardware import memory
 
 _POLL = 5.0  # seconds between searches for new checkpoints of a run that is followed
 _Report = Callable[[str], None]
@@ -61,16 +61,13 @@ def fulfil(request: Request, opener: Opener, report: _Report = print) -> list[st
   Raises:
     UserError: the input is bad, or a file cannot be written.
   """
+  requests.check(request)
   protocol = adjusted(protocols.get_protocol(request.protocol), request)
   _check(request)
-  try:
+  with memory.reported_if_full("a smaller --batch_size needs less"):
     if request.clips is not None:
       return _evaluate_clips(request, protocol, report)
     return _evaluate_run(request, protocol, opener, report)
-  except jax.errors.JaxRuntimeError as error:
-    if "RESOURCE_EXHAUSTED" not in str(error):
-      raise
-    raise UserError("not enough memory; a smaller --batch_size needs less") from error
 
 
 def _check(request: Request) -> None:
@@ -97,9 +94,6 @@ def _check(request: Request) -> None:
     )
   if request.real and (request.stride, request.split) != (None, None):
     raise UserError("--stride and --split choose from a run's data; they do not apply to --real")
-  for truncation in request.truncations:
-    if not truncation > 0:
-      raise UserError(f"truncation is {truncation:g}; it is a standard deviation, above 0")
   results.check_writable(request.output or _folder(request))  # before hours of evaluation
 
 

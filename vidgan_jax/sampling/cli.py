@@ -5,11 +5,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 
 from vidgan_jax.runtime import streams
+from vidgan_jax.runtime.config import requests
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.hardware import memory
 from vidgan_jax.sampling import files, generation, interpolation
 from vidgan_jax.sampling import run as runs
 from vidgan_jax.sampling.request import Request
@@ -23,9 +24,7 @@ def fulfil(request: Request, report: Callable[[str], None] = print) -> list[str]
   Raises:
     UserError: on bad input, or if files cannot be written. The output folder is then unchanged.
   """
-  generation.check_truncation(request.truncation)
-  if not 0.1 <= request.frame_rate <= 1000:
-    raise UserError(f"frame_rate is {request.frame_rate}, must be in 0.1..1000")
+  requests.check(request)
   if request.interpolate and request.per_label is not None:
     raise UserError(
       "--per_label cannot be combined with --interpolate; --interpolation_steps=N sets the number "
@@ -77,14 +76,8 @@ def fulfil(request: Request, report: Callable[[str], None] = print) -> list[str]
         f"{request.frames} frames: the run was trained on {gan.frames}; the frames after these are "
         "extrapolated"
       )
-    try:
+    with memory.reported_if_full("fewer frames or a smaller batch_size need less"):
       clips = run.generate(latents, clip_labels, batch_size=request.batch_size, **options)
-    except jax.errors.JaxRuntimeError as error:
-      if "RESOURCE_EXHAUSTED" not in str(error):
-        raise
-      raise UserError(
-        "not enough memory; fewer frames or a smaller batch_size need less"
-      ) from error
     files.write_samples(
       folder, clips, clip_labels, run.class_names, columns=columns, frame_rate=request.frame_rate
     )

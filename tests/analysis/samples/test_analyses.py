@@ -224,7 +224,7 @@ def test_files_are_replaced_only_with_overwrite(analyze):
   ("fields", "words"),
   [
     (dict(every_checkpoint=True), "--every_checkpoint is not for --what=neighbours"),
-    (dict(search=-1), "--search=-1 is negative"),
+    (dict(search=-1), "--search is -1, must be an integer from 0 to"),
     (dict(held_out="nowhere.npz"), "nowhere.npz: no such file"),
   ],
 )

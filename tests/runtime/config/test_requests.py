@@ -1,12 +1,14 @@
 """Flags, their checks and the fields of requests come from the same declaration."""
 
 import dataclasses
+import pathlib
 
 import pytest
 from absl import flags
 
 from vidgan_jax.runtime.config import requests, schema
 from vidgan_jax.runtime.config.requests import option
+from vidgan_jax.runtime.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,3 +69,17 @@ def test_flags_have_the_names_defaults_and_help_of_the_fields(required):
 def test_values_that_are_not_allowed_are_refused(required, name, text, words):
   with pytest.raises(flags.IllegalFlagValueError, match=words):
     flags.FLAGS[name].parse(text)
+
+
+def test_requests_without_flags_are_checked_as_flags_are():
+  good = Request(("a",), "x")
+  for values in ({}, {"test_input": pathlib.Path("x"), "test_count": 9, "test_steps": [0]}):
+    requests.check(dataclasses.replace(good, **values))
+  for values, words in (
+    ({"test_count": 0}, "--test_count is 0, must be an integer from 1 to 9"),
+    ({"test_steps": (1, 10)}, r"--test_steps is \(1, 10\), must be a list of integers from 0 to 9"),
+    ({"test_kind": None}, "--test_kind is None, must be one of a, b"),
+    ({"folders": "a"}, "--test_folder is 'a', must be a list of texts"),
+  ):
+    with pytest.raises(UserError, match=words):
+      requests.check(dataclasses.replace(good, **values))

@@ -4,6 +4,7 @@ import dataclasses
 import os
 from typing import TYPE_CHECKING
 
+from vidgan_jax.runtime.config import requests
 from vidgan_jax.runtime.config.requests import option
 from vidgan_jax.runtime.config.schema import choice, integer, number, text, texts
 from vidgan_jax.runtime.errors import UserError
@@ -99,23 +100,13 @@ class Request:
     from vidgan_jax.data.formats import index
     from vidgan_jax.data.sources import split_folders
 
+    requests.check(self)
     if not index.NAME.fullmatch(self.set_name):
       raise UserError(
         f"the name '{self.set_name}' must consist of lower-case letters, digits and underscores"
       )
-    if self.resize not in _RESIZES:
-      raise UserError(f"unknown resize '{self.resize}', known are: {', '.join(_RESIZES)}")
     if self.frame_rate is not None and self.stride != 1:
       raise UserError("only one of stride and frame_rate can be set")
-    if self.frame_rate is not None and not 0 < self.frame_rate <= 1000:
-      raise UserError(f"frame_rate is {self.frame_rate}, must be above 0 and at most 1000")
-    if self.quality is not None and not 1 <= self.quality <= 100:
-      raise UserError(f"quality is {self.quality}, must be in 1..100")
-    positive = ("split_number", "resolution", "crop", "stride", "clips_per_shard", "limit")
-    for field in (*positive, "workers"):
-      value = getattr(self, field)
-      if value is not None and value < 1:
-        raise UserError(f"{field} is {value}, must be at least 1")
     if self.lists and self.source not in ("ucf101", "kinetics"):
       raise UserError(f"only ucf101 and kinetics have lists, {self.source} does not")
     if self.split_number is not None and self.source != "ucf101":

@@ -8,10 +8,13 @@ The fields of a request are declared with `option`:
     frames: int | None = option(schema.integer(None, "Frames.", least=1, most=4096))
 
 The default, the flag, its `--help` and its check all come from this declaration. A command calls
-`define` when it is imported, and `read` after its flags are parsed.
+`define` when it is imported, and `read` after its flags are parsed. Code may also build a request
+without flags, so the function that fulfils a request first calls `check`.
 """
 
 import dataclasses
+import os
+import typing
 from collections.abc import Collection
 from typing import Any, TypeVar
 
@@ -63,6 +66,23 @@ def read(request: type[_Request], **values) -> _Request:
       value = tuple(value)
     values.setdefault(field.name, value)
   return request(**values)
+
+
+def check(request: Any) -> None:
+  """Checks every declared field of a request, as the parsers of the flags do.
+
+  None is allowed where the annotation of the field allows it, and means "not set". Paths may be
+  `os.PathLike`.
+
+  Raises:
+    UserError: a value is not allowed. The message names the flag and what the value must be.
+  """
+  for field, switch, name in _options(request):
+    value = getattr(request, field.name)
+    if value is None and type(None) in typing.get_args(field.type):
+      continue
+    value = os.fspath(value) if isinstance(value, os.PathLike) else value
+    schema.check_value(f"--{name}", switch, value)
 
 
 def _options(request):

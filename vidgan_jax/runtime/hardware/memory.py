@@ -1,4 +1,4 @@
-"""Settings of the C library's allocator: keep freed memory for XLA, return it after decoding."""
+"""Memory: settings of the C library's allocator, and the error of a command that needs too much."""
 
 import contextlib
 import ctypes
@@ -7,7 +7,10 @@ import importlib.metadata
 import importlib.util
 import itertools
 import os
+from collections.abc import Iterator
 from typing import Any
+
+from vidgan_jax.runtime.errors import UserError
 
 # Options of mallopt(3) and madvise(2), from glibc's malloc.h and Linux' mman.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
@@ -40,6 +43,23 @@ def release_after_file() -> None:
   gc.collect()
   with contextlib.suppress(AttributeError, OSError, TypeError):  # the C library is not glibc
     ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextlib.contextmanager
+def reported_if_full(advice: str) -> Iterator[None]:
+  """Raises UserError instead of JAX's error if the devices have too little memory for the body.
+
+  Args:
+    advice: part of the message; says what needs less.
+  """
+  import jax  # not above, because decoders that do not use JAX import this module
+
+  try:
+    yield
+  except jax.errors.JaxRuntimeError as error:
+    if "RESOURCE_EXHAUSTED" not in str(error):
+      raise
+    raise UserError(f"not enough memory; {advice}") from error
 
 
 def keep_freed_on_cpu() -> bool:
