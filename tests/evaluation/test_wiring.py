@@ -211,7 +211,8 @@ def test_records_contain_stride_and_split(taken, stand_in):
     ({"name": "prepared"}, {"split": "validation"}, "no split.*'validation'"),
     ({"name": "prepared"}, {"real": "x.npz", "stride": 2}, "--stride and --split choose"),
     ({"name": "prepared"}, {"real": "x.npz", "split": "test"}, "--stride and --split choose"),
-    ({"name": "prepared"}, {"stride": 2**70}, "frames"),
+    ({"name": "prepared"}, {"stride": 10_000}, "frames"),
+    ({"name": "prepared"}, {"stride": 2**70}, "--stride is 1180591620717411303424, must be"),
   ],
 )
 def test_refusals(data, flags, words, folder, lean_config, monkeypatch, stand_in, tmp_path):
