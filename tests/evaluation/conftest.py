@@ -42,6 +42,7 @@ def stand_in():
       variables=variables,
       apply=_apply,
       constants={},
+      class_names=("a", "b", "c"),  # those of `source`
     )
     return dataclasses.replace(extractor, **fields)
 

@@ -55,7 +55,8 @@ def run(lean_config, tmp_path):
 def evaluate(run, protocol, stand_in, monkeypatch, tmp_path):
   """A function (**fields of `Request`) that returns (results, lines returned, lines reported)."""
   monkeypatch.setattr(protocols, "all_protocols", lambda: {"tiny": protocol})
-  monkeypatch.setattr(evaluator, "load_extractor", lambda name, path=None: stand_in())
+  network = stand_in(class_names=CLASS_NAMES)
+  monkeypatch.setattr(evaluator, "load_extractor", lambda name, path=None: network)
   monkeypatch.setattr(page, "write", lambda content, path, *clips, **more: path)  # slow
   monkeypatch.setenv("VIDGAN_JAX_REFERENCES", str(tmp_path / "references"))
   monkeypatch.setattr(cli, "_POLL", 0.01)
@@ -301,7 +302,7 @@ def test_clips_of_a_file(evaluate, some_clips, tmp_path):
   content, lines, reported = evaluate(clips=str(tmp_path / "clips.npz"), **options)
   assert lines[0] == "given clips" and {r["step"] for r in content["records"]} == {None}
   assert "accuracy" not in {r["metric"] for r in content["records"]}  # other classes
-  assert any("accuracy is left out" in line for line in reported)
+  assert "accuracy is left out: the data does not have the classes of stand_in" in reported
   with pytest.raises(UserError, match="contains results of run"):
     np.savez(tmp_path / "others.npz", clips=clips[::-1], labels=labels)
     evaluate(clips=str(tmp_path / "others.npz"), **options)

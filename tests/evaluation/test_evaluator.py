@@ -1,6 +1,7 @@
 """From clips to scores: batches and devices do not matter, and every clip counts once."""
 
 import dataclasses
+import functools
 import subprocess
 import sys
 
@@ -15,7 +16,6 @@ from vidgan_jax.evaluation.metrics.accuracy import wilson
 from vidgan_jax.evaluation.metrics.base import Computed, floor_halves
 from vidgan_jax.evaluation.metrics.registry import METRICS
 from vidgan_jax.evaluation.protocols import fingerprint
-from vidgan_jax.evaluation.report import columns
 from vidgan_jax.evaluation.statistics.kernel_distance import kernel_distance
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.errors import UserError
@@ -328,6 +328,48 @@ def test_without_labels_metrics_that_need_them_are_left_out(score_records):
   assert any("accuracy is left out: " in line for line in reported)
 
 
+@pytest.mark.parametrize(
+  ("class_names", "reason"),
+  [
+    ((), "the names of the classes of stand_in are not known"),
+    (("a", "b"), "the data does not have the classes of stand_in"),
+    (("b", "a", "c"), "the data does not have the classes of stand_in"),
+  ],
+)
+def test_accuracy_is_left_out_if_the_network_has_other_classes(
+  score_records, stand_in, class_names, reason
+):
+  reported = []
+  records = score_records(extractor=stand_in(class_names=class_names), report=reported.append)
+  assert [*records] == ["is", "fid", "kvd", "precision", "recall", "density", "coverage"]
+  assert f"accuracy is left out: {reason}" in reported
+  assert {entry["metric"] for entry in score_records.scores.per_class} == {"is", "fid"}
+
+
+def test_features_too_large_to_store_leave_out_only_the_metrics_that_need_them(
+  evaluator, source, some_clips, monkeypatch
+):
+  reported = []
+  made = evaluator(report=reported.append)
+  reference = made.reference(RealClips(source, made.protocol, 60))
+  ((key, outputs),) = reference.gathered.items()
+  lean = {key: {n: dataclasses.replace(each, features=None) for n, each in outputs.items()}}
+  clips = ArrayClips(*some_clips(30, 5, bias=20))
+  scores = made.score(clips, dataclasses.replace(reference, gathered=lean))
+  assert [record["metric"] for record in scores.records] == ["is", "fid", "accuracy"]
+  of_real = "the features of 60 clips are too large to store; --real_count=N takes fewer clips"
+  assert reported == [
+    f"kvd is left out: {of_real}",
+    f"precision, recall, density, coverage are left out: {of_real}",
+  ]
+  reported.clear()
+  monkeypatch.setattr(pipeline, "gather", functools.partial(pipeline.gather, stored_bytes=40))
+  scores = made.score(clips, reference)
+  assert [record["metric"] for record in scores.records] == ["fid"]
+  of_generated = "the logits of 30 clips are too large to store; --count=N takes fewer clips"
+  assert reported[:2] == [f"{name} is left out: {of_generated}" for name in ("is", "accuracy")]
+
+
 def test_too_few_clips_for_a_metric_leave_out_only_this_metric(score_records, some_clips):
   reported = []
   prdc, distance = METRICS["prdc"]("stand_in", "features", (SCALE,)), "features"
@@ -367,7 +409,7 @@ def test_fingerprints_depend_on_their_fields(score_records):
     assert name in fields
   assert fingerprint.of_column(fields) == record["fingerprint"]
   assert fingerprint.of_column({**fields, "step": 7, "truncation": 0.5}) == record["fingerprint"]
-  assert fingerprint.ROWS == columns.ROWS == ("step", "truncation", "checkpoint")
+  assert fingerprint.ROWS == ("step", "truncation", "checkpoint")
   for name in ("weights", "reference", "count_generated", "quantisation", "resolution", "ema"):
     assert fingerprint.of_column({**fields, name: "other"}) != record["fingerprint"]
   assert fingerprint.of_number({**fields, "step": 7}) != record["number"]

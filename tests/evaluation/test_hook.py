@@ -160,17 +160,18 @@ def test_refusals(train, protocol):
     train({}, best="fvd")
 
 
-def test_a_best_metric_that_the_data_does_not_allow_is_refused_before_training(
-  train, monkeypatch, protocol
-):
-  with pytest.raises(UserError, match="best is 'accuracy', but the data has no labels"):
-    monkeypatch.setattr(hook.clips, "labels_fit", lambda *arguments: False)
+def test_a_best_metric_that_the_data_does_not_allow_is_refused_before_training(train):
+  words = "best is 'accuracy', but the data does not have the classes of stand_in"
+  with pytest.raises(UserError, match=words):
     train({0: 0}, best="accuracy")
-  measures = (METRICS["diversity"]("stand_in", "features"),)
-  other = dataclasses.replace(protocol, metrics=measures)
+
+
+@pytest.mark.parametrize("name", ["diversity", "vendi"])
+def test_a_best_metric_without_a_better_direction_is_refused(train, monkeypatch, protocol, name):
+  other = dataclasses.replace(protocol, metrics=(METRICS[name]("stand_in", "features"),))
   monkeypatch.setattr(protocols, "all_protocols", lambda: {"tiny": other})
   with pytest.raises(UserError, match="neither higher nor lower values of it are better"):
-    train({}, best="diversity")
+    train({}, best=name)
 
 
 def test_when_it_is_due():

@@ -14,6 +14,7 @@ import numpy as np
 
 from tests import two_processes
 from vidgan_jax import evaluation
+from vidgan_jax.data.sources.moving_shapes import CLASS_NAMES
 from vidgan_jax.evaluation import hook
 from vidgan_jax.evaluation.features.extractor import Extractor
 from vidgan_jax.evaluation.metrics.registry import METRICS
@@ -42,7 +43,17 @@ def _extractor(frames, side):
   size = frames * side * side * 3
   weights = np.random.default_rng(0).normal(size=(size, 6)).astype(np.float32)
   variables = {"in": weights / np.sqrt(size)}
-  return Extractor("stand_in", "hash", {"features": 6, "logits": 3}, 2, None, variables, _apply, {})
+  return Extractor(
+    name="stand_in",
+    weights_hash="hash",
+    outputs={"features": 6, "logits": 3},
+    min_frames=2,
+    input_size=None,
+    variables=variables,
+    apply=_apply,
+    constants={},
+    class_names=CLASS_NAMES,
+  )
 
 
 def _protocol():

@@ -46,6 +46,7 @@ def _stand_in(name: str, protocol) -> Extractor:
     constants={"mean": generator.normal(size=(16, 128, 171, 3)).astype(np.float32)}
     if subtracts
     else {},
+    class_names=("0", "1", "2", "3"),  # the names that `ArrayClips` gives to the labels of `_clips`
   )
 
 

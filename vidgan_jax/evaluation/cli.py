@@ -190,7 +190,7 @@ def _evaluate_clips(request: Request, protocol: Protocol, report: _Report) -> li
     generated,
     reference,
     count=request.count,
-    labelled=generated.labelled and clip_sources.labels_fit(protocol, reference),
+    labelled=generated.labelled,
     seed=request.seed,
   )
   assert scores is not None  # nothing stops the computation here
@@ -208,10 +208,7 @@ def _controls(
   """Scores of real clips with damaged motion, if --controls asks for them."""
   if not request.controls:
     return []
-  labelled = clip_sources.labels_fit(evaluator.protocol, reference)
-  return motion_controls.score(
-    evaluator, real, reference, count=request.count, labelled=labelled, seed=request.seed
-  )
+  return motion_controls.score(evaluator, real, reference, count=request.count, seed=request.seed)
 
 
 def _steps(request: Request, config: Any, report: _Report) -> Iterator[int | None]:
@@ -340,7 +337,6 @@ class _RunEvaluation:
       stream,
       self._reference,
       count=request.count,
-      labelled=clip_sources.labels_fit(self._protocol, self._reference),
       seed=request.seed,
     )
     assert scores is not None  # nothing stops the computation here

@@ -191,17 +191,6 @@ def of_run(
   return real
 
 
-def labels_fit(protocol: Protocol, reference: Any) -> bool:
-  """Whether a protocol can use the labels of the data.
-
-  A metric with `labels_are_classes` compares them with the classes of the built-in classifier, so
-  the data must have these classes.
-  """
-  if not any(metric.labels_are_classes for metric in protocol.metrics):
-    return True
-  return of_embedded_set(reference.class_names)
-
-
 def other_stride(real: Any) -> list[str]:
   """A warning if real clips have another stride between frames than the run was trained on.
 

@@ -23,8 +23,8 @@ from vidgan_jax.evaluation.metrics.base import (
   ClipSet,
   Inputs,
   Metric,
+  MetricLeftOut,
   Score,
-  TooFewClips,
   finite,
 )
 from vidgan_jax.evaluation.protocols import fingerprint
@@ -206,8 +206,7 @@ class Evaluator:
       generated: clips, see `evaluation.clips`; repeat r takes the clips from r * count on.
       reference: result of `reference`; None if no metric compares with real clips.
       count: number of clips of one repeat; None is the protocol's.
-      labelled: whether the labels of the clips are the classes of the reference; if not, metrics
-        that need labels are left out.
+      labelled: whether the clips have labels; if not, metrics that need labels are left out.
       seed: seed of bootstrap and subsets.
       repeats: number of sets of clips; None is the protocol's.
       description: text of the progress bar.
@@ -235,13 +234,14 @@ class Evaluator:
     )
     scores = Scores([], [])
     for metric in protocol.metrics:
-      if metric.needs_labels and not labelled:
-        self._report(f"{metric.name} is left out: the clips have no labels of known classes")
+      fault = self.label_fault(metric, reference, labelled)
+      if fault:
+        self._report(f"{metric.name} is left out: {fault}")
         continue
       inputs = self._inputs(metric, reference, sets, seed, floor)
       try:
         values = metric.score(inputs)
-      except TooFewClips as error:
+      except MetricLeftOut as error:
         names = [number.name for number in metric.numbers]
         verb = "is" if len(names) == 1 else "are"
         self._report(f"{', '.join(names)} {verb} left out: {error}")
@@ -256,6 +256,25 @@ class Evaluator:
         fingerprint_of_all = records[0]["fingerprint"]
         scores.per_class.extend(about.class_records(metric, by_class, fingerprint_of_all))
     return scores
+
+  def label_fault(self, metric: Metric, reference: Reference | None, labelled: bool) -> str | None:
+    """Why a metric cannot use the labels of the clips; None if it can, or needs no labels.
+
+    Args:
+      metric: one of the protocol's metrics.
+      reference: the real clips.
+      labelled: whether all clips have labels.
+    """
+    if metric.needs_labels and not labelled:
+      return "the clips have no labels"
+    if not metric.labels_are_classes or reference is None:
+      return None
+    of_network, of_data = self.extractors[metric.network].class_names, reference.class_names
+    if not of_network:
+      return f"the names of the classes of {metric.network} are not known"
+    if not of_data or of_data != of_network[: len(of_data)]:
+      return f"the data does not have the classes of {metric.network}"
+    return None
 
   def _check(self, generated: Any, reference: Reference | None, count: int, repeats: int) -> None:
     """UserError if these clips cannot be scored."""
@@ -314,7 +333,9 @@ class Evaluator:
     path = (metric.network, metric.preprocess)
     real = None
     if reference is not None:
-      real = ClipSet(reference.gathered[path], reference.labels, reference.population)
+      real = ClipSet(
+        reference.gathered[path], reference.labels, reference.population, "--real_count"
+      )
     generated = [ClipSet(gathered[path], labels) for gathered, labels in sets]
     return Inputs(real, generated, self.protocol.bootstrap, seed, floor)
 

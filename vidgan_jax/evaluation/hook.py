@@ -112,7 +112,6 @@ class EvaluationHook(Hook):
       generated,
       evaluation.reference,
       count=self.count,
-      labelled=clips.labels_fit(self.protocol, evaluation.reference),
       leaving=context.stop_requested,
     )
     if scores is None:
@@ -162,9 +161,10 @@ class EvaluationHook(Hook):
       return None
     # If features were cached by an earlier start, only process 0 has read labels.
     labelled = processes.from_first(reference.labels is not None)
-    labelled = labelled and clips.labels_fit(self.protocol, reference)
-    if self._metric and self._metric.needs_labels and not labelled:
-      raise UserError(f"evaluation.best is {self.best!r}, but the data has no labels that it needs")
+    for metric in self.protocol.metrics:
+      fault = evaluator.label_fault(metric, reference, labelled)
+      if fault and self.best in [number.name for number in metric.numbers]:
+        raise UserError(f"evaluation.best is {self.best!r}, but {fault}")
     results_writer = ResultsWriter(folder, real, reference.class_names, self._report)
     evaluation = _Evaluation(evaluator, reference, results_writer)
     results_writer.check(evaluation.heading(context))  # in all processes, so that all refuse

@@ -50,7 +50,6 @@ def score(
   reference: Reference,
   *,
   count: int | None = None,
-  labelled: bool = True,
   seed: int = 0,
 ) -> list[dict]:
   """Scores real clips with damaged motion by an evaluator's protocol.
@@ -60,7 +59,7 @@ def score(
     real: the clips whose features `reference` contains.
     reference: see `references.Reference`.
     count: number of generated clips in one evaluation; None is the protocol's.
-    labelled, seed: see `Evaluator.score`.
+    seed: see `Evaluator.score`.
 
   Returns:
     records as in `Scores`, with "control" (the damage) and "against" (the clips that they were
@@ -83,7 +82,6 @@ def score(
       DamagedClips(real, name, indices, seed),
       against,
       count=len(indices),
-      labelled=labelled,
       seed=seed,
       repeats=1,
       description=f"{name} real clips",

@@ -11,9 +11,14 @@ import pytest
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from vidgan_jax.data.sources import moving_shapes
 from vidgan_jax.evaluation.features import extractor
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import npz
+
+
+def test_the_names_of_the_classes_are_known_of_the_built_in_classifier():
+  assert extractor.load_extractor(extractor.PACKAGED).class_names == moving_shapes.CLASS_NAMES
 
 
 class Tiny(nn.Module):

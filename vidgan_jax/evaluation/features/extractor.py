@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
+from vidgan_jax.data.sources.moving_shapes import CLASS_NAMES
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import json_files, npz, paths
 from vidgan_jax.runtime.text import printable
@@ -43,6 +44,7 @@ class Extractor:
       function for `jax.jit`; it computes products at the highest precision.
     constants: arrays that preprocessing needs, such as C3D's "mean" clip [16, 128, 171, 3].
     about: origin of the weights, from their file.
+    class_names: names of the classes of "logits", in their order; empty if they are not known.
     code: identifies the code of the network, and is stored with cached features: a key of
       `code.VERSIONS`, or name and version of a network from outside this project.
   """
@@ -56,6 +58,7 @@ class Extractor:
   apply: Callable[[Any, jax.Array], dict[str, jax.Array]]
   constants: Mapping[str, np.ndarray]
   about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  class_names: tuple[str, ...] = ()
   code: str = ""
 
 
@@ -76,6 +79,7 @@ class Parts:
   input_size: tuple[int, int] | None
   constants: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
   apply: Callable[[Any, jax.Array], dict[str, jax.Array]] | None = None
+  class_names: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +128,14 @@ def _moving_shapes() -> Parts:
   from vidgan_jax.evaluation.features.architectures import moving_shapes as network
 
   module, size = network.MovingShapesClassifier(), network.INPUT_SIZE
-  return Parts(module, network.OUTPUTS, network.MIN_FRAMES, size, apply=network.apply)
+  return Parts(
+    module,
+    network.OUTPUTS,
+    network.MIN_FRAMES,
+    size,
+    apply=network.apply,
+    class_names=CLASS_NAMES,
+  )
 
 
 NETWORKS: Mapping[str, Network] = {  # users download the weights of these
@@ -222,6 +233,7 @@ def load_extractor(name: str, path: str | os.PathLike | None = None) -> Extracto
     apply=parts.apply or (lambda variables, clips: module.apply(variables, clips)),
     constants=stored_constants,
     about=about,
+    class_names=parts.class_names,
     code=network.code,
   )
 

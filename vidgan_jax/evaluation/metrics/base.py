@@ -2,7 +2,7 @@
 
 A protocol lists metrics. Each metric names a network, one of its outputs and the preprocessing of
 clips. The evaluator computes these features of the real and the generated clips and passes them to
-the metric. A new metric needs one module in this folder and one line in `registry`.
+the metric. A new metric needs one module in this folder and an entry in `registry`.
 """
 
 import abc
@@ -22,8 +22,8 @@ QUANTILE = statistics.NormalDist().inv_cdf((1 + LEVEL) / 2)
 _LARGEST = 1e100  # the largest number that results files may contain, see `json_files`
 
 
-class TooFewClips(UserError):
-  """There are too few clips for this metric; other metrics of the protocol may need fewer."""
+class MetricLeftOut(UserError):
+  """This metric cannot be computed from these clips; other metrics of the protocol may be."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,11 +35,13 @@ class ClipSet:
     labels: int [N], or None if the clips have no classes.
     population: number of clips in the data set that these clips are a random part of; None if
       their labels are independent of each other.
+    count_flag: flag of the command that sets the number of these clips.
   """
 
   outputs: Mapping[str, FeatureSet]
   labels: np.ndarray | None = None
   population: int | None = None
+  count_flag: str = "--count"
 
   @property
   def required_labels(self) -> np.ndarray:
@@ -217,8 +219,8 @@ class Metric(abc.ABC):
     """Computes the values of all repeats.
 
     Raises:
-      TooFewClips: there are too few clips, or too few of a class.
-      UserError: the features of single clips are needed, but were too large to store.
+      MetricLeftOut: there are too few clips, or too few of a class; or the features of single clips
+        are needed, but were too large to store.
     """
 
   def interval(self, inputs: Inputs, computed: Computed) -> tuple[float, float] | None:
@@ -252,7 +254,7 @@ class Metric(abc.ABC):
     """Computes all numbers with intervals, floors and warnings, in the order of `numbers`.
 
     Raises:
-      TooFewClips, UserError: see `compute`.
+      MetricLeftOut: see `compute`.
     """
     computed = self.compute(inputs)
     floor = self.floor(inputs) if inputs.with_floor and inputs.real is not None else {}
@@ -303,17 +305,17 @@ class Metric(abc.ABC):
     """The features [N, d] of each set.
 
     Raises:
-      UserError: the features of a set were too large to store.
+      MetricLeftOut: the features of a set were too large to store.
     """
     features = []
     for clips in sets:
-      of_set = self.output_of(clips).features
-      if of_set is None:
-        raise UserError(
-          "the features of this many clips are too large to store; reduce their number with "
-          "--real_count=N"
+      of_set = self.output_of(clips)
+      if of_set.features is None:
+        raise MetricLeftOut(
+          f"the {self.input} of {of_set.count} clips are too large to store; {clips.count_flag}=N "
+          "takes fewer clips"
         )
-      features.append(of_set)
+      features.append(of_set.features)
     return features
 
 

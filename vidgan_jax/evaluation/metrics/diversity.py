@@ -9,8 +9,8 @@ from vidgan_jax.evaluation.metrics.base import (
   Floor,
   Inputs,
   Metric,
+  MetricLeftOut,
   Number,
-  TooFewClips,
 )
 from vidgan_jax.evaluation.statistics import diversity
 
@@ -42,7 +42,7 @@ class Diversity(Metric):
     for of_set, clips in zip(features, inputs.generated, strict=True):
       value = diversity.mean_within_classes(of_set, clips.required_labels)
       if value is None:
-        raise TooFewClips("no class has two clips (--count, --real_count)")
+        raise MetricLeftOut("no class has two clips (--count, --real_count)")
       values.append(value)
     return Computed({self.name: values})
 

@@ -15,7 +15,6 @@ from vidgan_jax.evaluation.metrics.base import (
 )
 from vidgan_jax.evaluation.statistics import intervals
 from vidgan_jax.evaluation.statistics.inception_score import Epsilon, inception_score
-from vidgan_jax.runtime.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +60,7 @@ class InceptionScore(Metric):
 
   def compute(self, inputs: Inputs) -> Computed:
     """See `Metric`."""
-    logits = [self.output_of(clips).features for clips in inputs.generated]
-    if any(of_set is None for of_set in logits):
-      raise UserError(
-        "the logits of this many clips are too large to store; reduce their number with --count=N"
-      )
+    logits = self.stored_features(*inputs.generated)
     scores = [self._score(of_set, inputs.seed) for of_set in logits]
     deviation = scores[0][1] if self.splits > 1 else None
     return Computed({self.name: [mean for mean, _ in scores]}, deviation)

@@ -7,8 +7,8 @@ from vidgan_jax.evaluation.metrics.base import (
   Floor,
   Inputs,
   Metric,
+  MetricLeftOut,
   Number,
-  TooFewClips,
   describe_halves,
   floor_halves,
 )
@@ -61,7 +61,7 @@ class PrecisionRecall(Metric):
     real, *generated = self.stored_features(inputs.real_clips, *inputs.generated)
     k, count = max(self.neighbours), min(map(len, generated))
     if min(len(real), count) <= k:
-      raise TooFewClips(
+      raise MetricLeftOut(
         f"distances to {k} nearest neighbours need more than {k} clips, got {count} generated and "
         f"{len(real)} real clips (--count, --real_count)"
       )

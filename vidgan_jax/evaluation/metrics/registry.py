@@ -1,31 +1,34 @@
-"""All metrics by name. A new metric needs one module in this folder and one line here."""
+"""All metrics by name. A new metric needs one module in this folder and an entry here."""
 
-import importlib
 from collections.abc import Mapping
 
+from vidgan_jax.evaluation.metrics.accuracy import Accuracy
 from vidgan_jax.evaluation.metrics.base import Metric, Number
-
-_CLASSES = (  # module and class, in the order of lists
-  "frechet.FVD",
-  "frechet.FID",
-  "inception_score.InceptionScore",
-  "kernel.KernelDistance",
-  "accuracy.Accuracy",
-  "neighbours.PrecisionRecall",
-  "diversity.Diversity",
-  "vendi.VendiScore",
-  "unlimited.FVDInfinity",
-  "unlimited.FIDInfinity",
-  "unlimited.InceptionScoreInfinity",
+from vidgan_jax.evaluation.metrics.diversity import Diversity
+from vidgan_jax.evaluation.metrics.frechet import FID, FVD
+from vidgan_jax.evaluation.metrics.inception_score import InceptionScore
+from vidgan_jax.evaluation.metrics.kernel import KernelDistance
+from vidgan_jax.evaluation.metrics.neighbours import PrecisionRecall
+from vidgan_jax.evaluation.metrics.unlimited import (
+  FIDInfinity,
+  FVDInfinity,
+  InceptionScoreInfinity,
 )
+from vidgan_jax.evaluation.metrics.vendi import VendiScore
 
-
-def _load(path: str) -> type[Metric]:
-  module, name = path.split(".")
-  return getattr(importlib.import_module(f"{__package__}.{module}"), name)
-
-
-_ALL = tuple(map(_load, _CLASSES))
+_ALL: tuple[type[Metric], ...] = (  # in the order of lists
+  FVD,
+  FID,
+  InceptionScore,
+  KernelDistance,
+  Accuracy,
+  PrecisionRecall,
+  Diversity,
+  VendiScore,
+  FVDInfinity,
+  FIDInfinity,
+  InceptionScoreInfinity,
+)
 METRICS: Mapping[str, type[Metric]] = {metric.name: metric for metric in _ALL}
 _NUMBERS = {number.name: (number, metric) for metric in _ALL for number in metric.numbers}
 _DIRECTIONS = {

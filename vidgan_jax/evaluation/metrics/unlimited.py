@@ -12,8 +12,8 @@ from vidgan_jax.evaluation.metrics.base import (
   Floor,
   Inputs,
   Metric,
+  MetricLeftOut,
   Number,
-  TooFewClips,
 )
 from vidgan_jax.evaluation.statistics import extrapolation
 from vidgan_jax.evaluation.statistics.inception_score import Epsilon
@@ -42,7 +42,7 @@ class Unlimited(Metric):
     generated = self.stored_features(*inputs.generated)
     fewest = min(map(len, generated if real is None else [real, *generated]))
     if fewest < 4:
-      raise TooFewClips(f"it needs at least 4 clips, got {fewest} (--count, --real_count)")
+      raise MetricLeftOut(f"it needs at least 4 clips, got {fewest} (--count, --real_count)")
     with_error = self.has_interval(len(generated), inputs.bootstrap)
     options = {} if with_error else {"halvings": 0}
     fits = [self.fit(real, features, inputs.seed, **options) for features in generated]

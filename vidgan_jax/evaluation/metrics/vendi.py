@@ -19,8 +19,8 @@ from vidgan_jax.evaluation.metrics.base import (
   Floor,
   Inputs,
   Metric,
+  MetricLeftOut,
   Number,
-  TooFewClips,
 )
 from vidgan_jax.evaluation.statistics.moments import as_features
 from vidgan_jax.runtime.errors import UserError
@@ -50,7 +50,7 @@ class VendiScore(Metric):
       "of features; it measures variety, not quality.",
     ),
   )
-  higher_is_better = True
+  higher_is_better = None  # noise scores higher than real clips
   scores_classes = True
 
   order: float = 1.0
@@ -77,7 +77,7 @@ class VendiScore(Metric):
     """See `Metric`."""
     features = self.stored_features(*inputs.generated)
     if min(map(len, features)) < 2:
-      raise TooFewClips("it needs at least 2 clips (--count)")
+      raise MetricLeftOut("it needs at least 2 clips (--count)")
     return Computed({self.name: [vendi_score(of_set, self.order) for of_set in features]})
 
   def floor(self, inputs: Inputs) -> dict[str, Floor]:

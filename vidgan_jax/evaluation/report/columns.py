@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vidgan_jax.evaluation.metrics import registry as metrics
-
-ROWS = ("step", "truncation", "checkpoint")  # fields that may differ within a column
+from vidgan_jax.evaluation.protocols.fingerprint import ROWS
 
 Row = tuple[int, float]  # step (-1 for none) and truncation
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from vidgan_jax.evaluation.report import analyses, media, rendering, scores
+from vidgan_jax.evaluation.report import analyses, latex, media, rendering, scores
 from vidgan_jax.evaluation.report.charts import number
 from vidgan_jax.evaluation.report.columns import Column, columns
 from vidgan_jax.evaluation.report.media import Clips
@@ -86,25 +86,18 @@ def latex_row(results: Mapping) -> str:
   """The last iteration's values as a row of a LaTeX table; a comment names the columns."""
   all_columns = columns(results.get("records", ()))
   comment = "% " + " & ".join(["model", *(f"{c.title} ({c.fingerprint})" for c in all_columns)])
-  cells = [_tex(_run_name(results))]
+  cells = []
   for column in all_columns:
     record = column.main
-    value = _tex(number(record.get("value")).replace("−", "-"))
+    value = number(record.get("value")).replace("−", "-")
     if "·" in value:
       value = f"{record['value']:.3g}"
-    if record.get("std") is not None:
-      value += rf" \pm {record['std']:.2g}"
-    interval = record.get("interval")
-    if interval:
-      low, high = (number(v).replace("−", "-") for v in interval)
-      value += rf"\;[{low}, {high}]"
-    cells.append(f"${value}$")
-  return "\n".join([comment.replace("\n", " "), " & ".join(cells) + r" \\"])
-
-
-def _tex(words: str) -> str:
-  words = words.replace("\\", "/").replace("\n", " ")
-  return "".join("\\" + c if c in "&%$#_{}" else {"~": "-", "^": "-"}.get(c, c) for c in words)
+    interval = None
+    if record.get("interval"):
+      low, high = (number(bound).replace("−", "-") for bound in record["interval"])
+      interval = (low, high)
+    cells.append(latex.cell(value, record.get("std"), interval))
+  return "\n".join([comment.replace("\n", " "), latex.row(_run_name(results), cells)])
 
 
 def _run_name(results: Mapping) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from vidgan_jax.evaluation.metrics import registry as metrics
+from vidgan_jax.evaluation.report import latex as latex_rows
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import json_files, locks
 from vidgan_jax.runtime.files.atomic_files import atomic_file
@@ -305,12 +306,6 @@ def _row_name(record: Mapping) -> str:
   return ", ".join(parts) or "given clips"
 
 
-def _tex(text: str) -> str:
-  for character in "\\&%$#_{}":
-    text = text.replace(character, "\\" + character if character != "\\" else "/")
-  return text
-
-
 def control_lines(records: Iterable[Mapping]) -> list[str]:
   """Scores of real clips that were frozen, shuffled or reversed: a line for each metric."""
   scores: dict[str, list[str]] = {}
@@ -337,15 +332,9 @@ def latex(content: Mapping) -> str:
   for row in sorted({_row(record) for record in records}):
     in_row = [record for record in records if _row(record) == row]
     cells = {(r["metric"], r["fingerprint"]): r for r in in_row}
-    texts = [_tex(f"{content['run']['name']}, {_row_name(in_row[0])}")]
-    for head in heads:
-      record = cells.get(head)
-      text = "--"
-      if record:
-        text = number(record["value"])
-        if record["std"] is not None:
-          text += rf" \pm {record['std']:.2g}"
-        text = f"${text}$"
-      texts.append(text)
-    lines.append(" & ".join(texts) + r" \\")
+    texts = [
+      latex_rows.cell(number(cells[head]["value"]), cells[head]["std"]) if head in cells else "--"
+      for head in heads
+    ]
+    lines.append(latex_rows.row(f"{content['run']['name']}, {_row_name(in_row[0])}", texts))
   return "\n".join(lines) + "\n"
