@@ -169,7 +169,7 @@ class Metric(abc.ABC):
     input: "features" or "logits", the kind of network output that it needs.
     compares: whether it compares with real clips. The real clips are then part of the fingerprint.
     needs_labels: whether it needs the labels of the clips.
-    labels_are_classes: whether the labels must be classes that the network was trained on.
+    labels_are_classes: whether the labels must be the classes of the network, see `Extractor`.
     needs_pairs: whether it needs at least two clips of one class.
     scores_classes: whether it also computes numbers of single classes, see `values_by_class`.
 
