@@ -129,11 +129,11 @@ def test_a_set_that_it_wrote_itself_is_prepared(
   )
   builder.download_and_prepare()
   directory, prepared, _ = prepare("tfds", builder.data_dir, quality=None, splits=("train",))
-  clips = [(label, frames.tobytes()) for frames, label, _ in read_clips(directory).values()]
+  read = [(label, frames.tobytes()) for frames, label, _ in read_clips(directory).values()]
   expected = [
     (i % 2, np.repeat(clips[i], 4 - channels if channels == 1 else 1, -1)) for i in range(3)
   ]
-  assert sorted(clips) == sorted((label, frames.tobytes()) for label, frames in expected)
+  assert sorted(read) == sorted((label, frames.tobytes()) for label, frames in expected)
   assert prepared.classes == ("run", "sit")
   # The labels of this test split are missing.
   with pytest.raises(Exception, match=r"split 'test' is empty: .* label -1 is outside the range"):
