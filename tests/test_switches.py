@@ -142,7 +142,10 @@ def test_every_choice_of_a_model_builds(row, changes):
     ({"evaluation.real_count": 1}, "evaluation.real_count is 1, must be 2 or more"),
     ({"analysis.every": 1, "analysis.products": 9}, "eigenvalues is 10, must be at most"),
     ({"batch_size": 2**20, "model.resolution": 256}, "take 1,536 GiB; the limit is 128 GiB"),
-    ({"model.name": "dvdgan"}, "unknown model 'dvdgan'; known: dvd_gan, mocogan, tgan, vgan"),
+    (
+      {"model.name": "dvdgan"},
+      "unknown model 'dvdgan'; known: dvd_gan, mocogan, tgan, tgan_v2, vgan",
+    ),
     ({"model.discriminator.attention_resolution": 5}, "attention_resolution is 5, but the disc"),
   ],
 )

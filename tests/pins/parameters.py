@@ -51,7 +51,8 @@ def _as_pinned(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     group = functools.reduce(dict.__getitem__, groups, content)
     if path not in pinned and group.get(last) == switch.absent:
       del group[last]
-  return ml_collections.ConfigDict(content)
+  without_empty_groups = {name: part for name, part in content.items() if part != {}}
+  return ml_collections.ConfigDict(without_empty_groups)
 
 
 def parameters() -> dict:

@@ -24,6 +24,17 @@ CASES = [
   ("float64", "zero1", 1e-9),
   ("float32", "replicated", 1e-4),
 ]
+# TGANv2 with three subsampling layers, of which the first takes clips of 8 frames.
+FOUR_LEVELS = {
+  "model.resolution": 16,
+  "model.levels": 4,
+  "model.subsampling.layers": 3,
+  "model.generator.multipliers": (1, 1, 1, 1),
+  "model.generator.channels": 2,
+  "model.generator.lstm_channels": 2,
+  "model.discriminator.multipliers": (1, 2),
+  "optimizer.decay_iterations": 40,
+}
 OF_TWO = CASES[1:2]  # one case only, because each compiles for a minute
 
 
@@ -107,10 +118,15 @@ def _run(config, devices):
 
 @pytest.fixture(scope="module")
 def settings(tiny_config, lean_config, load_config):
-  """Returns a function (precision, rules, lean, row of TGAN, **changes) -> config."""
+  """Returns a function (precision, rules, lean, row of TGAN, tgan_v2, **changes) -> config."""
 
-  def build(precision, rules="replicated", lean=False, tgan=None, **changes):
-    changes = dict(batch_size=16, precision=precision, sharding=rules, **changes)
+  def build(precision, rules="replicated", lean=False, tgan=None, tgan_v2=False, **changes):
+    changes = {"batch_size": 16, "precision": precision, "sharding": rules, **changes}
+    if tgan_v2:
+      config = load_config("tgan_v2", "shapes,runlocal")
+      with config.unlocked():
+        schema.set_fields(config, {**FOUR_LEVELS, **changes})
+      return config
     if not tgan:
       return (lean_config if lean else tiny_config)(**changes)
     config = load_config("tgan", f"{tgan},runlocal")
@@ -165,6 +181,17 @@ def test_noise_and_clipping_do_not_depend_on_the_devices(play):
     for devices, rules in ((1, "replicated"), (8, "zero1"))
   )
   check_same(one, eight.after, 1e-9)
+
+
+def test_subsampled_levels_do_not_depend_on_the_devices(play):
+  """64 clips of TGANv2: R1, linear decay, Chainer's Adam, labels; on each device 8, 4, 2 and 1."""
+  options = {"batch_size": 64, "tgan_v2": True}
+  one, eight = (play("float64", devices, **options) for devices in (1, 8))
+  check_same(one, eight.after, 1e-9)
+  parts = {name for name in one.metrics if name.startswith("loss/discriminator/")}
+  kinds = ("r1_level{}", "level{}_real", "level{}_generated")
+  every = [f"loss/discriminator/{kind}" for kind in kinds]
+  assert parts == {name.format(level) for name in every for level in (1, 2, 3, 4)}
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from vidgan_jax.data.sources.base import InMemorySource
 from vidgan_jax.data.sources.moving_shapes import MovingShapes
 from vidgan_jax.models import switches
 from vidgan_jax.runtime.checkpoints import Checkpoints
-from vidgan_jax.runtime.config import configuration
+from vidgan_jax.runtime.config import configuration, schema
 from vidgan_jax.runtime.errors import Stopped, UserError
 from vidgan_jax.runtime.hooks import Hook
 from vidgan_jax.training import loop
@@ -129,6 +129,39 @@ def test_killed_at_random_moments_it_ends_the_same(tmp_path, long_config, uninte
   output, _ = process.communicate(timeout=300)
   assert process.returncode == 0, output
   check_same(tmp_path, uninterrupted)
+
+
+def test_tgan_v2_killed_at_random_moments_ends_the_same(tmp_path, load_config):
+  """The generator moves first, on clips that it shares with the discriminators; rates decay."""
+  config = load_config("tgan_v2", "shapes,runlocal")
+  changes = {
+    "num_iterations": 12,
+    "checkpoint_every": 3,
+    "sample_every": 0,
+    "model.resolution": 8,
+    "model.frames": 2,
+    "model.levels": 2,
+    "model.subsampling.layers": 1,
+    "model.generator.multipliers": (1, 1),
+    "model.generator.lstm_channels": 2,
+    "model.discriminator.multipliers": (1, 2),
+    "optimizer.decay_iterations": 12,
+  }
+  with config.unlocked():
+    schema.set_fields(config, changes)
+  whole = tmp_path / "whole"
+  final = jax.device_get(train(config, whole))
+  moments = random.Random(os.urandom(8))
+  for kill in range(3):
+    process = start(tmp_path, config)
+    wait_for_steps(tmp_path, min(3 * kill + moments.randint(1, 4), 11), process)
+    time.sleep(moments.random() * 0.1)
+    process.kill()
+    process.communicate()
+  process = start(tmp_path, config)
+  output, _ = process.communicate(timeout=300)
+  assert process.returncode == 0, output
+  check_same(tmp_path, (whole, final))
 
 
 def test_sigterm_saves_leaves_and_resumes_exactly(tmp_path, long_config, uninterrupted):

@@ -223,7 +223,7 @@ def test_orthogonal_penalty_moves_only_kernels_of_the_generator(played, tiny_con
   # Initial kernels are orthogonal, where the penalty has no gradient. So use other weights.
   params = jax.tree.map(lambda a: a + 0.1, played.state.generator.params)
   optimizer = optimizers.build(config, played.gan.discriminators).generator
-  updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+  updates, _ = optimizer.update(gradients, optimizer.init(params), params, 0)
   for path, update in jax.tree_util.tree_leaves_with_path(updates):
     name = jax.tree_util.keystr(path)
     # A kernel with a single output has no pair of rows to make orthogonal.

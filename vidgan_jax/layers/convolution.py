@@ -44,6 +44,9 @@ class Conv(nn.Module):
     use_bias: add a bias.
     upsample: double height and width by repetition before the convolution.
     pool: factors of average pooling after the convolution; () does not pool.
+    pool_odd: what pooling by 2 does with an odd axis: "drop" its last position, "pad" it with a
+      zero that counts, or "pad_single", which also pads an axis of size 1 to 3 and does not pool it
+      (a fault of TGANv2's released discriminator).
   """
 
   features: int
@@ -52,6 +55,7 @@ class Conv(nn.Module):
   use_bias: bool = True
   upsample: bool = False
   pool: tuple[int, ...] = ()
+  pool_odd: str = "drop"
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -63,11 +67,28 @@ class Conv(nn.Module):
     x = x.astype(settings.dtype)
     if self.upsample:
       out = form.upsampled_convolution(x, kernel, precision=precision)
+    elif self.pool and self.pool_odd != "drop" and self._pads(x):
+      # The zeros stand behind the bias, so that the bias cannot be added after pooling.
+      out = add_bias(form.same_convolution(x, kernel, precision=precision), bias)
+      return checkpoint_name(self._pooled_with_padding(out), "conv_output")
     elif self.pool:
       out = form.pooled_convolution(x, kernel, self.pool, precision=precision)
     else:
       out = form.same_convolution(x, kernel, precision=precision)
     return checkpoint_name(add_bias(out, bias), "conv_output")
+
+  def _pads(self, x: jax.Array) -> bool:
+    """Whether pooling x [..., *spatial, C] pads an axis."""
+    sizes = x.shape[-len(self.pool) - 1 : -1]
+    odd = [size > 1 and size % 2 == 1 for size in sizes]
+    single = [size == 1 and self.pool_odd == "pad_single" for size in sizes]
+    return any(f == 2 and (o or s) for f, o, s in zip(self.pool, odd, single, strict=True))
+
+  def _pooled_with_padding(self, x: jax.Array) -> jax.Array:
+    """Average pooling of [..., *spatial, C] that counts padded zeros."""
+    factors = convolution.pool_factors(x.shape[-len(self.pool) - 1 : -1], self.pool)
+    single = self.pool_odd == "pad_single"
+    return convolution.average_pool(convolution.pad_odd(x, factors, single=single), factors)
 
 
 class Dense(nn.Module):
@@ -120,9 +141,14 @@ class Embed(nn.Module):
     if settings.spectral:
       spectral_norm.declare(self, "embedding", table)
     table = table.astype(settings.dtype)
-    if jnp.issubdtype(labels.dtype, jnp.floating):
-      return jnp.dot(labels.astype(settings.dtype), table, precision=jax.lax.Precision.HIGHEST)
-    return jnp.take(table, labels, axis=0)
+    return look_up(table, labels)
+
+
+def look_up(table: jax.Array, labels: jax.Array) -> jax.Array:
+  """Rows of `table` [K, C] by labels int [...]; labels float [..., K] are weights that mix them."""
+  if jnp.issubdtype(labels.dtype, jnp.floating):
+    return jnp.dot(labels.astype(table.dtype), table, precision=jax.lax.Precision.HIGHEST)
+  return jnp.take(table, labels, axis=0)
 
 
 def declare(

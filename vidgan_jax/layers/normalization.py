@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vidgan_jax.layers.convolution import Dense
+from vidgan_jax.layers.convolution import Dense, look_up
 from vidgan_jax.layers.settings import LayerSettings
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.errors import UserError
@@ -139,20 +139,42 @@ class ConditionalBatchNorm(nn.Module):
   Attributes:
     settings: see `LayerSettings`.
     statistics: see `BatchNorm`.
+    epsilon: see `BatchNorm`.
+    num_classes: above 0, the condition is a class: gain (1 at the start) and bias (0) are rows of
+      tables, one row for each class (TGANv2's conditional variant).
   """
 
   settings: LayerSettings
   statistics: str = "per_step"
+  epsilon: float = EPSILON
+  num_classes: int = 0
 
   @nn.compact
   def __call__(self, x: jax.Array, condition: jax.Array | None, train: bool) -> jax.Array:
-    """Normalises [B, T, H, W, C] given `condition` [B, D]; None is a plain `BatchNorm`."""
+    """Normalises [B, T, H, W, C]; without a condition as a plain `BatchNorm`.
+
+    Args:
+      x: activations.
+      condition: [B, D]; with `num_classes` K, labels int [B] or weights of the classes [B, K].
+      train: see the module.
+    """
     if condition is None:
-      return BatchNorm(self.settings, self.statistics, name="unconditional")(x, train)
+      plain = BatchNorm(self.settings, self.statistics, self.epsilon, name="unconditional")
+      return plain(x, train)
     mean, variance = _moments(self, x, self.statistics, train)
+    if self.num_classes:
+      gain, bias = self._rows(condition, x.shape[-1], mean.dtype)
+      return _normalize(x, mean, variance, gain, bias, self.epsilon)
     maps = {
       name: Dense(x.shape[-1], self.settings, use_bias=False, name=name)(condition)
       for name in ("gain", "bias")
     }
     maps = {name: m.astype(mean.dtype)[:, None, None, None, :] for name, m in maps.items()}
-    return _normalize(x, mean, variance, 1 + maps["gain"], maps["bias"])
+    return _normalize(x, mean, variance, 1 + maps["gain"], maps["bias"], self.epsilon)
+
+  def _rows(self, labels: jax.Array, channels: int, dtype: jnp.dtype) -> list[jax.Array]:
+    """Gain and bias of each example's class, [B, 1, 1, 1, C]."""
+    shape = (self.num_classes, channels)
+    starts = {"gain": nn.initializers.ones, "bias": nn.initializers.zeros}
+    tables = [self.param(n, start, shape, self.settings.param_dtype) for n, start in starts.items()]
+    return [look_up(t.astype(dtype), labels)[:, None, None, None, :] for t in tables]

@@ -1,4 +1,4 @@
-"""Recurrent units over the frames of a clip: DVD-GAN's ConvGRU and MoCoGAN's GRU cell."""
+"""Recurrent units over frames: DVD-GAN's ConvGRU, TGANv2's ConvLSTM and MoCoGAN's GRU cell."""
 
 import dataclasses
 from typing import Any
@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from vidgan_jax.layers.convolution import Weights
 from vidgan_jax.layers.settings import LayerSettings
-from vidgan_jax.ops import forms, gru
+from vidgan_jax.ops import forms, gru, lstm
 from vidgan_jax.runtime.errors import UserError
 
 ACTIVATIONS = tuple(gru.ACTIVATIONS)
@@ -89,6 +89,38 @@ class ConvGRU(nn.Module):
     for name, shape in shapes.items():
       weights[name] = Weights(shape, self.settings, name=name)()
     return weights
+
+
+class ConvLSTM(nn.Module):
+  """A convolutional LSTM whose input is a map at the first step and zero afterwards (TGANv2 4.1).
+
+  Attributes:
+    features: channels F of the state.
+    settings: see `LayerSettings`.
+    unroll: see `ConvGRU`.
+  """
+
+  features: int
+  settings: LayerSettings
+  unroll: bool | None = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array, frames: int) -> jax.Array:
+    """Maps the first step's input [B, H, W, C] to the states [B, frames, H, W, F]."""
+    settings = self.settings
+    x = x.astype(settings.dtype)
+    shape = (3, 3, x.shape[-1], 4 * self.features)
+    on_input, bias = Weights(shape, settings, name="input")()
+    shape = (3, 3, self.features, 4 * self.features)
+    on_state, _ = Weights(shape, settings, use_bias=False, name="state")()
+    assert bias is not None
+    return forms.get(settings.ops).conv_lstm(
+      lstm.Weights(on_input, bias, on_state),
+      x,
+      frames=frames,
+      unroll=frames <= UNROLL_UP_TO if self.unroll is None else self.unroll,
+      precision=settings.precision,
+    )
 
 
 class GatedRecurrentUnit(nn.Module):

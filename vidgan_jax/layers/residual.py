@@ -1,14 +1,15 @@
 """Residual blocks of BigGAN, applied to frames and to clips as in DVD-GAN."""
 
 import dataclasses
+import functools
 
 import jax
 from flax import linen as nn
 
 from vidgan_jax.layers.convolution import Conv, Weights
-from vidgan_jax.layers.normalization import ConditionalBatchNorm
+from vidgan_jax.layers.normalization import EPSILON, ConditionalBatchNorm
 from vidgan_jax.layers.settings import LayerSettings, rematerialised
-from vidgan_jax.ops import forms
+from vidgan_jax.ops import convolution, forms
 
 
 class GeneratorBlock(nn.Module):
@@ -21,27 +22,44 @@ class GeneratorBlock(nn.Module):
     features: output channels of both convolutions.
     settings: see `LayerSettings`.
     upsample: double height and width by nearest-neighbour upsampling.
-    statistics: see `ConditionalBatchNorm`.
+    statistics, epsilon, num_classes: see `ConditionalBatchNorm`.
+    shortcut_initializer: of the shortcut's kernel; "" is `settings.initializer`.
+    bare_upsampling: where the width stays, upsample the shortcut without a convolution.
   """
 
   features: int
   settings: LayerSettings
   upsample: bool = False
   statistics: str = "per_step"
+  epsilon: float = EPSILON
+  num_classes: int = 0
+  shortcut_initializer: str = ""
+  bare_upsampling: bool = False
 
   @nn.compact
   def __call__(self, x: jax.Array, condition: jax.Array | None, train: bool) -> jax.Array:
-    """Maps [B, T, H, W, C] and a condition [B, D] or None to [B, T, H', W', features]."""
+    """Maps [B, T, H, W, C] to [B, T, H', W', features]; see `ConditionalBatchNorm`."""
     settings = self.settings
-    norm = lambda name: ConditionalBatchNorm(settings, self.statistics, name=name)
+    norm = lambda name: ConditionalBatchNorm(
+      settings, self.statistics, self.epsilon, self.num_classes, name=name
+    )
     window = (3, 3)
     out = jax.nn.relu(norm("norm1")(x, condition, train))
     out = Conv(self.features, window, settings, upsample=self.upsample, name="conv1")(out)
     out = jax.nn.relu(norm("norm2")(out, condition, train))
     out = Conv(self.features, window, settings, name="conv2")(out)
-    if self.upsample or x.shape[-1] != self.features:
-      x = Conv(self.features, (1, 1), settings, upsample=self.upsample, name="shortcut")(x)
+    same_width = x.shape[-1] == self.features
+    if self.upsample and same_width and self.bare_upsampling:
+      x = convolution.upsample_nearest(x)
+    elif self.upsample or not same_width:
+      point = _of_shortcut(settings, self.shortcut_initializer)
+      x = Conv(self.features, (1, 1), point, upsample=self.upsample, name="shortcut")(x)
     return out + x
+
+
+def _of_shortcut(settings: LayerSettings, initializer: str) -> LayerSettings:
+  """The settings of a shortcut whose kernel has its own initializer, or ""."""
+  return dataclasses.replace(settings, initializer=initializer) if initializer else settings
 
 
 class DiscriminatorBlock(nn.Module):
@@ -53,11 +71,14 @@ class DiscriminatorBlock(nn.Module):
   convolution, otherwise the identity.
 
   Attributes:
-    features: output channels of both convolutions.
+    features: output channels.
     settings: see `LayerSettings`.
     pool: average-pooling factors, one per window axis; () keeps the size.
     preactivation: begin the residual branch with a ReLU.
     dimensions: 2 for 3x3 windows on each frame, 3 for 3x3x3 windows.
+    hidden: channels between the two convolutions; 0 is `features`.
+    pool_odd: see `Conv`.
+    shortcut_initializer: see `GeneratorBlock`.
   """
 
   features: int
@@ -65,18 +86,22 @@ class DiscriminatorBlock(nn.Module):
   pool: tuple[int, ...] = ()
   preactivation: bool = True
   dimensions: int = 2
+  hidden: int = 0
+  pool_odd: str = "drop"
+  shortcut_initializer: str = ""
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps [B, T, H, W, C] to [B, T', H', W', features]."""
     settings, window = self.settings, (3,) * self.dimensions
     out = jax.nn.relu(x) if self.preactivation else x
-    out = Conv(self.features, window, settings, name="conv1")(out)
+    out = Conv(self.hidden or self.features, window, settings, name="conv1")(out)
     out = jax.nn.relu(out)
-    out = Conv(self.features, window, settings, pool=self.pool, name="conv2")(out)
+    pooled = functools.partial(Conv, pool=self.pool, pool_odd=self.pool_odd)
+    out = pooled(self.features, window, settings, name="conv2")(out)
     if self.pool or x.shape[-1] != self.features:
-      point = (1,) * self.dimensions
-      x = Conv(self.features, point, settings, pool=self.pool, name="shortcut")(x)
+      point, settings = (1,) * self.dimensions, _of_shortcut(settings, self.shortcut_initializer)
+      x = pooled(self.features, point, settings, name="shortcut")(x)
     return out + x
 
 

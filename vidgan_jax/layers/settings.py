@@ -21,8 +21,9 @@ class LayerSettings:
       (DVD-GAN A.3: "all weight layers").
     initializer: distribution of initial kernels: "orthogonal" (DVD-GAN A.3), "normal02" (N(0,
       0.02), the thesis' Table 4.1), "normal01" (N(0, 0.01), VGAN's code), "lecun_normal" (N(0, 1 /
-      fan in), Chainer's default), "uniform01" (U(-0.01, 0.01), TGAN's code) or "fan_in_uniform"
-      (U(-1, 1) / sqrt(fan in), PyTorch's default).
+      fan in), Chainer's default), "uniform01" (U(-0.01, 0.01), TGAN's code), "fan_in_uniform"
+      (U(-1, 1) / sqrt(fan in), PyTorch's default), "glorot_uniform" (U(-1, 1) sqrt(6 / (fan in +
+      fan out))) or "glorot_uniform_sqrt2" (the same times sqrt(2), TGANv2's residual branches).
     dtype: type of activations, to which kernels are cast before they are applied.
     param_dtype: type of the parameters.
     precision: matrix-unit precision of convolutions and products; None is the device's default.
@@ -69,6 +70,8 @@ INITIALIZERS: dict[str, Callable] = {
   "normal01": nn.initializers.normal(0.01),
   "lecun_normal": functools.partial(_scaled, 1, "normal"),
   "uniform01": _uniform01,
+  "glorot_uniform": nn.initializers.variance_scaling(1, "fan_avg", "uniform"),
+  "glorot_uniform_sqrt2": nn.initializers.variance_scaling(2, "fan_avg", "uniform"),
   "fan_in_uniform": functools.partial(_scaled, 1 / 3, "uniform"),
 }
 _BY_FAN = ("lecun_normal", "fan_in_uniform")

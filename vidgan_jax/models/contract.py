@@ -25,6 +25,7 @@ each with its own batch size, and R1 in `penalties`. ProgressiveVGAN blends reso
 
 import abc
 import dataclasses
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -34,8 +35,9 @@ from flax import linen as nn
 from flax import struct
 from ml_collections import ConfigDict
 
-from vidgan_jax.layers import normalization, spectral_norm
+from vidgan_jax.layers import augmentation, normalization, spectral_norm
 from vidgan_jax.layers.settings import LayerSettings
+from vidgan_jax.objectives import penalties
 from vidgan_jax.ops import forms
 from vidgan_jax.runtime import precision
 from vidgan_jax.runtime.errors import UserError
@@ -136,6 +138,10 @@ class VideoGan(abc.ABC):
       discriminator has batch normalisation, which mixes the examples of a call.
     constraint_period: iterations between calls of `constrain`; 0 never calls it.
     spectral_eps: lower bound of norms in spectral normalisation.
+    batch_multiple: on each device, every micro-batch holds a multiple of this number of clips, for
+      systems that split a batch into parts of fixed sizes.
+    r1: penalty on the gradients at real clips; see `penalties`.
+    augmentation: transformations of the clips that discriminators see; see `layers.augmentation`.
     frozen_runs: {name: folder of a finished run}. This system uses the averaged generators of these
       runs without training them. `Context.frozen` holds their variables, spectrally normalised.
     fault: why no new run may begin with this config; "" allows it. `registry.build` builds such
@@ -152,6 +158,9 @@ class VideoGan(abc.ABC):
   joint_scores: bool = True
   constraint_period: int = 0
   spectral_eps: float = 1e-8
+  batch_multiple: int = 1
+  r1: penalties.R1 = dataclasses.field(default_factory=penalties.R1)
+  augmentation: tuple[str, ...] = ()
   frozen_runs: Mapping[str, str] = dataclasses.field(default_factory=dict)
   fault: str = ""
 
@@ -218,6 +227,32 @@ class VideoGan(abc.ABC):
   ) -> dict[str, Arrays]:
     """Returns {discriminator: view}, the part of real or generated samples that each one sees."""
 
+  def augmented_views(
+    self, key: jax.Array, samples: Arrays, inputs: Arrays, context: Context
+  ) -> dict[str, Arrays]:
+    """The views that updates use: `views` of the samples after the system's augmentation.
+
+    Augmented are all samples that are clips, [B, T, H, W, 3].
+    """
+    if self.augmentation:
+      augment_key = jax.random.fold_in(key, zlib.crc32(b"augmentation"))
+      keys = dict(zip(samples, jax.random.split(augment_key, len(samples)), strict=True))
+      samples = {
+        name: augmentation.augment(keys[name], sample, self.augmentation)
+        if sample.ndim == 5 and sample.shape[-1] == 3
+        else sample
+        for name, sample in samples.items()
+      }
+    return self.views(key, samples, inputs, context)
+
+  def clip_scores(self, name: str, output: Any) -> jax.Array:
+    """The score of each clip [B], larger for real ones, from what discriminator `name` returned.
+
+    R1 penalises its gradient. By default the mean over what is left beside the batch.
+    """
+    del name
+    return jnp.mean(output.reshape(output.shape[0], -1), axis=1)
+
   @abc.abstractmethod
   def discriminator_losses(self, real: Side, generated: Side, context: Context) -> Losses:
     """Returns {name: scalar}; the discriminators minimise the sum."""
@@ -234,7 +269,7 @@ class VideoGan(abc.ABC):
     key: jax.Array,
     context: Context,
   ) -> Losses:
-    """Further terms of the discriminators' loss, e.g. R1, by name; by default none.
+    """Further terms of the discriminators' loss by name; by default R1 if its weight is above 0.
 
     Args:
       score: a differentiable function (name of a discriminator, view) -> scores.
@@ -242,8 +277,21 @@ class VideoGan(abc.ABC):
       key: random key.
       context: see `Context`.
     """
-    del score, real_views, generated_views, key, context
-    return {}
+    del generated_views, key, context
+    if not self.r1.weight:
+      return {}
+    parts = {}
+    for name, view in real_views.items():
+      scores = lambda view, name=name: self.clip_scores(name, score(name, view))
+      norms = penalties.squared_gradient_norms(scores, view)
+      share = self.r1_share(name, real_views)
+      parts[f"r1_{name}"] = self.r1.weight * self.r1.reference_count * share * jnp.mean(norms)
+    return parts
+
+  def r1_share(self, name: str, real_views: dict[str, Arrays]) -> float:
+    """The factor of discriminator `name` in the sum of R1 over the discriminators."""
+    del name, real_views
+    return 1.0
 
   def constrain(self, name: str, variables: Variables) -> Variables:
     """Projects the parameters of discriminator `name`; see `constraint_period`."""
@@ -311,8 +359,8 @@ class VideoGan(abc.ABC):
     keys = dict(
       zip(["generator", *sorted(self.discriminators)], jax.random.split(key, 64), strict=False)
     )
-    batch = self.example_batch()
-    latents = self.latents(key, 1)
+    batch = self.example_batch(self.batch_multiple)
+    latents = self.latents(key, self.batch_multiple)
     context = Context(jnp.zeros((), jnp.int32), frozen or {})
     inputs = self.generated_inputs(key, batch, context)
     generator = self.generator.init(

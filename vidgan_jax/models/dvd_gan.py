@@ -275,6 +275,11 @@ class DvdGan(contract.VideoGan):
       views = {name: {**view, "label": inputs["label"]} for name, view in views.items()}
     return views
 
+  def clip_scores(self, name: str, output: jax.Array) -> jax.Array:
+    """The sum over frames if the loss takes the sum, else the mean."""
+    mean = super().clip_scores(name, output)
+    return mean * output.shape[1] if self.aggregation == "sum_before" else mean
+
   def discriminator_losses(self, real: Side, generated: Side, context: Context) -> Losses:
     """Hinge losses of each discriminator on real and on generated clips, all with weight 1."""
     del context

@@ -256,6 +256,12 @@ class MocoGan(contract.VideoGan):
       scores["video"], logits = scores["video"][:, 0], scores["video"][:, 1:]
     return scores, logits
 
+  def clip_scores(self, name: str, output: jax.Array) -> jax.Array:
+    """The mean over patches, without the logits of categories."""
+    if getattr(self.discriminators[name], "categories", 0):
+      output = output[:, 0]
+    return super().clip_scores(name, output)
+
   def discriminator_losses(self, real: Side, generated: Side, context: Context) -> Losses:
     """Cross entropy of the patches' scores, and of the categories of real clips."""
     del context

@@ -1,15 +1,20 @@
 """Builds a system by the name in its config."""
 
+import dataclasses
+
 from ml_collections import ConfigDict
 
-from vidgan_jax.models import contract, dvd_gan, ldvd, switches, vgan
+from vidgan_jax.layers.augmentation import KINDS
+from vidgan_jax.models import contract, dvd_gan, ldvd, switches, tgan_v2, vgan
 from vidgan_jax.models.contract import VideoGan
+from vidgan_jax.objectives import penalties
 from vidgan_jax.runtime import mesh
 
 _BUILDERS = {
   "dvd_gan": dvd_gan.build,
   "mocogan": ldvd.build_mocogan,
   "tgan": ldvd.build_tgan,
+  "tgan_v2": tgan_v2.build,
   "vgan": vgan.build,
 }
 
@@ -31,4 +36,8 @@ def build(config: ConfigDict, *, platform: str | None = None, ops: str | None = 
   """
   switches.check_model(config.model)
   settings = contract.layer_settings(config, platform or mesh.platform(), ops)
-  return _BUILDERS[config.model.name](config, settings)
+  gan = _BUILDERS[config.model.name](config, settings)
+  augmentation = config.get("augmentation", {})
+  kinds = tuple(kind for kind in KINDS if augmentation.get(kind))
+  r1 = penalties.R1(**config.get("r1", {}))
+  return dataclasses.replace(gan, r1=r1, augmentation=kinds)

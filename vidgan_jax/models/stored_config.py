@@ -29,6 +29,9 @@ _IN_IDENTITY = {
   "data.temporal_reversal",
 }
 
+# Groups of switches that were added later as a whole.
+_LATER_GROUPS = ("augmentation", "r1")
+
 
 def from_json(text: str | bytes) -> ml_collections.ConfigDict:
   """Reads a config that `configuration.to_json` wrote.
@@ -44,7 +47,12 @@ def from_json(text: str | bytes) -> ml_collections.ConfigDict:
     if not isinstance(content, dict) or not isinstance(content.get(name), dict):
       raise ValueError(f"it holds no config (no {name!r} with fields)")
   config = ml_collections.ConfigDict(content)
-  for name, value in _added(config).items():
+  added = _added(config)
+  for group in _LATER_GROUPS:
+    if group not in config:
+      prefix = f"{group}."
+      config[group] = {n.removeprefix(prefix): v for n, v in added.items() if n.startswith(prefix)}
+  for name, value in added.items():
     *path, last = name.split(".")
     part = config
     for step in path:

@@ -6,7 +6,7 @@ list them and refuse wrong values without loading JAX.
 
 from ml_collections import ConfigDict
 
-from vidgan_jax.models import dvd_gan_config, ldvd_config
+from vidgan_jax.models import dvd_gan_config, ldvd_config, tgan_v2_config
 from vidgan_jax.runtime.config import base_switches, schema
 from vidgan_jax.runtime.errors import UserError
 
@@ -15,6 +15,7 @@ SYSTEMS = {
   "dvd_gan": dvd_gan_config.SWITCHES,
   "mocogan": ldvd_config.MOCOGAN,
   "tgan": ldvd_config.TGAN,
+  "tgan_v2": tgan_v2_config.SWITCHES,
   "vgan": ldvd_config.VGAN,
 }
 _MAX_CLIP_BYTES = 2**37  # limit for the uint8 clips of one iteration, over all processes
@@ -45,6 +46,7 @@ def check(config: ConfigDict) -> None:
   model = config.get("model")
   schema.check(config, of_model(model.get("name") if hasattr(model, "get") else model))
   _check_batch(config)
+  _check_schedule(config)
   for name in ("count", "real_count"):
     if config.get("evaluation", {}).get(name) == 1:
       raise UserError(f"config.evaluation.{name} is 1, must be 2 or more, or 0 for the protocol's")
@@ -59,6 +61,16 @@ def check(config: ConfigDict) -> None:
 def check_model(model: ConfigDict) -> None:
   """Checks `config.model` alone; see `check`."""
   schema.check(model, system(model.get("name")), "config.model")
+
+
+def _check_schedule(config: ConfigDict) -> None:
+  """UserError if the learning rate reaches 0 before the last iteration."""
+  options, count = config.optimizer, config.num_iterations
+  if options.get("schedule") == "linear" and count > options.decay_iterations:
+    raise UserError(
+      f"config.num_iterations is {count}, must be at most config.optimizer.decay_iterations, "
+      f"{options.decay_iterations}: there the linear schedule ends with a learning rate of 0"
+    )
 
 
 def _check_batch(config: ConfigDict) -> None:

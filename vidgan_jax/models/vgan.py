@@ -145,6 +145,11 @@ class Vgan(contract.VideoGan):
     del key, inputs, context
     return {"video": {"clip": samples["clip"]}}
 
+  def clip_scores(self, name: str, output: jax.Array) -> jax.Array:
+    """The logit of "real" relative to that of "generated"."""
+    del name
+    return output[:, 1] - output[:, 0]
+
   def discriminator_losses(self, real: Side, generated: Side, context: Context) -> Losses:
     """Cross entropy of the classes 1 (real) and 0 (generated)."""
     del context

@@ -1,11 +1,50 @@
-"""Penalties on weights."""
+"""Penalties on weights and on gradients."""
 
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import traverse_util
 from flax.core import unfreeze
+
+
+@dataclasses.dataclass(frozen=True)
+class R1:
+  """Mescheder et al.'s penalty on the gradients of discriminators at real clips (1801.04406).
+
+  For one discriminator D with n real views x_i the penalty is
+
+    weight * reference_count * sum_i |grad D(x_i)|^2 / n.
+
+  TGANv2 (equation 10) sums over the clips of one device instead of averaging. A mean does not
+  depend on the number of devices and micro-batches; `reference_count` is the number of clips that
+  the sum is taken over there.
+
+  Attributes:
+    weight: lambda; 0 is no penalty.
+    reference_count: see above; 1 is the usual mean.
+  """
+
+  weight: float = 0.0
+  reference_count: int = 1
+
+
+def squared_gradient_norms(
+  score: Callable[[Mapping[str, jax.Array]], jax.Array], view: Mapping[str, jax.Array]
+) -> jax.Array:
+  """The squared norms [N] of the gradients of N scores by the arrays of `view`.
+
+  Args:
+    score: maps a view to scores [N]; score i depends on example i of the view.
+    view: arrays [N, ...]; only those of floating-point numbers are differentiated by.
+  """
+  clips = {n: a for n, a in view.items() if jnp.issubdtype(a.dtype, jnp.floating)}
+  gradients = jax.grad(lambda clips: jnp.sum(score({**view, **clips})))(clips)
+  wide = lambda a: a.astype(jnp.promote_types(jnp.float32, a.dtype))
+  norm = lambda a: jnp.sum(jnp.square(wide(a)), axis=tuple(range(1, a.ndim)))
+  return sum(map(norm, gradients.values()))  # type: ignore[return-value]  # of at least one array
 
 
 def orthogonal_gradient(params: Any, weight: float) -> Any:

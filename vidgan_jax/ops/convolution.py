@@ -108,6 +108,30 @@ def average_pool(x: jax.Array, pool: Sequence[int]) -> jax.Array:
   return means.astype(x.dtype)
 
 
+def pad_odd(x: jax.Array, factors: Sequence[int], *, single: bool = False) -> jax.Array:
+  """Pads odd axes with zeros, so that pooling counts the zeros instead of dropping a remainder.
+
+  As the average pooling of TGANv2's discriminator (Chainer's, with a padding of 1): the windows of
+  an axis of 3 are (zero, first) and (second, third).
+
+  Args:
+    x: [..., *spatial, C].
+    factors: pooling factor of each spatial axis, 1 or 2; see `pool_factors`.
+    single: pad an axis of size 1 to 3, a fault of the released network.
+
+  Returns:
+    [..., *spatial', C], to be pooled by `factors`.
+  """
+  rank = len(factors)
+  widths = [(0, 0)] * (x.ndim - rank - 1)
+  for size, factor in zip(x.shape[-rank - 1 : -1], factors, strict=True):
+    if factor == 2:
+      widths.append((size % 2, 0))
+    else:
+      widths.append((1, 1) if single and size == 1 else (0, 0))
+  return jnp.pad(x, (*widths, (0, 0)))
+
+
 def product(x: jax.Array, matrix: jax.Array, precision: Precision = None) -> jax.Array:
   """The product of x [..., in] and a matrix [in, out].
 

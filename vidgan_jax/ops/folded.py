@@ -5,7 +5,8 @@
 - A 3x3 (3x3x3) convolution and average pooling by 2 become one 4x4 (4x4x4) convolution with stride
   2: 16 instead of 36 products per output pixel (64 instead of 216).
 - A 1x1 convolution is computed before upsampling or after pooling, on the smaller map.
-- The parts of a ConvGRU that depend only on its input are computed for all time steps at once.
+- The parts of a ConvGRU that depend only on its input are computed for all time steps at once. A
+  ConvLSTM convolves its input at the first step only, because it is zero afterwards.
 
 Merged kernels are computed in the type of the parameters. No form uses a dilated or transposed
 convolution, because their gradients are slow in XLA.
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from vidgan_jax.ops import convolution, gru, strided
+from vidgan_jax.ops import convolution, gru, lstm, strided
 from vidgan_jax.ops.convolution import Precision
 from vidgan_jax.ops.plain import Plain
 from vidgan_jax.ops.strided import Pairs
@@ -166,6 +167,18 @@ class Folded(Plain):
     return gru.hoisted(
       weights, x, state, self._recurrent(precision), gru.Steps(activation, frames, unroll)
     )
+
+  def conv_lstm(
+    self,
+    weights: lstm.Weights,
+    x: jax.Array,
+    *,
+    frames: int,
+    unroll: bool,
+    precision: Precision = None,
+  ) -> jax.Array:
+    """See `Plain`. Convolves the input at the first step alone; reverse-mode derivatives only."""
+    return lstm.hoisted(weights, x, self._recurrent(precision), frames=frames, unroll=unroll)
 
 
 def _halve(kernel: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import jax
 
-from vidgan_jax.ops import convolution, gru, strided
+from vidgan_jax.ops import convolution, gru, lstm, strided
 from vidgan_jax.ops.convolution import Padding, Precision
 
 
@@ -171,6 +171,29 @@ class Plain:
     return gru.as_written(
       weights, x, state, self._recurrent(precision), gru.Steps(activation, frames, unroll)
     )
+
+  def conv_lstm(
+    self,
+    weights: lstm.Weights,
+    x: jax.Array,
+    *,
+    frames: int,
+    unroll: bool,
+    precision: Precision = None,
+  ) -> jax.Array:
+    """Runs a convolutional LSTM whose input is zero after the first step; see `ops.lstm`.
+
+    Args:
+      weights: see `lstm.Weights`.
+      x: [B, H, W, C], the input of the first step.
+      frames: number of steps T.
+      unroll: unroll the steps into the program.
+      precision: see `Plain`.
+
+    Returns:
+      the states after each step, [B, T, H, W, F].
+    """
+    return lstm.as_written(weights, x, self._recurrent(precision), frames=frames, unroll=unroll)
 
   def _recurrent(self, precision: Precision) -> gru.Convolve:
     """The convolution of a recurrent unit: a function (x, kernel)."""

@@ -162,18 +162,19 @@ def mean_over_devices(tree):
   return jax.lax.pmean(tree, DATA) if varies else tree
 
 
-def check_batch(batch_size: int, mesh, microbatch: int = 0) -> None:
-  """Raises UserError unless a batch and its micro-batches can be split evenly over the mesh."""
-  check_division(batch_size, mesh.devices.size, microbatch)
+def check_batch(batch_size: int, mesh, microbatch: int = 0, multiple: int = 1) -> None:
+  """Raises UserError unless a batch can be split over the mesh; see `check_division`."""
+  check_division(batch_size, mesh.devices.size, microbatch, multiple)
 
 
-def check_division(batch_size: int, devices: int, microbatch: int = 0) -> None:
+def check_division(batch_size: int, devices: int, microbatch: int = 0, multiple: int = 1) -> None:
   """Raises UserError unless a batch and its micro-batches can be split evenly over the devices.
 
   Args:
     batch_size: clips of an update.
     devices: number of devices.
     microbatch: clips of a micro-batch, over all devices; 0 is the whole batch.
+    multiple: each device's part of a micro-batch must be a multiple of this number of clips.
   """
   if batch_size < 1:
     raise UserError(f"batch_size {batch_size} must be at least 1")
@@ -185,6 +186,12 @@ def check_division(batch_size: int, devices: int, microbatch: int = 0) -> None:
     raise UserError(f"batch_size {batch_size} is not divisible by microbatch {microbatch}")
   if microbatch % devices:
     raise UserError(f"microbatch {microbatch} is not divisible by the number of devices, {devices}")
+  together = microbatch or batch_size
+  if together % (devices * multiple):
+    raise UserError(
+      f"{'microbatch' if microbatch else 'batch_size'} {together} gives each of {devices} devices "
+      f"{together // devices} clips at a time; this model needs a multiple of {multiple}"
+    )
 
 
 def part_of_batch(mesh) -> tuple[int, int]:

@@ -159,10 +159,11 @@ class Trainer:
     self.report = report = report if processes.first() else lambda line: None
     switches.check(config)
     self.mesh = meshes.make_mesh(devices)
-    meshes.check_batch(config.batch_size, self.mesh, config.microbatch)
     part = meshes.part_of_batch(self.mesh)
     precision.check_width(config.precision)
     self.gan = registry.build(config, platform=meshes.platform(self.mesh))
+    multiple = self.gan.batch_multiple
+    meshes.check_batch(config.batch_size, self.mesh, config.microbatch, multiple)
     workdirs.check_fault(workdir, self.gan, report)
     self.transforms = optimizers.build(config, self.gan.discriminators)
     self.like = states.abstract(self.gan, self.transforms, config.seed, self.mesh, config.sharding)

@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -86,7 +85,7 @@ def create(gan: VideoGan, optimizers: transforms.Optimizers, seed: int) -> Train
   """
   variables = gan.init(streams.key(seed, streams.INITIALIZATION))
 
-  def network(variables: Variables, optimizer: optax.GradientTransformation) -> Network:
+  def network(variables: Variables, optimizer: transforms.Optimizer) -> Network:
     params = variables["params"]
     return Network(
       params=params,
@@ -153,9 +152,9 @@ def placement(config: ConfigDict, devices: int, batch_size: int | None = None) -
   """
   batch_size = config.batch_size if batch_size is None else batch_size
   switches.check(config)
-  meshes.check_division(batch_size, devices, config.microbatch)
   gan = registry.build(config, platform="cpu")  # the state has the same shapes on any platform
   gan.check_new()
+  meshes.check_division(batch_size, devices, config.microbatch, gan.batch_multiple)
   optimizers = transforms.build(config, gan.discriminators)
   shapes = jax.eval_shape(functools.partial(create, gan, optimizers, config.seed))
   lines = sharding.describe(shapes, devices, config.sharding)

@@ -7,7 +7,7 @@ micro-batches if the batch is split (`gradients.accumulate`), and makes one opti
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from vidgan_jax.layers import normalization
 from vidgan_jax.models.contract import Arrays, Context, Side, VideoGan
 from vidgan_jax.runtime import streams
-from vidgan_jax.training import gradients, passes
+from vidgan_jax.training import gradients, passes, updates
 from vidgan_jax.training import metrics as scalars
 from vidgan_jax.training.gradients import NormalizedNetwork
 from vidgan_jax.training.optimizers import Optimizers
@@ -202,8 +202,13 @@ class Iteration:
       by_params = networks[name].pullback(by_weights[name])
       metrics[f"gradient_norm/{name}"] = optax.global_norm(by_params)
       metrics[f"sigma_max/{name}"] = scalars.largest(networks[name].sigmas)
-      network = _updated(
-        network, networks[name], by_params, self.optimizers.discriminators[name], batch_stats[name]
+      network = updates.updated(
+        network,
+        networks[name],
+        by_params,
+        self.optimizers.discriminators[name],
+        batch_stats[name],
+        update.context.step,
       )
       updated[name] = self._constrained(name, network, update)
     return state.replace(discriminators=updated), metrics
@@ -224,7 +229,7 @@ class Iteration:
     gan, context = self.gan, update.context
     noise_key = update.key(streams.NOISE_DISCRIMINATOR, index)
     penalty_key = update.key(streams.PENALTY, index)
-    views = lambda stream, side: gan.views(
+    views = lambda stream, side: gan.augmented_views(
       update.key(stream, index), side.samples, side.inputs, context
     )
     real_views, generated_views = (
@@ -321,8 +326,13 @@ class Iteration:
       differentiate, generator.weights, batch
     )
     by_params = generator.pullback(by_weights)
-    network = _updated(
-      state.generator, generator, by_params, self.optimizers.generator, [batch_stats]
+    network = updates.updated(
+      state.generator,
+      generator,
+      by_params,
+      self.optimizers.generator,
+      [batch_stats],
+      update.context.step,
     )
     metrics["gradient_norm/generator"] = optax.global_norm(by_params)
     metrics["sigma_max/generator"] = scalars.largest(generator.sigmas)
@@ -346,7 +356,9 @@ class Iteration:
     def loss(samples: Arrays) -> tuple[jax.Array, Any]:
       generated = side.replace(samples=samples)
       views_key = update.key(streams.VIEWS_GENERATED, index)
-      views = self.gan.views(views_key, generated.samples, generated.inputs, update.context)
+      views = self.gan.augmented_views(
+        views_key, generated.samples, generated.inputs, update.context
+      )
       noise_key = update.key(streams.NOISE_DISCRIMINATOR, index)
       scores = {
         name: self._discriminate(name, n.weights, n.batch_stats, views[name], noise_key)[0]
@@ -367,31 +379,3 @@ class Iteration:
       return (decay * old + (1 - decay) * new).astype(old.dtype)
 
     return jax.tree.map(move, ema, Average(generator.params, generator.batch_stats))
-
-
-def _updated(
-  network: Network,
-  normalized: NormalizedNetwork,
-  by_params: Any,
-  optimizer: optax.GradientTransformation,
-  batch_stats: Iterable,
-) -> Network:
-  """The network after one optimizer step.
-
-  Args:
-    network: the network before the step.
-    normalized: the same network with normalised weights.
-    by_params: gradients with respect to the parameters.
-    optimizer: optimizer of this network.
-    batch_stats: statistics that batch normalisation reported, one tree for each pass.
-  """
-  updates, optimizer_state = optimizer.update(by_params, network.optimizer, network.params)
-  running = network.batch_stats
-  for reported in batch_stats:
-    running = normalization.blend(running, reported) if reported else running
-  return Network(
-    params=optax.apply_updates(network.params, updates),
-    spectral=normalized.spectral,
-    batch_stats=running,
-    optimizer=optimizer_state,
-  )

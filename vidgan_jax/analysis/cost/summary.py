@@ -10,9 +10,10 @@ iteration with n discriminator updates costs, per clip of the batch,
 * 3 G + 2 D in the generator's update: forward pass, input gradients and weight gradients of the
   generator; forward pass and input gradients of the discriminators.
 
-For n = 2 this is 5 G + 14 D. It is the work "as written", the reference of model FLOP utilisation.
-The work "as executed" is counted from the traced gradients of the networks as they are built for
-accelerators: the layers' exact savings reduce it, rematerialisation and penalties add to it.
+For n = 2 this is 5 G + 14 D. Penalties on the discriminators' gradients add to it, R1 between 4 D
+and 6 D (`analysis.cost.penalties`). The sum is the work "as written", the reference of model FLOP
+utilisation. The work "as executed" is counted from the traced gradients of the networks as they are
+built for accelerators: the layers' exact savings reduce it, rematerialisation adds to it.
 Neither count includes spectral normalisation and the optimizer.
 
 Memory. `analysis.cost.residuals` counts the arrays that an update keeps between its forward and its
@@ -32,6 +33,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from vidgan_jax.analysis.cost.penalties import penalty_flops
 from vidgan_jax.analysis.cost.residuals import gradient_cost
 from vidgan_jax.models import contract, registry, switches
 from vidgan_jax.models.contract import Arrays, Context, Side, VideoGan
@@ -86,20 +88,20 @@ def summarize(
   """
   batch_size = config.batch_size if batch_size is None else batch_size
   switches.check(config)
-  meshes.check_division(batch_size, 1, config.microbatch)
   if not 0 < tflops < math.inf:
     raise UserError(f"tflops {tflops} must be a number above 0")
   if dtype not in DTYPES:
     raise UserError(f"unknown dtype {dtype!r}; known: {', '.join(DTYPES)}")
   gan = _build(config)
   gan.check_new()
+  meshes.check_division(batch_size, 1, config.microbatch, gan.batch_multiple)
   variables = abstract_variables(gan)
   written = forward_flops(_build(config, ops="plain"), variables)
   executed = forward_flops(gan, variables)
   parameters = count_parameters(variables)
   static = static_bytes(parameters, config.optimizer.kind)
   rates = lambda work: _rates(work * batch_size, batch_size, tflops)
-  iteration, activations = {"as_written": rates(iteration_flops(gan, written))}, {}
+  iteration, activations = {"as_written": rates(_as_written(config, written, variables))}, {}
   for remat in REMAT_POLICIES if "remat" in config.model else ("none",):
     changed = _changed(config, dtype, remat)
     costs = update_costs(config, changed, variables)
@@ -139,7 +141,15 @@ def flops_per_clip(config: ConfigDict) -> int:
   and by the device's peak FLOP/s.
   """
   gan = _build(config, ops="plain")
-  return iteration_flops(gan, forward_flops(gan, abstract_variables(gan)))
+  variables = abstract_variables(gan)
+  return _as_written(config, forward_flops(gan, variables), variables)
+
+
+def _as_written(config, forward: dict[str, int], variables) -> int:
+  """FLOPs of one iteration per clip as written, penalties included; `forward` is of that form."""
+  gan = _build(config, ops="plain")
+  penalties = penalty_flops(gan, variables["discriminators"])
+  return iteration_flops(gan, forward) + gan.schedule.discriminator_steps * penalties
 
 
 def _build(config: ConfigDict, ops: str | None = None) -> VideoGan:
@@ -205,7 +215,7 @@ def static_bytes(parameters: dict[str, dict[str, int]], optimizer: str) -> dict[
 
 
 def forward_flops(gan: VideoGan, variables: Any, padding: bool = True) -> dict[str, int]:
-  """FLOPs of each network's forward pass in training, for one clip.
+  """FLOPs of each network's forward pass in training, for each clip of the batch.
 
   Args:
     gan: a system.
@@ -216,11 +226,14 @@ def forward_flops(gan: VideoGan, variables: Any, padding: bool = True) -> dict[s
     {"generator" or name of a discriminator: FLOPs}.
   """
 
+  clips = gan.batch_multiple  # the smallest batch with the same proportions as in training
+
   def arguments():
-    key, batch, context = jax.random.key(0), gan.example_batch(1), Context()
+    key, batch, context = jax.random.key(0), gan.example_batch(clips), Context()
     real = passes.real_side(gan, key, batch, context)
     inputs = gan.generated_inputs(key, batch, context)
-    return key, gan.latents(key, 1), inputs, gan.views(key, real.samples, real.inputs, context)
+    views = gan.views(key, real.samples, real.inputs, context)
+    return key, gan.latents(key, clips), inputs, views
 
   key, latents, inputs, views = jax.eval_shape(arguments)
   generate = lambda variables, latents, inputs, key: gan.generate(
@@ -231,7 +244,7 @@ def forward_flops(gan: VideoGan, variables: Any, padding: bool = True) -> dict[s
   for name, network in variables["discriminators"].items():
     score = lambda *arguments, name=name: gan.discriminate(name, *arguments)
     counts[name] = count(score, network, views[name], key)
-  return counts
+  return {name: total // clips for name, total in counts.items()}
 
 
 def iteration_flops(gan: VideoGan, forward: dict[str, int]) -> int:
@@ -263,9 +276,10 @@ def update_costs(config: ConfigDict, gan: VideoGan, variables: Any) -> dict[str,
     {"discriminators" or "generator": {"flops", "traced", "fused"}}: FLOPs, and two counts of the
     bytes kept for the backward pass; see `analysis.cost.residuals`.
   """
+  clips = -(-_CLIPS // gan.batch_multiple) * gan.batch_multiple
   iteration = Iteration(gan, optimizers.build(config, gan.discriminators), config)
   # Random numbers derive from the step, so that latents and noise count as data like the batch.
-  data = jax.eval_shape(lambda: (jnp.zeros((), jnp.int32), gan.example_batch(_CLIPS)))
+  data = jax.eval_shape(lambda: (jnp.zeros((), jnp.int32), gan.example_batch(clips)))
   discriminators = {name: v["params"] for name, v in variables["discriminators"].items()}
   updates = {
     "discriminators": (_discriminator_loss, discriminators),
@@ -274,7 +288,7 @@ def update_costs(config: ConfigDict, gan: VideoGan, variables: Any) -> dict[str,
   costs = {}
   for name, (loss, weights) in updates.items():
     cost = gradient_cost(functools.partial(loss, iteration), weights, data, variables)
-    costs[name] = {kind: total // _CLIPS for kind, total in cost.items()}
+    costs[name] = {kind: total // clips for kind, total in cost.items()}
   return costs
 
 

@@ -233,7 +233,7 @@ def fix_inputs(
     inputs=gan.real_inputs(key(streams.REAL), batch, context),
     samples=gan.real_samples(key(streams.REAL), batch, context),
   )
-  view = lambda stream, side: gan.views(key(stream), side.samples, side.inputs, context)
+  view = lambda stream, side: gan.augmented_views(key(stream), side.samples, side.inputs, context)
   networks = state.discriminators.items()
   return FixedInputs(
     context,

@@ -162,12 +162,32 @@ _OPTIMIZER = {
   ),
   "generator_lr": number(1e-4, "Learning rate of the generator.", least=0, most=10),
   "discriminator_lr": number(2e-4, "Learning rate of the discriminators.", least=0, most=10),
+  "schedule": choice(
+    "constant",
+    ("constant", "linear"),
+    "Learning rates: constant, or falling linearly from the first iteration's to 0.",
+    absent="constant",
+  ),
+  "decay_iterations": integer(
+    100_000,
+    "Iterations after which the rates of the linear schedule are 0; num_iterations is no larger.",
+    least=1,
+    absent=100_000,
+    **_STEPS,
+  ),
   "beta1": number(0.0, "Adam's decay rate of the mean gradient.", **_DECAY),
   "beta2": number(0.999, "Adam's decay rate of the mean squared gradient.", **_DECAY),
   "rmsprop_decay": number(
     0.99, "RMSProp's decay rate of the mean squared gradient.", absent=0.99, **_DECAY
   ),
   "eps": number(1e-8, "Added to the root of the mean squared gradient.", least=1e-20, most=1),
+  "eps_form": choice(
+    "corrected",
+    ("corrected", "uncorrected"),
+    "Whether Adam corrects the mean squared gradient for its start at 0 before eps is added to its "
+    "root (PyTorch), or only afterwards (Chainer).",
+    absent="corrected",
+  ),
   "weight_decay": number(
     0.0, "Weight of the L2 penalty, whose gradient is added; 0 is none.", absent=0.0, **_UNIT
   ),
@@ -177,6 +197,35 @@ _OPTIMIZER = {
     least=0,
     most=1000,
   ),
+}
+
+_R1 = {
+  "weight": number(
+    0.0,
+    "Weight (lambda) of R1, the penalty on discriminators' gradients at real clips; 0 is none.",
+    least=0,
+    most=1_000_000,
+    absent=0.0,
+  ),
+  "reference_count": integer(
+    1,
+    "R1 is the weight times this number times a mean over clips; 1 is the usual mean. TGANv2 sums "
+    "over the 30 clips of its four levels.",
+    least=1,
+    most=1_000_000,
+    absent=1,
+  ),
+}
+
+_AUGMENTATION = {
+  "colour": boolean(
+    False,
+    "Differentiable augmentation of all clips that discriminators see: brightness, saturation, "
+    "contrast.",
+    absent=False,
+  ),
+  "translation": boolean(False, "The same: shifts by up to an eighth of the size.", absent=False),
+  "cutout": boolean(False, "The same: a grey square of half of the size.", absent=False),
 }
 
 _EMA = {
@@ -260,6 +309,8 @@ SWITCHES = {
   **schema.within("data", _DATA),
   **schema.within("optimizer", _OPTIMIZER),
   **schema.within("ema", _EMA),
+  **schema.within("r1", _R1),
+  **schema.within("augmentation", _AUGMENTATION),
   **_outside_updates("analysis", _ANALYSIS),
   **_outside_updates("evaluation", _EVALUATION),
   **_outside_updates("guard", _GUARD),
@@ -290,7 +341,16 @@ MODEL = {
 }
 
 # Names of the distributions of initial kernels, the keys of `layers.settings.INITIALIZERS`.
-INITIALIZERS = ("orthogonal", "normal02", "normal01", "lecun_normal", "uniform01", "fan_in_uniform")
+INITIALIZERS = (
+  "orthogonal",
+  "normal02",
+  "normal01",
+  "lecun_normal",
+  "uniform01",
+  "fan_in_uniform",
+  "glorot_uniform",
+  "glorot_uniform_sqrt2",
+)
 
 
 def model_switches(name: str, **defaults) -> dict[str, schema.Switch]:
