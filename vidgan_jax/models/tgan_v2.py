@@ -24,11 +24,10 @@ from vidgan_jax.layers.normalization import ConditionalBatchNorm
 from vidgan_jax.layers.recurrent import ConvLSTM
 from vidgan_jax.layers.residual import discriminator_block, generator_block
 from vidgan_jax.layers.settings import LayerSettings
-from vidgan_jax.models import contract
+from vidgan_jax.models import contract, tgan_v2_config
 from vidgan_jax.models.contract import Arrays, Context, Losses, Side
 from vidgan_jax.objectives import losses
 from vidgan_jax.ops.convolution import average_pool
-from vidgan_jax.runtime.errors import UserError
 
 EPSILON = 2e-5  # of Chainer's batch norm
 AGGREGATIONS = ("concatenated", "summed")
@@ -333,33 +332,6 @@ class TganV2(contract.VideoGan):
     return self._logistic(generated.scores, 1, "")
 
 
-def _check(model: ConfigDict) -> None:
-  """UserError on sizes that do not fit each other."""
-  blocks, levels, thinning = len(model.generator.multipliers), model.levels, model.subsampling
-  if model.resolution % 2**blocks or not blocks:
-    raise UserError(
-      f"{blocks} generator.multipliers double a map {blocks} times: resolution {model.resolution} "
-      f"must be a multiple of {2**blocks}"
-    )
-  if levels > blocks:
-    raise UserError(f"levels is {levels}, must be at most the number of generator.multipliers")
-  if thinning.layers >= levels:
-    raise UserError(
-      f"subsampling.layers is {thinning.layers}, must be below the number of levels, {levels}"
-    )
-  if thinning.frames and model.frames % 2**thinning.layers:
-    raise UserError(
-      f"frames {model.frames} cannot be halved {thinning.layers} times (subsampling.layers)"
-    )
-  if not model.discriminator.multipliers:
-    raise UserError("discriminator.multipliers is empty: a discriminator needs a block")
-  if model.aggregation == "summed" and thinning.batch and thinning.layers:
-    raise UserError(
-      "aggregation summed needs one score of each clip at every level: subsampling.batch must be "
-      "off"
-    )
-
-
 def build(config: ConfigDict, settings: LayerSettings) -> TganV2:
   """Builds the system of `config` (see `configs/tgan_v2.py`).
 
@@ -371,7 +343,7 @@ def build(config: ConfigDict, settings: LayerSettings) -> TganV2:
     UserError: on sizes that do not fit each other.
   """
   model = config.model
-  _check(model)
+  tgan_v2_config.check_sizes(model)
   settings = dataclasses.replace(
     settings, spectral=False, initializer="lecun_normal", remat=model.remat
   )

@@ -5,6 +5,7 @@ import ml_collections
 from vidgan_jax.runtime.config import configuration, schema
 from vidgan_jax.runtime.config.base_switches import model_switches
 from vidgan_jax.runtime.config.schema import boolean, choice, integer, integers
+from vidgan_jax.runtime.errors import UserError
 
 _WIDTH = {"least": 1, "most": 8192}  # channels
 _MULTIPLIERS = {"least": 1, "most": 1024}
@@ -89,3 +90,30 @@ def experiment() -> ml_collections.ConfigDict:
     },
   )
   return config
+
+
+def check_sizes(model: ml_collections.ConfigDict) -> None:
+  """UserError if sizes in `config.model` do not fit each other."""
+  blocks, levels, thinning = len(model.generator.multipliers), model.levels, model.subsampling
+  if model.resolution % 2**blocks or not blocks:
+    raise UserError(
+      f"{blocks} generator.multipliers double a map {blocks} times: resolution {model.resolution} "
+      f"must be a multiple of {2**blocks}"
+    )
+  if levels > blocks:
+    raise UserError(f"levels is {levels}, must be at most the number of generator.multipliers")
+  if thinning.layers >= levels:
+    raise UserError(
+      f"subsampling.layers is {thinning.layers}, must be below the number of levels, {levels}"
+    )
+  if thinning.frames and model.frames % 2**thinning.layers:
+    raise UserError(
+      f"frames {model.frames} cannot be halved {thinning.layers} times (subsampling.layers)"
+    )
+  if not model.discriminator.multipliers:
+    raise UserError("discriminator.multipliers is empty: a discriminator needs a block")
+  if model.aggregation == "summed" and thinning.batch and thinning.layers:
+    raise UserError(
+      "aggregation summed needs one score of each clip at every level: subsampling.batch must be "
+      "off"
+    )
