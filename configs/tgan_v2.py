@@ -1,4 +1,4 @@
-r"""TGANv2: "Training Large Models for Video Generation with Subsampling Layers" (arXiv 1811.09245).
+r"""TGANv2: "Efficient Training of Large Models for Video Generation" (arXiv 1811.09245).
 
   python -m vidgan_jax.train --config=configs/tgan_v2.py:NAME --workdir=DIR \\
       --config.data.directory=UCF101

@@ -12,7 +12,7 @@ import pytest
 from vidgan_jax.data import build as data
 from vidgan_jax.layers import attention, normalization, recurrent, temporal
 from vidgan_jax.layers import settings as layers
-from vidgan_jax.models import registry, settings_page, stored_config, switches
+from vidgan_jax.models import registry, settings_page, stored_config, switches, tgan_v2
 from vidgan_jax.objectives import losses
 from vidgan_jax.runtime import precision, sharding
 from vidgan_jax.runtime.config import base_switches, configuration, schema
@@ -74,6 +74,7 @@ def test_the_page_of_settings_is_what_the_declarations_say():
 
 
 DVD_GAN, MOCOGAN = switches.system("dvd_gan"), switches.system("mocogan")
+TGAN_V2 = switches.system("tgan_v2")
 BASE = base_switches.SWITCHES
 
 
@@ -85,6 +86,8 @@ BASE = base_switches.SWITCHES
     (BASE["precision"], precision.POLICIES),
     (BASE["sharding"], sharding.RULES),
     (BASE["optimizer.kind"], optimizers.KINDS),
+    (TGAN_V2["aggregation"], tgan_v2.AGGREGATIONS),
+    (TGAN_V2["generator.shortcut"], tgan_v2.SHORTCUTS),
     (DVD_GAN["remat"], layers.REMAT),
     (DVD_GAN["initializer"], layers.INITIALIZERS),
     (MOCOGAN["initializer"], layers.INITIALIZERS),
@@ -116,6 +119,7 @@ def test_choices_are_those_that_the_code_has(switch, code):
     ("tgan.py:f_c1,runlocal", {}),
     ("mocogan.py:base,runlocal", {"model.resolution": 16}),
     ("vgan.py:ucf101_16,runlocal", {}),
+    ("tgan_v2.py:shapes,runlocal", {"model.subsampling.batch": False}),
   ],
 )
 def test_every_choice_of_a_model_builds(row, changes):

@@ -84,6 +84,31 @@ class TestSizes:
     run = lambda variables, latents: gan.generate(variables, latents, {}, KEY, False)[0]
     assert flops.count(run, network, latents) / 1e9 == pytest.approx(gflop, rel=0.01)
 
+  @pytest.mark.parametrize(
+    ("layers", "frames", "batch", "gmac"),
+    [
+      (0, True, True, (36.09, 144.34, 577.37, 2309.48)),
+      (3, True, False, (36.09, 72.17, 172.19, 478.09)),
+      (3, False, True, (36.09, 72.17, 144.34, 288.69)),
+      (3, True, True, (36.09, 36.09, 43.05, 59.76)),
+    ],
+  )
+  def test_work_of_the_released_discriminators(self, load_config, layers, frames, batch, gmac):
+    """figure/gflops.tsv of pfnet-research/tgan2, 8 clips at 256 pixels, with padded single axes."""
+    config = load_config("tgan_v2", "faceforensics_256x16").copy_and_resolve_references()
+    changes = {
+      "model.subsampling.layers": layers,
+      "model.subsampling.frames": frames,
+      "model.subsampling.batch": batch,
+      "model.discriminator.pad_single_axis": True,
+    }
+    schema.set_fields(config, changes)
+    gan = registry.build(config, platform="gpu", ops="plain")
+    work = summary.forward_flops(gan, summary.abstract_variables(gan))
+    del work["generator"]
+    # Eight clips of so many FLOPs; a multiply-add is two.
+    assert [w * 8 / 2e9 for w in work.values()] == pytest.approx(gmac, rel=3e-4)
+
   def test_r1_costs_four_forward_passes_of_a_network_of_relus(self, load_config):
     config = load_config("tgan_v2", "ucf101_192x16")
     gan = registry.build(config, platform="gpu", ops="plain")

@@ -33,6 +33,15 @@ _TGAN = {
   "model.latent_dim": 4,
   f"{_G}temporal_channels": (4, 4, 4, 4),
 }
+_TGAN_V2 = {  # three levels, two subsampling layers
+  "batch_size": 4,
+  "model.resolution": 8,
+  "model.frames": 4,
+  f"{_G}multipliers": (2, 1, 1),
+  f"{_G}lstm_channels": 4,
+  f"{_D}multipliers": (1, 2),
+}
+_AUGMENTATION = ("colour", "translation", "cutout")
 _MOCOGAN = {"batch_size": 4, "model.resolution": 16}
 
 # {name: (config file, argument, changes)}, each of its own path through a model or the step.
@@ -61,6 +70,12 @@ CASES = {
   },
   "mocogan categorical": ("mocogan", "categorical", {"batch_size": 2}),
   "vgan": ("vgan", "ucf101_16", {"batch_size": 2}),
+  "tgan_v2": ("tgan_v2", "shapes", {**_TGAN_V2, "r1.weight": 0.5}),
+  "dvd_gan with R1 and augmentation": (
+    "dvd_gan",
+    "kinetics600_64x12",
+    {**_LEAN, "r1.weight": 0.1, **{f"augmentation.{k}": True for k in _AUGMENTATION}},
+  ),
 }
 
 

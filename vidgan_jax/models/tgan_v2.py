@@ -1,4 +1,4 @@
-"""TGANv2 (Saito et al. 2020, arXiv 1811.09245): samples at several levels, with subsampling.
+"""TGANv2 (Saito & Saito 2018, arXiv 1811.09245): samples at several levels, with subsampling.
 
 Where the paper is silent, the code of pfnet-research/tgan2 decides; where both differ there is a
 switch (`tgan_v2_config`).
