@@ -32,18 +32,24 @@ Each but shapes also with the suffixes of section 5, at the batch sizes of its T
 Subsampling of clips needs, for every device and micro-batch, a multiple of 8 clips.
 """
 
+from typing import Any
+
 import ml_collections
 
 from vidgan_jax.models import tgan_v2_config
 from vidgan_jax.runtime.config import configuration, schema
 
-_CROP = {"data.prepare": "--source=ucf101 --crop=240", "data.horizontal_flip": True}
-_WIDE = {"data.prepare": "--source=ucf101", "data.horizontal_flip": True, "data.crop": "random"}
+_CROP: dict[str, Any] = {"data.prepare": "--source=ucf101 --crop=240", "data.horizontal_flip": True}
+_WIDE: dict[str, Any] = {
+  "data.prepare": "--source=ucf101",
+  "data.horizontal_flip": True,
+  "data.crop": "random",
+}
 _LAYERS, _BATCH = "model.subsampling.layers", "model.subsampling.batch"
 _FRAMES = "model.subsampling.frames"
 
 # {name: (GPUs in the paper or the released code, changes)}; R1 sums over the clips of one GPU.
-_BASES = {
+_BASES: dict[str, tuple[int, dict[str, Any]]] = {
   "ucf101_192x16": (4, _CROP),
   "ucf101_192x16_batch256": (16, {**_CROP, "batch_size": 256}),
   # Frames of 192x256 with a random column of 192, as the released code's, whose margins are 4 less.
@@ -53,7 +59,7 @@ _BASES = {
   "ucf101_conditional": (4, {**_CROP, "model.num_classes": 101}),
 }
 # {suffix: (the batch is divided by, changes)}
-_ABLATIONS = {
+_ABLATIONS: dict[str, tuple[int, dict[str, Any]]] = {
   "": (1, {}),
   "_frames_only": (8, {_BATCH: False}),
   "_batch_only": (8, {_LAYERS: 1, _BATCH: True, _FRAMES: False}),
@@ -61,7 +67,7 @@ _ABLATIONS = {
   "_layers1": (1, {_LAYERS: 1}),
   "_layers2": (1, {_LAYERS: 2}),
 }
-_SHAPES = {
+_SHAPES: dict[str, Any] = {
   "batch_size": 16,
   "num_iterations": 2400,
   "model.resolution": 32,
@@ -86,7 +92,7 @@ _SHAPES = {
   "checkpoint_every": 240,
   "sample_every": 240,
 }
-_RUNLOCAL = {
+_RUNLOCAL: dict[str, Any] = {
   "batch_size": 8,
   "model.latent_dim": 8,
   "model.generator.channels": 1,
@@ -96,12 +102,12 @@ _RUNLOCAL = {
 _ROWS = [*(base + suffix for base in _BASES for suffix in _ABLATIONS), "shapes"]
 
 
-def _fields(name: str) -> dict:
+def _fields(name: str) -> dict[str, Any]:
   """The changes of a row other than shapes."""
   base = max((base for base in _BASES if name.startswith(base)), key=len)
   gpus, changes = _BASES[base]
   divisor, ablation = _ABLATIONS[name.removeprefix(base)]
-  fields = {"batch_size": 64, **changes, **ablation}
+  fields: dict[str, Any] = {"batch_size": 64, **changes, **ablation}
   fields["batch_size"] //= divisor
   each, layers = fields["batch_size"] // gpus, fields.get(_LAYERS, 3)
   halvings = layers if fields.get(_BATCH, True) else 0
