@@ -3,9 +3,9 @@
 Where the paper is silent, the code of pfnet-research/tgan2 decides; where both differ there is a
 switch (`tgan_v2_config`).
 
-A convolutional LSTM draws one small map for each frame. Blocks double height and width; behind each
+A convolutional LSTM draws one small map for each frame. Blocks double height and width; after each
 of the last four, a rendering block turns the map into frames. In training, a subsampling layer
-behind each of the first three rendering blocks keeps every second clip and every second frame, so
+after each of the first three rendering blocks keeps every second clip and every second frame, so
 that all levels take about as much memory and time: level 1 has all clips and frames at an eighth of
 the resolution, level 4 an eighth of the clips and frames at full resolution. Each level has a
 discriminator. Outside training nothing is subsampled, and only the last level is rendered.
@@ -39,7 +39,7 @@ class Subsampling:
   """What the subsampling layers do.
 
   Attributes:
-    layers: number of layers, one behind each of the first levels.
+    layers: number of layers, one after each of the first levels.
     batch: a layer keeps every second clip.
     frames: a layer keeps every second frame.
   """
@@ -49,11 +49,11 @@ class Subsampling:
   frames: bool = True
 
   def batch_factor(self, level: int) -> int:
-    """One of how many clips is left at `level`, counted from 0."""
+    """By what the number of clips at `level` (counted from 0) is divided."""
     return 2 ** min(level, self.layers) if self.batch else 1
 
   def time_factor(self, level: int) -> int:
-    """One of how many frames is left at `level`, counted from 0."""
+    """By what the number of frames at `level` (counted from 0) is divided."""
     return 2 ** min(level, self.layers) if self.frames else 1
 
 
@@ -80,7 +80,7 @@ class Generator(nn.Module):
 
   Attributes:
     widths: channels of the blocks.
-    levels: rendering blocks, behind the last blocks.
+    levels: rendering blocks, after the last blocks.
     resolution: of the last level.
     lstm_width: channels of the LSTM.
     subsampling: see `Subsampling`.
@@ -146,7 +146,7 @@ class Generator(nn.Module):
   def _subsampled(
     self, x: jax.Array, label: jax.Array | None
   ) -> tuple[jax.Array, jax.Array | None]:
-    """The map and the labels behind one subsampling layer (equations 8 and 9).
+    """The map and the labels after one subsampling layer (equations 8 and 9).
 
     The offset in time is one for the whole batch: all devices have the same key.
     """

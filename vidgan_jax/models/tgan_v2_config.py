@@ -27,7 +27,7 @@ _GENERATOR = {
 }
 
 _SUBSAMPLING = {
-  "layers": integer(3, "Subsampling layers, one behind each of the first levels.", least=0, most=7),
+  "layers": integer(3, "Subsampling layers, one after each of the first levels.", least=0, most=7),
   "batch": boolean(True, "Subsampling layers keep every second clip (adaptive batch reduction)."),
   "frames": boolean(True, "Subsampling layers keep every second frame, from a random offset."),
 }
@@ -46,7 +46,7 @@ SWITCHES = {
   **model_switches("tgan_v2", resolution=192, frames=16, shared_fakes=True, remat="none"),
   "latent_dim": integer(256, "Size of the latent vector z.", least=1, most=65_536),
   "levels": integer(
-    4, "Rendering blocks, behind the last blocks; each has a discriminator.", least=1, most=8
+    4, "Rendering blocks, after the last blocks; each has a discriminator.", least=1, most=8
   ),
   "aggregation": choice(
     "concatenated",

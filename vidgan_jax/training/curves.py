@@ -11,6 +11,7 @@ from vidgan_jax.runtime.hooks import Hook, HookContext
 # stands for all metrics whose names begin with it.
 _PANELS = (
   ("loss", ("loss/discriminator", "loss/generator")),
+  ("terms of the losses", ("loss/discriminator/", "loss/generator/")),
   ("mean score", "score/"),
   ("gradient norm", "gradient_norm/"),
   ("mean pixel (thesis 4.5)", ("pixel/real_", "pixel/generated_")),
@@ -21,7 +22,7 @@ _PANELS = (
 
 @plain_style
 def plot(log_path: str | os.PathLike, output: str | os.PathLike) -> None:
-  """Draws losses, scores, gradient norms, pixel means, sigmas and speed over iterations.
+  """Draws losses and their terms, scores, gradient norms, pixel means, sigmas and speed over iterations.
 
   Args:
     log_path: a run's `log.jsonl`.
@@ -33,8 +34,10 @@ def plot(log_path: str | os.PathLike, output: str | os.PathLike) -> None:
   if not records:
     return
   names = [name for name in records[-1] if name != "step"]
-  figure = Figure(figsize=(13, 7), layout="constrained")
-  for axes, (title, patterns) in zip(figure.subplots(2, 3).flat, _PANELS, strict=True):
+  figure = Figure(figsize=(17, 7), layout="constrained")
+  every = list(figure.subplots(2, 4).flat)
+  every.pop().set_axis_off()  # one more than there are panels
+  for axes, (title, patterns) in zip(every, _PANELS, strict=True):
     exact = isinstance(patterns, tuple) and all(name in names for name in patterns)
     plotted = patterns if exact else [name for name in names if name.startswith(patterns)]
     for name in plotted:

@@ -224,8 +224,12 @@ _AUGMENTATION = {
     "contrast.",
     absent=False,
   ),
-  "translation": boolean(False, "The same: shifts by up to an eighth of the size.", absent=False),
-  "cutout": boolean(False, "The same: a grey square of half of the size.", absent=False),
+  "translation": boolean(
+    False, "Differentiable augmentation: shifts by up to an eighth of the size.", absent=False
+  ),
+  "cutout": boolean(
+    False, "Differentiable augmentation: a grey square of half of the size.", absent=False
+  ),
 }
 
 _EMA = {
