@@ -22,7 +22,7 @@ _PANELS = (
 
 @plain_style
 def plot(log_path: str | os.PathLike, output: str | os.PathLike) -> None:
-  """Draws losses and their terms, scores, gradient norms, pixel means, sigmas and speed over iterations.
+  """Draws losses, scores, gradient norms, pixel means, sigmas and speed over iterations.
 
   Args:
     log_path: a run's `log.jsonl`.
