@@ -35,6 +35,7 @@ ROWS = (
   "mocogan.py:categorical,runlocal",
   "vgan.py:ucf101_16,runlocal",
   "tgan_v2.py:shapes,runlocal",
+  "progressive_vgan.py:shapes,runlocal",
 )
 # Values that a person may type, by mistake or on purpose.
 TEXTS = ("nan", "inf", "-inf", "-1", "0", f"{2**70}", f"{-(2**70)}", "1e400", "", "abc", "1.5")

@@ -120,6 +120,7 @@ def test_choices_are_those_that_the_code_has(switch, code):
     ("mocogan.py:base,runlocal", {"model.resolution": 16}),
     ("vgan.py:ucf101_16,runlocal", {}),
     ("tgan_v2.py:shapes,runlocal", {"model.subsampling.batch": False}),
+    ("progressive_vgan.py:shapes,runlocal", {}),
   ],
 )
 def test_every_choice_of_a_model_builds(row, changes):
@@ -148,7 +149,7 @@ def test_every_choice_of_a_model_builds(row, changes):
     ({"batch_size": 2**20, "model.resolution": 256}, "take 1,536 GiB; the limit is 128 GiB"),
     (
       {"model.name": "dvdgan"},
-      "unknown model 'dvdgan'; known: dvd_gan, mocogan, tgan, tgan_v2, vgan",
+      "unknown model 'dvdgan'; known: dvd_gan, mocogan, progressive_vgan, tgan, tgan_v2, vgan",
     ),
     ({"model.discriminator.attention_resolution": 5}, "attention_resolution is 5, but the disc"),
   ],

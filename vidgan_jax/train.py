@@ -16,6 +16,8 @@ weights are not finite, or the generated clips are dark); 75 stopped by a signal
 command continues; 130 Ctrl-C before training began, or a second time.
 """
 
+import functools
+
 from absl import flags
 from ml_collections import config_flags
 
@@ -80,7 +82,7 @@ def main(argv):
     config,
     workdir,
     extra,
-    flops_per_clip=summary.flops_per_clip(config),
+    flops_per_clip=functools.partial(summary.flops_per_clip, config),
     peak_flops=flops.peak_flops(jax.devices()[0]),
     report=door.report,
   )

@@ -119,7 +119,7 @@ def test_a_missing_set_is_told_with_the_command_that_makes_it(tmp_path, name):
     build_source(config, frames=4, resolution=64, num_classes=2)
 
 
-CONFIGS = ("dvd_gan", "mocogan", "tgan", "vgan", "weizmann")
+CONFIGS = ("dvd_gan", "mocogan", "progressive_vgan", "tgan", "vgan", "weizmann")
 
 
 def _expected_preparation(file, name):

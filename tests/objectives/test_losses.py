@@ -109,3 +109,7 @@ def test_pixel_losses_have_a_gradient(x64, clips, assert_gradient, form):
 def test_unknown_pixel_loss_is_refused(clips):
   with pytest.raises(UserError, match="unknown pixel loss 'l2'; known: channel_means, pixels"):
     losses.average_pixel_loss(*clips, "l2")
+
+
+def test_drift_is_the_mean_squared_score():
+  assert float(losses.drift(jnp.array([1.0, -3.0, 0.0, 2.0]))) == 3.5

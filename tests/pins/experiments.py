@@ -43,6 +43,15 @@ _TGAN_V2 = {  # three levels, two subsampling layers
 }
 _AUGMENTATION = ("colour", "translation", "cutout")
 _MOCOGAN = {"batch_size": 4, "model.resolution": 16}
+_PROGRESSIVE = {  # at its last level, whose fade ends at iteration 11
+  "model.resolution": 8,
+  "model.frames": 8,
+  "model.channel_base": 8,
+  "model.channel_most": 4,
+  "model.batch_sizes": (4, 4),
+  "model.rate_factors": (1.0, 1.0),
+  "model.fade_clips": 40,
+}
 
 # {name: (config file, argument, changes)}, each of its own path through a model or the step.
 CASES = {
@@ -76,6 +85,10 @@ CASES = {
     "kinetics600_64x12",
     {**_LEAN, "r1.weight": 0.1, **{f"augmentation.{k}": True for k in _AUGMENTATION}},
   ),
+  **{
+    f"progressive_vgan {head}": ("progressive_vgan", "shapes", {**_PROGRESSIVE, "model.head": head})
+    for head in ("wgan_gp", "sliced")
+  },
 }
 
 

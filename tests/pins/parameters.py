@@ -20,6 +20,7 @@ SUMMARIZED = (
   ("tgan", "f_c1,runlocal"),
   ("mocogan", "categorical,runlocal"),
   ("vgan", "ucf101_16,runlocal"),
+  ("progressive_vgan", "shapes,runlocal"),
 )
 
 

@@ -73,6 +73,8 @@ def build_batches(
   steps: int,
   seed: int,
   part: tuple[int, int] = (0, 1),
+  begin: int = 0,
+  shown: int = 0,
   report: Callable[[str], None] = print,
 ) -> Batches:
   """Builds the batches of a source.
@@ -85,6 +87,8 @@ def build_batches(
     steps: batches per iteration.
     seed: seed of order and augmentation.
     part: (this host, number of hosts).
+    begin: first iteration.
+    shown: number of examples before it; see `Batches`.
     report: called with each line of text for the user.
 
   Returns:
@@ -101,11 +105,13 @@ def build_batches(
     from vidgan_jax.data.tensorflow_pipeline import TensorFlowBatches
 
     if isinstance(source, Prepared):
-      return TensorFlowBatches(source, *arguments, workers=config.workers, report=report)
+      return TensorFlowBatches(
+        source, *arguments, workers=config.workers, begin=begin, shown=shown, report=report
+      )
     report(
       "config.data.reader=tensorflow reads only prepared sets; these clips are read without it"
     )
-  return Batches(source, *arguments, workers=config.workers)
+  return Batches(source, *arguments, workers=config.workers, begin=begin, shown=shown)
 
 
 def _refuse(config, unsupported: dict[str, Any], instead: str) -> None:

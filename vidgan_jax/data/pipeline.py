@@ -77,7 +77,8 @@ class Batches:
   """Computes the batches of any iteration; they do not depend on the number of hosts.
 
   Discriminator step s of iteration t uses a global batch whose example j has the ordinal
-  (t * steps + s) * batch_size + j. Host h computes the h-th contiguous slice of each batch.
+  shown + ((t - begin) * steps + s) * batch_size + j. Host h computes the h-th contiguous slice of
+  each batch.
 
   Args:
     source: the clips.
@@ -88,6 +89,8 @@ class Batches:
     host_count: number of hosts.
     workers: threads that compute examples; the batches do not depend on it. 0 means one per core,
       at most 16.
+    begin: first iteration. Iterations before it had batches of another size.
+    shown: number of examples in all iterations before `begin`.
 
   Raises:
     UserError: the batch does not divide among the hosts, or an argument is outside its range.
@@ -102,6 +105,9 @@ class Batches:
     host_index: int = 0,
     host_count: int = 1,
     workers: int = 1,
+    *,
+    begin: int = 0,
+    shown: int = 0,
   ):
     if batch_size < 1 or steps < 1 or seed < 0:
       raise UserError(
@@ -118,6 +124,7 @@ class Batches:
     self.batch_size = batch_size
     self.steps = steps
     self.seed = seed
+    self.begin, self.shown = begin, shown
     self.host_batch_size = batch_size // host_count
     self.workers = workers or min(usable_cores(), _MAX_WORKERS)
     self._first = host_index * self.host_batch_size
@@ -129,18 +136,21 @@ class Batches:
     """The examples of this host's part of the batches of one iteration.
 
     Args:
-      iteration: the training step, from 0.
+      iteration: the training step, at least `begin`.
 
     Returns:
       (ordinal, index) of each example, batch after batch.
 
     Raises:
-      ValueError: the iteration is negative.
+      ValueError: the iteration is negative, or before `begin`.
     """
     if iteration < 0:
       raise ValueError(f"iteration {iteration} is negative")
+    if iteration < self.begin:
+      raise ValueError(f"iteration {iteration} is before the first, {self.begin}")
+    done = int(iteration) - self.begin
     ordinals = (
-      (int(iteration) * self.steps + step) * self.batch_size + self._first + j
+      self.shown + (done * self.steps + step) * self.batch_size + self._first + j
       for step in range(self.steps)
       for j in range(self.host_batch_size)
     )
@@ -151,7 +161,7 @@ class Batches:
     """Computes this host's part of the batches of one iteration.
 
     Args:
-      iteration: the training step, from 0; every iteration takes the same time.
+      iteration: the training step, at least `begin`; every iteration takes the same time.
 
     Returns:
       {"clip": uint8 [steps, B/hosts, T, H, W, 3], "label": int32 [steps, B/hosts]}, in newly

@@ -5,6 +5,8 @@ batch: a clip [B, T, H, W, C] passes through a 3x3 convolution as B*T frames. `L
 names the code that computes them.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -168,10 +170,15 @@ def declare(
     use_bias: declare a bias [out].
     transposed: the kernel belongs to a transposed convolution; see `settings.kernel_initializer`.
   """
-  initializer = kernel_initializer(settings, transposed=transposed)
+  if settings.equalized:
+    initializer = nn.initializers.normal(1.0)
+  else:
+    initializer = kernel_initializer(settings, transposed=transposed)
   kernel = module.param("kernel", initializer, shape, settings.param_dtype)
   if settings.spectral:
     spectral_norm.declare(module, "kernel", kernel)
+  if settings.equalized:
+    kernel = kernel * (settings.equalized / math.sqrt(math.prod(shape[:-1])))
   if not use_bias:
     return kernel, None
   return kernel, module.param("bias", nn.initializers.zeros, (shape[-1],), settings.param_dtype)

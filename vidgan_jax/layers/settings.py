@@ -24,6 +24,10 @@ class LayerSettings:
       fan in), Chainer's default), "uniform01" (U(-0.01, 0.01), TGAN's code), "fan_in_uniform"
       (U(-1, 1) / sqrt(fan in), PyTorch's default), "glorot_uniform" (U(-1, 1) sqrt(6 / (fan in +
       fan out))) or "glorot_uniform_sqrt2" (the same times sqrt(2), TGANv2's residual branches).
+    equalized: gain of the equalised learning rate (Karras et al. 2018, arXiv 1710.10196, 4.1):
+      initial kernels are drawn from N(0, 1), whatever `initializer` says, and are multiplied by
+      gain / sqrt(fan in) before they are applied. Adam then changes all kernels at the same
+      relative speed. 0 disables it.
     dtype: type of activations, to which kernels are cast before they are applied.
     param_dtype: type of the parameters.
     precision: matrix-unit precision of convolutions and products; None is the device's default.
@@ -37,6 +41,7 @@ class LayerSettings:
 
   spectral: bool = True
   initializer: str = "orthogonal"
+  equalized: float = 0.0
   dtype: Any = jnp.float32
   param_dtype: Any = jnp.float32
   precision: Any = None

@@ -19,8 +19,7 @@ mask enter the loss in `generator_losses`.
 Systems that are not implemented yet also fit: DVD-GAN-FP puts the first frames into
 `generated_inputs` and joins them to the clip in `views`. The later stages of SSW-GAN take
 low-resolution windows from a frozen earlier stage. TGANv2 returns several resolutions as samples,
-each with its own batch size, and R1 in `penalties`. ProgressiveVGAN blends resolutions by
-`Context.step`, with one run per resolution.
+each with its own batch size, and R1 in `penalties`.
 """
 
 import abc
@@ -37,6 +36,7 @@ from ml_collections import ConfigDict
 
 from vidgan_jax.layers import augmentation, normalization, spectral_norm
 from vidgan_jax.layers.settings import LayerSettings
+from vidgan_jax.models.phases import Phase, Phased
 from vidgan_jax.objectives import penalties
 from vidgan_jax.ops import forms
 from vidgan_jax.runtime import precision
@@ -122,7 +122,7 @@ class Side(struct.PyTreeNode):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # hashed by identity: a static argument of jit
-class VideoGan(abc.ABC):
+class VideoGan(Phased, abc.ABC):
   """A video GAN, as the training step sees it.
 
   Attributes:
@@ -144,6 +144,8 @@ class VideoGan(abc.ABC):
     augmentation: transformations of the clips that discriminators see; see `layers.augmentation`.
     frozen_runs: {name: folder of a finished run}. This system uses the averaged generators of these
       runs without training them. `Context.frozen` holds their variables, spectrally normalised.
+    phases: phases of training, for networks that grow; () is one phase without end. All parameters
+      exist from the start, so that the state has the same structure in all phases.
     fault: why no new run may begin with this config; "" allows it. `registry.build` builds such
       configs nevertheless, because older runs with them must still open; see `check_new`.
   """
@@ -162,6 +164,7 @@ class VideoGan(abc.ABC):
   r1: penalties.R1 = dataclasses.field(default_factory=penalties.R1)
   augmentation: tuple[str, ...] = ()
   frozen_runs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  phases: tuple[Phase, ...] = ()
   fault: str = ""
 
   def check_new(self) -> None:

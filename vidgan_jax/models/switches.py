@@ -7,6 +7,7 @@ list them and refuse wrong values without loading JAX.
 from ml_collections import ConfigDict
 
 from vidgan_jax.models import dvd_gan_config, ldvd_config, tgan_v2_config
+from vidgan_jax.models.progressive_vgan import config as progressive_vgan_config
 from vidgan_jax.runtime.config import base_switches, schema
 from vidgan_jax.runtime.errors import UserError
 
@@ -14,10 +15,13 @@ from vidgan_jax.runtime.errors import UserError
 SYSTEMS = {
   "dvd_gan": dvd_gan_config.SWITCHES,
   "mocogan": ldvd_config.MOCOGAN,
+  "progressive_vgan": progressive_vgan_config.SWITCHES,
   "tgan": ldvd_config.TGAN,
   "tgan_v2": tgan_v2_config.SWITCHES,
   "vgan": ldvd_config.VGAN,
 }
+# {name of the system: checks the fields of a whole config against each other}
+_RULES = {"progressive_vgan": progressive_vgan_config.check}
 _MAX_CLIP_BYTES = 2**37  # limit for the uint8 clips of one iteration, over all processes
 
 
@@ -45,6 +49,9 @@ def check(config: ConfigDict) -> None:
   """
   model = config.get("model")
   schema.check(config, of_model(model.get("name") if hasattr(model, "get") else model))
+  rule = _RULES.get(config.model.name)
+  if rule:
+    rule(config)
   _check_batch(config)
   _check_schedule(config)
   for name in ("count", "real_count"):
@@ -56,6 +63,13 @@ def check(config: ConfigDict) -> None:
       f"config.analysis.eigenvalues is {analysis.eigenvalues}, must be at most "
       f"config.analysis.products, {analysis.products}: each product gives one"
     )
+
+
+def largest_batch(config: ConfigDict) -> int:
+  """Clips of the largest update: `config.batch_size`, or the largest batch of all phases."""
+  model = config.model
+  of_phases = [n * model.get("batch_factor", 1) for n in model.get("batch_sizes", ())]
+  return max(config.batch_size, *of_phases) if of_phases else config.batch_size
 
 
 def check_model(model: ConfigDict) -> None:
@@ -79,11 +93,13 @@ def _check_batch(config: ConfigDict) -> None:
   if group and size % group:
     raise UserError(f"batch_size {size} is not divisible by microbatch {group}")
   model = config.model
-  clips = size * model.get("discriminator_steps", 1)
+  largest = largest_batch(config)
+  clips = largest * model.get("discriminator_steps", 1)
   total = clips * model.frames * model.resolution**2 * 3
   if total > _MAX_CLIP_BYTES:
+    name = "config.batch_size" if largest == size else "the largest batch"
     raise UserError(
-      f"config.batch_size is {size}: the {clips} clips of an iteration, {model.frames} frames of "
+      f"{name} is {largest}: the {clips} clips of an iteration, {model.frames} frames of "
       f"{model.resolution}x{model.resolution}, take {total / 2**30:,.0f} GiB; the limit is "
       f"{_MAX_CLIP_BYTES >> 30} GiB"
     )

@@ -92,6 +92,11 @@ def wasserstein_generator(generated: jax.Array) -> jax.Array:
   return -jnp.sum(_wide(generated)) / generated.shape[0]
 
 
+def drift(scores: jax.Array) -> jax.Array:
+  """Mean squared score: it keeps scores near 0 (Karras et al. 2018, appendix A.1)."""
+  return jnp.mean(jnp.square(_wide(scores)))
+
+
 def logistic(scores: jax.Array, target: float) -> jax.Array:
   """Mean binary cross entropy of the logits `scores` [...]; all have the target 0, or all 1."""
   scores = _wide(scores)

@@ -61,13 +61,23 @@ def fold(x: jax.Array, rank: int) -> tuple[jax.Array, tuple[int, ...]]:
   return x.reshape(math.prod(lead), *x.shape[len(lead) :]), lead
 
 
-def upsample_nearest(x: jax.Array) -> jax.Array:
-  """Doubles height and width of [..., H, W, C] by repetition: [..., 2H, 2W, C]."""
-  *lead, height, width, channels = x.shape
-  x = jnp.broadcast_to(
-    x.reshape(*lead, height, 1, width, 1, channels), (*lead, height, 2, width, 2, channels)
-  )
-  return x.reshape(*lead, 2 * height, 2 * width, channels)
+def upsample_nearest(x: jax.Array, factors: Sequence[int] = (2, 2)) -> jax.Array:
+  """Enlarges the last axes before the channels by repetition.
+
+  Args:
+    x: [..., *spatial, C].
+    factors: one per spatial axis, e.g. (2, 2) for height and width.
+
+  Returns:
+    [..., *(factor * size), C].
+  """
+  rank = len(factors)
+  lead, spatial, channels = x.shape[: x.ndim - rank - 1], x.shape[-rank - 1 : -1], x.shape[-1]
+  single = itertools.chain.from_iterable((size, 1) for size in spatial)
+  repeated = itertools.chain.from_iterable(zip(spatial, factors, strict=True))
+  x = jnp.broadcast_to(x.reshape(*lead, *single, channels), (*lead, *repeated, channels))
+  sizes = (size * factor for size, factor in zip(spatial, factors, strict=True))
+  return x.reshape(*lead, *sizes, channels)
 
 
 def pool_factors(shape: Sequence[int], pool: Sequence[int]) -> tuple[int, ...]:

@@ -150,7 +150,8 @@ def standing_statistics(
     variables: variables of the generator, normalised weights and batch statistics.
     key: random key.
     context: see `models.contract.Context`.
-    passes: number of batches; 0 returns `variables` unchanged.
+    passes: number of batches; 0 returns `variables` unchanged. A generator without batch
+      normalisation needs none.
     batch_size: clips per batch.
     frames: frames per clip; None is as in training.
     truncation: see `draw_latents`.
@@ -158,7 +159,7 @@ def standing_statistics(
   Returns:
     `variables` with the new batch statistics.
   """
-  if passes < 1:
+  if passes < 1 or not variables.get(normalization.COLLECTION):
     return variables
   frames = frames or gan.frames
   total = None

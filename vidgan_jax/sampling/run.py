@@ -24,7 +24,7 @@ class Run:
 
   Attributes:
     config: the whole config of the run.
-    gan: the system that was trained.
+    gan: the system that was trained, as it draws clips of full size (`VideoGan.sampler`).
     step: number of iterations it was trained for.
     class_names: class names of the training data, by label; empty without classes.
   """
@@ -40,7 +40,8 @@ class Run:
     standing_passes: int = 16,
     class_names: Sequence[str] = (),
   ):
-    self.config, self.gan, self.step = config, gan, int(state.step)
+    self.config, self.step = config, int(state.step)
+    self.gan = gan.sampler(self.step)
     self.context = Context(jnp.asarray(state.step), frozen or {})
     self.class_names = tuple(class_names)
     self.use_ema, self.standing_passes = use_ema, standing_passes

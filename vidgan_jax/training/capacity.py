@@ -10,6 +10,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from vidgan_jax.models import switches
 from vidgan_jax.runtime import sharding
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.hardware import cores
@@ -30,7 +31,7 @@ def check_config(config: ConfigDict, like: TrainState, mesh: Mesh) -> None:
   """
   model = config.model
   steps = model.get("discriminator_steps", 1)
-  clips = config.batch_size // mesh.devices.size * steps
+  clips = switches.largest_batch(config) // mesh.devices.size * steps
   clip_bytes = clips * model.frames * model.resolution**2 * 3 * _BATCHES
   state_bytes = sharding.bytes_per_device(like, mesh.devices.size, config.sharding)
   _compare("state and clips take", state_bytes + clip_bytes, device_memory(mesh))

@@ -1,7 +1,10 @@
 """Plots the log of a run."""
 
+import itertools
 import os
 import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from vidgan_jax.runtime.drawing import plain_style
 from vidgan_jax.runtime.files.log_files import read_log
@@ -26,7 +29,8 @@ def plot(log_path: str | os.PathLike, output: str | os.PathLike) -> None:
 
   Args:
     log_path: a run's `log.jsonl`.
-    output: the PNG file to write. An empty log writes none.
+    output: the PNG file to write. An empty log writes none. Grey lines mark the iterations
+      at which growing networks began to train on larger clips.
   """
   from matplotlib.figure import Figure  # imported here because the import takes a second
 
@@ -40,6 +44,8 @@ def plot(log_path: str | os.PathLike, output: str | os.PathLike) -> None:
   for axes, (title, patterns) in zip(every, _PANELS, strict=True):
     exact = isinstance(patterns, tuple) and all(name in names for name in patterns)
     plotted = patterns if exact else [name for name in names if name.startswith(patterns)]
+    for step in _growths(records):
+      axes.axvline(step, color="0.8", linewidth=1)
     for name in plotted:
       points = [(r["step"], r[name]) for r in records if isinstance(r.get(name), float | int)]
       if not points:
@@ -55,6 +61,12 @@ def plot(log_path: str | os.PathLike, output: str | os.PathLike) -> None:
   temporary = output.with_name(f".{output.name}")
   figure.savefig(temporary, format="png", dpi=90)
   os.replace(temporary, output)
+
+
+def _growths(records: Sequence[Mapping[str, Any]]) -> list[int]:
+  """Iterations at which the networks began to train on larger clips; see `phases.scalars`."""
+  sizes = [(r["step"], r["phase/resolution"]) for r in records if "phase/resolution" in r]
+  return [step for (_, old), (step, new) in itertools.pairwise(sizes) if new != old]
 
 
 class CurvesHook(Hook):

@@ -7,14 +7,12 @@ import os
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import jax
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from vidgan_jax.data.build import build_batches, build_source
+from vidgan_jax.data.build import build_source
 from vidgan_jax.data.pipeline import Prefetcher
 from vidgan_jax.data.sources.base import Source
 from vidgan_jax.models import registry, switches
@@ -24,7 +22,6 @@ from vidgan_jax.runtime import precision, processes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import paths
-from vidgan_jax.runtime.hardware import compilation
 from vidgan_jax.runtime.hooks import Hook, HookContext
 from vidgan_jax.runtime.preemption import Preemption
 from vidgan_jax.runtime.progress import Lines, ticking
@@ -33,8 +30,8 @@ from vidgan_jax.training import state as states
 from vidgan_jax.training import workdir as workdirs
 from vidgan_jax.training.logs import Log, Reader
 from vidgan_jax.training.optimizers import Optimizers
+from vidgan_jax.training.phases import Phases
 from vidgan_jax.training.state import TrainState
-from vidgan_jax.training.step import Iteration
 
 
 def _initialised(
@@ -43,25 +40,6 @@ def _initialised(
   """Draws the state before the first iteration, with each array created in its sharding."""
   create = functools.partial(states.create, gan, transforms, config.seed)
   return jax.jit(create, out_shardings=jax.tree.map(lambda a: a.sharding, like))()
-
-
-def _compiled(
-  iteration: Iteration, like: TrainState, config: ConfigDict, mesh: Mesh, frozen: dict[str, Any]
-) -> tuple[jax.stages.Compiled, float]:
-  """Compiles the iteration for this state and batch size; returns (program, seconds)."""
-  batch = jax.eval_shape(lambda: iteration.gan.example_batch(config.batch_size))
-  steps = iteration.gan.schedule.discriminator_steps
-  batch = jax.tree.map(
-    lambda a: jax.ShapeDtypeStruct(
-      (steps, *a.shape), a.dtype, sharding=meshes.batch_sharding(mesh, 1)
-    ),
-    batch,
-  )
-  begin = time.perf_counter()
-  shardings = (jax.tree.map(lambda a: a.sharding, like), meshes.replicated(mesh))
-  program = jax.jit(iteration.__call__, donate_argnums=0, out_shardings=shardings)
-  program = program.lower(like, batch, frozen).compile(compilation.options(mesh.devices.flat[0]))
-  return program, time.perf_counter() - begin
 
 
 def _describe_batch(config: ConfigDict) -> str:
@@ -128,8 +106,9 @@ class Trainer:
     config: the whole config; see `configs/`.
     workdir: folder of the run. If it holds a run, that run continues.
     extra_hooks: hooks of other packages, such as previews; the command passes them.
-    flops_per_clip: FLOPs of one iteration for each clip of the batch, in the plain form of the
-      model. With `peak_flops` it gives the model FLOP utilisation; None leaves it out.
+    flops_per_clip: maps the index of a phase to the FLOPs of one iteration for each clip of the
+      batch, in the plain form of the model. With `peak_flops` it gives the model FLOP utilisation;
+      None leaves it out.
     peak_flops: peak performance of one device in FLOP/s; None leaves the utilisation out.
     report: called with lines for the user.
     source: data source to use instead of the config's.
@@ -148,7 +127,7 @@ class Trainer:
     workdir: str | os.PathLike,
     extra_hooks: Iterable[Hook] = (),
     *,
-    flops_per_clip: float | None = None,
+    flops_per_clip: Callable[[int], float] | None = None,
     peak_flops: float | None = None,
     report: Callable[[str], None] = print,
     source: Source | None = None,
@@ -162,8 +141,8 @@ class Trainer:
     part = meshes.part_of_batch(self.mesh)
     precision.check_width(config.precision)
     self.gan = registry.build(config, platform=meshes.platform(self.mesh))
-    multiple = self.gan.batch_multiple
-    meshes.check_batch(config.batch_size, self.mesh, config.microbatch, multiple)
+    self.phases = Phases(self.gan, config)
+    self.phases.check(self.mesh)
     workdirs.check_fault(workdir, self.gan, report)
     self.transforms = optimizers.build(config, self.gan.discriminators)
     self.like = states.abstract(self.gan, self.transforms, config.seed, self.mesh, config.sharding)
@@ -182,15 +161,7 @@ class Trainer:
         report=report,
       )
       # Built here, and not in `run`, so that a wrong reader is refused at once.
-      self._batches = build_batches(
-        config.data,
-        self.source,
-        batch_size=config.batch_size,
-        steps=self.gan.schedule.discriminator_steps,
-        seed=config.seed,
-        part=part,
-        report=report,
-      )
+      self._batches = self.phases.batches(self.source, part, report)
     except UserError:
       if is_new and processes.first():
         with contextlib.suppress(OSError):
@@ -202,7 +173,8 @@ class Trainer:
     self.frozen = states.frozen_variables(self.gan, self.mesh, report)
     guard = config.guard
     self.hooks = [*extra_hooks, guards.DarkGuard(guard.dark_fraction, guard.dark_patience)]
-    self._flops = flops_per_clip and flops_per_clip * config.batch_size
+    self._flops_per_clip = flops_per_clip
+    self._flops: float | None = None  # of one iteration of the phase that is trained
     self._peak = peak_flops and peak_flops * self.mesh.devices.size
     self.log: Log | Reader  # opened by `run`
     self.stopped = False
@@ -244,12 +216,7 @@ class Trainer:
         )
         if len(devices) > 1:
           self.report(states.describe_size(self.like, self.mesh, self.config.sharding))
-        iteration = Iteration(self.gan, self.transforms, self.config, self.mesh)
-        with ticking("compiling the iteration"):
-          program, seconds = _compiled(iteration, self.like, self.config, self.mesh, self.frozen)
-        self.report(f"compiled the iteration in {seconds:.1f} s")
-        capacity.check_program(program, self.mesh)
-        self._extra_metrics = {"time/compile_seconds": seconds}
+        program = self._compiled(self.phases.index(begin))
         if state is None:
           state = _initialised(self.gan, self.transforms, self.config, self.like)
       try:
@@ -263,6 +230,21 @@ class Trainer:
         raise
       except OSError as error:
         raise UserError(f"cannot write to {self.workdir}: {error.strerror or error}") from error
+
+  def _compiled(self, index: int) -> jax.stages.Compiled:
+    """Compiles the iteration of phase `index` and compares its memory with the devices'."""
+    name = self.phases.name(index)
+    what = f"the iteration of {name}" if name else "the iteration"
+    with ticking(f"compiling {what}"):
+      program, seconds = self.phases.compiled(
+        index, self.transforms, self.like, self.mesh, self.frozen
+      )
+    self.report(f"compiled {what} in {seconds:.1f} s")
+    capacity.check_program(program, self.mesh)
+    self._extra_metrics = {"time/compile_seconds": seconds}
+    if self._flops_per_clip:
+      self._flops = self._flops_per_clip(index) * self.phases.all[index].batch_size
+    return program
 
   def _iterate(
     self,
@@ -306,6 +288,11 @@ class Trainer:
         self.checkpoints.check()
         if leave or step == end:
           break
+        if step > begin and step == self.phases.at(step).begin:
+          self._process_metrics(clock, bar, state)
+          clock.rate()  # the rates that are logged next are of this phase alone
+          clock.stop()
+          program = self._compiled(self.phases.index(step))
         clock.start()
         requested = time.perf_counter()
         _, batch = next(stream)
@@ -364,11 +351,11 @@ class Trainer:
       return
     values = {name: value.item() for name, value in jax.device_get(metrics).items()}
     seconds, waited = clock.rate()
-    values |= self._extra_metrics
+    values |= self._extra_metrics | self.phases.scalars(step - 1)
     self._extra_metrics = {}
     values["time/step_seconds"] = seconds
     values["time/input_seconds"] = waited
-    values["time/videos_per_second"] = self.config.batch_size / seconds
+    values["time/videos_per_second"] = self.phases.at(step - 1).batch_size / seconds
     values["time/training_seconds"] = clock.total
     if self._flops:
       values["time/tflop_per_second"] = self._flops / seconds / 1e12
@@ -377,6 +364,7 @@ class Trainer:
     self.log.scalars(step, values)
     guards.check_finite(step, finite, values, state)  # after logging, so that the log shows why
     losses = f"D {values['loss/discriminator']:.3f} G {values['loss/generator']:.3f}"
+    losses = ", ".join(filter(None, (losses, self.phases.progress(step - 1))))
     bar.set_postfix_str(losses, refresh=False)
     if bar.disable:
       self._lines.update(step, seconds, losses)

@@ -50,5 +50,7 @@ def largest(sigmas: dict[str, jax.Array]) -> jax.Array:
 
 
 def mean(scores: Any) -> jax.Array:
-  """The mean over all numbers of a tree of arrays."""
+  """The mean over all numbers of a tree of arrays, or of its entry "score" where it has one."""
+  if isinstance(scores, dict) and "score" in scores:
+    scores = scores["score"]
   return jnp.mean(jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(scores)]))

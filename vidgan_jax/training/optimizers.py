@@ -50,6 +50,14 @@ class Optimizers:
   generator: Optimizer
   discriminators: Mapping[str, Optimizer]
 
+  def scaled(self, factor: float) -> "Optimizers":
+    """The same optimizers with all learning rates multiplied by `factor`."""
+    if factor == 1:
+      return self
+    scale = lambda one: dataclasses.replace(one, rate=lambda step: factor * one.rate(step))
+    discriminators = {name: scale(one) for name, one in self.discriminators.items()}
+    return Optimizers(scale(self.generator), discriminators)
+
 
 def orthogonal_penalty(weight: float) -> optax.GradientTransformation:
   """An Optax transformation that adds the gradient of BigGAN's orthogonal penalty.

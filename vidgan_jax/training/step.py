@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from vidgan_jax.layers import normalization
 from vidgan_jax.models.contract import Arrays, Context, Side, VideoGan
+from vidgan_jax.models.phases import Phase
 from vidgan_jax.runtime import streams
 from vidgan_jax.training import gradients, passes, updates
 from vidgan_jax.training import metrics as scalars
@@ -45,17 +46,26 @@ class Iteration:
     optimizers: optimizers of its networks.
     config: the whole config.
     mesh: devices that share a batch. None is one device.
+    phase: the phase of training, with the batch size and the iterations that begin with a reset of
+      the optimizers. None has the config's batch size and no resets.
   """
 
   def __init__(
-    self, gan: VideoGan, optimizers: Optimizers, config: ConfigDict, mesh: Mesh | None = None
+    self,
+    gan: VideoGan,
+    optimizers: Optimizers,
+    config: ConfigDict,
+    mesh: Mesh | None = None,
+    phase: Phase | None = None,
   ):
     self.gan, self.optimizers, self.mesh = gan, optimizers, mesh
     self.seed = config.seed
     self.ema_decay, self.ema_start = config.ema.decay, config.ema.start
     self.dark_level = config.guard.dark_level
     self.rules = config.sharding
-    self.micro_batches = config.batch_size // (config.microbatch or config.batch_size)
+    self.resets = phase.resets if phase else ()
+    batch_size = phase.batch_size if phase else config.batch_size
+    self.micro_batches = batch_size // (config.microbatch or batch_size)
 
   def __call__(
     self, state: TrainState, batch: Arrays, frozen: dict[str, Any] | None = None
@@ -74,6 +84,8 @@ class Iteration:
       losses, gradients and (unless it is sharded) the state are finite, otherwise 0. Metrics of the
       discriminators are means over their updates.
     """
+    if self.resets:
+      state = updates.reset_optimizers(state, self.resets)
     schedule = self.gan.schedule
     steps, shared = schedule.discriminator_steps, schedule.shared_fakes
     update = lambda number: Update(self.seed, Context(state.step, frozen or {}), number)

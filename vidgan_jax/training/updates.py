@@ -1,15 +1,16 @@
-"""What an update makes of its gradients: a network's new parameters and running statistics."""
+"""What an update makes of its gradients, and resets of the optimizers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from vidgan_jax.layers import normalization
 from vidgan_jax.training.gradients import NormalizedNetwork
 from vidgan_jax.training.optimizers import Optimizer
-from vidgan_jax.training.state import Network
+from vidgan_jax.training.state import Network, TrainState
 
 
 def updated(
@@ -40,3 +41,15 @@ def updated(
     batch_stats=running,
     optimizer=optimizer_state,
   )
+
+
+def reset_optimizers(state: TrainState, steps: Sequence[int]) -> TrainState:
+  """Sets the state of all optimizers to its start, zeros, if `state.step` is one of `steps`."""
+  now = jnp.any(state.step == jnp.asarray(steps))
+
+  def reset(network: Network) -> Network:
+    zeroed = jax.tree.map(lambda a: jnp.where(now, jnp.zeros_like(a), a), network.optimizer)
+    return network.replace(optimizer=zeroed)
+
+  discriminators = {name: reset(network) for name, network in state.discriminators.items()}
+  return state.replace(generator=reset(state.generator), discriminators=discriminators)

@@ -24,6 +24,7 @@ device: parameters, gradients, the optimizer's moments (two for Adam, one for RM
 generator's moving average.
 """
 
+import dataclasses
 import functools
 import math
 import re
@@ -80,13 +81,14 @@ def summarize(
         "total_bytes"}}: the module's docstring explains "traced" and "fused". "batch_bytes" is the
         larger "fused" number of the two updates, times the batch size. "total_bytes" adds the
         static bytes;
+      "phases", of networks that grow: a list with these three and the numbers of each phase, where
+        the dictionary itself describes the last phase;
       and the settings that these numbers depend on.
 
   Raises:
     UserError: on a config that cannot be built or trained, a batch size or speed that is not
       positive, or an unknown dtype.
   """
-  batch_size = config.batch_size if batch_size is None else batch_size
   switches.check(config)
   if not 0 < tflops < math.inf:
     raise UserError(f"tflops {tflops} must be a number above 0")
@@ -94,60 +96,85 @@ def summarize(
     raise UserError(f"unknown dtype {dtype!r}; known: {', '.join(DTYPES)}")
   gan = _build(config)
   gan.check_new()
-  meshes.check_division(batch_size, 1, config.microbatch, gan.batch_multiple)
+  if gan.phases and batch_size is not None:
+    raise UserError(
+      "this model has a batch size for each phase of training: --config.model.batch_factor=N "
+      "multiplies all of them, --batch_size cannot"
+    )
+  phases = gan.training_phases(config.batch_size if batch_size is None else batch_size)
+  for phase in phases:
+    meshes.check_division(phase.batch_size, 1, config.microbatch, gan.batch_multiple)
   variables = abstract_variables(gan)
-  written = forward_flops(_build(config, ops="plain"), variables)
-  executed = forward_flops(gan, variables)
   parameters = count_parameters(variables)
   static = static_bytes(parameters, config.optimizer.kind)
-  rates = lambda work: _rates(work * batch_size, batch_size, tflops)
-  iteration, activations = {"as_written": rates(_as_written(config, written, variables))}, {}
-  for remat in REMAT_POLICIES if "remat" in config.model else ("none",):
-    changed = _changed(config, dtype, remat)
-    costs = update_costs(config, changed, variables)
-    iteration[remat] = rates(executed_flops(changed, executed, costs))
-    batch_bytes = batch_size * max(cost["fused"] for cost in costs.values())
-    activations[remat] = {
-      "bytes_per_clip": {n: {k: c[k] for k in ("traced", "fused")} for n, c in costs.items()},
-      "batch_bytes": batch_bytes,
-      "total_bytes": batch_bytes + static["total"],
-    }
+  costs = [
+    _costs(config, index, phase.batch_size, variables, static["total"], dtype, tflops)
+    for index, phase in enumerate(phases)
+  ]
+  growth = [
+    {**dataclasses.asdict(phase), **cost} for phase, cost in zip(phases, costs, strict=True)
+  ]
   return {
     "model": gan.name,
     "frames": gan.frames,
     "resolution": gan.resolution,
     "num_classes": gan.num_classes,
-    "batch_size": batch_size,
+    "batch_size": phases[-1].batch_size,
     "discriminator_steps": gan.schedule.discriminator_steps,
     "dtype": dtype,
     "tflops": tflops,
     "savings": config.model.savings,
     "remat": config.model.get("remat", "none"),
     "parameters": parameters,
+    "static_bytes": static,
+    **costs[-1],
+    **({"phases": growth} if gan.phases else {}),
+  }
+
+
+def _costs(config, index, batch_size, variables, static: int, dtype: str, tflops: float) -> dict:
+  """FLOPs, times and activations of phase `index` with its batch size; see `summarize`.
+
+  `variables` are those of `abstract_variables`, `static` the bytes that do not depend on the batch.
+  """
+  gan, plain = _build(config).at(index), _build(config, ops="plain").at(index)
+  written, executed = forward_flops(plain, variables), forward_flops(gan, variables)
+  rates = lambda work: _rates(work * batch_size, batch_size, tflops)
+  iteration, activations = {}, {}
+  iteration["as_written"] = rates(_as_written(plain, written, variables))
+  for remat in REMAT_POLICIES if "remat" in config.model else ("none",):
+    changed = _changed(config, dtype, remat).at(index)
+    costs = update_costs(config, changed, variables)
+    iteration[remat] = rates(executed_flops(changed, executed, costs))
+    batch_bytes = batch_size * max(cost["fused"] for cost in costs.values())
+    activations[remat] = {
+      "bytes_per_clip": {n: {k: c[k] for k in ("traced", "fused")} for n, c in costs.items()},
+      "batch_bytes": batch_bytes,
+      "total_bytes": batch_bytes + static,
+    }
+  return {
     "gflop_per_clip": {
       name: {"as_written": written[name] / 1e9, "as_executed": executed[name] / 1e9}
       for name in written
     },
     "iteration": iteration,
-    "static_bytes": static,
     "activations": activations,
   }
 
 
-def flops_per_clip(config: ConfigDict) -> int:
-  """FLOPs of one iteration per clip of the batch, as the model is written.
+def flops_per_clip(config: ConfigDict, index: int = 0) -> int:
+  """FLOPs of one iteration of phase `index` per clip of the batch, as the model is written.
 
   Model FLOP utilisation is this number times the batch size, divided by the seconds of an iteration
   and by the device's peak FLOP/s.
   """
   gan = _build(config, ops="plain")
-  variables = abstract_variables(gan)
-  return _as_written(config, forward_flops(gan, variables), variables)
+  variables, gan = abstract_variables(gan), gan.at(index)
+  return _as_written(gan, forward_flops(gan, variables), variables)
 
 
-def _as_written(config, forward: dict[str, int], variables) -> int:
-  """FLOPs of one iteration per clip as written, penalties included; `forward` is of that form."""
-  gan = _build(config, ops="plain")
+def _as_written(gan: VideoGan, forward: dict[str, int], variables) -> int:
+  """FLOPs of one iteration per clip as written, penalties included; `gan` is of the plain form."""
   penalties = penalty_flops(gan, variables["discriminators"])
   return iteration_flops(gan, forward) + gan.schedule.discriminator_steps * penalties
 

@@ -11,6 +11,7 @@ def render(summary: dict) -> str:
     f"{s['model']}: {s['frames']} frames of {s['resolution']}x{s['resolution']}, {classes}, "
     f"batch {s['batch_size']}, D to G updates {s['discriminator_steps']}:1",
     *_parameter_lines(s),
+    *_phase_lines(s),
     *_flop_lines(s),
     *_memory_lines(s),
   ]
@@ -24,6 +25,29 @@ def _parameter_lines(s):
     rows += [[f"    {m}", f"{n / 1e6:.3f}"] for m, n in modules.items() if m != "total"]
   everything = sum(modules["total"] for modules in s["parameters"].values())
   return _aligned([*rows, ["  all", f"{everything / 1e6:.3f}"]])
+
+
+def _phase_lines(s):
+  """The phases of networks that grow; what follows them describes the last phase."""
+  if "phases" not in s:
+    return []
+  heads = ["begins at", "fades for", "frames", "batch", "TFLOP", "seconds", "with static, GB"]
+  rows = [["Phases, iterations as written", *heads]]
+  for phase in s["phases"]:
+    rates = phase["iteration"]["as_written"]
+    rows.append(
+      [
+        f"  {phase['resolution']}x{phase['resolution']}",
+        f"{phase['begin']:,}",
+        f"{phase['fade']:,}",
+        str(phase["frames"]),
+        str(phase["batch_size"]),
+        _three_digits(rates["tflop"]),
+        _three_digits(rates["seconds"]),
+        f"{phase['activations'][s['remat']]['total_bytes'] / 1e9:.2f}",
+      ]
+    )
+  return _aligned(rows)
 
 
 def _flop_lines(s):

@@ -270,6 +270,7 @@ def analyze(
       raise PermissionError("no permission")
   except OSError as error:
     raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
+  gan = gan.at_step(int(state.step))
   batch = fixed_batch(source, options.batch_size, options.seed)
   written = []
   for each, path in paths.items():
