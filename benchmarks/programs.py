@@ -38,11 +38,14 @@ def compile_iteration(config, mesh=None, optimizers=None) -> TrainingProgram:
     config: the whole config.
     mesh: devices to compile for; by default all.
     optimizers: in place of the config's.
+
+  Returns:
+    the program; of a system with phases, that of the last phase.
   """
   from vidgan_jax.models import registry
   from vidgan_jax.training import loop, state
   from vidgan_jax.training import optimizers as training_optimizers
-  from vidgan_jax.training.step import Iteration
+  from vidgan_jax.training.phases import Phases
 
   mesh = meshes.make_mesh() if mesh is None else mesh
   gan = registry.build(config, platform=meshes.platform(mesh))
@@ -54,7 +57,8 @@ def compile_iteration(config, mesh=None, optimizers=None) -> TrainingProgram:
   def initial_state(mesh):
     return loop._initialised(gan, optimizers, config, abstract_state(mesh))
 
-  iteration = Iteration(gan, optimizers, config, mesh)
   like = abstract_state(mesh)
-  program, seconds = loop._compiled(iteration, like, config, mesh, {})
+  phases = Phases(gan, config)
+  phases.check(mesh)
+  program, seconds = phases.compiled(len(phases.all) - 1, optimizers, like, mesh, {})
   return TrainingProgram(gan, mesh, program, seconds, like, initial_state)

@@ -129,7 +129,7 @@ def synthetic_batch(config, seed: int = 0) -> dict:
   import numpy as np
 
   random, model = np.random.default_rng(seed), config.model
-  shape = (model.discriminator_steps, config.batch_size)
+  shape = (model.get("discriminator_steps", 1), config.batch_size)
   pixels = (*shape, model.frames, model.resolution, model.resolution, 3)
   return {
     "clip": random.integers(0, 256, pixels, dtype=np.uint8),

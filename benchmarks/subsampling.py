@@ -14,7 +14,8 @@ and one of the discriminators, with R1) at one resolution:
 
 Columns: FLOPs of a forward pass in training per clip of the batch, of the generator and of the four
 discriminators; FLOPs of an iteration with --batch clips; memory of the compiled iteration (state,
-batch and temporary arrays; ch 32, float32); seconds per iteration at a small width (--channels).
+batch and temporary arrays; ch 32, float32); seconds per iteration with all widths scaled to a small
+ch (--channels; LSTM and discriminators have 32 ch and 2 ch channels, as in the paper's model).
 The last columns are the authors' figure (figure/gflops.tsv and memory.tsv of
 pfnet-research/tgan2): multiply-adds and memory of forward passes with 8 clips. Eight clips of so
 many GFLOP are 4 times as many GMAC, which gives the figure's generator at 192 pixels to 0.2 %; its
@@ -30,10 +31,9 @@ Exit codes: 0 done, 2 bad input.
 import statistics
 import time
 
-import settings  # first: it makes the package importable
+import programs
+import settings  # makes the package importable
 from absl import flags
-
-from vidgan_jax.runtime import door
 
 # {case: (layers, keep every second frame, keep every second clip)}
 CASES = {
@@ -54,12 +54,12 @@ PUBLISHED = {
 _CASES = flags.DEFINE_list("cases", list(CASES), f"Of {', '.join(CASES)}.")
 _RESOLUTIONS = flags.DEFINE_list("resolutions", list(RESOLUTIONS), "192, 96 or both.")
 _BATCH = flags.DEFINE_integer("batch", 8, "Clips.", lower_bound=8)
-_CHANNELS = flags.DEFINE_integer("channels", 8, "ch of the timed generator.", lower_bound=1)
+_CHANNELS = flags.DEFINE_integer("channels", 8, "ch of the timed networks.", lower_bound=1)
 _ITERATIONS = flags.DEFINE_integer("iterations", 5, "Timed.", lower_bound=1)
 _MEMORY = flags.DEFINE_bool("memory", True, "Compile the iteration at ch 32.")
 _TIME = flags.DEFINE_bool("time", True, "Compile and time the iteration at ch --channels.")
-_WORKER = flags.DEFINE_string("worker", None, "Internal: the case to measure.")
-_RESULTS = settings.define_results()
+settings.define_worker()
+settings.define_results()
 
 
 def get_config(case: str, resolution: str):
@@ -82,46 +82,26 @@ def get_config(case: str, resolution: str):
   return config
 
 
-def _compiled(config):
-  """The compiled iteration, its system, optimizers and the abstract state."""
-  from vidgan_jax.models import registry
-  from vidgan_jax.runtime import mesh as meshes
-  from vidgan_jax.training import loop, optimizers, state
-  from vidgan_jax.training.step import Iteration
-
-  mesh = meshes.make_mesh()
-  gan = registry.build(config, platform=meshes.platform(mesh))
-  meshes.check_batch(config.batch_size, mesh, config.microbatch, gan.batch_multiple)
-  transforms = optimizers.build(config, gan.discriminators)
-  like = state.abstract(gan, transforms, config.seed, mesh)
-  program, _ = loop._compiled(Iteration(gan, transforms, config, mesh), like, config, mesh, {})
-  return program, gan, transforms, like, mesh
-
-
 def _memory(config) -> int:
-  """Bytes of the compiled iteration."""
-  program, *_ = _compiled(config)
-  memory = program.memory_analysis()
+  """Bytes of the compiled iteration: its arguments and temporary arrays."""
+  memory = programs.compile_iteration(config).call.memory_analysis()
   return memory.argument_size_in_bytes + memory.temp_size_in_bytes
 
 
 def _seconds(config) -> list[float]:
   """Seconds of each timed iteration."""
   import jax
-  import numpy as np
 
   from vidgan_jax.runtime import mesh as meshes
-  from vidgan_jax.training import loop
 
-  program, gan, transforms, like, mesh = _compiled(config)
-  current = loop._initialised(gan, transforms, config, like)
-  batch = jax.tree.map(lambda a: np.zeros((1, *a.shape), a.dtype), gan.example_batch(_BATCH.value))
-  batch = meshes.put_batch(batch, mesh)
+  program = programs.compile_iteration(config)
+  state = program.initial_state(program.mesh)
+  batch = meshes.put_batch(settings.synthetic_batch(config), program.mesh)
   seconds = []
   for _ in range(1 + _ITERATIONS.value):
     begin = time.perf_counter()
-    current, _ = program(current, batch, {})
-    jax.block_until_ready(current)
+    state, _ = program.call(state, batch, {})
+    jax.block_until_ready(state)
     seconds.append(time.perf_counter() - begin)
   return seconds[1:]
 
@@ -132,6 +112,7 @@ def _measure(name: str) -> dict:
 
   from vidgan_jax.analysis.cost import summary
   from vidgan_jax.models import registry
+  from vidgan_jax.runtime.config import schema
 
   case, resolution = name.split("@")
   config = get_config(case, resolution)
@@ -149,8 +130,13 @@ def _measure(name: str) -> dict:
     "iteration_flops": summary.flops_per_clip(config) * _BATCH.value,
     "bytes": _memory(config) if _MEMORY.value else None,
   }
-  with config.unlocked():
-    config.model.generator.channels = _CHANNELS.value
+  ch = _CHANNELS.value
+  narrow = {
+    "model.generator.channels": ch,
+    "model.generator.lstm_channels": 32 * ch,
+    "model.discriminator.channels": 2 * ch,
+  }
+  schema.set_fields(config, narrow)
   return {**result, "seconds": _seconds(config) if _TIME.value else None}
 
 
@@ -175,17 +161,13 @@ def _line(result) -> list[str]:
   ]
 
 
-def main(argv):
+def main():
   """Measures the cases one after the other."""
-  del argv
-  if _WORKER.value:
-    settings.answer(_measure(_WORKER.value))
-    return
   cases = settings.chosen(_CASES.value, CASES)
-  resolutions = settings.chosen(_RESOLUTIONS.value, RESOLUTIONS)
+  resolutions = settings.chosen(_RESOLUTIONS.value, RESOLUTIONS, "resolution")
   names = [f"{case}@{resolution}" for resolution in resolutions for case in cases]
   settings.run_all(__file__, names, _line, _COLUMNS)
 
 
 if __name__ == "__main__":
-  door.run(main)
+  settings.run(main, _measure)

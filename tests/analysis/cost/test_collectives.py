@@ -6,8 +6,8 @@ import pytest
 from vidgan_jax.analysis.cost.collectives import collectives
 from vidgan_jax.models import registry
 from vidgan_jax.runtime import mesh as meshes
-from vidgan_jax.training import loop, optimizers, state
-from vidgan_jax.training.step import Iteration
+from vidgan_jax.training import optimizers, state
+from vidgan_jax.training.phases import Phases
 
 
 def _elements(tree):
@@ -28,8 +28,7 @@ def compile_for_eight(tiny_config):
     transforms = optimizers.build(config, gan.discriminators)
     mesh = meshes.make_mesh()
     like = state.abstract(gan, transforms, config.seed, mesh, rules)
-    iteration = Iteration(gan, transforms, config, mesh)
-    program, _ = loop._compiled(iteration, like, config, mesh, {})
+    program, _ = Phases(gan, config).compiled(0, transforms, like, mesh, {})
     return like, program, config
 
   return build
