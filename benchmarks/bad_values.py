@@ -92,7 +92,7 @@ def numeric(config) -> dict[str, schema.Switch]:
 
 
 def build(config) -> None:
-  """Builds the state of a config and scores two clips, abstractly: without allocating arrays."""
+  """Builds the state of a config and scores clips, abstractly: without allocating arrays."""
   switches.check(config)
   gan = registry.build(config, platform="cpu")
   gan.check_new()
@@ -100,8 +100,9 @@ def build(config) -> None:
   made = jax.eval_shape(lambda: state.create(gan, transforms, config.seed))
 
   def scores(state):
-    key, batch, context = jax.random.key(0), gan.example_batch(2), contract.Context()
-    latents, inputs = gan.latents(key, 2), gan.generated_inputs(key, batch, context)
+    count = max(2, gan.batch_multiple)
+    key, batch, context = jax.random.key(0), gan.example_batch(count), contract.Context()
+    latents, inputs = gan.latents(key, count), gan.generated_inputs(key, batch, context)
     samples, _ = gan.generate(_variables(state.generator), latents, inputs, key, True)
     views = gan.views(key, samples, inputs, context)
     return {
@@ -109,9 +110,10 @@ def build(config) -> None:
       for name, network in state.discriminators.items()
     }
 
-  for name, score in jax.eval_shape(scores, made).items():
-    if not score.size:
-      raise AssertionError(f"{name} scores nothing: {score.shape}")
+  for name, output in jax.eval_shape(scores, made).items():
+    for score in jax.tree.leaves(output):
+      if not score.size:
+        raise AssertionError(f"{name} scores nothing: {score.shape}")
 
 
 def _variables(network) -> dict:
