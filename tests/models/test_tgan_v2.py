@@ -1,5 +1,6 @@
 """TGANv2 against NumPy in float64, the released numbers of parameters, and wrong configs."""
 
+import dataclasses
 import itertools
 from typing import ClassVar
 
@@ -14,6 +15,7 @@ from vidgan_jax.models.contract import Context, Side
 from vidgan_jax.ops import cpu
 from vidgan_jax.runtime.config import schema
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.sampling import generation
 
 KEY = jax.random.key(0)
 BATCH, FRAMES, CLASSES = 4, 4, 3
@@ -267,6 +269,25 @@ class TestGenerator:
     longer, _ = jax.jit(lambda: gan.generate({**network, **reported}, z, {}, KEY, False, 7))()
     assert longer["clip"].shape == (BATCH, 7, 8, 8, 3)
     assert_close(longer["clip"][:, :FRAMES], sampled["clip"], 1e-10)
+
+  def test_standing_statistics_are_of_whole_batches_at_the_last_level(self, small):
+    """In training mode the last level keeps one of four clips: a pass draws 64 to keep 16."""
+    plain, seen = registry.build(small(precision="float32")), []
+
+    class Recorder(tgan_v2.TganV2):
+      def generate(self, *args):
+        samples, reported = super().generate(*args)
+        seen.append({name: len(sample) for name, sample in samples.items()})
+        return samples, reported
+
+    gan = Recorder(**{f.name: getattr(plain, f.name) for f in dataclasses.fields(plain)})
+    network = jax.jit(gan.init)(KEY)["generator"]
+    statistics = generation.standing_statistics(gan, network, KEY, Context(0), passes=2)
+    assert seen == [{"level1": 64, "level2": 32, "clip": 16}]  # traced once
+    same = jax.tree.map(jnp.shape, statistics) == jax.tree.map(jnp.shape, network)
+    assert same and not np.array_equal(
+      statistics["batch_stats"]["norm3"]["unconditional"]["mean"], 0
+    )
 
 
 def halved(x, pad_single):
