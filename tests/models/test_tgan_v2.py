@@ -55,32 +55,35 @@ def drawn(randomized, gan):
 
 class TestSizes:
   @pytest.mark.parametrize(
-    ("row", "generator", "gflop"),
+    ("row", "generator", "gflop", "deep_gflop"),
     [
-      ("ucf101_192x16", 88_032_460, 51.2),
-      ("ucf101_192x16_ch16", 81_726_572, 30.7),
-      ("faceforensics_256x16", 89_874_636, None),
+      ("ucf101_192x16", 88_032_460, 51.2, 21.6),
+      ("ucf101_192x16_ch16", 81_726_572, 30.7, 21.6),
+      ("faceforensics_256x16", 89_874_636, 91.1, 38.2),
     ],
   )
-  def test_parameters_are_the_released_ones(self, load_config, row, generator, gflop):
+  def test_parameters_are_the_released_ones(self, load_config, row, generator, gflop, deep_gflop):
     gan = registry.build(load_config("tgan_v2", row), platform="gpu", ops="plain")
     variables = summary.abstract_variables(gan)
     counts = {name: n["total"] for name, n in summary.count_parameters(variables).items()}
     deep = {f"level{level}": 29_019_265 for level in range(1, 5)}
     assert counts == {"generator": generator, **deep}
-    if gflop:
-      work = summary.forward_flops(gan, variables)
-      assert work.pop("generator") / 1e9 == pytest.approx(gflop, rel=0.01)
-      assert sum(work.values()) / 1e9 == pytest.approx(21.6, rel=0.01)
+    work = summary.forward_flops(gan, variables)
+    assert work.pop("generator") / 1e9 == pytest.approx(gflop, rel=0.01)
+    assert sum(work.values()) / 1e9 == pytest.approx(deep_gflop, rel=0.01)
+    if gan.resolution == 192:
       # Per clip of the level: levels have 1/1, 1/2, 1/4 and 1/8 of the clips.
       each = [w * 2**level / 1e9 for level, w in enumerate(work.values())]
       assert each == pytest.approx([5.22, 10.14, 21.07, 48.41], rel=0.01)
 
-  @pytest.mark.parametrize(("row", "gflop"), [("", 89.5), ("_ch16", 40.5)])
+  @pytest.mark.parametrize(
+    ("row", "gflop"),
+    [("ucf101_192x16", 89.5), ("ucf101_192x16_ch16", 40.5), ("faceforensics_256x16", 159.1)],
+  )
   def test_work_of_sampling(self, load_config, row, gflop):
     from vidgan_jax.runtime.hardware import flops
 
-    gan = registry.build(load_config("tgan_v2", f"ucf101_192x16{row}"), platform="gpu", ops="plain")
+    gan = registry.build(load_config("tgan_v2", row), platform="gpu", ops="plain")
     network = summary.abstract_variables(gan)["generator"]
     latents = jax.eval_shape(lambda: gan.latents(KEY, 1))
     run = lambda variables, latents: gan.generate(variables, latents, {}, KEY, False)[0]
@@ -393,6 +396,34 @@ class TestDiscriminator:
       return sum(gan.penalties(score, view, {}, KEY, Context()).values())
 
     assert_gradient(penalty, (network["params"],))
+
+
+def test_initial_kernels_have_the_distributions_of_the_paper(small):
+  """Supplement A: Glorot in blocks, times sqrt(2) outside shortcuts; else Chainer's default."""
+  gan = registry.build(small(**{"precision": "float32", "model.num_classes": CLASSES}))
+  variables = jax.jit(gan.init)(KEY)
+  networks = {"generator": variables["generator"], **variables["discriminators"]}
+  seen = set()
+  for path, kernel in jax.tree.leaves_with_path({n: v["params"] for n, v in networks.items()}):
+    network, *names = (part.key for part in path)
+    if names[-1] not in ("kernel", "embedding"):
+      continue
+    window = kernel.size // (kernel.shape[-2] * kernel.shape[-1])
+    fans = window * (kernel.shape[-2] + kernel.shape[-1])
+    uniform = None
+    if names[0].startswith("block"):
+      uniform = 6 if names[1] == "shortcut" else 12
+    elif network != "generator":  # the head
+      uniform = 6
+    if uniform:
+      expected, largest = np.sqrt(uniform / fans / 3), np.sqrt(uniform / fans)
+      assert np.max(np.abs(kernel)) <= largest * 1.0001, path
+    else:
+      expected = (window * kernel.shape[-2]) ** -0.5
+    if kernel.size > 100:
+      assert np.std(kernel) == pytest.approx(expected, rel=3 / np.sqrt(kernel.size)), path
+      seen.add((network == "generator", uniform))
+  assert seen == {(True, 12), (True, None), (False, 12)}
 
 
 class TestLosses:
