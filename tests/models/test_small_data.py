@@ -7,7 +7,7 @@ import pytest
 
 from vidgan_jax.layers import augmentation
 from vidgan_jax.models import registry
-from vidgan_jax.models.contract import Context
+from vidgan_jax.models.contract import Context, Side
 from vidgan_jax.runtime.config import schema
 from vidgan_jax.training import optimizers, state
 from vidgan_jax.training.step import Iteration
@@ -62,6 +62,23 @@ def test_every_system_takes_both(load_config, file, row):
   parts = {f"loss/discriminator/r1_{name}" for name in gan.discriminators}
   assert with_both - metrics == parts and metrics <= with_both
   assert more["gather"] > without.get("gather", 0)  # of translations
+  # Their derivatives are in the generator's update alone.
+  assert more["scatter-add"] > without.get("scatter-add", 0)
+
+
+def test_the_score_of_a_clip_is_what_the_loss_reads(load_config, normal):
+  """R1 takes its gradient: VGAN has two logits, MoCoGAN patches and logits of categories."""
+  vgan = registry.build(load_config("vgan", "ucf101_16,runlocal"))
+  logits = normal((3, 2))
+  score = vgan.clip_scores("video", logits)
+  loss = vgan.discriminator_losses(*2 * [Side({}, {}, {}, {"video": logits})], Context())["real"]
+  assert float(loss) == pytest.approx(np.mean(np.log1p(np.exp(-score))), rel=1e-5)
+  mocogan = registry.build(load_config("mocogan", "categorical,runlocal"))
+  clips = normal((3, 5))
+  np.testing.assert_allclose(mocogan.clip_scores("video", clips), clips[:, 0], rtol=1e-6)
+  patches = normal((3, 2, 2))
+  score = mocogan.clip_scores("image", patches)
+  np.testing.assert_allclose(score, patches.mean((1, 2)), rtol=1e-5)
 
 
 def test_r1_is_the_mean_squared_norm_at_the_real_clips(x64, tiny_config, randomized, normal):

@@ -1,5 +1,6 @@
 """TGANv2 against NumPy in float64, the released numbers of parameters, and wrong configs."""
 
+import dataclasses
 import itertools
 from typing import ClassVar
 
@@ -14,6 +15,7 @@ from vidgan_jax.models.contract import Context, Side
 from vidgan_jax.ops import cpu
 from vidgan_jax.runtime.config import schema
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.sampling import generation
 
 KEY = jax.random.key(0)
 BATCH, FRAMES, CLASSES = 4, 4, 3
@@ -53,32 +55,35 @@ def drawn(randomized, gan):
 
 class TestSizes:
   @pytest.mark.parametrize(
-    ("row", "generator", "gflop"),
+    ("row", "generator", "gflop", "deep_gflop"),
     [
-      ("ucf101_192x16", 88_032_460, 51.2),
-      ("ucf101_192x16_ch16", 81_726_572, 30.7),
-      ("faceforensics_256x16", 89_874_636, None),
+      ("ucf101_192x16", 88_032_460, 51.2, 21.6),
+      ("ucf101_192x16_ch16", 81_726_572, 30.7, 21.6),
+      ("faceforensics_256x16", 89_874_636, 91.1, 38.2),
     ],
   )
-  def test_parameters_are_the_released_ones(self, load_config, row, generator, gflop):
+  def test_parameters_are_the_released_ones(self, load_config, row, generator, gflop, deep_gflop):
     gan = registry.build(load_config("tgan_v2", row), platform="gpu", ops="plain")
     variables = summary.abstract_variables(gan)
     counts = {name: n["total"] for name, n in summary.count_parameters(variables).items()}
     deep = {f"level{level}": 29_019_265 for level in range(1, 5)}
     assert counts == {"generator": generator, **deep}
-    if gflop:
-      work = summary.forward_flops(gan, variables)
-      assert work.pop("generator") / 1e9 == pytest.approx(gflop, rel=0.01)
-      assert sum(work.values()) / 1e9 == pytest.approx(21.6, rel=0.01)
+    work = summary.forward_flops(gan, variables)
+    assert work.pop("generator") / 1e9 == pytest.approx(gflop, rel=0.01)
+    assert sum(work.values()) / 1e9 == pytest.approx(deep_gflop, rel=0.01)
+    if gan.resolution == 192:
       # Per clip of the level: levels have 1/1, 1/2, 1/4 and 1/8 of the clips.
       each = [w * 2**level / 1e9 for level, w in enumerate(work.values())]
       assert each == pytest.approx([5.22, 10.14, 21.07, 48.41], rel=0.01)
 
-  @pytest.mark.parametrize(("row", "gflop"), [("", 89.5), ("_ch16", 40.5)])
+  @pytest.mark.parametrize(
+    ("row", "gflop"),
+    [("ucf101_192x16", 89.5), ("ucf101_192x16_ch16", 40.5), ("faceforensics_256x16", 159.1)],
+  )
   def test_work_of_sampling(self, load_config, row, gflop):
     from vidgan_jax.runtime.hardware import flops
 
-    gan = registry.build(load_config("tgan_v2", f"ucf101_192x16{row}"), platform="gpu", ops="plain")
+    gan = registry.build(load_config("tgan_v2", row), platform="gpu", ops="plain")
     network = summary.abstract_variables(gan)["generator"]
     latents = jax.eval_shape(lambda: gan.latents(KEY, 1))
     run = lambda variables, latents: gan.generate(variables, latents, {}, KEY, False)[0]
@@ -268,6 +273,25 @@ class TestGenerator:
     assert longer["clip"].shape == (BATCH, 7, 8, 8, 3)
     assert_close(longer["clip"][:, :FRAMES], sampled["clip"], 1e-10)
 
+  def test_standing_statistics_are_of_whole_batches_at_the_last_level(self, small):
+    """In training mode the last level keeps one of four clips: a pass draws 64 to keep 16."""
+    plain, seen = registry.build(small(precision="float32")), []
+
+    class Recorder(tgan_v2.TganV2):
+      def generate(self, *args):
+        samples, reported = super().generate(*args)
+        seen.append({name: len(sample) for name, sample in samples.items()})
+        return samples, reported
+
+    gan = Recorder(**{f.name: getattr(plain, f.name) for f in dataclasses.fields(plain)})
+    network = jax.jit(gan.init)(KEY)["generator"]
+    statistics = generation.standing_statistics(gan, network, KEY, Context(0), passes=2)
+    assert seen == [{"level1": 64, "level2": 32, "clip": 16}]  # traced once
+    same = jax.tree.map(jnp.shape, statistics) == jax.tree.map(jnp.shape, network)
+    assert same and not np.array_equal(
+      statistics["batch_stats"]["norm3"]["unconditional"]["mean"], 0
+    )
+
 
 def halved(x, pad_single):
   """Chainer's average_pooling_nd as the released blocks call it, on [B, T, H, W, C]."""
@@ -372,6 +396,34 @@ class TestDiscriminator:
       return sum(gan.penalties(score, view, {}, KEY, Context()).values())
 
     assert_gradient(penalty, (network["params"],))
+
+
+def test_initial_kernels_have_the_distributions_of_the_paper(small):
+  """Supplement A: Glorot in blocks, times sqrt(2) outside shortcuts; else Chainer's default."""
+  gan = registry.build(small(**{"precision": "float32", "model.num_classes": CLASSES}))
+  variables = jax.jit(gan.init)(KEY)
+  networks = {"generator": variables["generator"], **variables["discriminators"]}
+  seen = set()
+  for path, kernel in jax.tree.leaves_with_path({n: v["params"] for n, v in networks.items()}):
+    network, *names = (part.key for part in path)
+    if names[-1] not in ("kernel", "embedding"):
+      continue
+    window = kernel.size // (kernel.shape[-2] * kernel.shape[-1])
+    fans = window * (kernel.shape[-2] + kernel.shape[-1])
+    uniform = None
+    if names[0].startswith("block"):
+      uniform = 6 if names[1] == "shortcut" else 12
+    elif network != "generator":  # the head
+      uniform = 6
+    if uniform:
+      expected, largest = np.sqrt(uniform / fans / 3), np.sqrt(uniform / fans)
+      assert np.max(np.abs(kernel)) <= largest * 1.0001, path
+    else:
+      expected = (window * kernel.shape[-2]) ** -0.5
+    if kernel.size > 100:
+      assert np.std(kernel) == pytest.approx(expected, rel=3 / np.sqrt(kernel.size)), path
+      seen.add((network == "generator", uniform))
+  assert seen == {(True, 12), (True, None), (False, 12)}
 
 
 class TestLosses:

@@ -1,12 +1,13 @@
 """Differentiable augmentation of the clips that discriminators see (Zhao et al. 2020).
 
-"Differentiable Augmentation for Data-Efficient GAN Training", arXiv 2006.10738: real and generated
-clips pass through the same random transformations in every update, and the generator's gradient
-passes through them. With few clips, this keeps discriminators from learning the clips by heart.
+"Differentiable Augmentation for Data-Efficient GAN Training", arXiv 2006.10738: in every update,
+real and generated clips pass through random transformations of the same distribution, and the
+generator's gradient passes through them. With few clips, this keeps discriminators from learning
+the clips by heart.
 
 Every clip draws its own transformation, which is the same for all of its frames. Ranges are those
-of mit-han-lab/data-efficient-gans. Clips are [B, T, H, W, 3] in [-1, 1]; what a translation or a
-cutout uncovers is 0, grey.
+of mit-han-lab/data-efficient-gans. Clips are [B, T, H, W, 3] in [-1, 1]; pixels that a translation
+uncovers or a cutout removes become 0, grey.
 """
 
 from collections.abc import Callable, Sequence

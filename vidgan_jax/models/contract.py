@@ -235,7 +235,8 @@ class VideoGan(Phased, abc.ABC):
   ) -> dict[str, Arrays]:
     """The views that updates use: `views` of the samples after the system's augmentation.
 
-    Augmented are all samples that are clips, [B, T, H, W, 3].
+    Augmented are all samples that are clips, [B, T, H, W, 3]. Each of them, such as each level of
+    TGANv2, draws its own transformations.
     """
     if self.augmentation:
       augment_key = jax.random.fold_in(key, zlib.crc32(b"augmentation"))
@@ -273,6 +274,9 @@ class VideoGan(Phased, abc.ABC):
     context: Context,
   ) -> Losses:
     """Further terms of the discriminators' loss by name; by default R1 if its weight is above 0.
+
+    With augmentation, R1 is taken at the augmented clips, by their pixels. The code of Zhao et al.
+    differentiates by the pixels before the augmentation.
 
     Args:
       score: a differentiable function (name of a discriminator, view) -> scores.

@@ -39,7 +39,9 @@ def squared_gradient_norms(
   """The squared norms [N] of the gradients of N scores by the arrays of `view`.
 
   Args:
-    score: maps a view to scores [N]; score i depends on example i of the view.
+    score: maps a view to scores [N]. Score i depends on example i of the view; with batch
+      normalisation in the discriminator also on the others, and the gradient is that of the sum of
+      the scores, as in the authors' code.
     view: arrays [N, ...]; only those of floating-point numbers with more than one axis are
       differentiated by, so neither labels nor numbers such as how far a level has faded in.
   """

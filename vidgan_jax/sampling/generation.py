@@ -152,7 +152,8 @@ def standing_statistics(
     context: see `models.contract.Context`.
     passes: number of batches; 0 returns `variables` unchanged. A generator without batch
       normalisation needs none.
-    batch_size: clips per batch.
+    batch_size: clips per batch, times `VideoGan.batch_multiple`: in training mode TGANv2 keeps one
+      of that many clips at its last level, and a variance over a few clips is too small.
     frames: frames per clip; None is as in training.
     truncation: see `draw_latents`.
 
@@ -162,12 +163,13 @@ def standing_statistics(
   if passes < 1 or not variables.get(normalization.COLLECTION):
     return variables
   frames = frames or gan.frames
+  clips = batch_size * gan.batch_multiple
   total = None
   for index in tqdm(
     range(passes), desc="batch statistics", leave=False, delay=_BAR_DELAY, disable=None
   ):
     moments = _moments(
-      gan, variables, jax.random.fold_in(key, index), batch_size, frames, float(truncation), context
+      gan, variables, jax.random.fold_in(key, index), clips, frames, float(truncation), context
     )
     total = moments if total is None else jax.tree.map(jnp.add, total, moments)
   mean = jax.tree.map(lambda a: a / passes, total)

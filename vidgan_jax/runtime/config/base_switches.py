@@ -332,7 +332,8 @@ MODEL = {
   "savings": boolean(True, "Use cheaper forms of the layers that are equal up to rounding."),
   "shared_fakes": boolean(
     False,
-    "Update the generator on the clips of the last discriminator update, which saves one pass.",
+    "Whether the generator's update and a discriminator update share generated clips, which saves "
+    "a pass: the last one, or the first where the generator moves first.",
     absent=False,
   ),
   "remat": choice(
