@@ -7,12 +7,12 @@ NAME,runlocal shrinks it to seconds per iteration on a CPU with the same structu
 moving shapes. Not reproduced with this code yet. Inception Scores are of 10,000 samples by C3D, as
 TGANv2's Table 2 quotes them.
 
-| NAME              | head                              | clips         | IS             |
+| NAME              | head                              | frames        | IS             |
 |-------------------|-----------------------------------|---------------|----------------|
 | ucf101_128x32_sw  | sliced Wasserstein                | 32 of 128x128 | 14.56 +- .05   |
 | ucf101_128x32_wgan| WGAN-GP                           | 32 of 128x128 | 13.59 +- .07   |
-| ucf101_256x32_sw  | sliced Wasserstein                | 32 of 256x256 | not told       |
-| shapes            | sliced, an hour on two CPU cores: docs/progressive_vgan.md | |      |
+| ucf101_256x32_sw  | sliced Wasserstein                | 32 of 256x256 | not published  |
+| shapes            | sliced Wasserstein, for a CPU     | 16 of 32x32   |                |
 
 The run shows 12 million clips: 600,000 at 4x4, 1.2 million at each further level, the rest at full
 size. The batch falls from 32 clips to 8 (at 256x256 to 4), and a device needs a multiple of 4. For

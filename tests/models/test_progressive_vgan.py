@@ -157,12 +157,12 @@ def test_generator_equals_numpy(drawn, normal, reference, assert_close, assert_g
   gan, variables = drawn()
   gan, z, fade = gan.at(LEVELS.index(level)), normal((2, 5)), np.array([0.3, 0.3])
   params = variables["generator"]["params"]
-  found = lambda p, z: gan.generator.apply({"params": p}, {"z": z}, {"fade": fade}, True, 8)["clip"]
+  draw = lambda p, z: gan.generator.apply({"params": p}, {"z": z}, {"fade": fade}, True, 8)["clip"]
   expected = expected_clip(reference, params, z, level, 0.3)
   assert expected.shape == (2, FRAMES[level], level, level, 3)
-  assert_close(jax.jit(found)(params, z), expected)
+  assert_close(jax.jit(draw)(params, z), expected)
   weights = normal(expected.shape, 1)
-  assert_gradient(lambda p, z: jnp.sum(weights * found(p, z)), (params, z), tolerance=1e-6)
+  assert_gradient(lambda p, z: jnp.sum(weights * draw(p, z)), (params, z), tolerance=1e-6)
 
 
 @pytest.mark.parametrize(("level", "head"), [(4, "sliced"), (8, "wgan_gp"), (16, "sliced")])
@@ -205,8 +205,7 @@ def test_real_clips_are_means_and_fade_like_the_level(drawn, reference, assert_c
   for index, level in enumerate(LEVELS):
     own = gan.at(index)
     for done, fade in ((0, 0.0), (1, 0.5), (2, 1.0), (5, 1.0)):
-      own_phase = own.phase
-      step = own_phase.begin + done * max(own_phase.fade // 2, 1)
+      step = own.phase.begin + done * max(own.phase.fade // 2, 1)
       found = own.real_samples(jax.random.key(0), batch, Context(jnp.int32(step)))["clip"]
       expected = reference.average(full, (8 // FRAMES[level], 16 // level, 16 // level))
       if index:
@@ -335,6 +334,15 @@ def test_samples_have_full_size_at_every_phase(drawn, normal, assert_close):
     )
 
 
+def test_samples_at_a_border_are_of_the_level_that_is_trained(drawn):
+  """Without a fade, the next level is random noise until its first iteration."""
+  gan, _ = drawn(**{"model.fade_clips": 0})
+  begin = gan.phases[1].begin
+  steps = (0, begin - 1, begin, begin + 1)
+  assert [gan.sampler(step).generator.level for step in steps] == [0, 0, 0, 1]
+  assert gan.at_step(begin).generator.level == 1  # the next iteration trains it
+
+
 def test_phases_of_the_paper(load_config):
   """Clips and iterations of the released schedule; 12 million clips at 128x128."""
   phases = progressive_vgan_config.phases(load_config("progressive_vgan", "ucf101_128x32_sw").model)
@@ -377,6 +385,8 @@ def test_batch_factor_scales_batches_and_borders(tiny):
     ({"microbatch": 8}, "the batch at 8x8 is 4, which is not divisible by microbatch 8"),
     ({"model.stay_clips": 0}, "stay_clips is 0, must be an integer from 1 to"),
     ({"model.batch_factor": 2**20}, "it must be at most"),
+    ({"optimizer.weight_decay": 1e-4}, "weight_decay is 0.0001, must be 0: it would change"),
+    ({"optimizer.orthogonal_penalty": 1e-4}, "orthogonal_penalty is 0.0001, must be 0"),
   ],
 )
 def test_phases_that_do_not_add_up_are_refused(tiny, changes, words):

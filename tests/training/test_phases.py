@@ -1,9 +1,11 @@
 """Networks that grow: batches, resets, rates and programs by phase, resumed anywhere, devices."""
 
+import gc
 import os
 import pathlib
 import subprocess
 import sys
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +22,8 @@ from vidgan_jax.runtime.config import configuration, schema
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.hooks import Hook
 from vidgan_jax.sampling.preview import PreviewHook
-from vidgan_jax.training import loop, optimizers
+from vidgan_jax.training import loop, optimizers, updates
+from vidgan_jax.training import phases as phases_module
 from vidgan_jax.training import state as states
 from vidgan_jax.training.logs import read_log
 from vidgan_jax.training.phases import Phases
@@ -89,8 +92,8 @@ class States(Hook):
     self.states[context.step] = jax.device_get(context.state)
 
 
-class Told:
-  """An uninterrupted run: folder, lines, states by iteration."""
+class Uninterrupted:
+  """An uninterrupted run: its folder, the lines it reported, and its states by iteration."""
 
   def __init__(self, config, folder):
     self.lines, hook = [], States()
@@ -104,7 +107,7 @@ class Told:
 
 @pytest.fixture(scope="module")
 def uninterrupted(growing, tmp_path_factory):
-  return Told(growing(), tmp_path_factory.mktemp("uninterrupted"))
+  return Uninterrupted(growing(), tmp_path_factory.mktemp("uninterrupted"))
 
 
 def test_the_index_of_a_phase():
@@ -124,7 +127,24 @@ def test_one_program_for_each_phase_and_what_the_log_says(uninterrupted):
   assert [r["phase/batch_size"] for r in records] == [8, 4, 4, 4, 4, 4, 4, 4, 4]
   assert [r["phase/fade"] for r in records] == [1, 0, 0.5, 1, 1, 0, 0.5, 1, 1]
   assert all(np.isfinite(r["loss/discriminator"]) for r in records)
-  assert any(line.endswith("8x8 faded in 50%") or ", 4x4, " in line for line in uninterrupted.lines)
+  assert any("float32, batch 8" in line for line in uninterrupted.lines)  # that of the first phase
+
+
+def test_the_progress_bar_shows_level_and_fade(growing):
+  config = growing()
+  phases = Phases(registry.build(config), config)
+  progress = [phases.progress(step) for step in range(END)]
+  assert progress == [
+    "4x4",
+    "8x8, faded in to 0%",
+    "8x8, faded in to 50%",
+    "8x8",
+    "8x8",
+    "16x16, faded in to 0%",
+    "16x16, faded in to 50%",
+    "16x16",
+    "16x16",
+  ]
 
 
 def test_previews_have_full_size_at_every_phase(uninterrupted):
@@ -147,8 +167,37 @@ def test_optimizers_are_reset_at_both_ends_of_every_fade(uninterrupted):
   for step in range(END):
     since = 1 if step in RESETS else since + 1
     expected[step + 1] = {"generator": since, "video": since}
-  found = {step: counts(state) for step, state in uninterrupted.states.items() if step}
-  assert found == expected
+  remembered = {step: counts(state) for step, state in uninterrupted.states.items() if step}
+  assert remembered == expected
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [{}, {"optimizer.eps_form": "uncorrected"}, {"optimizer.kind": "rmsprop"}],
+)
+def test_a_reset_gives_the_state_of_new_optimizers(growing, changes):
+  """Only at the given iterations; parameters and running statistics stay."""
+  config = growing(**changes)
+  gan = registry.build(config)
+  transforms = optimizers.build(config, gan.discriminators)
+  new = jax.eval_shape(lambda: states.create(gan, transforms, config.seed))
+  used = jax.tree.map(lambda a: jnp.full(a.shape, 3, a.dtype), new)
+  assert same(updates.reset_optimizers(used, (2, 4)), used)
+  reset = updates.reset_optimizers(used, (2, 3))
+  for network, optimizer in (
+    (reset.generator, transforms.generator),
+    (reset.discriminators["video"], transforms.discriminators["video"]),
+  ):
+    assert same(network.optimizer, optimizer.transform.init(network.params))
+    assert all(np.all(leaf == 3) for leaf in jax.tree.leaves(network.params))
+  assert same(reset.ema, used.ema)
+
+
+def test_levels_without_a_fade_begin_with_a_reset(growing):
+  config = growing(**{"model.fade_clips": 0})
+  phases = registry.build(config).phases
+  assert [phase.begin for phase in phases] == [0, 1, 3]
+  assert [phase.resets for phase in phases] == [(), (1,), (3,)]
 
 
 def test_levels_that_are_not_used_yet_do_not_move(uninterrupted):
@@ -213,10 +262,10 @@ def test_killed_at_borders_fades_and_resets_it_ends_the_same(growing, tmp_path, 
   """kill -9 when one state is computed and not saved yet, and the one before may be in writing."""
   (tmp_path / "wanted.json").write_text(configuration.to_json(growing()))
   environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[2])}
-  for at in (2, 4, 6, -1):
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path), str(at)]
+  for killed_at in (2, 4, 6, -1):
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path), str(killed_at)]
     process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert process.returncode == (0 if at < 0 else -9), process.stderr[-2000:]
+    assert process.returncode == (0 if killed_at < 0 else -9), process.stderr[-2000:]
   _, _, state = states.load(tmp_path / "run", report=print)
   assert same(jax.device_get(state), uninterrupted.final)
   assert losses(tmp_path / "run") == losses(uninterrupted.folder)
@@ -237,8 +286,8 @@ def test_rates_by_phase(growing, tmp_path):
   assert not same(border.generator.optimizer, end.generator.optimizer)
 
 
-def settled(state, seed=0):
-  """A state in which every number is away from zero, in the middle of the fade of 8x8."""
+def perturbed(state, seed=0):
+  """`state` with noise on all arrays, at iteration 2: in the middle of the fade of 8x8."""
   generator = np.random.default_rng(seed)
 
   def fill(path, leaf):
@@ -251,22 +300,21 @@ def settled(state, seed=0):
   return jax.tree_util.tree_map_with_path(fill, state)
 
 
-def played(config, devices, index=1):
-  """The state after two iterations of phase `index` in float64, and the metrics."""
+def two_iterations(config, before, devices):
+  """The state after two iterations of phase 1 in float64, and the metrics."""
   gan = registry.build(config)
   transforms = optimizers.build(config, gan.discriminators)
-  before = settled(jax.jit(lambda: states.create(gan, transforms, config.seed))())
   mesh, phases = meshes.make_mesh(devices), Phases(gan, config)
   phases.check(mesh)
-  places = sharding.shardings(before, mesh, config.sharding)
+  placement = sharding.shardings(before, mesh, config.sharding)
   like = jax.tree.map(
-    lambda a, place: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), before, places
+    lambda a, where: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where), before, placement
   )
-  program, _ = phases.compiled(index, transforms, like, mesh, {})
-  size = (1, phases.all[index].batch_size, gan.frames, gan.resolution, gan.resolution, 3)
+  program, _ = phases.compiled(1, transforms, like, mesh, {})
+  size = (1, phases.all[1].batch_size, gan.frames, gan.resolution, gan.resolution, 3)
   clips = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
   batch = meshes.put_batch({"clip": clips, "label": np.zeros(size[:2], np.int32)}, mesh)
-  after = jax.device_put(before, places)
+  after = jax.device_put(before, placement)
   for _ in range(2):
     after, metrics = program(after, batch, {})
   # Statistics of pixels are float32.
@@ -275,40 +323,71 @@ def played(config, devices, index=1):
 
 
 @pytest.mark.parametrize(
-  ("head", "rules", "microbatch"), [("wgan_gp", "zero1", 0), ("sliced", "replicated", 32)]
+  ("head", "rules", "microbatch", "levels"),
+  [("wgan_gp", "zero1", 0, 3), ("sliced", "replicated", 32, 2)],
 )
-def test_one_device_and_eight_agree(growing, x64, assert_close, head, rules, microbatch):
-  """In the middle of a fade, then in an iteration that begins with a reset."""
-  sizes = {"batch_size": 64, "model.batch_sizes": (64, 64, 64), "model.fade_clips": 3 * 64}
-  sizes |= {"precision": "float64", "model.head": head, "model.stay_clips": 64}
-  sizes |= {"sharding": rules, "microbatch": microbatch}
-  config = growing(**sizes)
-  alone, eight = played(config, jax.devices()[:1]), played(config, jax.devices())
-  assert_close(eight, alone, 1e-9)
+def test_one_device_and_eight_agree(growing, x64, assert_close, head, rules, microbatch, levels):
+  """In the middle of a fade, then in an iteration that begins with a reset.
 
-
-def test_micro_batches_of_whole_groups_equal_the_batch(growing, x64, assert_close):
-  """Groups of four clips stay together where the stride between micro-batches keeps them so."""
-  config = growing(**{"precision": "float64", "model.batch_sizes": (8, 8, 8), "batch_size": 8})
-  gan = registry.build(config).at(1)
-  assert gan.joint_scores is False
+  With three levels, one is not used yet. Two compile faster.
+  """
+  config = growing(
+    **{
+      "batch_size": 64,
+      "microbatch": microbatch,
+      "precision": "float64",
+      "sharding": rules,
+      "model.head": head,
+      "model.resolution": 2 ** (levels + 1),
+      "model.batch_sizes": (64,) * levels,
+      "model.rate_factors": (1.0,) * levels,
+      "model.fade_clips": 3 * 64,
+      "model.stay_clips": 64,
+    }
+  )
+  gan = registry.build(config)
   transforms = optimizers.build(config, gan.discriminators)
-  iteration = Iteration(gan, transforms, config, phase=gan.phases[1])
-  assert iteration.micro_batches == 1 and iteration.resets == gan.phases[1].resets
-  grouped = growing(microbatch=4, **{"model.batch_sizes": (8, 4, 4)})
-  counted = [
-    Iteration(gan, transforms, grouped, phase=p).micro_batches
-    for p in registry.build(grouped).phases
-  ]
-  assert counted == [2, 1, 1]
+  before = perturbed(jax.jit(lambda: states.create(gan, transforms, config.seed))())
+  alone = two_iterations(config, before, jax.devices()[:1])
+  assert_close(two_iterations(config, before, jax.devices()), alone, 1e-9)
+
+
+def test_the_number_of_micro_batches_follows_the_batch_of_the_phase(growing):
+  config = growing(microbatch=4)  # the batches are 8, 4 and 4
+  gan = registry.build(config)
+  transforms = optimizers.build(config, gan.discriminators)
+  iterations = [Iteration(gan, transforms, config, phase=phase) for phase in gan.phases]
+  assert [iteration.micro_batches for iteration in iterations] == [2, 1, 1]
+  assert [iteration.resets for iteration in iterations] == [(), (1, 3), (5, 7)]
 
 
 def test_batches_that_do_not_divide_are_refused_for_every_phase(growing):
   config = growing(**{"model.batch_sizes": (32, 16, 16), "batch_size": 16})
   phases = Phases(registry.build(config), config)
   phases.check(meshes.make_mesh(jax.devices()[:4]))
-  with pytest.raises(UserError, match="16"):
+  words = "phase 8x8, 8 frames, batch 16: batch_size 16 gives each of 8 devices 2 clips"
+  with pytest.raises(UserError, match=words):
     phases.check(meshes.make_mesh(jax.devices()))
+
+
+def test_one_batch_stream_exists_at_a_time(growing, monkeypatch):
+  """Earlier phases keep no threads and buffers, and lines for the user are reported once."""
+  config = growing(**{"data.reader": "tensorflow", "data.workers": 1})
+  streams, lines, build = [], [], phases_module.build_batches
+
+  def recorded(*arguments, **options):
+    batches = build(*arguments, **options)
+    streams.append(weakref.ref(batches))
+    return batches
+
+  monkeypatch.setattr(phases_module, "build_batches", recorded)
+  source = MovingShapes(40, 8, 16, 0, 0, "train")
+  batch = Phases(registry.build(config), config).batches(source, (0, 1), lines.append)
+  sizes = [batch(step)["clip"].shape[1] for step in range(END)]
+  assert sizes == [8, *[4] * 8]
+  gc.collect()
+  assert [stream() is not None for stream in streams] == [False, False, True]
+  assert len(lines) == 1 and "reads only prepared sets" in lines[0]
 
 
 def test_systems_without_phases_have_one(tiny_config):

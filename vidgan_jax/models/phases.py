@@ -19,8 +19,8 @@ class Phase:
     resolution: height and width in pixels of the clips that the networks see.
     frames: of these clips.
     batch_size: clips of each update, over all devices.
-    first_clip: clips of each discriminator update that all earlier phases showed together, all
-      their discriminator updates counted: the ordinal of the phase's first clip.
+    first_clip: ordinal of the phase's first clip: the number of clips in the discriminator updates
+      of all earlier phases.
     fade: iterations, from the first of the phase, during which its new layers fade in; 0 has no
       fade.
     rate: factor on the learning rates.
@@ -36,8 +36,12 @@ class Phase:
 
   @property
   def resets(self) -> tuple[int, ...]:
-    """Iterations before which the optimizers are reset: both ends of the fade."""
-    return (self.begin, self.begin + self.fade) if self.fade else ()
+    """Iterations that begin with a reset of the optimizers: the first, and that after the fade.
+
+    The phase at iteration 0 has none at its beginning, because its optimizers are new.
+    """
+    begin = (self.begin,) if self.begin else ()
+    return (*begin, self.begin + self.fade) if self.fade else begin
 
   def faded(self, step: int) -> float:
     """How far the phase's new layers have faded in after `step` iterations, 0 to 1."""

@@ -42,9 +42,9 @@ def _initialised(
   return jax.jit(create, out_shardings=jax.tree.map(lambda a: a.sharding, like))()
 
 
-def _describe_batch(config: ConfigDict) -> str:
+def _describe_batch(size: int, microbatch: int) -> str:
   """Describes how a batch is split, and over how many clips batch normalisation normalises."""
-  size, group = config.batch_size, config.microbatch or config.batch_size
+  group = microbatch or size
   if group == size:
     return f"batch {size}"
   return (
@@ -212,7 +212,7 @@ class Trainer:
           f"training on {len(devices)} x {devices[0].device_kind}"
           f"{f' in {count} processes' if count > 1 else ''}, "
           f"{precision.policy(self.config.precision, devices[0].platform).name}, "
-          f"{_describe_batch(self.config)}"
+          f"{_describe_batch(self.phases.at(begin).batch_size, self.config.microbatch)}"
         )
         if len(devices) > 1:
           self.report(states.describe_size(self.like, self.mesh, self.config.sharding))

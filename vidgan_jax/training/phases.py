@@ -9,11 +9,13 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from vidgan_jax.data.build import build_batches
+from vidgan_jax.data.pipeline import Batches
 from vidgan_jax.data.sources.base import Source
 from vidgan_jax.models import phases
 from vidgan_jax.models.contract import VideoGan
 from vidgan_jax.models.phases import Phase
 from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.hardware import compilation
 from vidgan_jax.training.optimizers import Optimizers
 from vidgan_jax.training.state import TrainState
@@ -45,15 +47,23 @@ class Phases:
 
   def check(self, mesh: Mesh) -> None:
     """UserError where the batch of a phase cannot be split over the devices."""
-    for phase in self.all:
-      meshes.check_batch(phase.batch_size, mesh, self._config.microbatch, self._gan.batch_multiple)
+    multiple = self._gan.batch_multiple
+    for index, phase in enumerate(self.all):
+      try:
+        meshes.check_batch(phase.batch_size, mesh, self._config.microbatch, multiple)
+      except UserError as error:
+        if len(self.all) == 1:
+          raise
+        raise UserError(f"phase {self.name(index)}: {error}") from error
 
   def batches(
     self, source: Source, part: tuple[int, int], report: Callable[[str], None]
   ) -> Callable[[int], dict]:
     """The batch of every iteration, across all phases.
 
-    Every phase has a stream of its own, which begins at the clip where the one before it ends.
+    Each phase has its own stream, which begins at the clip where the previous one ends. Only the
+    stream of the phase that was asked for last exists, so that threads and buffers of earlier
+    phases are released.
 
     Args:
       source: see `build_source`.
@@ -66,8 +76,15 @@ class Phases:
     Raises:
       UserError: see `build_batches`.
     """
-    streams = [
-      build_batches(
+    reported = set()
+
+    def report_once(line: str) -> None:
+      if line not in reported:
+        reported.add(line)
+        report(line)
+
+    def build(phase: Phase) -> Batches:
+      return build_batches(
         self._config.data,
         source,
         batch_size=phase.batch_size,
@@ -76,11 +93,19 @@ class Phases:
         part=part,
         begin=phase.begin,
         shown=phase.first_clip,
-        report=report,
+        report=report_once,
       )
-      for phase in self.all
-    ]
-    return lambda iteration: streams[self.index(iteration)](iteration)
+
+    current, stream = 0, build(self.all[0])  # built at once, so that a wrong reader is refused
+
+    def batch(iteration: int) -> dict:
+      nonlocal current, stream
+      index = self.index(iteration)
+      if index != current:
+        current, stream = index, build(self.all[index])
+      return stream(iteration)
+
+    return batch
 
   def compiled(
     self,
@@ -135,7 +160,7 @@ class Phases:
     phase = self.at(step)
     faded = phase.faded(step)
     size = f"{phase.resolution}x{phase.resolution}"
-    return size if faded == 1 else f"{size} faded in {faded:.0%}"
+    return size if faded == 1 else f"{size}, faded in to {faded:.0%}"
 
   def scalars(self, step: int) -> dict[str, float]:
     """What the log records of the phase of iteration `step`; {} where there is one phase."""

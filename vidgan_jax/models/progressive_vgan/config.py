@@ -91,7 +91,7 @@ def default() -> ConfigDict:
 
 
 def frames_at(resolution: int) -> int:
-  """Frames of clips of so many pixels: 4 at 4x4, doubled at 8, 32 and 128."""
+  """Frames of a clip of `resolution` pixels: 4 at 4x4, doubled at 8, 32 and 128."""
   return FIRST * 2 ** sum(size <= resolution for size in _DOUBLINGS)
 
 
@@ -125,39 +125,40 @@ def phases(model: ConfigDict) -> tuple[Phase, ...]:
         f"config.model.{name} has {len(model[name])} elements, must have {count}: one for each "
         f"level from 4x4 to {model.resolution}x{model.resolution}"
       )
-  made, begin, clip = [], 0, 0
+  all_phases, begin, clip = [], 0, 0
   for level in range(count):
     resolution, batch = FIRST * 2**level, model.batch_sizes[level] * model.batch_factor
     fade = math.ceil(model.fade_clips / batch) if level else 0
     rate = float(model.rate_factors[level])
-    made.append(Phase(begin, resolution, frames_at(resolution), batch, clip, fade, rate))
+    all_phases.append(Phase(begin, resolution, frames_at(resolution), batch, clip, fade, rate))
     iterations = fade + math.ceil(model.stay_clips / batch)
     begin, clip = begin + iterations, clip + iterations * batch
-  return tuple(made)
+  return tuple(all_phases)
 
 
 def levels(model: ConfigDict) -> tuple[Level, ...]:
   """The levels of `config.model`, from 4x4 to its resolution; UserError as in `phases`."""
-  made: list[Level] = []
+  all_levels: list[Level] = []
   for phase in phases(model):
     features = min(2 * model.channel_base // phase.resolution, model.channel_most)
-    time = phase.frames // made[-1].frames if made else 1
-    made.append(Level(phase.resolution, phase.frames, max(features, 1), (time, 2, 2)))
-  return tuple(made)
+    time = phase.frames // all_levels[-1].frames if all_levels else 1
+    all_levels.append(Level(phase.resolution, phase.frames, max(features, 1), (time, 2, 2)))
+  return tuple(all_levels)
 
 
 def check(config: ConfigDict) -> None:
-  """Refuses phases and batch sizes that do not fit each other.
+  """Refuses phases and batch sizes that do not fit each other, and decay of the weights.
 
   Args:
     config: the whole config, whose fields were checked one by one.
 
   Raises:
-    UserError: see `phases`; or on a batch that cannot be trained with.
+    UserError: see `phases`; on a batch that cannot be trained with; or on a penalty on weights,
+      which would change the levels whose phases have not begun.
   """
   model = config.model
-  made = phases(model)
-  for phase in made:
+  all_phases = phases(model)
+  for phase in all_phases:
     at = f"the batch at {phase.resolution}x{phase.resolution} is {phase.batch_size}"
     if phase.batch_size > LARGEST_BATCH:
       raise UserError(f"{at}; it must be at most {LARGEST_BATCH}")
@@ -165,8 +166,14 @@ def check(config: ConfigDict) -> None:
       raise UserError(f"{at}, must be a multiple of {GROUP} (config.model.batch_sizes)")
     if config.get("microbatch", 0) and phase.batch_size % config.microbatch:
       raise UserError(f"{at}, which is not divisible by microbatch {config.microbatch}")
-  if config.batch_size != made[-1].batch_size:
+  if config.batch_size != all_phases[-1].batch_size:
     raise UserError(
-      f"config.batch_size is {config.batch_size}, must be {made[-1].batch_size}: the last of "
-      "config.model.batch_sizes times config.model.batch_factor"
+      f"config.batch_size is {config.batch_size}, must be {all_phases[-1].batch_size}: the last "
+      "of config.model.batch_sizes times config.model.batch_factor"
     )
+  for name in ("weight_decay", "orthogonal_penalty"):
+    if config.optimizer.get(name, 0):
+      raise UserError(
+        f"config.optimizer.{name} is {config.optimizer[name]}, must be 0: it would change the "
+        "levels of ProgressiveVGAN before they are trained"
+      )

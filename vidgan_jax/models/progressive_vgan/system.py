@@ -48,8 +48,11 @@ class ProgressiveVgan(contract.VideoGan):
     return _at(self, index, False)
 
   def sampler(self, step: int) -> Self:
-    """See `VideoGan.sampler`: clips of every level are repeated up to full size."""
-    return _at(self, index_at(self.phases, step), True)
+    """See `VideoGan.sampler`: clips of every level are repeated up to full size.
+
+    At the border of two phases it draws the earlier level, because the later one is not trained.
+    """
+    return _at(self, index_at(self.phases, max(step - 1, 0)), True)
 
   def fade(self, step: jax.Array | int) -> jax.Array:
     """How far the phase's level has faded in after `step` iterations, a scalar from 0 to 1."""
@@ -169,8 +172,8 @@ class ProgressiveVgan(contract.VideoGan):
     share = jax.random.uniform(key, real["fade"].shape, jnp.result_type(float))
 
     def scores(clip: jax.Array) -> jax.Array:
-      found = score("video", {"clip": clip, "fade": real["fade"]})
-      return found["score"] if self.head == "sliced" else found
+      output = score("video", {"clip": clip, "fade": real["fade"]})
+      return output["score"] if self.head == "sliced" else output
 
     clips = real["clip"], generated["clip"]
     if self.head == "wgan_gp":
