@@ -53,7 +53,7 @@ def test_minibatch_deviation_equals_numpy(x64, normal, assert_close, assert_grad
 
 
 def test_minibatch_deviation_has_groups_of_consecutive_clips(x64, normal, assert_close):
-  """So the first four of eight clips, on a device of their own, have the same channel."""
+  """So the first four of eight clips have the same channel when they are alone on a device."""
   x = normal((8, 1, 2, 2, 3))
   assert_close(minibatch_deviation(x)[:4], minibatch_deviation(x[:4]))
   with pytest.raises(UserError, match="batch of 6 clips does not divide into groups of 4"):

@@ -1,8 +1,8 @@
 """Phases of training: stretches of iterations with one size of clips and one batch size.
 
-Networks that grow (`VideoGan.phases`) have several. Every phase has a compiled program and a batch
-stream of its own; within a phase, everything follows from the number of iterations done. This
-module needs no JAX, so that commands can check a config at once.
+Networks that grow (`VideoGan.phases`) have several. Each phase has one compiled program and one
+batch stream; within a phase, everything follows from the number of iterations done. This module
+needs no JAX, so that commands can check a config at once.
 """
 
 import dataclasses

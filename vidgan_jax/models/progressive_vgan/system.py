@@ -186,7 +186,7 @@ class ProgressiveVgan(contract.VideoGan):
 _SLICED_WEIGHT = 5  # of the gradient penalty beside that on projections, in the released code
 
 
-# Cached, because programs are compiled for one `VideoGan`, told apart by its identity.
+# Cached, because JAX compiles again for each new `VideoGan` object.
 @functools.lru_cache(maxsize=64)
 def _at(gan: ProgressiveVgan, index: int, full_size: bool) -> Any:
   """The system at the level of phase `index`."""
