@@ -174,6 +174,7 @@ class Trainer:
     guard = config.guard
     self.hooks = [*extra_hooks, guards.DarkGuard(guard.dark_fraction, guard.dark_patience)]
     self._flops_per_clip = flops_per_clip
+    self._programs = {}  # {index of a phase: (program, seconds of its compilation)}, until used
     self._flops: float | None = None  # of one iteration of the phase that is trained
     self._peak = peak_flops and peak_flops * self.mesh.devices.size
     self.log: Log | Reader  # opened by `run`
@@ -216,7 +217,11 @@ class Trainer:
         )
         if len(devices) > 1:
           self.report(states.describe_size(self.like, self.mesh, self.config.sharding))
-        program = self._compiled(self.phases.index(begin))
+        if state is None:
+          # The last phase needs the most memory. A run that cannot reach it must not begin.
+          last = self.phases.index(self.config.num_iterations - 1)
+          self._programs[last] = self._compile(last)
+        program = self._program(self.phases.index(begin))
         if state is None:
           state = _initialised(self.gan, self.transforms, self.config, self.like)
       try:
@@ -231,8 +236,16 @@ class Trainer:
       except OSError as error:
         raise UserError(f"cannot write to {self.workdir}: {error.strerror or error}") from error
 
-  def _compiled(self, index: int) -> jax.stages.Compiled:
-    """Compiles the iteration of phase `index` and compares its memory with the devices'."""
+  def _program(self, index: int) -> jax.stages.Compiled:
+    """The iteration of phase `index`, compiled unless it is already."""
+    program, seconds = self._programs.pop(index, None) or self._compile(index)
+    self._extra_metrics = {"time/compile_seconds": seconds}
+    if self._flops_per_clip:
+      self._flops = self._flops_per_clip(index) * self.phases.all[index].batch_size
+    return program
+
+  def _compile(self, index: int) -> tuple[jax.stages.Compiled, float]:
+    """Compiles the iteration of phase `index`, and compares its memory with the devices'."""
     name = self.phases.name(index)
     what = f"the iteration of {name}" if name else "the iteration"
     with ticking(f"compiling {what}"):
@@ -241,10 +254,7 @@ class Trainer:
       )
     self.report(f"compiled {what} in {seconds:.1f} s")
     capacity.check_program(program, self.mesh)
-    self._extra_metrics = {"time/compile_seconds": seconds}
-    if self._flops_per_clip:
-      self._flops = self._flops_per_clip(index) * self.phases.all[index].batch_size
-    return program
+    return program, seconds
 
   def _iterate(
     self,
@@ -292,7 +302,7 @@ class Trainer:
           self._process_metrics(clock, bar, state)
           clock.rate()  # the rates that are logged next are of this phase alone
           clock.stop()
-          program = self._compiled(self.phases.index(step))
+          program = self._program(self.phases.index(step))
         clock.start()
         requested = time.perf_counter()
         _, batch = next(stream)

@@ -35,9 +35,12 @@ def _wide(x: jax.Array) -> jax.Array:
 
 
 def blend(old: jax.Array, new: jax.Array, fade: jax.Array) -> jax.Array:
-  """old + fade (new - old), for `old` and `new` [B, ...] and `fade` [B] from 0 to 1."""
+  """(1 - fade) old + fade new, for `old` and `new` [B, ...] and `fade` [B] from 0 to 1.
+
+  In this form the result is exactly `new` at fade 1, in bfloat16 too.
+  """
   fade = fade.reshape(-1, *[1] * (new.ndim - 1)).astype(new.dtype)
-  return old + fade * (new - old)
+  return (1 - fade) * old + fade * new
 
 
 class _Layers(nn.Module):
