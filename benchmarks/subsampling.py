@@ -17,8 +17,8 @@ discriminators; FLOPs of an iteration with --batch clips; memory of the compiled
 batch and temporary arrays; ch 32, float32); seconds per iteration with all widths scaled to a small
 ch (--channels; LSTM and discriminators have 32 ch and 2 ch channels, as in the paper's model).
 The last columns are the authors' figure (figure/gflops.tsv and memory.tsv of
-pfnet-research/tgan2): multiply-adds and memory of forward passes with 8 clips. Eight clips of so
-many GFLOP are 4 times as many GMAC, which gives the figure's generator at 192 pixels to 0.2 %; its
+pfnet-research/tgan2): multiply-adds and memory of forward passes with 8 clips. A GFLOP per clip is
+4 GMAC of 8 clips, which gives the figure's generator at 192 pixels to 0.2 %; its
 discriminators are at 256 pixels, with 1.78 times the work. Memory is that of this backend: a
 compiler for GPUs fuses more.
 
