@@ -70,6 +70,7 @@ _ROWS: dict[str, dict[str, Any]] = {
     "data.variety": 0.0,
     "log_every": 20,
     "checkpoint_every": 200,
+    "checkpoints_kept": 16,
     "sample_every": 200,
   },
 }
