@@ -19,7 +19,6 @@ Files are written completely or not at all, so in all these cases the same comma
 Any other error is a bug of this program, or of the code in a config file, and shows a traceback.
 """
 
-import contextlib
 import logging
 import os
 import re
@@ -81,7 +80,7 @@ def run(main, argv: list[str] | None = None) -> None:
   except KeyboardInterrupt:
     interrupts.leave()
   except BrokenPipeError:
-    _silence_stdout()
+    _silence(sys.stdout)
     _exit(141)
   except Exception as error:
     if interrupts.caused(error):
@@ -107,10 +106,13 @@ def report(line: str) -> None:
   except BrokenPipeError:
     raise
   except OSError as error:
-    _silence_stdout()
-    with contextlib.suppress(OSError):
-      reason = error.strerror or error
-      print(f"WARNING: stdout: {reason}; nothing more is written to it", file=sys.stderr)
+    _silence(sys.stdout)
+    reason = error.strerror or error
+    line = f"WARNING: stdout: {reason}; nothing more is written to it"
+    try:
+      print(line, file=sys.stderr, flush=True)
+    except OSError:
+      _silence(sys.stderr)
 
 
 def present_flags() -> list[str]:
@@ -151,9 +153,12 @@ def _without_closed_loops(show):
   return hook
 
 
-def _silence_stdout():
-  """Redirects stdout to /dev/null, because Python flushes it again when it exits."""
-  os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _silence(stream):
+  """Redirects stdout or stderr to /dev/null.
+
+  Otherwise Python, which flushes both when it exits, fails again and returns the exit code 120.
+  """
+  os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _open_standard_streams():
