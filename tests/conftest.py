@@ -23,6 +23,9 @@ from vidgan_jax.runtime.config import schema
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
   signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Users do not have this variable. Unbuffered streams hide what fails when a program exits.
+os.environ.pop("PYTHONUNBUFFERED", None)
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # Read by XLA once; a flag that is set already stays. Processes which tests start inherit them.

@@ -19,6 +19,8 @@ Files are written completely or not at all, so in all these cases the same comma
 Any other error is a bug of this program, or of the code in a config file, and shows a traceback.
 """
 
+import atexit
+import contextlib
 import logging
 import os
 import re
@@ -61,6 +63,7 @@ def run(main, argv: list[str] | None = None) -> None:
     argv: the command line, by default sys.argv.
   """
   interrupts.begin()
+  atexit.register(_flush_streams)
   sys.excepthook = _without_closed_loops(sys.excepthook)
   sys.unraisablehook = _without_closed_loops(sys.unraisablehook)
   _open_standard_streams()
@@ -107,12 +110,9 @@ def report(line: str) -> None:
     raise
   except OSError as error:
     _silence(sys.stdout)
-    reason = error.strerror or error
-    line = f"WARNING: stdout: {reason}; nothing more is written to it"
-    try:
-      print(line, file=sys.stderr, flush=True)
-    except OSError:
-      _silence(sys.stderr)
+    with contextlib.suppress(OSError):
+      reason = error.strerror or error
+      print(f"WARNING: stdout: {reason}; nothing more is written to it", file=sys.stderr)
 
 
 def present_flags() -> list[str]:
@@ -159,6 +159,15 @@ def _silence(stream):
   Otherwise Python, which flushes both when it exits, fails again and returns the exit code 120.
   """
   os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _flush_streams():
+  """Writes what stdout and stderr still hold, and silences a stream that cannot be written."""
+  for stream in (sys.stdout, sys.stderr):
+    try:
+      stream.flush()
+    except OSError:
+      _silence(stream)
 
 
 def _open_standard_streams():
