@@ -172,3 +172,11 @@ def test_a_program_that_fails_does_not_replace_the_old_table(script, tmp_path):
   assert script(folder).returncode == 0
   names = ("sampling", "training", "convolutions", "discriminators", "evaluation")
   assert {path.name for path in folder.iterdir()} == {f"{name}.txt" for name in names}
+
+
+def test_videos_that_are_missing_and_unknown_cases_are_refused(tmp_path):
+  missing = program("small_data", f"--videos={tmp_path}/none", f"--results={tmp_path}/r")
+  assert_refused(missing, "none is not a folder")
+  unknown = program("subsampling", "--cases=both_9", f"--results={tmp_path}/r")
+  assert_refused(unknown, "both_9", "both_3")
+  assert not list(tmp_path.iterdir())
