@@ -6,6 +6,8 @@ Its methods exchange dictionaries of arrays, whose first axis is the batch:
 * batch: a batch of training data, {"clip": uint8 [B, T, H, W, 3], "label": int32 [B]}.
 * inputs: what a clip is conditioned on (label, first frames, a low-resolution window, a blend
   factor). Real and generated clips have separate inputs.
+* conditioning: data that clips are generated from outside training, such as first frames. Every
+  function that draws clips passes it to `sampling_inputs`.
 * latents: the random vectors from which clips are generated.
 * samples: {"clip": [B, T, H, W, 3] in [-1, 1], ...}. Some systems add further resolutions or a
   mask. Real and generated samples have the same structure in all that `views` reads.
@@ -16,10 +18,11 @@ and sets `joint_scores=False`, because its discriminator normalises over the bat
 `views` gives the image discriminator one random frame of each clip. MoCoGAN's categories and VGAN's
 mask enter the loss in `generator_losses`.
 
-Systems that are not implemented yet also fit: DVD-GAN-FP puts the first frames into
-`generated_inputs` and joins them to the clip in `views`. The later stages of SSW-GAN take
-low-resolution windows from a frozen earlier stage. TGANv2 returns several resolutions as samples,
-each with its own batch size, and R1 in `penalties`.
+DVD-GAN-FP takes the first frames of real clips as inputs, and its samples begin with them. TGANv2
+returns several resolutions as samples, each with its own batch size, and R1 in `penalties`.
+
+Systems that are not implemented yet also fit: the later stages of SSW-GAN take low-resolution
+windows from a frozen earlier stage.
 """
 
 import abc
@@ -146,6 +149,8 @@ class VideoGan(Phased, abc.ABC):
       runs without training them. `Context.frozen` holds their variables, spectrally normalised.
     phases: phases of training, for networks that grow; () is one phase without end. All parameters
       exist from the start, so that the state has the same structure in all phases.
+    given_frames: number of first frames of each clip that are given as data and continued; 0
+      generates whole clips. Samples contain them, as they were given.
     fault: why no new run may begin with this config; "" allows it. `registry.build` builds such
       configs nevertheless, because older runs with them must still open; see `check_new`.
   """
@@ -165,7 +170,13 @@ class VideoGan(Phased, abc.ABC):
   augmentation: tuple[str, ...] = ()
   frozen_runs: Mapping[str, str] = dataclasses.field(default_factory=dict)
   phases: tuple[Phase, ...] = ()
+  given_frames: int = 0
   fault: str = ""
+
+  @property
+  def needs_conditioning(self) -> bool:
+    """Whether `sampling_inputs` needs data to condition on."""
+    return self.given_frames > 0
 
   def check_new(self) -> None:
     """Raises UserError if no new run may begin with this config."""
@@ -205,7 +216,8 @@ class VideoGan(Phased, abc.ABC):
       labels: int [N], or float [N, num_classes] weights that mix class embeddings.
       context: see `Context`.
       frames: frames per generated clip; None is `self.frames`.
-      conditioning: data to condition on, e.g. {"clip": uint8 [N, T, H, W, 3]} of first frames.
+      conditioning: data to condition on, {"clip": uint8 [N, T, H, W, 3]}. Only the first
+        `given_frames` frames are used. A system that needs it raises UserError without it.
     """
     del key, labels, context, frames, conditioning
     return {}
