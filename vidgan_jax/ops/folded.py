@@ -5,8 +5,8 @@
 - A 3x3 (3x3x3) convolution and average pooling by 2 become one 4x4 (4x4x4) convolution with stride
   2: 16 instead of 36 products per output pixel (64 instead of 216).
 - A 1x1 convolution is computed before upsampling or after pooling, on the smaller map.
-- A convolution of a clip joined with one map for all frames is the sum of two convolutions, of which
-  that of the map is computed once.
+- A convolution of a clip joined with one map for all frames is the sum of two convolutions. That of
+  the map is computed once.
 - The parts of a ConvGRU that depend only on its input are computed for all time steps at once. A
   ConvLSTM convolves its input at the first step only, because it is zero afterwards.
 

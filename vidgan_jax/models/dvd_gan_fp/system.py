@@ -96,7 +96,7 @@ class Generator(dvd_gan.Generator):
 
   def _encode(self, inputs: Arrays) -> tuple[jax.Array | None, jax.Array | None, Arrays]:
     """See `dvd_gan.Generator`."""
-    # As `VideoGan.real_samples` does it, so that given frames are equal in real and generated clips.
+    # As in `VideoGan.real_samples`, so that given frames are equal in real and generated clips.
     given = inputs["given"].astype(jnp.result_type(float)) / 127.5 - 1
     encoder = Encoder(settings=self.settings, **dict(self.encoder), name="encoder")
     return given, *encoder(given)
