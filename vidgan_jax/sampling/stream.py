@@ -119,6 +119,11 @@ class Stream:
     return self._conditioning and self._conditioning(begin, end)
 
   @property
+  def given_count(self) -> int:
+    """Number of different clips that are continued; 0 if none are given."""
+    return self._conditioning.count if self._conditioning else 0
+
+  @property
   def given_frames(self) -> int:
     """Number of given frames at the start of each clip."""
     return self._gan.given_frames
