@@ -1,5 +1,6 @@
 """The listing of each source, and its frames."""
 
+import json
 import os
 import shutil
 import sys
@@ -12,6 +13,7 @@ from vidgan_jax.data.formats import index, records
 from vidgan_jax.data.prepare import inputs, run
 from vidgan_jax.data.prepare.settings import Request
 from vidgan_jax.data.sources import split_lists
+from vidgan_jax.data.sources.prepared import Prepared
 from vidgan_jax.runtime.errors import UserError
 
 

@@ -52,8 +52,8 @@ def _check_camera(folder: folders.Folder, prepare: str) -> None:
   if camera != expected[1]:
     raise UserError(
       f"{folder.directory}: was prepared from camera {camera}, but the config is for camera "
-      f"{expected[1]} (config.data.prepare): the two show the scene from other sides, and scores on "
-      "one do not compare with scores on the other"
+      f"{expected[1]} (config.data.prepare); the two show the scene from different sides, so that "
+      "their scores do not compare"
     )
 
 
