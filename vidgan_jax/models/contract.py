@@ -6,8 +6,6 @@ Its methods exchange dictionaries of arrays, whose first axis is the batch:
 * batch: a batch of training data, {"clip": uint8 [B, T, H, W, 3], "label": int32 [B]}.
 * inputs: what a clip is conditioned on (label, first frames, a low-resolution window, a blend
   factor). Real and generated clips have separate inputs.
-* conditioning: data that clips are generated from outside training, such as first frames. Every
-  function that draws clips passes it to `sampling_inputs`.
 * latents: the random vectors from which clips are generated.
 * samples: {"clip": [B, T, H, W, 3] in [-1, 1], ...}. Some systems add further resolutions or a
   mask. Real and generated samples have the same structure in all that `views` reads.
@@ -19,10 +17,8 @@ and sets `joint_scores=False`, because its discriminator normalises over the bat
 mask enter the loss in `generator_losses`.
 
 DVD-GAN-FP takes the first frames of real clips as inputs, and its samples begin with them. TGANv2
-returns several resolutions as samples, each with its own batch size, and R1 in `penalties`.
-
-Systems that are not implemented yet also fit: the later stages of SSW-GAN take low-resolution
-windows from a frozen earlier stage.
+returns several resolutions as samples, each with its own batch size, and R1 in `penalties`. Not
+implemented yet, but it fits: the later stages of SSW-GAN take windows from a frozen earlier stage.
 """
 
 import abc
@@ -39,6 +35,7 @@ from ml_collections import ConfigDict
 
 from vidgan_jax.layers import augmentation, normalization, spectral_norm
 from vidgan_jax.layers.settings import LayerSettings
+from vidgan_jax.models.dvd_gan_fp.given import Conditioned
 from vidgan_jax.models.phases import Phase, Phased
 from vidgan_jax.objectives import penalties
 from vidgan_jax.ops import forms
@@ -125,7 +122,7 @@ class Side(struct.PyTreeNode):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # hashed by identity: a static argument of jit
-class VideoGan(Phased, abc.ABC):
+class VideoGan(Phased, Conditioned, abc.ABC):
   """A video GAN, as the training step sees it.
 
   Attributes:
@@ -149,8 +146,6 @@ class VideoGan(Phased, abc.ABC):
       runs without training them. `Context.frozen` holds their variables, spectrally normalised.
     phases: phases of training, for networks that grow; () is one phase without end. All parameters
       exist from the start, so that the state has the same structure in all phases.
-    given_frames: number of first frames of each clip that are given as data and continued; 0
-      generates whole clips. Samples contain them, as they were given.
     fault: why no new run may begin with this config; "" allows it. `registry.build` builds such
       configs nevertheless, because older runs with them must still open; see `check_new`.
   """
@@ -170,13 +165,7 @@ class VideoGan(Phased, abc.ABC):
   augmentation: tuple[str, ...] = ()
   frozen_runs: Mapping[str, str] = dataclasses.field(default_factory=dict)
   phases: tuple[Phase, ...] = ()
-  given_frames: int = 0
   fault: str = ""
-
-  @property
-  def needs_conditioning(self) -> bool:
-    """Whether `sampling_inputs` needs data to condition on."""
-    return self.given_frames > 0
 
   def check_new(self) -> None:
     """Raises UserError if no new run may begin with this config."""
@@ -216,8 +205,7 @@ class VideoGan(Phased, abc.ABC):
       labels: int [N], or float [N, num_classes] weights that mix class embeddings.
       context: see `Context`.
       frames: frames per generated clip; None is `self.frames`.
-      conditioning: data to condition on, {"clip": uint8 [N, T, H, W, 3]}. Only the first
-        `given_frames` frames are used. A system that needs it raises UserError without it.
+      conditioning: data to condition on, {"clip": uint8 [N, T, H, W, 3]}; see `Conditioned`.
     """
     del key, labels, context, frames, conditioning
     return {}

@@ -9,7 +9,7 @@ from vidgan_jax.evaluation.metrics.prediction import PredictionQuality, Predicti
 
 def inputs(predictions, *counts):
   sets = [ClipSet({}, count=count) for count in counts]
-  return Inputs(None, sets, predictions=predictions)
+  return Inputs(None, sets, bootstrap=40, predictions=predictions)
 
 
 @pytest.fixture(scope="module")

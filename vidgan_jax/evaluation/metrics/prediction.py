@@ -80,6 +80,7 @@ class PredictionQuality(Metric):
     """See `Metric`. Every number has an interval of its own."""
     computed, first = self.compute(inputs), self._tables(inputs)[0]
     single = len(inputs.generated) == 1
+    has_interval = self.has_interval(len(inputs.generated), inputs.bootstrap)
     scores = []
     for name, values in computed.values.items():
       of_clips = first[name]
@@ -92,7 +93,7 @@ class PredictionQuality(Metric):
         Score(
           name,
           tuple(values),
-          interval if single and len(of_clips) > 1 else None,
+          interval if has_interval and len(of_clips) > 1 else None,
           error if single else float(np.std(values)),
           floor,
           (),

@@ -104,7 +104,13 @@ class Generator(dvd_gan.Generator):
 
 @dataclasses.dataclass(frozen=True, eq=False)  # hashed by identity: a static argument of jit
 class DvdGanFp(dvd_gan.DvdGan):
-  """DVD-GAN-FP as a `VideoGan`."""
+  """DVD-GAN-FP as a `VideoGan`.
+
+  Attributes:
+    given_frames: C, see `given.Conditioned`.
+  """
+
+  given_frames: int = 1
 
   def generated_inputs(self, key: jax.Array, batch: Arrays, context: Context) -> Arrays:
     """The first frames of the real clips, {"given": uint8 [B, C, H, W, 3]}."""
