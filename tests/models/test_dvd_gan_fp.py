@@ -61,6 +61,7 @@ def test_networks_have_the_parameters_of_the_paper(changes, whole, encoder):
 def test_configs_of_the_paper(load_config, name, given, frames, parameters):
   config = load_config("dvd_gan_fp", name)
   switches.check(config)
+  assert config.data.stride == 1  # "without frame skipping"
   gan = registry.build(config)
   assert (gan.given_frames, gan.frames, gan.resolution, gan.num_classes) == (given, frames, 64, 0)
   assert size(jax.eval_shape(gan.init, jax.random.key(0))["generator"]["params"]) == parameters

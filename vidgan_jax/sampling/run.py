@@ -51,8 +51,16 @@ class Run:
     self.class_names = tuple(class_names)
     self.use_ema, self.standing_passes = use_ema, standing_passes
     self._variables = states.generator_variables(state, use_ema=use_ema, eps=gan.spectral_eps)
-    self._standing = {}
     self.conditioning = conditioning
+
+  @property
+  def conditioning(self) -> Conditioning | None:
+    """See the class's docstring. Another value collects the standing statistics anew."""
+    return self._conditioning
+
+  @conditioning.setter
+  def conditioning(self, conditioning: Conditioning | None) -> None:
+    self._conditioning, self._standing = conditioning, {}
 
   @property
   def _collects(self) -> bool:
