@@ -16,6 +16,8 @@ from vidgan_jax.sampling import cli, conditioning, files, generation
 from vidgan_jax.sampling.preview import PreviewHook
 from vidgan_jax.sampling.stream import Stream, from_hook_context, of_conditioned
 
+write_mp4 = video_writers.write_mp4  # tests replace the attribute
+
 
 def pixels(count, frames=5, size=8, seed=0):
   shape = (count, frames, size, size, 3)
@@ -192,7 +194,7 @@ def test_sampling_continues_files(ask, tmp_path):
 def test_sampling_continues_videos(ask, opened, tmp_path):
   paths = [tmp_path / f"{name}.mp4" for name in "ab"]
   for value, path in zip((60, 200), paths, strict=True):
-    video_writers.write_mp4(path, np.full((4, 16, 24, 3), value, np.uint8), 8)
+    write_mp4(path, np.full((4, 16, 24, 3), value, np.uint8), 8)
   result = ask(conditioning=",".join(map(str, paths)), futures=1)["clips"]
   for clip, value in zip(result, (60, 200), strict=True):
     assert np.max(np.abs(clip[:2].astype(int) - value)) <= 3
@@ -218,7 +220,7 @@ def test_bad_requests_are_refused_in_one_line(ask, tmp_path, fields, message):
   np.savez(tmp_path / "small.npz", clips=pixels(3, size=4))
   np.savez(tmp_path / "short.npz", clips=pixels(3, frames=1))
   if fields.get("conditioning") == "VIDEO":
-    video_writers.write_mp4(tmp_path / "video.mp4", np.full((1, 8, 8, 3), 90, np.uint8), 8)
+    write_mp4(tmp_path / "video.mp4", np.full((1, 8, 8, 3), 90, np.uint8), 8)
   names = {"GIVEN": "given.npz", "SMALL": "small.npz", "SHORT": "short.npz", "VIDEO": "video.mp4"}
   if fields.get("conditioning") in names:
     fields = {**fields, "conditioning": str(tmp_path / names[fields["conditioning"]])}
