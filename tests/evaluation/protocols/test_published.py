@@ -66,6 +66,14 @@ def test_networks_accept_the_preprocessed_clips_and_have_the_outputs(name, netwo
       assert metric.output == "logits"
 
 
+def test_the_given_frame_is_left_out_on_request():
+  clips = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 4, 3), np.uint8)
+  prepared = preprocessing.apply(clips, (("drop_frames", 2),))
+  np.testing.assert_array_equal(prepared, clips[:, 2:])
+  (fvd,) = protocols.get_protocol("bair_fvd_15").metrics
+  assert fvd.preprocess[0] == ("drop_frames", 1)
+
+
 def test_every_protocol_has_a_description():
   by_name = protocols.all_protocols()
   assert {*NAMES} == {*by_name}
