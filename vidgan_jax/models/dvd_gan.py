@@ -115,7 +115,7 @@ class Generator(nn.Module):
     clip = jnp.tanh(x.astype(jnp.promote_types(jnp.float32, x.dtype)))
     return {"clip": clip if given is None else jnp.concatenate([given, clip], axis=1)}
 
-  def _encode(self, inputs: Arrays) -> tuple[jax.Array | None, jax.Array | None, Arrays]:
+  def _encode(self, inputs: Arrays) -> tuple[jax.Array | None, jax.Array | None, dict]:
     """Frames to continue, the ConvGRU's first state, and {height: map} to join; here nothing."""
     del inputs
     return None, None, {}

@@ -49,7 +49,7 @@ class Conditioning:
       begin += last - first
     return np.concatenate(parts)
 
-  def inputs(self, begin: int, end: int) -> dict[str, np.ndarray]:
+  def inputs(self, begin: int, end: int) -> dict[str, Any]:
     """The argument `conditioning` of `VideoGan.sampling_inputs` for the clips begin..end-1."""
     return {"clip": self(begin, end)}
 

@@ -104,7 +104,7 @@ class Run:
         passes=self.standing_passes,
         frames=frames,
         truncation=truncation,
-        conditioning=self.conditioning and self.conditioning.inputs,
+        conditioning=self.conditioning.inputs if self.conditioning else None,
       )
     return self._standing[key]
 
@@ -198,7 +198,7 @@ class Run:
       truncation=truncation,
       frames=length,
       batch_size=batch_size,
-      conditioning={"clip": np.repeat(given[:, : self.gan.given_frames], futures, axis=0)},
+      conditioning={"clip": jnp.repeat(given[:, : self.gan.given_frames], futures, axis=0)},
     )
     return clips.reshape(len(given), futures, *clips.shape[1:])
 

@@ -116,7 +116,7 @@ class Stream:
     Returns:
       uint8 [end - begin, T, H, W, 3].
     """
-    return self._conditioning and self._conditioning(begin, end)
+    return self._conditioning(begin, end) if self._conditioning else None
 
   @property
   def given_count(self) -> int:

@@ -72,10 +72,11 @@ def _smooth(x: jax.Array) -> jax.Array:
   weights /= weights.sum()
   for axis in (1, 2):
     length = x.shape[axis] - _WINDOW + 1
-    x = sum(
+    taps = [
       float(weight) * jax.lax.slice_in_dim(x, start, start + length, axis=axis)
       for start, weight in enumerate(weights)
-    )
+    ]
+    x = functools.reduce(jnp.add, taps)
   return x
 
 

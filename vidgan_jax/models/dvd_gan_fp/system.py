@@ -17,6 +17,7 @@ channels, which is this width only for ch = 64. `config.conditioning` decides fu
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -92,9 +93,9 @@ class Generator(dvd_gan.Generator):
     encoder: the fields of `Encoder` but `settings`.
   """
 
-  encoder: tuple[tuple[str, object], ...] = ()
+  encoder: tuple[tuple[str, Any], ...] = ()
 
-  def _encode(self, inputs: Arrays) -> tuple[jax.Array | None, jax.Array | None, Arrays]:
+  def _encode(self, inputs: Arrays) -> tuple[jax.Array | None, jax.Array | None, dict]:
     """See `dvd_gan.Generator`."""
     # As in `VideoGan.real_samples`, so that given frames are equal in real and generated clips.
     given = inputs["given"].astype(jnp.result_type(float)) / 127.5 - 1
