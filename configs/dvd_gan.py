@@ -21,6 +21,7 @@ vidgan_jax.evaluate` has protocols for both.
 | kinetics600_128x48      | Table 1, row 4 | 31.50 / 111.19 | 141, 155, 157 M    |
 | kinetics600_256x12      | Table 1, row 5 | 3.35 / 59.74   | see `summarize`    |
 | ucf101_128x16           | Table 2        | IS 32.97       | see `summarize`    |
+| kinetics600_64x16_stride1 | Table 3, row 3 | FVD 31.1     | 182, 154, 163 M    |
 | kinetics600_phi_*, _k_* | Figure 7       | curves         | as row 1           |
 | thesis_kinetics400      | thesis, text   | 11.92 / 20.76  | 31, 39, 6 M        |
 | thesis_kinetics400_code | its code       | the same run   | 30, 39, 6 M        |
@@ -45,6 +46,8 @@ _ROWS: dict[str, dict] = {
   "kinetics600_128x12": {**_NARROW, "model.resolution": 128},
   "kinetics600_128x48": {**_LONG, "model.resolution": 128},
   "kinetics600_256x12": {**_NARROW, "model.resolution": 256},
+  # Table 3, last row: 16 frames without frame skipping.
+  "kinetics600_64x16_stride1": {"model.frames": 16, "data.stride": 1},
   "ucf101_128x16": {
     **_NARROW,
     "model.resolution": 128,

@@ -142,6 +142,31 @@ def lean_config(tiny_config):
 
 
 @pytest.fixture(scope="session")
+def tiny_prediction_config(load_config):
+  """A function (**changes) that returns a DVD-GAN-FP of 8x8 pixels, 2 given frames and 3 others."""
+
+  def build(**changes):
+    config = load_config("dvd_gan_fp", "shapes_fp,runlocal")
+    with config.unlocked():
+      tiny = {
+        "batch_size": 4,
+        "sample_every": 0,
+        "data.num_examples": 40,
+        "model.frames": 5,
+        "model.latent_dim": 4,
+        "model.resolution": 8,
+        "model.generator.multipliers": (2, 1),
+        "model.discriminator.multipliers": (1, 2),
+        "model.discriminator.sampled_frames": 2,
+        "model.conditioning.frames": 2,
+      }
+      schema.set_fields(config, tiny | changes)
+    return config
+
+  return build
+
+
+@pytest.fixture(scope="session")
 def write_prepared():
   """A function that writes a prepared data set by docs/data_format.md, and returns its folder.
 

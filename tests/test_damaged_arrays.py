@@ -19,6 +19,7 @@ from vidgan_jax.evaluation.features import convert, extractor, references
 from vidgan_jax.evaluation.statistics.moments import FeatureSet, Moments
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import npz
+from vidgan_jax.sampling import conditioning
 
 HEADER = 128
 
@@ -42,6 +43,12 @@ def load_npz(folder, pixels):
 def evaluated_clips(folder, pixels):
   path = npz_of_clips(folder, pixels)
   return path, lambda: clips.read(path)
+
+
+def given_clips(folder, pixels):
+  path = npz_of_clips(folder, pixels)
+  gan = types.SimpleNamespace(needs_conditioning=True, given_frames=2, resolution=8)
+  return path, lambda: conditioning.read([path], gan)
 
 
 def kept_features(folder, pixels):
@@ -130,6 +137,7 @@ def decoded_clip(folder, pixels):
 READERS = (
   load_npz,
   evaluated_clips,
+  given_clips,
   kept_features,
   weights,
   mean_clip,
@@ -185,7 +193,7 @@ def test_files_that_are_cut_short(make, pixels, tmp_path):
 
 
 @pytest.mark.parametrize(
-  "make", [load_npz, evaluated_clips, kept_features, weights, finished_shard]
+  "make", [load_npz, evaluated_clips, given_clips, kept_features, weights, finished_shard]
 )
 def test_flipped_bits_of_directories(make, pixels, tmp_path):
   path, read = make(tmp_path, pixels)

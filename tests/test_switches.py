@@ -149,7 +149,8 @@ def test_every_choice_of_a_model_builds(row, changes):
     ({"batch_size": 2**20, "model.resolution": 256}, "take 1,536 GiB; the limit is 128 GiB"),
     (
       {"model.name": "dvdgan"},
-      "unknown model 'dvdgan'; known: dvd_gan, mocogan, progressive_vgan, tgan, tgan_v2, vgan",
+      "unknown model 'dvdgan'; known: dvd_gan, dvd_gan_fp, mocogan, progressive_vgan, tgan, "
+      "tgan_v2, vgan",
     ),
     ({"model.discriminator.attention_resolution": 5}, "attention_resolution is 5, but the disc"),
   ],

@@ -81,7 +81,7 @@ def main(argv):
   from vidgan_jax.analysis.samples.analyses import Tools
   from vidgan_jax.evaluation.features import vectors
   from vidgan_jax.runtime.hardware import compilation  # imports JAX
-  from vidgan_jax.sampling import interpolation
+  from vidgan_jax.sampling import conditioning, interpolation
   from vidgan_jax.sampling import run as runs
 
   compilation.enable_cache(_CACHE.value, door.report)
@@ -89,6 +89,7 @@ def main(argv):
     open_run=runs.load,
     walks={"latent": interpolation.latent_walk, "class": interpolation.class_walk},
     features={name: vectors.of_network(name) for name in _FEATURES.value},
+    conditioning=conditioning.of_split,
   )
   lines = cli.fulfil(
     requests.read(Request),

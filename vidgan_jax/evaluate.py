@@ -104,7 +104,7 @@ def main(argv):
 
   memory.keep_freed_on_cpu()
   compilation.enable_cache(_CACHE.value, door.report)
-  opener = cli.Opener(load=run.load, stream=stream.Stream)
+  opener = cli.Opener(run.load, stream.Stream, stream.of_conditioned)
   lines = cli.fulfil(request, opener, report=door.report)
   for line in lines:
     door.report(line)

@@ -11,7 +11,7 @@ The sources:
 
   ucf101        folders of classes, and the official lists
   kinetics      folders of classes or one folder, and the official csv files
-  bair          the published TFRecord files
+  bair          the published TFRecord files; --camera=aux1 (the benchmark's) or main
   moving_mnist  the published .npy file
   folder        any tree of videos
   frames        any tree whose innermost folders hold the frames of a clip as pictures

@@ -5,9 +5,14 @@ r"""Generates clips with a trained run.
       --truncation=0.44 --frames=48 --seed=1
   python -m vidgan_jax.sample --workdir=DIR --output=DIR --interpolate=latent --labels=2,5
   python -m vidgan_jax.sample --workdir=DIR --output=DIR --interpolate=class --labels=2,5
+  python -m vidgan_jax.sample --workdir=DIR --output=DIR --conditioning=test --futures=4
 
 Writes grid.mp4, grid.gif, contact_sheet.png (frames as columns), clips/ and samples.npz
 (uint8 [N, T, H, W, 3] and labels) into the output folder. The same seed gives the same bytes.
+
+--conditioning is for runs that continue given frames (DVD-GAN-FP): test or another split of the
+run's data, FILE.npz, or VIDEO,VIDEO,... Clips that continue the same frames are in one row; given
+frames have a coloured border in the grid and the contact sheet.
 
 Exit codes: 0 done, 2 bad input.
 """

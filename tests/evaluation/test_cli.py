@@ -65,7 +65,7 @@ def evaluate(run, protocol, stand_in, monkeypatch, tmp_path):
     steps = sorted(int(path.name) for path in (run / "checkpoints").iterdir())
     if not steps or (step is not None and step not in steps):
       raise UserError(f"no checkpoint at iteration {step}")
-    gan = types.SimpleNamespace(frames=4, resolution=8, num_classes=8)
+    gan = types.SimpleNamespace(frames=4, resolution=8, num_classes=8, needs_conditioning=False)
     return types.SimpleNamespace(gan=gan, step=step or steps[-1], use_ema=use_ema)
 
   def run_evaluation(**fields):

@@ -532,6 +532,11 @@ def test_windows(source, protocol):
   assert len({*(RealClips(pictured, several, 5)(0, 5)[0][:, 0, 0, 0, 0] // 20).tolist()}) >= 4
   first = RealClips(long, dataclasses.replace(protocol, windows="first"))(0, 5)[0]
   assert not first[:, 0].any()
+  each = RealClips(long, dataclasses.replace(several, windows="each"))
+  of_round = each(0, 30)[0][:, :, 0, 0, 0].reshape(6, 5, 4)
+  assert np.all(of_round == np.arange(6)[:, None, None] + np.arange(4)), "window by window"
+  # A run that continues given frames gets all random windows, otherwise one window of each video.
+  assert (RealClips(long, several).to_continue, each.to_continue) == (30, 5)
 
 
 def test_copies_among_the_clips_give_a_warning(score_records, some_clips):

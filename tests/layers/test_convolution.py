@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidgan_jax.layers.convolution import Conv, Dense, Embed
+from vidgan_jax.layers.convolution import Conv, Dense, Embed, JoinedConv
 from vidgan_jax.layers.settings import LayerSettings
 from vidgan_jax.layers.strided import TransposedConv
 from vidgan_jax.runtime.errors import UserError
@@ -113,3 +113,18 @@ def test_kernels_start_orthogonal_and_biases_at_zero():
     UserError, match=r"unknown initializer 'glorot'; known: .*normal02, orthogonal"
   ):
     Dense(4, LayerSettings(initializer="glorot")).init(jax.random.key(0), jnp.zeros((1, 4)))
+
+
+@pytest.mark.parametrize("ops", ["plain", "folded", "cpu"])
+def test_a_joined_convolution_equals_numpy_and_its_gradient_differences(
+  x64, wide, draw, normal, reference, assert_close, assert_gradient, ops
+):
+  joined_convolution = JoinedConv(3, wide(ops=ops))
+  x, shared = normal((2, 3, 4, 4, 2)), normal((2, 4, 4, 5), seed=1)
+  params = draw(joined_convolution, x, shared)
+  joined = np.concatenate([x, np.repeat(shared[:, None], 3, axis=1)], axis=-1)
+  expected = reference.convolve(joined, params["kernel"], params["bias"])
+  assert_close(joined_convolution.apply({"params": params}, x, shared), expected)
+  weights = normal(expected.shape, seed=2)
+  value = lambda *a: jnp.sum(weights * joined_convolution.apply({"params": a[0]}, *a[1:]) ** 2)
+  assert_gradient(value, (params, x, shared))

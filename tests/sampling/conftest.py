@@ -31,19 +31,12 @@ def _moved(network, seed):
   return jax.tree_util.tree_map_with_path(move, network)
 
 
-@pytest.fixture(scope="session")
-def workdir(tiny_config, tmp_path_factory):
-  """The folder of a run with checkpoints at iterations 2 and 4.
-
-  The live weights and averages of both checkpoints all differ.
-  """
-  # Statistics per time step, as in the paper, depend on the number of frames.
-  config = tiny_config(**{"model.generator.statistics": "per_step"})
+def _write_run(folder, config, class_names):
+  """Writes a run with checkpoints at iterations 2 and 4, whose weights and averages all differ."""
   gan = registry.build(config)
   transforms = optimizers.build(config, gan.discriminators)
-  folder = tmp_path_factory.mktemp("trained")
   (folder / states.CONFIG).write_text(configuration.to_json(config))
-  (folder / states.DATA).write_text(json.dumps({"class_names": CLASS_NAMES}))
+  (folder / states.DATA).write_text(json.dumps({"class_names": class_names}))
   state = jax.jit(lambda: states.create(gan, transforms, config.seed))()
   checkpoints = Checkpoints(folder / states.CHECKPOINTS)
   for step in (2, 4):
@@ -59,6 +52,24 @@ def workdir(tiny_config, tmp_path_factory):
     checkpoints.save(step, jax.tree.map(jax.numpy.asarray, state), {"seconds": 0.0})
   checkpoints.close()
   return folder
+
+
+@pytest.fixture(scope="session")
+def workdir(tiny_config, tmp_path_factory):
+  """The folder of a run with checkpoints at iterations 2 and 4.
+
+  The live weights and averages of both checkpoints all differ.
+  """
+  # Statistics per time step, as in the paper, depend on the number of frames.
+  config = tiny_config(**{"model.generator.statistics": "per_step"})
+  return _write_run(tmp_path_factory.mktemp("trained"), config, CLASS_NAMES)
+
+
+@pytest.fixture(scope="session")
+def predicting(tiny_prediction_config, tmp_path_factory):
+  """The folder of a run that continues 2 given frames of 8x8 pixels by 3."""
+  config = tiny_prediction_config(**{"model.generator.statistics": "per_step"})
+  return _write_run(tmp_path_factory.mktemp("predicting"), config, ())
 
 
 @pytest.fixture(scope="session")

@@ -116,7 +116,7 @@ def test_bad_requests_are_refused_before_anything_is_drawn_or_written(
 
 
 def test_clips_per_class_are_refused_without_classes(tmp_path, monkeypatch):
-  gan = types.SimpleNamespace(num_classes=0, frames=4)
+  gan = types.SimpleNamespace(num_classes=0, frames=4, needs_conditioning=False)
   run = types.SimpleNamespace(gan=gan, check_frames=lambda frames: None)
   monkeypatch.setattr(runs, "load", lambda *arguments, **options: run)
   with pytest.raises(UserError, match="--per_label needs a run with classes"):

@@ -117,11 +117,21 @@ def _run(config, devices):
 
 
 @pytest.fixture(scope="module")
-def settings(tiny_config, lean_config, load_config):
-  """Returns a function (precision, rules, lean, row of TGAN, tgan_v2, **changes) -> config."""
+def settings(tiny_config, lean_config, load_config, tiny_prediction_config):
+  """Returns a function (precision, rules, one of several systems, **changes) -> config."""
 
-  def build(precision, rules="replicated", lean=False, tgan=None, tgan_v2=False, **changes):
+  def build(
+    precision,
+    rules="replicated",
+    lean=False,
+    tgan=None,
+    tgan_v2=False,
+    prediction=False,
+    **changes,
+  ):
     changes = {"batch_size": 16, "precision": precision, "sharding": rules, **changes}
+    if prediction:
+      return tiny_prediction_config(**changes)
     if tgan_v2:
       config = load_config("tgan_v2", "shapes,runlocal")
       with config.unlocked():
@@ -192,6 +202,11 @@ def test_subsampled_levels_do_not_depend_on_the_devices(play):
   kinds = ("r1_level{}", "level{}_real", "level{}_generated")
   every = [f"loss/discriminator/{kind}" for kind in kinds]
   assert parts == {name.format(level) for name in every for level in (1, 2, 3, 4)}
+
+
+def test_given_frames_do_not_depend_on_the_devices(play):
+  one, eight = (play("float64", devices, prediction=True) for devices in (1, 8))
+  check_same(one, eight.after, 1e-9)
 
 
 @pytest.fixture(scope="module")

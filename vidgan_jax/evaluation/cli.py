@@ -31,10 +31,13 @@ class Opener:
   Attributes:
     load: (workdir, step, use_ema, standing_passes, report) -> a run with restored weights.
     stream: (run, seed, truncation, frames, mesh) -> the run's clips, see `evaluation.clips`.
+    conditioned: the same for a run that continues given frames, with further arguments clips and
+      count: the real clips whose first frames it continues.
   """
 
   load: Callable
   stream: Callable
+  conditioned: Callable | None = None
 
 
 def adjusted(protocol: Protocol, request: Request) -> Protocol:
@@ -315,6 +318,7 @@ class _RunEvaluation:
     self._writer = writer.ResultsWriter(folder, real, self._reference.class_names, report)
     self._writer.check(self._heading())
     self._controls = _controls(request, self._evaluator, real, self._reference)
+    self._real = real
     self._tables: list[str] = []
     self._files: list[pathlib.Path] = []
 
@@ -330,9 +334,13 @@ class _RunEvaluation:
     self._report(
       f"evaluating iteration {run.step} by {self._protocol.name}, truncation {truncation:g}"
     )
-    stream = self._opener.stream(
-      run, request.seed, truncation=truncation, frames=self._frames, mesh=self._evaluator.mesh
-    )
+    options = dict(truncation=truncation, frames=self._frames, mesh=self._evaluator.mesh)
+    if run.gan.needs_conditioning:
+      assert self._opener.conditioned is not None
+      count = getattr(self._real, "to_continue", self._real.count)
+      stream = self._opener.conditioned(run, request.seed, clips=self._real, count=count, **options)
+    else:
+      stream = self._opener.stream(run, request.seed, **options)
     scores = self._evaluator.score(
       stream,
       self._reference,

@@ -29,20 +29,21 @@ from vidgan_jax.runtime.hardware import cores
 _PROBES = 8  # examples whose hash identifies the pixels of a source, for cached features
 
 
-class _FirstWindow:
-  """Replaces a random generator: chooses the first window and corner, and no mirroring."""
+class _FixedWindow:
+  """Replaces a random generator: chooses a window by number, the first corner, and no mirroring."""
 
-  def integers(self, *bounds, **options) -> int:
-    """Zero: the first of all windows and corners."""
+  def __init__(self, number: int = 0):
+    self._next = number
+
+  def integers(self, high: int, *bounds, **options) -> int:
+    """The number of the window at the first call, which chooses it; zero at later calls."""
     del bounds, options
-    return 0
+    number, self._next = self._next, 0
+    return min(number, high - 1)
 
   def random(self) -> float:
     """0.5, at which a clip is not mirrored."""
     return 0.5
-
-
-_FIRST_WINDOW: Any = _FirstWindow()
 
 
 class RealClips:
@@ -63,6 +64,8 @@ class RealClips:
   Attributes:
     population: number of clips that `source` has; these are a random part of them.
     split: split of the data.
+    to_continue: number of clips, from the first, that a run which continues given frames continues:
+      all random windows, but only the first window of each video otherwise.
 
   Raises:
     UserError: the source has fewer than `count` clips.
@@ -82,7 +85,7 @@ class RealClips:
     self._source, self._seed = source, seed
     self.stride, self.trained_stride, self.split = stride, trained_stride, protocol.split
     self.data = data
-    self._first = protocol.windows == "first"
+    self._windows = protocol.windows
     available = source.num_examples * protocol.windows_per_video
     self.count, self.population = available if count is None else count, available
     if self.count > available:
@@ -90,6 +93,8 @@ class RealClips:
         f"{self.count} real clips are requested, the {protocol.split} split has {available}; "
         "--real_count=N takes fewer"
       )
+    random = protocol.windows == "random"
+    self.to_continue = self.count if random else min(self.count, source.num_examples)
     self.shape = (source.frames, source.resolution, source.resolution, 3)
     self.num_classes, self.class_names = source.num_classes, tuple(source.class_names)
     self._order = pipeline.epoch_order(seed, 0, source.num_examples)
@@ -122,8 +127,9 @@ class RealClips:
   def _example(self, ordinal: int):
     """Clip number `ordinal` and its label."""
     index = int(self._order[ordinal % len(self._order)])
-    if self._first:
-      return self._source.example(index, _FIRST_WINDOW)
+    if self._windows in ("first", "each"):
+      window: Any = _FixedWindow(ordinal // len(self._order) if self._windows == "each" else 0)
+      return self._source.example(index, window)
     return self._source.example(index, pipeline.augmentation_generator(self._seed, ordinal))
 
   def __call__(self, begin: int, end: int):

@@ -4,12 +4,14 @@ An `Evaluator` compiles its networks for its devices. It computes the features o
 once, or reads them from a file, and then scores any number of sets of generated clips.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 
+from vidgan_jax.evaluation import predictions
 from vidgan_jax.evaluation.features import pipeline, references
 from vidgan_jax.evaluation.features.extractor import (
   NETWORKS,
@@ -27,6 +29,7 @@ from vidgan_jax.evaluation.metrics.base import (
   Score,
   finite,
 )
+from vidgan_jax.evaluation.metrics.prediction import PIXELS
 from vidgan_jax.evaluation.protocols import fingerprint
 from vidgan_jax.evaluation.protocols.base import Protocol
 from vidgan_jax.evaluation.records import Circumstances, Scores, heading
@@ -34,6 +37,8 @@ from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.errors import UserError
 
+# In place of the network of measures that compare pixels.
+_NO_NETWORK = Extractor(PIXELS, "", {}, 1, None, {}, lambda variables, clips: {}, {})
 # Attributes of real clips that a reference copies:
 _COPIED = ("population", "stride", "trained_stride", "split", "data")
 
@@ -108,6 +113,8 @@ class Evaluator:
     self.batch_size, self._report = batch_size, report
     outputs_of: dict[tuple, list[str]] = {}  # by network and preprocessing
     for metric in protocol.metrics:
+      if metric.input == PIXELS:
+        continue
       if metric.network not in extractors:
         raise UserError(f"protocol {protocol.name} needs the network {metric.network}")
       outputs_of.setdefault((metric.network, metric.preprocess), []).append(metric.output)
@@ -223,9 +230,13 @@ class Evaluator:
     protocol = self.protocol
     count, repeats = count or protocol.generated_count, repeats or protocol.repeats
     self._check(generated, reference, count, repeats)
+    compared = None
+    if getattr(generated, "given_count", 0) and any(m.input == PIXELS for m in protocol.metrics):
+      generated = compared = predictions.Compared(generated, self.mesh)
     sets = self._features(generated, count, repeats, description, leaving)
     if sets is None:
       return None
+    predicted = compared and compared.predictions(count * repeats)
     if not processes.first():
       return Scores([], [])
     labelled = labelled and reference is not None and reference.labels is not None
@@ -239,6 +250,7 @@ class Evaluator:
         self._report(f"{metric.name} is left out: {fault}")
         continue
       inputs = self._inputs(metric, reference, sets, seed, floor)
+      inputs = dataclasses.replace(inputs, predictions=predicted)
       try:
         values = metric.score(inputs)
       except MetricLeftOut as error:
@@ -246,10 +258,11 @@ class Evaluator:
         verb = "is" if len(names) == 1 else "are"
         self._report(f"{', '.join(names)} {verb} left out: {error}")
         continue
-      records = about.records(metric, self.extractors[metric.network], self._finite(metric, values))
+      extractor = self.extractors.get(metric.network, _NO_NETWORK)
+      records = about.records(metric, extractor, self._finite(metric, values))
       scores.records.extend(records)
       real, first = inputs.real, inputs.generated[0]
-      if not (protocol.per_class and labelled and records) or real is None:
+      if not (protocol.per_class and labelled and records) or real is None or not first.outputs:
         continue
       if metric.output_of(first).features is not None:
         by_class = metric.by_class(real, first)
@@ -333,10 +346,11 @@ class Evaluator:
     path = (metric.network, metric.preprocess)
     real = None
     if reference is not None:
-      real = ClipSet(
-        reference.gathered[path], reference.labels, reference.population, "--real_count"
-      )
-    generated = [ClipSet(gathered[path], labels) for gathered, labels in sets]
+      outputs = reference.gathered.get(path, {})
+      real = ClipSet(outputs, reference.labels, reference.population, "--real_count")
+    generated = [
+      ClipSet(gathered.get(path, {}), labels, count=len(labels)) for gathered, labels in sets
+    ]
     return Inputs(real, generated, self.protocol.bootstrap, seed, floor)
 
   def _finite(self, metric: Metric, scores: Sequence[Score]) -> list[Score]:

@@ -50,7 +50,8 @@ class EvaluationHook(Hook):
     settings: `config.evaluation`: every (iterations; 0 is never), protocol, count and real_count
       (numbers of clips; 0 is the protocol's), best (a metric of the protocol, or "").
     stream: (`HookContext`, seed) -> clips of the current state, see `evaluation.clips`. The command
-      passes it, because evaluation imports no sampling.
+      passes it, because evaluation imports no sampling. For runs that continue given frames it
+      also receives these, as `clips` and their number, `count`.
     report: called with lines for the user.
     load: (protocol) -> extractors, see `load_extractors`.
 
@@ -107,7 +108,10 @@ class EvaluationHook(Hook):
       processes.first() and _has_scores(folder, context.step)
     ):
       return  # a run that continues has scored this state before
-    generated = self._stream(context, seed=0)
+    given = {}
+    if context.gan.needs_conditioning:
+      given = {"clips": evaluation.real, "count": evaluation.real.to_continue}
+    generated = self._stream(context, seed=0, **given)
     scores = evaluation.evaluator.score(
       generated,
       evaluation.reference,
@@ -166,7 +170,7 @@ class EvaluationHook(Hook):
       if fault and self.best in [number.name for number in metric.numbers]:
         raise UserError(f"evaluation.best is {self.best!r}, but {fault}")
     results_writer = ResultsWriter(folder, real, reference.class_names, self._report)
-    evaluation = _Evaluation(evaluator, reference, results_writer)
+    evaluation = _Evaluation(evaluator, reference, results_writer, real)
     results_writer.check(evaluation.heading(context))  # in all processes, so that all refuse
     if processes.first():
       locks.check(context.workdir / BEST, _purpose(context.workdir / BEST))
@@ -227,11 +231,13 @@ class _Evaluation:
     evaluator: the compiled networks.
     reference: features of the real clips.
     writer: writes the files of results.
+    real: the real clips, which runs that continue given frames continue.
   """
 
   evaluator: Evaluator
   reference: references.Reference
   writer: ResultsWriter
+  real: clips.RealClips
 
   def heading(self, context: HookContext) -> dict[str, Any]:
     """The part of results.json above the records."""

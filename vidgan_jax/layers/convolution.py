@@ -93,6 +93,35 @@ class Conv(nn.Module):
     return convolution.average_pool(convolution.pad_odd(x, factors, single=single), factors)
 
 
+class JoinedConv(nn.Module):
+  """A 3x3 convolution of [x; shared], whose second part is the same for all frames of a clip.
+
+  The two inputs are concatenated on the channels. All forms but "plain" convolve `shared` once
+  instead of once per frame; see `ops.folded`.
+
+  Attributes:
+    features: output channels.
+    settings: see `LayerSettings`.
+  """
+
+  features: int
+  settings: LayerSettings
+
+  @nn.compact
+  def __call__(self, x: jax.Array, shared: jax.Array) -> jax.Array:
+    """Maps [B, T, H, W, C] and [B, H, W, D] to [B, T, H, W, features]."""
+    settings = self.settings
+    shape = (3, 3, x.shape[-1] + shared.shape[-1], self.features)
+    kernel, bias = declare(self, shape, settings, True)
+    out = forms.get(settings.ops).joined_convolution(
+      x.astype(settings.dtype),
+      shared.astype(settings.dtype),
+      kernel,
+      precision=settings.precision,
+    )
+    return checkpoint_name(add_bias(out, bias), "conv_output")
+
+
 class Dense(nn.Module):
   """Product of the last axis with a kernel [in, features], plus a bias.
 

@@ -16,10 +16,9 @@ and sets `joint_scores=False`, because its discriminator normalises over the bat
 `views` gives the image discriminator one random frame of each clip. MoCoGAN's categories and VGAN's
 mask enter the loss in `generator_losses`.
 
-Systems that are not implemented yet also fit: DVD-GAN-FP puts the first frames into
-`generated_inputs` and joins them to the clip in `views`. The later stages of SSW-GAN take
-low-resolution windows from a frozen earlier stage. TGANv2 returns several resolutions as samples,
-each with its own batch size, and R1 in `penalties`.
+DVD-GAN-FP takes the first frames of real clips as inputs, and its samples begin with them. TGANv2
+returns several resolutions as samples, each with its own batch size, and R1 in `penalties`. Not
+implemented yet, but it fits: the later stages of SSW-GAN take windows from a frozen earlier stage.
 """
 
 import abc
@@ -36,6 +35,7 @@ from ml_collections import ConfigDict
 
 from vidgan_jax.layers import augmentation, normalization, spectral_norm
 from vidgan_jax.layers.settings import LayerSettings
+from vidgan_jax.models.dvd_gan_fp.given import Conditioned
 from vidgan_jax.models.phases import Phase, Phased
 from vidgan_jax.objectives import penalties
 from vidgan_jax.ops import forms
@@ -122,7 +122,7 @@ class Side(struct.PyTreeNode):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # hashed by identity: a static argument of jit
-class VideoGan(Phased, abc.ABC):
+class VideoGan(Phased, Conditioned, abc.ABC):
   """A video GAN, as the training step sees it.
 
   Attributes:
@@ -205,7 +205,7 @@ class VideoGan(Phased, abc.ABC):
       labels: int [N], or float [N, num_classes] weights that mix class embeddings.
       context: see `Context`.
       frames: frames per generated clip; None is `self.frames`.
-      conditioning: data to condition on, e.g. {"clip": uint8 [N, T, H, W, 3]} of first frames.
+      conditioning: data to condition on, {"clip": uint8 [N, T, H, W, 3]}; see `Conditioned`.
     """
     del key, labels, context, frames, conditioning
     return {}

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from vidgan_jax.layers import temporal
 from vidgan_jax.layers.attention import SelfAttention, SeparableAttention
-from vidgan_jax.layers.convolution import Conv, Dense, Embed
+from vidgan_jax.layers.convolution import Conv, Dense, Embed, JoinedConv
 from vidgan_jax.layers.heads import ProjectionHead
 from vidgan_jax.layers.normalization import BatchNorm
 from vidgan_jax.layers.recurrent import ConvGRU
@@ -88,9 +88,10 @@ class Generator(nn.Module):
     z = latents["z"].astype(settings.dtype)
     both, condition = self._conditions(z, inputs)
     linear = dataclasses.replace(settings, spectral=settings.spectral and self.linear_spectral)
-    x = Dense(16 * self.widths[0], linear, name="linear")(both)
-    x = x.reshape(-1, 4, 4, self.widths[0])
-    x = self._recurrent(self.widths[0], "rnn")(x, frames)
+    x = Dense(16 * self.widths[0], linear, name="linear")(both).reshape(-1, 4, 4, self.widths[0])
+    given, state, maps = self._encode(inputs)
+    steps = frames if given is None else frames - given.shape[1]
+    x = self._recurrent(self.widths[0], "rnn")(x, steps, state)
     if self.full_attention:
       x = SelfAttention("thw", settings, self.attention_style, name="attention")(x)
     plan = self._plan()
@@ -106,10 +107,18 @@ class Generator(nn.Module):
       x = block(width, settings, upsample, self.statistics, name=f"block{index}")(
         x, condition, train
       )
+      if x.shape[2] in maps:
+        x = JoinedConv(width, settings, name=f"skip{x.shape[2]}")(x, maps.pop(x.shape[2]))
     # Without this last normalisation learning fails altogether (appendix C).
     x = jax.nn.relu(BatchNorm(settings, self.statistics, name="norm")(x, train))
     x = Conv(3, (3, 3), settings, name="to_rgb")(x)
-    return {"clip": jnp.tanh(x.astype(jnp.promote_types(jnp.float32, x.dtype)))}
+    clip = jnp.tanh(x.astype(jnp.promote_types(jnp.float32, x.dtype)))
+    return {"clip": clip if given is None else jnp.concatenate([given, clip], axis=1)}
+
+  def _encode(self, inputs: Arrays) -> tuple[jax.Array | None, jax.Array | None, dict]:
+    """Frames to continue, the ConvGRU's first state, and {height: map} to join; here nothing."""
+    del inputs
+    return None, None, {}
 
   def _conditions(self, z: jax.Array, inputs: Arrays) -> tuple[jax.Array, jax.Array]:
     """Returns [z; e(y)] concatenated, and the part of it that enters conditional batch norm."""

@@ -7,12 +7,14 @@ from ml_collections import ConfigDict
 from vidgan_jax.layers.augmentation import KINDS
 from vidgan_jax.models import contract, dvd_gan, ldvd, switches, tgan_v2, vgan
 from vidgan_jax.models.contract import VideoGan
+from vidgan_jax.models.dvd_gan_fp import system as dvd_gan_fp
 from vidgan_jax.models.progressive_vgan import system as progressive_vgan
 from vidgan_jax.objectives import penalties
 from vidgan_jax.runtime import mesh
 
 _BUILDERS = {
   "dvd_gan": dvd_gan.build,
+  "dvd_gan_fp": dvd_gan_fp.build,
   "mocogan": ldvd.build_mocogan,
   "progressive_vgan": progressive_vgan.build,
   "tgan": ldvd.build_tgan,

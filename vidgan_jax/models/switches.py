@@ -7,6 +7,7 @@ list them and refuse wrong values without loading JAX.
 from ml_collections import ConfigDict
 
 from vidgan_jax.models import dvd_gan_config, ldvd_config, tgan_v2_config
+from vidgan_jax.models.dvd_gan_fp import config as dvd_gan_fp_config
 from vidgan_jax.models.progressive_vgan import config as progressive_vgan_config
 from vidgan_jax.runtime.config import base_switches, schema
 from vidgan_jax.runtime.errors import UserError
@@ -14,6 +15,7 @@ from vidgan_jax.runtime.errors import UserError
 # {name of the system: {path below `config.model`: switch}}
 SYSTEMS = {
   "dvd_gan": dvd_gan_config.SWITCHES,
+  "dvd_gan_fp": dvd_gan_fp_config.SWITCHES,
   "mocogan": ldvd_config.MOCOGAN,
   "progressive_vgan": progressive_vgan_config.SWITCHES,
   "tgan": ldvd_config.TGAN,
@@ -21,7 +23,10 @@ SYSTEMS = {
   "vgan": ldvd_config.VGAN,
 }
 # {name of the system: checks the fields of a whole config against each other}
-_RULES = {"progressive_vgan": progressive_vgan_config.check}
+_RULES = {
+  "dvd_gan_fp": dvd_gan_fp_config.check,
+  "progressive_vgan": progressive_vgan_config.check,
+}
 _MAX_CLIP_BYTES = 2**37  # limit for the uint8 clips of one iteration, over all processes
 
 

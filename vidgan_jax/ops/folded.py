@@ -5,6 +5,8 @@
 - A 3x3 (3x3x3) convolution and average pooling by 2 become one 4x4 (4x4x4) convolution with stride
   2: 16 instead of 36 products per output pixel (64 instead of 216).
 - A 1x1 convolution is computed before upsampling or after pooling, on the smaller map.
+- A convolution of a clip joined with one map for all frames is the sum of two convolutions. That of
+  the map is computed once.
 - The parts of a ConvGRU that depend only on its input are computed for all time steps at once. A
   ConvLSTM convolves its input at the first step only, because it is zero afterwards.
 
@@ -45,6 +47,14 @@ class Folded(Plain):
     matrix = kernel.reshape(-1, kernel.shape[-1]).astype(x.dtype)
     out = convolution.product(patches, matrix, precision)
     return out.reshape(*x.shape[:-1], -1)
+
+  def joined_convolution(
+    self, x: jax.Array, shared: jax.Array, kernel: jax.Array, *, precision: Precision = None
+  ) -> jax.Array:
+    """See `Plain`. A convolution is linear in its input, so `shared` is convolved once per clip."""
+    own, of_shared = jnp.split(kernel, [x.shape[-1]], axis=-2)
+    once = self.same_convolution(shared, of_shared, precision=precision)
+    return self.same_convolution(x, own, precision=precision) + once[:, None]
 
   def upsampled_convolution(
     self, x: jax.Array, kernel: jax.Array, *, precision: Precision = None

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 
 from vidgan_jax.ops import convolution, gru, lstm, strided
 from vidgan_jax.ops.convolution import Padding, Precision
@@ -69,6 +70,24 @@ class Plain:
       [..., *spatial, out].
     """
     return self.convolve(x, kernel, precision=precision)
+
+  def joined_convolution(
+    self, x: jax.Array, shared: jax.Array, kernel: jax.Array, *, precision: Precision = None
+  ) -> jax.Array:
+    """A SAME convolution of [x; shared], where `shared` is the same for all frames of a clip.
+
+    Args:
+      x: [B, T, H, W, C].
+      shared: [B, H, W, D].
+      kernel: [3, 3, C + D, out].
+      precision: see `Plain`.
+
+    Returns:
+      [B, T, H, W, out].
+    """
+    repeated = jnp.broadcast_to(shared[:, None], (*x.shape[:-1], shared.shape[-1]))
+    joined = jnp.concatenate([x, repeated], axis=-1)
+    return self.same_convolution(joined, kernel, precision=precision)
 
   def upsampled_convolution(
     self, x: jax.Array, kernel: jax.Array, *, precision: Precision = None

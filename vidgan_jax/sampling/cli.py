@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +13,12 @@ from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.config import requests
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.hardware import memory
-from vidgan_jax.sampling import files, generation, interpolation
+from vidgan_jax.sampling import conditioning, files, generation, interpolation
 from vidgan_jax.sampling import run as runs
 from vidgan_jax.sampling.request import Request
 
 _PER_LABEL, _STEPS = 2, 8  # default number of clips per class, and per interpolation
+_GIVEN, _FUTURES = 8, 4  # default number of given clips of a split, and of clips for each
 
 
 def fulfil(request: Request, report: Callable[[str], None] = print) -> list[str]:
@@ -41,12 +44,16 @@ def fulfil(request: Request, report: Callable[[str], None] = print) -> list[str]
   )
   run.check_frames(request.frames)
   gan, classes = run.gan, run.gan.num_classes
+  given = _given(request, run, report)
   if request.per_label is not None and not classes:
     raise UserError("--per_label needs a run with classes; this run has none")
   per_label = request.per_label or _PER_LABEL if classes else 1
   steps = request.interpolation_steps or _STEPS
   if request.labels is not None:
     labels = files.parse_labels(request.labels, run.class_names, classes)
+  elif given is not None:
+    labels = [0] * len(given)
+    per_label = request.futures or _FUTURES
   else:
     labels = list(range(classes)) if classes else [0] * (8 if request.interpolate else 16)
     if request.interpolate == "class":
@@ -68,6 +75,9 @@ def fulfil(request: Request, report: Callable[[str], None] = print) -> list[str]
     clip_labels = np.repeat(labels, per_label)
     latents = generation.draw_latents(gan, key, len(clip_labels), **options)
     columns = per_label if per_label > 3 else _columns(len(clip_labels))
+  if given is not None:
+    columns = steps if request.interpolate else per_label
+    options["conditioning"] = {"clip": np.repeat(given, columns, axis=0)}
   weights = "live weights" if request.live else "moving average"
   with files.new_output(request.output, request.overwrite) as folder:
     report(f"generating {len(clip_labels)} clips at iteration {run.step} ({weights})")
@@ -79,9 +89,53 @@ def fulfil(request: Request, report: Callable[[str], None] = print) -> list[str]
     with memory.reported_if_full("fewer frames or a smaller batch_size need less"):
       clips = run.generate(latents, clip_labels, batch_size=request.batch_size, **options)
     files.write_samples(
-      folder, clips, clip_labels, run.class_names, columns=columns, frame_rate=request.frame_rate
+      folder,
+      clips,
+      clip_labels,
+      run.class_names,
+      columns=columns,
+      frame_rate=request.frame_rate,
+      given=gan.given_frames,
     )
   return files.list_files(request.output, len(clips))
+
+
+def _given(request: Request, run: runs.Run, report: Callable[[str], None]) -> np.ndarray | None:
+  """The clips to continue, uint8 [N, T, H, W, 3], for a run that continues given frames, or None.
+
+  Clips of a split also serve for standing statistics: each batch of statistics is of many clips,
+  as in training. One video would give statistics of that video alone.
+
+  Raises:
+    UserError: a flag does not fit the run, or there are no such clips.
+  """
+  gan = run.gan
+  if not gan.needs_conditioning:
+    for name in ("conditioning", "futures", "given", "data_directory"):
+      if getattr(request, name) is not None:
+        raise UserError(f"--{name}: this run continues no given frames; it generates whole clips")
+    return None
+  if not request.conditioning:
+    raise UserError(
+      f"this run continues {gan.given_frames} given frame(s): --conditioning names a split of its "
+      "data (such as test), an .npz with clips, or videos"
+    )
+  if request.interpolate and request.futures is not None:
+    raise UserError("--futures cannot be combined with --interpolate")
+  config = run.config.copy_and_resolve_references()
+  words = request.conditioning.split(",")
+  if len(words) == 1 and re.fullmatch(r"\w+", words[0]) and not os.path.exists(words[0]):
+    if request.data_directory is not None:
+      with config.unlocked():
+        config.data.directory = request.data_directory
+    run.conditioning = conditioning.of_split(config, gan, words[0], request.seed, report)
+    return run.conditioning(0, request.given or _GIVEN)[:, : gan.given_frames]
+  if request.data_directory is not None:
+    raise UserError("--data_directory needs --conditioning=SPLIT; files are read as they are")
+  clips = conditioning.read(words, gan, config.data.stride)[:, : gan.given_frames]
+  if request.given is not None and request.given > len(clips):
+    raise UserError(f"--given={request.given}, but --conditioning has {len(clips)} clip(s)")
+  return clips[: request.given]
 
 
 def _columns(count: int) -> int:

@@ -171,6 +171,30 @@ def _word(name: str) -> str:
   return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:60]
 
 
+_MARK = (255, 140, 0)  # colour of the border around given frames
+_BORDER = 2  # pixels
+
+
+def marked(clips: np.ndarray, given: int) -> np.ndarray:
+  """Puts a coloured border around given frames and a grey one around the others.
+
+  Args:
+    clips: uint8 [N, T, H, W, 3].
+    given: number of given frames at the start; with 0, the clips are returned as they are.
+
+  Returns:
+    uint8 [N, T, H + 4, W + 4, 3]; the pixels inside the border are unchanged.
+  """
+  if not given:
+    return clips
+  number, frames, height, width, _ = clips.shape
+  shape = (number, frames, height + 2 * _BORDER, width + 2 * _BORDER, 3)
+  bordered = np.full(shape, 127, np.uint8)
+  bordered[:, :given] = _MARK
+  bordered[:, :, _BORDER:-_BORDER, _BORDER:-_BORDER] = clips
+  return bordered
+
+
 def write_samples(
   folder: str | os.PathLike,
   clips: np.ndarray,
@@ -179,6 +203,7 @@ def write_samples(
   *,
   columns: int,
   frame_rate: float = 8.0,
+  given: int = 0,
 ) -> None:
   """Writes a video of all clips in a grid, an image of their frames, the clips, and the arrays.
 
@@ -192,16 +217,19 @@ def write_samples(
     class_names: names by label; may be empty.
     columns: columns of the grid.
     frame_rate: frames per second.
+    given: number of given frames at the start of each clip, which grid and contact sheet mark with
+      a coloured border.
 
   Raises:
     UserError: a file cannot be written.
   """
   folder = pathlib.Path(folder)
   scale = max(1, 128 // clips.shape[2])
-  grid = video_writers.grid(clips, columns)
+  shown = marked(clips, given)
+  grid = video_writers.grid(shown, columns)
   video_writers.write_mp4(folder / "grid.mp4", grid, frame_rate, scale=scale)
   video_writers.write_gif(folder / "grid.gif", grid, frame_rate)
-  video_writers.contact_sheet(clips, folder / "contact_sheet.png")
+  video_writers.contact_sheet(shown, folder / "contact_sheet.png")
   for index, clip in enumerate(clips):
     name = f"{index:05d}"
     if np.ndim(labels) == 1 and len(class_names):

@@ -1,6 +1,7 @@
 """Generates clips: latents, truncation, standing statistics, any number of frames."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -116,6 +117,7 @@ def _moments(
   frames: int,
   truncation: float | jax.Array,
   context: Context,
+  conditioning: Arrays | None,
 ) -> Any:
   """Generates one batch; returns the mean and variance of each batch normalisation layer."""
   keys = jax.random.split(key, 4)
@@ -123,7 +125,7 @@ def _moments(
   labels = jnp.zeros((batch_size,), jnp.int32)
   if gan.num_classes:
     labels = jax.random.randint(keys[1], (batch_size,), 0, gan.num_classes)
-  inputs = gan.sampling_inputs(keys[3], labels, context, frames)
+  inputs = gan.sampling_inputs(keys[3], labels, context, frames, conditioning)
   _, reported = gan.generate(variables, latents, inputs, keys[2], True, frames)
   return reported.get(normalization.COLLECTION, {})
 
@@ -138,6 +140,7 @@ def standing_statistics(
   batch_size: int = 16,
   frames: int | None = None,
   truncation: float = 1.0,
+  conditioning: Callable[[int, int], Arrays] | None = None,
 ) -> Variables:
   """Replaces batch statistics by their average over several batches of generated clips.
 
@@ -156,6 +159,8 @@ def standing_statistics(
       of that many clips at its last level, and a variance over a few clips is too small.
     frames: frames per clip; None is as in training.
     truncation: see `draw_latents`.
+    conditioning: a function (begin, end) -> the data that the clips begin..end-1 of all passes are
+      generated from, see `VideoGan.sampling_inputs`. None for systems that need none.
 
   Returns:
     `variables` with the new batch statistics.
@@ -168,9 +173,9 @@ def standing_statistics(
   for index in tqdm(
     range(passes), desc="batch statistics", leave=False, delay=_BAR_DELAY, disable=None
   ):
-    moments = _moments(
-      gan, variables, jax.random.fold_in(key, index), clips, frames, float(truncation), context
-    )
+    given = conditioning and conditioning(index * clips, (index + 1) * clips)
+    pass_key = jax.random.fold_in(key, index)
+    moments = _moments(gan, variables, pass_key, clips, frames, float(truncation), context, given)
     total = moments if total is None else jax.tree.map(jnp.add, total, moments)
   mean = jax.tree.map(lambda a: a / passes, total)
   return {**variables, normalization.COLLECTION: mean}

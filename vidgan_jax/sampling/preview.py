@@ -7,8 +7,10 @@ import numpy as np
 from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.files import video_writers
 from vidgan_jax.runtime.hooks import Hook, HookContext
+from vidgan_jax.sampling import conditioning, files
 from vidgan_jax.sampling.run import Run
 
+_FUTURES = 2  # clips per given clip in previews
 FRAME_RATE = 8.0  # frames per second of previews; slow enough to follow 12 frames
 
 
@@ -16,7 +18,8 @@ class PreviewHook(Hook):
   """Samples clips from the same latents at regular intervals.
 
   Writes `samples/STEP.mp4` (all clips in a grid) and `samples/STEP.png` (one row per clip, one
-  column per frame) into the run's folder, and the grid to TensorBoard.
+  column per frame) into the run's folder, and the grid to TensorBoard. A run that continues given
+  frames gets the first clips of its training data, and generates two clips for each.
 
   Args:
     every: iterations between samples; 0 never samples.
@@ -46,7 +49,15 @@ class PreviewHook(Hook):
       frozen=context.frozen,
       standing_passes=self.standing_passes,
     )
-    clips = run.sample(streams.key(context.config.seed, streams.SAMPLING), count=self.clips)
+    key = streams.key(context.config.seed, streams.SAMPLING)
+    if context.gan.needs_conditioning:
+      run.conditioning = conditioning.of_source(context.source)
+      given = run.conditioning(0, -(-self.clips // _FUTURES))
+      clips = run.predict(given, _FUTURES, key)
+      clips = clips.reshape(-1, *clips.shape[2:])[: self.clips]
+      clips = files.marked(clips, context.gan.given_frames)
+    else:
+      clips = run.sample(key, count=self.clips)
     folder.mkdir(exist_ok=True)
     columns = math.ceil(math.sqrt(len(clips)))
     grid = video_writers.grid(clips, columns)

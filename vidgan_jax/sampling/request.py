@@ -44,6 +44,27 @@ class Request:
   interpolation_steps: int | None = option(
     integer(None, "Clips per interpolation; default 8.", least=2, most=10_000)
   )
+  conditioning: str | None = option(
+    text(
+      None,
+      "For runs that continue given frames: a split of the run's data, an .npz with clips, or "
+      "videos separated by commas.",
+    )
+  )
+  futures: int | None = option(
+    integer(None, "Clips generated for each given clip; default 4.", least=1, most=10_000)
+  )
+  given: int | None = option(
+    integer(
+      None,
+      "Number of given clips; default 8 of a split, all of files.",
+      least=1,
+      most=1_000_000,
+    )
+  )
+  data_directory: str | None = option(
+    text(None, "Folder of the data for --conditioning=SPLIT; default is that of the training.")
+  )
   seed: int = option(integer(0, "Seed of the latents.", least=0, most=LARGEST_SEED))
   live: bool = option(boolean(False, "Sample from the live weights, not their moving average."))
   checkpoint: int | None = option(base_switches.CHECKPOINT)
@@ -53,4 +74,4 @@ class Request:
 
   def __post_init__(self) -> None:
     """Expands `~` in paths; UserError if a path is not local."""
-    paths.localize(self, "workdir", "output")
+    paths.localize(self, "workdir", "output", "data_directory")

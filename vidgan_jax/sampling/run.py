@@ -15,7 +15,9 @@ from vidgan_jax.models.contract import Arrays, Context, Variables, VideoGan
 from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import paths
+from vidgan_jax.sampling import conditioning as conditioning_of
 from vidgan_jax.sampling import generation
+from vidgan_jax.sampling.conditioning import Conditioning
 from vidgan_jax.training.state import TrainState
 
 
@@ -27,6 +29,8 @@ class Run:
     gan: the system that was trained, as it draws clips of full size (`VideoGan.sampler`).
     step: number of iterations it was trained for.
     class_names: class names of the training data, by label; empty without classes.
+    conditioning: clips from which standing statistics are collected, for systems that continue
+      given frames. Without it, such systems use the running statistics of training.
   """
 
   def __init__(
@@ -39,6 +43,7 @@ class Run:
     use_ema: bool = True,
     standing_passes: int = 16,
     class_names: Sequence[str] = (),
+    conditioning: Conditioning | None = None,
   ):
     self.config, self.step = config, int(state.step)
     self.gan = gan.sampler(self.step)
@@ -46,7 +51,22 @@ class Run:
     self.class_names = tuple(class_names)
     self.use_ema, self.standing_passes = use_ema, standing_passes
     self._variables = states.generator_variables(state, use_ema=use_ema, eps=gan.spectral_eps)
-    self._standing = {}
+    self.conditioning = conditioning
+
+  @property
+  def conditioning(self) -> Conditioning | None:
+    """See the class's docstring. Another value collects the standing statistics anew."""
+    return self._conditioning
+
+  @conditioning.setter
+  def conditioning(self, conditioning: Conditioning | None) -> None:
+    self._conditioning, self._standing = conditioning, {}
+
+  @property
+  def _collects(self) -> bool:
+    """Whether clips are generated with standing statistics."""
+    given = self.conditioning is not None or not self.gan.needs_conditioning
+    return self.standing_passes > 0 and given
 
   def check_frames(self, frames: int | None) -> None:
     """UserError if the generator cannot generate clips of `frames` frames.
@@ -54,8 +74,12 @@ class Run:
     Any number is possible with standing statistics, only that of training without them.
     """
     generation.check_frames(frames)
-    if self.standing_passes < 1 and frames not in (None, self.gan.frames):
+    if not self._collects and frames not in (None, self.gan.frames):
       raise UserError(f"{frames} frames need standing statistics: training had {self.gan.frames}")
+    if frames is not None and frames <= self.gan.given_frames:
+      raise UserError(
+        f"clips of {frames} frames leave none to generate: {self.gan.given_frames} are given"
+      )
 
   def variables(self, frames: int | None = None, truncation: float = 1.0) -> Variables:
     """The generator's variables for clips of `frames` frames.
@@ -68,7 +92,7 @@ class Run:
     generation.check_truncation(truncation)
     self.check_frames(frames)
     frames = frames or self.gan.frames
-    if self.standing_passes < 1:
+    if not self._collects:
       return self._variables
     key = (frames, float(truncation))
     if key not in self._standing:
@@ -80,6 +104,7 @@ class Run:
         passes=self.standing_passes,
         frames=frames,
         truncation=truncation,
+        conditioning=self.conditioning.inputs if self.conditioning else None,
       )
     return self._standing[key]
 
@@ -106,7 +131,8 @@ class Run:
         DVD-GAN's Figure 14.
       frames: frames per clip; None is as in training. More frames than in training are allowed.
       batch_size: clips generated at once.
-      conditioning: {name: array [N, ...]} for systems that continue or refine given clips.
+      conditioning: {"clip": uint8 [N, T, H, W, 3]} for systems that continue given frames; see
+        `predict`, which generates several clips for each.
 
     Returns:
       NumPy uint8 [N, T, H, W, 3].
@@ -135,6 +161,46 @@ class Run:
       batch_size=batch_size,
       conditioning=conditioning,
     )
+
+  def predict(
+    self,
+    frames: np.ndarray,
+    futures: int = 4,
+    key: jax.Array | int = 0,
+    *,
+    truncation: float = 1.0,
+    length: int | None = None,
+    batch_size: int = 16,
+  ) -> np.ndarray:
+    """Continues given frames (DVD-GAN-FP), several times each.
+
+    Args:
+      frames: uint8 [N, T, H, W, 3]. The first `gan.given_frames` frames of each clip are used.
+      futures: number of clips generated for each given one, which differ in their latents.
+      key: see `sample`.
+      truncation: see `sample`.
+      length: frames of each returned clip, with the given ones; None is as in training.
+      batch_size: clips generated at once.
+
+    Returns:
+      NumPy uint8 [N, futures, length, H, W, 3]. Each clip begins with its given frames, unchanged.
+
+    Raises:
+      UserError: the run continues no frames, or `frames` has another type or size.
+    """
+    given = np.asarray(frames)
+    conditioning_of.check(given.shape, given.dtype, self.gan, "frames")
+    if futures < 1:
+      raise UserError(f"futures is {futures}, must be at least 1")
+    clips = self.sample(
+      key,
+      count=len(given) * futures,
+      truncation=truncation,
+      frames=length,
+      batch_size=batch_size,
+      conditioning={"clip": jnp.repeat(given[:, : self.gan.given_frames], futures, axis=0)},
+    )
+    return clips.reshape(len(given), futures, *clips.shape[1:])
 
   def generate(
     self,

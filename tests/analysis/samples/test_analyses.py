@@ -25,7 +25,9 @@ class Run:
 
   def __init__(self, config):
     self.config = config
-    self.gan = types.SimpleNamespace(num_classes=CLASSES, frames=4, resolution=8)
+    self.gan = types.SimpleNamespace(
+      num_classes=CLASSES, frames=4, resolution=8, needs_conditioning=False
+    )
     self._source = build_source(config.data, frames=4, resolution=8, num_classes=CLASSES)
     self.calls = []
 

@@ -1,5 +1,6 @@
 """The listing of each source, and its frames."""
 
+import json
 import os
 import shutil
 import sys
@@ -12,6 +13,7 @@ from vidgan_jax.data.formats import index, records
 from vidgan_jax.data.prepare import inputs, run
 from vidgan_jax.data.prepare.settings import Request
 from vidgan_jax.data.sources import split_lists
+from vidgan_jax.data.sources.prepared import Prepared
 from vidgan_jax.runtime.errors import UserError
 
 
@@ -552,7 +554,7 @@ def test_other_data_of_the_same_size_is_noticed(tmp_path):
 
 
 def test_the_records_of_bair_are_read(footage, prepare, read_clips):
-  directory, prepared, _ = prepare("bair", footage / "bair_records", quality=None)
+  directory, prepared, _ = prepare("bair", footage / "bair_records", quality=None, camera="main")
   assert {split: part.clips for split, part in prepared.splits.items()} == {"test": 1, "train": 1}
   ((name, (frames, label, _)),) = read_clips(directory, "train").items()
   assert name == "train/traj_1792_to_2047/000" and label is None
@@ -561,6 +563,56 @@ def test_the_records_of_bair_are_read(footage, prepare, read_clips):
   features = records.parse_example(next(records.read_records(path))[1], "")
   for number, frame in enumerate(frames):
     assert frame.tobytes() == features[f"{number}/image_main/encoded"][0]
+
+
+def both_cameras(folder, **cameras):
+  """Writes a record of three frames; each camera shows one grey value."""
+  features = {
+    f"{number}/image_{camera}/encoded": [bytes([value]) * 12288]
+    for number in range(3)
+    for camera, value in cameras.items()
+  }
+  for split in ("train", "test"):
+    content = records.frame_record(records.encode_example(features)[0])
+    touch(folder / split / "traj_0_to_0.tfrecords", content)
+
+
+@pytest.mark.parametrize(("options", "value"), [({}, 70), ({"camera": "main"}, 20)])
+def test_bair_is_prepared_from_the_camera_of_the_benchmark(
+  tmp_path, prepare, read_clips, options, value
+):
+  both_cameras(tmp_path / "data", main=20, aux1=70)
+  directory, prepared, _ = prepare("bair", tmp_path / "data", quality=None, **options)
+  assert prepared.settings["camera"] == options.get("camera", "aux1")
+  ((_, (frames, _, _)),) = read_clips(directory, "test").items()
+  assert frames.shape == (3, 64, 64, 3) and np.all(frames == value)
+
+
+def test_a_camera_that_is_not_in_the_records_is_refused(tmp_path, prepare):
+  both_cameras(tmp_path / "data", main=20)
+  with pytest.raises(UserError, match=r"no frames of camera aux1, only of main; --camera=main"):
+    prepare("bair", tmp_path / "data")
+
+
+def test_other_sources_have_no_camera(tmp_path, prepare):
+  both_cameras(tmp_path / "data", main=20)
+  with pytest.raises(UserError, match="only bair has several cameras"):
+    prepare("folder", tmp_path / "data", camera="main")
+
+
+def test_a_set_of_the_other_camera_is_refused_by_a_config_that_names_one(tmp_path, prepare):
+  both_cameras(tmp_path / "data", main=20, aux1=70)
+  directory, _, _ = prepare("bair", tmp_path / "data", quality=None, camera="main")
+  options = dict(frames=2, resolution=64, num_classes=0)
+  Prepared([directory], prepare="--source=bair", **options)
+  with pytest.raises(UserError, match="from camera main, but the config is for camera aux1"):
+    Prepared([directory], prepare="--source=bair --camera=aux1", **options)
+  path = directory / "prepared.json"  # as sets were before cameras were named
+  content = json.loads(path.read_text())
+  del content["settings"]["camera"]
+  path.write_text(json.dumps(content))
+  with pytest.raises(UserError, match="from camera main"):
+    Prepared([directory], prepare="--source=bair --camera=aux1", **options)
 
 
 def test_damaged_records_of_bair_are_skipped_by_number(tmp_path, prepare):
@@ -573,7 +625,7 @@ def test_damaged_records_of_bair_are_skipped_by_number(tmp_path, prepare):
   damaged[starts[2] + 500] ^= 1  # a payload
   damaged[starts[4]] ^= 1  # a length: later records cannot be located
   touch(tmp_path / "data" / "train" / "traj_0_to_4.tfrecords", bytes(damaged))
-  directory, prepared, _ = prepare("bair", tmp_path / "data")
+  directory, prepared, _ = prepare("bair", tmp_path / "data", camera="main")
   assert prepared.splits["train"].clips == 1 and prepared.skipped == 4
   skipped = (directory / "skipped.txt").read_text()
   for words in (

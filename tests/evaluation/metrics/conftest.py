@@ -1,9 +1,12 @@
 """Sets of clips that consist of random features, without videos or networks."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from vidgan_jax.evaluation.metrics.base import ClipSet, Inputs
+from vidgan_jax.evaluation.metrics.prediction import Predictions
 from vidgan_jax.evaluation.statistics.moments import FeatureSet, Moments
 
 
@@ -25,7 +28,16 @@ def clip_set():
 @pytest.fixture(scope="session")
 def score():
   """A function (metric, real, generated sets, **fields of `Inputs`) that returns the scores."""
-  return lambda metric, real, generated, **fields: metric.score(Inputs(real, generated, **fields))
+
+  def of(metric, real, generated, **fields):
+    if metric.input == "pixels":  # compares predicted with true frames instead of features
+      values = np.random.default_rng(1).uniform(size=sum(len(s.labels) for s in generated))
+      names = ("psnr", "ssim", "psnr_repeat", "ssim_repeat")
+      fields["predictions"] = Predictions(dict.fromkeys(names, values), 8)
+      generated = [dataclasses.replace(s, count=len(s.labels)) for s in generated]
+    return metric.score(Inputs(real, generated, **fields))
+
+  return of
 
 
 @pytest.fixture(scope="session")

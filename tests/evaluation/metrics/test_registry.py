@@ -47,7 +47,7 @@ def test_its_scores_are_the_declared_numbers(name, features, clip_set, score):
     assert registry.number(one.metric).meaning.endswith(".")
   assert all(isinstance(line, str) for line in metric.settings())
   assert bool(metric.by_class(real, generated)) == metric.scores_classes
-  assert metric.input in ("features", "logits")
+  assert metric.input in ("features", "logits", "pixels")
 
 
 def test_an_unknown_number_has_a_title_and_no_direction():

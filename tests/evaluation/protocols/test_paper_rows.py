@@ -29,6 +29,12 @@ DVD_GAN_3 = """
 | DVD-GAN-FP | 99.32 ± 0.55 | 103.78 ± 1.17 |
 | DVD-GAN | 32.3 ± 0.82 | 31.1 ± 0.56 |
 """
+DVD_GAN_4 = """
+| SV2P [5] | 262.5 |
+| SAVP [30] | 116.4 |
+| Video Transformer [62] | 94 ± 2 |
+| DVD-GAN-FP (ours) | 127.1 |
+"""
 TGANV2_2 = r"""
 | VGAN [48] | $8.31 \pm .09$ | |
 | TGAN [40] | $11.85 \pm .07$ | |
@@ -72,7 +78,7 @@ TGAN-F + 2xImageCh\t16x128x128\t32\t1 GPU/12GB\t20.35 $\\pm$ .23\t25M
 TGAN-F + 2xTime\t16x128x128\t32\t1 GPU/12GB\t17.23 $\\pm$ .15\t16M
 TGAN-F + All\t16x128x128\t32\t1 GPU/12GB\t<b>22.91 <math>\\pm</math> .19</b>\t70M
 """
-TEXTS = {"dvd-gan": DVD_GAN_1 + DVD_GAN_2 + DVD_GAN_3, "tganv2": TGANV2_2}
+TEXTS = {"dvd-gan": DVD_GAN_1 + DVD_GAN_2 + DVD_GAN_3 + DVD_GAN_4, "tganv2": TGANV2_2}
 TEXTS["ldvd-gan"] = LDVD_7 + LDVD_8 + LDVD_9
 
 
@@ -175,6 +181,26 @@ def test_distances_of_kinetics600_without_skipped_frames():
   ]
 
 
+def test_prediction_of_kinetics600():
+  name = "k600_fvd_5_11"
+  transformer, prediction, synthesis = cells(DVD_GAN_3)
+  stacked = "69.15 +- 0.78"  # of the paper's second version
+  in_table = [prediction[2], prediction[1], transformer[2], synthesis[2], synthesis[1], stacked]
+  assert of(name, "fvd", "DVD-GAN Table 3") == in_table
+  assert of(name, "fvd", "later") == ["25.74", "24.5", "9.9"]
+  by_source = {source: value for _, value, source in numbers(name)}
+  assert by_source["DVD-GAN Table 3, DVD-GAN-FP, single RNN, test set"] == prediction[2]
+  assert stacked in [value for source, value in by_source.items() if "stacked RNNs" in source]
+
+
+def test_prediction_of_bair():
+  sv2p, savp, transformer, own = (row[1] for row in cells(DVD_GAN_4))
+  expected = [own, "109.8", sv2p, savp, transformer]
+  assert of("bair_fvd_1_15", "fvd", "DVD-GAN Table 4") == expected
+  assert of("bair_fvd_1_15", "fvd", "later") == ["103.3", "76", "62"]
+  assert of("bair_fvd_1_15_debiased", "fvd", "later") == ["48", "31"]
+
+
 def test_the_thesis():
   assert numbers("du_r2plus1d") == [
     ("fid", "11.92", "thesis, 12 frames 64x64"),
@@ -186,7 +212,8 @@ def test_no_other_protocol_has_rows():
   with_rows = {name for name, protocol in protocols.all_protocols().items() if protocol.paper}
   assert with_rows == {
     "dvd_gan_fid_is_k600", "ssw_gan", "tgan_is_c3d", "tganv2_is_fid_c3d", "ldvd_is_fid_c3d",
-    "fvd_unterthiner2018", "du_r2plus1d",
+    "fvd_unterthiner2018", "du_r2plus1d", "bair_fvd_1_15", "bair_fvd_1_15_debiased",
+    "k600_fvd_5_11",
   }  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from vidgan_jax.runtime.errors import UserError
 
 NAMES = (
   "fvd_unterthiner2018 dvd_gan_fid_is_k600 tgan_is_c3d tganv2_is_fid_c3d ldvd_is_fid_c3d "
-  "du_r2plus1d ssw_gan stylegan_v_fvd2048_16f recommended moving_shapes"
+  "du_r2plus1d ssw_gan stylegan_v_fvd2048_16f recommended moving_shapes bair_fvd_1_15 "
+  "bair_fvd_1_15_mean100 bair_fvd_15 bair_fvd_1_15_debiased k600_fvd_5_11 moving_shapes_prediction"
 ).split()
 
 
@@ -54,6 +55,8 @@ def test_networks_accept_the_preprocessed_clips_and_have_the_outputs(name, netwo
   protocol = protocols.get_protocol(name)
   side = protocol.resolutions[0] if protocol.resolutions else 32
   for metric in protocol.metrics:
+    if metric.input == "pixels":
+      continue
     parts = networks[metric.network]
     prepared, outputs = outputs_of(metric.network, metric.preprocess, protocol.frames or 16, side)
     assert prepared.dtype == np.float32
@@ -61,6 +64,14 @@ def test_networks_accept_the_preprocessed_clips_and_have_the_outputs(name, netwo
     assert outputs[metric.output].shape == (2, parts.outputs[metric.output])
     if metric.name in ("is", "accuracy"):
       assert metric.output == "logits"
+
+
+def test_the_given_frame_is_left_out_on_request():
+  clips = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 4, 3), np.uint8)
+  prepared = preprocessing.apply(clips, (("drop_frames", 2),))
+  np.testing.assert_array_equal(prepared, clips[:, 2:])
+  (fvd,) = protocols.get_protocol("bair_fvd_15").metrics
+  assert fvd.preprocess[0] == ("drop_frames", 1)
 
 
 def test_every_protocol_has_a_description():
@@ -109,6 +120,15 @@ METRICS = """
   ssw_gan                  fid      i3d_kinetics600           avgpool   ddof 1
   ssw_gan                  fvd      i3d_kinetics400           logits    ddof 1
   stylegan_v_fvd2048_16f   fvd      i3d_kinetics400           logits    ddof 0
+  bair_fvd_1_15            fvd      i3d_kinetics400           logits    ddof 1
+  bair_fvd_1_15            prediction pixels                  frames
+  bair_fvd_1_15_mean100    fvd      i3d_kinetics400           logits    ddof 1
+  bair_fvd_15              fvd      i3d_kinetics400           logits    ddof 1
+  bair_fvd_1_15_debiased   fvd      i3d_kinetics400           logits    ddof 1
+  k600_fvd_5_11            fvd      i3d_kinetics400           logits    ddof 1
+  k600_fvd_5_11            prediction pixels                  frames
+  moving_shapes_prediction fid      moving_shapes_classifier  features  ddof 1
+  moving_shapes_prediction prediction pixels                  frames
 """
 # frames, stride, windows per video, crop, real and generated clips, repeats, bootstrap resamples
 COUNTS = {
@@ -122,6 +142,21 @@ COUNTS = {
   "du_r2plus1d": (None, 2, 1, "center", 10_000, 10_000, 1, 40),
   "ssw_gan": (None, None, 1, "random", 10_000, 10_000, 1, 40),
   "stylegan_v_fvd2048_16f": (16, 1, 1, "center", 2048, 2048, 1, 40),
+  "bair_fvd_1_15": (16, 1, 1, "center", 256, 25_600, 1, 40),
+  "bair_fvd_1_15_mean100": (16, 1, 1, "center", 256, 256, 100, 0),
+  "bair_fvd_15": (16, 1, 1, "center", 256, 25_600, 1, 40),
+  "bair_fvd_1_15_debiased": (16, 1, 15, "center", 3840, 25_600, 1, 40),
+  "k600_fvd_5_11": (16, 1, 2, "center", 50_000, 50_000, 1, 40),
+  "moving_shapes_prediction": (None, None, 1, "center", 200, 2000, 1, 40),
+}
+# windows of real clips, and split, where they are not random ones of the training set
+WINDOWS = {
+  "bair_fvd_1_15": ("first", "test"),
+  "bair_fvd_1_15_mean100": ("first", "test"),
+  "bair_fvd_15": ("first", "test"),
+  "bair_fvd_1_15_debiased": ("each", "test"),
+  "k600_fvd_5_11": ("random", "test"),
+  "moving_shapes_prediction": ("first", "test"),
 }
 
 
@@ -147,7 +182,7 @@ def test_metrics_and_counts():
     p = protocols.get_protocol(name)
     clips = (p.frames, p.stride, p.windows_per_video, p.crop, p.real_count, p.generated_count)
     assert (*clips, p.repeats, p.bootstrap) == counts, name
-    assert (p.windows, p.flip, p.split) == ("random", False, "train")
+    assert (p.windows, p.split) == WINDOWS.get(name, ("random", "train")) and not p.flip
     assert not (p.repeats > 1 and p.bootstrap), "repeats have a standard deviation instead"
 
 

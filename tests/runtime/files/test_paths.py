@@ -16,7 +16,7 @@ from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import paths
 from vidgan_jax.runtime.hardware import compilation
 from vidgan_jax.sampling import cli as sampling
-from vidgan_jax.sampling import run
+from vidgan_jax.sampling import conditioning, run
 from vidgan_jax.training import loop
 
 ADDRESSES = [
@@ -94,6 +94,8 @@ ENTRIES = {
   "train": lambda config: loop.Trainer(config, BAD),
   "sample": lambda config: sampling.Request(BAD, "a"),
   "sample output": lambda config: sampling.Request("a", BAD),
+  "sample data_directory": lambda config: sampling.Request("a", "b", data_directory=BAD),
+  "sample conditioning": lambda config: conditioning.read([BAD], None),
   "load": lambda config: run.load(BAD),
   **{
     f"evaluate {field}": lambda config, field=field: evaluation.Request(**{field: BAD})

@@ -40,11 +40,13 @@ class Tools:
     open_run: called as (workdir, step=, report=); returns the same as `sampling.run.load`.
     walks: {"latent" or "class": function like those of `sampling.interpolation`}.
     features: {name: function from uint8 clips [N, T, H, W, 3] to features [N, d]}.
+    conditioning: `sampling.conditioning.of_split`, for runs that continue given frames.
   """
 
   open_run: Callable[..., Any]
   walks: dict[str, Callable] = dataclasses.field(default_factory=dict)
   features: dict[str, Callable] = dataclasses.field(default_factory=dict)
+  conditioning: Callable[..., Any] | None = None
 
 
 class AnalyzedRun:
@@ -63,6 +65,24 @@ class AnalyzedRun:
     self.classes = self.run.gan.num_classes
     self.frames = request.frames or self.run.gan.frames
     self.spaces = {"pixel": lambda clips: clips, **tools.features}
+    if self.run.gan.needs_conditioning:
+      # Not of the training data: its given frames would be copies of training clips.
+      self.run.conditioning = self._conditioning("test")
+
+  def _conditioning(self, split: str) -> Any:
+    """The clips of a split, which a run that continues given frames continues."""
+    assert self.tools.conditioning is not None
+    config = self.run.config.copy_and_resolve_references()
+    with config.unlocked():
+      config.data.directory = self.request.data_directory or config.data.directory
+    return self.tools.conditioning(config, self.run.gan, split, self.request.seed, self.report)
+
+  def given(self, begin: int, end: int, times: int = 1) -> dict:
+    """The argument `conditioning` of the run for clips begin..end-1, each repeated; {} if none."""
+    if not self.run.gan.needs_conditioning:
+      return {}
+    clips = self.run.conditioning(begin, end)
+    return {"conditioning": {"clip": np.repeat(clips, times, axis=0)}}
 
   def count(self, what: str) -> int:
     """Number of clips to generate for the analysis `what`."""
@@ -94,6 +114,7 @@ class AnalyzedRun:
         truncation=self.request.truncation,
         frames=self.request.frames,
         batch_size=self.request.batch_size or 16,
+        **self.given(begin, begin + len(of_chunk)),
       )
       yield clips, of_chunk
 
@@ -302,7 +323,12 @@ def analyze_smoothness(analyzed: AnalyzedRun, folder) -> Result:
       labels = np.stack([labels, (labels + 1) % analyzed.classes], axis=1).ravel()
     latents, walk_labels = walk(gan, key, labels, _STEPS, **options)
     clips = analyzed.run.generate(
-      latents, walk_labels, key=key, batch_size=analyzed.request.batch_size or 16, **options
+      latents,
+      walk_labels,
+      key=key,
+      batch_size=analyzed.request.batch_size or 16,
+      **options,
+      **analyzed.given(0, count, _STEPS),
     )
     by_walk = clips.reshape(count, _STEPS, *clips.shape[1:])
     spaces = {}

@@ -12,7 +12,7 @@ from vidgan_jax.data.formats import index, records
 from vidgan_jax.data.prepare import inputs
 from vidgan_jax.data.prepare.inputs import Input, Listing, Unusable
 from vidgan_jax.data.prepare.pictures import ArrayFrame
-from vidgan_jax.data.prepare.settings import Request
+from vidgan_jax.data.prepare.settings import CAMERAS, Request
 from vidgan_jax.data.sources import base as sources
 from vidgan_jax.data.sources import split_folders
 from vidgan_jax.data.sources.folder_tree import read_tree
@@ -113,8 +113,14 @@ def _gray_frames(path: str, clips: np.ndarray, number: int) -> Iterator[ArrayFra
 def list_bair(request: Request) -> Listing:
   """Lists BAIR robot pushing (small): TFRecords in folders train and test, one clip per record.
 
-  The frames are those of the main camera, `{i}/image_main/encoded`, 64x64x3 bytes each.
+  Each record has frames of two cameras, `{i}/image_aux1/encoded` and `{i}/image_main/encoded`,
+  64x64x3 bytes each. The benchmark's frames are those of aux1, as SAVP, SVG and Tensor2Tensor use
+  them.
+
+  Raises:
+    UserError: the first record has no frames of the requested camera.
   """
+  camera = request.used_camera
   splits, unusable, ignored, used = {}, {}, 0, []
   tree = read_tree(request.input)
   for folder, files in tree.folders:
@@ -131,8 +137,12 @@ def list_bair(request: Request) -> Listing:
       clips = splits.setdefault(split, [])
       offsets, fault = _record_offsets(os.path.join(request.input, path))
       stamps = _record_stamps(os.path.join(request.input, path), offsets)
+      if offsets and not any(splits.values()):
+        _check_camera(os.path.join(request.input, path), offsets[0], camera)
       for number, offset in enumerate(offsets):
-        read = functools.partial(_bair_frames, os.path.join(request.input, path), number, offset)
+        read = functools.partial(
+          _bair_frames, os.path.join(request.input, path), number, offset, camera
+        )
         clips.append(
           Input(f"{stem}/{number:03d}", 0, f"{path}, record {number}", stamps[number], read)
         )
@@ -167,12 +177,27 @@ def _record_stamps(path: str, offsets: list[int]) -> list[str]:
   return stamps
 
 
-def _bair_frames(path: str, number: int, offset: int) -> Iterator[ArrayFrame]:
-  """Yields the frames of the main camera in one record."""
+def _check_camera(path: str, offset: int, camera: str) -> None:
+  """UserError if a record, which can be read, has frames of other cameras only."""
+  try:
+    features = records.parse_example(_read_payload(path, 0, offset), "this record")
+  except UserError:
+    return  # a damaged record is reported when it is read
+  present = [name for name in CAMERAS if f"0/image_{name}/encoded" in features]
+  if present and camera not in present:
+    raise UserError(
+      f"{path}: its records have no frames of camera {camera}, only of {', '.join(present)}; "
+      f"--camera={present[0]} takes these"
+      + ("" if camera != CAMERAS[0] else ", but scores on them are not those of the benchmark")
+    )
+
+
+def _bair_frames(path: str, number: int, offset: int, camera: str) -> Iterator[ArrayFrame]:
+  """Yields the frames of one camera in one record."""
   features = records.parse_example(_read_payload(path, number, offset), "this record")
   frame = 0
-  while f"{frame}/image_main/encoded" in features:
-    values = features[f"{frame}/image_main/encoded"]
+  while f"{frame}/image_{camera}/encoded" in features:
+    values = features[f"{frame}/image_{camera}/encoded"]
     content = values[0] if len(values) == 1 and isinstance(values[0], bytes) else b""
     if len(content) != np.prod(_BAIR_SHAPE):
       raise VideoError(path, f"frame {frame} has {len(content)} bytes, not 64x64x3")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
   from vidgan_jax.data.prepare import pictures
 
 _AUTO = "auto"  # see `split_folders.parse`
+CAMERAS = ("aux1", "main")  # of BAIR; the benchmark's first
 _RESIZES = ("bilinear", "area")  # see `pictures`
 
 
@@ -56,6 +57,13 @@ class Request:
       _AUTO,
       "folder, frames: which folders are splits. auto: folders named like train, val and test, if "
       "all folders beside them are splits too; none: no folder; FOLDER=SPLIT,...: these folders.",
+    )
+  )
+  camera: str | None = option(
+    choice(
+      None,
+      CAMERAS,
+      "bair: camera of the frames; default aux1, that of the benchmark.",
     )
   )
   resolution: int | None = option(
@@ -116,6 +124,8 @@ class Request:
         f"only folder and frames support class_level above 1; {self.source} supports 0 (no "
         "classes) and 1"
       )
+    if self.camera is not None and self.source != "bair":
+      raise UserError(f"only bair has several cameras (camera), {self.source} has not")
     split_folders.parse(self.split_folders)
     if self.split_folders != _AUTO and self.source not in (
       "folder",
@@ -145,6 +155,11 @@ class Request:
     return 1 if self.split_number is None else self.split_number
 
   @property
+  def used_camera(self) -> str:
+    """The camera of BAIR whose frames are prepared."""
+    return self.camera or CAMERAS[0]
+
+  @property
   def geometry(self) -> "pictures.Geometry":
     """How pictures are cropped and resized."""
     from vidgan_jax.data.prepare import pictures
@@ -153,9 +168,11 @@ class Request:
 
   def settings(self) -> dict:
     """All settings that determine the bytes, except the inputs and the versions of programs."""
-    # Sets prepared before split_folders existed do not have this key.
+    # Sets prepared before split_folders existed do not have this key. Sets of BAIR without a camera
+    # are older than that option and show the camera main.
     by_name = self.split_folders == _AUTO
     return {
+      **({"camera": self.used_camera} if self.source == "bair" else {}),
       **({} if by_name else {"split_folders": self.split_folders}),
       "source": self.source,
       "split_number": self.list_number,

@@ -4,6 +4,7 @@ A stored clip may be longer than an example. Only the frames that an example use
 """
 
 import os
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -39,6 +40,21 @@ _CHOSEN = np.dtype(
     ("width", "<u2"),
   ]
 )
+
+
+def _check_camera(folder: folders.Folder, prepare: str) -> None:
+  """Raises UserError if a set of BAIR shows another camera than `prepare`, the config's options."""
+  expected = re.search(r"--camera=(\w+)", prepare)
+  if expected is None or folder.info.settings.get("source") != "bair":
+    return
+  # Sets without this setting were prepared when there was no choice.
+  camera = folder.info.settings.get("camera", "main")
+  if camera != expected[1]:
+    raise UserError(
+      f"{folder.directory}: was prepared from camera {camera}, but the config is for camera "
+      f"{expected[1]} (config.data.prepare); the two show the scene from different sides, so that "
+      "their scores do not compare"
+    )
 
 
 class DamagedClip(UserError):
@@ -191,6 +207,7 @@ class Prepared(Source):
     ]
     for folder in self._folders:
       _check_split_number(folder, split_number)
+      _check_camera(folder, prepare)
     self._what = f"{', '.join(folder_paths)} ({split})"
     names = _joined_classes(self._folders, classes, num_classes, self._what)
     span = window_span(frames, stride)

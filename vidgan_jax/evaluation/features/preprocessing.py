@@ -28,6 +28,12 @@ def _scale(clips, constants, factor, offset):
   return clips * jnp.float32(factor) + jnp.float32(offset)
 
 
+def _drop_frames(clips, constants, count):
+  """Leaves out the first frames."""
+  del constants
+  return clips[:, count:]
+
+
 def _crop(clips, constants, top, left, height, width):
   del constants
   return resizing.crop(clips, top, left, height, width)
@@ -63,6 +69,7 @@ OPERATIONS: Mapping[str, Callable[..., jax.Array]] = {
   "resize": _resize,
   "scale": _scale,
   "crop": _crop,
+  "drop_frames": _drop_frames,
   "center_crop": _center_crop,
   "bgr": _bgr,
   "subtract_mean": _subtract_mean,

@@ -9,7 +9,7 @@ import abc
 import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -36,12 +36,14 @@ class ClipSet:
     population: number of clips in the data set that these clips are a random part of; None if
       their labels are independent of each other.
     count_flag: flag of the command that sets the number of these clips.
+    count: number of these clips; 0 if unknown.
   """
 
   outputs: Mapping[str, FeatureSet]
   labels: np.ndarray | None = None
   population: int | None = None
   count_flag: str = "--count"
+  count: int = 0
 
   @property
   def required_labels(self) -> np.ndarray:
@@ -60,6 +62,8 @@ class Inputs:
     bootstrap: number of resamples for an interval; 0 computes no interval.
     seed: seed of splits, subsets and resamples.
     with_floor: whether to compute the floor. False if `real` is already one half of the real clips.
+    predictions: how near the clips are to those that they continue, see `metrics.prediction`; None
+      if they continue none.
   """
 
   real: ClipSet | None
@@ -67,6 +71,7 @@ class Inputs:
   bootstrap: int = 0
   seed: int = 0
   with_floor: bool = True
+  predictions: Any = None
 
   @property
   def real_clips(self) -> ClipSet:
@@ -166,7 +171,8 @@ class Metric(abc.ABC):
     name: its name in protocols and flags.
     numbers: the numbers that it computes. Most metrics compute one, with the name of the metric.
     higher_is_better: True, False, or None if a number is better the closer it is to the floor.
-    input: "features" or "logits", the kind of network output that it needs.
+    input: "features" or "logits", the kind of network output that it needs; "pixels" if it compares
+      predicted with true frames and needs no network.
     compares: whether it compares with real clips. The real clips are then part of the fingerprint.
     needs_labels: whether it needs the labels of the clips.
     labels_are_classes: whether the labels must be the classes of the network, see `Extractor`.

@@ -9,6 +9,7 @@ from vidgan_jax.evaluation.metrics.frechet import FID, FVD
 from vidgan_jax.evaluation.metrics.inception_score import InceptionScore
 from vidgan_jax.evaluation.metrics.kernel import KernelDistance
 from vidgan_jax.evaluation.metrics.neighbours import PrecisionRecall
+from vidgan_jax.evaluation.metrics.prediction import PredictionQuality
 from vidgan_jax.evaluation.metrics.unlimited import (
   FIDInfinity,
   FVDInfinity,
@@ -28,6 +29,7 @@ _ALL: tuple[type[Metric], ...] = (  # in the order of lists
   FVDInfinity,
   FIDInfinity,
   InceptionScoreInfinity,
+  PredictionQuality,
 )
 METRICS: Mapping[str, type[Metric]] = {metric.name: metric for metric in _ALL}
 _NUMBERS = {number.name: (number, metric) for metric in _ALL for number in metric.numbers}

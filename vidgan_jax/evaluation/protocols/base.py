@@ -46,7 +46,8 @@ class Protocol:
     metrics: the metrics to compute.
     frames: frames of a clip, real or generated; None for the length that the model was trained on.
     stride: distance between the frames of a real clip in its video; None as in training.
-    windows: which frames of real videos are used: "random" or "first" windows.
+    windows: which frames of real videos are used: "random" or "first" windows, or "each": the
+      first, then the second window of all videos, and so on.
     windows_per_video: number of real clips from each video.
     crop: part of larger real pictures that is used: "random" or "center".
     flip: whether real clips are mirrored with a probability of 1/2.
@@ -87,7 +88,7 @@ class Protocol:
   @property
   def networks(self) -> tuple[str, ...]:
     """Names of the networks that the metrics use, without repetition."""
-    return tuple(dict.fromkeys(metric.network for metric in self.metrics))
+    return tuple(dict.fromkeys(m.network for m in self.metrics if m.input != "pixels"))
 
   @property
   def numbers(self) -> tuple[str, ...]:

@@ -51,6 +51,8 @@ def _metric_lines(protocol, metric) -> list[str]:
     settings.append("also by class")
   interval = metric.has_interval(protocol.repeats, protocol.bootstrap)
   settings.append("95 % interval" if interval else "no interval")
+  if metric.input == "pixels":
+    return [f"  {metric.name} of predicted and true frames: {', '.join(settings)}"]
   operations = "; ".join(map(_operation, metric.preprocess))
   return [
     f"  {metric.name} of {metric.network}.{metric.output}: {', '.join(settings)}",

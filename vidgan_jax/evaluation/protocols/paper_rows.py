@@ -50,6 +50,57 @@ DVD_GAN_TABLE_3 = _rows(
   "fvd",
 )
 
+# Clark, Donahue, Simonyan 2019, Tables 3 and 4, and later papers. "single RNN" is the first version
+# of the paper (arXiv 1907.06571v1), "stacked RNNs" the second one, which later papers quote.
+_SECOND = "second version, stacked RNNs"
+PREDICTION_KINETICS = _rows(
+  "DVD-GAN Table 3",
+  (
+    ("DVD-GAN-FP, single RNN, test set", "", "103.78 +- 1.17"),
+    ("DVD-GAN-FP, single RNN, training set", "", "99.32 +- 0.55"),
+    ("Video Transformer, test set", "", "170 +- 5"),
+    ("DVD-GAN, synthesis, test set", "", "31.1 +- 0.56"),
+    ("DVD-GAN, synthesis, training set", "", "32.3 +- 0.82"),
+    (f"DVD-GAN-FP, {_SECOND}, test set", "", "69.15 +- 0.78"),
+  ),
+  "fvd",
+) + _rows(
+  "later",
+  (
+    ("TrIVD-GAN-FP (Luc et al. 2020)", "", "25.74"),
+    ("MAGVIT-B (Yu et al. 2023)", "", "24.5"),
+    ("MAGVIT-L (Yu et al. 2023)", "", "9.9"),
+  ),
+  "fvd",
+)
+PREDICTION_BAIR = _rows(
+  "DVD-GAN Table 4",
+  (
+    ("DVD-GAN-FP, single RNN", "", "127.1"),
+    (f"DVD-GAN-FP, {_SECOND}", "", "109.8"),
+    ("SV2P", "", "262.5"),
+    ("SAVP", "", "116.4"),
+    ("Video Transformer", "", "94 +- 2"),
+  ),
+  "fvd",
+) + _rows(
+  "later",
+  (
+    ("TrIVD-GAN-FP (Luc et al. 2020)", "", "103.3"),
+    ("MAGVIT-B (Yu et al. 2023)", "", "76"),
+    ("MAGVIT-L (Yu et al. 2023)", "", "62"),
+  ),
+  "fvd",
+)
+PREDICTION_BAIR_DEBIASED = _rows(
+  "later",
+  (
+    ("MAGVIT-B (Yu et al. 2023), debiased", "", "48"),
+    ("MAGVIT-L (Yu et al. 2023), debiased", "", "31"),
+  ),
+  "fvd",
+)
+
 # Saito et al. 2020.
 TGANV2_TABLE_2 = _rows(
   "TGANv2 Table 2",

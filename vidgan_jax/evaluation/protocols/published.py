@@ -7,7 +7,7 @@ from vidgan_jax.evaluation.metrics.inception_score import InceptionScore
 from vidgan_jax.evaluation.metrics.kernel import KernelDistance
 from vidgan_jax.evaluation.metrics.neighbours import PrecisionRecall
 from vidgan_jax.evaluation.metrics.unlimited import FVDInfinity
-from vidgan_jax.evaluation.protocols import paper_rows
+from vidgan_jax.evaluation.protocols import paper_rows, prediction
 from vidgan_jax.evaluation.protocols.base import Protocol
 
 _SIGNED = ("scale", 2 / 255, -1.0)  # 0..255 to [-1, 1]
@@ -281,4 +281,5 @@ ALL = (
   DU,
   SSW_GAN,
   STYLEGAN_V,
+  *prediction.ALL,
 )

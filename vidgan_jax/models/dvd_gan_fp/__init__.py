@@ -1,0 +1,1 @@
+"""DVD-GAN-FP: DVD-GAN that continues given frames (frame prediction, DVD-GAN A.4)."""
