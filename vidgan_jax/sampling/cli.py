@@ -71,7 +71,7 @@ def fulfil(request: Request, report: Callable[[str], None] = print) -> list[str]
   weights = "live weights" if request.live else "moving average"
   with files.new_output(request.output, request.overwrite) as folder:
     report(f"generating {len(clip_labels)} clips at iteration {run.step} ({weights})")
-    if (request.frames or 0) > gan.frames:
+    if (request.frames or 0) > gan.frames and not gan.stages:
       report(
         f"{request.frames} frames: the run was trained on {gan.frames}; the frames after these are "
         "extrapolated"

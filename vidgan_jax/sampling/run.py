@@ -10,12 +10,13 @@ import numpy as np
 from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
+import vidgan_jax.training.earlier as stages
 import vidgan_jax.training.state as states
 from vidgan_jax.models.contract import Arrays, Context, Variables, VideoGan
 from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import paths
-from vidgan_jax.sampling import generation
+from vidgan_jax.sampling import cascade, generation
 from vidgan_jax.training.state import TrainState
 
 
@@ -46,7 +47,8 @@ class Run:
     self.class_names = tuple(class_names)
     self.use_ema, self.standing_passes = use_ema, standing_passes
     self._variables = states.generator_variables(state, use_ema=use_ema, eps=gan.spectral_eps)
-    self._standing = {}
+    self._standing: dict[tuple[int, float], Variables] = {}
+    self._contexts: dict[tuple[int, float], Context] = {}
 
   def check_frames(self, frames: int | None) -> None:
     """UserError if the generator cannot generate clips of `frames` frames.
@@ -54,6 +56,9 @@ class Run:
     Any number is possible with standing statistics, only that of training without them.
     """
     generation.check_frames(frames)
+    self.gan.check_frames(frames or self.gan.frames)
+    if self.gan.stages and not self.context.frozen:
+      raise UserError("this run draws no clips: config.model.earlier_run names no earlier stage")
     if self.standing_passes < 1 and frames not in (None, self.gan.frames):
       raise UserError(f"{frames} frames need standing statistics: training had {self.gan.frames}")
 
@@ -76,12 +81,32 @@ class Run:
         self.gan,
         self._variables,
         streams.key(self.config.seed, streams.STANDING),
-        self.context,
+        self.context_of(frames, truncation),
         passes=self.standing_passes,
         frames=frames,
         truncation=truncation,
       )
     return self._standing[key]
+
+  def context_of(self, frames: int | None = None, truncation: float = 1.0) -> Context:
+    """The context of clips of `frames` frames: earlier stages have statistics for these.
+
+    Standing statistics are collected at the first call and cached, the first stage's first.
+    """
+    if self.standing_passes < 1 or not self.gan.stages:
+      return self.context
+    key = (frames or self.gan.frames, float(truncation))
+    if key not in self._contexts:
+      frozen = cascade.standing_stages(
+        self.gan,
+        self.context,
+        streams.key(self.config.seed, streams.STANDING),
+        passes=self.standing_passes,
+        frames=key[0],
+        truncation=truncation,
+      )
+      self._contexts[key] = self.context.replace(frozen=frozen)
+    return self._contexts[key]
 
   def sample(
     self,
@@ -152,13 +177,15 @@ class Run:
     key = streams.key(0, streams.SAMPLING) if key is None else key
     labels = np.asarray(labels)
     labels = labels if np.issubdtype(labels.dtype, np.floating) else labels.astype(np.int32)
+    variables = self.variables(frames, truncation)
     return generation.in_batches(
       self.gan,
-      self.variables(frames, truncation),
+      variables,
       latents,
       self.gan.sampling_inputs(key, jnp.asarray(labels), self.context, frames, conditioning),
       frames=frames,
       batch_size=batch_size,
+      frozen=self.context_of(frames, truncation).frozen,
     )
 
 
@@ -193,7 +220,7 @@ def load(
     config,
     gan,
     state,
-    frozen=states.frozen_variables(gan, report=report),
+    frozen=stages.frozen_variables(config, gan, workdir, report=report),
     use_ema=use_ema,
     standing_passes=standing_passes,
     class_names=class_names,

@@ -258,9 +258,10 @@ def forward_flops(gan: VideoGan, variables: Any, padding: bool = True) -> dict[s
   def arguments():
     key, batch, context = jax.random.key(0), gan.example_batch(clips), Context()
     real = passes.real_side(gan, key, batch, context)
-    inputs = gan.generated_inputs(key, batch, context)
+    latents = gan.latents(key, clips)
+    inputs = gan.example_derived(latents, gan.generated_inputs(key, batch, context))
     views = gan.views(key, real.samples, real.inputs, context)
-    return key, gan.latents(key, clips), inputs, views
+    return key, latents, inputs, views
 
   key, latents, inputs, views = jax.eval_shape(arguments)
   generate = lambda variables, latents, inputs, key: gan.generate(

@@ -75,6 +75,29 @@ _DATA = {
     "Variety of moving_shapes, from 0 (plain dark backgrounds, no occlusion) to 1.",
     **_UNIT,
   ),
+  "time_step": number(
+    1.0,
+    "Time between frames of moving_shapes; smaller steps give slower motion.",
+    least=0,
+    above=True,
+    most=100,
+    absent=1.0,
+  ),
+  "view": choice(
+    "area",
+    ("area", "nearest"),
+    "How clips get the model's resolution: averaged over areas, or by nearest neighbour from clips "
+    "of view_resolution pixels (early stages of SSW-GAN).",
+    absent="area",
+  ),
+  "view_resolution": integer(
+    0,
+    "For view=nearest: height and width of the clips before subsampling, a multiple of the model's "
+    "resolution; 0 is that resolution.",
+    least=0,
+    most=4096,
+    absent=0,
+  ),
   "stride": integer(
     1,
     "Distance, in frames of the video, between consecutive frames of a clip.",
