@@ -1,6 +1,6 @@
-"""SSW-GAN: "Scalable Stage-wise Training of Video GANs" (Castrejon, Ballas, Courville 2021).
+r"""SSW-GAN: "Scalable Stage-wise Training of Video GANs" (Castrejon, Ballas, Courville 2021).
 
-  launch/cascade.sh FOLDER ssw_gan:kinetics600_stage1 ssw_gan:kinetics600_stage2_12 -- \
+  launch/cascade.sh --folder=FOLDER ssw_gan:kinetics600_stage1 ssw_gan:kinetics600_stage2_12 \
       --config.data.directory=PREPARED
   python -m vidgan_jax.sample --workdir=FOLDER/kinetics600_stage2_12 --output=DIR --frames=50 \
       --standing_passes=200
@@ -9,18 +9,20 @@ trains the stages in order and samples from all of them. docs/ssw_gan.md explain
 stage alone, pass --config=configs/ssw_gan.py:NAME and --config.model.earlier_run=FOLDER of the run
 of the stage before it. NAME,runlocal shrinks any stage to seconds per iteration on a CPU.
 
-| NAME                     | generates     | from windows of | paper                                 |
-|--------------------------|---------------|-----------------|---------------------------------------|
-| kinetics600_stage1       | 25 x 32x32    |                 | 300,000 iterations, stride 8          |
-| kinetics600_stage2_12    | 12 x 128x128  | 6 of stage 1    | Table 1; 50 frames unrolled           |
-| kinetics600_stage2_6     | 6 x 128x128   | 3 of stage 1    | Tables 1 and 2                        |
-| .._stage2_6_no_matching  | 6 x 128x128   | 3 of stage 1    | Table 2                               |
-| .._stage2_12_gru         | 12 x 128x128  | 6 of stage 1    | appendix C; cannot unroll in windows  |
-| bdd100k_stage1           | 25 x 32x32    |                 | 35,000 iterations, stride 8           |
-| bdd100k_stage2           | 12 x 64x64    | 6 of stage 1    | 50 frames unrolled                    |
-| bdd100k_stage3           | 12 x 128x128  | 6 of stage 2    | 100 frames unrolled                   |
-| weizmann_stage1, 2       | 12 x 32x32, 8 x 64x64  | 4      | 24 frames unrolled; for a CPU         |
-| shapes_stage1, 2, 3      | 24 x 16x16, 12 x 32x32 and 64x64 | 6 | 96 frames unrolled; for a CPU    |
+| NAME                          | generates              | from    | paper                      |
+|-------------------------------|------------------------|---------|----------------------------|
+| kinetics600_stage1            | 25 x 32x32, stride 8   |         | 300,000 iterations         |
+| kinetics600_stage2_12         | 12 x 128x128, stride 4 | 6 of 25 | Table 1; 50 frames         |
+| kinetics600_stage2_6          | 6 x 128x128, stride 4  | 3 of 25 | Tables 1 and 2             |
+| kinetics600_stage2_6_no_matching | the same            | 3 of 25 | Table 2                    |
+| kinetics600_stage2_12_gru     | 12 x 128x128, stride 4 | 6 of 25 | appendix C                 |
+| bdd100k_stage1                | 25 x 32x32, stride 8   |         | 35,000 iterations          |
+| bdd100k_stage2                | 12 x 64x64, stride 4   | 6 of 25 | 50 frames                  |
+| bdd100k_stage3                | 12 x 128x128, stride 2 | 6 of 12 | 100 frames                 |
+| weizmann_stage1               | 12 x 32x32, stride 4   |         | none; for a CPU            |
+| weizmann_stage2               | 8 x 64x64, stride 2    | 4 of 12 | none; 24 frames            |
+| shapes_stage1                 | 24 x 16x16             |         | none; for a CPU            |
+| shapes_stage2, shapes_stage3  | 12 x 32x32, 12 x 64x64 | 6       | none; 48 and 96 frames     |
 
 The paper trains with batch 512 on up to 128 GPUs and reports, for Kinetics-600 at 128x128, better
 Inception Scores than DVD-GAN at 12 frames (Table 1). None of its scores has been reproduced with

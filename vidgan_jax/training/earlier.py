@@ -120,8 +120,8 @@ def for_training(
     return _frozen(config, gan, None, mesh, True), {}
   if not opened.finished and _record(workdir) is None:
     raise UserError(
-      f"the earlier run in {opened.folder} is unfinished: it is at iteration {opened.step} and ends "
-      "later; continue it, or end it there with --config.num_iterations"
+      f"the earlier run in {opened.folder} is unfinished, at iteration {opened.step}; continue it, "
+      f"or end it there with --config.num_iterations={opened.step}"
     )
   record = {"step": opened.step, "checksum": opened.checksum}
   return _frozen(config, gan, opened, mesh, True), record
@@ -141,6 +141,14 @@ def write_record(workdir: str | os.PathLike, record: dict[str, int]) -> None:
 
   if record:
     processes.in_first(write)
+
+
+def copy_record(workdir: str | os.PathLike, folder: str | os.PathLike) -> None:
+  """Copies the record of a run, if it has one, to a folder with another of its checkpoints."""
+  path = pathlib.Path(workdir) / RECORD
+  if path.exists():
+    with atomic_file(pathlib.Path(folder) / RECORD) as temporary:
+      pathlib.Path(temporary).write_bytes(path.read_bytes())
 
 
 def _record(workdir: str | os.PathLike) -> dict[str, int] | None:
