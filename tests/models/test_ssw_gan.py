@@ -304,19 +304,24 @@ def test_shown_stages_are_those_that_the_clip_comes_from(x64, build, randomized)
   [
     (2, 5, "frames is 5, must be a multiple of 2"),
     (2, 14, "frames is 14, but these stages generate at most 12 frames together"),
-    (3, 6, "frames is 3, must be a multiple of 2"),
     (3, 28, "frames is 28, but these stages generate at most 24 frames together"),
   ],
 )
 def test_frames_that_no_cascade_reaches_are_refused(build, stage, frames, message):
   gan = build(stage)
-  gan.check_frames(gan.frames)
-  gan.check_frames(gan.reach)
-  if (stage, frames) == (3, 6):  # 3 frames of stage 2 are fewer than the 4 of its training
-    gan.check_frames(frames)
-    return
+  for allowed in range(2, gan.reach + 1, 2):
+    gan.check_frames(allowed)
   with pytest.raises(UserError, match=message):
     gan.check_frames(frames)
+
+
+def test_lengths_are_resolved_backwards(load_config):
+  gan = registry.build(load_config("ssw_gan", "bdd100k_stage3"), platform="cpu")
+  stage = gan.stages["earlier"]
+  assert (gan.stage_frames(100), stage.stage_frames(50)) == (50, 25)
+  # Clips as long as in training come from windows of clips as long as in training.
+  assert (gan.stage_frames(12), stage.stage_frames(12)) == (12, 25)
+  assert gan.stage_frames(26) == 14  # 13 are needed, and stage 2 generates even numbers
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
-"""Cascades: statistics of all stages of a system, for clips of any length."""
+"""Cascades: statistics of all stages of a system, and the clips of all of them side by side."""
 
+import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from vidgan_jax.models.contract import Context, VideoGan
+from vidgan_jax.models.contract import Arrays, Context, Variables, VideoGan
 from vidgan_jax.sampling import generation
 
 
@@ -46,3 +48,28 @@ def standing_stages(
     )
     frozen[name] = {"variables": variables, "frozen": inner.frozen}
   return frozen
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def side_by_side(
+  gan: VideoGan,
+  variables: Variables,
+  latents: Arrays,
+  inputs: Arrays,
+  frames: int,
+  frozen: dict[str, Any],
+) -> jax.Array:
+  """Generates the clips of all stages; those of earlier ones are enlarged by repetition.
+
+  Args:
+    gan, variables, latents, inputs, frames, frozen: see `generation.generate`.
+
+  Returns:
+    uint8 [N, frames, H, stages * W, 3], the first stage on the left.
+  """
+  last = generation.generate(gan, variables, latents, inputs, frames, frozen)
+  clips = []
+  for clip in gan.stage_clips(frozen, latents, inputs, frames):
+    factor = last.shape[2] // clip.shape[2]
+    clips.append(jnp.repeat(jnp.repeat(generation.to_uint8(clip), factor, axis=2), factor, axis=3))
+  return jnp.concatenate([*clips, last], axis=3)

@@ -40,6 +40,8 @@ def fulfil(request: Request, report: Callable[[str], None] = print) -> list[str]
     report=report,
   )
   run.check_frames(request.frames)
+  if request.show_stages and not run.gan.stages:
+    raise UserError("--show_stages needs a run with earlier stages; this run has none")
   gan, classes = run.gan, run.gan.num_classes
   if request.per_label is not None and not classes:
     raise UserError("--per_label needs a run with classes; this run has none")
@@ -77,10 +79,16 @@ def fulfil(request: Request, report: Callable[[str], None] = print) -> list[str]
         "extrapolated"
       )
     with memory.reported_if_full("fewer frames or a smaller batch_size need less"):
-      clips = run.generate(latents, clip_labels, batch_size=request.batch_size, **options)
+      options["batch_size"] = request.batch_size
+      clips = run.generate(latents, clip_labels, **options)
+      stages = None
+      if request.show_stages:
+        stages = run.generate(latents, clip_labels, show_stages=True, **options)
     files.write_samples(
       folder, clips, clip_labels, run.class_names, columns=columns, frame_rate=request.frame_rate
     )
+    if stages is not None:
+      files.write_stages(folder, stages, frame_rate=request.frame_rate)
   return files.list_files(request.output, len(clips))
 
 

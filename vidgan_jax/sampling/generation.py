@@ -1,6 +1,7 @@
 """Generates clips: latents, truncation, standing statistics, any number of frames."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -192,6 +193,7 @@ def in_batches(
   frames: int | None = None,
   batch_size: int = 16,
   frozen: dict[str, Any] | None = None,
+  draw: Callable[..., jax.Array] = generate,
 ) -> np.ndarray:
   """Generates N clips in batches of equal size, so that only one program is compiled.
 
@@ -202,6 +204,7 @@ def in_batches(
     frames: frames per clip; None is as in training.
     batch_size: clips per batch. The last batch is filled up with copies of the last clip.
     frozen: see `models.contract.Context`.
+    draw: a function that is called as `generate`.
 
   Returns:
     NumPy uint8 [N, frames, H, W, 3].
@@ -219,5 +222,5 @@ def in_batches(
   ):
     index = np.minimum(np.arange(begin, begin + batch_size), count - 1)
     take = lambda tree, index=index: jax.tree.map(lambda a: jnp.asarray(a)[index], tree)
-    clips.append(np.asarray(generate(gan, variables, take(latents), take(inputs), frames, frozen)))
+    clips.append(np.asarray(draw(gan, variables, take(latents), take(inputs), frames, frozen)))
   return np.concatenate(clips)[:count]

@@ -44,6 +44,9 @@ class Request:
   interpolation_steps: int | None = option(
     integer(None, "Clips per interpolation; default 8.", least=2, most=10_000)
   )
+  show_stages: bool = option(
+    boolean(False, "Also write the clips of all stages of a cascade side by side, stages.mp4.")
+  )
   seed: int = option(integer(0, "Seed of the latents.", least=0, most=LARGEST_SEED))
   live: bool = option(boolean(False, "Sample from the live weights, not their moving average."))
   checkpoint: int | None = option(base_switches.CHECKPOINT)

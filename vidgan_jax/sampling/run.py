@@ -171,8 +171,14 @@ class Run:
     frames: int | None = None,
     batch_size: int = 16,
     conditioning: Arrays | None = None,
+    show_stages: bool = False,
   ) -> np.ndarray:
-    """Generates clips from latents {name: [N, ...]} and labels; see `sample`."""
+    """Generates clips from latents {name: [N, ...]} and labels; see `sample`.
+
+    With `show_stages`, those of all stages side by side, uint8 [N, T, H, stages * W, 3].
+    """
+    if show_stages and not self.gan.stages:
+      raise UserError("this run has no earlier stages to show")
     generation.check_labels(labels, self.gan.num_classes)
     key = streams.key(0, streams.SAMPLING) if key is None else key
     labels = np.asarray(labels)
@@ -186,6 +192,7 @@ class Run:
       frames=frames,
       batch_size=batch_size,
       frozen=self.context_of(frames, truncation).frozen,
+      draw=cascade.side_by_side if show_stages else generation.generate,
     )
 
 

@@ -48,6 +48,11 @@ class Staged:
     """Frames that the earlier stages generate for a clip of `frames` frames."""
     return frames
 
+  def stage_clips(self, frozen: Any, latents: Any, inputs: Any, frames: int) -> list[jax.Array]:
+    """What each earlier stage contributes to a clip of `frames` frames; [] without stages."""
+    del frozen, latents, inputs, frames
+    return []
+
   def example_frozen(self) -> dict[str, Any]:
     """Zeros with the structure of `Context.frozen`; {} without earlier stages."""
     return {name: _example(stage) for name, stage in self.stages.items()}

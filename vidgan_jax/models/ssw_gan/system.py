@@ -178,7 +178,9 @@ class SswGan(DvdGan):
 
     As many as in training, of which a window is used; or more, if the window needs more.
     """
-    return max(frames // self.temporal_factor, self._stage.frames)
+    stage, least = self._stage, max(frames // self.temporal_factor, self._stage.frames)
+    unit = stage.temporal_factor if isinstance(stage, SswGan) else 1
+    return -(-least // unit) * unit
 
   def real_inputs(self, key: jax.Array, batch: Arrays, context: Context) -> Arrays:
     """The labels, and x_l = f(x) of the real clips."""
