@@ -1,6 +1,18 @@
 """Tiny cascades of stages: 8, 16 and 32 pixels, for the tests of SSW-GAN."""
 
-from vidgan_jax.runtime.config import schema
+import json
+
+import jax
+import numpy as np
+
+from vidgan_jax.models import registry
+from vidgan_jax.runtime import mesh as meshes
+from vidgan_jax.runtime.checkpoints import Checkpoints
+from vidgan_jax.runtime.config import configuration, schema
+from vidgan_jax.training import earlier, optimizers
+from vidgan_jax.training import state as states
+
+CLASSES = ("disk_horizontal", "square_horizontal", "triangle_horizontal", "cross_horizontal")
 
 FRAMES = 6  # of the first stage
 _ALL = {
@@ -54,3 +66,44 @@ def config(load_config, stage, **changes):
       model = model.get("earlier")
     schema.set_fields(found, {name.replace("__", "."): v for name, v in changes.items()})
   return found
+
+
+def write_run(folder, config, step=None, *, classes=CLASSES, seed=0):
+  """Writes a run of a stage, as training would leave it; returns its state.
+
+  Its averaged generator has other numbers than the live one. `step` None is the last iteration.
+  """
+  gan = registry.build(config)
+  transforms = optimizers.build(config, gan.discriminators)
+  state = jax.jit(lambda: states.create(gan, transforms, seed))()
+  generator = np.random.default_rng(seed)
+
+  def moved(path, leaf):
+    noise = 0.3 * generator.normal(size=leaf.shape).astype(leaf.dtype)
+    return leaf + (np.abs(noise) if "variance" in jax.tree_util.keystr(path) else noise)
+
+  step = config.num_iterations if step is None else step
+  average = jax.tree_util.tree_map_with_path(moved, state.ema)
+  state = state.replace(step=jax.numpy.asarray(step, jax.numpy.int32), ema=average)
+  folder.mkdir(parents=True, exist_ok=True)
+  checkpoints = Checkpoints(folder / states.CHECKPOINTS)
+  checkpoints.save(step, state, {"seconds": 0.0})
+  checkpoints.close()
+  (folder / states.CONFIG).write_text(configuration.to_json(config))
+  (folder / states.DATA).write_text(json.dumps({"class_names": classes}))
+  return state
+
+
+def write_cascade(folder, load_config, stages):
+  """Writes runs of the stages 1..`stages` into one folder; returns the last config."""
+  last = None
+  for stage in range(1, stages + 1):
+    changes = {"model__earlier_run": str(folder / f"stage{stage - 1}")} if stage > 1 else {}
+    last = config(load_config, stage, **changes)
+    write_run(folder / f"stage{stage}", last)
+    if stage > 1:
+      gan = registry.build(last)
+      mesh = meshes.make_mesh(jax.devices()[:1])
+      _, record = earlier.for_training(last, gan, folder / f"stage{stage}", CLASSES, mesh)
+      earlier.write_record(folder / f"stage{stage}", record)
+  return last
