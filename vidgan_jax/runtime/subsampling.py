@@ -4,15 +4,10 @@ The data of SSW-GAN's first stage, the view of its matching discriminators and t
 low-resolution clip into a generator all use this function, so that they see the same pixels.
 """
 
-from typing import TypeVar
-
-import jax
-import numpy as np
-
-Clips = TypeVar("Clips", np.ndarray, jax.Array)
+from typing import Any
 
 
-def nearest(clips: Clips, time: int = 1, space: int = 1) -> Clips:
+def nearest(clips: Any, time: int = 1, space: int = 1) -> Any:
   """Keeps every `time`-th frame, and every `space`-th row and column, beginning with the first.
 
   Args:
