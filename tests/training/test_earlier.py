@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from tests import cascades
+from tests.test_damaged_json import damaged
 from tests.training.test_devices import _distances, _settled
+from tests.training.test_loop import check_same, start, train, wait_for_steps
 from vidgan_jax.analysis.cost.collectives import collectives
 from vidgan_jax.models import registry
 from vidgan_jax.models.contract import Context
@@ -164,6 +166,19 @@ def test_a_run_records_its_earlier_stage_and_keeps_it_out_of_checkpoints(trained
   assert int(state.step) == 2
 
 
+def test_damaged_records_are_refused_in_one_line(tmp_path):
+  (tmp_path / "checkpoints" / "3").mkdir(parents=True)
+  refused = 0
+  for content in damaged('{"step": 3, "checksum": 12345}\n', each=9):
+    (tmp_path / earlier.RECORD).write_bytes(content)
+    try:
+      assert set(earlier._record(tmp_path)) >= {"step", "checksum"}
+    except UserError as error:
+      assert "\n" not in str(error) and earlier.RECORD in str(error)
+      refused += 1
+  assert refused > 20
+
+
 def test_a_run_resumes_only_with_the_same_earlier_stage(trained, load_config, tmp_path):
   workdir, config = trained
   copy, one = tmp_path / "stage2", tmp_path / "stage1"
@@ -182,6 +197,21 @@ def test_a_run_resumes_only_with_the_same_earlier_stage(trained, load_config, tm
   cascades.write_run(one, of_first, of_first.num_iterations + 1)
   with pytest.raises(UserError, match="has no checkpoint at iteration 3 any more"):
     start()
+
+
+def test_a_killed_stage_ends_the_same(second, tmp_path):
+  """Killed twice and resumed, a run with a frozen stage has the same state bit for bit."""
+  config = second(num_iterations=8, checkpoint_every=2, log_every=1)
+  final = jax.device_get(train(config, tmp_path / "whole"))
+  for steps in (3, 6):
+    process = start(tmp_path, config)
+    wait_for_steps(tmp_path, steps, process)
+    process.kill()
+    process.communicate()
+  process = start(tmp_path, config)
+  output, _ = process.communicate(timeout=300)
+  assert process.returncode == 0, output
+  check_same(tmp_path, (tmp_path / "whole", final))
 
 
 def _iterate(config, devices, frozen_from):

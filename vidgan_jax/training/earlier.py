@@ -206,7 +206,11 @@ def _open(
   if stage.stages:
     own = dataclasses.replace(stage, frozen_runs={EARLIER: of_run.model.earlier_run})
     before = _open(of_run, own, folder, class_names, mesh, report)
-    inner = {EARLIER: before.frozen} if before else {}
+    if before is None:
+      raise UserError(
+        f"the earlier run in {folder} was trained without an earlier run and draws no clips"
+      )
+    inner = {EARLIER: before.frozen}
   variables = {"params": weights, normalization.COLLECTION: average["batch_stats"]}
   frozen = {"variables": variables, "frozen": inner}
   return _Opened(frozen, folder, step, checksum, step >= of_run.num_iterations)

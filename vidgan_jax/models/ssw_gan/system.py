@@ -73,7 +73,7 @@ class SswGan(DvdGan):
     if self.x_l_source == "real":
       return {**self._label(batch["label"]), "x_l": self._low(self._pixels(batch["clip"]))}
     if self.x_l_source == "folder":
-      stored = context.frozen[SAMPLES]["label"]
+      stored = context.frozen.get(SAMPLES, self._example_samples())["label"]
       number = jax.random.randint(label_key, labels.shape, 0, stored.shape[0])
       start = self._starts(draw_key, labels.shape[0], self._stage.frames, self.frames)
       return {**self._label(stored[number]), "number": number, "start": start}
@@ -243,10 +243,14 @@ class SswGan(DvdGan):
     """See `Staged.example_frozen`."""
     frozen = super().example_frozen()
     if self.x_l_source == "folder":
-      side = self._stage.resolution
-      clip = jnp.zeros((1, self._stage.frames, side, side, 3), jnp.uint8)
-      frozen[SAMPLES] = {"clip": clip, "label": jnp.zeros((1,), jnp.int32)}
+      frozen[SAMPLES] = self._example_samples()
     return frozen
+
+  def _example_samples(self) -> Arrays:
+    """One clip with the form of those of `x_l_source` "folder"."""
+    side = self._stage.resolution
+    clip = jnp.zeros((1, self._stage.frames, side, side, 3), jnp.uint8)
+    return {"clip": clip, "label": jnp.zeros((1,), jnp.int32)}
 
 
 def _prefixed(arrays: Arrays) -> Arrays:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from vidgan_jax.models.contract import Arrays
+from vidgan_jax.runtime import mesh as meshes
 
 
 def span(step: int, field: int, multiple: int) -> int:
@@ -80,7 +81,8 @@ def in_windows(
     return (placed[0], placed[1]), None
 
   _, samples, reported = jax.eval_shape(window, jnp.zeros((), jnp.int32))
-  clip = {n: jnp.zeros((a.shape[0], frames, *a.shape[2:]), a.dtype) for n, a in samples.items()}
+  empty = lambda a: jnp.zeros((a.shape[0], frames, *a.shape[2:]), a.dtype)
+  clip = {name: meshes.like_devices(empty(a), low) for name, a in samples.items()}
   wholes = clip, jax.tree.map(lambda a: jnp.zeros((frames, *a.shape[1:]), a.dtype), reported)
   wholes, _ = jax.lax.scan(add, wholes, jnp.arange(0, frames, step))
   return wholes
