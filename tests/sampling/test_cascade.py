@@ -47,11 +47,13 @@ def test_statistics_are_collected_for_the_lengths_of_every_stage(run):
 def test_long_clips_of_three_stages(run):
   clips = run.sample(3, labels=[0, 2], frames=24)
   assert clips.shape == (2, 24, 32, 32, 3) and clips.dtype == np.uint8
-  np.testing.assert_array_equal(clips, run.sample(3, labels=[0, 2], frames=24, batch_size=1))
+  single = run.sample(3, labels=[0, 2], frames=24, batch_size=1)
+  np.testing.assert_allclose(clips.astype(int), single.astype(int), atol=1)
   latents = generation.draw_latents(run.gan, jax.random.key(0), 2, frames=24)
   wide = run.generate(latents, [0, 2], frames=24, show_stages=True)
   assert wide.shape == (2, 24, 32, 96, 3)
-  np.testing.assert_array_equal(wide[..., 64:, :], run.generate(latents, [0, 2], frames=24))
+  alone = run.generate(latents, [0, 2], frames=24)
+  np.testing.assert_allclose(wide[..., 64:, :].astype(int), alone.astype(int), atol=1)
   first = wide[:, :, :, :32]
   np.testing.assert_array_equal(first, first[:, np.arange(24) // 4 * 4])  # each frame four times
   np.testing.assert_array_equal(first[:, :, ::4, ::4].repeat(4, 2).repeat(4, 3), first)
