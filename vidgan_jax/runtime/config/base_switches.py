@@ -7,7 +7,7 @@ docs/settings.md lists all of them.
 import dataclasses
 
 from vidgan_jax.runtime.config import data_switches, schema
-from vidgan_jax.runtime.config.schema import boolean, choice, integer, number, text, texts
+from vidgan_jax.runtime.config.schema import boolean, choice, integer, number, text
 
 LARGEST_BATCH = 2**20  # clips
 _MANY = 2**31 - 1
