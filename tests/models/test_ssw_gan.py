@@ -256,46 +256,46 @@ def test_low_resolution_clips_are_windows_of_the_frozen_stages(x64, build, rando
   frozen = frozen_of(gan, randomized)
   count = 64
   latents, labels = gan.latents(KEY, count), jnp.arange(count) % 4
-  drawn = gan.sampling_inputs(KEY, labels, Context())
-  assert set(np.unique(drawn["start"])) == set(range(FRAMES - 2 + 1))  # each is drawn
-  low = np.asarray(jax.jit(gan.derive)(frozen, latents, drawn)["x_l"])
+  low = np.asarray(jax.jit(gan.derive)(frozen, latents, {"label": labels})["x_l"])
   stage, of_stage = gan.stages["earlier"], frozen["earlier"]["variables"]
-  clips, _ = stage.generate(of_stage, {"z": latents["earlier_z"]}, {"label": labels}, KEY, False)
-  for index, start in enumerate(drawn["start"]):
-    expected = clips["clip"][index, start : start + 2]
-    np.testing.assert_allclose(low[index], expected, atol=1e-12)
-  whole = gan.sampling_inputs(KEY, labels, Context(), 2 * FRAMES)
-  assert not np.any(whole["start"])
-  # A clip's window does not depend on the number of clips.
-  few = gan.sampling_inputs(KEY, labels[:3], Context())
-  np.testing.assert_array_equal(few["start"], drawn["start"][:3])
+  inputs = {"z": latents["earlier_z"]}, {"label": labels}
+  clips = jax.jit(lambda: stage.generate(of_stage, *inputs, KEY, False)[0]["clip"])()
+  starts = np.floor(np.asarray(latents["window"]) * (FRAMES - 2 + 1)).astype(int)
+  assert set(starts) == set(range(FRAMES - 2 + 1))  # each position is drawn
+  for index, start in enumerate(starts):
+    np.testing.assert_allclose(low[index], clips[index, start : start + 2], atol=1e-12)
+  # A clip as long as the stages reach has only one window.
+  whole = jax.jit(lambda: gan.derive(frozen, latents, {"label": labels}, 2 * FRAMES))()["x_l"]
+  np.testing.assert_allclose(whole, clips, atol=1e-12)
 
 
 def test_truncation_reaches_every_stage(build):
   gan = build(3)
   whole, half = gan.latents(KEY, 2), gan.latents(KEY, 2, scale=0.5)
-  assert set(whole) == {"z", "earlier_z", "earlier_earlier_z"}
-  for name, array in whole.items():
-    np.testing.assert_allclose(half[name], 0.5 * array)
+  names = {"z", "earlier_z", "earlier_earlier_z"}
+  assert set(whole) == names | {"window", "earlier_window"}
+  for name, array in whole.items():  # positions of windows keep their distribution
+    np.testing.assert_allclose(half[name], (0.5 if name in names else 1) * array)
   assert not np.allclose(whole["z"], whole["earlier_z"])
+  assert not np.allclose(whole["window"], whole["earlier_window"])
 
 
 def test_shown_stages_are_those_that_the_clip_comes_from(x64, build, randomized):
   gan = build(3)
   frozen = frozen_of(gan, randomized)
-  latents, labels = gan.latents(KEY, 3), jnp.arange(3)
-  drawn = gan.sampling_inputs(KEY, labels, Context())
-  first, second = gan.stage_clips(frozen, latents, drawn, gan.frames)
-  low = gan.derive(frozen, latents, drawn)["x_l"]
+  latents, inputs = gan.latents(KEY, 3), {"label": jnp.arange(3)}
+  latents["window"] = jnp.array([0.0, 0.5, 0.99])
+  shown = jax.jit(gan.stage_clips, static_argnums=3)
+  first, second = shown(frozen, latents, inputs, gan.frames)
+  low = jax.jit(gan.derive)(frozen, latents, inputs)["x_l"]
   np.testing.assert_allclose(second, np.repeat(low, 2, axis=1), atol=1e-12)
   assert first.shape == (3, gan.frames, 8, 8, 3)
   # Each frame of the first stage is the one that the second stage's frame was made from.
-  stage = gan.stages["earlier"]
-  own = {"label": labels, "start": drawn["earlier_start"]}
-  inner = {"z": latents["earlier_z"], "earlier_z": latents["earlier_earlier_z"]}
-  of_second = stage.derive(frozen["earlier"]["frozen"], inner, own)["x_l"]
-  for index in range(3):
-    frames = (int(drawn["start"][index]) + np.arange(4) // 2) // 2
+  stage, of_stage = gan.stages["earlier"], frozen["earlier"]["frozen"]
+  inner = {name.removeprefix("earlier_"): latents[name] for name in latents if "earlier_" in name}
+  of_second = jax.jit(stage.derive)(of_stage, inner, inputs)["x_l"]
+  for index, start in enumerate((0, 1, 2)):  # windows of 2 of the second stage's 4 frames
+    frames = (start + np.arange(4) // 2) // 2
     np.testing.assert_allclose(first[index], of_second[index, frames], atol=1e-12)
 
 
@@ -335,6 +335,7 @@ def test_lengths_are_resolved_backwards(load_config):
     ({"model__unroll_window": 3}, "unroll_window is 3, must be a multiple"),
     ({"model__x_l_source": "folder"}, "earlier_samples names none"),
     ({"model__x_l_source": "real", "sample_every": 5}, "sample_every must be 0"),
+    ({"augmentation__colour": True}, "augmentation changes a clip, but not the x_l beside it"),
     ({"model__earlier__frames": 0}, "model.earlier.frames is 0, must be an integer from 1"),
   ],
 )

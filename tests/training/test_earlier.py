@@ -112,9 +112,10 @@ def test_clips_of_a_folder_replace_the_stage_in_training(second, tmp_path):
   gan, frozen = registry.build(config), opened(config, tmp_path, training=True)
   batch = {"clip": jnp.zeros((8, 4, 16, 16, 3), jnp.uint8), "label": jnp.zeros(8, jnp.int32)}
   drawn = gan.generated_inputs(jax.random.key(0), batch, Context(0, frozen))
-  inputs = gan.derive(frozen, gan.latents(jax.random.key(1), 8), drawn)
+  latents = gan.latents(jax.random.key(1), 8)
+  inputs = gan.derive(frozen, latents, drawn)
   for index in range(8):
-    number, start = int(drawn["number"][index]), int(drawn["start"][index])
+    number, start = int(drawn["number"][index]), int(5 * latents["window"][index])
     expected = clips[number, start : start + 2] / 127.5 - 1
     np.testing.assert_allclose(inputs["x_l"][index], expected, atol=1e-6)
     assert inputs["label"][index] == number % 4
@@ -138,7 +139,7 @@ def test_real_low_resolution_clips_need_no_earlier_run(second, tmp_path):
 def test_the_frozen_stage_receives_no_gradient(second, tmp_path):
   gan, frozen = registry.build(second()), opened(second(), tmp_path)
   latents = gan.latents(jax.random.key(0), 2)
-  drawn = gan.sampling_inputs(jax.random.key(1), jnp.arange(2), Context())
+  drawn = {"label": jnp.arange(2)}
   total = lambda frozen: jnp.sum(gan.derive(frozen, latents, drawn)["x_l"])
   value, gradient = jax.jit(jax.value_and_grad(total))(frozen)
   assert value != 0

@@ -165,6 +165,11 @@ def check(config: ml_collections.ConfigDict) -> None:
       "config.model.x_l_source is real and config.model.earlier_run is empty: without an earlier "
       f"stage no clips can be drawn, so {draws[0]} must be 0"
     )
+  if model.discriminator.matching and any(config.get("augmentation", {}).values()):
+    raise UserError(
+      "augmentation changes a clip, but not the x_l beside it: config.model.discriminator.matching "
+      "must be False"
+    )
   if model.x_l_source == "folder" and not model.earlier_samples:
     raise UserError(
       "config.model.x_l_source is folder, but config.model.earlier_samples names none"

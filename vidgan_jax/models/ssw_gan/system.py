@@ -57,54 +57,37 @@ class SswGan(DvdGan):
   def latents(
     self, key: jax.Array, batch_size: int, frames: int | None = None, scale: float | jax.Array = 1.0
   ) -> Arrays:
-    """{"z": [B, latent_dim]} from N(0, scale^2 I), and "earlier_*": the earlier stage's latents."""
-    own = super().latents(key, batch_size, frames, scale)
-    inner = self._stage.latents(jax.random.fold_in(key, 1), batch_size, scale=scale)
-    return {**own, **_prefixed(inner)}
+    """The latents of all stages, with "earlier_" before the names of the earlier stage's.
+
+    Returns:
+      {"z": [B, latent_dim] from N(0, scale^2 I), "window": [B] from U(0, 1), the position of the
+      window of the earlier stage's clip, "earlier_z": ..., ...}.
+    """
+    window_key, inner_key = (jax.random.fold_in(key, number) for number in (1, 2))
+    return {
+      **super().latents(key, batch_size, frames, scale),
+      "window": jax.random.uniform(window_key, (batch_size,), jnp.float32),
+      **_prefixed(self._stage.latents(inner_key, batch_size, scale=scale)),
+    }
 
   def generated_inputs(self, key: jax.Array, batch: Arrays, context: Context) -> Arrays:
-    """What is drawn for clips in training; see `sampling_inputs`.
+    """Labels of the clips to generate, as in DVD-GAN.
 
-    With `x_l_source` "real", x_l itself, from the real batch. With "folder", the numbers of the
-    stored clips, whose labels the generated clips get.
+    With `x_l_source` "real", also x_l, from the real batch, whose labels the clips get. With
+    "folder", also the "number" of a stored clip, whose label the generated clip gets.
     """
-    draw_key, label_key = jax.random.split(key)
-    labels = super().generated_inputs(label_key, batch, context).get("label", batch["label"])
     if self.x_l_source == "real":
-      return {**self._label(batch["label"]), "x_l": self._low(self._pixels(batch["clip"]))}
+      return self.real_inputs(key, batch, context)
     if self.x_l_source == "folder":
       stored = context.frozen.get(SAMPLES, self._example_samples())["label"]
-      number = jax.random.randint(label_key, labels.shape, 0, stored.shape[0])
-      start = self._starts(draw_key, labels.shape[0], self._stage.frames, self.frames)
-      return {**self._label(stored[number]), "number": number, "start": start}
-    return self.sampling_inputs(draw_key, labels, context)
+      number = jax.random.randint(key, batch["label"].shape, 0, stored.shape[0])
+      return {**self._label(stored[number]), "number": number}
+    return super().generated_inputs(key, batch, context)
 
-  def sampling_inputs(
-    self,
-    key: jax.Array,
-    labels: jax.Array,
-    context: Context,
-    frames: int | None = None,
-    conditioning: Arrays | None = None,
-  ) -> Arrays:
-    """The labels, and the first frame "start" [N] of the window of the earlier stage's clip.
-
-    The window is drawn uniformly. "earlier_*" are the drawn inputs of the earlier stage.
-    """
-    del conditioning
-    frames, count = frames or self.frames, labels.shape[0]
-    length = self.stage_frames(frames)
-    inner_key, start_key = jax.random.split(key)
-    inner = self._stage.sampling_inputs(inner_key, labels, context, length)
-    drawn = {name: array for name, array in inner.items() if name != "label"}
-    start = self._starts(start_key, count, length, frames)
-    return {**self._label(labels), "start": start, **_prefixed(drawn)}
-
-  def _starts(self, key: jax.Array, count: int, length: int, frames: int) -> jax.Array:
-    """Draws the first frames of windows of a clip of `length` frames, one key for each clip."""
-    last = length - frames // self.temporal_factor
-    draw = lambda i: jax.random.randint(jax.random.fold_in(key, i), (), 0, last + 1, jnp.int32)
-    return jax.vmap(draw)(jnp.arange(count))
+  def _start(self, latents: Arrays, length: int, count: int) -> jax.Array:
+    """First frames [B] of windows of `count` frames in clips of `length`, uniform."""
+    starts = length - count + 1
+    return jnp.minimum((latents["window"] * starts).astype(jnp.int32), starts - 1)
 
   def derive(
     self, frozen: Any, latents: Arrays, inputs: Arrays, frames: int | None = None
@@ -117,24 +100,21 @@ class SswGan(DvdGan):
       clips = self._pixels(frozen[SAMPLES]["clip"][inputs["number"]])
     else:
       clips = self._earlier_clip(frozen, latents, inputs, frames)
-    window = inputs["start"][:, None] + jnp.arange(frames // self.temporal_factor)
+    count = frames // self.temporal_factor
+    window = self._start(latents, clips.shape[1], count)[:, None] + jnp.arange(count)
     low = jnp.take_along_axis(clips, window[:, :, None, None, None], axis=1)
     return {**self._label(inputs.get("label")), "x_l": jax.lax.stop_gradient(low)}
 
   def _earlier_clip(self, frozen: Any, latents: Arrays, inputs: Arrays, frames: int) -> jax.Array:
     """The earlier stage's whole clip [B, T, h, w, 3], of which x_l is a window."""
     stage, of_stage, length = self._stage, frozen[EARLIER], self.stage_frames(frames)
-    inner_latents, drawn = self._inner(latents, inputs)
+    inner_latents = _without_prefix(latents)
+    drawn = self._label(inputs.get("label"))
     drawn = stage.derive(of_stage["frozen"], inner_latents, drawn, length)
     unused = jax.random.key(0)  # generators draw noise in training only
     variables = of_stage["variables"]
     samples, _ = stage.generate(variables, inner_latents, drawn, unused, False, length)
     return samples["clip"]
-
-  def _inner(self, latents: Arrays, inputs: Arrays) -> tuple[Arrays, Arrays]:
-    """The latents and drawn inputs of the earlier stage, by its own names."""
-    drawn = {**self._label(inputs.get("label")), **_without_prefix(inputs)}
-    return _without_prefix(latents), drawn
 
   def stage_clips(
     self, frozen: Any, latents: Arrays, inputs: Arrays, frames: int
@@ -143,7 +123,7 @@ class SswGan(DvdGan):
 
     Args:
       frozen, latents: see `derive`.
-      inputs: as drawn.
+      inputs: {"label": [B]}; {} without classes.
       frames: T of the last stage's clip.
 
     Returns:
@@ -152,10 +132,11 @@ class SswGan(DvdGan):
     low = self.derive(frozen, latents, inputs, frames)["x_l"]
     clips, stage = [jnp.repeat(low, self.temporal_factor, axis=1)], self._stage
     if isinstance(stage, SswGan):
-      inner = stage.stage_clips(
-        frozen[EARLIER]["frozen"], *self._inner(latents, inputs), self.stage_frames(frames)
-      )
-      window = inputs["start"][:, None] + jnp.arange(frames) // self.temporal_factor
+      length = self.stage_frames(frames)
+      of_stage = frozen[EARLIER]["frozen"], _without_prefix(latents), inputs
+      inner = stage.stage_clips(*of_stage, length)
+      start = self._start(latents, length, frames // self.temporal_factor)
+      window = start[:, None] + jnp.arange(frames) // self.temporal_factor
       take = lambda clip: jnp.take_along_axis(clip, window[:, :, None, None, None], axis=1)
       clips = [*map(take, inner), *clips]
     return clips
