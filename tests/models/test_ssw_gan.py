@@ -84,7 +84,7 @@ def test_a_bare_separable_convolution_has_the_parameters_of_the_appendix(load_co
 
 
 @pytest.fixture
-def build(load_config):
+def build(load_config, x64):
   """Returns a function (stage, **changes) -> the tiny stage, in float64 and as written."""
 
   def make(stage, **changes):
@@ -233,7 +233,7 @@ def test_data_views_and_injection_subsample_alike(build, tmp_path):
 
 @pytest.mark.parametrize("temporal", ["separable_block", "separable"])
 @pytest.mark.parametrize("frames", [16, 18])
-def test_windows_give_the_clip_of_one_pass(x64, build, normal, randomized, temporal, frames):
+def test_windows_give_the_clip_of_one_pass(build, normal, randomized, temporal, frames):
   gan = build(2, model__generator__temporal=temporal)
   whole = dataclasses.replace(gan, unroll_window=0)
   variables = variables_of(gan, randomized, frames)
@@ -251,7 +251,7 @@ def test_windows_give_the_clip_of_one_pass(x64, build, normal, randomized, tempo
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), reported, of_whole)
 
 
-def test_low_resolution_clips_are_windows_of_the_frozen_stages(x64, build, randomized):
+def test_low_resolution_clips_are_windows_of_the_frozen_stages(build, randomized):
   gan = build(2)
   frozen = frozen_of(gan, randomized)
   count = 64
@@ -280,7 +280,7 @@ def test_truncation_reaches_every_stage(build):
   assert not np.allclose(whole["window"], whole["earlier_window"])
 
 
-def test_shown_stages_are_those_that_the_clip_comes_from(x64, build, randomized):
+def test_shown_stages_are_those_that_the_clip_comes_from(build, randomized):
   gan = build(3)
   frozen = frozen_of(gan, randomized)
   latents, inputs = gan.latents(KEY, 3), {"label": jnp.arange(3)}
@@ -371,7 +371,7 @@ def test_stored_configs_describe_all_stages(load_config):
   assert stored_config.first_model_difference(again.model, config.model) is None
 
 
-def test_recurrent_units_generate_long_clips_at_once(x64, build, normal, randomized):
+def test_recurrent_units_generate_long_clips_at_once(build, normal, randomized):
   gan = build(2, model__generator__temporal="gru")
   variables = variables_of(gan, randomized, 12)
   inputs = {"label": np.array([0, 3]), "x_l": normal((2, 6, 8, 8, 3), 1)}

@@ -3,7 +3,6 @@
 import numpy as np
 
 from vidgan_jax.data.sources.base import Source
-from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.subsampling import nearest
 
 
@@ -15,18 +14,10 @@ class NearestView(Source):
 
   Args:
     source: the larger examples.
-    resolution: height and width of the view; divides that of `source`.
-
-  Raises:
-    UserError: it does not divide it.
+    resolution: height and width of the view, a divisor of those of `source`.
   """
 
   def __init__(self, source: Source, resolution: int):
-    if source.resolution % resolution:
-      raise UserError(
-        f"data.view_resolution is {source.resolution}, must be a multiple of the model's "
-        f"resolution, {resolution}"
-      )
     self._source, self._factor = source, source.resolution // resolution
     self.num_examples, self.num_classes = source.num_examples, source.num_classes
     self.class_names, self.frames = source.class_names, source.frames
