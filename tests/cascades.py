@@ -3,6 +3,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from vidgan_jax.models import registry
@@ -69,22 +70,25 @@ def config(load_config, stage, **changes):
 
 
 def write_run(folder, config, step=None, *, classes=CLASSES, seed=0):
-  """Writes a run of a stage, as training would leave it; returns its state.
+  """Writes a run of a stage with random numbers, as training would leave it; returns its state.
 
-  Its averaged generator has other numbers than the live one. `step` None is the last iteration.
+  `step` None is the last iteration. Nothing is compiled, so that this takes no time.
   """
   gan = registry.build(config)
   transforms = optimizers.build(config, gan.discriminators)
-  state = jax.jit(lambda: states.create(gan, transforms, seed))()
+  shapes = jax.eval_shape(lambda: states.create(gan, transforms, seed))
   generator = np.random.default_rng(seed)
 
-  def moved(path, leaf):
-    noise = 0.3 * generator.normal(size=leaf.shape).astype(leaf.dtype)
-    return leaf + (np.abs(noise) if "variance" in jax.tree_util.keystr(path) else noise)
+  def drawn(path, leaf):
+    if leaf.dtype.kind == "i":
+      return jnp.zeros(leaf.shape, leaf.dtype)
+    noise = 0.3 * generator.normal(size=leaf.shape)
+    positive = any(word in jax.tree_util.keystr(path) for word in ("variance", ".nu"))
+    return jnp.asarray(noise**2 + 0.5 if positive else noise, leaf.dtype)
 
   step = config.num_iterations if step is None else step
-  average = jax.tree_util.tree_map_with_path(moved, state.ema)
-  state = state.replace(step=jax.numpy.asarray(step, jax.numpy.int32), ema=average)
+  state = jax.tree_util.tree_map_with_path(drawn, shapes)
+  state = state.replace(step=jnp.asarray(step, jnp.int32))
   folder.mkdir(parents=True, exist_ok=True)
   checkpoints = Checkpoints(folder / states.CHECKPOINTS)
   checkpoints.save(step, state, {"seconds": 0.0})

@@ -235,7 +235,7 @@ def test_data_views_and_injection_subsample_alike(build, tmp_path):
   ("temporal", "frames", "train"), [("separable_block", 16, False), ("separable", 18, True)]
 )
 def test_windows_give_the_clip_of_one_pass(build, normal, randomized, temporal, frames, train):
-  """Frames, and the statistics of the batch: windows of 10 or 8 frames, the last of these shifted."""
+  """Frames, and the statistics of a batch; the last window repeats frames if they do not divide."""
   gan = build(2, model__generator__temporal=temporal, model__unroll_window=4 if train else 2)
   variables = variables_of(gan, randomized, frames)
   latents = {"z": normal((2, 3))}
