@@ -23,7 +23,6 @@ from vidgan_jax.training import earlier, loop, optimizers
 from vidgan_jax.training import state as states
 from vidgan_jax.training.step import Iteration
 
-
 # One discriminator, updated once, and layers as written: what compiles in the shortest time.
 LEAN = {
   "model__discriminator_steps": 1,
