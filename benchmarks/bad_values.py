@@ -79,7 +79,7 @@ def load(row: str, *arguments: str):
 
 def numeric(config) -> dict[str, schema.Switch]:
   """The numeric switches of a config; raises AssertionError for one without a declared range."""
-  declared = switches.of_model(config.model.name)
+  declared = switches.of_model(config.model)
   result = {}
   for path, value in schema.flatten(config).items():
     switch = declared[path]

@@ -202,6 +202,33 @@ def test_a_short_run_and_fields_of_the_config(project, tmp_path):
   assert scored.endswith(" --protocol=moving_shapes --count=64 --real_count=64")
 
 
+def test_the_stages_of_a_cascade_are_trained_in_order(project, tmp_path):
+  names, field = ("ssw_gan:a_stage1,runlocal", "mine.py:a_stage2"), "--config.batch_size=4"
+  output, notes = project.run("cascade.sh", "--folder=my runs", *names, field, cwd=tmp_path)
+  first, second = (f"{tmp_path}/my runs/a_stage{suffix}" for suffix in ("1_runlocal", "2"))
+  trained = [note.partition("vidgan_jax.train ")[2] for note in matching(notes, "vidgan_jax.train")]
+  assert trained == [
+    f"--config={project.path}/configs/ssw_gan.py:a_stage1,runlocal --workdir={first} {field}",
+    f"--config={tmp_path}/mine.py:a_stage2 --workdir={second} "
+    f"--config.model.earlier_run={first} {field}",
+  ]
+  assert output.splitlines()[-1].endswith(f"--workdir={second} --output=DIR --standing_passes=200")
+  # A stage that is stopped or refused ends the script.
+  for code in (75, 2):
+    output, notes = project.run("cascade.sh", *names, TRAIN_CODE=str(code), code=code, cwd=tmp_path)
+    assert len(matching(notes, "vidgan_jax.train")) == 1
+    assert f"{project.path}/runs/cascade/a_stage1_runlocal" in notes[-1]
+    assert ("the same command continues" in output) == (code == 75)
+
+
+@pytest.mark.parametrize(
+  "arguments", [[], ["--folder=a"], ["a_stage1"], ["--folder", "a:b"], ["a:b", "--steps=1"], ["a:"]]
+)
+def test_cascades_that_are_not_named_are_refused_with_the_usage(project, arguments):
+  output = project.refused("cascade.sh", *arguments)
+  assert output.startswith("error: usage: launch/cascade.sh [--folder=FOLDER] CONFIG...")
+
+
 @pytest.mark.parametrize("arguments", [["--shrt"], ["a", "b"], ["--workdir=x"]])
 def test_other_arguments_are_refused_with_the_usage(project, arguments):
   output = project.refused("quickstart.sh", *arguments)

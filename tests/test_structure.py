@@ -29,7 +29,8 @@ ACROSS = {
 }
 # Packages and rooms: the cost summary counts the operations of the training step itself.
 ACROSS_PACKAGES = {("vidgan_jax.analysis.cost", "training")}
-ACROSS_MODULES = {"vidgan_jax.training.state"}  # a run's state, which sampling and others read
+# A run's state and its frozen earlier stages, which sampling and others read.
+ACROSS_MODULES = {"vidgan_jax.training.state", "vidgan_jax.training.earlier"}
 
 
 def module_name(path: pathlib.Path) -> str:

@@ -45,8 +45,8 @@ def test_bad_numbers_in_flags_are_refused_or_work(command):
 def test_every_field_of_every_config_is_declared(load_config):
   names = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
   seen = set()
-  for name in names:
-    config = load_config(name)
+  for name, argument in [*((name, "") for name in names), ("ssw_gan", "shapes_stage2")]:
+    config = load_config(name, argument)
     switches.check(config)
     bad_values.numeric(config)
     seen.add(config.model.name)
@@ -121,6 +121,10 @@ def test_choices_are_those_that_the_code_has(switch, code):
     ("vgan.py:ucf101_16,runlocal", {}),
     ("tgan_v2.py:shapes,runlocal", {"model.subsampling.batch": False}),
     ("progressive_vgan.py:shapes,runlocal", {}),
+    (
+      "ssw_gan.py:shapes_stage2,runlocal",
+      {"sample_every": 0, "model.earlier_samples": "samples.npz"},
+    ),
   ],
 )
 def test_every_choice_of_a_model_builds(row, changes):
@@ -149,8 +153,8 @@ def test_every_choice_of_a_model_builds(row, changes):
     ({"batch_size": 2**20, "model.resolution": 256}, "take 1,536 GiB; the limit is 128 GiB"),
     (
       {"model.name": "dvdgan"},
-      "unknown model 'dvdgan'; known: dvd_gan, dvd_gan_fp, mocogan, progressive_vgan, tgan, "
-      "tgan_v2, vgan",
+      "unknown model 'dvdgan'; known: dvd_gan, dvd_gan_fp, mocogan, progressive_vgan, ssw_gan, "
+      "tgan, tgan_v2, vgan",
     ),
     ({"model.discriminator.attention_resolution": 5}, "attention_resolution is 5, but the disc"),
   ],

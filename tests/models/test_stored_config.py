@@ -52,7 +52,7 @@ def test_configs_are_those_that_runs_were_trained_with(load_config):
       found = {path: flat.get(path) for path in expected}
       assert repr(found) == repr(expected), (file, argument)  # 1 is not 1.0 and not True
       later = set(flat) - set(expected)
-      declared = switches.of_model(config.model.name)
+      declared = switches.of_model(config.model)
       assert all(declared[path].absent is not schema.REQUIRED for path in later), later
 
 

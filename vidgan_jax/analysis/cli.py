@@ -5,6 +5,7 @@ import pathlib
 
 import jax
 
+import vidgan_jax.training.earlier as stages
 import vidgan_jax.training.state as states
 from vidgan_jax.analysis import summary_lines
 from vidgan_jax.analysis.curvature import hessian, plots
@@ -87,7 +88,9 @@ def _analyze_curvature(request, report):
       for name in names:
         hessian.check_name(gan, name)
       options = _options(request, config)
-      frozen = states.frozen_variables(gan, mesh, report)
+      frozen = stages.frozen_variables(
+        config, gan, workdir, mesh=mesh, training=True, report=report
+      )
       source = _source(config, gan, request.data_directory, report)
       states.check_data(workdir, source.description())
     report(f"analyzing {', '.join(names)} after iteration {int(state.step)}")

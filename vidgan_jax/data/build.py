@@ -9,6 +9,7 @@ from vidgan_jax.data import advice
 from vidgan_jax.data.pipeline import Batches
 from vidgan_jax.data.sources import base as sources
 from vidgan_jax.data.sources.moving_shapes import MovingShapes
+from vidgan_jax.data.sources.nearest_view import NearestView
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import paths
 
@@ -26,7 +27,8 @@ def build_source(
 
   Args:
     config: an object with the fields `name` (see SOURCES), `directory` (the .npz file or the
-      folder), `num_examples`, `seed`, `stride`, `split_number`, `horizontal_flip`, `crop` ("random"
+      folder), `num_examples`, `seed`, `time_step`, `stride`, `view` ("area" or "nearest"),
+      `view_resolution`, `split_number`, `horizontal_flip`, `crop` ("random"
       or "center"), `cache_directory` ("" for the default), `min_clips`; for prepared sets
       `prepare`, `mixture` (further folders), `classes`, `min_frames`, `temporal_reversal` and
       `damaged`. Options that the named source does not support are refused.
@@ -50,10 +52,24 @@ def build_source(
     raise UserError(f"num_classes={num_classes} is negative; 0 means unlabelled")
   split = split or config.split
   config = _with_local_paths(config)
-  source = SOURCES[config.name](config, frames, resolution, num_classes, split, report)
+  side = _stored_resolution(config, resolution)
+  source = SOURCES[config.name](config, frames, side, num_classes, split, report)
   if config.name in ("video_folder", "prepared"):
     sources.check_examples(source, config.directory)
-  return source
+  return source if side == resolution else NearestView(source, resolution)
+
+
+def _stored_resolution(config, resolution: int) -> int:
+  """Height and width of the clips that the view of `config` is taken from, in pixels."""
+  side = getattr(config, "view_resolution", 0)
+  if getattr(config, "view", "area") == "area" or side in (0, resolution):
+    return resolution
+  if side < resolution or side % resolution:
+    raise UserError(
+      f"config.data.view_resolution is {side}, must be a multiple of the model's resolution, "
+      f"{resolution}"
+    )
+  return side
 
 
 def _with_local_paths(config):
@@ -151,6 +167,7 @@ def _moving_shapes(config, frames, resolution, num_classes, split, report) -> so
     config.seed,
     split,
     variety=config.variety,
+    time_step=getattr(config, "time_step", 1.0),
   )
 
 

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import vidgan_jax.training.earlier as stages
 import vidgan_jax.training.state as states
 from vidgan_jax.evaluation import clips
 from vidgan_jax.evaluation.evaluator import Evaluator, load_extractors
@@ -214,6 +215,7 @@ class EvaluationHook(Hook):
         data = (context.workdir / states.DATA).read_text("utf-8", "replace")
         results.write_text(folder / states.CONFIG, configuration.to_json(context.config))
         results.write_text(folder / states.DATA, data)
+        stages.copy_record(context.workdir, folder)
 
       processes.in_first(begin)
       with Checkpoints(folder / states.CHECKPOINTS, 2, self._report) as checkpoints:

@@ -16,9 +16,9 @@ and sets `joint_scores=False`, because its discriminator normalises over the bat
 `views` gives the image discriminator one random frame of each clip. MoCoGAN's categories and VGAN's
 mask enter the loss in `generator_losses`.
 
-DVD-GAN-FP takes the first frames of real clips as inputs, and its samples begin with them. TGANv2
-returns several resolutions as samples, each with its own batch size, and R1 in `penalties`. Not
-implemented yet, but it fits: the later stages of SSW-GAN take windows from a frozen earlier stage.
+DVD-GAN-FP takes the first frames of real clips as inputs, and its samples begin with them. The
+later stages of SSW-GAN take low-resolution windows from a frozen earlier stage (`derive`). TGANv2
+returns several resolutions as samples, each with its own batch size, and R1 in `penalties`.
 """
 
 import abc
@@ -37,6 +37,7 @@ from vidgan_jax.layers import augmentation, normalization, spectral_norm
 from vidgan_jax.layers.settings import LayerSettings
 from vidgan_jax.models.dvd_gan_fp.given import Conditioned
 from vidgan_jax.models.phases import Phase, Phased
+from vidgan_jax.models.ssw_gan.stages import Staged
 from vidgan_jax.objectives import penalties
 from vidgan_jax.ops import forms
 from vidgan_jax.runtime import precision
@@ -98,7 +99,7 @@ class Context(struct.PyTreeNode):
 
   Attributes:
     step: number of finished training iterations, an int32 scalar.
-    frozen: {name: variables} of frozen earlier stages, see `VideoGan.frozen_runs`.
+    frozen: variables of frozen earlier stages, see `Staged`.
   """
 
   step: jax.Array | int = 0
@@ -122,7 +123,7 @@ class Side(struct.PyTreeNode):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # hashed by identity: a static argument of jit
-class VideoGan(Phased, Conditioned, abc.ABC):
+class VideoGan(Phased, Conditioned, Staged, abc.ABC):
   """A video GAN, as the training step sees it.
 
   Attributes:
@@ -142,8 +143,9 @@ class VideoGan(Phased, Conditioned, abc.ABC):
       systems that split a batch into parts of fixed sizes.
     r1: penalty on the gradients at real clips; see `penalties`.
     augmentation: transformations of the clips that discriminators see; see `layers.augmentation`.
-    frozen_runs: {name: folder of a finished run}. This system uses the averaged generators of these
-      runs without training them. `Context.frozen` holds their variables, spectrally normalised.
+    stages: {name: an earlier stage}. This system uses their averaged generators without training
+      them. `Context.frozen` holds their variables, spectrally normalised; see `derive`.
+    frozen_runs: {name of a stage: folder of its finished run}.
     phases: phases of training, for networks that grow; () is one phase without end. All parameters
       exist from the start, so that the state has the same structure in all phases.
     fault: why no new run may begin with this config; "" allows it. `registry.build` builds such
@@ -163,6 +165,7 @@ class VideoGan(Phased, Conditioned, abc.ABC):
   batch_multiple: int = 1
   r1: penalties.R1 = dataclasses.field(default_factory=penalties.R1)
   augmentation: tuple[str, ...] = ()
+  stages: Mapping[str, "VideoGan"] = dataclasses.field(default_factory=dict)
   frozen_runs: Mapping[str, str] = dataclasses.field(default_factory=dict)
   phases: tuple[Phase, ...] = ()
   fault: str = ""
@@ -369,7 +372,7 @@ class VideoGan(Phased, Conditioned, abc.ABC):
     batch = self.example_batch(self.batch_multiple)
     latents = self.latents(key, self.batch_multiple)
     context = Context(jnp.zeros((), jnp.int32), frozen or {})
-    inputs = self.generated_inputs(key, batch, context)
+    inputs = self.example_derived(latents, self.generated_inputs(key, batch, context))
     generator = self.generator.init(
       {"params": keys["generator"], "noise": key}, latents, inputs, True, self.frames
     )

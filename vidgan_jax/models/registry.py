@@ -9,6 +9,8 @@ from vidgan_jax.models import contract, dvd_gan, ldvd, switches, tgan_v2, vgan
 from vidgan_jax.models.contract import VideoGan
 from vidgan_jax.models.dvd_gan_fp import system as dvd_gan_fp
 from vidgan_jax.models.progressive_vgan import system as progressive_vgan
+from vidgan_jax.models.ssw_gan import system as ssw_gan
+from vidgan_jax.models.ssw_gan.config import EARLIER
 from vidgan_jax.objectives import penalties
 from vidgan_jax.runtime import mesh
 
@@ -17,6 +19,7 @@ _BUILDERS = {
   "dvd_gan_fp": dvd_gan_fp.build,
   "mocogan": ldvd.build_mocogan,
   "progressive_vgan": progressive_vgan.build,
+  "ssw_gan": ssw_gan.build,
   "tgan": ldvd.build_tgan,
   "tgan_v2": tgan_v2.build,
   "vgan": vgan.build,
@@ -24,7 +27,7 @@ _BUILDERS = {
 
 
 def build(config: ConfigDict, *, platform: str | None = None, ops: str | None = None) -> VideoGan:
-  """Builds the `VideoGan` called `config.model.name` for one kind of device.
+  """Builds the `VideoGan` called `config.model.name` for one kind of device, stages included.
 
   Args:
     config: the whole config; see the files in `configs/`.
@@ -44,4 +47,8 @@ def build(config: ConfigDict, *, platform: str | None = None, ops: str | None = 
   augmentation = config.get("augmentation", {})
   kinds = tuple(kind for kind in KINDS if augmentation.get(kind))
   r1 = penalties.R1(**config.get("r1", {}))
-  return dataclasses.replace(gan, r1=r1, augmentation=kinds)
+  stages = {}
+  if EARLIER in config.model:
+    earlier = ConfigDict({"model": config.model[EARLIER], "precision": config.precision})
+    stages[EARLIER] = build(earlier, platform=platform, ops=ops)
+  return dataclasses.replace(gan, r1=r1, augmentation=kinds, stages=stages)

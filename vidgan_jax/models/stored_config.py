@@ -4,6 +4,7 @@ Older files lack switches that were added later. `schema.Switch.absent` gives th
 module knows the switches of all models, so that a model can declare such a switch in its own file.
 """
 
+import contextlib
 import json
 import zlib
 from typing import Any
@@ -12,6 +13,7 @@ import ml_collections
 
 from vidgan_jax.models import switches
 from vidgan_jax.runtime.config import base_switches, schema
+from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import json_files
 
 # Switches that were added later and are always part of the identity of a config. All other switches
@@ -89,11 +91,18 @@ def first_difference(old: ml_collections.ConfigDict, new: ml_collections.ConfigD
   return None
 
 
+def first_model_difference(
+  old: ml_collections.ConfigDict, new: ml_collections.ConfigDict
+) -> str | None:
+  """As `first_difference`, of two `config.model`."""
+  whole = lambda model: ml_collections.ConfigDict({"model": model})
+  return first_difference(whole(old), whole(new))
+
+
 def _switches(config: ml_collections.ConfigDict) -> dict[str, schema.Switch]:
   """All switches of the config's model; those of every model if its name is unknown."""
-  name = config.get("model", {}).get("name")
-  if isinstance(name, str) and name in switches.SYSTEMS:
-    return switches.of_model(name)
+  with contextlib.suppress(UserError):
+    return switches.of_model(config.get("model"))
   return {**base_switches.SWITCHES, **schema.within("model", base_switches.MODEL)}
 
 

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from vidgan_jax.models import dvd_gan_config, ldvd_config, tgan_v2_config
 from vidgan_jax.models.dvd_gan_fp import config as dvd_gan_fp_config
 from vidgan_jax.models.progressive_vgan import config as progressive_vgan_config
+from vidgan_jax.models.ssw_gan import config as ssw_gan_config
 from vidgan_jax.runtime.config import base_switches, schema
 from vidgan_jax.runtime.errors import UserError
 
@@ -18,6 +19,7 @@ SYSTEMS = {
   "dvd_gan_fp": dvd_gan_fp_config.SWITCHES,
   "mocogan": ldvd_config.MOCOGAN,
   "progressive_vgan": progressive_vgan_config.SWITCHES,
+  "ssw_gan": ssw_gan_config.SWITCHES,
   "tgan": ldvd_config.TGAN,
   "tgan_v2": tgan_v2_config.SWITCHES,
   "vgan": ldvd_config.VGAN,
@@ -26,6 +28,7 @@ SYSTEMS = {
 _RULES = {
   "dvd_gan_fp": dvd_gan_fp_config.check,
   "progressive_vgan": progressive_vgan_config.check,
+  "ssw_gan": ssw_gan_config.check,
 }
 _MAX_CLIP_BYTES = 2**37  # limit for the uint8 clips of one iteration, over all processes
 
@@ -37,9 +40,23 @@ def system(name: object) -> dict[str, schema.Switch]:
   return SYSTEMS[name]
 
 
-def of_model(name: object) -> dict[str, schema.Switch]:
-  """Returns all switches of a config with the model `name`; UserError if there is no such model."""
-  return {**base_switches.SWITCHES, **schema.within("model", system(name))}
+def of_model(model: object) -> dict[str, schema.Switch]:
+  """Returns all switches of a config with this `config.model`; UserError if it is unknown.
+
+  Args:
+    model: `config.model`, or the name of a model without earlier stages.
+  """
+  return {**base_switches.SWITCHES, **schema.within("model", with_stages(model))}
+
+
+def with_stages(model: object) -> dict[str, schema.Switch]:
+  """Returns the switches of a `config.model` and of the earlier stages in it; see `of_model`."""
+  if not hasattr(model, "get"):
+    return system(model)
+  found, earlier = system(model.get("name")), model.get(ssw_gan_config.EARLIER)
+  if found is ssw_gan_config.SWITCHES and hasattr(earlier, "get"):
+    found = {**found, **schema.within(ssw_gan_config.EARLIER, with_stages(earlier))}
+  return found
 
 
 def check(config: ConfigDict) -> None:
@@ -52,8 +69,7 @@ def check(config: ConfigDict) -> None:
     UserError: a value is out of its range, a field is unknown or missing, or fields contradict each
       other. The message names the first such field.
   """
-  model = config.get("model")
-  schema.check(config, of_model(model.get("name") if hasattr(model, "get") else model))
+  schema.check(config, of_model(config.get("model")))
   rule = _RULES.get(config.model.name)
   if rule:
     rule(config)
@@ -79,7 +95,7 @@ def largest_batch(config: ConfigDict) -> int:
 
 def check_model(model: ConfigDict) -> None:
   """Checks `config.model` alone; see `check`."""
-  schema.check(model, system(model.get("name")), "config.model")
+  schema.check(model, with_stages(model), "config.model")
 
 
 def _check_schedule(config: ConfigDict) -> None:

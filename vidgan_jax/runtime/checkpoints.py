@@ -11,6 +11,7 @@ import pathlib
 import re
 import shutil
 import weakref
+import zlib
 
 import jax
 import numpy as np
@@ -301,6 +302,50 @@ class Checkpoints:
     if int(state.step) != step:
       raise ValueError(f"it contains the state after {int(state.step)} iterations")
     return state, extra["timers"]
+
+  def restore_part(self, like, part, step: int | None = None):
+    """Restores some arrays of one checkpoint; the others are not read.
+
+    Args:
+      like: the shapes of the whole state; see `restore`.
+      part: nested dictionaries with some leaves of `like`, at the same names.
+      step: the checkpoint; None is the newest.
+
+    Returns:
+      (part, step, checksum): arrays in place of shapes, the iteration, a number that differs where
+      the arrays do. None if there is no such checkpoint.
+
+    Raises:
+      UserError: the checkpoint belongs to another model, or is damaged.
+    """
+    steps = self.steps() if step is None else [s for s in self.steps() if s == step]
+    if not steps:
+      return None
+    try:
+      manager = self._open(create=False)
+      self._compare(manager.item_metadata(steps[-1]).state.tree, like)
+      only_extra = ocp.args.Composite(extra=ocp.args.JsonRestore())
+      extra = manager.restore(steps[-1], args=only_extra).extra
+      args = ocp.args.PyTreeRestore(
+        item=part,
+        restore_args=ocp.checkpoint_utils.construct_restore_args(part),
+        partial_restore=True,
+      )
+      with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        restored = checkpointer.restore(self._path(False) / str(steps[-1]) / "state", args=args)
+      stored = dict(zip(leaf_names(like), extra["checksums"], strict=True))
+      sums = checksums(restored)
+      for name, new in zip(leaf_names(restored), sums, strict=True):
+        if stored[name] != new:
+          raise ValueError(f"the checksum of {name} does not match")
+    except UserError:
+      raise
+    except Exception as error:
+      raise UserError(
+        f"cannot read the checkpoint at iteration {steps[-1]} in {self.directory}: "
+        f"{self._reason(error)}"
+      ) from error
+    return restored, steps[-1], zlib.crc32(repr(sums).encode())
 
   def _compare(self, saved, like):
     """Raises UserError on the first array, by name, that is missing or differs in shape or type."""

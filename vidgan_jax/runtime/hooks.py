@@ -25,7 +25,7 @@ class HookContext:
       process's first device. Do not keep it: the next iteration reuses its memory.
     sharded_state: the same state, sharded over the devices of the run. Collective hooks pass it to
       what all processes do together, such as saving a checkpoint.
-    frozen: {name: variables} of frozen earlier stages.
+    frozen: variables of frozen earlier stages; see `models.contract.Context`.
     gan: the `VideoGan` in training.
     config: the whole config of the run.
     source: the training data.

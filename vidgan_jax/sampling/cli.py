@@ -43,6 +43,8 @@ def fulfil(request: Request, report: Callable[[str], None] = print) -> list[str]
     report=report,
   )
   run.check_frames(request.frames)
+  if request.show_stages and not run.gan.stages:
+    raise UserError("--show_stages needs a run with earlier stages; this run has none")
   gan, classes = run.gan, run.gan.num_classes
   given = _given(request, run, report)
   if request.per_label is not None and not classes:
@@ -81,13 +83,17 @@ def fulfil(request: Request, report: Callable[[str], None] = print) -> list[str]
   weights = "live weights" if request.live else "moving average"
   with files.new_output(request.output, request.overwrite) as folder:
     report(f"generating {len(clip_labels)} clips at iteration {run.step} ({weights})")
-    if (request.frames or 0) > gan.frames:
+    if (request.frames or 0) > gan.frames and not gan.stages:
       report(
         f"{request.frames} frames: the run was trained on {gan.frames}; the frames after these are "
         "extrapolated"
       )
     with memory.reported_if_full("fewer frames or a smaller batch_size need less"):
-      clips = run.generate(latents, clip_labels, batch_size=request.batch_size, **options)
+      options["batch_size"] = request.batch_size
+      clips = run.generate(latents, clip_labels, **options)
+      stages = None
+      if request.show_stages:
+        stages = run.generate(latents, clip_labels, show_stages=True, **options)
     files.write_samples(
       folder,
       clips,
@@ -97,6 +103,8 @@ def fulfil(request: Request, report: Callable[[str], None] = print) -> list[str]
       frame_rate=request.frame_rate,
       given=gan.given_frames,
     )
+    if stages is not None:
+      files.write_stages(folder, stages, frame_rate=request.frame_rate)
   return files.list_files(request.output, len(clips))
 
 

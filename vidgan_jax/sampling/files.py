@@ -15,7 +15,7 @@ from vidgan_jax.runtime.files import locks, video_writers
 from vidgan_jax.runtime.files.atomic_files import atomic_file
 from vidgan_jax.runtime.text import find_name
 
-_NAMES = ("grid.mp4", "grid.gif", "contact_sheet.png", "samples.npz", "clips")
+_NAMES = ("grid.mp4", "grid.gif", "contact_sheet.png", "stages.mp4", "samples.npz", "clips")
 _NUMBER = r"0|[1-9][0-9]{0,8}"  # a class number in `--labels`
 _CLIP = re.compile(r"\d{5,}(_[A-Za-z0-9-]*)?\.mp4")  # names of the files in the folder "clips"
 _PARTIAL = ".partial"
@@ -237,6 +237,19 @@ def write_samples(
     video_writers.write_mp4(folder / "clips" / f"{name}.mp4", clip, frame_rate, scale=scale)
   with atomic_file(folder / "samples.npz") as temporary, open(temporary, "wb") as file:
     np.savez_compressed(file, clips=clips, labels=labels)
+
+
+def write_stages(folder: str | os.PathLike, clips: np.ndarray, *, frame_rate: float = 8.0) -> None:
+  """Writes stages.mp4, one row per clip with its stages side by side.
+
+  Args:
+    folder: see `write_samples`.
+    clips: uint8 [N, T, H, stages * W, 3].
+    frame_rate: frames per second.
+  """
+  scale = max(1, 128 // clips.shape[2])
+  grid = video_writers.grid(clips, 1)
+  video_writers.write_mp4(pathlib.Path(folder) / "stages.mp4", grid, frame_rate, scale=scale)
 
 
 def list_files(output: str | os.PathLike, count: int) -> list[str]:

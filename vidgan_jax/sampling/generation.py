@@ -100,9 +100,15 @@ def draw_latents(
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
 def generate(
-  gan: VideoGan, variables: Variables, latents: Arrays, inputs: Arrays, frames: int
+  gan: VideoGan,
+  variables: Variables,
+  latents: Arrays,
+  inputs: Arrays,
+  frames: int,
+  frozen: dict[str, Any] | None = None,
 ) -> jax.Array:
   """Generates uint8 [N, frames, H, W, 3], normalised with the statistics in `variables`."""
+  inputs = gan.derive(frozen or {}, latents, inputs, frames)
   key = jax.random.key(0)  # unused: generators draw noise in training only
   samples, _ = gan.generate(variables, latents, inputs, key, False, frames)
   return to_uint8(samples["clip"])
@@ -126,6 +132,7 @@ def _moments(
   if gan.num_classes:
     labels = jax.random.randint(keys[1], (batch_size,), 0, gan.num_classes)
   inputs = gan.sampling_inputs(keys[3], labels, context, frames, conditioning)
+  inputs = gan.derive(context.frozen, latents, inputs, frames)
   _, reported = gan.generate(variables, latents, inputs, keys[2], True, frames)
   return reported.get(normalization.COLLECTION, {})
 
@@ -189,6 +196,8 @@ def in_batches(
   *,
   frames: int | None = None,
   batch_size: int = 16,
+  frozen: dict[str, Any] | None = None,
+  draw: Callable[..., jax.Array] = generate,
 ) -> np.ndarray:
   """Generates N clips in batches of equal size, so that only one program is compiled.
 
@@ -198,6 +207,8 @@ def in_batches(
     latents, inputs: dictionaries of arrays [N, ...].
     frames: frames per clip; None is as in training.
     batch_size: clips per batch. The last batch is filled up with copies of the last clip.
+    frozen: see `models.contract.Context`.
+    draw: a function that is called as `generate`.
 
   Returns:
     NumPy uint8 [N, frames, H, W, 3].
@@ -215,5 +226,5 @@ def in_batches(
   ):
     index = np.minimum(np.arange(begin, begin + batch_size), count - 1)
     take = lambda tree, index=index: jax.tree.map(lambda a: jnp.asarray(a)[index], tree)
-    clips.append(np.asarray(generate(gan, variables, take(latents), take(inputs), frames)))
+    clips.append(np.asarray(draw(gan, variables, take(latents), take(inputs), frames, frozen)))
   return np.concatenate(clips)[:count]

@@ -65,6 +65,9 @@ class Request:
   data_directory: str | None = option(
     text(None, "Folder of the data for --conditioning=SPLIT; default is that of the training.")
   )
+  show_stages: bool = option(
+    boolean(False, "Also write the clips of all stages of a cascade side by side, stages.mp4.")
+  )
   seed: int = option(integer(0, "Seed of the latents.", least=0, most=LARGEST_SEED))
   live: bool = option(boolean(False, "Sample from the live weights, not their moving average."))
   checkpoint: int | None = option(base_switches.CHECKPOINT)

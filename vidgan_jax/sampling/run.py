@@ -10,13 +10,14 @@ import numpy as np
 from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
+import vidgan_jax.training.earlier as stages
 import vidgan_jax.training.state as states
 from vidgan_jax.models.contract import Arrays, Context, Variables, VideoGan
 from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import paths
+from vidgan_jax.sampling import cascade, generation
 from vidgan_jax.sampling import conditioning as conditioning_of
-from vidgan_jax.sampling import generation
 from vidgan_jax.sampling.conditioning import Conditioning
 from vidgan_jax.training.state import TrainState
 
@@ -29,6 +30,8 @@ class Run:
     gan: the system that was trained, as it draws clips of full size (`VideoGan.sampler`).
     step: number of iterations it was trained for.
     class_names: class names of the training data, by label; empty without classes.
+    context: the training step, and the variables of frozen earlier stages with their running
+      statistics; see `context_of`.
     conditioning: clips from which standing statistics are collected, for systems that continue
       given frames. Without it, such systems use the running statistics of training.
   """
@@ -52,6 +55,7 @@ class Run:
     self.use_ema, self.standing_passes = use_ema, standing_passes
     self._variables = states.generator_variables(state, use_ema=use_ema, eps=gan.spectral_eps)
     self.conditioning = conditioning
+    self._contexts: dict[tuple[int, float], Context] = {}
 
   @property
   def conditioning(self) -> Conditioning | None:
@@ -74,6 +78,9 @@ class Run:
     Any number is possible with standing statistics, only that of training without them.
     """
     generation.check_frames(frames)
+    self.gan.check_frames(frames or self.gan.frames)
+    if self.gan.stages and not self.context.frozen:
+      raise UserError("this run draws no clips: config.model.earlier_run names no earlier stage")
     if not self._collects and frames not in (None, self.gan.frames):
       raise UserError(f"{frames} frames need standing statistics: training had {self.gan.frames}")
     if frames is not None and frames <= self.gan.given_frames:
@@ -100,13 +107,33 @@ class Run:
         self.gan,
         self._variables,
         streams.key(self.config.seed, streams.STANDING),
-        self.context,
+        self.context_of(frames, truncation),
         passes=self.standing_passes,
         frames=frames,
         truncation=truncation,
         conditioning=self.conditioning.inputs if self.conditioning else None,
       )
     return self._standing[key]
+
+  def context_of(self, frames: int | None = None, truncation: float = 1.0) -> Context:
+    """The context of clips of `frames` frames: earlier stages have statistics for these.
+
+    Standing statistics are collected at the first call and cached, the first stage's first.
+    """
+    if self.standing_passes < 1 or not self.gan.stages:
+      return self.context
+    key = (frames or self.gan.frames, float(truncation))
+    if key not in self._contexts:
+      frozen = cascade.standing_stages(
+        self.gan,
+        self.context,
+        streams.key(self.config.seed, streams.STANDING),
+        passes=self.standing_passes,
+        frames=key[0],
+        truncation=truncation,
+      )
+      self._contexts[key] = self.context.replace(frozen=frozen)
+    return self._contexts[key]
 
   def sample(
     self,
@@ -212,19 +239,28 @@ class Run:
     frames: int | None = None,
     batch_size: int = 16,
     conditioning: Arrays | None = None,
+    show_stages: bool = False,
   ) -> np.ndarray:
-    """Generates clips from latents {name: [N, ...]} and labels; see `sample`."""
+    """Generates clips from latents {name: [N, ...]} and labels; see `sample`.
+
+    With `show_stages`, those of all stages side by side, uint8 [N, T, H, stages * W, 3].
+    """
+    if show_stages and not self.gan.stages:
+      raise UserError("this run has no earlier stages to show")
     generation.check_labels(labels, self.gan.num_classes)
     key = streams.key(0, streams.SAMPLING) if key is None else key
     labels = np.asarray(labels)
     labels = labels if np.issubdtype(labels.dtype, np.floating) else labels.astype(np.int32)
+    variables = self.variables(frames, truncation)
     return generation.in_batches(
       self.gan,
-      self.variables(frames, truncation),
+      variables,
       latents,
       self.gan.sampling_inputs(key, jnp.asarray(labels), self.context, frames, conditioning),
       frames=frames,
       batch_size=batch_size,
+      frozen=self.context_of(frames, truncation).frozen,
+      draw=cascade.side_by_side if show_stages else generation.generate,
     )
 
 
@@ -259,7 +295,7 @@ def load(
     config,
     gan,
     state,
-    frozen=states.frozen_variables(gan, report=report),
+    frozen=stages.frozen_variables(config, gan, workdir, report=report),
     use_ema=use_ema,
     standing_passes=standing_passes,
     class_names=class_names,

@@ -54,6 +54,7 @@ def _draw(
   latents, inputs = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), (latents, inputs))
   split = lambda array: meshes.split_batch(array, mesh)
   latents, inputs = jax.tree.map(split, (latents, inputs))
+  inputs = gan.derive(context.frozen, latents, inputs, frames)
   samples, _ = gan.generate(variables, latents, inputs, jax.random.key(0), False, frames)
   return split(generation.to_uint8(samples["clip"])), labels
 
@@ -97,7 +98,7 @@ class Stream:
     variables = run.variables(frames, truncation)
     self._mesh = mesh or meshes.make_mesh(jax.devices()[:1])
     put = lambda tree: meshes.replicate(tree, self._mesh)
-    self._variables, self._context = put((variables, run.context))
+    self._variables, self._context = put((variables, run.context_of(frames, truncation)))
     self._key = put(streams.key(seed, streams.SAMPLING))
     self._gan, self._truncation = run.gan, float(truncation)
     self._frames = frames or run.gan.frames

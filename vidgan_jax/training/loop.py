@@ -25,7 +25,7 @@ from vidgan_jax.runtime.files import paths
 from vidgan_jax.runtime.hooks import Hook, HookContext
 from vidgan_jax.runtime.preemption import Preemption
 from vidgan_jax.runtime.progress import Lines, ticking
-from vidgan_jax.training import capacity, guards, optimizers
+from vidgan_jax.training import capacity, earlier, guards, optimizers
 from vidgan_jax.training import state as states
 from vidgan_jax.training import workdir as workdirs
 from vidgan_jax.training.logs import Log, Reader
@@ -134,7 +134,7 @@ class Trainer:
     devices: Sequence[jax.Device] | None = None,
   ):
     workdir = paths.local(workdir, "--workdir")
-    self.config = config
+    self.config = config = earlier.with_absolute_run(config)
     self.report = report = report if processes.first() else lambda line: None
     switches.check(config)
     self.mesh = meshes.make_mesh(devices)
@@ -170,7 +170,9 @@ class Trainer:
     self._description = self.source.description()
     if self.checkpoints.steps():
       states.check_data(self.workdir, self._description)
-    self.frozen = states.frozen_variables(self.gan, self.mesh, report)
+    self.frozen, self._stages = earlier.for_training(
+      config, self.gan, self.workdir, self._description["class_names"], self.mesh, report
+    )
     guard = config.guard
     self.hooks = [*extra_hooks, guards.DarkGuard(guard.dark_fraction, guard.dark_patience)]
     self._flops_per_clip = flops_per_clip
@@ -195,6 +197,7 @@ class Trainer:
     lock = workdirs.locked(self.workdir, self.config, self._description, self.report)
     with lock, Preemption(self.report, watch=watch) as preemption:
       with preemption.nothing_to_lose():
+        earlier.write_record(self.workdir, self._stages)
         restored = self.checkpoints.restore(self.like)
         if restored is None:
           state, timers = None, {"seconds": 0.0}

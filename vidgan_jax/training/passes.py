@@ -76,6 +76,7 @@ def generate(
   latents = _sharded(gan.latents(update.key(streams.LATENTS, index), size), mesh)
   inputs_key = update.key(streams.INPUTS, index)
   inputs = _sharded(gan.generated_inputs(inputs_key, batch, update.context), mesh)
+  inputs = _derived(gan, latents, inputs, update.context, mesh)
 
   def network(
     weights: Any,
@@ -100,6 +101,25 @@ def generate(
     samples, reported = samples_of(generator.weights)
   batch_stats = reported.get(normalization.COLLECTION, {})
   return GeneratorPass(Side(inputs=inputs, samples=samples, latents=latents), batch_stats, pullback)
+
+
+def _derived(
+  gan: VideoGan,
+  latents: Arrays,
+  inputs: Arrays,
+  context: Context,
+  mesh: jax.sharding.Mesh | None,
+) -> Arrays:
+  """Completes the drawn inputs; frozen stages run on each device with its part of the batch."""
+  if not gan.stages:
+    return inputs
+
+  def network(_: Any, drawn: tuple[Arrays, Arrays], frozen: Any) -> tuple[Arrays, Any]:
+    return gan.derive(frozen, *drawn), {}
+
+  # The frozen weights need no `spread`, which orders the sums of gradients.
+  run = meshes.on_each_device(network, mesh)
+  return jax.lax.stop_gradient(run({}, (latents, inputs), context.frozen)[0])
 
 
 def _sharded(tree: Any, mesh: jax.sharding.Mesh | None) -> Any:

@@ -119,6 +119,17 @@ def _normalized(params: Any, vectors: Any, eps: float, iterations: int) -> dict[
   return spectral_norm.normalize(params, vectors, eps=eps, iterations=iterations)[0]
 
 
+def normalized_average(average: Any, vectors: Any, eps: float) -> Any:
+  """The spectrally normalised parameters of a moving average.
+
+  Args:
+    average: {"params": its parameters, ...}.
+    vectors: of the power iteration, of the live generator.
+    eps: `VideoGan.spectral_eps`.
+  """
+  return _normalized(average["params"], vectors, eps, _AVERAGE_POWER_ITERATIONS)
+
+
 def generator_variables(
   state: TrainState, *, use_ema: bool = True, eps: float = 1e-8
 ) -> dict[str, Any]:
@@ -298,23 +309,3 @@ def check_data(workdir: str | os.PathLike, description: dict) -> None:
 def class_names(workdir: str | os.PathLike) -> tuple[str, ...]:
   """Returns the class names of the data that the run in `workdir` was trained on, by label."""
   return tuple((_data(workdir) or {}).get("class_names", ()))
-
-
-def frozen_variables(
-  gan: VideoGan, mesh: Mesh | None = None, report: Callable[[str], None] = print
-) -> dict:
-  """Opens the runs in `gan.frozen_runs`; returns {name: variables} for `Context.frozen`.
-
-  Args:
-    gan: a `VideoGan`.
-    mesh: devices to load onto; None is the first device alone.
-    report: called with lines about damaged checkpoints.
-
-  Raises:
-    UserError: one of the folders holds no run, or no checkpoint.
-  """
-  frozen = {}
-  for name, workdir in gan.frozen_runs.items():
-    _, earlier, state = load(workdir, mesh=mesh, report=report)
-    frozen[name] = generator_variables(state, eps=earlier.spectral_eps)
-  return frozen

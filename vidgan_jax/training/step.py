@@ -76,7 +76,7 @@ class Iteration:
       state: before the iteration.
       batch: {"clip": uint8 [D steps, B, T, H, W, 3], "label": int32 [D steps, B]}. The generator's
         update gets the last of these real batches.
-      frozen: {name: variables} of frozen earlier stages.
+      frozen: variables of frozen earlier stages; see `Context`.
 
     Returns:
       The new state, and metrics {name: scalar}: loss terms and their sums, norms of the parameters'

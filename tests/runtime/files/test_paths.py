@@ -5,6 +5,7 @@ import os
 
 import jax
 import pytest
+from ml_collections import ConfigDict
 
 from vidgan_jax.analysis import cli as analysis
 from vidgan_jax.data.build import build_source
@@ -17,7 +18,7 @@ from vidgan_jax.runtime.files import paths
 from vidgan_jax.runtime.hardware import compilation
 from vidgan_jax.sampling import cli as sampling
 from vidgan_jax.sampling import conditioning, run
-from vidgan_jax.training import loop
+from vidgan_jax.training import earlier, loop
 
 ADDRESSES = [
   "gs://bucket/run", "gs:/bucket/run", "s3://a", "hdfs://a/b", "file:///data", "GS://a", "http://a",
@@ -97,6 +98,10 @@ ENTRIES = {
   "sample data_directory": lambda config: sampling.Request("a", "b", data_directory=BAD),
   "sample conditioning": lambda config: conditioning.read([BAD], None),
   "load": lambda config: run.load(BAD),
+  "earlier run": lambda config: earlier.with_absolute_run(
+    ConfigDict({"model": {"earlier_run": BAD}})
+  ),
+  "earlier samples": lambda config: earlier._samples(BAD, None, None),
   **{
     f"evaluate {field}": lambda config, field=field: evaluation.Request(**{field: BAD})
     for field in ("workdir", "output", "data_directory", "weights", "clips", "real", "reference")

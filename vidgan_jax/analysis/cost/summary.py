@@ -36,6 +36,7 @@ from ml_collections import ConfigDict
 
 from vidgan_jax.analysis.cost.penalties import penalty_flops
 from vidgan_jax.analysis.cost.residuals import gradient_cost
+from vidgan_jax.analysis.cost.stages import stage_flops
 from vidgan_jax.models import contract, registry, switches
 from vidgan_jax.models.contract import Arrays, Context, Side, VideoGan
 from vidgan_jax.runtime import mesh as meshes
@@ -176,7 +177,8 @@ def flops_per_clip(config: ConfigDict, index: int = 0) -> int:
 def _as_written(gan: VideoGan, forward: dict[str, int], variables) -> int:
   """FLOPs of one iteration per clip as written, penalties included; `gan` is of the plain form."""
   penalties = penalty_flops(gan, variables["discriminators"])
-  return iteration_flops(gan, forward) + gan.schedule.discriminator_steps * penalties
+  stages = (_generations(gan) + 1) * stage_flops(gan)
+  return iteration_flops(gan, forward) + stages + gan.schedule.discriminator_steps * penalties
 
 
 def _build(config: ConfigDict, ops: str | None = None) -> VideoGan:
@@ -252,15 +254,15 @@ def forward_flops(gan: VideoGan, variables: Any, padding: bool = True) -> dict[s
   Returns:
     {"generator" or name of a discriminator: FLOPs}.
   """
-
   clips = gan.batch_multiple  # the smallest batch with the same proportions as in training
 
   def arguments():
     key, batch, context = jax.random.key(0), gan.example_batch(clips), Context()
     real = passes.real_side(gan, key, batch, context)
-    inputs = gan.generated_inputs(key, batch, context)
+    latents = gan.latents(key, clips)
+    inputs = gan.example_derived(latents, gan.generated_inputs(key, batch, context))
     views = gan.views(key, real.samples, real.inputs, context)
-    return key, gan.latents(key, clips), inputs, views
+    return key, latents, inputs, views
 
   key, latents, inputs, views = jax.eval_shape(arguments)
   generate = lambda variables, latents, inputs, key: gan.generate(
@@ -328,7 +330,7 @@ def executed_flops(gan: VideoGan, forward: dict[str, int], costs: dict[str, dict
     costs: the result of `update_costs`.
   """
   return (
-    _generations(gan) * forward["generator"]
+    _generations(gan) * (forward["generator"] + stage_flops(gan))
     + gan.schedule.discriminator_steps * costs["discriminators"]["flops"]
     + costs["generator"]["flops"]
   )
@@ -371,7 +373,7 @@ def _generator_loss(
     variables: of all networks.
   """
   gan, (step, batch) = iteration.gan, data
-  update = passes.Update(iteration.seed, Context(step), 0)
+  update = passes.Update(iteration.seed, Context(step, gan.example_frozen()), 0)
   generator = _network({**variables["generator"], "params": weights})
   side = passes.generate(gan, generator, batch, update, mesh=None).side
   networks = _discriminators(variables)

@@ -223,6 +223,7 @@ def fix_inputs(
   context = Context(state.step, frozen or {})
   latents = gan.latents(key(streams.LATENTS), batch["label"].shape[0])
   inputs = gan.generated_inputs(key(streams.INPUTS), batch, context)
+  inputs = gan.derive(context.frozen, latents, inputs)
   generator = {
     "params": _normalized(state.generator.params, state.generator.spectral, gan.spectral_eps),
     normalization.COLLECTION: state.generator.batch_stats,

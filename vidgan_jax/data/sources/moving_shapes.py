@@ -193,18 +193,19 @@ def _signed_distance(shape: str, x: np.ndarray, y: np.ndarray, radius: np.ndarra
   return np.maximum(long - wide, short - narrow)
 
 
-def render(scene: Scene, frames: int, resolution: int) -> np.ndarray:
+def render(scene: Scene, frames: int, resolution: int, time_step: float = 1.0) -> np.ndarray:
   """Draws a scene.
 
   Args:
     scene: what to draw.
-    frames: number of frames T; frame t shows the scene at time t.
+    frames: number of frames T; frame t shows the scene at time t * time_step.
     resolution: height and width R in pixels.
+    time_step: see `MovingShapes`.
 
   Returns:
     The clip, uint8 [T, R, R, 3].
   """
-  times = np.arange(frames, dtype=np.float64)
+  times = time_step * np.arange(frames, dtype=np.float64)
   center_x, center_y, radius = (
     values.astype(np.float32)[:, None, None] for values in _trajectory(scene, times)
   )
@@ -248,6 +249,7 @@ class MovingShapes(Source):
     split: "train" or "test"; they share no scene.
     cache_bytes: rendered clips are cached if all of them need at most this many bytes.
     variety: see `draw_scene`.
+    time_step: time between frames. At 1, a shape moves by about a tenth of the image's width.
 
   Raises:
     UserError: an argument is outside its range.
@@ -263,6 +265,7 @@ class MovingShapes(Source):
     split: str = "train",
     cache_bytes: int = _CACHE_BYTES,
     variety: float = 1.0,
+    time_step: float = 1.0,
   ):
     if not 0 <= variety <= 1:
       raise UserError(f"moving_shapes: variety={variety} is outside 0..1")
@@ -286,6 +289,7 @@ class MovingShapes(Source):
     self._seed = seed
     self._split = split
     self._variety = variety
+    self._time_step = time_step
     clip_bytes = 3 * frames * resolution**2
     self._cache = {} if num_examples * clip_bytes <= cache_bytes else None
 
@@ -298,7 +302,7 @@ class MovingShapes(Source):
     if clip is None:
       class_index = index % (self.num_classes or len(CLASS_NAMES))
       scene = draw_scene(self._seed, self._split, index, class_index, self._variety)
-      clip = render(scene, self.frames, self.resolution)
+      clip = render(scene, self.frames, self.resolution, self._time_step)
       clip.setflags(write=False)
       if self._cache is not None:
         self._cache[index] = clip

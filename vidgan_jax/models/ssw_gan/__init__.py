@@ -1,0 +1,1 @@
+"""SSW-GAN's upsampling stages (Castrejon, Ballas, Courville 2021)."""
