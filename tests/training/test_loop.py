@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from tensorboardX.event_file_writer import EventsWriter
 
+from tests.runs import losses, same, train
 from vidgan_jax.data.sources.base import InMemorySource
 from vidgan_jax.data.sources.moving_shapes import MovingShapes
 from vidgan_jax.models import switches
@@ -54,23 +55,6 @@ try:
 except (door.UserError, door.Stopped) as error:
   door._fail(error, 2)
 """
-
-
-def train(config, workdir, **options):
-  options.setdefault("devices", jax.devices()[:1])
-  options.setdefault("report", lambda line: None)
-  return loop.Trainer(config, workdir, **options).run()
-
-
-def same(a, b):
-  return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
-
-
-def losses(workdir):
-  return [
-    {name: value for name, value in record.items() if not name.startswith("time/")}
-    for record in read_log(workdir / "log.jsonl")
-  ]
 
 
 @pytest.fixture(scope="module")

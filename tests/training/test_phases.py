@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.runs import losses, same, train
 from vidgan_jax.data.pipeline import Batches
 from vidgan_jax.data.sources.moving_shapes import MovingShapes
 from vidgan_jax.models import registry
@@ -22,10 +23,9 @@ from vidgan_jax.runtime.config import configuration, schema
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.hooks import Hook
 from vidgan_jax.sampling.preview import PreviewHook
-from vidgan_jax.training import loop, optimizers, updates
+from vidgan_jax.training import optimizers, updates
 from vidgan_jax.training import phases as phases_module
 from vidgan_jax.training import state as states
-from vidgan_jax.training.logs import read_log
 from vidgan_jax.training.phases import Phases
 from vidgan_jax.training.step import Iteration
 
@@ -60,23 +60,6 @@ def growing(load_config):
     return config
 
   return build
-
-
-def train(config, workdir, **options):
-  options.setdefault("devices", jax.devices()[:1])
-  options.setdefault("report", lambda line: None)
-  return loop.Trainer(config, workdir, **options).run()
-
-
-def same(a, b):
-  return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
-
-
-def losses(workdir):
-  return [
-    {name: value for name, value in record.items() if not name.startswith("time/")}
-    for record in read_log(workdir / "log.jsonl")
-  ]
 
 
 class States(Hook):
