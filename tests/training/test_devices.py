@@ -36,6 +36,12 @@ FOUR_LEVELS = {
   "optimizer.decay_iterations": 40,
 }
 OF_TWO = CASES[1:2]  # one case only, because each compiles for a minute
+# A run that continues given frames, with one discriminator and layers as written.
+LEAN_PREDICTION = {
+  "prediction": True,
+  "model.discriminator.temporal": False,
+  "model.savings": False,
+}
 
 
 def _settled(state, seed=0):
@@ -216,6 +222,8 @@ def of_two(settings, tmp_path_factory):
   for precision, rules, _ in OF_TWO:
     config = settings(precision, rules, lean=True)
     (folder / f"{precision}-{rules}.json").write_text(configuration.to_json(config))
+  config = settings("float64", "replicated", **LEAN_PREDICTION)
+  (folder / "prediction-replicated.json").write_text(configuration.to_json(config))
   two_processes.run(__file__, folder, devices=1)
 
   def read(precision, rules):
@@ -228,6 +236,11 @@ def of_two(settings, tmp_path_factory):
 @pytest.mark.parametrize(("precision", "rules", "tolerance"), OF_TWO)
 def test_one_process_and_two_agree(play, of_two, precision, rules, tolerance):
   check_same(play(precision, 1, lean=True), of_two(precision, rules), tolerance)
+
+
+def test_two_processes_continue_the_frames_of_their_clips(play, of_two):
+  alone = play("float64", 1, **LEAN_PREDICTION)
+  check_same(alone, of_two("prediction", "replicated"), 1e-9)
 
 
 def test_each_device_does_its_share(play):

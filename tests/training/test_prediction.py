@@ -6,6 +6,7 @@ import pytest
 
 import vidgan_jax
 import vidgan_jax.training.state as states
+from tests.training.test_loop import check_same, start, wait_for_steps
 from vidgan_jax.evaluation import cli, hook
 from vidgan_jax.evaluation.report import results
 from vidgan_jax.runtime.config import schema
@@ -72,6 +73,18 @@ def test_a_resumed_run_ends_with_the_same_bits(config, trained, tmp_path):
   resumed = train(config, tmp_path / "run", 4)
   for one, other in zip(jax.tree.leaves(trained[1]), jax.tree.leaves(resumed), strict=True):
     np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+
+
+def test_a_killed_run_ends_with_the_same_bits(config, trained, tmp_path):
+  """kill -9 after iteration 3; the run continues from its checkpoint at iteration 2."""
+  process = start(tmp_path, config)
+  wait_for_steps(tmp_path, 3, process)
+  process.kill()
+  process.communicate()
+  process = start(tmp_path, config)
+  output, _ = process.communicate(timeout=300)
+  assert process.returncode == 0 and "2" in output, output
+  check_same(tmp_path, trained)
 
 
 def test_the_command_scores_it_as_its_predictions_say(trained, tmp_path):
