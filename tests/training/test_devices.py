@@ -36,12 +36,7 @@ FOUR_LEVELS = {
   "optimizer.decay_iterations": 40,
 }
 OF_TWO = CASES[1:2]  # one case only, because each compiles for a minute
-# A run that continues given frames, with one discriminator and layers as written.
-LEAN_PREDICTION = {
-  "prediction": True,
-  "model.discriminator.temporal": False,
-  "model.savings": False,
-}
+LEAN_PREDICTION = {"prediction": True, "model.discriminator.temporal": False}
 
 
 def _settled(state, seed=0):
