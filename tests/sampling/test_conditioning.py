@@ -201,6 +201,8 @@ def test_a_small_split_gives_each_clip_once(ask, monkeypatch):
 def test_sampling_continues_files(ask, tmp_path):
   clips = pixels(3)
   np.savez(tmp_path / "given.npz", clips=clips)
+  np.savez(tmp_path / "given,2.npz", clips=clips[1:])
+  assert len(ask(conditioning=str(tmp_path / "given,2.npz"), futures=1)["clips"]) == 2
   result = ask(conditioning=str(tmp_path / "given.npz"))["clips"]
   np.testing.assert_array_equal(result[:, :2], np.repeat(clips[:, :2], 4, axis=0))
   walk = ask(conditioning=str(tmp_path / "given.npz"), interpolate="latent", interpolation_steps=3)

@@ -139,7 +139,8 @@ def _given(request: Request, run: runs.Run, report: Callable[[str], None]) -> np
   if request.interpolate and request.futures is not None:
     raise UserError("--futures cannot be combined with --interpolate")
   config = run.config.copy_and_resolve_references()
-  words = request.conditioning.split(",")
+  whole = os.path.isfile(request.conditioning)  # names of files may contain commas
+  words = [request.conditioning] if whole else request.conditioning.split(",")
   if len(words) == 1 and re.fullmatch(r"\w+", words[0]) and not os.path.isfile(words[0]):
     if request.data_directory is not None:
       with config.unlocked():
