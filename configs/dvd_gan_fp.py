@@ -5,10 +5,11 @@ r"""DVD-GAN-FP: frame prediction with DVD-GAN (Clark, Donahue, Simonyan 2019, 4.
 
 PREPARED is a folder made by `python -m vidgan_jax.prepare`; `weizmann_fp` also takes a folder of
 videos. NAME,runlocal shrinks any of these experiments to seconds per iteration on a CPU and trains
-on moving shapes. None of the scores has been reproduced with this code yet. The FVD is that of
-Table 3 (test set) and Table 4: of the paper's first version for one ConvGRU at 4x4, of its second
-version for `_stacked`, a ConvGRU at each resolution. `python -m vidgan_jax.evaluate
---protocol=k600_fvd_5_11` or `bair_fvd_1_15` computes it.
+on moving shapes; `shapes_fp,runlocal` also shrinks to 16x16 pixels and compiles fastest. None of
+the scores has been reproduced with this code yet. The FVD is that of Table 3 (test set) and Table
+4: of the paper's first version for one ConvGRU at 4x4, of its second version for `_stacked`, a
+ConvGRU at each resolution. `python -m vidgan_jax.evaluate --protocol=k600_fvd_5_11` or
+`bair_fvd_1_15` computes it.
 
 | NAME                         | given + generated | FVD    | G with encoder, D_S, D_T params |
 |------------------------------|-------------------|--------|---------------------------------|
@@ -17,7 +18,7 @@ version for `_stacked`, a ConvGRU at each resolution. `python -m vidgan_jax.eval
 | bair_fp_1_15                 | 1 + 15, 64x64     | 127.1  | 397, 153, 161 M                 |
 | bair_fp_1_15_stacked         | 1 + 15, 64x64     | 109.8  | 522, 153, 161 M                 |
 | weizmann_fp                  | 3 + 9, 64x64      | -      | small                           |
-| shapes_fp                    | 3 + 7, 32x32      | -      | small                           |
+| shapes_fp                    | 3 + 5, 32x32      | -      | small                           |
 
 The last two are for a CPU and come from no paper: `weizmann_fp` trains on a folder of six classes
 of videos (see `configs/weizmann.py`), `shapes_fp` on the built-in moving shapes. The synthesis row
@@ -75,10 +76,21 @@ _ROWS: dict[str, dict] = {
   },
   "shapes_fp": {
     **_SMALL,
-    "model.frames": 10,
+    "model.frames": 8,
     "model.resolution": 32,
     "data.variety": 0.0,
     "num_iterations": 1200,
+  },
+}
+
+
+_RUNLOCAL: dict[str, dict] = {
+  # One stage less, for tests and first steps: most of their time is compilation.
+  "shapes_fp": {
+    "model.resolution": 16,
+    "model.generator.multipliers": (8, 4, 2),
+    "model.discriminator.multipliers": (2, 4, 4),
+    "model.savings": False,
   },
 }
 
@@ -91,6 +103,7 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
   schema.set_fields(config, _ROWS[name])
   if runlocal:
     run_local(config)
+    schema.set_fields(config, _RUNLOCAL.get(name, {}))
   return config.lock()
 
 

@@ -78,7 +78,7 @@ def main(argv):
   del argv
   _check_flags()
   from vidgan_jax.analysis import cli
-  from vidgan_jax.analysis.samples.analyses import Tools
+  from vidgan_jax.analysis.samples.analyzed_run import Tools
   from vidgan_jax.evaluation.features import vectors
   from vidgan_jax.runtime.hardware import compilation  # imports JAX
   from vidgan_jax.sampling import conditioning, interpolation

@@ -3,6 +3,7 @@
 This file is also the program that each of the two processes runs.
 """
 
+import dataclasses
 import functools
 import json
 import os
@@ -17,6 +18,7 @@ from vidgan_jax import evaluation
 from vidgan_jax.data.sources.moving_shapes import CLASS_NAMES
 from vidgan_jax.evaluation import hook
 from vidgan_jax.evaluation.features.extractor import Extractor
+from vidgan_jax.evaluation.metrics.prediction import PredictionQuality
 from vidgan_jax.evaluation.metrics.registry import METRICS
 from vidgan_jax.evaluation.protocols import registry as protocols
 from vidgan_jax.evaluation.report import page, results
@@ -31,6 +33,14 @@ from vidgan_jax.training import state as states
 from vidgan_jax.training.logs import Log, Reader
 
 COUNT, STEPS = 22, (2, 4, 6)  # 22 clips in batches of 8: the last is filled up
+PREDICTIONS = {"protocol": "predictions", "best": "psnr", "steps": (2,)}
+# SSIM needs frames of 11 pixels or more.
+SMALL_PREDICTION = {
+  "model.resolution": 16,
+  "model.generator.multipliers": (2, 2, 1),
+  "model.discriminator.multipliers": (1, 2, 2),
+  "model.discriminator.temporal": False,
+}
 
 
 def _apply(variables, clips):
@@ -56,29 +66,33 @@ def _extractor(frames, side):
   )
 
 
-def _protocol():
+def _protocols():
+  """Protocols by name: "tiny", and "predictions" for runs that continue given frames."""
   scale = (("scale", 2 / 255, -1.0),)
   kinds = {"is": "logits", "fid": "features", "kvd": "features", "accuracy": "logits"}
   measures = tuple(METRICS[m]("stand_in", o, scale) for m, o in kinds.items())
-  return evaluation.Protocol("tiny", "a test", measures, real_count=37, generated_count=COUNT)
+  tiny = evaluation.Protocol("tiny", "a test", measures, real_count=37, generated_count=COUNT)
+  measures = (METRICS["fid"]("stand_in", "features", scale), PredictionQuality())
+  predictions = dataclasses.replace(tiny, name="predictions", metrics=measures, real_count=5)
+  return {each.name: each for each in (tiny, predictions)}
 
 
-def evaluate(config, workdir, devices):
-  """Calls the hook like the loop, with the states of `STEPS`."""
+def evaluate(config, workdir, devices, protocol="tiny", best="accuracy", steps=STEPS):
+  """Calls the hook like the loop, with the states of `steps`."""
   mesh, gan = meshes.make_mesh(devices), registry.build(config)
   transforms = optimizers.build(config, gan.discriminators)
   like = states.abstract(gan, transforms, config.seed, mesh, "zero1")
   shardings = jax.tree.map(lambda a: a.sharding, like)
   create = jax.jit(functools.partial(states.create, gan, transforms), out_shardings=shardings)
   settings = ml_collections.ConfigDict(
-    {"every": 2, "protocol": "tiny", "count": 0, "real_count": 0, "best": "accuracy"}
+    {"every": 2, "protocol": protocol, "count": 0, "real_count": 0, "best": best}
   )
   extractors = {"stand_in": _extractor(gan.frames, gan.resolution)}
   evaluation_hook = hook.EvaluationHook(
     settings, stream.from_hook_context, print, lambda protocol: extractors
   )
   with (Log if processes.first() else Reader)(workdir, 0) as log:
-    for step in (0, *STEPS):
+    for step in (0, *steps):
       state = create(step)  # another seed, another generator
       state = state.replace(step=meshes.replicate(np.int32(step), mesh))
       local = processes.local(state, mesh)
@@ -100,7 +114,7 @@ def evaluate(config, workdir, devices):
 
 def prepare(patch, folder, number):
   """Replaces the protocol, the report page and the folder of cached features."""
-  patch(protocols, "all_protocols", lambda: {"tiny": _protocol()})
+  patch(protocols, "all_protocols", _protocols)
   patch(page, "write", lambda content, path, *clips, **more: path)
   os.environ["VIDGAN_JAX_REFERENCES"] = str(folder / f"references{number}")
 
@@ -145,11 +159,33 @@ def test_two_processes_score_as_one_and_save_the_best_state(lean_config, tmp_pat
   assert "features of 37 real clips: " not in output
 
 
+def test_two_processes_continue_the_same_frames(tiny_prediction_config, tmp_path, monkeypatch):
+  config = tiny_prediction_config(**SMALL_PREDICTION)
+  (tmp_path / "predictions.json").write_text(configuration.to_json(config))
+  alone, two = (workdir_of(tmp_path, name) for name in ("one", "two"))
+  monkeypatch.setenv("VIDGAN_JAX_REFERENCES", "")
+  prepare(monkeypatch.setattr, tmp_path, 1)
+  evaluate(config, alone, jax.devices()[:1], **PREDICTIONS)
+  two_processes.run(__file__, tmp_path, devices=2)
+  one, both = (
+    results.read(w / "evaluation" / "predictions" / "results.json")["records"] for w in (alone, two)
+  )
+  assert {r["metric"] for r in both} == {"fid"} | {n.name for n in PredictionQuality.numbers}
+  for a, b in zip(one, both, strict=True):
+    assert (a["metric"], a["step"], a["fingerprint"]) == (b["metric"], b["step"], b["fingerprint"])
+    np.testing.assert_allclose(b["value"], a["value"], rtol=1e-3, atol=1e-3, err_msg=a["metric"])
+    assert b["fields"]["conditioning"] == a["fields"]["conditioning"]
+  assert all(r["fields"]["futures"] == 4 for r in both if r["metric"] == "psnr_best")
+
+
 def evaluate_in_two(folder):
   """The program of each of the two processes."""
   prepare(setattr, folder, jax.process_index())
-  config = stored_config.from_json((folder / "config.json").read_text())
-  evaluate(config, folder / "two", jax.devices())
+  predictions = (folder / "predictions.json").exists()
+  name = "predictions.json" if predictions else "config.json"
+  config = stored_config.from_json((folder / name).read_text())
+  options = PREDICTIONS if predictions else {}
+  evaluate(config, folder / "two", jax.devices(), **options)
 
 
 if __name__ == "__main__":

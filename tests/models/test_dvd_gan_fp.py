@@ -233,6 +233,7 @@ def test_savings_change_nothing(x64, tiny_prediction_config, randomized, assert_
     (pixels((1, 2, 4, 4, 3)), None, r"these are \[1, 2, 4, 4, 3\]"),
     (np.zeros((1, 2, 8, 8, 3), np.float32), None, "must be uint8 in 0..255, these are float32"),
     (pixels((1, 2, 8, 8, 3)), 2, "clips of 2 frames leave none to generate: 2 are given"),
+    (pixels((2, 2, 8, 8, 3)), None, "2 clips to continue for 1 clips to generate"),
   ],
 )
 def test_unusable_given_frames_are_refused(tiny, conditioning, frames, message):

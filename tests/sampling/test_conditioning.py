@@ -63,8 +63,8 @@ def test_several_futures_of_each_clip(opened):
     (pixels(2) / 255, {}, "must be uint8"),
     (pixels(2)[0], {}, r"found \[5, 8, 8, 3\]"),
     (pixels(2), {"futures": 0}, "futures is 0"),
-    (pixels(2), {"length": 2}, "clips of 2 frames leave none to generate|need standing statistics"),
-    (pixels(2), {"length": 9}, "9 frames need standing statistics"),
+    (pixels(2), {"length": 2}, "clips of 2 frames leave none to generate: 2 are given"),
+    (pixels(2), {"length": 9}, "9 frames need .*; --conditioning=SPLIT, or `run"),
   ],
 )
 def test_bad_given_frames_are_refused(opened, frames, options, message):
@@ -180,11 +180,29 @@ def test_sampling_continues_a_split_of_the_data(ask, opened):
   given = conditioning.of_split(opened.config, opened.gan, "test")(0, 2)
   np.testing.assert_array_equal(clips[:, :2], np.repeat(given[:, :2], 3, axis=0))
   assert len(ask(conditioning="train")["clips"]) == 8 * 4
+  # The clips of a split give the standing statistics that other lengths need.
+  assert ask(conditioning="test", futures=1, given=2, frames=7)["clips"].shape == (2, 7, 8, 8, 3)
+
+
+def test_a_folder_with_the_name_of_a_split_changes_nothing(ask, tmp_path, monkeypatch):
+  (tmp_path / "test").mkdir()
+  monkeypatch.chdir(tmp_path)
+  assert len(ask(conditioning="test", futures=1, given=2)["clips"]) == 2
+
+
+def test_a_small_split_gives_each_clip_once(ask, monkeypatch):
+  of_split = conditioning.of_array(pixels(3))
+  monkeypatch.setattr(conditioning, "of_split", lambda *a, **k: of_split)
+  assert len(ask(conditioning="test", futures=2)["clips"]) == 3 * 2
+  with pytest.raises(UserError, match=r"--given=4, but --conditioning has 3 clip\(s\)"):
+    ask(conditioning="test", given=4)
 
 
 def test_sampling_continues_files(ask, tmp_path):
   clips = pixels(3)
   np.savez(tmp_path / "given.npz", clips=clips)
+  np.savez(tmp_path / "given,2.npz", clips=clips[1:])
+  assert len(ask(conditioning=str(tmp_path / "given,2.npz"), futures=1)["clips"]) == 2
   result = ask(conditioning=str(tmp_path / "given.npz"))["clips"]
   np.testing.assert_array_equal(result[:, :2], np.repeat(clips[:, :2], 4, axis=0))
   walk = ask(conditioning=str(tmp_path / "given.npz"), interpolate="latent", interpolation_steps=3)
@@ -207,7 +225,12 @@ def test_sampling_continues_videos(ask, opened, tmp_path):
     ({"conditioning": "no/file.npz"}, "neither a split of the data nor a file"),
     ({"conditioning": "nonsense"}, "nonsense"),
     ({"conditioning": "test", "interpolate": "latent", "futures": 2}, "--futures cannot be"),
-    ({"conditioning": "test", "frames": 2}, "leave none to generate|need standing statistics"),
+    ({"conditioning": "test", "frames": 2}, "clips of 2 frames leave none to generate"),
+    ({"conditioning": "GIVEN", "frames": 9}, "need standing statistics.*; --conditioning=SPLIT"),
+    (
+      {"conditioning": "test", "frames": 9, "standing_passes": 0},
+      "9 frames need standing .*had 5$",
+    ),
     ({"conditioning": "GIVEN", "given": 9}, r"--given=9, but --conditioning has 3 clip\(s\)"),
     ({"conditioning": "GIVEN", "data_directory": "x"}, "--data_directory needs --conditioning"),
     ({"conditioning": "SMALL"}, r"found \[3, 5, 4, 4, 3\]"),

@@ -36,6 +36,7 @@ FOUR_LEVELS = {
   "optimizer.decay_iterations": 40,
 }
 OF_TWO = CASES[1:2]  # one case only, because each compiles for a minute
+LEAN_PREDICTION = {"prediction": True, "model.discriminator.temporal": False}
 
 
 def _settled(state, seed=0):
@@ -218,16 +219,26 @@ def of_two(settings, tmp_path_factory):
     (folder / f"{precision}-{rules}.json").write_text(configuration.to_json(config))
   two_processes.run(__file__, folder, devices=1)
 
-  def read(precision, rules):
-    with np.load(folder / f"{precision}-{rules}.npz") as arrays:
-      return [arrays[name] for name in arrays.files]
+  return lambda precision, rules: _leaves(folder / f"{precision}-{rules}.npz")
 
-  return read
+
+def _leaves(path):
+  """The leaves of a state that `train_in_two` wrote."""
+  with np.load(path) as arrays:
+    return [arrays[name] for name in arrays.files]
 
 
 @pytest.mark.parametrize(("precision", "rules", "tolerance"), OF_TWO)
 def test_one_process_and_two_agree(play, of_two, precision, rules, tolerance):
   check_same(play(precision, 1, lean=True), of_two(precision, rules), tolerance)
+
+
+def test_two_processes_continue_the_frames_of_their_clips(play, settings, tmp_path):
+  alone = play("float64", 1, **LEAN_PREDICTION)
+  config = settings("float64", **LEAN_PREDICTION)
+  (tmp_path / "two.json").write_text(configuration.to_json(config))
+  two_processes.run(__file__, tmp_path, devices=1)
+  check_same(alone, _leaves(tmp_path / "two.npz"), 1e-9)
 
 
 def test_each_device_does_its_share(play):

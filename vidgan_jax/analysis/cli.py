@@ -12,6 +12,7 @@ from vidgan_jax.analysis.curvature import hessian, plots
 from vidgan_jax.analysis.curvature import records as curvature
 from vidgan_jax.analysis.request import Request
 from vidgan_jax.analysis.samples import analyses
+from vidgan_jax.analysis.samples.analyzed_run import Tools
 from vidgan_jax.data.build import build_source
 from vidgan_jax.models import contract
 from vidgan_jax.runtime import mesh as meshes
@@ -23,7 +24,7 @@ from vidgan_jax.runtime.hardware import memory
 WHAT = (*curvature.FILES, *analyses.ANALYSES, "compare")
 
 
-def fulfil(request: Request, report=print, tools: analyses.Tools | None = None) -> list[str]:
+def fulfil(request: Request, report=print, tools: Tools | None = None) -> list[str]:
   """Runs the requested analyses, writes their files and returns lines for the user.
 
   The lines contain the most important numbers and the paths of the files.
@@ -31,7 +32,7 @@ def fulfil(request: Request, report=print, tools: analyses.Tools | None = None) 
   Args:
     request: see `Request`.
     report: receives lines for the user while the analyses run.
-    tools: functions that the analyses of samples need, see `analyses.Tools`; unused by the others.
+    tools: functions that the analyses of samples need, see `Tools`; unused by the others.
 
   Raises:
     UserError: on bad input, or if files cannot be written.

@@ -36,7 +36,7 @@ from ml_collections import ConfigDict
 from vidgan_jax.layers import augmentation, normalization, spectral_norm
 from vidgan_jax.layers.settings import LayerSettings
 from vidgan_jax.models.dvd_gan_fp.given import Conditioned
-from vidgan_jax.models.phases import Phase, Phased
+from vidgan_jax.models.phases import Phase, Phased, Schedule
 from vidgan_jax.models.ssw_gan.stages import Staged
 from vidgan_jax.objectives import penalties
 from vidgan_jax.ops import forms
@@ -74,24 +74,6 @@ def layer_settings(config: ConfigDict, platform: str, ops: str | None = None) ->
   return LayerSettings(
     dtype=policy.dtype, param_dtype=policy.param_dtype, precision=policy.precision, ops=ops
   )
-
-
-@dataclasses.dataclass(frozen=True)
-class Schedule:
-  """The order of the updates within one iteration.
-
-  Attributes:
-    discriminator_steps: discriminator updates per generator update, each on a new real batch.
-    generator_first: the generator is updated before the discriminators.
-    shared_fakes: the generator's update and the discriminator update next to it use the same
-      latents, inputs and generated clips. One generator pass then serves both. With
-      `generator_first`, the first discriminator update uses the clips of the generator's update.
-      Otherwise, the generator's update uses the clips of the last discriminator update.
-  """
-
-  discriminator_steps: int = 1
-  generator_first: bool = False
-  shared_fakes: bool = False
 
 
 class Context(struct.PyTreeNode):
@@ -189,9 +171,15 @@ class VideoGan(Phased, Conditioned, Staged, abc.ABC):
     """
 
   def generated_inputs(self, key: jax.Array, batch: Arrays, context: Context) -> Arrays:
-    """Inputs of the clips generated in an update with the real `batch`, by default none."""
-    del key, batch, context
-    return {}
+    """Inputs of the clips generated in an update with the real `batch`.
+
+    By default labels drawn uniformly from all classes; {} without classes.
+    """
+    del context
+    if not self.num_classes:
+      return {}
+    shape = batch["label"].shape
+    return {"label": jax.random.randint(key, shape, 0, self.num_classes, jnp.int32)}
 
   def sampling_inputs(
     self,
@@ -201,7 +189,9 @@ class VideoGan(Phased, Conditioned, Staged, abc.ABC):
     frames: int | None = None,
     conditioning: Arrays | None = None,
   ) -> Arrays:
-    """Inputs of clips with given classes, outside training, by default none.
+    """Inputs of clips with given classes, outside training.
+
+    By default the labels; {} without classes.
 
     Args:
       key: random key for systems that draw inputs, such as the clips of an earlier stage.
@@ -210,8 +200,8 @@ class VideoGan(Phased, Conditioned, Staged, abc.ABC):
       frames: frames per generated clip; None is `self.frames`.
       conditioning: data to condition on, {"clip": uint8 [N, T, H, W, 3]}; see `Conditioned`.
     """
-    del key, labels, context, frames, conditioning
-    return {}
+    del key, context, frames, conditioning
+    return {"label": labels} if self.num_classes else {}
 
   def real_inputs(self, key: jax.Array, batch: Arrays, context: Context) -> Arrays:
     """Inputs of the real clips of `batch`, by default their labels.

@@ -249,25 +249,9 @@ class DvdGan(contract.VideoGan):
 
   def generated_inputs(self, key: jax.Array, batch: Arrays, context: Context) -> Arrays:
     """Labels of the clips to generate; {} without classes."""
-    del context
-    if not self.num_classes:
-      return {}
-    if self.generated_labels == "batch":
+    if self.num_classes and self.generated_labels == "batch":
       return {"label": batch["label"]}
-    shape = batch["label"].shape
-    return {"label": jax.random.randint(key, shape, 0, self.num_classes, jnp.int32)}
-
-  def sampling_inputs(
-    self,
-    key: jax.Array,
-    labels: jax.Array,
-    context: Context,
-    frames: int | None = None,
-    conditioning: Arrays | None = None,
-  ) -> Arrays:
-    """The given labels; {} without classes."""
-    del key, context, frames, conditioning
-    return {"label": labels} if self.num_classes else {}
+    return super().generated_inputs(key, batch, context)
 
   def views(
     self, key: jax.Array, samples: Arrays, inputs: Arrays, context: Context

@@ -53,7 +53,7 @@ class Generator(nn.Module):
 
     Args:
       latents: "content", "motion" and "start", see `MocoGan.latents`.
-      inputs: {"label": int [B], or float [B, categories] weights}; {} without categories.
+      inputs: {"label": int [B], or float [B, categories] weights}; ignored without categories.
       train: normalise with the statistics of this batch.
       frames: frames per clip T.
     """
@@ -213,25 +213,6 @@ class MocoGan(contract.VideoGan):
       "motion": draw(keys[1], frames or self.frames, self.motion_dim),
       "start": draw(keys[2], self.motion_dim),
     }
-
-  def generated_inputs(self, key: jax.Array, batch: Arrays, context: Context) -> Arrays:
-    """Uniformly drawn categories for the clips to generate; {} without categories."""
-    del context
-    if not self.categories:
-      return {}
-    return {"label": jax.random.randint(key, batch["label"].shape, 0, self.categories, jnp.int32)}
-
-  def sampling_inputs(
-    self,
-    key: jax.Array,
-    labels: jax.Array,
-    context: Context,
-    frames: int | None = None,
-    conditioning: Arrays | None = None,
-  ) -> Arrays:
-    """The given labels; {} without categories."""
-    del key, context, frames, conditioning
-    return {"label": labels} if self.categories else {}
 
   def views(
     self, key: jax.Array, samples: Arrays, inputs: Arrays, context: Context

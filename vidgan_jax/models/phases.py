@@ -1,13 +1,32 @@
-"""Phases of training: stretches of iterations with one size of clips and one batch size.
+"""The course of training: the order of the updates in an iteration, and phases.
 
-Networks that grow (`VideoGan.phases`) have several. Each phase has one compiled program and one
-batch stream; within a phase, everything follows from the number of iterations done. This module
-needs no JAX, so that commands can check a config at once.
+A phase is a stretch of iterations with one size of clips and one batch size. Networks that grow
+(`VideoGan.phases`) have several. Each phase has one compiled program and one batch stream; within a
+phase, everything follows from the number of iterations done. This module needs no JAX, so that
+commands can check a config at once.
 """
 
 import dataclasses
 from collections.abc import Sequence
 from typing import Self
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+  """The order of the updates within one iteration.
+
+  Attributes:
+    discriminator_steps: discriminator updates per generator update, each on a new real batch.
+    generator_first: the generator is updated before the discriminators.
+    shared_fakes: the generator's update and the discriminator update next to it use the same
+      latents, inputs and generated clips. One generator pass then serves both. With
+      `generator_first`, the first discriminator update uses the clips of the generator's update.
+      Otherwise, the generator's update uses the clips of the last discriminator update.
+  """
+
+  discriminator_steps: int = 1
+  generator_first: bool = False
+  shared_fakes: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -227,26 +227,6 @@ class TganV2(contract.VideoGan):
     shape = (batch_size, self.latent_dim)
     return {"z": scale * jax.random.uniform(key, shape, jnp.float32, -1, 1)}
 
-  def generated_inputs(self, key: jax.Array, batch: Arrays, context: Context) -> Arrays:
-    """Uniform labels for the clips to generate."""
-    del context
-    if not self.num_classes:
-      return {}
-    shape = batch["label"].shape
-    return {"label": jax.random.randint(key, shape, 0, self.num_classes, jnp.int32)}
-
-  def sampling_inputs(
-    self,
-    key: jax.Array,
-    labels: jax.Array,
-    context: Context,
-    frames: int | None = None,
-    conditioning: Arrays | None = None,
-  ) -> Arrays:
-    """Labels as they are; nothing without classes."""
-    del key, context, frames, conditioning
-    return {"label": labels} if self.num_classes else {}
-
   def time_offsets(self, key: jax.Array, batch_size: int) -> jax.Array:
     """The offset in time of each real clip at each subsampling layer: 0 or 1, [B, layers]."""
     return jax.random.randint(key, (batch_size, self.subsampling.layers), 0, 2)

@@ -38,12 +38,11 @@ def fulfil(request: Request, report: Callable[[str], None] = print) -> list[str]
     standing_passes=request.standing_passes,
     report=report,
   )
+  given = _given(request, run, report)  # first, because standing statistics may need these clips
   run.check_frames(request.frames)
   if request.show_stages and not run.gan.stages:
     raise UserError("--show_stages needs a run with earlier stages; this run has none")
-  if request.per_label is not None and not run.gan.num_classes:
-    raise UserError("--per_label needs a run with classes; this run has none")
-  drawn = _draw(request, run, _given(request, run, report))
+  drawn = _draw(request, run, given)
   weights = "live weights" if request.live else "moving average"
   with files.new_output(request.output, request.overwrite) as folder:
     report(f"generating {len(drawn.labels)} clips at iteration {run.step} ({weights})")
@@ -100,18 +99,9 @@ class _Drawn:
 
 def _draw(request: Request, run: runs.Run, given: np.ndarray | None) -> _Drawn:
   """Draws what the request asks for; `given` are the clips to continue, or None."""
-  gan, classes = run.gan, run.gan.num_classes
-  per_label = request.per_label or _PER_LABEL if classes else 1
+  gan = run.gan
+  labels, per_label = _labels(request, run, given)
   steps = request.interpolation_steps or _STEPS
-  if request.labels is not None:
-    labels = files.parse_labels(request.labels, run.class_names, classes)
-  elif given is not None:
-    labels = [0] * len(given)
-    per_label = request.futures or _FUTURES
-  else:
-    labels = list(range(classes)) if classes else [0] * (8 if request.interpolate else 16)
-    if request.interpolate == "class":
-      labels = [label for pair in itertools.pairwise(labels) for label in pair]
   if request.interpolate:
     count = len(labels) * steps // (2 if request.interpolate == "class" else 1)
   else:
@@ -134,6 +124,25 @@ def _draw(request: Request, run: runs.Run, given: np.ndarray | None) -> _Drawn:
     options["conditioning"] = {"clip": np.repeat(given, columns, axis=0)}
   options["batch_size"] = request.batch_size
   return _Drawn(latents, clip_labels, columns, options)
+
+
+def _labels(request: Request, run: runs.Run, given: np.ndarray | None) -> tuple[list[int], int]:
+  """The labels to generate, and the number of clips of each; with `given` clips, one label each.
+
+  For walks between classes, each two labels are the ends of one.
+  """
+  classes = run.gan.num_classes
+  if request.per_label is not None and not classes:
+    raise UserError("--per_label needs a run with classes; this run has none")
+  per_label = request.per_label or _PER_LABEL if classes else 1
+  if request.labels is not None:
+    return files.parse_labels(request.labels, run.class_names, classes), per_label
+  if given is not None:
+    return [0] * len(given), request.futures or _FUTURES
+  labels = list(range(classes)) if classes else [0] * (8 if request.interpolate else 16)
+  if request.interpolate == "class":
+    labels = [label for pair in itertools.pairwise(labels) for label in pair]
+  return labels, per_label
 
 
 def _given(request: Request, run: runs.Run, report: Callable[[str], None]) -> np.ndarray | None:
@@ -159,19 +168,27 @@ def _given(request: Request, run: runs.Run, report: Callable[[str], None]) -> np
   if request.interpolate and request.futures is not None:
     raise UserError("--futures cannot be combined with --interpolate")
   config = run.config.copy_and_resolve_references()
-  words = request.conditioning.split(",")
-  if len(words) == 1 and re.fullmatch(r"\w+", words[0]) and not os.path.exists(words[0]):
+  whole = os.path.isfile(request.conditioning)  # names of files may contain commas
+  words = [request.conditioning] if whole else request.conditioning.split(",")
+  if len(words) == 1 and re.fullmatch(r"\w+", words[0]) and not os.path.isfile(words[0]):
     if request.data_directory is not None:
       with config.unlocked():
         config.data.directory = request.data_directory
     run.conditioning = conditioning.of_split(config, gan, words[0], request.seed, report)
-    return run.conditioning(0, request.given or _GIVEN)[:, : gan.given_frames]
+    available = run.conditioning.count
+    _check_given(request.given, available)
+    return run.conditioning(0, request.given or min(_GIVEN, available))[:, : gan.given_frames]
   if request.data_directory is not None:
     raise UserError("--data_directory needs --conditioning=SPLIT; files are read as they are")
   clips = conditioning.read(words, gan, config.data.stride)[:, : gan.given_frames]
-  if request.given is not None and request.given > len(clips):
-    raise UserError(f"--given={request.given}, but --conditioning has {len(clips)} clip(s)")
+  _check_given(request.given, len(clips))
   return clips[: request.given]
+
+
+def _check_given(requested: int | None, available: int) -> None:
+  """UserError if more given clips are requested than there are."""
+  if requested is not None and requested > available:
+    raise UserError(f"--given={requested}, but --conditioning has {available} clip(s)")
 
 
 def _columns(count: int) -> int:

@@ -81,11 +81,16 @@ class Run:
     self.gan.check_frames(frames or self.gan.frames)
     if self.gan.stages and not self.context.frozen:
       raise UserError("this run draws no clips: config.model.earlier_run names no earlier stage")
-    if not self._collects and frames not in (None, self.gan.frames):
-      raise UserError(f"{frames} frames need standing statistics: training had {self.gan.frames}")
     if frames is not None and frames <= self.gan.given_frames:
       raise UserError(
         f"clips of {frames} frames leave none to generate: {self.gan.given_frames} are given"
+      )
+    if not self._collects and frames not in (None, self.gan.frames):
+      how = ""
+      if self.gan.needs_conditioning and self.conditioning is None:
+        how = "; --conditioning=SPLIT, or `run.conditioning` in Python, provides clips for them"
+      raise UserError(
+        f"{frames} frames need standing statistics: training had {self.gan.frames}{how}"
       )
 
   def variables(self, frames: int | None = None, truncation: float = 1.0) -> Variables:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from vidgan_jax.analysis import cli
-from vidgan_jax.analysis.samples import analyses, darkness
+from vidgan_jax.analysis.samples import analyzed_run, darkness
 from vidgan_jax.data.build import build_source
 from vidgan_jax.runtime.errors import UserError
 
@@ -29,13 +29,15 @@ class Run:
       num_classes=CLASSES, frames=4, resolution=8, needs_conditioning=False
     )
     self._source = build_source(config.data, frames=4, resolution=8, num_classes=CLASSES)
-    self.calls = []
+    self.calls, self.given = [], []
 
-  def sample(self, key, *, labels, truncation, frames, batch_size):
+  def sample(self, key, *, labels, truncation, frames, batch_size, conditioning=None):
+    self.given.append(conditioning)
     self.calls.append((jax.random.key_data(key).tolist(), truncation, frames, batch_size))
     return np.stack([self._source.example(int(label) + 4, None)[0] for label in labels])
 
-  def generate(self, latents, labels, *, key, truncation, frames, batch_size):
+  def generate(self, latents, labels, *, key, truncation, frames, batch_size, conditioning=None):
+    self.given.append(conditioning)
     del key, truncation, frames, batch_size
     weights = latents["z"][:, None, None, None, None] * np.ones((4, 8, 8, 3))
     shade = 40 * np.argmax(labels, -1).reshape(-1, 1, 1, 1, 1) if np.ndim(labels) > 1 else 0
@@ -59,6 +61,18 @@ def class_walk(gan, key, labels, steps, *, frames, truncation):
   return {"z": np.full(len(pairs) * steps, 0.2)}, weights.reshape(-1, CLASSES)
 
 
+def of_split(config, gan, split, seed, report):
+  """In place of `sampling.conditioning.of_split`: grey clips, whose level is their number."""
+  assert split == "test"  # never the training data
+
+  def clips(begin, end):
+    return np.broadcast_to(
+      np.arange(begin, end, dtype=np.uint8)[:, None, None, None, None], (end - begin, 4, 8, 8, 3)
+    )
+
+  return clips
+
+
 @pytest.fixture(scope="module")
 def run(lean_config):
   return Run(lean_config(**{"model.num_classes": CLASSES, "data.variety": 1.0}))
@@ -69,10 +83,11 @@ def analyze(run, tmp_path):
   """A function (*what, **fields) that returns (returned lines, reported lines, folder)."""
   (tmp_path / "run").mkdir()
   features = {"mean": lambda clips: clips.mean((1, 2, 3))}
-  tools = analyses.Tools(
+  tools = analyzed_run.Tools(
     open_run=lambda folder, **options: run,
     walks={"latent": latent_walk, "class": class_walk},
     features=features,
+    conditioning=of_split,
   )
 
   def fulfil(*what, **fields):
@@ -124,7 +139,7 @@ def test_search_limits_the_training_clips(analyze):
 
 def test_data_without_a_held_out_split(analyze, run, tmp_path, monkeypatch):
   source = build_source(run.config.data, frames=4, resolution=8, num_classes=CLASSES)
-  monkeypatch.setattr(analyses, "build_source", lambda *a, **k: source)
+  monkeypatch.setattr(analyzed_run, "build_source", lambda *a, **k: source)
   lines, reported, folder = analyze("neighbours", clips=2)
   assert lines[0].endswith("0 to the nearest training clip (median); no held-out clips to compare")
   assert reported[-1].startswith(
@@ -211,6 +226,18 @@ def test_smoothness(analyze):
   assert strip.shape == (4 * 10 - 2, 12 * 10 - 2, 3)
 
 
+def test_a_run_that_continues_frames_gets_held_out_clips(analyze, run, monkeypatch):
+  monkeypatch.setattr(run.gan, "needs_conditioning", True)
+  monkeypatch.setattr(run, "given", [])
+  numbers = lambda: [given["clip"][:, 0, 0, 0, 0].tolist() for given in run.given]
+  monkeypatch.setattr(analyzed_run, "_CHUNK", 4)
+  analyze("darkness", clips=6)
+  assert numbers() == [[0, 1, 2, 3], [4, 5]]
+  run.given.clear()
+  analyze("smoothness", clips=2)  # latent walks, then class walks: all clips of one continue one
+  assert numbers() == [[0] * 12 + [1] * 12] * 2
+
+
 def test_files_are_replaced_only_with_overwrite(analyze):
   _, _, folder = analyze("darkness", clips=4)
   before = (folder / "darkness.json").read_bytes()
@@ -232,12 +259,12 @@ def test_files_are_replaced_only_with_overwrite(analyze):
 )
 def test_bad_requests(analyze, run, monkeypatch, fields, words):
   if "held_out" in fields:
-    build = analyses.build_source
+    build = analyzed_run.build_source
 
     def as_npz(config, *, split, **options):
       config.name = "npz" if split == "test" else config.name
       return build(config, split=split, **options)
 
-    monkeypatch.setattr(analyses, "build_source", as_npz)
+    monkeypatch.setattr(analyzed_run, "build_source", as_npz)
   with pytest.raises(UserError, match=words):
     analyze("neighbours", **fields)

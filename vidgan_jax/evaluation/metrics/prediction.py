@@ -2,8 +2,9 @@
 
 Each given clip is continued K times. A measure of a given clip is the mean over its K futures, or
 the best of them; the number that is reported is the mean over the given clips. Intervals are of
-this mean, over given clips. "_gain" numbers are differences from repeating the last given frame,
-clip by clip, so their intervals are those of paired differences.
+this mean, over given clips. Numbers that end with "_repeat" are of clips that repeat the last given
+frame. Those that end with "_gain" are the differences from these, clip by clip, so their intervals
+are those of paired differences.
 """
 
 import dataclasses
@@ -13,7 +14,6 @@ import numpy as np
 from vidgan_jax.evaluation.metrics.base import (
   QUANTILE,
   Computed,
-  Floor,
   Inputs,
   Metric,
   MetricLeftOut,
@@ -55,6 +55,8 @@ class PredictionQuality(Metric):
     Number("ssim", "SSIM", "Structural similarity with the true frames (Wang et al. 2004)."),
     Number("psnr_best", "PSNR, best of K", "PSNR of the best of the K futures of each clip."),
     Number("ssim_best", "SSIM, best of K", "SSIM of the best of the K futures of each clip."),
+    Number("psnr_repeat", "PSNR, repeated", "PSNR of repeating the last given frame."),
+    Number("ssim_repeat", "SSIM, repeated", "SSIM of repeating the last given frame."),
     Number("psnr_gain", "PSNR gain", "PSNR above that of repeating the last given frame."),
     Number("ssim_gain", "SSIM gain", "SSIM above that of repeating the last given frame."),
   )
@@ -86,16 +88,13 @@ class PredictionQuality(Metric):
       of_clips = first[name]
       error = float(np.std(of_clips, ddof=1) / np.sqrt(len(of_clips))) if len(of_clips) > 1 else 0.0
       interval = (values[0] - QUANTILE * error, values[0] + QUANTILE * error)
-      floor = None
-      if name in ("psnr", "ssim"):
-        floor = Floor(first["repeat"][name], None, "the last given frame repeated")
       scores.append(
         Score(
           name,
           tuple(values),
           interval if has_interval and len(of_clips) > 1 else None,
           error if single else float(np.std(values)),
-          floor,
+          None,
           (),
           computed.extra_fields,
         )
@@ -114,13 +113,12 @@ class PredictionQuality(Metric):
     tables, begin = [], 0
     for clips in inputs.generated:
       count = clips.count
-      table: dict = {"repeat": {}}
+      table: dict = {}
       for name in ("psnr", "ssim"):
         values = predictions.by_given(name, begin, count)
         repeat = predictions.by_given(f"{name}_repeat", begin, count)[:, 0]
         table[name], table[f"{name}_best"] = values.mean(axis=1), values.max(axis=1)
-        table[f"{name}_gain"] = values.mean(axis=1) - repeat
-        table["repeat"][name] = float(np.mean(repeat))
+        table[f"{name}_repeat"], table[f"{name}_gain"] = repeat, table[name] - repeat
         table["futures"] = values.shape[1]
       tables.append(table)
       begin += count

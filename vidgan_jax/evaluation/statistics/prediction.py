@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 _LEAST_ERROR = 1 / 12
-_WINDOW, _SIGMA = 11, 1.5
+LEAST_SIZE = _WINDOW = 11  # of the window of SSIM, and so the smallest height of frames
+_SIGMA = 1.5
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
@@ -78,6 +79,3 @@ def _smooth(x: jax.Array) -> jax.Array:
     ]
     x = functools.reduce(jnp.add, taps)
   return x
-
-
-LEAST_SIZE = _WINDOW  # smallest height of frames

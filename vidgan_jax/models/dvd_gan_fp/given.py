@@ -1,8 +1,8 @@
-"""Frames that are given as data: what a system tells the paths that draw clips."""
+"""The part of `VideoGan` that concerns frames given as data, which the generator continues."""
 
 
 class Conditioned:
-  """The part of a `VideoGan` about data to condition on; by default it needs none.
+  """What systems that continue given frames override; all others need no data to condition on.
 
   In training, a system takes the data from the real batch (`generated_inputs`). Everywhere else the
   caller passes it to `sampling_inputs` as `conditioning`, {"clip": uint8 [N, T, H, W, 3]}.

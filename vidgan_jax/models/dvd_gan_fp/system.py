@@ -129,10 +129,10 @@ class DvdGanFp(dvd_gan.DvdGan):
     """The first frames of the clips in `conditioning`; see `generated_inputs`.
 
     Raises:
-      UserError: there is no `conditioning`, its clips have too few frames or another size, or
-        `frames` leaves no frame to generate.
+      UserError: there is no `conditioning`, its clips have another number, type or size or too few
+        frames, or `frames` leaves no frame to generate.
     """
-    del key, labels, context
+    del key, context
     if not conditioning:
       raise UserError(
         f"this run continues {self.given_frames} given frame(s): give clips to continue "
@@ -150,6 +150,8 @@ class DvdGanFp(dvd_gan.DvdGan):
       )
     if clip.dtype != jnp.uint8:
       raise UserError(f"clips to continue must be uint8 in 0..255, these are {clip.dtype}")
+    if len(clip) != len(labels):
+      raise UserError(f"{len(clip)} clips to continue for {len(labels)} clips to generate")
     return {"given": clip[:, : self.given_frames]}
 
 
