@@ -42,7 +42,19 @@ SIZES = {
     },
     {"generator": 1611.4, "spatial": 168.7, "temporal": 54.4, "matching": 6.5},
   ),
-  "kinetics600_stage2_6": ({"generator": 211_406_595}, {"generator": 805.7}),
+  "kinetics600_stage2_6": (
+    {
+      "generator": 211_406_595,
+      "spatial": 87_356_449,
+      "temporal": 88_522_849,
+      "matching": 88_530_913,
+    },
+    {"generator": 805.7},
+  ),
+  "kinetics600_stage2_6_no_matching": (
+    {"generator": 211_406_595, "spatial": 87_356_449, "temporal": 88_522_849},
+    {"generator": 805.7},
+  ),
   "bdd100k_stage2": (
     {
       "generator": 86_310_915,
@@ -70,7 +82,7 @@ def test_parameters_and_operations_are_the_papers(load_config, name):
   variables = summary.abstract_variables(gan)
   counts, forward = summary.count_parameters(variables), summary.forward_flops(gan, variables)
   parameters, operations = SIZES[name]
-  assert {n: counts[n]["total"] for n in parameters} == parameters
+  assert {network: count["total"] for network, count in counts.items()} == parameters
   for network, expected in operations.items():
     assert forward[network] / 1e9 == pytest.approx(expected, rel=0.01), network
 
@@ -79,8 +91,17 @@ def test_a_bare_separable_convolution_has_the_parameters_of_the_appendix(load_co
   config = load_config("ssw_gan", "kinetics600_stage2_12")
   config.model.generator.temporal = "separable"
   gan = registry.build(config, platform="gpu", ops="plain")
-  counts = summary.count_parameters(summary.abstract_variables(gan))
-  assert counts["generator"]["total"] == 165_785_859
+  variables = summary.abstract_variables(gan)
+  assert summary.count_parameters(variables)["generator"]["total"] == 165_785_859
+  forward = summary.forward_flops(gan, variables)
+  assert forward["generator"] / 1e9 == pytest.approx(1355.3, rel=0.01)
+
+
+def test_a_clip_of_50_frames_in_one_pass_has_the_operations_of_50_frames(load_config):
+  gan = registry.build(load_config("ssw_gan", "kinetics600_stage2_12"), platform="gpu", ops="plain")
+  gan = dataclasses.replace(gan, frames=50)
+  forward = summary.forward_flops(gan, summary.abstract_variables(gan))
+  assert forward["generator"] / 1e9 == pytest.approx(6714.0, rel=0.01)
 
 
 @pytest.fixture
