@@ -7,7 +7,7 @@ r"""SSW-GAN: "Scalable Stage-wise Training of Video GANs" (Castrejon, Ballas, Co
 
 trains the stages in order and samples from all of them. docs/ssw_gan.md explains it. To train one
 stage alone, pass --config=configs/ssw_gan.py:NAME and --config.model.earlier_run=FOLDER of the run
-of the stage before it. NAME,runlocal shrinks any stage to seconds per iteration on a CPU: it has few
+of the stage before it. NAME,runlocal shrinks any stage to seconds per iteration on a CPU: few
 channels, a quarter of the height and width (weizmann, shapes: half), and two (one) units fewer.
 
 | NAME                          | generates              | from    | paper                      |
