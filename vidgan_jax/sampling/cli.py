@@ -1,5 +1,6 @@
 """What the command `sample` does: opens a run, generates clips, and writes them to files."""
 
+import dataclasses
 import itertools
 import math
 import os
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from vidgan_jax.models.contract import Arrays
 from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.config import requests
 from vidgan_jax.runtime.errors import UserError
@@ -28,13 +30,7 @@ def fulfil(request: Request, report: Callable[[str], None] = print) -> list[str]
     UserError: on bad input, or if files cannot be written. The output folder is then unchanged.
   """
   requests.check(request)
-  if request.interpolate and request.per_label is not None:
-    raise UserError(
-      "--per_label cannot be combined with --interpolate; --interpolation_steps=N sets the number "
-      "of clips per interpolation"
-    )
-  if request.interpolation_steps is not None and not request.interpolate:
-    raise UserError("--interpolation_steps needs --interpolate")
+  _check_interpolation(request)
   run = runs.load(
     request.workdir,
     step=request.checkpoint,
@@ -45,10 +41,66 @@ def fulfil(request: Request, report: Callable[[str], None] = print) -> list[str]
   run.check_frames(request.frames)
   if request.show_stages and not run.gan.stages:
     raise UserError("--show_stages needs a run with earlier stages; this run has none")
-  gan, classes = run.gan, run.gan.num_classes
-  given = _given(request, run, report)
-  if request.per_label is not None and not classes:
+  if request.per_label is not None and not run.gan.num_classes:
     raise UserError("--per_label needs a run with classes; this run has none")
+  drawn = _draw(request, run, _given(request, run, report))
+  weights = "live weights" if request.live else "moving average"
+  with files.new_output(request.output, request.overwrite) as folder:
+    report(f"generating {len(drawn.labels)} clips at iteration {run.step} ({weights})")
+    if (request.frames or 0) > run.gan.frames and not run.gan.stages:
+      report(
+        f"{request.frames} frames: the run was trained on {run.gan.frames}; the frames after these "
+        "are extrapolated"
+      )
+    with memory.reported_if_full("fewer frames or a smaller batch_size need less"):
+      clips = run.generate(drawn.latents, drawn.labels, **drawn.options)
+      if request.show_stages:
+        stages = run.generate(drawn.latents, drawn.labels, show_stages=True, **drawn.options)
+    files.write_samples(
+      folder,
+      clips,
+      drawn.labels,
+      run.class_names,
+      columns=drawn.columns,
+      frame_rate=request.frame_rate,
+      given=run.gan.given_frames,
+    )
+    if request.show_stages:
+      files.write_stages(folder, stages, frame_rate=request.frame_rate)
+  return files.list_files(request.output, len(clips))
+
+
+def _check_interpolation(request: Request) -> None:
+  """UserError if flags contradict each other."""
+  if request.interpolate and request.per_label is not None:
+    raise UserError(
+      "--per_label cannot be combined with --interpolate; --interpolation_steps=N sets the number "
+      "of clips per interpolation"
+    )
+  if request.interpolation_steps is not None and not request.interpolate:
+    raise UserError("--interpolation_steps needs --interpolate")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Drawn:
+  """The latents and labels of the N clips to generate.
+
+  Attributes:
+    latents: {name: [N, ...]}.
+    labels: class numbers [N], or weights that mix class embeddings [N, num_classes].
+    columns: of the grid of clips.
+    options: further arguments of `Run.generate`.
+  """
+
+  latents: Arrays
+  labels: np.ndarray
+  columns: int
+  options: dict[str, Any]
+
+
+def _draw(request: Request, run: runs.Run, given: np.ndarray | None) -> _Drawn:
+  """Draws what the request asks for; `given` are the clips to continue, or None."""
+  gan, classes = run.gan, run.gan.num_classes
   per_label = request.per_label or _PER_LABEL if classes else 1
   steps = request.interpolation_steps or _STEPS
   if request.labels is not None:
@@ -67,11 +119,11 @@ def fulfil(request: Request, report: Callable[[str], None] = print) -> list[str]
   generation.check_size(gan, count, request.frames or gan.frames)
   options: dict[str, Any] = dict(frames=request.frames, truncation=request.truncation)
   key = streams.key(request.seed, streams.SAMPLING)
-  if request.interpolate == "latent":
-    latents, clip_labels = interpolation.latent_walk(gan, key, labels, steps, **options)
-    columns = steps
-  elif request.interpolate == "class":
-    latents, clip_labels = interpolation.class_walk(gan, key, labels, steps, **options)
+  if request.interpolate:
+    walk = interpolation.latent_walk
+    if request.interpolate == "class":
+      walk = interpolation.class_walk
+    latents, clip_labels = walk(gan, key, labels, steps, **options)
     columns = steps
   else:
     clip_labels = np.repeat(labels, per_label)
@@ -80,32 +132,8 @@ def fulfil(request: Request, report: Callable[[str], None] = print) -> list[str]
   if given is not None:
     columns = steps if request.interpolate else per_label
     options["conditioning"] = {"clip": np.repeat(given, columns, axis=0)}
-  weights = "live weights" if request.live else "moving average"
-  with files.new_output(request.output, request.overwrite) as folder:
-    report(f"generating {len(clip_labels)} clips at iteration {run.step} ({weights})")
-    if (request.frames or 0) > gan.frames and not gan.stages:
-      report(
-        f"{request.frames} frames: the run was trained on {gan.frames}; the frames after these are "
-        "extrapolated"
-      )
-    with memory.reported_if_full("fewer frames or a smaller batch_size need less"):
-      options["batch_size"] = request.batch_size
-      clips = run.generate(latents, clip_labels, **options)
-      stages = None
-      if request.show_stages:
-        stages = run.generate(latents, clip_labels, show_stages=True, **options)
-    files.write_samples(
-      folder,
-      clips,
-      clip_labels,
-      run.class_names,
-      columns=columns,
-      frame_rate=request.frame_rate,
-      given=gan.given_frames,
-    )
-    if stages is not None:
-      files.write_stages(folder, stages, frame_rate=request.frame_rate)
-  return files.list_files(request.output, len(clips))
+  options["batch_size"] = request.batch_size
+  return _Drawn(latents, clip_labels, columns, options)
 
 
 def _given(request: Request, run: runs.Run, report: Callable[[str], None]) -> np.ndarray | None:
