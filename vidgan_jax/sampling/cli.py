@@ -68,7 +68,7 @@ def fulfil(request: Request, report: Callable[[str], None] = print) -> list[str]
     )
     if request.show_stages:
       files.write_stages(folder, shown, frame_rate=request.frame_rate)
-  return files.list_files(request.output, len(clips))
+  return files.list_files(request.output, len(clips), stages=request.show_stages)
 
 
 def _check_interpolation(request: Request) -> None:
