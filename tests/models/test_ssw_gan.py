@@ -111,7 +111,8 @@ def test_the_summary_counts_the_frozen_stage(load_config):
   assert summary.flops_per_clip(config) / 1e9 == pytest.approx(written, rel=0.01)
   static = stages.with_weights({"parameters": 5, "total": 7}, gan)
   assert list(static) == ["parameters", "earlier stages", "total"]
-  assert static["earlier stages"] == pytest.approx(4 * 305_983_491, rel=1e-3)
+  # Its batch statistics of 25 frames add 0.2%.
+  assert static["earlier stages"] == pytest.approx(4 * 305_983_491, rel=5e-3)
   assert static["total"] == 7 + static["earlier stages"]
   shown = stages.with_forward_pass({}, gan, gan)["earlier stages"]
   assert shown["as_written"] == pytest.approx(3040.4, rel=0.01)
