@@ -7,7 +7,8 @@ r"""SSW-GAN: "Scalable Stage-wise Training of Video GANs" (Castrejon, Ballas, Co
 
 trains the stages in order and samples from all of them. docs/ssw_gan.md explains it. To train one
 stage alone, pass --config=configs/ssw_gan.py:NAME and --config.model.earlier_run=FOLDER of the run
-of the stage before it. NAME,runlocal shrinks any stage to seconds per iteration on a CPU.
+of the stage before it. NAME,runlocal shrinks any stage to seconds per iteration on a CPU: few
+channels, a quarter of the height and width (weizmann, shapes: half), and two (one) units fewer.
 
 | NAME                          | generates              | from    | paper                      |
 |-------------------------------|------------------------|---------|----------------------------|
@@ -187,6 +188,23 @@ _TINY: dict[str, Any] = {
 }
 
 
+def _halvings(name: str) -> int:
+  """How often `runlocal` halves height and width; each time the networks lose a unit or block."""
+  return 2 if _FULL[name.split("_")[0]] == 128 else 1
+
+
+def _shrink(model: ml_collections.ConfigDict, halvings: int) -> None:
+  """Makes a stage small, in place, for `runlocal`."""
+  fields = {
+    **_TINY,
+    "num_classes": min(model.num_classes, 8),
+    "resolution": model.resolution >> halvings,
+    "generator.multipliers": model.generator.multipliers[:-halvings],
+    "discriminator.multipliers": model.discriminator.multipliers[:-halvings],
+  }
+  schema.set_fields(model, fields)
+
+
 def _model(name: str, runlocal: bool) -> ml_collections.ConfigDict:
   """`config.model` of a stage, with those of the stages before it."""
   earlier, fields, _ = _STAGES[name]
@@ -196,7 +214,7 @@ def _model(name: str, runlocal: bool) -> ml_collections.ConfigDict:
     model = dvd_gan_config.default()
   schema.set_fields(model, fields)
   if runlocal:
-    schema.set_fields(model, {**_TINY, "num_classes": min(model.num_classes, 8)})
+    _shrink(model, _halvings(name))
   return model
 
 
@@ -206,7 +224,7 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
   config = configuration.base_config()
   config.model = _model(name, runlocal)
   _, _, fields = _STAGES[name]
-  full = _FULL[name.split("_")[0]]
+  full = _FULL[name.split("_")[0]] >> (_halvings(name) if runlocal else 0)
   view = {"data.view": "nearest", "data.view_resolution": full}
   small = config.model.resolution < full
   schema.set_fields(config, _BASE | fields | (view if small else {}))

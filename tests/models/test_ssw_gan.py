@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from tests import cascades
 from tests.cascades import FRAMES
-from vidgan_jax.analysis.cost import summary
+from vidgan_jax.analysis.cost import stages, summary
 from vidgan_jax.data.build import build_source
 from vidgan_jax.layers.separable import SeparableBlock
 from vidgan_jax.layers.settings import LayerSettings
@@ -42,7 +43,19 @@ SIZES = {
     },
     {"generator": 1611.4, "spatial": 168.7, "temporal": 54.4, "matching": 6.5},
   ),
-  "kinetics600_stage2_6": ({"generator": 211_406_595}, {"generator": 805.7}),
+  "kinetics600_stage2_6": (
+    {
+      "generator": 211_406_595,
+      "spatial": 87_356_449,
+      "temporal": 88_522_849,
+      "matching": 88_530_913,
+    },
+    {"generator": 805.7},
+  ),
+  "kinetics600_stage2_6_no_matching": (
+    {"generator": 211_406_595, "spatial": 87_356_449, "temporal": 88_522_849},
+    {"generator": 805.7},
+  ),
   "bdd100k_stage2": (
     {
       "generator": 86_310_915,
@@ -63,6 +76,9 @@ SIZES = {
   ),
 }
 
+ROWS = [*SIZES, "kinetics600_stage2_12_gru", "weizmann_stage1", "weizmann_stage2"]
+ROWS += [f"shapes_stage{number}" for number in (1, 2, 3)]
+
 
 @pytest.mark.parametrize("name", SIZES)
 def test_parameters_and_operations_are_the_papers(load_config, name):
@@ -70,7 +86,7 @@ def test_parameters_and_operations_are_the_papers(load_config, name):
   variables = summary.abstract_variables(gan)
   counts, forward = summary.count_parameters(variables), summary.forward_flops(gan, variables)
   parameters, operations = SIZES[name]
-  assert {n: counts[n]["total"] for n in parameters} == parameters
+  assert {network: count["total"] for network, count in counts.items()} == parameters
   for network, expected in operations.items():
     assert forward[network] / 1e9 == pytest.approx(expected, rel=0.01), network
 
@@ -79,8 +95,48 @@ def test_a_bare_separable_convolution_has_the_parameters_of_the_appendix(load_co
   config = load_config("ssw_gan", "kinetics600_stage2_12")
   config.model.generator.temporal = "separable"
   gan = registry.build(config, platform="gpu", ops="plain")
-  counts = summary.count_parameters(summary.abstract_variables(gan))
-  assert counts["generator"]["total"] == 165_785_859
+  variables = summary.abstract_variables(gan)
+  assert summary.count_parameters(variables)["generator"]["total"] == 165_785_859
+  forward = summary.forward_flops(gan, variables)
+  assert forward["generator"] / 1e9 == pytest.approx(1355.3, rel=0.01)
+
+
+def test_the_summary_counts_the_frozen_stage(load_config):
+  """Three passes of the first stage per iteration, and its 306 M weights in memory."""
+  config = load_config("ssw_gan", "kinetics600_stage2_12")
+  gan = registry.build(config, platform="gpu", ops="plain")
+  assert stages.stage_flops(gan) / 1e9 == pytest.approx(3040.4, rel=0.01)
+  # Five passes of the generator and 14 of the discriminators, and three of the first stage.
+  written = 5 * 1611.4 + 14 * (168.7 + 54.4 + 6.5) + 3 * 3040.4
+  assert summary.flops_per_clip(config) / 1e9 == pytest.approx(written, rel=0.01)
+  static = stages.with_weights({"parameters": 5, "total": 7}, gan)
+  assert list(static) == ["parameters", "earlier stages", "total"]
+  # Its batch statistics of 25 frames add 0.2%.
+  assert static["earlier stages"] == pytest.approx(4 * 305_983_491, rel=5e-3)
+  assert static["total"] == 7 + static["earlier stages"]
+  shown = stages.with_forward_pass({}, gan, gan)["earlier stages"]
+  assert shown["as_written"] == pytest.approx(3040.4, rel=0.01)
+
+
+def test_a_clip_of_50_frames_in_one_pass_has_the_operations_of_50_frames(load_config):
+  gan = registry.build(load_config("ssw_gan", "kinetics600_stage2_12"), platform="gpu", ops="plain")
+  gan = dataclasses.replace(gan, frames=50)
+  forward = summary.forward_flops(gan, summary.abstract_variables(gan))
+  assert forward["generator"] / 1e9 == pytest.approx(6714.0, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_row_is_allowed_and_runlocal_is_a_smaller_one_of_the_same_kind(load_config, name):
+  whole, small = load_config("ssw_gan", name), load_config("ssw_gan", f"{name},runlocal")
+  for config in (whole, small):
+    switches.check(config)
+    registry.build(config)
+  factor = whole.model.resolution // small.model.resolution
+  assert factor == (4 if name[0] in "kb" else 2) and whole.model.frames == small.model.frames
+  while "earlier" in whole.model:
+    whole, small = (ConfigDict({"model": each.model.earlier}) for each in (whole, small))
+    assert whole.model.resolution == factor * small.model.resolution
+  assert small.model.generator.channels == 4
 
 
 @pytest.fixture
@@ -253,6 +309,30 @@ def test_windows_give_the_clip_of_one_pass(build, normal, randomized, temporal, 
   assert jax.tree.structure(reported) == jax.tree.structure(of_whole)
   assert bool(jax.tree.leaves(reported)) == train
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), reported, of_whole)
+
+
+def test_the_memory_for_activations_does_not_grow_with_the_length(build):
+  """Four times the frames need more memory for clip and x_l alone; in one pass, four times it."""
+  gan = build(2)
+
+  def temporary(gan, frames):
+    variables = jax.eval_shape(lambda: gan.init(KEY))["generator"]
+    longer = lambda a: jax.ShapeDtypeStruct((frames, *a.shape[1:]), a.dtype)
+    variables = {**variables, "batch_stats": jax.tree.map(longer, variables["batch_stats"])}
+    low = jax.ShapeDtypeStruct((2, frames // 2, 8, 8, 3), jnp.float64)
+    z = jax.ShapeDtypeStruct((2, 3), jnp.float64)
+    label = jax.ShapeDtypeStruct((2,), jnp.int32)
+    generate = lambda variables, z, low, label: gan.generate(
+      variables, {"z": z}, {"label": label, "x_l": low}, KEY, False, frames
+    )[0]
+    program = jax.jit(generate).lower(variables, z, low, label).compile()
+    return program.memory_analysis().temp_size_in_bytes
+
+  short, long = temporary(gan, 24), temporary(gan, 96)
+  whole = temporary(dataclasses.replace(gan, unroll_window=0), 96)
+  clip = 2 * (96 - 24) * (16 * 16 + 8 * 8 // 2) * 3 * 8  # bytes of the further frames
+  assert long - short <= 2.1 * clip
+  assert whole > 3 * long
 
 
 def test_low_resolution_clips_are_windows_of_the_frozen_stages(build, randomized):

@@ -6,6 +6,7 @@ import pytest
 
 import vidgan_jax
 from tests import cascades
+from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.sampling import cli, generation
 from vidgan_jax.sampling.request import Request
@@ -75,12 +76,16 @@ def test_frames_out_of_reach_are_refused(run, folder, tmp_path):
   assert not (tmp_path / "out").exists()
 
 
-def test_the_command_shows_the_stages(folder, tmp_path):
+def test_the_command_shows_the_stages(run, folder, tmp_path):
   request = dict(labels="1", per_label=1, frames=24, standing_passes=1, show_stages=True)
-  cli.fulfil(Request(workdir=str(folder / "stage3"), output=str(tmp_path / "a"), **request))
-  assert (tmp_path / "a" / "stages.mp4").stat().st_size
-  with np.load(tmp_path / "a" / "samples.npz") as arrays:
-    assert arrays["clips"].shape == (1, 24, 32, 32, 3)
+  output, workdir = tmp_path / "a", str(folder / "stage3")
+  lines = cli.fulfil(Request(workdir=workdir, output=str(output), **request))
+  assert f"stages side by side: {output / 'stages.mp4'}" in lines
+  assert (output / "stages.mp4").stat().st_size
+  latents = generation.draw_latents(run.gan, streams.key(0, streams.SAMPLING), 1, frames=24)
+  alone = run.generate(latents, [1], frames=24).astype(int)
+  with np.load(output / "samples.npz") as arrays:  # the clip of the last stage
+    np.testing.assert_allclose(arrays["clips"].astype(int), alone, atol=1)
   with pytest.raises(UserError, match="--show_stages needs a run with earlier stages"):
     del request["frames"]
     cli.fulfil(Request(workdir=str(folder / "stage1"), output=str(tmp_path / "b"), **request))

@@ -23,10 +23,9 @@ from vidgan_jax.training import earlier, loop, optimizers
 from vidgan_jax.training import state as states
 from vidgan_jax.training.step import Iteration
 
-# One discriminator, updated once, and layers as written: what compiles in the shortest time.
+# One discriminator, updated once: what compiles in the shortest time.
 LEAN = {
   "model__discriminator_steps": 1,
-  "model__savings": False,
   "model__discriminator__temporal": False,
   "model__discriminator__sampled_frames": 0,
 }

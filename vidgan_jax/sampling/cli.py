@@ -52,9 +52,10 @@ def fulfil(request: Request, report: Callable[[str], None] = print) -> list[str]
         "are extrapolated"
       )
     with memory.reported_if_full("fewer frames or a smaller batch_size need less"):
-      clips = run.generate(drawn.latents, drawn.labels, **drawn.options)
-      if request.show_stages:
-        stages = run.generate(drawn.latents, drawn.labels, show_stages=True, **drawn.options)
+      shown = run.generate(
+        drawn.latents, drawn.labels, show_stages=request.show_stages, **drawn.options
+      )
+      clips = shown[:, :, :, -run.gan.resolution :]  # the last stage is on the right
     files.write_samples(
       folder,
       clips,
@@ -65,8 +66,8 @@ def fulfil(request: Request, report: Callable[[str], None] = print) -> list[str]
       given=run.gan.given_frames,
     )
     if request.show_stages:
-      files.write_stages(folder, stages, frame_rate=request.frame_rate)
-  return files.list_files(request.output, len(clips))
+      files.write_stages(folder, shown, frame_rate=request.frame_rate)
+  return files.list_files(request.output, len(clips), stages=request.show_stages)
 
 
 def _check_interpolation(request: Request) -> None:

@@ -252,10 +252,17 @@ def write_stages(folder: str | os.PathLike, clips: np.ndarray, *, frame_rate: fl
   video_writers.write_mp4(pathlib.Path(folder) / "stages.mp4", grid, frame_rate, scale=scale)
 
 
-def list_files(output: str | os.PathLike, count: int) -> list[str]:
-  """Returns lines with the paths of the files that `write_samples` wrote for `count` clips."""
+def list_files(output: str | os.PathLike, count: int, stages: bool = False) -> list[str]:
+  """Returns lines with the paths of the files that were written.
+
+  Args:
+    output: the folder.
+    count: number of clips that `write_samples` wrote.
+    stages: whether `write_stages` wrote a file, too.
+  """
   output = pathlib.Path(output)
   return [
+    *([f"stages side by side: {output / 'stages.mp4'}"] if stages else []),
     f"grid: {output / 'grid.mp4'} and {output / 'grid.gif'}",
     f"frames as columns: {output / 'contact_sheet.png'}",
     f"{count} clips: {output / 'clips'}",

@@ -36,7 +36,7 @@ from ml_collections import ConfigDict
 
 from vidgan_jax.analysis.cost.penalties import penalty_flops
 from vidgan_jax.analysis.cost.residuals import gradient_cost
-from vidgan_jax.analysis.cost.stages import stage_flops
+from vidgan_jax.analysis.cost.stages import stage_flops, with_forward_pass, with_weights
 from vidgan_jax.models import contract, registry, switches
 from vidgan_jax.models.contract import Arrays, Context, Side, VideoGan
 from vidgan_jax.runtime import mesh as meshes
@@ -73,8 +73,8 @@ def summarize(
   Returns:
     A dictionary that JSON can hold:
       "parameters": {network: {module: count, "total": count}};
-      "gflop_per_clip": {network: {"as_written", "as_executed"}} of one forward pass, without and
-        with the layers' exact savings;
+      "gflop_per_clip": {network or "earlier stages": {"as_written", "as_executed"}} of one forward
+        pass, without and with the layers' exact savings;
       "iteration": {"as_written" or rematerialisation policy: {"tflop", "seconds",
         "videos_per_second"}} for the whole batch;
       "static_bytes": {kind or "total": bytes};
@@ -107,7 +107,7 @@ def summarize(
     meshes.check_division(phase.batch_size, 1, config.microbatch, gan.batch_multiple)
   variables = abstract_variables(gan)
   parameters = count_parameters(variables)
-  static = static_bytes(parameters, config.optimizer.kind)
+  static = with_weights(static_bytes(parameters, config.optimizer.kind), gan)
   costs = [
     _costs(config, index, phase.batch_size, variables, static["total"], dtype, tflops)
     for index, phase in enumerate(phases)
@@ -153,11 +153,9 @@ def _costs(config, index, batch_size, variables, static: int, dtype: str, tflops
       "batch_bytes": batch_bytes,
       "total_bytes": batch_bytes + static,
     }
+  gflop = {n: {"as_written": written[n] / 1e9, "as_executed": executed[n] / 1e9} for n in written}
   return {
-    "gflop_per_clip": {
-      name: {"as_written": written[name] / 1e9, "as_executed": executed[name] / 1e9}
-      for name in written
-    },
+    "gflop_per_clip": with_forward_pass(gflop, gan, plain),
     "iteration": iteration,
     "activations": activations,
   }

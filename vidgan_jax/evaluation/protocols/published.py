@@ -243,6 +243,8 @@ SSW_GAN = Protocol(
     "its scores of clips of 6 frames cannot come from an unchanged I3D, which needs 9 frames; they "
     "are refused here",
     "batch statistics were collected in 200 passes: --standing_passes=200; latents have variance 1",
+    "clips of 12 frames come from windows of 6 frames of the first stage at random positions, "
+    "those of 48 from windows of 24 of its 25 frames: --frames=12, 48 or 50",
     "Appendix G reports Inception Score and FID of single classes, from 1000 generated clips of "
     "the class and all its real clips; --count=N generates N / classes of each. High motion: "
     "bungee jumping, capoeira, cheerleading, kitesurfing, skydiving; low motion: doing nails, "
