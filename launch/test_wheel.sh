@@ -54,7 +54,15 @@ refused vidgan no_such_command
 refused vidgan train --config=no_such_config --workdir=run
 run vidgan train --config=quickstart --config.num_iterations=3 --workdir="a run"
 run vidgan sample --workdir="a run" --output="some samples" --labels=disk_vertical,3 --standing_passes=2
-run vidgan evaluate --workdir="a run" --count=16 --real_count=16 --batch_size=16 --bootstrap=0 \
+run vidgan export --workdir="a run" --output="a modél" --standing_passes=2
+run vidgan sample --workdir="a modél" --output="the same samples" --labels=disk_vertical,3 \
   --standing_passes=2
-test -s "some samples/grid.mp4" && test -s "a run/evaluation/moving_shapes/report.html"
+cmp "some samples/samples.npz" "the same samples/samples.npz"
+mv "a run" "a run elsewhere"
+run vidgan evaluate --workdir="a modél" --count=16 --real_count=16 --batch_size=16 --bootstrap=0 \
+  --standing_passes=2
+run python -c 'import vidgan_jax; print(vidgan_jax.load("a modél", standing_passes=2).sample().shape)'
+test -s "some samples/grid.mp4" && test -s "a modél/evaluation/moving_shapes/report.html"
+printf ' ' >>"a modél/generator.safetensors"
+refused vidgan sample --workdir="a modél" --output="no samples"
 echo "the wheel works ($VERSIONS versions, $("$HERE/environment/bin/python" --version))"

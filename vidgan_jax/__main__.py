@@ -16,6 +16,7 @@ COMMANDS = {
   "evaluate": "scores clips of a run or of a file with a named protocol",
   "analyze": "measures curvature, copies of training clips, spectra and smoothness of a run",
   "summarize": "prints parameters, operations and memory of a config; runs nothing",
+  "export": "writes the generator of a run to a folder that can be shared",
   "prepare": "converts videos to a data set that training reads quickly",
 }
 _HELP = ("-h", "-help", "--help", "-helpshort", "--helpshort")

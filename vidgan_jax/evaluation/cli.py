@@ -258,6 +258,8 @@ def _evaluate_run(
 ) -> list[str]:
   """Evaluates checkpoints of a run; returns lines for the user."""
   assert request.workdir is not None  # see `_check`
+  if request.every_checkpoint or request.follow:
+    states.refuse_export(request.workdir, "--every_checkpoint or --follow")
   config = states.read_config(request.workdir)
   evaluation: _RunEvaluation | None = None
   if request.follow:

@@ -31,6 +31,9 @@ from vidgan_jax.training import optimizers as transforms
 CHECKPOINTS = "checkpoints"
 CONFIG = "config.json"
 DATA = "data.json"
+# The index of an exported model (`sampling.exported`): a folder without checkpoints, optimizers and
+# discriminators.
+EXPORT = "export.json"
 
 
 class Network(struct.PyTreeNode):
@@ -222,8 +225,22 @@ def read_config(workdir: str | os.PathLike) -> ConfigDict:
     raise UserError(f"no run in {workdir}: {CONFIG}: {reason}") from error
 
 
+def is_export(workdir: str | os.PathLike) -> bool:
+  """Whether a folder holds an exported model."""
+  return (pathlib.Path(workdir) / EXPORT).is_file()
+
+
+def refuse_export(workdir: str | os.PathLike, what: str) -> None:
+  """UserError if a folder holds an exported model, which cannot be used for `what`."""
+  if is_export(workdir):
+    raise UserError(
+      f"{workdir} is an exported model, with the averaged generator alone; {what} needs the folder "
+      "of a run, with its checkpoints"
+    )
+
+
 @contextlib.contextmanager
-def _describing(workdir: str | os.PathLike) -> Iterator[None]:
+def describing(workdir: str | os.PathLike) -> Iterator[None]:
   """Turns exceptions that a damaged config causes into a UserError that names its file."""
   try:
     yield
@@ -253,12 +270,13 @@ def load(
     (config, gan, state).
 
   Raises:
-    UserError: there is no run, or no such checkpoint.
+    UserError: there is no run, or no such checkpoint, or the folder holds an exported model.
   """
   workdir = paths.local(workdir, "the folder of the run")
+  refuse_export(workdir, "this")
   config = read_config(workdir)
   mesh = mesh or meshes.make_mesh(jax.devices()[:1])
-  with _describing(workdir):
+  with describing(workdir):
     gan = registry.build(config, platform=meshes.platform(mesh))
     precision.check_width(config.precision)
     like = abstract(gan, transforms.build(config, gan.discriminators), config.seed, mesh)
