@@ -152,7 +152,7 @@ def reindexed(copy, change):
   path = copy / "export.json"
   index = json.loads(path.read_text())
   change(index)
-  index["fingerprint"] = exported._fingerprint(index["files"])
+  index["fingerprint"] = exported.fingerprint(index)
   path.write_text(json.dumps(index))
 
 
@@ -172,9 +172,9 @@ def test_other_indices_are_refused(copy):
     refused(copy, *words)
     path.write_text(content)
   index = json.loads(content)
-  index["fingerprint"] = "0" * 16
-  path.write_text(json.dumps(index))
-  refused(copy, "its fingerprint")
+  for name, value in (("fingerprint", "0" * 16), ("step", 3), ("standing_passes", 1)):
+    path.write_text(json.dumps({**index, name: value}))
+    refused(copy, "its fingerprint")
   path.write_text("{}")
   refused(copy, "is no exported model")
 
@@ -276,6 +276,18 @@ def test_paths_are_left_out(load_config):
   text = json.dumps(exported.without_paths(config).to_dict())
   assert "/home" not in text
   assert config.data.directory == "/home/me/data"
+
+
+def test_data_must_be_named(folder, workdir, load_config):
+  """The config does not say where it is; the built-in shapes are nowhere."""
+  config = load_config("quickstart")
+  states.check_data_named(folder, config, None)
+  with config.unlocked():
+    config.data.name = "prepared"
+  with pytest.raises(UserError, match=r"a modél is an exported model.*--data_directory=DIR names"):
+    states.check_data_named(folder, config, None)
+  states.check_data_named(folder, config, "/data")
+  states.check_data_named(workdir, config, None)
 
 
 def test_a_cascade_travels_whole(load_config, tmp_path):

@@ -125,6 +125,7 @@ def _real(
   config = states.read_config(request.workdir)
   stride = config.data.stride
   _check_data(request, config.data.name)
+  states.check_data_named(request.workdir, config, request.data_directory)
   with config.unlocked():
     if request.data_directory is not None:
       config.data.directory = request.data_directory

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+import vidgan_jax.training.state as states
 from vidgan_jax.models.contract import Arrays
 from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.config import requests
@@ -161,6 +162,7 @@ def _given(request: Request, run: runs.Run, report: Callable[[str], None]) -> np
   config = run.config.copy_and_resolve_references()
   words = request.conditioning.split(",")
   if len(words) == 1 and re.fullmatch(r"\w+", words[0]) and not os.path.exists(words[0]):
+    states.check_data_named(request.workdir, config, request.data_directory)
     if request.data_directory is not None:
       with config.unlocked():
         config.data.directory = request.data_directory

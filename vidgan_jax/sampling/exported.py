@@ -27,14 +27,12 @@ from ml_collections import ConfigDict
 
 import vidgan_jax.training.state as states
 from vidgan_jax.layers import normalization
-from vidgan_jax.models import registry
 from vidgan_jax.models.contract import VideoGan
 from vidgan_jax.runtime import mesh as meshes
-from vidgan_jax.runtime import precision, trees
+from vidgan_jax.runtime import trees
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import json_files, tensors
 from vidgan_jax.sampling import cascade
-from vidgan_jax.training import optimizers
 
 FORMAT = 1
 GENERATOR, EARLIER, STANDING = "generator", "earlier", "standing"
@@ -111,17 +109,19 @@ def write_index(folder: pathlib.Path, step: int, standing_passes: int, version: 
     "format": FORMAT,
     "vidgan_jax": version,
     "step": step,
-    "fingerprint": _fingerprint(files),
     "standing_passes": standing_passes,
     "files": files,
   }
+  index["fingerprint"] = fingerprint(index)
   (folder / states.EXPORT).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
   return index["fingerprint"]
 
 
-def _fingerprint(files: Mapping[str, Mapping]) -> str:
-  """16 hexadecimal digits of a hash of config, data and arrays."""
+def fingerprint(index: Mapping[str, Any]) -> str:
+  """16 hexadecimal digits of a hash of iteration, passes, config, data and arrays."""
+  files = index["files"]
   parts = [f"{name} {files[name]['sha256']}" for name in sorted(files) if name != GRID]
+  parts += [f"{name} {index[name]}" for name in ("step", "standing_passes")]
   return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -145,8 +145,8 @@ def read_index(folder: str | os.PathLike) -> dict[str, Any]:
       raise UserError(f"{path} lists {name!r}, which is no file of an exported model")
     if name not in files or not re.fullmatch("[0-9a-f]{64}", files[name]["sha256"]):
       raise UserError(f"{path} has no SHA-256 of {name}")
-  if index["fingerprint"] != _fingerprint(files):
-    raise UserError(f"{path} was changed: its fingerprint is not that of the files it lists")
+  if index["fingerprint"] != fingerprint(index):
+    raise UserError(f"{path} was changed: its fingerprint is not that of its content")
   for name, entry in files.items():
     if not name.endswith(".safetensors"):
       each = pathlib.Path(folder) / name
@@ -172,11 +172,7 @@ class Exported:
     self._files = index["files"]
     self.config = states.read_config(folder)
     self._mesh = meshes.make_mesh(jax.devices()[:1])
-    with states.describing(folder):
-      self.gan = registry.build(self.config, platform=meshes.platform(self._mesh))
-      precision.check_width(self.config.precision)
-      transforms = optimizers.build(self.config, self.gan.discriminators)
-      like = states.abstract(self.gan, transforms, self.config.seed, self._mesh)
+    self.gan, like = states.described(folder, self.config, self._mesh)
     read = self._read(GENERATOR, generator_tree(like))
     average = states.Average(read["params"], read["batch_stats"])
     network = states.Network(average.params, read["spectral"], average.batch_stats, None)

@@ -112,9 +112,10 @@ def _scores(scores: Sequence[dict[str, Any]]) -> list[str]:
   for score in scores:
     interval = score["interval"]
     between = f" [{number(interval[0])}, {number(interval[1])}]" if interval else ""
-    words = (score["protocol"], score["metric"], f"{number(score['value'])}{between}")
-    others = (number(score["real"]), score["clips"], number(score["truncation"]))
-    rows.append([*map(escaped, (*words, *others)), f"`{escaped(score['fingerprint'])}`"])
+    named = [escaped(score[name]) for name in ("protocol", "metric")]
+    numbers = [f"{number(score['value'])}{between}", number(score["real"])]
+    settings = [escaped(score["clips"]), number(score["truncation"])]
+    rows.append([*named, *numbers, *settings, f"`{escaped(score['fingerprint'])}`"])
   names = ["protocol", "metric", "score", "real clips", "generated clips", "truncation"]
   lines += _table([*names, "fingerprint"], rows)
   return [

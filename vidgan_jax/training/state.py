@@ -239,8 +239,23 @@ def refuse_export(workdir: str | os.PathLike, what: str) -> None:
     )
 
 
+def check_data_named(workdir: str | os.PathLike, config: ConfigDict, directory: str | None) -> None:
+  """UserError if the data of an exported model is needed, and the user has not named its folder.
+
+  Args:
+    workdir: folder of a run or of an exported model.
+    config: its config.
+    directory: value of --data_directory.
+  """
+  if is_export(workdir) and config.data.name != "moving_shapes" and not directory:
+    raise UserError(
+      f"{workdir} is an exported model, which does not say where its data is: --data_directory=DIR "
+      f"names it (config.data.name is {config.data.name})"
+    )
+
+
 @contextlib.contextmanager
-def describing(workdir: str | os.PathLike) -> Iterator[None]:
+def _describing(workdir: str | os.PathLike) -> Iterator[None]:
   """Turns exceptions that a damaged config causes into a UserError that names its file."""
   try:
     yield
@@ -249,6 +264,21 @@ def describing(workdir: str | os.PathLike) -> Iterator[None]:
   except Exception as error:
     reason = f"{type(error).__name__}: {error}".splitlines()[0]
     raise UserError(f"no run in {workdir}: {CONFIG} describes no model ({reason})") from error
+
+
+def described(
+  workdir: str | os.PathLike, config: ConfigDict, mesh: Mesh
+) -> tuple[VideoGan, TrainState]:
+  """Returns the system that a folder's config describes, and its state's shapes on a mesh.
+
+  Raises:
+    UserError: the config describes no system. The message names its file in `workdir`.
+  """
+  with _describing(workdir):
+    gan = registry.build(config, platform=meshes.platform(mesh))
+    precision.check_width(config.precision)
+    transform = transforms.build(config, gan.discriminators)
+    return gan, abstract(gan, transform, config.seed, mesh)
 
 
 def load(
@@ -276,10 +306,7 @@ def load(
   refuse_export(workdir, "this")
   config = read_config(workdir)
   mesh = mesh or meshes.make_mesh(jax.devices()[:1])
-  with describing(workdir):
-    gan = registry.build(config, platform=meshes.platform(mesh))
-    precision.check_width(config.precision)
-    like = abstract(gan, transforms.build(config, gan.discriminators), config.seed, mesh)
+  gan, like = described(workdir, config, mesh)
   restored = Checkpoints(pathlib.Path(workdir) / CHECKPOINTS, report=report).restore(like, step)
   if restored is None:
     raise UserError(f"the run in {workdir} has no checkpoint yet")
