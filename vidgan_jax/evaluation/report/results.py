@@ -157,7 +157,8 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
 def of_iteration(workdir: str | os.PathLike, step: int) -> list[dict[str, Any]]:
   """Scores of the moving average of a run at one iteration, from the files in its folder.
 
-  Trials with other numbers of clips than the protocol's are left out.
+  Trials with other numbers of clips than the protocol's are left out. Scores of WORKDIR/best are
+  those of WORKDIR.
 
   Returns:
     dictionaries with "protocol", "metric", "value", "interval", "real" (the score of real clips, or
@@ -166,8 +167,10 @@ def of_iteration(workdir: str | os.PathLike, step: int) -> list[dict[str, Any]]:
   Raises:
     UserError: a file is damaged.
   """
-  found = []
-  for path in sorted((pathlib.Path(workdir) / FOLDER).glob(f"*/{FILE}")):
+  found: list[dict[str, Any]] = []
+  folder = pathlib.Path(workdir).absolute()
+  folders = [folder, folder.parent] if folder.name == "best" else [folder]
+  for path in (path for each in folders for path in sorted((each / FOLDER).glob(f"*/{FILE}"))):
     content = read(path)
     for record in content["records"]:
       trial = record["fields"].get("trial", False)
