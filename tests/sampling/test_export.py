@@ -263,8 +263,11 @@ def test_the_card(folder, original):
   assert model_card.escaped("<script>|`[a](b)`\n") == (
     "&lt;script&gt;&#124;&#96;&#91;a&#93;(b)&#96;&#92;n"
   )
-  none = model_card.text(original, "x", "f", [], False, "1")
+  none = model_card.text(
+    original, "x", "f", [], False, "1", {"num_examples": 12345, "checksum": "ab"}
+  )
   assert "has not been evaluated" in none and "![" not in none
+  assert "| data | built-in moving shapes, 12,345 clips, checksum ab |" in none
 
 
 def test_paths_are_left_out(load_config):

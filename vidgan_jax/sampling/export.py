@@ -59,14 +59,14 @@ def fulfil(
     (folder / states.CONFIG).write_text(
       configuration.to_json(exported.without_paths(config)), encoding="utf-8"
     )
-    data = pathlib.Path(request.workdir) / states.DATA
-    if data.exists():
-      shutil.copyfile(data, folder / states.DATA)
+    data = states.recorded_data(request.workdir)
+    if data is not None:
+      shutil.copyfile(pathlib.Path(request.workdir) / states.DATA, folder / states.DATA)
     passes = _write_arrays(folder, run, exported.flat(exported.generator_tree(state)))
     grid = _write_grid(folder, run, report)
     fingerprint = exported.write_index(folder, run.step, passes, version)
     name = pathlib.Path(os.path.realpath(request.output)).name
-    card = model_card.text(run, name, fingerprint, rows, grid, version)
+    card = model_card.text(run, name, fingerprint, rows, grid, version, data or {})
     (folder / exported.CARD).write_text(card, encoding="utf-8")
     size = sum(path.stat().st_size for path in folder.iterdir())
   return [
@@ -99,7 +99,7 @@ def _write_grid(folder: pathlib.Path, run: runs.Run, report: Callable[[str], Non
   gan = run.gan
   classes = max(1, gan.num_classes)
   labels = [number % classes for number in range(_SHOWN)]
-  given = None
+  given: Any = None
   if gan.needs_conditioning:
     try:
       clips = conditioning.of_split(run.config, gan, "test", report=report)(0, _SHOWN)

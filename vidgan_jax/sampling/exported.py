@@ -105,7 +105,7 @@ def write_index(folder: pathlib.Path, step: int, standing_passes: int, version: 
     if (folder / name).exists():
       digest, size = tensors.fingerprint(folder / name)
       files[name] = {"bytes": size, "sha256": digest}
-  index = {
+  index: dict[str, Any] = {
     "format": FORMAT,
     "vidgan_jax": version,
     "step": step,

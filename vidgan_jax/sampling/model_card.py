@@ -1,7 +1,7 @@
 """The model card of an exported model, in Markdown."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -19,7 +19,13 @@ _DATA = {
 
 
 def text(
-  run: Run, name: str, fingerprint: str, scores: Sequence[dict[str, Any]], grid: bool, version: str
+  run: Run,
+  name: str,
+  fingerprint: str,
+  scores: Sequence[dict[str, Any]],
+  grid: bool,
+  version: str,
+  data: Mapping[str, Any],
 ) -> str:
   """The card.
 
@@ -31,6 +37,7 @@ def text(
       of real clips, or None), "clips", "truncation" and "fingerprint".
     grid: whether the folder has a grid of clips.
     version: of this package.
+    data: what the run recorded about its data, see `training.state.recorded_data`.
   """
   lines = [f"# {escaped(name)}", ""]
   lines += [
@@ -40,7 +47,13 @@ def text(
   ]
   if grid:
     lines += [f"![clips of this model, one class after the other]({exported.GRID})", ""]
-  lines += [*_table(["", ""], _facts(run, fingerprint)), "", *_usage(run), "", *_scores(scores)]
+  lines += [
+    *_table(["", ""], _facts(run, fingerprint, data)),
+    "",
+    *_usage(run),
+    "",
+    *_scores(scores),
+  ]
   if run.class_names:
     lines += ["", "## Classes", ""]
     # An indented block: what stands in it is neither Markdown nor HTML.
@@ -58,21 +71,25 @@ def text(
 def escaped(value: Any) -> str:
   """Text that stands in Markdown as it is: no HTML, no links, one line."""
   shown = html.escape(printable(str(value)), quote=False)
-  for character in "\\`*_[]|":
+  for character in "\\`*[]|":
     shown = shown.replace(character, f"&#{ord(character)};")
   return shown
 
 
-def _facts(run: Run, fingerprint: str) -> list[list[str]]:
+def _facts(run: Run, fingerprint: str, data: Mapping[str, Any]) -> list[list[str]]:
   gan, config = run.gan, run.config
   sizes = sum(leaf.size for leaf in jax.tree.leaves(run.params))
+  described = [_DATA.get(config.data.name, config.data.name)]
+  described += [f"{data['num_examples']:,} clips"] if "num_examples" in data else []
+  described += [f"checksum {data['checksum']}"] if "checksum" in data else []
+  described += [f"prepared with {config.data.prepare}"] if config.data.get("prepare") else []
   rows = [
     ["model", escaped(config.model.name)],
     ["clips", f"{gan.resolution} x {gan.resolution} pixels, {gan.frames} frames"],
     ["classes", str(gan.num_classes or "none")],
     ["parameters of the generator", f"{sizes:,}"],
     ["iterations", f"{run.step} of {config.num_iterations}, batch size {config.batch_size}"],
-    ["data", escaped(_DATA.get(config.data.name, config.data.name))],
+    ["data", ", ".join(map(escaped, described))],
     ["fingerprint", f"`{fingerprint}`"],
   ]
   if gan.given_frames:
@@ -86,6 +103,7 @@ def _usage(run: Run) -> list[str]:
   given = run.gan.needs_conditioning
   call = "model.predict(frames)" if given else "model.sample(0, truncation=0.7)"
   more = " --conditioning=VIDEO" if given else ""
+  data = "" if run.config.data.name == "moving_shapes" else " --data_directory=DATA"
   return [
     "## Use",
     "",
@@ -98,7 +116,7 @@ def _usage(run: Run) -> list[str]:
     "",
     "```",
     f"vidgan sample --workdir=FOLDER --output=DIR{more}",
-    "vidgan evaluate --workdir=FOLDER --protocol=NAME --data_directory=DATA",
+    f"vidgan evaluate --workdir=FOLDER --protocol=NAME{data}",
     "```",
   ]
 

@@ -313,7 +313,7 @@ def load(
   return config, gan, restored[0]
 
 
-def _data(workdir: str | os.PathLike) -> dict | None:
+def recorded_data(workdir: str | os.PathLike) -> dict | None:
   """Reads the description of a run's training data; None if there is none, as in old runs."""
   path = pathlib.Path(paths.local(workdir, "the folder of the run")) / DATA
   try:
@@ -337,7 +337,7 @@ def check_data(workdir: str | os.PathLike, description: dict) -> None:
     workdir: folder of a run.
     description: the result of `Source.description`.
   """
-  before = _data(workdir)
+  before = recorded_data(workdir)
   if before is None:
     return
   if before.get("checksum") == description.get("checksum_of_plain_names", ""):
@@ -353,4 +353,4 @@ def check_data(workdir: str | os.PathLike, description: dict) -> None:
 
 def class_names(workdir: str | os.PathLike) -> tuple[str, ...]:
   """Returns the class names of the data that the run in `workdir` was trained on, by label."""
-  return tuple((_data(workdir) or {}).get("class_names", ()))
+  return tuple((recorded_data(workdir) or {}).get("class_names", ()))
