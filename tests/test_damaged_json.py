@@ -31,6 +31,7 @@ from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.config import configuration
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import json_files, npz
+from vidgan_jax.sampling import export, export_request
 from vidgan_jax.sampling import run as runs
 from vidgan_jax.training import optimizers, workdir
 from vidgan_jax.training import state as states
@@ -137,6 +138,18 @@ def test_descriptions_of_data(run, no_restore):
     runs.load(run.workdir)
 
   survives(run.workdir / states.DATA, read, each=20)
+
+
+def test_indices_of_exported_models(run, tmp_path, monkeypatch):
+  pytest.importorskip("safetensors")
+  monkeypatch.setattr(export, "_write_grid", lambda *arguments: False)
+  folder = tmp_path / "exported"
+  request = export_request.Request(str(run.workdir), str(folder), standing_passes=0)
+  export.fulfil(request, report=lambda line: None)
+  seen = survives(folder / states.EXPORT, lambda: runs.load(folder), each=12)
+  assert seen["refused"] > 100
+  # What an index may lack or say otherwise: the version, and the passes of statistics it lacks.
+  assert seen["read"] < 20
 
 
 def test_data_of_fewer_classes_than_the_model_has(run):

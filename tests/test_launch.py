@@ -439,6 +439,11 @@ def test_every_cell_of_the_versions_is_counted(project):
   assert project.refused("test_versions.sh", "2.7").startswith("error: unknown cell 2.7; known: ")
 
 
+def test_the_wheel_is_used_with_known_versions_only(project):
+  refusal = project.refused("test_wheel.sh", "2.7")
+  assert refusal == "error: unknown versions 2.7; known: pinned, oldest, newest\n"
+
+
 VERSIONS_STUB = r"""#!/usr/bin/env bash
 all="$*"
 case "$all" in

@@ -1,10 +1,10 @@
 r"""Analyses a trained run: curvature, gradients, copies of training clips, spectra, smoothness.
 
-  python -m vidgan_jax.analyze --workdir=DIR --what=hessian
-  python -m vidgan_jax.analyze --workdir=DIR --what=hessian,gradients --every_checkpoint \
+  vidgan analyze --workdir=DIR --what=hessian
+  vidgan analyze --workdir=DIR --what=hessian,gradients --every_checkpoint \
       --discriminators=video --batch_size=32
-  python -m vidgan_jax.analyze --workdir=DIR --what=neighbours,power_spectrum,darkness,smoothness
-  python -m vidgan_jax.analyze --workdir=DIR,DIR --what=compare --output=DIR
+  vidgan analyze --workdir=DIR --what=neighbours,power_spectrum,darkness,smoothness
+  vidgan analyze --workdir=DIR,DIR --what=compare --output=DIR
 
 The analyses, and the files that they write:
 

@@ -1,13 +1,13 @@
 r"""Evaluates clips of a trained run, or of a file, with a named protocol.
 
-  python -m vidgan_jax.evaluate --workdir=DIR --protocol=moving_shapes
-  python -m vidgan_jax.evaluate --workdir=DIR --protocol=fvd_unterthiner2018 --every_checkpoint
-  python -m vidgan_jax.evaluate --workdir=DIR --protocol=dvd_gan_fid_is_k600 \
+  vidgan evaluate --workdir=DIR --protocol=moving_shapes
+  vidgan evaluate --workdir=DIR --protocol=fvd_unterthiner2018 --every_checkpoint
+  vidgan evaluate --workdir=DIR --protocol=dvd_gan_fid_is_k600 \
       --truncations=0.2,0.44,0.7,1 --count=10000
-  python -m vidgan_jax.evaluate --workdir=DIR --protocol=recommended --follow --patience=120
-  python -m vidgan_jax.evaluate --clips=FILE.npz --real=FILE.npz --protocol=recommended --output=DIR
-  python -m vidgan_jax.evaluate --list
-  python -m vidgan_jax.evaluate --convert=i3d_kinetics400 --source=FILE_OR_FOLDER [--output=FILE]
+  vidgan evaluate --workdir=DIR --protocol=recommended --follow --patience=120
+  vidgan evaluate --clips=FILE.npz --real=FILE.npz --protocol=recommended --output=DIR
+  vidgan evaluate --list
+  vidgan evaluate --convert=i3d_kinetics400 --source=FILE_OR_FOLDER [--output=FILE]
 
 With --follow, each new checkpoint is evaluated as training writes it; --patience is how many
 minutes to wait for the next one before it ends.

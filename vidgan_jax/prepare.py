@@ -1,11 +1,11 @@
 r"""Prepares a data set: converts videos to TFRecord files with one JPEG or PNG image per frame.
 
-  python -m vidgan_jax.prepare --source=ucf101 --input=/data/UCF-101 \
+  vidgan prepare --source=ucf101 --input=/data/UCF-101 \
       --lists=/data/ucfTrainTestlist --output=/data/prepared/ucf101_128 --resolution=128
-  python -m vidgan_jax.prepare --source=kinetics --input=/data/kinetics600 --name=kinetics600 \
+  vidgan prepare --source=kinetics --input=/data/kinetics600 --name=kinetics600 \
       --lists=/data/train.csv,/data/val.csv --output=/data/prepared/kinetics600_64 --resolution=64
-  python -m vidgan_jax.prepare --source=folder --input=VIDEOS --output=DIR --limit=20
-  python -m vidgan_jax.prepare --verify --output=DIR
+  vidgan prepare --source=folder --input=VIDEOS --output=DIR --limit=20
+  vidgan prepare --verify --output=DIR
 
 The sources:
 

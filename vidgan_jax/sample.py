@@ -1,11 +1,11 @@
 r"""Generates clips with a trained run.
 
-  python -m vidgan_jax.sample --workdir=DIR --output=DIR
-  python -m vidgan_jax.sample --workdir=DIR --output=DIR --labels=0,3,jetskiing --per_label=4 \
+  vidgan sample --workdir=DIR --output=DIR
+  vidgan sample --workdir=DIR --output=DIR --labels=0,3,jetskiing --per_label=4 \
       --truncation=0.44 --frames=48 --seed=1
-  python -m vidgan_jax.sample --workdir=DIR --output=DIR --interpolate=latent --labels=2,5
-  python -m vidgan_jax.sample --workdir=DIR --output=DIR --interpolate=class --labels=2,5
-  python -m vidgan_jax.sample --workdir=DIR --output=DIR --conditioning=test --futures=4
+  vidgan sample --workdir=DIR --output=DIR --interpolate=latent --labels=2,5
+  vidgan sample --workdir=DIR --output=DIR --interpolate=class --labels=2,5
+  vidgan sample --workdir=DIR --output=DIR --conditioning=test --futures=4
 
 Writes grid.mp4, grid.gif, contact_sheet.png (frames as columns), clips/ and samples.npz
 (uint8 [N, T, H, W, 3] and labels) into the output folder. The same seed gives the same bytes.

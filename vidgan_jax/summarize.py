@@ -1,9 +1,9 @@
 r"""Prints the cost of a config: parameters, FLOPs, least time, memory. Runs no network.
 
-  python -m vidgan_jax.summarize --config=configs/dvd_gan.py:kinetics600_64x12
-  python -m vidgan_jax.summarize --config=configs/dvd_gan.py:thesis_kinetics400 --tflops=312
-  python -m vidgan_jax.summarize --config=configs/dvd_gan.py:kinetics600_64x12 --json
-  python -m vidgan_jax.summarize --config=configs/dvd_gan.py:kinetics600_64x12 --devices=8 \
+  vidgan summarize --config=dvd_gan:kinetics600_64x12
+  vidgan summarize --config=dvd_gan:thesis_kinetics400 --tflops=312
+  vidgan summarize --config=dvd_gan:kinetics600_64x12 --json
+  vidgan summarize --config=dvd_gan:kinetics600_64x12 --devices=8 \
       --config.sharding=zero1
 
 Any field of the config can be set with --config.FIELD=VALUE.
@@ -15,10 +15,10 @@ from absl import flags
 from ml_collections import config_flags
 
 from vidgan_jax.runtime import door
-from vidgan_jax.runtime.config import base_switches, schema
+from vidgan_jax.runtime.config import base_switches, named, schema
 from vidgan_jax.runtime.errors import UserError
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, FILE.py:ARGUMENT.")
+_CONFIG = config_flags.DEFINE_config_file("config", None, named.HELP)
 _TFLOPS = schema.define(
   "tflops",
   schema.number(

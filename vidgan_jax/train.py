@@ -1,6 +1,6 @@
 r"""Trains a video GAN, or continues a run where it stopped.
 
-  python -m vidgan_jax.train --config=configs/dvd_gan.py:kinetics600_64x12 --workdir=DIR \
+  vidgan train --config=dvd_gan:kinetics600_64x12 --workdir=DIR \
       --config.data.directory=VIDEOS [--config.batch_size=64 ...]
 
 Writes config.json, log.jsonl, tensorboard/, samples/, curves.png and checkpoints/ into DIR. The
@@ -22,10 +22,10 @@ from absl import flags
 from ml_collections import config_flags
 
 from vidgan_jax.runtime import door, preemption
-from vidgan_jax.runtime.config import base_switches, schema
+from vidgan_jax.runtime.config import base_switches, named, schema
 from vidgan_jax.runtime.errors import UserError
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, FILE.py:ARGUMENT.")
+_CONFIG = config_flags.DEFINE_config_file("config", None, named.HELP)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _CACHE = schema.define("compilation_cache", base_switches.COMPILATION_CACHE)
 _COORDINATOR = flags.DEFINE_string(

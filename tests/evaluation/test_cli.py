@@ -256,6 +256,22 @@ def test_controls(evaluate):
   assert evaluate()[0]["controls"] == content["controls"]
 
 
+def test_an_exported_model(evaluate, run):
+  """It is scored like a run, has no other checkpoints, and does not say where its data is."""
+  (run / "export.json").write_text("{}")
+  assert {r["step"] for r in evaluate()[0]["records"]} == {4}
+  for option in ("every_checkpoint", "follow"):
+    with pytest.raises(
+      UserError, match=r"run is an exported model.*--every_checkpoint or --follow"
+    ):
+      evaluate(**{option: True})
+  config = json.loads((run / "config.json").read_text())
+  config["data"]["name"] = "prepared"
+  (run / "config.json").write_text(json.dumps(config))
+  with pytest.raises(UserError, match="--data_directory=DIR names it"):
+    evaluate()
+
+
 def test_following_ends_with_the_run(evaluate, run):
   (run / "checkpoints" / "4").rename(run / "later")
   load, seen = evaluate.load, []

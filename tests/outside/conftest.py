@@ -53,7 +53,7 @@ class Outside:
     for name in ("vidgan_jax", "configs", "launch", "tests"):
       ignored = shutil.ignore_patterns("__pycache__")
       shutil.copytree(ROOT / name, self.project / name, ignore=ignored)
-    for path in [*ROOT.glob("*.txt"), *ROOT.glob("*.toml"), *ROOT.glob("*.md")]:
+    for path in [p for end in ("txt", "toml", "md", "LICENSE") for p in ROOT.glob(f"*{end}")]:
       shutil.copy(path, self.project)
 
   def run(self, *command, code=0, cwd=None, **environment):

@@ -36,6 +36,7 @@ COMMANDS = {
   "sample": ["--workdir={run}", "--output={out}", "--labels=0,1"],
   "evaluate": ["--workdir={run}", "--output={out}", *SCORE],
   "analyze": ["--workdir={run}", "--what=darkness", "--output={out}"],
+  "export": ["--workdir={run}", "--output={out}", "--standing_passes=1"],
   "summarize": ["--config={project}/configs/dvd_gan.py:kinetics600_64x12"],
   "prepare": ["--source=frames", "--input={pictures}", "--output={out}", "--resolution=8"],
 }

@@ -13,7 +13,9 @@ IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".mypy_cache")
 PROGRAM = """
 import vidgan_jax.summarize
 from vidgan_jax.configs import dvd_gan
+from vidgan_jax.runtime.config import named
 print(vidgan_jax.summarize.__file__, dvd_gan.get_config("kinetics600_64x12").model.resolution)
+print(named.resolve("dvd_gan"), len(named.known()))
 """
 
 
@@ -24,7 +26,7 @@ def wheel(tmp_path_factory):
   copy = folder / "project"
   shutil.copytree(ROOT / "vidgan_jax", copy / "vidgan_jax", symlinks=True, ignore=IGNORED)
   shutil.copytree(ROOT / "configs", copy / "configs", ignore=IGNORED)
-  for name in ("pyproject.toml", "README.md"):
+  for name in ("pyproject.toml", "README.md", "LICENSE"):
     shutil.copy(ROOT / name, copy)
   command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder, copy]
   done = subprocess.run(command, capture_output=True, text=True, timeout=300)
@@ -45,6 +47,9 @@ def test_it_contains_every_file_of_the_package_and_the_configs(wheel):
   }
   with zipfile.ZipFile(wheel) as archive:
     assert wanted <= set(archive.namelist())
+    (entry_points,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
+    assert "vidgan = vidgan_jax.__main__:main" in archive.read(entry_points).decode()
+    assert any(name.endswith("licenses/LICENSE") for name in archive.namelist())
 
 
 def test_a_config_loads_from_it_in_an_empty_folder(wheel, tmp_path):
@@ -60,4 +65,8 @@ def test_a_config_loads_from_it_in_an_empty_folder(wheel, tmp_path):
     timeout=120,
   )
   assert done.returncode == 0, done.stderr
-  assert done.stdout.split() == [str(tmp_path / "installed/vidgan_jax/summarize.py"), "64"]
+  package = tmp_path / "installed" / "vidgan_jax"
+  count = str(len(list((ROOT / "configs").glob("*.py"))))
+  assert done.stdout.split() == [
+    str(package / "summarize.py"), "64", str(package / "configs" / "dvd_gan.py"), count,
+  ]  # fmt: skip

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from tests import cascades
+from tests.runs import same, train
 from tests.test_damaged_json import damaged
 from tests.training.test_devices import _distances, _settled
-from tests.training.test_loop import check_same, start, train, wait_for_steps
+from tests.training.test_loop import check_same, start, wait_for_steps
 from vidgan_jax.analysis.cost.collectives import collectives
 from vidgan_jax.models import registry
 from vidgan_jax.models.contract import Context
@@ -256,8 +257,7 @@ def test_devices_and_communication_with_a_frozen_stage(x64, second, randomized):
 
   before, one, _ = _iterate(config, 1, frozen)
   _, eight, program = _iterate(config, 8, frozen)
-  first = lambda state: jax.tree.leaves(state.generator.params)[0]
-  assert not np.array_equal(first(before), first(one))
+  assert not same(before.generator.params, one.generator.params)
   worst = max(_distances(one, eight, 1e-9), key=lambda pair: pair[1])
   assert worst[1] <= 1e-9, worst
   sent = collectives(program)

@@ -64,6 +64,7 @@ def fulfil(request: Request, report=print, tools: Tools | None = None) -> list[s
 def _analyze_curvature(request, report):
   """Analyzes the discriminators of one or all checkpoints of a run; see `fulfil`."""
   (workdir,) = request.workdirs
+  states.refuse_export(workdir, f"--what={','.join(request.what)}, which uses the discriminators,")
   folder = pathlib.Path(request.output or pathlib.Path(workdir) / curvature.FOLDER)
   steps = [request.checkpoint]
   if request.every_checkpoint:

@@ -125,6 +125,7 @@ def _real(
   config = states.read_config(request.workdir)
   stride = config.data.stride
   _check_data(request, config.data.name)
+  states.check_data_named(request.workdir, config, request.data_directory)
   with config.unlocked():
     if request.data_directory is not None:
       config.data.directory = request.data_directory
@@ -258,6 +259,8 @@ def _evaluate_run(
 ) -> list[str]:
   """Evaluates checkpoints of a run; returns lines for the user."""
   assert request.workdir is not None  # see `_check`
+  if request.every_checkpoint or request.follow:
+    states.refuse_export(request.workdir, "--every_checkpoint or --follow")
   config = states.read_config(request.workdir)
   evaluation: _RunEvaluation | None = None
   if request.follow:

@@ -33,6 +33,7 @@ from absl import app, flags
 from tqdm import tqdm
 
 from vidgan_jax.runtime import interrupts
+from vidgan_jax.runtime.config import named
 from vidgan_jax.runtime.errors import Stopped, UserError
 from vidgan_jax.runtime.files import paths
 from vidgan_jax.runtime.text import printable
@@ -289,15 +290,16 @@ def _joined(argv: list[str]) -> list[str]:
 
 
 def _with_local_config(option: str) -> str:
-  """Expands `~` in --config=FILE.py:ARGUMENT, which shells do not.
+  """Expands `~` and names of configs in --config=FILE.py:ARGUMENT.
 
   Raises:
-    UserError: the path is an address such as gs://bucket, or contains a colon, which would end it.
+    UserError: the path is an address such as gs://bucket, or contains a colon, which would end it;
+      or the package has no config of this name.
   """
   flag, equals, path = option.partition("=")
   if flag.lstrip("-") != "config" or not equals:
     return option
-  path = paths.local(path, "--config")
+  path = named.resolve(paths.local(path, "--config"))
   file, *others = path.split(":")
   while others and not os.path.isfile(path.partition(":")[0]):
     file = f"{file}:{others.pop(0)}"

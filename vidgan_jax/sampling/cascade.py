@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vidgan_jax.layers import normalization
 from vidgan_jax.models.contract import Arrays, Context, Variables, VideoGan
 from vidgan_jax.sampling import generation
 
@@ -48,6 +49,28 @@ def standing_stages(
     )
     frozen[name] = {"variables": variables, "frozen": inner.frozen}
   return frozen
+
+
+def statistics_of(frozen: dict[str, Any]) -> dict[str, Any]:
+  """The batch statistics in `Context.frozen`, of all stages."""
+  return {
+    name: {
+      "own": stage["variables"].get(normalization.COLLECTION, {}),
+      "stages": statistics_of(stage["frozen"]),
+    }
+    for name, stage in frozen.items()
+  }
+
+
+def with_statistics(frozen: dict[str, Any], statistics: dict[str, Any]) -> dict[str, Any]:
+  """`Context.frozen` with other batch statistics, in the form of `statistics_of`."""
+  return {
+    name: {
+      "variables": {**stage["variables"], normalization.COLLECTION: statistics[name]["own"]},
+      "frozen": with_statistics(stage["frozen"], statistics[name]["stages"]),
+    }
+    for name, stage in frozen.items()
+  }
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4))

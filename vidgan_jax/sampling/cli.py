@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+import vidgan_jax.training.state as states
 from vidgan_jax.models.contract import Arrays
 from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.config import requests
@@ -172,6 +173,7 @@ def _given(request: Request, run: runs.Run, report: Callable[[str], None]) -> np
   whole = os.path.isfile(request.conditioning)  # names of files may contain commas
   words = [request.conditioning] if whole else request.conditioning.split(",")
   if len(words) == 1 and re.fullmatch(r"\w+", words[0]) and not os.path.isfile(words[0]):
+    states.check_data_named(request.workdir, config, request.data_directory)
     if request.data_directory is not None:
       with config.unlocked():
         config.data.directory = request.data_directory

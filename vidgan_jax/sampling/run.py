@@ -12,11 +12,12 @@ from numpy.typing import ArrayLike
 
 import vidgan_jax.training.earlier as stages
 import vidgan_jax.training.state as states
+from vidgan_jax.layers import normalization
 from vidgan_jax.models.contract import Arrays, Context, Variables, VideoGan
 from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import paths
-from vidgan_jax.sampling import cascade, generation
+from vidgan_jax.sampling import cascade, exported, generation
 from vidgan_jax.sampling import conditioning as conditioning_of
 from vidgan_jax.sampling.conditioning import Conditioning
 from vidgan_jax.training.state import TrainState
@@ -67,10 +68,28 @@ class Run:
     self._conditioning, self._standing = conditioning, {}
 
   @property
+  def params(self) -> Any:
+    """The generator's parameters, spectrally normalised."""
+    return self._variables["params"]
+
+  @property
   def _collects(self) -> bool:
     """Whether clips are generated with standing statistics."""
     given = self.conditioning is not None or not self.gan.needs_conditioning
     return self.standing_passes > 0 and given
+
+  def use_statistics(self, own: Arrays, stages: dict[str, Any]) -> None:
+    """Uses these standing statistics for clips as in training, without truncation.
+
+    Args:
+      own: batch statistics of the generator.
+      stages: those of earlier stages, see `cascade.statistics_of`.
+    """
+    key = (self.gan.frames, 1.0)
+    self._standing[key] = {**self._variables, normalization.COLLECTION: own}
+    if stages:
+      frozen = cascade.with_statistics(self.context.frozen, stages)
+      self._contexts[key] = self.context.replace(frozen=frozen)
 
   def check_frames(self, frames: int | None) -> None:
     """UserError if the generator cannot generate clips of `frames` frames.
@@ -277,25 +296,44 @@ def load(
   standing_passes: int = 16,
   report: Callable[[str], None] = print,
 ) -> Run:
-  """Opens the run in `workdir` for sampling.
+  """Opens the run, or the exported model, in `workdir` for sampling.
 
   Args:
-    workdir: folder of a run.
+    workdir: folder of a run, or one that `vidgan export` wrote.
     step: step of the checkpoint to open; None is the newest undamaged one.
     use_ema: sample from the moving average of the generator instead of the live generator.
     standing_passes: see `generation.standing_statistics`; 0 uses the running statistics.
     report: called with lines for the user.
 
   Raises:
-    UserError: there is no run, or no such checkpoint.
+    UserError: there is no run, or no such checkpoint, or a file of an exported model was changed.
   """
   workdir = paths.local(workdir, "the folder of the run")
-  class_names = states.class_names(workdir)
+  if states.is_export(workdir):
+    return _load_export(workdir, step, use_ema, standing_passes)
   config, gan, state = states.load(workdir, step, report=report)
-  if class_names and len(class_names) != gan.num_classes:
-    raise UserError(
-      f"{workdir}: {states.DATA} names {len(class_names)} classes, the model has {gan.num_classes}"
-    )
+  return of_state(
+    workdir,
+    config,
+    gan,
+    state,
+    use_ema=use_ema,
+    standing_passes=standing_passes,
+    report=report,
+  )
+
+
+def of_state(
+  workdir: str | os.PathLike,
+  config: ConfigDict,
+  gan: VideoGan,
+  state: TrainState,
+  *,
+  use_ema: bool = True,
+  standing_passes: int = 16,
+  report: Callable[[str], None] = print,
+) -> Run:
+  """The run of a state that `training.state.load` has read from `workdir`; see `load`."""
   return Run(
     config,
     gan,
@@ -303,5 +341,40 @@ def load(
     frozen=stages.frozen_variables(config, gan, workdir, report=report),
     use_ema=use_ema,
     standing_passes=standing_passes,
-    class_names=class_names,
+    class_names=_class_names(workdir, gan),
   )
+
+
+def _class_names(workdir: str | os.PathLike, gan: VideoGan) -> tuple[str, ...]:
+  """Class names of a run's data; UserError if they are not as many as the model's classes."""
+  names = states.class_names(workdir)
+  if names and len(names) != gan.num_classes:
+    raise UserError(
+      f"{workdir}: {states.DATA} names {len(names)} classes, the model has {gan.num_classes}"
+    )
+  return names
+
+
+def _load_export(
+  workdir: str | os.PathLike, step: int | None, use_ema: bool, standing_passes: int
+) -> Run:
+  """Opens an exported model; see `load`."""
+  if not use_ema:
+    raise UserError(f"{workdir} is an exported model, which has no live weights, only the average")
+  model = exported.Exported(workdir)
+  if step not in (None, int(model.state.step)):
+    raise UserError(
+      f"no checkpoint at iteration {step} in {workdir}, which is an exported model of iteration "
+      f"{int(model.state.step)}"
+    )
+  run = Run(
+    model.config,
+    model.gan,
+    model.state,
+    frozen=model.frozen,
+    standing_passes=standing_passes,
+    class_names=_class_names(workdir, model.gan),
+  )
+  if standing_passes > 0 and model.standing_passes == standing_passes:
+    run.use_statistics(model.statistics, model.stage_statistics)
+  return run

@@ -186,6 +186,7 @@ def _open(
       "config.model.earlier_run is empty: name the folder of the earlier stage's finished run"
     )
   folder, stage = _locate(gan.frozen_runs[EARLIER], workdir), gan.stages[EARLIER]
+  states.refuse_export(folder, "training a stage after it")
   try:
     of_run = states.read_config(folder)
   except UserError as error:

@@ -31,6 +31,9 @@ from vidgan_jax.training import optimizers as transforms
 CHECKPOINTS = "checkpoints"
 CONFIG = "config.json"
 DATA = "data.json"
+# The index of an exported model (`sampling.exported`): a folder without checkpoints, optimizers and
+# discriminators.
+EXPORT = "export.json"
 
 
 class Network(struct.PyTreeNode):
@@ -222,6 +225,35 @@ def read_config(workdir: str | os.PathLike) -> ConfigDict:
     raise UserError(f"no run in {workdir}: {CONFIG}: {reason}") from error
 
 
+def is_export(workdir: str | os.PathLike) -> bool:
+  """Whether a folder holds an exported model."""
+  return (pathlib.Path(workdir) / EXPORT).is_file()
+
+
+def refuse_export(workdir: str | os.PathLike, what: str) -> None:
+  """UserError if a folder holds an exported model, which cannot be used for `what`."""
+  if is_export(workdir):
+    raise UserError(
+      f"{workdir} is an exported model, with the averaged generator alone; {what} needs the folder "
+      "of a run, with its checkpoints"
+    )
+
+
+def check_data_named(workdir: str | os.PathLike, config: ConfigDict, directory: str | None) -> None:
+  """UserError if the data of an exported model is needed, and the user has not named its folder.
+
+  Args:
+    workdir: folder of a run or of an exported model.
+    config: its config.
+    directory: value of --data_directory.
+  """
+  if is_export(workdir) and config.data.name != "moving_shapes" and not directory:
+    raise UserError(
+      f"{workdir} is an exported model, which does not say where its data is: --data_directory=DIR "
+      f"names it (config.data.name is {config.data.name})"
+    )
+
+
 @contextlib.contextmanager
 def _describing(workdir: str | os.PathLike) -> Iterator[None]:
   """Turns exceptions that a damaged config causes into a UserError that names its file."""
@@ -232,6 +264,21 @@ def _describing(workdir: str | os.PathLike) -> Iterator[None]:
   except Exception as error:
     reason = f"{type(error).__name__}: {error}".splitlines()[0]
     raise UserError(f"no run in {workdir}: {CONFIG} describes no model ({reason})") from error
+
+
+def described(
+  workdir: str | os.PathLike, config: ConfigDict, mesh: Mesh
+) -> tuple[VideoGan, TrainState]:
+  """Returns the system that a folder's config describes, and its state's shapes on a mesh.
+
+  Raises:
+    UserError: the config describes no system. The message names its file in `workdir`.
+  """
+  with _describing(workdir):
+    gan = registry.build(config, platform=meshes.platform(mesh))
+    precision.check_width(config.precision)
+    transform = transforms.build(config, gan.discriminators)
+    return gan, abstract(gan, transform, config.seed, mesh)
 
 
 def load(
@@ -253,22 +300,20 @@ def load(
     (config, gan, state).
 
   Raises:
-    UserError: there is no run, or no such checkpoint.
+    UserError: there is no run, or no such checkpoint, or the folder holds an exported model.
   """
   workdir = paths.local(workdir, "the folder of the run")
+  refuse_export(workdir, "this")
   config = read_config(workdir)
   mesh = mesh or meshes.make_mesh(jax.devices()[:1])
-  with _describing(workdir):
-    gan = registry.build(config, platform=meshes.platform(mesh))
-    precision.check_width(config.precision)
-    like = abstract(gan, transforms.build(config, gan.discriminators), config.seed, mesh)
+  gan, like = described(workdir, config, mesh)
   restored = Checkpoints(pathlib.Path(workdir) / CHECKPOINTS, report=report).restore(like, step)
   if restored is None:
     raise UserError(f"the run in {workdir} has no checkpoint yet")
   return config, gan, restored[0]
 
 
-def _data(workdir: str | os.PathLike) -> dict | None:
+def recorded_data(workdir: str | os.PathLike) -> dict | None:
   """Reads the description of a run's training data; None if there is none, as in old runs."""
   path = pathlib.Path(paths.local(workdir, "the folder of the run")) / DATA
   try:
@@ -292,7 +337,7 @@ def check_data(workdir: str | os.PathLike, description: dict) -> None:
     workdir: folder of a run.
     description: the result of `Source.description`.
   """
-  before = _data(workdir)
+  before = recorded_data(workdir)
   if before is None:
     return
   if before.get("checksum") == description.get("checksum_of_plain_names", ""):
@@ -308,4 +353,4 @@ def check_data(workdir: str | os.PathLike, description: dict) -> None:
 
 def class_names(workdir: str | os.PathLike) -> tuple[str, ...]:
   """Returns the class names of the data that the run in `workdir` was trained on, by label."""
-  return tuple((_data(workdir) or {}).get("class_names", ()))
+  return tuple((recorded_data(workdir) or {}).get("class_names", ()))

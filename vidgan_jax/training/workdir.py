@@ -92,6 +92,7 @@ def _check(workdir: pathlib.Path, config: ConfigDict) -> list[int]:
     workdir.mkdir(parents=True, exist_ok=True)
     if not os.access(workdir, os.W_OK | os.X_OK):
       raise PermissionError(f"no permission to write in {workdir}")
+    states.refuse_export(workdir, "training")
     steps = Checkpoints(workdir / states.CHECKPOINTS).steps()
     if steps and not path.exists():
       raise UserError(

@@ -98,6 +98,25 @@ def test_files(tmp_path):
     results.existing(paths[0], heading(protocol="large"))
 
 
+def test_scores_of_one_iteration(tmp_path):
+  """Those of the average in whole protocols; the folder `best` has those of its run."""
+  live = {**record(value=7.0, ema=False), "ema": False}
+  records = [record(), record(step=8), live, record("is", 5.0, trial=True), record("kvd", 1.0)]
+  for name in ("b", "a"):
+    content = results.merge(None, heading(protocol=name), records, [])
+    results.write(tmp_path / results.FOLDER / name, content)
+  for folder in (tmp_path, tmp_path / "best"):
+    found = results.of_iteration(folder, 4)
+    assert [(score["protocol"], score["metric"]) for score in found] == [
+      ("a", "fid"), ("a", "kvd"), ("b", "fid"), ("b", "kvd"),
+    ]  # fmt: skip
+    assert found[0] == {
+      "protocol": "a", "metric": "fid", "value": 2.0, "interval": [1.0, 3.0], "real": 0.5,
+      "clips": 30, "truncation": 1.0, "fingerprint": record()["fingerprint"],
+    }  # fmt: skip
+  assert results.of_iteration(tmp_path / "other", 4) == []
+
+
 @pytest.mark.parametrize(
   "text", ["", "[]", '{"format": 2}', '{"format": 1, "records": 3}', "[" * 100_000]
 )

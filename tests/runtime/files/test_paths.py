@@ -17,7 +17,7 @@ from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import paths
 from vidgan_jax.runtime.hardware import compilation
 from vidgan_jax.sampling import cli as sampling
-from vidgan_jax.sampling import conditioning, run
+from vidgan_jax.sampling import conditioning, export_request, run
 from vidgan_jax.training import earlier, loop
 
 ADDRESSES = [
@@ -96,6 +96,8 @@ ENTRIES = {
   "sample": lambda config: sampling.Request(BAD, "a"),
   "sample output": lambda config: sampling.Request("a", BAD),
   "sample data_directory": lambda config: sampling.Request("a", "b", data_directory=BAD),
+  "export": lambda config: export_request.Request(BAD, "a"),
+  "export output": lambda config: export_request.Request("a", BAD),
   "sample conditioning": lambda config: conditioning.read([BAD], None),
   "load": lambda config: run.load(BAD),
   "earlier run": lambda config: earlier.with_absolute_run(

@@ -63,10 +63,16 @@ class AnalyzedRun:
   def _conditioning(self, split: str) -> Any:
     """The clips of a split, which a run that continues given frames continues."""
     assert self.tools.conditioning is not None
-    config = self.run.config.copy_and_resolve_references()
-    with config.unlocked():
-      config.data.directory = self.request.data_directory or config.data.directory
+    config = self._config(self.request.data_directory)
     return self.tools.conditioning(config, self.run.gan, split, self.request.seed, self.report)
+
+  def _config(self, directory: str | None) -> Any:
+    """A copy of the run's config, with data in `directory` unless that is None."""
+    config = self.run.config.copy_and_resolve_references()
+    states.check_data_named(self.workdir, config, directory)
+    with config.unlocked():
+      config.data.directory = directory or config.data.directory
+    return config
 
   def given(self, begin: int, end: int, times: int = 1) -> dict:
     """The argument `conditioning` of the run for clips begin..end-1, each repeated; {} if none."""
@@ -120,9 +126,7 @@ class AnalyzedRun:
     Raises:
       UserError: the split cannot be opened, or is not the data that the run was trained on.
     """
-    config = self.run.config.copy_and_resolve_references()
-    with config.unlocked():
-      config.data.directory = directory or self.request.data_directory or config.data.directory
+    config = self._config(directory or self.request.data_directory)
     source = build_source(
       config.data,
       frames=self.frames,

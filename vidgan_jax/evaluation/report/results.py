@@ -154,6 +154,40 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
   return content
 
 
+def of_iteration(workdir: str | os.PathLike, step: int) -> list[dict[str, Any]]:
+  """Scores of the moving average of a run at one iteration, from the files in its folder.
+
+  Trials with other numbers of clips than the protocol's are left out. Scores of WORKDIR/best are
+  those of WORKDIR.
+
+  Returns:
+    dictionaries with "protocol", "metric", "value", "interval", "real" (the score of real clips, or
+    None), "clips", "truncation" and "fingerprint".
+
+  Raises:
+    UserError: a file is damaged.
+  """
+  found: list[dict[str, Any]] = []
+  folder = pathlib.Path(workdir).absolute()
+  folders = [folder, folder.parent] if folder.name == "best" else [folder]
+  for path in (path for each in folders for path in sorted((each / FOLDER).glob(f"*/{FILE}"))):
+    content = read(path)
+    for record in content["records"]:
+      trial = record["fields"].get("trial", False)
+      if record["step"] != step or record.get("ema") is False or trial:
+        continue
+      names = ("metric", "value", "interval", "truncation", "fingerprint")
+      found.append(
+        {name: record[name] for name in names}
+        | {
+          "protocol": content["protocol"]["name"],
+          "real": (record.get("floor") or {}).get("value"),
+          "clips": record.get("count_generated"),
+        }
+      )
+  return found
+
+
 def _same_run(path: pathlib.Path, there: str, here: str) -> bool:
   """Whether two paths are the same run's folder, also after that folder was moved.
 
