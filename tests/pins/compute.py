@@ -17,6 +17,8 @@ import sys
 import jax
 import numpy as np
 
+from vidgan_jax.runtime.hardware.cores import usable_cores
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TRAINING = ("training 0", "training 1")  # halves of the cases, computed side by side
 PARTS = (*TRAINING, "scores", "parameters")
@@ -80,7 +82,10 @@ def run(folder) -> dict[str, tuple[dict, dict]]:
 
 
 def machine() -> dict[str, str]:
-  """What bits of floats depend on: versions, and a digest of the CPU's instruction set."""
+  """What bits of floats depend on: versions, a digest of the CPU's instruction set, and cores.
+
+  XLA divides sums and convolutions by the number of cores.
+  """
   flags = platform.processor() or platform.machine()
   try:
     lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
@@ -95,6 +100,7 @@ def machine() -> dict[str, str]:
     "jaxlib": jaxlib,
     "numpy": np.__version__,
     "machine": platform.machine(),
+    "cores": str(usable_cores()),
     "instructions": hashlib.sha256(" ".join(vectors).encode()).hexdigest()[:12],
   }
 
