@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import settings  # noqa: F401 - makes the package importable
 
 from vidgan_jax.runtime import mesh as meshes
@@ -62,3 +63,16 @@ def compile_iteration(config, mesh=None, optimizers=None) -> TrainingProgram:
   phases.check(mesh)
   program, seconds = phases.compiled(len(phases.all) - 1, optimizers, like, mesh, {})
   return TrainingProgram(gan, mesh, program, seconds, like, initial_state)
+
+
+def shape_features(clips: np.ndarray) -> np.ndarray:
+  """Features of the built-in classifier, float64 [N, 64], of clips uint8 [N, T, H, W, 3]."""
+  import jax
+
+  from vidgan_jax.evaluation.features import extractor
+  from vidgan_jax.evaluation.features.architectures import moving_shapes as network
+
+  variables = extractor.load_extractor(extractor.PACKAGED).variables
+  apply = jax.jit(lambda batch: network.apply(variables, batch / 127.5 - 1.0)["features"])
+  parts = [apply(clips[i : i + 32].astype(np.float32)) for i in range(0, len(clips), 32)]
+  return np.concatenate([np.asarray(part, np.float64) for part in parts])
