@@ -60,7 +60,7 @@ _DVD_GAN = {
 _OUTPUT = flags.DEFINE_string("output", str(settings.ROOT / "runs" / "cascades"), "For the runs.")
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1"], "Seeds of the systems; the first stage has one.")
 _FIRST = flags.DEFINE_integer("first", 1200, "Iterations of the first stage.", lower_bound=1)
-_ITERATIONS = flags.DEFINE_integer("iterations", 600, "Of the other systems.", lower_bound=1)
+_ITERATIONS = flags.DEFINE_integer("iterations", 400, "Of the other systems.", lower_bound=1)
 _COUNT = flags.DEFINE_integer("count", 512, "Generated and real clips.", lower_bound=16)
 _PASSES = flags.DEFINE_integer("passes", 32, "Standing passes.", lower_bound=1)
 _TIMED = flags.DEFINE_integer("timed", 5, "Timed iterations of the case cost.", lower_bound=1)
