@@ -49,28 +49,29 @@ on_signal() {
   [ -z "$CHILD" ] || kill -TERM "$CHILD" 2>/dev/null
 }
 trap on_signal TERM INT HUP
-# Waits for a process that this script started; sets CODE. A signal interrupts `wait`, which then
-# has to be called again, and knows the exit code only once.
-wait_for() {
+# Runs a command to its end; sets CODE. A signal interrupts `wait`, which then has to be called
+# again, and knows the exit code only once.
+until_end_of() {
   local code
+  "$@" &
+  CHILD=$!
+  [ -z "$STOPPED" ] || kill -TERM "$CHILD" 2>/dev/null # the signal came before CHILD was set
   CODE=127 AGAIN=1
   while [ -n "$AGAIN" ]; do
     AGAIN=""
-    wait "$1"
+    wait "$CHILD"
     code=$?
     [ "$code" = 127 ] || CODE=$code
   done
+  CHILD=""
 }
 
 crashes=0 pause=$PAUSE
 for ((start = 1; ; start++)); do
   say "start $start: $*"
   begin=$SECONDS
-  "$@" &
-  CHILD=$!
-  [ -z "$STOPPED" ] || kill -TERM "$CHILD" 2>/dev/null # the signal came before CHILD was set
-  wait_for "$CHILD"
-  code=$CODE CHILD=""
+  until_end_of "$@"
+  code=$CODE
   if ((SECONDS - begin >= STEADY)); then crashes=0 pause=$PAUSE; fi
   case "$code" in
     0) say "done, after $start starts" ;;
@@ -87,10 +88,7 @@ for ((start = 1; ; start++)); do
       fi
       if [ -z "$STOPPED" ] && ((crashes < CRASHES)); then
         say "next start in $pause s"
-        sleep "$pause" &
-        CHILD=$!
-        wait_for "$CHILD"
-        CHILD=""
+        until_end_of sleep "$pause"
         pause=$((pause * 2 > 600 ? 600 : pause * 2))
         [ -n "$STOPPED" ] || continue
       fi

@@ -159,7 +159,7 @@ look() {
 gone() { [[ "$STATE" =~ ^(NONE|SUSPENDING|SUSPENDED|FAILED|DELETING|PREEMPTED|TERMINATED)$ ]]; }
 # Sleeps between two looks. In the background, because bash handles signals only between commands.
 nap() {
-  sleep "$POLL" &
+  sleep "$POLL" >/dev/null 2>&1 &
   wait $!
 }
 
@@ -185,7 +185,7 @@ describe $NAME says why" 1
 }
 
 install() {
-  local archive files=("${PARTS[@]}") file
+  local archive command file files=("${PARTS[@]}")
   archive=/tmp/vidgan_jax.tgz
   [ -n "$DRY" ] || archive="$(mktemp -d)/vidgan_jax.tgz" || return
   for file in "$PROJECT_FOLDER"/requirements*.txt; do files+=("${file##*/}"); done
@@ -196,9 +196,11 @@ install() {
     ${IAP[@]+"${IAP[@]}"} || return
   [ -n "$DRY" ] || rm -rf "${archive%/*}"
   # Old modules of the project must not stay. .venv stays, and is not installed again if it fits.
+  command="mkdir -p $REMOTE && cd $REMOTE"
+  command+=" && { [ ! -e launch ] || bash launch/tpu_worker.sh idle; }"
+  command+=" && rm -rf vidgan_jax configs launch && tar -xzf ../vidgan_jax.tgz"
   tpus queued-resources ssh "$NAME" --worker=all --node=all ${IAP[@]+"${IAP[@]}"} \
-    --command="mkdir -p $REMOTE && cd $REMOTE && { [ ! -e launch ] || bash launch/tpu_worker.sh idle; } && \
-rm -rf vidgan_jax configs launch && tar -xzf ../vidgan_jax.tgz" || return
+    --command="$command" || return
   on_workers all install "$NFS" "$SETUP"
 }
 

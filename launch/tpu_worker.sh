@@ -88,7 +88,7 @@ case "$ACTION" in
     if [ "$STATE" = running ]; then
       pid="$(cat "$RUN/pid")"
       kill -TERM "$pid"
-      for ((i = 0; i < ${1:-600}; i++)); do [ -s "$RUN/code" ] || sleep 1; done
+      for ((i = 0; i < ${1:-600} * 5; i++)); do [ -s "$RUN/code" ] || sleep 0.2; done
       [ -s "$RUN/code" ] || kill -KILL "$pid"
       for ((i = 0; i < 50; i++)); do [ -s "$RUN/code" ] || sleep 0.1; done
     fi

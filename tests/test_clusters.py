@@ -50,7 +50,7 @@ case "$*" in
   *"tpu-vm describe"*) cat "$CLOUD/machines" 2>/dev/null || echo READY ;;
   *"queued-resources delete"*) rm -rf "$CLOUD/homes" "$CLOUD/state" "$CLOUD/machines" ;;
   *"queued-resources scp"*)
-    for home in "$CLOUD"/homes/*/; do cp "$4" "$home/${5#*:}" || exit; done
+    for home in "$CLOUD"/homes/*/; do cp "$5" "$home/${6#*:}" || exit; done
     ;;
   *"queued-resources ssh"*)
     [ "$state" = ACTIVE ] || exit 255
@@ -259,14 +259,19 @@ def test_wrong_arguments_of_babysit_are_refused(laptop, arguments):
 # Each of four processes runs until process 0 has counted to ten, or until one of them is told to
 # stop, which ends all: as JAX does.
 MEMBER = r"""#!/usr/bin/env bash
-for argument; do case "$argument" in --process_id=*) id="${argument#*=}" ;; esac; done
-start="$(cat "$CLOUD/start" 2>/dev/null || echo 0)"
-[ "$id" != 0 ] || { start=$((start + 1)); echo "$start" >"$CLOUD/start"; rm -f "$CLOUD/stop"; }
-trap 'touch "$CLOUD/stop"' TERM
+for argument; do
+  case "$argument" in
+    --process_id=*) id="${argument#*=}" ;;
+    --coordinator=*) stop="$CLOUD/stop of ${argument##*:}" ;; # another port for each start
+  esac
+done
+
+
+trap 'touch "$stop"' TERM
 echo "$BASHPID" >"$CLOUD/pid$id"
 echo "process $id runs" >>"$NOTES"
 while :; do
-  [ ! -e "$CLOUD/stop" ] || exit 75
+  [ ! -e "$stop" ] || exit 75
   step=$(($(cat "$CLOUD/step" 2>/dev/null || echo 0)))
   if [ "$step" -ge 10 ]; then exit 0; fi
   if [ "$id" = 0 ] && [ -e "$CLOUD/go" ]; then echo $((step + 1)) >"$CLOUD/step"; fi
@@ -483,8 +488,11 @@ def test_a_worker_that_was_restarted_has_lost_its_run(laptop):
   laptop.run("tpu_vm.sh", "install", *TPU)
   home = laptop.cloud / "homes/w0/.vidgan_jax_run"
   home.mkdir()
-  (home / "pid").write_text(f"{os.getpid()}\n")  # another program has the number now
+  other = subprocess.Popen(["sleep", "60"])  # another program has the number now
+  (home / "pid").write_text(f"{other.pid}\n")
   output, _ = laptop.run("tpu_vm.sh", "status", *TPU)
+  other.kill()
+  other.wait()
   assert "worker=w0 state=lost code= |" in output and "worker=w1 state=none code= |" in output
 
 
