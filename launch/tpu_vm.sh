@@ -231,12 +231,12 @@ watch() {
           on_workers all stop 60 >/dev/null 2>&1
         fi
       fi
-    else
-      if look && gone; then return 75; fi
+    elif look; then
+      if gone; then return 75; fi
       misses=$((misses + 1))
       ((misses < 10)) ||
         fail "the workers cannot be reached: launch/tpu_vm.sh status --name=$NAME" 1
-    fi
+    fi # else gcloud fails: this machine has lost its network for a time, and training goes on
     nap
   done
   echo "$REPORT"
@@ -260,7 +260,7 @@ exit 130' INT TERM HUP
     echo "# unless the slice exists:"
     STATE=NONE
   else
-    look || return 1
+    look || { nap && look; } || { nap && look; } || return 1
   fi
   while [ "$STATE" = SUSPENDING ] || [ "$STATE" = DELETING ]; do
     say "$STATE"
@@ -276,8 +276,10 @@ exit 130' INT TERM HUP
   wait_until_ready || return
   [ -z "$DRY" ] || echo "# unless training runs already:"
   if [ -n "$DRY" ] || ! report || ! some running; then
-    install || return 1
-    on_workers all start "${ARGUMENTS[@]}" || return 1
+    if ! install || ! on_workers all start "${ARGUMENTS[@]}"; then
+      [ -z "$DRY" ] && look && gone && return 75
+      return 1
+    fi
   fi
   if [ -n "$DRY" ]; then
     echo "# every $POLL s, until training has ended on all workers:"

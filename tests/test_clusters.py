@@ -26,6 +26,7 @@ OWN = ("babysit.sh", "multi_gpu.sh", "slurm.sbatch", "tpu_vm.sh", "tpu_worker.sh
 # `describe` first shows the state in the file, then the next one: a request is granted in time.
 GCLOUD = r"""#!/usr/bin/env bash
 printf '%s\n' "gcloud $(printf '%s ' "$@")" >>"$NOTES"
+[ ! -e "$CLOUD/offline" ] || { echo "ERROR: no network" >&2; exit 1; }
 command="" worker=all state="$(cat "$CLOUD/state" 2>/dev/null)"
 for argument; do
   case "$argument" in
@@ -474,6 +475,30 @@ def test_train_joins_training_that_runs_already(laptop):
   process.communicate(timeout=30)
   assert process.returncode == 75
   assert not calls(laptop.noted(), "scp") and not calls(laptop.noted(), "-m vidgan_jax")
+
+
+def test_a_laptop_without_a_network_does_not_end_the_watching(laptop):
+  laptop.run("tpu_vm.sh", "create", *SLICE)
+  laptop.run("tpu_vm.sh", "install", *TPU)
+  laptop.run("tpu_vm.sh", "run", *TPU, *RUN, CODES="wait")
+  laptop.wait_for("w1: -m")
+  process = laptop.start("tpu_vm.sh", "train", *SLICE, *RUN)
+  laptop.wait_for("tpu_worker.sh status")
+  (laptop.cloud / "offline").touch()
+  laptop.notes.write_text("")
+  while len(laptop.noted()) < 25:  # more looks than failures of workers that are accepted
+    time.sleep(0.05)
+  (laptop.cloud / "offline").unlink()
+  for pid in laptop.cloud.glob("homes/*/.vidgan_jax_run/pid"):
+    os.kill(int(pid.read_text()), signal.SIGTERM)
+  output, _ = process.communicate(timeout=30)
+  assert process.returncode == 75 and "state=ended code=75" in output
+
+
+def test_a_slice_that_is_taken_away_during_the_installation_is_no_failure(laptop):
+  laptop.run("tpu_vm.sh", "create", *SLICE)
+  laptop.program("tar", '#!/bin/sh\necho SUSPENDING >"$CLOUD/state"\nexec /usr/bin/tar "$@"\n')
+  laptop.run("tpu_vm.sh", "train", *SLICE, *RUN, code=75)
 
 
 def test_workers_that_wait_for_a_failed_one_are_stopped(laptop):
