@@ -125,6 +125,24 @@ on_workers() {
   tpus queued-resources ssh "$NAME" --worker="$workers" --node=all ${IAP[@]+"${IAP[@]}"} \
     --command="$command"
 }
+# The same on all workers, which must answer with a line that contains $1: gcloud ends with 0 if it
+# cannot prepare the connection to the slice, and then has reached none of them.
+answered() {
+  local words="$1" codes
+  shift
+  if [ -n "$DRY" ]; then
+    on_workers all "$@"
+    return
+  fi
+  on_workers all "$@" | awk -v words="$words" '
+    { print; fflush() }
+    index($0, words) { found = 1 }
+    END { exit !found }'
+  codes=("${PIPESTATUS[@]}")
+  [ "${codes[0]}" = 0 ] || return "${codes[0]}"
+  [ "${codes[1]}" = 0 ] || echo "error: no worker of $NAME has answered" >&2
+  return "${codes[1]}"
+}
 
 create() {
   say "requesting $TYPE${SPOT:+ (spot)}"
@@ -201,7 +219,7 @@ install() {
   command+=" && rm -rf vidgan_jax configs launch && tar -xzf ../vidgan_jax.tgz"
   tpus queued-resources ssh "$NAME" --worker=all --node=all ${IAP[@]+"${IAP[@]}"} \
     --command="$command" || return
-  on_workers all install "$NFS" "$SETUP"
+  answered "installed on worker" install "$NFS" "$SETUP"
 }
 
 # Sets REPORT to the status line of every worker. Fails if one of them cannot be reached.
@@ -276,7 +294,7 @@ exit 130' INT TERM HUP
   wait_until_ready || return
   [ -z "$DRY" ] || echo "# unless training runs already:"
   if [ -n "$DRY" ] || ! report || ! some running; then
-    if ! install || ! on_workers all start "${ARGUMENTS[@]}"; then
+    if ! install || ! answered "started on worker" start "${ARGUMENTS[@]}"; then
       [ -z "$DRY" ] && look && gone && return 75
       return 1
     fi
@@ -298,7 +316,7 @@ exit 130' INT TERM HUP
 case "$ACTION" in
   create) create && wait_until_ready ;;
   install) install ;;
-  run) on_workers all start "${ARGUMENTS[@]}" ;;
+  run) answered "started on worker" start "${ARGUMENTS[@]}" ;;
   logs) on_workers "$WORKER" logs "$LINES_SHOWN" ${FOLLOW:+"$FOLLOW"} ;;
   status)
     if [ -n "$DRY" ]; then
@@ -310,7 +328,7 @@ case "$ACTION" in
       if [ "$STATE" = READY ]; then on_workers all status 2>/dev/null; fi
     fi
     ;;
-  stop) on_workers all stop ;;
+  stop) answered "worker=" stop ;;
   delete) delete ;;
   train) train ;;
 esac

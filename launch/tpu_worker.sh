@@ -58,7 +58,8 @@ case "$ACTION" in
     if [ -n "${2:-}" ]; then bash -c "$2" || exit 1; fi
     find_python || exit 1
     export PYTHON
-    VIDGAN_JAX_DEVICE=tpu bash -euo pipefail launch/install.sh
+    VIDGAN_JAX_DEVICE=tpu bash -euo pipefail launch/install.sh &&
+      echo "installed on worker $(hostname)"
     ;;
   idle) idle ;;
   start)
@@ -67,7 +68,7 @@ case "$ACTION" in
     # A session of its own, so that the end of the ssh connection does not end training.
     setsid bash launch/tpu_worker.sh supervise "$@" </dev/null >>"$RUN/log" 2>&1 &
     for ((i = 0; i < 100; i++)); do [ -s "$RUN/pid" ] || sleep 0.1; done
-    echo "started on worker $(hostname)"
+    [ -s "$RUN/pid" ] && echo "started on worker $(hostname)"
     ;;
   supervise)
     export PYTHONUNBUFFERED=1
