@@ -757,6 +757,7 @@ def jobset():
 def test_the_jobset_restarts_all_pods_together_but_not_after_bad_input():
   spec = jobset()["spec"]
   (rule,) = spec["failurePolicy"]["rules"]
+  assert re.fullmatch(r"[A-Za-z]\w*", rule.pop("name"))  # required, and of this form
   assert rule == {"action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]}
   (workers,) = spec["replicatedJobs"]
   job = workers["template"]["spec"]
