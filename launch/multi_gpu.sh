@@ -40,10 +40,11 @@ if [ "${1:-}" = --connect ]; then
   COMMAND=("${@:1:$#-3}" --coordinator="${HOSTS[0]#*@}:$PORT" --num_processes="${#HOSTS[@]}"
     --process_id="$ID")
   REMOTE="$(printf '%q ' bash "$SELF" --on_host "${COMMAND[@]}")"
+  AGAIN=1 CODE=127 STOPPED="" CONNECTED=""
+  trap 'AGAIN=1 STOPPED=1; [ -z "$CONNECTED" ] || echo TERM >&4' TERM
   exec 4> >(exec ssh -o BatchMode=yes "${HOSTS[ID]}" "$REMOTE" 4>&-)
-  TASK=$!
-  AGAIN=1 CODE=127
-  trap 'AGAIN=1; echo TERM >&4' TERM
+  TASK=$! CONNECTED=1
+  [ -z "$STOPPED" ] || echo TERM >&4
   while [ -n "$AGAIN" ]; do # a signal interrupts `wait`, which knows the exit code only once
     AGAIN=""
     wait "$TASK"

@@ -4,6 +4,7 @@ The stub of gcloud has a queued resource with two workers. Each worker is a home
 runs its command there. Nothing is installed or trained, and no cluster is reached.
 """
 
+import contextlib
 import os
 import pathlib
 import re
@@ -70,18 +71,20 @@ esac
 # "wait" and "hang" run until SIGTERM, which ends "wait" with 75 and "hang" never.
 TRAINER = r"""#!/usr/bin/env bash
 name="${WORKER_NAME:-host}"
-echo "$name: $*" >>"$NOTES"
 count="$CLOUD/starts.$name"
 number=$(($(cat "$count" 2>/dev/null || echo 0) + 1))
 echo "$number" >"$count"
 specific="CODES_$name"
 codes=(${!specific:-$CODES})
-echo "iteration $number of $name"
-case "${codes[number - 1]:-0}" in
-  wait) trap 'exit 75' TERM; while :; do sleep 0.05; done ;;
-  hang) trap '' TERM; while :; do sleep 0.05; done ;;
-  *) exit "${codes[number - 1]:-0}" ;;
+code="${codes[number - 1]:-0}"
+case "$code" in
+  wait) trap 'exit 75' TERM ;;
+  hang) trap '' TERM ;;
 esac
+echo "iteration $number of $name"
+echo "$name: $*" >>"$NOTES"
+while [[ "$code" = [wh]* ]]; do sleep 0.05; done
+exit "$code"
 """
 
 INSTALLED = r"""#!/usr/bin/env bash
@@ -94,7 +97,7 @@ class Laptop:
 
   def __init__(self, folder):
     self.path, self.bin, self.cloud = folder / "a project", folder / "bin", folder / "cloud"
-    self.notes = folder / "notes"
+    self.notes, self.started = folder / "notes", []
     self.bin.mkdir()
     self.cloud.mkdir()
     shutil.copytree(LAUNCH, self.path / "launch")
@@ -131,14 +134,26 @@ class Laptop:
   def start(self, script, *arguments, **environment):
     """Starts a script; its output is one pipe."""
     self.notes.write_text("")
-    return subprocess.Popen(
+    process = subprocess.Popen(
       ["bash", self.path / "launch" / script, *map(str, arguments)],
       cwd=self.path,
       env={**self.environment, **environment},
       stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT,
       text=True,
+      start_new_session=True,
     )
+    self.started.append(process)
+    return process
+
+  def end(self):
+    """Kills what a failed test leaves; workers have sessions of their own."""
+    for process in self.started:
+      with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for pid in self.cloud.glob("homes/*/.vidgan_jax_run/pid"):
+      with contextlib.suppress(ProcessLookupError):
+        os.kill(int(pid.read_text()), signal.SIGKILL)
 
   def run(self, script, *arguments, code=0, **environment):
     """Runs a script; returns (its output, the lines that the stubs have noted)."""
@@ -169,8 +184,7 @@ RUN = ("--", "--config=a:b,c", "--workdir=/mnt/a b")
 def laptop(tmp_path):
   laptop = Laptop(tmp_path)
   yield laptop
-  for pid in laptop.cloud.glob("homes/*/.vidgan_jax_run/pid"):  # what a failed test leaves
-    subprocess.run(["kill", "-KILL", pid.read_text().strip()], capture_output=True, check=False)
+  laptop.end()
 
 
 def calls(notes, words):
@@ -235,7 +249,6 @@ def test_long_runs_are_not_counted_as_crashes_in_a_row(laptop):
 def test_a_signal_for_babysit_stops_training_and_starts_nothing(laptop):
   process = laptop.start("babysit.sh", "--pause=0", laptop.bin / "trainer", CODES="wait")
   laptop.wait_for("host:")
-  time.sleep(0.3)  # until its trap is set
   process.send_signal(signal.SIGTERM)
   output, _ = process.communicate(timeout=30)
   assert process.returncode == 75 and "stopped by a signal" in output
@@ -268,7 +281,7 @@ for argument; do
 done
 
 
-trap 'touch "$stop"' TERM
+trap 'touch "$stop"' TERM # before its number is known
 echo "$BASHPID" >"$CLOUD/pid$id"
 echo "process $id runs" >>"$NOTES"
 while :; do
@@ -593,7 +606,6 @@ def test_only_jobs_that_can_continue_are_queued_again(slurm, code, steady, again
 def test_a_cancelled_job_stays_cancelled(slurm):
   process = slurm.start("slurm.sbatch", "--workdir=a", CODES="wait", **SLURM)
   slurm.wait_for("host: -m")
-  time.sleep(0.3)  # until its trap is set
   pid = subprocess.run(
     ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
   )
@@ -662,7 +674,6 @@ def test_sigterm_reaches_the_processes_of_other_machines(laptop):
   process = laptop.start("multi_gpu.sh", "--hosts=a,b", "--config=x", "--workdir=y", CODES="wait")
   laptop.wait_for("a: -m")
   laptop.wait_for("b: -m")
-  time.sleep(0.3)  # until their traps are set
   process.send_signal(signal.SIGTERM)
   process.communicate(timeout=30)
   assert process.returncode == 75
