@@ -158,17 +158,26 @@ class Laptop:
   def run(self, script, *arguments, code=0, **environment):
     """Runs a script; returns (its output, the lines that the stubs have noted)."""
     process = self.start(script, *arguments, **environment)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == code, output
     return output, self.noted()
 
   def noted(self):
     return self.notes.read_text().splitlines()
 
-  def wait_for(self, words):
-    """Waits until a stub has noted these words; returns the lines so far."""
-    for _ in range(600):
-      if any(words in line for line in self.noted()):
+  def pids(self):
+    """The processes that train on the two workers."""
+    for _ in range(2400):
+      texts = [p.read_text() for p in self.cloud.glob("homes/*/.vidgan_jax_run/pid")]
+      if len(texts) == 2 and all(texts):
+        return [int(text) for text in texts]
+      time.sleep(0.05)
+    raise AssertionError("no worker trains")
+
+  def wait_for(self, words, times=1):
+    """Waits until stubs have noted these words in so many lines; returns the lines so far."""
+    for _ in range(2400):
+      if sum(words in line for line in self.noted()) >= times:
         return self.noted()
       time.sleep(0.05)
     raise AssertionError(f"{words!r} is not in {self.noted()}")
@@ -250,7 +259,7 @@ def test_a_signal_for_babysit_stops_training_and_starts_nothing(laptop):
   process = laptop.start("babysit.sh", "--pause=0", laptop.bin / "trainer", CODES="wait")
   laptop.wait_for("host:")
   process.send_signal(signal.SIGTERM)
-  output, _ = process.communicate(timeout=30)
+  output, _ = process.communicate(timeout=120)
   assert process.returncode == 75 and "stopped by a signal" in output
   assert laptop.noted() == ["host: "]
 
@@ -260,7 +269,7 @@ def test_a_signal_during_a_pause_ends_babysit(laptop):
   while "next start in 600 s" not in process.stdout.readline():
     pass
   process.send_signal(signal.SIGTERM)
-  process.communicate(timeout=30)
+  process.communicate(timeout=120)
   assert process.returncode == 75
 
 
@@ -301,13 +310,13 @@ def test_four_processes_are_killed_and_stopped_and_still_finish(laptop):
     "babysit.sh", "--pause=0", "launch/local_multiprocess.sh", "4", laptop.bin / "member"
   )
   for number, how in ((2, signal.SIGKILL), (3, signal.SIGTERM)):
-    for _ in range(600):
+    for _ in range(2400):
       if all(laptop.noted().count(f"process {i} runs") == number - 1 for i in range(4)):
         break
       time.sleep(0.05)
     os.kill(int((laptop.cloud / f"pid{number}").read_text()), how)
   (laptop.cloud / "go").touch()
-  output, _ = process.communicate(timeout=60)
+  output, _ = process.communicate(timeout=120)
   assert process.returncode == 0, output
   ends = re.findall(r"ended with (\d+)", output)
   assert ends == ["137", "75"] and "done, after 3 starts" in output
@@ -444,11 +453,11 @@ def test_a_slice_that_is_taken_away_is_created_again(laptop):
     "babysit.sh", "--pause=0", "launch/tpu_vm.sh", "train", *SLICE, *RUN, CODES="wait 0"
   )
   laptop.wait_for("w1: -m")
-  pids = [int(pid.read_text()) for pid in laptop.cloud.glob("homes/*/.vidgan_jax_run/pid")]
+  pids = laptop.pids()
   (laptop.cloud / "state").write_text("SUSPENDED\n")
   for pid in pids:
     os.kill(pid, signal.SIGKILL)
-  output, _ = process.communicate(timeout=60)
+  output, _ = process.communicate(timeout=120)
   assert process.returncode == 0, output
   notes = laptop.noted()
   assert len(calls(notes, "queued-resources create")) == 2
@@ -475,17 +484,17 @@ def test_train_joins_training_that_runs_already(laptop):
   laptop.run("tpu_vm.sh", "run", *TPU, *RUN, CODES="wait")
   laptop.wait_for("w1: -m")
   process = laptop.start("tpu_vm.sh", "train", *SLICE, *RUN)
-  laptop.wait_for("tpu_worker.sh status")
+  laptop.wait_for("tpu_worker.sh status", times=2)  # it watches
   process.send_signal(signal.SIGTERM)  # only the laptop's side ends
-  output, _ = process.communicate(timeout=30)
+  output, _ = process.communicate(timeout=120)
   assert process.returncode == 130 and "training goes on" in output
   output, _ = laptop.run("tpu_vm.sh", "status", *TPU)
   assert output.count("state=running") == 2
   process = laptop.start("tpu_vm.sh", "train", *SLICE, *RUN)
-  laptop.wait_for("tpu_worker.sh status")
-  for pid in laptop.cloud.glob("homes/*/.vidgan_jax_run/pid"):
-    os.kill(int(pid.read_text()), signal.SIGTERM)
-  process.communicate(timeout=30)
+  laptop.wait_for("tpu_worker.sh status", times=2)  # it watches
+  for pid in laptop.pids():
+    os.kill(pid, signal.SIGTERM)
+  process.communicate(timeout=120)
   assert process.returncode == 75
   assert not calls(laptop.noted(), "scp") and not calls(laptop.noted(), "-m vidgan_jax")
 
@@ -496,15 +505,15 @@ def test_a_laptop_without_a_network_does_not_end_the_watching(laptop):
   laptop.run("tpu_vm.sh", "run", *TPU, *RUN, CODES="wait")
   laptop.wait_for("w1: -m")
   process = laptop.start("tpu_vm.sh", "train", *SLICE, *RUN)
-  laptop.wait_for("tpu_worker.sh status")
+  laptop.wait_for("tpu_worker.sh status", times=2)  # it watches
   (laptop.cloud / "offline").touch()
   laptop.notes.write_text("")
   while len(laptop.noted()) < 25:  # more looks than failures of workers that are accepted
     time.sleep(0.05)
   (laptop.cloud / "offline").unlink()
-  for pid in laptop.cloud.glob("homes/*/.vidgan_jax_run/pid"):
-    os.kill(int(pid.read_text()), signal.SIGTERM)
-  output, _ = process.communicate(timeout=30)
+  for pid in laptop.pids():
+    os.kill(pid, signal.SIGTERM)
+  output, _ = process.communicate(timeout=120)
   assert process.returncode == 75 and "state=ended code=75" in output
 
 
@@ -611,7 +620,7 @@ def test_a_cancelled_job_stays_cancelled(slurm):
   )
   for number in (process.pid, *map(int, pid.stdout.split())):  # scancel signals all processes
     os.kill(number, signal.SIGTERM)
-  process.communicate(timeout=30)
+  process.communicate(timeout=120)
   assert process.returncode == 75
   assert not calls(slurm.noted(), "requeue")
 
@@ -675,7 +684,7 @@ def test_sigterm_reaches_the_processes_of_other_machines(laptop):
   laptop.wait_for("a: -m")
   laptop.wait_for("b: -m")
   process.send_signal(signal.SIGTERM)
-  process.communicate(timeout=30)
+  process.communicate(timeout=120)
   assert process.returncode == 75
 
 
