@@ -3,19 +3,22 @@
 #   0           done
 #   75          a signal stopped training, or a spot machine was taken away: starts it again
 #   2, 3, 130   bad input, stopped by a guard, Ctrl-C: ends with this code
-#   any other   a crash: starts it again, but ends with this code after --crashes crashes in a row
-#   launch/babysit.sh [--crashes=3] [--pause=10] [--steady=600] [--dry_run] COMMAND [ARGUMENT ...]
+#   any other   a crash: starts it again, but ends with this code after --crashes crashes in a row,
+#               or --all_crashes in all
+#   launch/babysit.sh [--crashes=3] [--all_crashes=20] [--pause=10] [--steady=600] [--dry_run] \
+#     COMMAND [ARGUMENT ...]
 #   launch/babysit.sh .venv/bin/python -m vidgan_jax.train --config=... --workdir=...
 #   launch/babysit.sh launch/tpu_vm.sh train --name=... --type=... --spot -- --config=... ...
 # The second example also creates the TPU again after a preemption. Pauses between two starts begin
 # at --pause seconds and double up to ten minutes. A run of --steady seconds or more resets the
-# pause and the count of crashes. SIGTERM, SIGINT and SIGHUP stop the command with SIGTERM; it is
+# pause and the count of crashes in a row; --all_crashes ends a run that crashes again and again at
+# the same iteration. SIGTERM, SIGINT and SIGHUP stop the command with SIGTERM; it is
 # not started again, and its exit code is returned.
 set -uo pipefail
-CRASHES=3 PAUSE=10 STEADY=600 DRY=""
+CRASHES=3 ALL_CRASHES=20 PAUSE=10 STEADY=600 DRY=""
 usage() {
-  echo "error: usage: launch/babysit.sh [--crashes=N] [--pause=SECONDS] [--steady=SECONDS]" \
-    "[--dry_run] COMMAND [ARGUMENT ...]" >&2
+  echo "error: usage: launch/babysit.sh [--crashes=N] [--all_crashes=N] [--pause=SECONDS]" \
+    "[--steady=SECONDS] [--dry_run] COMMAND [ARGUMENT ...]" >&2
   exit 2
 }
 number() { # NAME=VALUE, from 0 or from the second argument
@@ -25,6 +28,7 @@ number() { # NAME=VALUE, from 0 or from the second argument
 while [ $# -gt 0 ]; do
   case "$1" in
     --crashes=*) CRASHES="$(number "$1" 1)" || exit 2 ;;
+    --all_crashes=*) ALL_CRASHES="$(number "$1" 1)" || exit 2 ;;
     --pause=*) PAUSE="$(number "$1")" || exit 2 ;;
     --steady=*) STEADY="$(number "$1")" || exit 2 ;;
     --dry_run) DRY=1 ;;
@@ -35,8 +39,13 @@ while [ $# -gt 0 ]; do
   shift
 done
 [ $# -gt 0 ] || usage
+if ! command -v -- "$1" >/dev/null; then
+  echo "error: cannot run $1: no such command" >&2
+  exit 2
+fi
 if [ -n "$DRY" ]; then
-  printf 'would run until it ends with 0, 2, 3 or 130, or crashes %s times in a row:' "$CRASHES"
+  printf 'would run until it ends with 0, 2, 3 or 130, or crashes %s times in a row or %s in all:' \
+    "$CRASHES" "$ALL_CRASHES"
   printf ' %q' "$@"
   echo
   exit
@@ -66,7 +75,7 @@ until_end_of() {
   CHILD=""
 }
 
-crashes=0 pause=$PAUSE
+crashes=0 all=0 pause=$PAUSE
 for ((start = 1; ; start++)); do
   say "start $start: $*"
   begin=$SECONDS
@@ -83,10 +92,10 @@ for ((start = 1; ; start++)); do
         crashes=0
         say "ended with 75: stopped from outside, can continue"
       else
-        crashes=$((crashes + 1))
-        say "ended with $code: crash $crashes of $CRASHES in a row"
+        crashes=$((crashes + 1)) all=$((all + 1))
+        say "ended with $code: crash $crashes of $CRASHES in a row, $all of $ALL_CRASHES in all"
       fi
-      if [ -z "$STOPPED" ] && ((crashes < CRASHES)); then
+      if [ -z "$STOPPED" ] && ((crashes < CRASHES && all < ALL_CRASHES)); then
         say "next start in $pause s"
         until_end_of sleep "$pause"
         pause=$((pause * 2 > 600 ? 600 : pause * 2))

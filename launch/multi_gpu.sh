@@ -42,7 +42,8 @@ if [ "${1:-}" = --connect ]; then
   REMOTE="$(printf '%q ' bash "$SELF" --on_host "${COMMAND[@]}")"
   AGAIN=1 CODE=127 STOPPED="" CONNECTED=""
   trap 'AGAIN=1 STOPPED=1; [ -z "$CONNECTED" ] || echo TERM >&4' TERM
-  exec 4> >(exec ssh -o BatchMode=yes "${HOSTS[ID]}" "$REMOTE" 4>&-)
+  # ServerAliveInterval: a machine that has lost its power is noticed after 90 s.
+  exec 4> >(exec ssh -o BatchMode=yes -o ServerAliveInterval=30 "${HOSTS[ID]}" "$REMOTE" 4>&-)
   TASK=$! CONNECTED=1
   [ -z "$STOPPED" ] || echo TERM >&4
   while [ -n "$AGAIN" ]; do # a signal interrupts `wait`, which knows the exit code only once
@@ -65,7 +66,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 if [[ " $* " != *" --config"[=\ ]* || " $* " != *" --workdir"[=\ ]* ]] ||
-  [[ ! "$PORT" =~ ^[0-9]+$ ]]; then
+  [[ ! "$PORT" =~ ^[0-9]+$ || ! "$MACHINES" =~ ^([^,-][^,]*(,[^,-][^,]*)*)?$ ]]; then
   echo "error: usage: launch/multi_gpu.sh [--hosts=HOST,HOST] [--port=PORT] --config=..." \
     "--workdir=..." >&2
   exit 2

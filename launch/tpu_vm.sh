@@ -43,7 +43,7 @@ ACTION="${1:-}"
 case "$ACTION" in
   create | install | run | logs | status | stop | delete | train) ;;
   -h | --help | help)
-    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"
+    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}"
     exit
     ;;
   *)
@@ -144,6 +144,7 @@ answered() {
   return "${codes[1]}"
 }
 
+costs() { say "costs money until: launch/tpu_vm.sh delete --name=$NAME ${WHERE[*]-}"; }
 create() {
   say "requesting $TYPE${SPOT:+ (spot)}"
   tpus queued-resources create "$NAME" --node-id="$NAME" --accelerator-type="$TYPE" \
@@ -203,16 +204,19 @@ describe $NAME says why" 1
 }
 
 install() {
-  local archive command file files=("${PARTS[@]}")
+  local archive command file failed="" files=("${PARTS[@]}")
   archive=/tmp/vidgan_jax.tgz
   [ -n "$DRY" ] || archive="$(mktemp -d)/vidgan_jax.tgz" || return
   for file in "$PROJECT_FOLDER"/requirements*.txt; do files+=("${file##*/}"); done
   say "copying the project to every worker, and installing it"
+  # Without COPYFILE_DISABLE, tar of macOS adds a file for each file with attributes.
   [ -n "$DRY" ] ||
-    tar -C "$PROJECT_FOLDER" --exclude=__pycache__ -czf "$archive" "${files[@]}" || return
+    COPYFILE_DISABLE=1 tar -C "$PROJECT_FOLDER" --exclude=__pycache__ \
+      -czf "$archive" "${files[@]}" || return
   tpus queued-resources scp "$archive" "$NAME:vidgan_jax.tgz" --worker=all --node=all \
-    ${IAP[@]+"${IAP[@]}"} || return
+    ${IAP[@]+"${IAP[@]}"} || failed=1
   [ -n "$DRY" ] || rm -rf "${archive%/*}"
+  [ -z "$failed" ] || return 1
   # Old modules of the project must not stay. .venv stays, and is not installed again if it fits.
   command="mkdir -p $REMOTE && cd $REMOTE"
   command+=" && { [ ! -e launch ] || bash launch/tpu_worker.sh idle; }"
@@ -306,10 +310,11 @@ exit 130' INT TERM HUP
   fi
   watch || code=$?
   case "$code" in
-    0) say "done. The slice costs money until: launch/tpu_vm.sh delete --name=$NAME ${WHERE[*]-}" ;;
+    0) say "done" ;;
     75) say "training was stopped or the slice was taken away; the same command continues" ;;
     *) say "training ended with $code: launch/tpu_vm.sh logs --name=$NAME ${WHERE[*]-}" ;;
   esac
+  gone || costs
   return "$code"
 }
 
@@ -325,10 +330,16 @@ case "$ACTION" in
     else
       look || exit 1
       say "$STATE"
-      if [ "$STATE" = READY ]; then on_workers all status 2>/dev/null; fi
+      # If it fails, it runs again with gcloud's messages, which are long.
+      if [ "$STATE" = READY ]; then
+        if report; then echo "$REPORT"; else on_workers all status; fi
+      fi
     fi
     ;;
-  stop) answered "worker=" stop ;;
+  stop)
+    answered "worker=" stop || exit
+    [ -n "$DRY" ] || costs
+    ;;
   delete) delete ;;
   train) train ;;
 esac

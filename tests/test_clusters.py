@@ -234,13 +234,15 @@ def test_scripts_are_executable_and_valid_bash():
     ("3", 3, 1),
     ("130", 130, 1),
     ("1 134 137", 137, 3),  # three crashes in a row
+    ("1 75 1 75 1 75 1 75 1", 1, 9),  # five crashes in all
     ("1 1 75 1 1 0", 0, 6),  # 75 ends the row
     ("75 2", 2, 2),
   ],
 )
 def test_the_exit_code_decides_whether_training_starts_again(laptop, codes, code, starts):
+  options = ("--pause=0", "--all_crashes=5")
   output, notes = laptop.run(
-    "babysit.sh", "--pause=0", laptop.bin / "trainer", "a b", "c", code=code, CODES=codes
+    "babysit.sh", *options, laptop.bin / "trainer", "a b", "c", code=code, CODES=codes
   )
   assert notes == ["host: a b c"] * starts
   assert output.count("babysit, ") >= 2 * starts
@@ -253,6 +255,10 @@ def test_long_runs_are_not_counted_as_crashes_in_a_row(laptop):
   arguments = ("--pause=0", "--steady=0", "--crashes=2", laptop.bin / "trainer")
   _, notes = laptop.run("babysit.sh", *arguments, CODES="1 1 1 1 1 0")
   assert len(notes) == 5  # start 1 was that of the first command
+  # A run that crashes again and again at the same iteration ends nevertheless.
+  arguments = ("--pause=0", "--steady=0", "--all_crashes=4", laptop.bin / "trainer")
+  _, notes = laptop.run("babysit.sh", *arguments, code=1, CODES="1 " * 20)
+  assert len(notes) == 4
 
 
 def test_a_signal_for_babysit_stops_training_and_starts_nothing(laptop):
@@ -277,6 +283,11 @@ def test_a_signal_during_a_pause_ends_babysit(laptop):
 def test_wrong_arguments_of_babysit_are_refused(laptop, arguments):
   output, _ = laptop.run("babysit.sh", *arguments, code=2)
   assert output.startswith("error: usage: launch/babysit.sh") and output.count("\n") == 1
+
+
+def test_a_command_that_does_not_exist_is_refused_at_once(laptop):
+  output, _ = laptop.run("babysit.sh", "no such command", code=2)
+  assert output == "error: cannot run no such command: no such command\n"
 
 
 # Each of four processes runs until process 0 has counted to ten, or until one of them is told to
@@ -416,7 +427,7 @@ def test_the_life_of_a_slice(laptop):
   ]
   assert output.splitlines() == lines
   output, _ = laptop.run("tpu_vm.sh", "stop", *TPU)
-  assert output.count("state=ended code=75") == 2
+  assert output.count("state=ended code=75") == 2 and "costs money until" in output
   output, _ = laptop.run("tpu_vm.sh", "logs", *TPU, "--worker=1")
   assert output == "iteration 1 of w1\n"
   _, notes = laptop.run("tpu_vm.sh", "delete", *TPU)
@@ -445,6 +456,7 @@ def test_train_ends_with_the_code_of_training(laptop, first, second, code):
   assert len(calls(notes, "queued-resources create")) == 1
   assert not calls(notes, "queued-resources delete")
   assert ("the same command continues" in output) == (code == 75)
+  assert "costs money until: launch/tpu_vm.sh delete --name=my-tpu --zone=here-a" in output
 
 
 def test_a_slice_that_is_taken_away_is_created_again(laptop):
@@ -564,10 +576,15 @@ def test_a_share_is_mounted_once(laptop):
 
 # slurm.sbatch
 
-SLURM = {"SLURM_JOB_ID": "7", "SLURM_NTASKS_PER_NODE": "8", "SLURM_GPUS_ON_NODE": "8"}
+SLURM = {
+  "SLURM_JOB_ID": "7",
+  "SLURM_NTASKS_PER_NODE": "8",
+  "SLURM_GPUS_ON_NODE": "8",
+  "SLURM_CPUS_PER_TASK": "4",
+}
 SRUN = r"""#!/usr/bin/env bash
 echo "srun $*" >>"$NOTES"
-shift
+while [[ "$1" = --* ]]; do shift; done
 exec "$@"
 """
 # Runs the script as Slurm does: its own copy, and again after each `scontrol requeue`.
@@ -597,7 +614,7 @@ def test_a_job_is_queued_again_until_it_is_done(slurm):
   (slurm.path / "launch/submit.sh").write_text('exec sbatch --nodes=2 launch/slurm.sbatch "$@"\n')
   output, notes = slurm.run("submit.sh", "--config=a:b", "--workdir=a b", CODES="75 75 0")
   assert notes.count("host scontrol: requeue 7") == 2
-  assert len(calls(notes, "srun --kill-on-bad-exit=1 ")) == 3
+  assert len(calls(notes, "srun --kill-on-bad-exit=0 --wait=120 ")) == 3
   assert notes[-1] == "host: -m vidgan_jax.train --coordinator=auto --config=a:b --workdir=a b"
   assert output.splitlines()[-1] == "done"
 
@@ -610,10 +627,37 @@ def test_only_jobs_that_can_continue_are_queued_again(slurm, code, steady, again
   environment = {**SLURM, "CODES": str(code), "VIDGAN_JAX_STEADY": str(steady)}
   _, notes = slurm.run("slurm.sbatch", "--workdir=a", code=code, **environment)
   assert notes.count("host scontrol: requeue 7") == again
+  assert calls(notes, "srun ")[0].startswith(
+    "srun --kill-on-bad-exit=0 --wait=120 --cpus-per-task=4"
+  )
 
 
-def test_a_cancelled_job_stays_cancelled(slurm):
-  process = slurm.start("slurm.sbatch", "--workdir=a", CODES="wait", **SLURM)
+@pytest.mark.parametrize(("code", "again"), [(1, 0), (75, 1)])
+def test_a_job_that_crashes_after_many_restarts_is_not_queued_again(slurm, code, again):
+  environment = {**SLURM, "CODES": str(code), "VIDGAN_JAX_STEADY": "0"}
+  _, notes = slurm.run(
+    "slurm.sbatch", "--workdir=a", code=code, SLURM_RESTART_COUNT="20", **environment
+  )
+  assert notes.count("host scontrol: requeue 7") == again
+
+
+SCONTROL = r"""#!/usr/bin/env bash
+echo "${WORKER_NAME:-host} scontrol: $*" >>"$NOTES"
+if [ "$1" = show ]; then echo "   JobState=$JOB_STATE Reason=None"; fi
+"""
+
+
+@pytest.mark.parametrize(
+  ("state", "again"),
+  [
+    ("CANCELLED", 0),
+    ("COMPLETING", 0),  # cancelled, or preempted: then Slurm queues it again itself
+    ("RUNNING", 1),  # preempted, and done within the time that Slurm grants
+  ],
+)
+def test_a_cancelled_job_stays_cancelled_and_a_preempted_one_continues(slurm, state, again):
+  slurm.program("scontrol", SCONTROL)
+  process = slurm.start("slurm.sbatch", "--workdir=a", CODES="wait", JOB_STATE=state, **SLURM)
   slurm.wait_for("host: -m")
   pid = subprocess.run(
     ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
@@ -622,7 +666,7 @@ def test_a_cancelled_job_stays_cancelled(slurm):
     os.kill(number, signal.SIGTERM)
   process.communicate(timeout=120)
   assert process.returncode == 75
-  assert not calls(slurm.noted(), "requeue")
+  assert len(calls(slurm.noted(), "requeue 7")) == again
 
 
 @pytest.mark.parametrize(
@@ -650,8 +694,8 @@ def test_the_options_of_the_job():
 # multi_gpu.sh
 
 SSH = r"""#!/usr/bin/env bash
-echo "ssh $1 $2 $3" >>"$NOTES"
-WORKER_NAME="$3" exec bash -c "$4"
+while [ "$1" = -o ]; do shift 2; done
+WORKER_NAME="$1" exec bash -c "$2"
 """
 
 
@@ -675,7 +719,6 @@ def test_several_machines_run_one_process_each(laptop, first, second, code):
   assert sorted(calls(notes, "-m vidgan_jax")) == [
     f"b: {begin} --process_id=1", f"me@a: {begin} --process_id=0",
   ]  # fmt: skip
-  assert calls(notes, "ssh -o BatchMode=yes b")
 
 
 def test_sigterm_reaches_the_processes_of_other_machines(laptop):
@@ -696,7 +739,8 @@ def test_processes_of_other_machines_end_if_one_fails(laptop):
 
 
 def test_wrong_arguments_of_multi_gpu_are_refused(laptop):
-  for arguments in ([], ["--config=a"], ["--port=x", "--config=a", "--workdir=b"]):
+  needed = ["--config=a", "--workdir=b"]
+  for arguments in ([], ["--config=a"], ["--port=x", *needed], ["--hosts=a,,b", *needed]):
     output, _ = laptop.run("multi_gpu.sh", *arguments, code=2)
     assert output.startswith("error: usage: launch/multi_gpu.sh") and output.count("\n") == 1
 
@@ -835,6 +879,13 @@ def test_the_commands_of_the_page_are_accepted(slurm):
         assert (ROOT / argument).exists(), line
   name = jobset()["metadata"]["name"]
   assert ["kubectl", "delete", "jobset", name] in documented("kubectl")
+
+
+def test_the_page_installs_only_for_devices_that_install_sh_knows():
+  text = (ROOT / "docs/clusters.md").read_text()
+  (known,) = re.findall(r"known: (.*)\"", (LAUNCH / "install.sh").read_text())
+  devices = set(re.findall(r"VIDGAN_JAX_DEVICE=(\w+)", text))
+  assert devices and devices <= set(known.split(", "))
 
 
 def test_the_page_names_only_files_that_exist():

@@ -4,6 +4,7 @@ import os
 import re
 import socket
 from collections.abc import Iterable
+from typing import Any
 
 import jax
 import numpy as np
@@ -30,7 +31,8 @@ def check_devices() -> None:
     return
   devices, available, name = jax.local_devices(), visible_gpus(), socket.gethostname()
   platform = devices[0].platform
-  if platform == "cpu" and available and "cpu" not in (jax.config.jax_platforms or ""):
+  config: Any = jax.config  # its options are defined at run time
+  if platform == "cpu" and available and "cpu" not in (config.jax_platforms or ""):
     raise UserError(
       f"process {jax.process_index()} on {name} would train on the CPU, but {available} GPU(s) are "
       "there; under Slurm each task must see all GPUs of its node (--gpus-per-node, not "
