@@ -1,15 +1,19 @@
 r"""Kills one of four processes, stops another, and lets babysit.sh finish; compares the end.
 
-  python tests/soak/four_processes.py [--iterations=40] [--folder=DIR]
+  python tests/soak/four_processes.py [--iterations=40] [--patience=1800] [--folder=DIR]
 
 Four processes on this machine train a tiny model together and are left alone. Four others, of the
 same config, run under launch/babysit.sh. One of them is killed (SIGKILL) and, after the next start,
 one receives SIGTERM, which stops all with 75. babysit.sh must start them three times in all and end
 with 0. Afterwards both runs must hold the same state to the bit, the same log and the same sample
-pictures. The exit code is 0 if all of that holds, else 1. Takes some minutes on two CPU cores.
+pictures. The exit code is 0 if all of that holds, else 1. If no iteration ends for --patience
+seconds, the processes print their stacks and are ended, and the exit code is 1. The four processes
+start four times in all, and each of them compiles for itself: minutes on two free CPU cores, an
+hour if other programs use them.
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
 import re
@@ -18,10 +22,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 
 from kills_and_starts import ROOT, TINY, differences, steps_logged
 
 PROCESSES = 4
+os.environ["PYTHONFAULTHANDLER"] = "1"  # SIGABRT prints the stacks of a process
+
+
+class Hung(Exception):
+  """No process makes progress."""
 
 
 def command(workdir: pathlib.Path, iterations: int) -> list:
@@ -48,7 +58,32 @@ def pid_of(workdir: pathlib.Path, number: int) -> int | None:
   return None
 
 
-def disturb(workdir: pathlib.Path, iterations: int) -> str:
+def wait(
+  process: subprocess.Popen,
+  workdir: pathlib.Path,
+  patience: float,
+  enough: Callable[[int], bool] = lambda steps: False,
+) -> None:
+  """Waits until `process` has ended, or until `enough` of the number of logged iterations.
+
+  Raises:
+    Hung: no iteration has ended for `patience` seconds. All processes are ended then.
+  """
+  seen, since = None, time.monotonic()
+  while process.poll() is None and not enough(steps := steps_logged(workdir)):
+    if steps != seen:
+      seen, since = steps, time.monotonic()
+    if time.monotonic() - since > patience:
+      for pid in filter(None, [pid_of(workdir, number) for number in range(PROCESSES)]):
+        with contextlib.suppress(ProcessLookupError):
+          os.kill(pid, signal.SIGABRT)
+      process.terminate()  # babysit.sh must not start them again
+      process.wait()
+      raise Hung(f"no iteration has ended for {patience:.0f} s, after {steps}")
+    time.sleep(0.02)
+
+
+def disturb(workdir: pathlib.Path, iterations: int, patience: float) -> str:
   """Runs babysit.sh, kills a process and stops another; returns the output."""
   out = workdir.parent / "babysit.out"
   with open(out, "wb") as stream:
@@ -59,13 +94,12 @@ def disturb(workdir: pathlib.Path, iterations: int) -> str:
       stderr=subprocess.STDOUT,
     )
   for number, how, after in ((2, signal.SIGKILL, 1 / 4), (3, signal.SIGTERM, 1 / 2)):
-    while steps_logged(workdir) < after * iterations and babysit.poll() is None:
-      time.sleep(0.02)
+    wait(babysit, workdir, patience, lambda steps, least=after * iterations: steps >= least)
     pid = pid_of(workdir, number)
     print(f"{how.name} for process {number} after {steps_logged(workdir)} iterations", flush=True)
     if pid is not None:
       os.kill(pid, how)
-  babysit.wait()
+  wait(babysit, workdir, patience)
   return out.read_text(errors="replace")
 
 
@@ -75,17 +109,25 @@ def main() -> int:
     description=__doc__, formatter_class=argparse.RawTextHelpFormatter
   )
   parser.add_argument("--iterations", type=int, default=40)
+  parser.add_argument("--patience", type=float, default=1800, help="seconds for an iteration")
   parser.add_argument("--folder", type=pathlib.Path, default=None, help="kept; default: removed")
   options = parser.parse_args()
   with tempfile.TemporaryDirectory() as temporary:
     folder = (options.folder or pathlib.Path(temporary)).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
-    done = subprocess.run(command(folder / "alone", options.iterations), cwd=ROOT, check=False)
-    print(f"left alone: exit code {done.returncode}, {time.monotonic() - begin:.0f} s", flush=True)
-    if done.returncode:
+    try:
+      alone = subprocess.Popen(command(folder / "alone", options.iterations), cwd=ROOT)
+      wait(alone, folder / "alone", options.patience)
+      print(
+        f"left alone: exit code {alone.returncode}, {time.monotonic() - begin:.0f} s", flush=True
+      )
+      if alone.returncode:
+        return 1
+      output = disturb(folder / "disturbed", options.iterations, options.patience)
+    except Hung as hang:
+      print(f"a hang: {hang}")
       return 1
-    output = disturb(folder / "disturbed", options.iterations)
     lines = [line for line in output.splitlines() if line.startswith("babysit, ")]
     print("\n".join(lines))
     ends = re.findall(r"ended with (\d+)", output)
