@@ -1,6 +1,6 @@
 r"""Kills one of four processes, stops another, and lets babysit.sh finish; compares the end.
 
-  python tests/soak/four_processes.py [--iterations=40] [--patience=1800] [--folder=DIR]
+  python tests/soak/four_processes.py [--iterations=60] [--processes=4] [--folder=DIR]
 
 Four processes on this machine train a tiny model together and are left alone. Four others, of the
 same config, run under launch/babysit.sh. One of them is killed (SIGKILL) and, after the next start,
@@ -8,8 +8,8 @@ one receives SIGTERM, which stops all with 75. babysit.sh must start them three 
 with 0. Afterwards both runs must hold the same state to the bit, the same log and the same sample
 pictures. The exit code is 0 if all of that holds, else 1. If no iteration ends for --patience
 seconds, the processes print their stacks and are ended, and the exit code is 1. The four processes
-start four times in all, and each of them compiles for itself: minutes on two free CPU cores, an
-hour if other programs use them.
+start four times in all: minutes on two free CPU cores, hours if other programs use them. With
+--processes=2 it takes half as long.
 """
 
 import argparse
@@ -26,18 +26,19 @@ from collections.abc import Callable
 
 from kills_and_starts import ROOT, TINY, differences, steps_logged
 
-PROCESSES = 4
 os.environ["PYTHONFAULTHANDLER"] = "1"  # SIGABRT prints the stacks of a process
+# Process 0 compiles for all.
+os.environ.setdefault("JAX_SHARE_BINARY_BETWEEN_HOSTS", "true")
 
 
 class Hung(Exception):
   """No process makes progress."""
 
 
-def command(workdir: pathlib.Path, iterations: int) -> list:
-  fields = {**TINY, "num_iterations": iterations}
+def command(options: argparse.Namespace, workdir: pathlib.Path) -> list:
+  fields = {**TINY, "num_iterations": options.iterations}
   return [
-    *(ROOT / "launch/local_multiprocess.sh", str(PROCESSES)),
+    *(ROOT / "launch/local_multiprocess.sh", str(options.processes)),
     *(sys.executable, "-m", "vidgan_jax.train"),
     *(f"--config={ROOT / 'configs' / 'quickstart.py'}:runlocal", f"--workdir={workdir}"),
     *(f"--config.{name}={value}" for name, value in fields.items()),
@@ -59,47 +60,53 @@ def pid_of(workdir: pathlib.Path, number: int) -> int | None:
 
 
 def wait(
+  options: argparse.Namespace,
   process: subprocess.Popen,
   workdir: pathlib.Path,
-  patience: float,
   enough: Callable[[int], bool] = lambda steps: False,
 ) -> None:
   """Waits until `process` has ended, or until `enough` of the number of logged iterations.
 
   Raises:
-    Hung: no iteration has ended for `patience` seconds. All processes are ended then.
+    Hung: no iteration has ended for `options.patience` seconds. All processes are ended then.
   """
   seen, since = None, time.monotonic()
   while process.poll() is None and not enough(steps := steps_logged(workdir)):
     if steps != seen:
       seen, since = steps, time.monotonic()
-    if time.monotonic() - since > patience:
-      for pid in filter(None, [pid_of(workdir, number) for number in range(PROCESSES)]):
+    if time.monotonic() - since > options.patience:
+      for pid in filter(None, [pid_of(workdir, number) for number in range(options.processes)]):
         with contextlib.suppress(ProcessLookupError):
           os.kill(pid, signal.SIGABRT)
       process.terminate()  # babysit.sh must not start them again
       process.wait()
-      raise Hung(f"no iteration has ended for {patience:.0f} s, after {steps}")
+      raise Hung(f"no iteration has ended for {options.patience:.0f} s, after {steps}")
     time.sleep(0.02)
 
 
-def disturb(workdir: pathlib.Path, iterations: int, patience: float) -> str:
+def disturb(options: argparse.Namespace, workdir: pathlib.Path) -> str:
   """Runs babysit.sh, kills a process and stops another; returns the output."""
   out = workdir.parent / "babysit.out"
   with open(out, "wb") as stream:
     babysit = subprocess.Popen(
-      [ROOT / "launch/babysit.sh", "--pause=1", *command(workdir, iterations)],
+      [ROOT / "launch/babysit.sh", "--pause=1", *command(options, workdir)],
       cwd=ROOT,
       stdout=stream,
       stderr=subprocess.STDOUT,
     )
-  for number, how, after in ((2, signal.SIGKILL, 1 / 4), (3, signal.SIGTERM, 1 / 2)):
-    wait(babysit, workdir, patience, lambda steps, least=after * iterations: steps >= least)
+  count = options.processes
+  # JAX looks for SIGTERM once a second, and the run must not have ended by then.
+  for number, how, after in (
+    (count // 2, signal.SIGKILL, 1 / 6),
+    (count - 1, signal.SIGTERM, 1 / 3),
+  ):
+    least = after * options.iterations
+    wait(options, babysit, workdir, lambda steps, least=least: steps >= least)
     pid = pid_of(workdir, number)
     print(f"{how.name} for process {number} after {steps_logged(workdir)} iterations", flush=True)
     if pid is not None:
       os.kill(pid, how)
-  wait(babysit, workdir, patience)
+  wait(options, babysit, workdir)
   return out.read_text(errors="replace")
 
 
@@ -108,7 +115,8 @@ def main() -> int:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawTextHelpFormatter
   )
-  parser.add_argument("--iterations", type=int, default=40)
+  parser.add_argument("--iterations", type=int, default=60)
+  parser.add_argument("--processes", type=int, default=4, help="2 or more")
   parser.add_argument("--patience", type=float, default=1800, help="seconds for an iteration")
   parser.add_argument("--folder", type=pathlib.Path, default=None, help="kept; default: removed")
   options = parser.parse_args()
@@ -117,14 +125,14 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
     try:
-      alone = subprocess.Popen(command(folder / "alone", options.iterations), cwd=ROOT)
-      wait(alone, folder / "alone", options.patience)
+      alone = subprocess.Popen(command(options, folder / "alone"), cwd=ROOT)
+      wait(options, alone, folder / "alone")
       print(
         f"left alone: exit code {alone.returncode}, {time.monotonic() - begin:.0f} s", flush=True
       )
       if alone.returncode:
         return 1
-      output = disturb(folder / "disturbed", options.iterations, options.patience)
+      output = disturb(options, folder / "disturbed")
     except Hung as hang:
       print(f"a hang: {hang}")
       return 1
