@@ -8,8 +8,9 @@ one receives SIGTERM, which stops all with 75. babysit.sh must start them three 
 with 0. Afterwards both runs must hold the same state to the bit, the same log and the same sample
 pictures. The exit code is 0 if all of that holds, else 1. If no iteration ends for --patience
 seconds, the processes print their stacks and are ended, and the exit code is 1. The four processes
-start four times in all: minutes on two free CPU cores, hours if other programs use them. With
---processes=2 it takes half as long.
+start four times in all: minutes on two free CPU cores, half as long with --processes=2. Gloo, which
+connects them, waits 30 s for the slowest of them. Without free cores that may be too short, and the
+run that is left alone ends with 1.
 """
 
 import argparse
@@ -27,8 +28,6 @@ from collections.abc import Callable
 from kills_and_starts import ROOT, TINY, differences, steps_logged
 
 os.environ["PYTHONFAULTHANDLER"] = "1"  # SIGABRT prints the stacks of a process
-# Process 0 compiles for all.
-os.environ.setdefault("JAX_SHARE_BINARY_BETWEEN_HOSTS", "true")
 
 
 class Hung(Exception):
