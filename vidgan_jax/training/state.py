@@ -31,6 +31,8 @@ from vidgan_jax.training import optimizers as transforms
 CHECKPOINTS = "checkpoints"
 CONFIG = "config.json"
 DATA = "data.json"
+# Which other model's weights a run began with (`training.starts.weights`); most runs have none.
+INIT = "init.json"
 # The index of an exported model (`sampling.exported`): a folder without checkpoints, optimizers and
 # discriminators.
 EXPORT = "export.json"
