@@ -104,6 +104,8 @@ class Family:
         record = json_files.read(path, _FORM)
         if record["number"] != int(name) or max(record["of"], record["source"]) >= int(name):
           raise UserError(f"{path}: its numbers are not those of branch {name}")
+      if not set(record["changes"]) <= {SEED, *RATES}:
+        raise UserError(f"{path}: names other changes than of the seed and the learning rates")
         yield Branch(**{field: record[field] for field in _FORM})
 
   def folder(self, number: int) -> pathlib.Path:
