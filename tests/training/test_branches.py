@@ -109,7 +109,8 @@ def test_each_branch_has_its_own_random_numbers(run, config):
   family = branches.Family(third)
   assert family.home == run and family.number == 3
   assert [family.branches[n].of for n in (1, 2, 3)] == [0, 0, 1]
-  assert json.loads((third / "branch.json").read_text())["changes"]["seed"][0] == 0
+  record = json.loads((third / "branch.json").read_text(encoding="utf-8"))
+  assert record["changes"]["seed"] == [stored(first)["seed"], stored(third)["seed"]]
 
 
 def test_what_is_refused(run, config, tmp_path):
@@ -172,6 +173,20 @@ def test_the_last_collapse_stops_the_run(config, tmp_path):
   with pytest.raises(Stopped):  # before the first checkpoint there is nothing to go back to
     train(wanted, tmp_path / "early", collapses=(1,))
   assert not branches.Family(tmp_path / "early").branches
+
+
+def test_a_branch_of_a_user_collapses(run, config):
+  """The same command continues in the branch that followed; so does the branch's own folder."""
+  wanted = config(**{RATE: 1e-5, "guard.restarts": 1, "guard.restart_rate": 0.5})
+  second = train(wanted, run, restart_from=4, collapses=(5,))
+  assert second == run / "branches" / "2"
+  assert stored(second)["optimizer"]["generator_lr"] == 5e-6
+  assert train(wanted, run, restart_from=4) == second
+  assert train(wanted, run / "branches" / "1") == second
+  assert train(config(**{"guard.restarts": 1}), second) == second
+  assert train(config(**{"guard.restarts": 1}), run) == run
+  with pytest.raises(UserError, match=r"optimizer\.generator_lr: .* 0\.5 here"):
+    train(config(**{RATE: 0.5}), second)
 
 
 def test_dark_clips_restart_a_run(config, tmp_path):

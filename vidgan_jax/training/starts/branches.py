@@ -12,6 +12,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ from vidgan_jax.training import earlier
 FOLDER, RECORD = "branches", "branch.json"
 SEED = "seed"
 RATES = ("optimizer.generator_lr", "optimizer.discriminator_lr")  # what a restart may change
+_NAME = re.compile("[1-9][0-9]{0,8}")
 _NUMBER = range(0, 2**31)
 _FORM = {
   "number": _NUMBER,
@@ -57,8 +59,8 @@ class Branch:
     automatic: whether a guard began it, and not a user.
     restarts: restarts by guards on the way from the last one by a user, this one included.
     reason: why it began.
-    changes: {field: (value in the config of the run, value in this branch)}: the seed, and the
-      learning rates that differ.
+    changes: {field: (value in branch `of`, value in this branch)}: the seed, and the learning
+      rates that differ.
   """
 
   number: int
@@ -90,32 +92,42 @@ class Family:
     workdir = pathlib.Path(os.path.abspath(workdir))
     above = workdir.parent
     inside = above.name == FOLDER and os.path.isfile(above.parent / states.CONFIG)
-    is_branch = inside and workdir.name.isdecimal() and os.path.isfile(workdir / RECORD)
-    self.home = above.parent if is_branch else workdir
-    self.number = int(workdir.name) if is_branch else 0
+    named = inside and _NAME.fullmatch(workdir.name) and os.path.isfile(workdir / RECORD)
+    self.home = above.parent if named else workdir
+    self.number = int(workdir.name) if named else 0
     self.branches = {branch.number: branch for branch in self._read()}
 
   def _read(self) -> Iterator[Branch]:
-    folder = self.home / FOLDER
-    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    for name in names:
-      path = folder / name / RECORD
-      if name.isdecimal() and path.is_file():
-        record = json_files.read(path, _FORM)
-        if record["number"] != int(name) or max(record["of"], record["source"]) >= int(name):
-          raise UserError(f"{path}: its numbers are not those of branch {name}")
+    for name in self._names():
+      path = self.home / FOLDER / name / RECORD
+      if not path.is_file():
+        continue
+      record = json_files.read(path, _FORM)
+      if record["number"] != int(name) or max(record["of"], record["source"]) >= int(name):
+        raise UserError(f"{path}: its numbers are not those of branch {name}")
       if not set(record["changes"]) <= {SEED, *RATES}:
         raise UserError(f"{path}: names other changes than of the seed and the learning rates")
-        yield Branch(**{field: record[field] for field in _FORM})
+      yield Branch(**{field: record[field] for field in _FORM})
+
+  def _names(self) -> list[str]:
+    """Names of the folders of branches, incomplete ones too."""
+    folder = self.home / FOLDER
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return [name for name in names if _NAME.fullmatch(name)]
 
   def folder(self, number: int) -> pathlib.Path:
     """The folder of a branch, or of the run (0)."""
     return self.home / FOLDER / str(number) if number else self.home
 
-  def config(self, number: int, config: ConfigDict) -> ConfigDict:
-    """The config of a branch, from that of the command that trains the run."""
-    branch = self.branches.get(number)
-    return _with(config, branch.changes) if branch else config
+  def config(self, number: int, config: ConfigDict, since: int = 0) -> ConfigDict:
+    """The config of branch `number`, from that of branch `since`, 0 for the command's own."""
+    generations = []
+    while number != since and number in self.branches:
+      generations.append(self.branches[number].changes)
+      number = self.branches[number].of
+    for changes in reversed(generations):
+      config = _with(config, changes)
+    return config
 
   def following(self, number: int) -> int:
     """The newest branch that guards have begun, directly or in turn, in branch `number`."""
@@ -178,14 +190,11 @@ class Family:
     Raises:
       UserError: the folder cannot be written, or another process makes one.
     """
-    number = 1 + max(self.branches, default=0)
+    number = 1 + max(map(int, self._names()), default=0)
     config = _set(config, {SEED: _seed(config[SEED], number)})
-    known = self.branches[self.number].changes if self.number else {}
-    changes = {}
-    for name, value in {SEED: config[SEED], **rates(config)}.items():
-      first = known[name][0] if name in known else _get(before, name)
-      if value != first:
-        changes[name] = [first, value]
+    values = {SEED: config[SEED], **rates(config)}
+    pairs = {name: [_get(before, name), value] for name, value in values.items()}
+    changes = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
     branch = Branch(number, self.number, source, step, restarts > 0, restarts, reason, changes)
     processes.in_first(lambda: self._make(branch, config, report))
     self.branches[number] = branch
@@ -249,7 +258,7 @@ def _seed(seed: int, number: int) -> int:
 
 
 def _with(config: ConfigDict, changes: dict[str, list[float]]) -> ConfigDict:
-  """Changes the fields that have the run's values; others stay, and are refused by name later."""
+  """Changes the fields that have the old values; others stay, and are refused by name later."""
   values = {name: new for name, (old, new) in changes.items() if _get(config, name) == old}
   return _set(config, {name: int(v) if name == SEED else v for name, v in values.items()})
 

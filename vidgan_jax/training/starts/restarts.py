@@ -85,7 +85,7 @@ def _opened(
     number, config = _restarted(family, config, workdir, restart_from, report)
   last = family.following(number) if config.guard.restarts else number
   if last != number:
-    config = family.config(last, config)
+    config = family.config(last, config, since=number)
     branch = family.branches[last]
     report(f"{family.folder(number)} has collapsed ({branch.reason})")
   if last != family.number:
@@ -112,7 +112,7 @@ def _restarted(
     )
   existing = family.find(family.number, step, config)
   if existing is not None:
-    return existing, family.config(existing, config)
+    return existing, family.config(existing, config, since=family.number)
   checkpoints = Checkpoints(family.folder(family.number) / states.CHECKPOINTS)
   if step not in checkpoints.steps():
     known = ", ".join(map(str, checkpoints.steps())) or "none"
