@@ -235,7 +235,7 @@ def test_nothing_that_fits_is_refused(trained, load_config, tmp_path):
 
 def test_classes_beside_other_numbers_are_taken_only_if_all_are_equal(load_config):
   """MoCoGAN's first kernel has rows of the content, of the categories and of the motion."""
-  config = load_config("mocogan", f"{load_config.names('mocogan')[0]},runlocal")
+  config = load_config("mocogan", "categorical,runlocal")
   with config.unlocked():
     config.model.num_classes = 3
     config.model.categories = 3

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ml_collections import ConfigDict
 
@@ -27,14 +27,17 @@ class Training(Protocol):
     """Trains to the end; raises Stopped where a guard ends the run."""
 
 
+Trained = TypeVar("Trained", bound=Training)
+
+
 def train(
   config: ConfigDict,
   workdir: str | os.PathLike,
-  start: Callable[[ConfigDict, str], Training],
+  start: Callable[[ConfigDict, str], Trained],
   *,
   restart_from: int | None = None,
   report: Callable[[str], None] = print,
-) -> Training:
+) -> Trained:
   """Trains a run to its end, in its folder or in a branch of it.
 
   After a guard has stopped it, up to `config.guard.restarts` branches follow. The same call
