@@ -37,7 +37,7 @@ from vidgan_jax.sampling import export, export_request
 from vidgan_jax.sampling import run as runs
 from vidgan_jax.training import optimizers, workdir
 from vidgan_jax.training import state as states
-from vidgan_jax.training.starts import branches, weights
+from vidgan_jax.training.starts import branches, records, weights
 
 OTHERS = ("null", '"x"', "-3", "2.5", "true", "[]", "[1]", "{}", "1e400", str(2**70), "NaN")
 
@@ -153,8 +153,8 @@ def test_records_of_other_weights(run):
 
 
 def test_records_of_branches(run):
-  branch = branches.Branch(1, 0, 0, 4, True, 1, "dark", {"seed": [0, 7]})
-  path = run.workdir / branches.FOLDER / "1" / branches.RECORD
+  branch = records.Branch(1, 0, 0, 4, True, 1, "dark", {"seed": [0, 7]})
+  path = run.workdir / records.FOLDER / "1" / records.RECORD
   path.parent.mkdir(parents=True)
   path.write_text(json.dumps(dataclasses.asdict(branch)), encoding="utf-8")
 
@@ -163,7 +163,7 @@ def test_records_of_branches(run):
     switches.check(family.config(family.following(0), run.config))
 
   assert survives(path, read, each=12)["refused"] > 60
-  shutil.rmtree(run.workdir / branches.FOLDER)
+  shutil.rmtree(run.workdir / records.FOLDER)
 
 
 def test_indices_of_exported_models(run, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from vidgan_jax.runtime.hooks import Hook
 from vidgan_jax.training import curves, loop
 from vidgan_jax.training import state as states
 from vidgan_jax.training.logs import read_log
-from vidgan_jax.training.starts import branches, restarts
+from vidgan_jax.training.starts import branches, records, restarts
 
 RATE = "optimizer.generator_lr"
 
@@ -46,7 +46,7 @@ def files(folder):
   """{path: bytes} of all files of a run, those of its branches left out."""
   paths = [p for p in folder.rglob("*") if p.is_file()]
   names = {p: p.relative_to(folder).parts for p in paths}
-  return {n: p.read_bytes() for p, n in names.items() if n[0] != branches.FOLDER}
+  return {n: p.read_bytes() for p, n in names.items() if n[0] != records.FOLDER}
 
 
 def stored(workdir):
@@ -152,6 +152,14 @@ def test_a_collapse_restarts_the_run_a_number_of_times(config, tmp_path):
     assert [r[name] / rates[0][name] for r in rates] == [1, 0.5, 0.25]
   assert any("restart 2 of 2: going back to iteration 2" in line for line in lines)
   assert [r.get("run/branch") for r in read_log(branch / "log.jsonl")] == [None] * 2 + [2] * 4
+  # Commands that open the run's folder open the run, and name the branch.
+  lines = []
+  assert int(states.load(run, report=lines.append)[2].step) == 4
+  assert len(lines) == 1 and f"training went on in {branch};" in lines[0]
+  lines = []
+  states.load(branch, report=lines.append)
+  states.load(run, 4, report=lines.append)  # asked for by number
+  assert lines == []
   # The same command continues where training stopped last.
   final = states.load(branch)[2]
   shutil.rmtree(branch / "checkpoints" / "6")

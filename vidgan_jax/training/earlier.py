@@ -234,6 +234,8 @@ def _restore(
     "ema": {"params": like.ema.params, "batch_stats": like.ema.batch_stats},
   }
   wanted = record["step"] if record else None
+  if wanted is None:
+    states.mention_branch(folder, report)
   checkpoints = Checkpoints(pathlib.Path(folder) / states.CHECKPOINTS, report=report)
   restored = checkpoints.restore_part(like, part, wanted)
   checkpoints.close()

@@ -12,7 +12,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import re
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
@@ -26,51 +25,11 @@ from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.config import configuration
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.files import json_files, locks
+from vidgan_jax.runtime.files import locks
 from vidgan_jax.runtime.files.log_files import read_log
 from vidgan_jax.training import earlier
-
-FOLDER, RECORD = "branches", "branch.json"
-SEED = "seed"
-RATES = ("optimizer.generator_lr", "optimizer.discriminator_lr")  # what a restart may change
-_NAME = re.compile("[1-9][0-9]{0,8}")
-_NUMBER = range(0, 2**31)
-_FORM = {
-  "number": _NUMBER,
-  "of": _NUMBER,
-  "source": _NUMBER,
-  "step": _NUMBER,
-  "automatic": bool,
-  "restarts": _NUMBER,
-  "reason": str,
-  "changes": {str: [float, float]},
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Branch:
-  """One branch, as `branch.json` records it.
-
-  Attributes:
-    number: its number, the name of its folder.
-    of: number of the branch that it goes back in; 0 is the run itself.
-    source: number of the branch whose checkpoint it begins at: `of`, or one that `of` comes from.
-    step: iteration of this checkpoint.
-    automatic: whether a guard began it, and not a user.
-    restarts: restarts by guards on the way from the last one by a user, this one included.
-    reason: why it began.
-    changes: {field: (value in branch `of`, value in this branch)}: the seed, and the learning
-      rates that differ.
-  """
-
-  number: int
-  of: int
-  source: int
-  step: int
-  automatic: bool
-  restarts: int
-  reason: str
-  changes: dict[str, list[float]]
+from vidgan_jax.training.starts import records
+from vidgan_jax.training.starts.records import FOLDER, RATES, RECORD, SEED, Branch
 
 
 class Family:
@@ -89,31 +48,8 @@ class Family:
   """
 
   def __init__(self, workdir: str | os.PathLike):
-    workdir = pathlib.Path(os.path.abspath(workdir))
-    above = workdir.parent
-    inside = above.name == FOLDER and os.path.isfile(above.parent / states.CONFIG)
-    named = inside and _NAME.fullmatch(workdir.name) and os.path.isfile(workdir / RECORD)
-    self.home = above.parent if named else workdir
-    self.number = int(workdir.name) if named else 0
-    self.branches = {branch.number: branch for branch in self._read()}
-
-  def _read(self) -> Iterator[Branch]:
-    for name in self._names():
-      path = self.home / FOLDER / name / RECORD
-      if not path.is_file():
-        continue
-      record = json_files.read(path, _FORM)
-      if record["number"] != int(name) or max(record["of"], record["source"]) >= int(name):
-        raise UserError(f"{path}: its numbers are not those of branch {name}")
-      if not set(record["changes"]) <= {SEED, *RATES}:
-        raise UserError(f"{path}: names other changes than of the seed and the learning rates")
-      yield Branch(**{field: record[field] for field in _FORM})
-
-  def _names(self) -> list[str]:
-    """Names of the folders of branches, incomplete ones too."""
-    folder = self.home / FOLDER
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    return [name for name in names if _NAME.fullmatch(name)]
+    self.home, self.number = records.home(workdir)
+    self.branches = records.read(self.home)
 
   def folder(self, number: int) -> pathlib.Path:
     """The folder of a branch, or of the run (0)."""
@@ -131,9 +67,7 @@ class Family:
 
   def following(self, number: int) -> int:
     """The newest branch that guards have begun, directly or in turn, in branch `number`."""
-    while newer := [b.number for b in self.branches.values() if b.of == number and b.automatic]:
-      number = max(newer)
-    return number
+    return records.following(self.branches, number)
 
   def find(self, number: int, step: int, config: ConfigDict) -> int | None:
     """The branch that a user has begun in `number` at `step` with these learning rates, or None."""
@@ -190,12 +124,14 @@ class Family:
     Raises:
       UserError: the folder cannot be written, or another process makes one.
     """
-    number = 1 + max(map(int, self._names()), default=0)
+    number = 1 + max(map(int, records.names(self.home)), default=0)
     config = _set(config, {SEED: _seed(config[SEED], number)})
     values = {SEED: config[SEED], **rates(config)}
     pairs = {name: [_get(before, name), value] for name, value in values.items()}
     changes = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
     branch = Branch(number, self.number, source, step, restarts > 0, restarts, reason, changes)
+    # Every process has found the same number before process 0 makes the folder.
+    processes.wait_for_all("number of a branch")
     processes.in_first(lambda: self._make(branch, config, report))
     self.branches[number] = branch
     return number, config
@@ -214,8 +150,8 @@ class Family:
         for name in (states.DATA, states.INIT, earlier.RECORD):
           if (source / name).is_file():
             shutil.copyfile(source / name, temporary / name)
-        records = [r for r in read_log(source / "log.jsonl") if r["step"] <= branch.step]
-        text = "".join(json.dumps(record) + "\n" for record in records)
+        lines = [r for r in read_log(source / "log.jsonl") if r["step"] <= branch.step]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
         (temporary / "log.jsonl").write_text(text, encoding="utf-8")
         (temporary / states.CONFIG).write_text(configuration.to_json(config), encoding="utf-8")
         text = json.dumps(dataclasses.asdict(branch), indent=2) + "\n"
@@ -229,11 +165,8 @@ class Family:
 
 def scalars(workdir: str | os.PathLike) -> dict[str, float]:
   """What the log of a branch records, so that curves show where it begins; {} for other runs."""
-  path = pathlib.Path(workdir) / RECORD
-  try:
-    return {"run/branch": json_files.read(path, _FORM)["number"]}
-  except FileNotFoundError:
-    return {}
+  number = records.read_number(workdir)
+  return {"run/branch": number} if number else {}
 
 
 def difference(stored: ConfigDict, config: ConfigDict) -> str | None:

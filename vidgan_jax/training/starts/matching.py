@@ -172,8 +172,9 @@ def _fit(
     return "" if here.shape == there.shape else differ
   if here.shape[axis] != own:
     return "holds classes beside other numbers, and the classes differ"
-  expected = (*here.shape[:axis], other, *here.shape[axis + 1 :])
-  if not other or there.shape != expected:
+  if not other:
+    return "the names of the classes are unknown there"
+  if there.shape != (*here.shape[:axis], other, *here.shape[axis + 1 :]):
     return differ
   if not pairs:
     return "no class has the same name in both"

@@ -14,7 +14,7 @@ from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import Stopped, UserError
 from vidgan_jax.runtime.files import paths
 from vidgan_jax.training import earlier
-from vidgan_jax.training.starts import branches
+from vidgan_jax.training.starts import branches, records
 from vidgan_jax.training.starts.branches import Family
 
 
@@ -89,8 +89,7 @@ def _opened(
   last = family.following(number) if config.guard.restarts else number
   if last != number:
     config = family.config(last, config, since=number)
-    branch = family.branches[last]
-    report(f"{family.folder(number)} has collapsed ({branch.reason})")
+    report(records.describe(family.home, family.branches, last))
   if last != family.number:
     report(f"training in {family.folder(last)}")
     return config, str(family.folder(last))
@@ -111,7 +110,7 @@ def _restarted(
   if difference:
     raise UserError(
       f"{workdir} holds a run of another config: {difference}; --restart_from may change only "
-      f"config.{' and config.'.join(branches.RATES)}"
+      f"config.{' and config.'.join(records.RATES)}"
     )
   existing = family.find(family.number, step, config)
   if existing is not None:

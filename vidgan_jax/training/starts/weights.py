@@ -156,9 +156,11 @@ def for_training(
   folder = _folder(init_from)
   if os.path.realpath(folder) == os.path.realpath(workdir):
     raise UserError(f"--init_from is {folder}, the folder of this run; it must be another one")
-  opened = (
-    _of_export(folder, open_export, mesh) if states.is_export(folder) else _of_run(folder, mesh)
-  )
+  if states.is_export(folder):
+    opened = _of_export(folder, open_export, mesh)
+  else:
+    opened = _of_run(folder, mesh)
+    states.mention_branch(folder, report)
   axes = matching.class_axes(config, meshes.platform(mesh))
   here = matching.arrays(like)
   plan = matching.plan(here, opened.shapes, axes, class_names, opened.class_names)
