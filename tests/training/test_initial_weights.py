@@ -248,4 +248,4 @@ def test_classes_beside_other_numbers_are_taken_only_if_all_are_equal(load_confi
   same_names = matching.plan(here, here, axes, ("a", "b", "c"), ("a", "b", "c"))
   assert name in same_names.whole and not same_names.left
   turned = matching.plan(here, here, axes, ("a", "b", "c"), ("b", "a", "c"))
-  assert "holds classes beside other numbers" in turned.left[name]
+  assert "has rows of classes and of other inputs" in turned.left[name]

@@ -171,7 +171,7 @@ def _fit(
   if axis is None:
     return "" if here.shape == there.shape else differ
   if here.shape[axis] != own:
-    return "holds classes beside other numbers, and the classes differ"
+    return "has rows of classes and of other inputs, and the classes differ"
   if not other:
     return "the names of the classes are unknown there"
   if there.shape != (*here.shape[:axis], other, *here.shape[axis + 1 :]):
