@@ -1,5 +1,6 @@
 """Runs that go back to an earlier checkpoint: where a user asks, and after a collapse."""
 
+import dataclasses
 import json
 import shutil
 
@@ -223,6 +224,31 @@ def test_a_branch_of_a_run_with_other_weights(original, config, tmp_path):
   early = tmp_path / "early"
   restarts.train(wanted, early, start(iter((1,))), report=lambda line: None)
   assert branches.Family(early).branches[1].step == 0
+
+
+def test_commands_name_the_branch_in_which_guards_went_on(tmp_path):
+  """Files alone: the run, a user's branch 1, branch 2 after a collapse of 1, 3 after one of 2."""
+  begun = {"source": 0, "step": 2, "reason": "stopped at iteration 5: dark", "changes": {}}
+  for number, of in ((1, 0), (2, 1), (3, 2)):
+    automatic = {"automatic": number > 1, "restarts": number - 1}
+    folder = tmp_path / "branches" / str(number)
+    folder.mkdir(parents=True)
+    record = records.Branch(number, of, **begun, **automatic)
+    text = json.dumps(dataclasses.asdict(record))
+    (folder / "branch.json").write_text(text, encoding="utf-8")
+
+  def said(folder):
+    lines = []
+    states.mention_branch(folder, lines.append)
+    return lines
+
+  assert said(tmp_path) == said(tmp_path / "branches" / "3") == said(tmp_path / "none") == []
+  (line,) = said(tmp_path / "branches" / "1")
+  assert f"training went on in {tmp_path}/branches/3; name that folder" in line
+  assert f"stopped the run in {tmp_path}/branches/2 (stopped at iteration 5: dark)" in line
+  (tmp_path / "branches" / "2" / "branch.json").write_text("{}", encoding="utf-8")
+  (line,) = said(tmp_path)  # a damaged record does not keep a command from opening the run
+  assert line.startswith("WARNING: ") and "branches/2/branch.json" in line
 
 
 def test_curves_mark_where_a_branch_begins():
