@@ -236,6 +236,7 @@ def _steps(request: Request, config: Any, report: _Report) -> Iterator[int | Non
         return
       if request.patience is not None and time.monotonic() - last > 60 * request.patience:
         report(f"no new checkpoint within {request.patience:g} minutes: the run has stopped")
+        states.mention_branch(request.workdir, report)  # as its collapse may be new
         return
       time.sleep(_POLL)
       end = int(states.read_config(request.workdir).num_iterations)  # it may have been increased
@@ -261,6 +262,7 @@ def _evaluate_run(
   assert request.workdir is not None  # see `_check`
   if request.every_checkpoint or request.follow:
     states.refuse_export(request.workdir, "--every_checkpoint or --follow")
+    states.mention_branch(request.workdir, report)
   config = states.read_config(request.workdir)
   evaluation: _RunEvaluation | None = None
   if request.follow:
