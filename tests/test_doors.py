@@ -379,7 +379,7 @@ def test_protocols_are_told_without_jax(tmp_path):
 @pytest.mark.parametrize(
   ("arguments", "words"),
   [
-    ([], ["--workdir (a run) or --clips (a file) is required"]),
+    ([], ["--workdir (a run) or --clips (videos or a file) is required"]),
     (["--workdir={tmp}"], ["no run in"]),
     (["--workdir={tmp}", "--truncations=1,a"], ["--truncations=1,a: must be a list of numbers"]),
     (["--workdir={tmp}", "--count=1"], ["--count=1"]),

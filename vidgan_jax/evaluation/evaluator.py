@@ -182,6 +182,8 @@ class Evaluator:
         gathered[path.key] = new[path.key]
         if processes.first():
           feature_file.save(new[path.key], labels, self._report)
+    # Features are cached for equal pixels, which may have been given with other labels.
+    labels = getattr(real, "labels", labels)
     return Reference(
       gathered,
       labels if getattr(real, "num_classes", 0) else None,
