@@ -441,6 +441,10 @@ def test_an_alias_says_what_it_stands_for(evaluate, run, monkeypatch):
     (dict(frames=None), "scores clips of any length; --frames=N"),
     (dict(clips="missing"), "missing: no such file"),
     (dict(frames=5), "30 of 30 generated videos are too short"),
+    (
+      dict(count=35, real="missing"),
+      "34 clips are too few for protocol tiny: it takes 35; --count",
+    ),
   ],
 )
 def test_refusals_of_given_clips(evaluate, layouts, tmp_path, fields, words):

@@ -10,7 +10,7 @@ import vidgan_jax.training.state as states
 from vidgan_jax.data.sources import any_videos
 from vidgan_jax.evaluation import clips as clip_sources
 from vidgan_jax.evaluation import given_clips, motion_controls
-from vidgan_jax.evaluation.evaluator import Evaluator, check_frames, load_extractors
+from vidgan_jax.evaluation.evaluator import Evaluator, check_count, check_frames, load_extractors
 from vidgan_jax.evaluation.features import references
 from vidgan_jax.evaluation.protocols import listing
 from vidgan_jax.evaluation.protocols import registry as protocols
@@ -199,7 +199,9 @@ def _evaluate_clips(request: Request, protocol: Protocol, report: _Report) -> li
       f"protocol {protocol.name} scores clips of {protocol.frames} frames, {request.clips} has "
       f"{stored.shape[0]}; --frames={stored.shape[0]} evaluates them at this length"
     )
-  needed = (request.count or protocol.generated_count) * protocol.repeats
+  count = request.count or protocol.generated_count
+  check_count(protocol, stored, count, protocol.repeats)  # before videos are read
+  needed = count * protocol.repeats
   if needed < stored.count or protocol.repeats > 1:  # files may be ordered by class
     generated = stored.shuffled(request.seed, needed)
   else:
