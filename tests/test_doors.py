@@ -385,7 +385,7 @@ def test_evaluating(trained, door, tmp_path):
 
 def test_protocols_are_told_without_jax(tmp_path):
   (tmp_path / "jax.py").write_text("raise SystemExit('jax was imported')")
-  for arguments, code in ((["--list"], 0), (["--protocol=fvd"], 2), (["--help"], 0)):
+  for arguments, code in ((["--list"], 0), (["--protocol=fvd2"], 2), (["--help"], 0)):
     result = subprocess.run(
       [sys.executable, "-m", "vidgan_jax.evaluate", *arguments],
       cwd=ROOT,
@@ -403,13 +403,17 @@ def test_protocols_are_told_without_jax(tmp_path):
 @pytest.mark.parametrize(
   ("arguments", "words"),
   [
-    ([], ["--workdir (a run) or --clips (a file) is required"]),
+    ([], ["--workdir (a run) or --clips (videos or a file) is required"]),
     (["--workdir={tmp}"], ["no run in"]),
     (["--workdir={tmp}", "--truncations=1,a"], ["--truncations=1,a: must be a list of numbers"]),
     (["--workdir={tmp}", "--count=1"], ["--count=1"]),
     (
       ["--clips={tmp}/no.npz", "--output={tmp}/out"],
       ["--clips needs real clips"],
+    ),
+    (
+      ["--clips={tmp}/videos", "--real={tmp}/real", "--output={tmp}/out", "--protocol=fvd"],
+      ["videos: no such file"],
     ),
     (["--convert=i3d"], ["--convert needs --source"]),
     (["--convert=i3d", "--source={tmp}"], ["unknown network 'i3d'", "known: i3d_kinetics400"]),
