@@ -58,7 +58,9 @@ _DVD_GAN = {
 }
 
 _OUTPUT = flags.DEFINE_string("output", str(settings.ROOT / "runs" / "cascades"), "For the runs.")
-_SEEDS = flags.DEFINE_list("seeds", ["0", "1"], "Seeds of the systems; the first stage has one.")
+_SEEDS = flags.DEFINE_list(
+  "seeds", ["0", "1"], "Seeds of the systems; that of the first stage is 0."
+)
 _FIRST = flags.DEFINE_integer("first", 1200, "Iterations of the first stage.", lower_bound=1)
 _ITERATIONS = flags.DEFINE_integer("iterations", 400, "Of the other systems.", lower_bound=1)
 _COUNT = flags.DEFINE_integer("count", 512, "Generated and real clips.", lower_bound=16)
@@ -310,7 +312,7 @@ def main():
   names = [f"{system}@{s}" for s in seeds for system in SYSTEMS if system in chosen]
   names += COSTS if "cost" in chosen else []
   if {"matching", "no_matching"} & set(chosen):
-    first = {"num_iterations": _FIRST.value, "sample_every": _FIRST.value, "seed": int(seeds[0])}
+    first = {"num_iterations": _FIRST.value, "sample_every": _FIRST.value, "seed": 0}
     settings.train("ssw_gan.py:shapes_stage1", pathlib.Path(_OUTPUT.value) / "stage1", first)
   results = {}
   for name in names:

@@ -412,7 +412,7 @@ def test_protocols_are_told_without_jax(tmp_path):
       ["--clips needs real clips"],
     ),
     (
-      ["--clips={tmp}/videos", "--real={tmp}/real", "--output={tmp}/out", "--protocol=fvd"],
+      ["--clips={tmp}/videos", "--real={tmp}/real", "--output={tmp}/out", "--protocol=recommended"],
       ["videos: no such file"],
     ),
     (["--convert=i3d"], ["--convert needs --source"]),
