@@ -22,6 +22,7 @@ class TrainingProgram:
     compile_seconds: time that compilation took.
     abstract_state: shapes, types and shardings of the program's state.
     initial_state: makes the state before the first iteration, on the devices of a mesh.
+    frozen: zeros in place of the variables of frozen earlier stages; {} without stages.
   """
 
   gan: Any
@@ -30,6 +31,7 @@ class TrainingProgram:
   compile_seconds: float
   abstract_state: Any
   initial_state: Callable[[Any], Any]
+  frozen: Any
 
 
 def compile_iteration(config, mesh=None, optimizers=None) -> TrainingProgram:
@@ -43,6 +45,8 @@ def compile_iteration(config, mesh=None, optimizers=None) -> TrainingProgram:
   Returns:
     the program; of a system with phases, that of the last phase.
   """
+  import jax
+
   from vidgan_jax.models import registry
   from vidgan_jax.training import loop, state
   from vidgan_jax.training import optimizers as training_optimizers
@@ -61,8 +65,9 @@ def compile_iteration(config, mesh=None, optimizers=None) -> TrainingProgram:
   like = abstract_state(mesh)
   phases = Phases(gan, config)
   phases.check(mesh)
-  program, seconds = phases.compiled(len(phases.all) - 1, optimizers, like, mesh, {})
-  return TrainingProgram(gan, mesh, program, seconds, like, initial_state)
+  frozen = jax.device_put(gan.example_frozen(), meshes.replicated(mesh))
+  program, seconds = phases.compiled(len(phases.all) - 1, optimizers, like, mesh, frozen)
+  return TrainingProgram(gan, mesh, program, seconds, like, initial_state, frozen)
 
 
 def shape_features(clips: np.ndarray) -> np.ndarray:
