@@ -22,7 +22,18 @@ state() { # sets STATE and CODE
   elif [ -s "$RUN/pid" ]; then
     STATE=lost
     # The same number may belong to another program after a restart of the worker.
-    if grep -qa vidgan_jax "/proc/$(cat "$RUN/pid")/cmdline" 2>/dev/null; then STATE=running; fi
+    if grep -qa vidgan_jax "/proc/$(cat "$RUN/pid")/cmdline" 2>/dev/null; then
+      STATE=running
+      return
+    fi
+    # Training may have ended just now: its exit code is written a moment later.
+    for ((i = 0; i < 20; i++)); do
+      if [ -s "$RUN/code" ]; then
+        STATE=ended CODE="$(cat "$RUN/code")"
+        return
+      fi
+      sleep 0.1
+    done
   fi
 }
 # Ends with 2 if training runs, whose files must not be replaced.
