@@ -127,17 +127,17 @@ class Trainer:
       self._weights = weights.for_training(
         init_from, self.workdir, config, self.like, names, self.mesh, open_export, report
       )
+      self._description = self.source.description()
+      if self.checkpoints.steps():
+        states.check_data(self.workdir, self._description)
+      self.frozen, self._stages = earlier.for_training(
+        config, self.gan, self.workdir, self._description["class_names"], self.mesh, report
+      )
     except UserError:
       if is_new and processes.first():
         with contextlib.suppress(OSError):
           self.workdir.rmdir()  # leave no empty folder behind
       raise
-    self._description = self.source.description()
-    if self.checkpoints.steps():
-      states.check_data(self.workdir, self._description)
-    self.frozen, self._stages = earlier.for_training(
-      config, self.gan, self.workdir, self._description["class_names"], self.mesh, report
-    )
     guard = config.guard
     self.hooks = [*extra_hooks, guards.DarkGuard(guard.dark_fraction, guard.dark_patience)]
     self._flops_per_clip = flops_per_clip
