@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import re
+import tarfile
 import zlib
 
 import numpy as np
@@ -393,6 +394,14 @@ def test_invalid_requests_are_refused(tmp_path, write_torch, monkeypatch):
     with pytest.raises(UserError, match=re.escape(message)):
       run(network, source, **options)
   assert not (tmp_path / "weights").exists()
+
+
+def test_an_archive_must_be_unpacked_first(tmp_path, module):
+  for name, mode in (("i3d.tar.gz", "w:gz"), ("i3d.tar", "w")):
+    with tarfile.open(tmp_path / name, mode) as archive:
+      archive.add(module, "i3d")
+    with pytest.raises(UserError, match=r"is an archive: unpack it into a new folder \(mkdir DIR"):
+      convert_quietly("i3d_kinetics400", tmp_path / name, tmp_path / "a.npz")
 
 
 def test_known_files_without_weights_are_refused_by_name(tmp_path, monkeypatch):
