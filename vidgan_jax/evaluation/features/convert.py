@@ -160,8 +160,8 @@ def _form(source: pathlib.Path) -> str:
     raise UserError(f"{source}: larger than the limit of {_MAX_SOURCE_BYTES} bytes")
   if tarfile.is_tarfile(source):
     raise UserError(
-      f"{source} is an archive: unpack it into a new folder (mkdir DIR && tar -xf {source} -C DIR), "
-      "and give --source=DIR"
+      f"{source} is an archive: unpack it into a new folder (mkdir DIR && tar -xf {source} -C "
+      "DIR), and give --source=DIR"
     )
   if not zipfile.is_zipfile(source):
     return "torch"  # if it is something else, the reader of PyTorch files refuses it
