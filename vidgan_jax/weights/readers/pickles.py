@@ -137,6 +137,14 @@ def _call(function: Any, arguments: Any, script: bool) -> Any:
   return calls[function.module, function.name](*arguments)
 
 
+def _set_attributes(owner: Any, attributes: Any) -> None:
+  """Sets those of a module; a dictionary's are versions of PyTorch's modules, which are not kept."""
+  if isinstance(owner, Module) and isinstance(attributes, dict):
+    owner.update(attributes)
+  elif not isinstance(owner, dict):
+    raise Refused("refused: it sets attributes of an object that is not a dictionary")
+
+
 _MARK = object()
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _LITERALS = {
@@ -226,10 +234,7 @@ def run(file: Any, storages: dict[str, Storage] | None = None, *, script: bool =
       stack[-1].extend(items)
     elif name == "BUILD":
       attributes = stack.pop()
-      if isinstance(stack[-1], Module) and isinstance(attributes, dict):
-        stack[-1].update(attributes)
-      elif not isinstance(stack[-1], dict):  # of a dictionary: versions of PyTorch's modules
-        raise Refused("refused: it sets attributes of an object that is not a dictionary")
+      _set_attributes(stack[-1], attributes)
     else:
       raise Refused(f"refused: it has the instruction {name}, which no state dict needs")
   raise EOFError
