@@ -31,7 +31,7 @@ import json, os, runpy, sys, traceback
 from vidgan_jax.runtime import door
 from vidgan_jax.runtime.errors import UserError
 
-def parse(main, argv=None):
+def parse(main, argv=None, **options):
   from absl import flags
   door._parse(sys.argv)
   if "config" in flags.FLAGS and flags.FLAGS.config is not None:
