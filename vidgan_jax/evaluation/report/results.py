@@ -316,9 +316,9 @@ def table(content: Mapping) -> list[str]:
     lines.append(name)
     for column, (metric, digits) in enumerate(heads):
       if cells[row][column]:
-        floor = f"   real clips {floors[column]}" if floors[column] else ""
+        floor = f"   real against real {floors[column]}" if floors[column] else ""
         _, better = metrics.direction(metric)
-        lines.append(f"  {metric:<{width}} {cells[row][column]:<28}{floor:<37} {better} ({digits})")
+        lines.append(f"  {metric:<{width}} {cells[row][column]:<28}{floor:<44} {better} ({digits})")
   by_warning: dict[str, dict[str, None]] = {}
   for record in records:
     for warning in record["warnings"]:
