@@ -22,7 +22,9 @@ import pytest
 
 from tests import docs_commands
 from tests.docs_commands import PAGES, ROOT
+from vidgan_jax.analysis.cost import published_scores, reproducing_page
 from vidgan_jax.models import registry
+from vidgan_jax.runtime.config import named
 from vidgan_jax.runtime.errors import UserError
 
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
@@ -200,3 +202,40 @@ def test_the_system_of_the_page_trains_and_samples(tmp_path):
 def test_a_name_of_the_package_cannot_be_registered():
   with pytest.raises(UserError, match="this package has a model 'tgan' itself"):
     registry.register("tgan", {}, None)
+
+
+def test_the_page_of_experiments_is_the_generated_one():
+  assert _text(reproducing_page.PAGE) == reproducing_page.page(), (
+    "run python -m vidgan_jax.analysis.cost.reproducing_page"
+  )
+
+
+def test_every_config_has_its_cost_and_every_score_its_config():
+  configs, costs = reproducing_page.configs(), reproducing_page.known_costs()
+  assert {name.partition(":")[0] for name in configs} == set(named.known())
+  assert list(costs) == list(configs)
+  for name, config in configs.items():
+    assert costs[name].get("num_iterations") == config.num_iterations, costs[name]
+  for section in published_scores.SECTIONS:
+    assert {f"{section.file}:{row}" for row in section.scores} <= set(configs)
+
+
+@pytest.mark.parametrize("name", ("tgan:f_c1", "progressive_vgan:shapes"))
+def test_the_costs_are_those_of_the_code(name):
+  """Two cheap ones are counted again, one of a network that grows."""
+  counted = reproducing_page.measure(name, reproducing_page.configs()[name])
+  known = reproducing_page.known_costs()[name]
+  assert counted.pop("name") == known.pop("name") == name
+  assert counted == pytest.approx(known, rel=1e-6)
+
+
+def test_the_readme_states_the_costs_of_its_commands():
+  """Hours and memory of the six commands' config, from the costs."""
+  text, cost = _text(ROOT / "README.md"), reproducing_page.known_costs()["tgan:f_c1"]
+  hours = lambda tflops: cost["total_tflop"] / tflops / reproducing_page.UTILISATION / 3600
+  for tflops in (165, 312, 1576):
+    (row,) = (line for line in text.splitlines() if f"| {tflops} |" in line)
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[-1] == f"{hours(tflops):.1f}"
+    if tflops < 1000:
+      assert cells[2].startswith(f"{cost['gigabytes']:.1f} of ")
