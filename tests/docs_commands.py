@@ -180,9 +180,13 @@ def _is_command(module: str) -> bool:
 
 
 def _filled(words: list[str]) -> list[str]:
-  """Replaces what stands for a config of the user's; other placeholders parse as they are."""
+  """Replaces what stands for a config of the user's; other placeholders parse as they are.
+
+  tests/test_docs.py runs tiny_gan.py itself.
+  """
   words = [word for word in words if word != "..."]
-  return [re.sub(r"^--config=(\.\.\.|FILE\.py)$", "--config=quickstart", word) for word in words]
+  users = re.compile(r"^--config=(\.\.\.|FILE\.py|tiny_gan\.py)$")
+  return [users.sub("--config=quickstart", word) for word in words]
 
 
 def _own_options(words: list[str]) -> list[str]:

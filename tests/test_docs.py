@@ -11,13 +11,21 @@ with their own flags: unknown flags, configs and fields of configs, and wrong va
 must exist, be valid for bash, and know the options that the line gives them.
 """
 
+import ast
+import os
 import re
+import subprocess
+import sys
 import urllib.parse
 
 import pytest
 
 from tests import docs_commands
 from tests.docs_commands import PAGES, ROOT
+from vidgan_jax.analysis.cost import published_scores, reproducing_page
+from vidgan_jax.models import registry
+from vidgan_jax.runtime.config import named
+from vidgan_jax.runtime.errors import UserError
 
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
@@ -139,3 +147,95 @@ def test_the_table_of_networks_is_complete():
     if file.network or "no weights" not in file.note:
       (line,) = (x for x in text.splitlines() if (file.git_sha1 or file.sha256) in x)
       assert f"| {file.size:,} |" in line if file.size else "| not known |" in line
+
+
+def _texts_of_the_package():
+  """All constant texts in the code, whose pieces in an f-string are joined by \0."""
+  texts = []
+  for path in [*(ROOT / "vidgan_jax").rglob("*.py"), *(ROOT / "configs").glob("*.py")]:
+    for node in ast.walk(ast.parse(_text(path))):
+      if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        texts.append(node.value)
+  return "\0".join(texts)
+
+
+def test_the_messages_of_the_page_are_those_of_the_code():
+  """Each piece of a message in docs/troubleshooting.md, between `...`, is a text in the code."""
+  known, unknown, count = _texts_of_the_package(), [], 0
+  for row in re.findall(
+    r"^\| (`.*?) \| ", _text(ROOT / "docs" / "troubleshooting.md"), re.MULTILINE
+  ):
+    for message in re.findall(r"`([^`]+)`", row):
+      for piece in re.split(r"\.{3,}", message):
+        piece = piece.strip(" :;,.()'\"")
+        count += 1
+        if piece not in known:
+          unknown.append(piece)
+  assert count > 100 and not unknown
+
+
+def test_the_system_of_the_page_trains_and_samples(tmp_path):
+  """The code of docs/adding_a_system.md, saved and run as the page says."""
+  page = ROOT / "docs" / "adding_a_system.md"
+  file, use = docs_commands.blocks(page, "python")
+  (tmp_path / "tiny_gan.py").write_text(file, encoding="utf-8")
+
+  def run(*words):
+    done = subprocess.run(
+      [sys.executable, *words],
+      cwd=tmp_path,
+      env={**os.environ, "PYTHONPATH": str(ROOT)},
+      capture_output=True,
+      text=True,
+      timeout=600,
+      check=False,
+    )
+    assert done.returncode == 0, (done.stdout, done.stderr[-3000:])
+    return done.stdout
+
+  for words in docs_commands.commands(page):
+    run("-m", "vidgan_jax", *words[1:])
+  assert run("-c", f"{use}\nprint(clips.shape, clips.dtype)") == "(4, 8, 16, 16, 3) uint8\n"
+  assert (tmp_path / "runs" / "tiny" / "samples").exists()
+
+
+def test_a_name_of_the_package_cannot_be_registered():
+  with pytest.raises(UserError, match="this package has a model 'tgan' itself"):
+    registry.register("tgan", {}, None)
+
+
+def test_the_page_of_experiments_is_the_generated_one():
+  assert _text(reproducing_page.PAGE) == reproducing_page.page(), (
+    "run python -m vidgan_jax.analysis.cost.reproducing_page"
+  )
+
+
+def test_every_config_has_its_cost_and_every_score_its_config():
+  configs, costs = reproducing_page.configs(), reproducing_page.known_costs()
+  assert {name.partition(":")[0] for name in configs} == set(named.known())
+  assert list(costs) == list(configs)
+  for name, config in configs.items():
+    assert costs[name].get("num_iterations") == config.num_iterations, costs[name]
+  for section in published_scores.SECTIONS:
+    assert {f"{section.file}:{row}" for row in section.scores} <= set(configs)
+
+
+@pytest.mark.parametrize("name", ("tgan:f_c1", "progressive_vgan:shapes"))
+def test_the_costs_are_those_of_the_code(name):
+  """Two cheap ones are counted again, one of a network that grows."""
+  counted = reproducing_page.measure(name, reproducing_page.configs()[name])
+  known = reproducing_page.known_costs()[name]
+  assert counted.pop("name") == known.pop("name") == name
+  assert counted == pytest.approx(known, rel=1e-6)
+
+
+def test_the_readme_states_the_costs_of_its_commands():
+  """Hours and memory of the six commands' config, from the costs."""
+  text, cost = _text(ROOT / "README.md"), reproducing_page.known_costs()["tgan:f_c1"]
+  hours = lambda tflops: cost["total_tflop"] / tflops / reproducing_page.UTILISATION / 3600
+  for tflops in (165, 312, 1576):
+    (row,) = (line for line in text.splitlines() if f"| {tflops} |" in line)
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[-1] == f"{hours(tflops):.1f}"
+    if tflops < 1000:
+      assert cells[2].startswith(f"{cost['gigabytes']:.1f} of ")
