@@ -196,7 +196,10 @@ def test_live_weights_and_their_average_have_different_rows():
   lines = results.table(content)
   heads = [line for line in lines if line.startswith("iteration 4")]
   assert heads == ["iteration 4", "iteration 4, live weights"]
-  assert lines[1].split()[:2] == ["fid", "2"] and lines[3].split()[:2] == ["fid", "9"]
+  assert (
+    lines[1].split()[:5] == ["metric", "value", "real", "against", "real"] == lines[4].split()[:5]
+  )
+  assert lines[2].split()[:3] == ["fid", "2", "0.5"] and lines[5].split()[:3] == ["fid", "9", "0.5"]
   assert len([line for line in results.latex(content).splitlines() if "iteration 4" in line]) == 2
 
 
