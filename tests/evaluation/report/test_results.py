@@ -199,7 +199,8 @@ def test_live_weights_and_their_average_have_different_rows():
   assert (
     lines[1].split()[:5] == ["metric", "value", "real", "against", "real"] == lines[4].split()[:5]
   )
-  assert lines[2].split()[:3] == ["fid", "2", "0.5"] and lines[5].split()[:3] == ["fid", "9", "0.5"]
+  for line, value in ((lines[2], "2"), (lines[5], "9")):
+    assert line.split()[:2] == ["fid", value] and "0.5" in line.split()
   assert len([line for line in results.latex(content).splitlines() if "iteration 4" in line]) == 2
 
 
