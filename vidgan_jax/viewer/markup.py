@@ -1,17 +1,33 @@
 """HTML of clips, scores and messages. Text from files and folders is escaped."""
 
+import dataclasses
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from vidgan_jax.runtime.text import printable
 
-if TYPE_CHECKING:
-  from vidgan_jax.viewer.studio import Shown
-
 FOLDER = "clips"  # of the addresses of the MP4 files
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+  """Files of the clips of one generator.
+
+  Attributes:
+    name: of the generator.
+    captions: what each clip shows.
+    files: names in `KeptClips`; "" for a class that the generator does not have.
+    together: name of the file with all clips in a grid.
+    command: the call of `vidgan sample` that generates the same clips.
+  """
+
+  name: str
+  captions: Sequence[str]
+  files: Sequence[str]
+  together: str
+  command: str
 
 
 def element(template: str, *values: object) -> Markup:
@@ -63,7 +79,7 @@ def _tile(file: str, caption: str, name: str, link: str = "MP4") -> Markup:
   )
 
 
-def by_clip(shown: Sequence["Shown"]) -> Markup:
+def by_clip(shown: Sequence[Shown]) -> Markup:
   """One card for each clip, in it the same clip of each generator."""
   count = max(len(each.files) for each in shown)
   cards = []
@@ -90,7 +106,7 @@ def by_clip(shown: Sequence["Shown"]) -> Markup:
   return element('<div class="{}">{}</div>{}', kind, joined(cards), joined(map(_footer, shown)))
 
 
-def by_generator(shown: Sequence["Shown"]) -> Markup:
+def by_generator(shown: Sequence[Shown]) -> Markup:
   """One row of clips for each generator."""
   rows = []
   for each in shown:
@@ -103,7 +119,7 @@ def by_generator(shown: Sequence["Shown"]) -> Markup:
   return joined([*rows, *map(_footer, shown)])
 
 
-def _footer(shown: "Shown") -> Markup:
+def _footer(shown: Shown) -> Markup:
   """The file of all clips, and the command that generates them."""
   return element(
     '<details class="vidgan-source"><summary><bdi dir="auto">{}</bdi>: {}</summary>The same '

@@ -1,7 +1,6 @@
 """Answers the requests of the page for clips: one at a time, each as HTML."""
 
 import collections
-import dataclasses
 import shlex
 import threading
 from collections.abc import Callable, Sequence
@@ -14,28 +13,10 @@ from vidgan_jax.runtime.files import video_writers
 from vidgan_jax.viewer import drawing, markup
 from vidgan_jax.viewer.drawing import Wanted
 from vidgan_jax.viewer.kept_clips import KeptClips
+from vidgan_jax.viewer.markup import Shown
 from vidgan_jax.viewer.opened import Opened
 
 _REMEMBERED = 64  # answers for one generator; a page that is opened again needs no new clips
-
-
-@dataclasses.dataclass(frozen=True)
-class Shown:
-  """Files of the clips of one generator.
-
-  Attributes:
-    name: of the generator.
-    captions: what each clip shows.
-    files: names in `KeptClips`; "" for a class that the generator does not have.
-    together: name of the file with all clips in a grid.
-    command: the call of `vidgan sample` that generates the same clips.
-  """
-
-  name: str
-  captions: Sequence[str]
-  files: Sequence[str]
-  together: str
-  command: str
 
 
 class Studio:
