@@ -32,7 +32,7 @@ def opened(host: str, port: int) -> Iterator[socket.socket]:
     family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     listener = socket.create_server(address[:2], family=family)
   except (OSError, UnicodeError) as error:  # UnicodeError: a name that no host can have
-    reason = getattr(error, "strerror", None) or error
+    reason = (getattr(error, "strerror", None) or str(error)).partition(" (while")[0]
     raise UserError(
       f"cannot listen at --host={host} --port={port}: {reason}; --port=0 takes a free port"
     ) from error

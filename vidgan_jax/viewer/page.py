@@ -180,6 +180,7 @@ def _clips_tab(gr: Any, handlers: Handlers, shared: list[Any], classes: list[str
   with gr.Row():
     chosen = gr.Dropdown(
       classes, value=classes[:_FIRST_CLASSES], multiselect=True, label="Classes",
+      elem_classes="classes",
       visible=bool(classes), scale=3, min_width=260,
     )  # fmt: skip
     label = "Clips per class" if classes else "Clips"
