@@ -13,7 +13,7 @@ from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.viewer import markup
 from vidgan_jax.viewer.curves import COLOURS, drawn
 
-_HEAD = ("metric", "generator", "value", "95 % interval", "real clips", "clips", "protocol")
+_HEAD = ("metric", "generator", "value", "95 % interval", "real against real", "clips", "protocol")
 
 
 def page(workdirs: Sequence[str], names: Sequence[str]) -> Markup:
