@@ -138,7 +138,7 @@ def main(arguments=None):
   )
   parser.add_argument("--fast", action="store_true", help="run with few iterations and clips")
   parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/notebooks"))
-  options = parser.parse_args(arguments)
+  options = parser.parse_intermixed_args(arguments)  # names may follow options
   names = options.names or NAMES
   if unknown := set(names) - set(NAMES):
     parser.error(f"unknown notebook {sorted(unknown)[0]}; known: {', '.join(NAMES)}")

@@ -36,20 +36,20 @@ compilation.enable_cache()  # the next session does not compile the same network
 # ## An example
 #
 # Real: clips of the built-in moving shapes. Generated: other clips of the same kind with two
-# faults, as models have them. Every fourth clip stands still, and all are a little blurred. Both
-# are written as MP4 files, like those of a model.
+# faults, as models have them. Every fifth clip stands still, and all are a little blurred. Both are
+# written as MP4 files, like those of a model.
 
 
 # %%
 def write_example(folder, split, damaged):
-  """Writes COUNT videos of moving shapes; with `damaged`, blurred, and every fourth one frozen."""
+  """Writes COUNT videos of moving shapes; with `damaged`, blurred, and every fifth one frozen."""
   source = MovingShapes(COUNT, FRAMES, SIZE, 8, seed=0, split=split, variety=0.0)
   clips = np.stack([source.example(n, np.random.default_rng(0))[0] for n in range(COUNT)])
   if damaged:
     wide = np.pad(clips.astype(np.float32), ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     blurred = sum(wide[:, :, y : y + SIZE, x : x + SIZE] for y in range(3) for x in range(3)) / 9
     clips = np.round(blurred).astype(np.uint8)
-    clips[::4] = clips[::4, :1]
+    clips[::5] = clips[::5, :1]
   folder.mkdir(parents=True, exist_ok=True)
   for number, clip in enumerate(clips):
     video_writers.write_mp4(folder / f"{number:05d}.mp4", clip, frame_rate=8)
@@ -96,11 +96,13 @@ vidgan_jax.show(np.stack([real[:8], generated[:8]]), rows=["real", "generated"])
 # * **recall**: the share of real clips that are near generated ones. Low: something is never made.
 # * "real clips" is the score of real clips against other real ones: what a perfect model would get.
 #
-# Square brackets hold 95 % intervals. The clips have no labels here, so accuracy is left out.
+# Square brackets hold 95 % intervals. The clips have no labels here, so accuracy and diversity are
+# left out.
 
 # %%
 protocol = evaluation.get_protocol(PROTOCOL)
-evaluator = evaluation.Evaluator(protocol, evaluation.load_extractors(protocol))
+extractors = evaluation.load_extractors(protocol)
+evaluator = evaluation.Evaluator(protocol, extractors, report=lambda line: None)
 reference = evaluator.reference(evaluation.ArrayClips(real))
 scores = evaluator.score(
   evaluation.ArrayClips(generated), reference, count=len(generated), labelled=False
@@ -111,10 +113,10 @@ print("\n".join(results.table({"records": scores.records})))
 # ## Do these scores see motion?
 #
 # A score that ignores motion is no score of videos. So real clips are damaged in their motion
-# alone, and scored like generated ones: frozen (one frame repeated), shuffled (frames in
-# random order), reversed. "unharmed" is the score of undamaged real clips. A distance that sees
-# motion is much larger for frozen and shuffled clips. Shapes that move to and fro look the same
-# backwards, so "reversed" should stay low in this example.
+# alone, and scored like generated ones: frozen (one frame repeated), shuffled (frames in random
+# order), reversed. "unharmed" is the score of undamaged real clips. A distance that sees motion is
+# much larger for frozen and shuffled clips. Shapes that move to and fro look the same backwards, so
+# "reversed" should stay low in this example.
 
 # %%
 real_clips = evaluation.ArrayClips(real)
