@@ -14,6 +14,7 @@ import numpy as np
 import vidgan_jax
 from vidgan_jax.configs import quickstart
 from vidgan_jax.runtime import streams
+from vidgan_jax.runtime.config import schema
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import video_writers
 from vidgan_jax.runtime.hardware import compilation
@@ -38,6 +39,9 @@ def small_model():
   """Trains a small model in runs/quickstart, unless it is trained; returns the folder."""
   config = quickstart.get_config()
   config.num_iterations = 2 if FAST else 500
+  if FAST:  # tiny networks, which compile in seconds
+    tiny = {"resolution": 8, "savings": False, "generator.multipliers": (2, 1)}
+    schema.set_fields(config.model, tiny | {"discriminator.multipliers": (1, 2)})
   loop.Trainer(config, "runs/quickstart").run()
   return "runs/quickstart"
 

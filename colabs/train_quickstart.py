@@ -16,6 +16,7 @@ import vidgan_jax
 from vidgan_jax.configs import quickstart
 from vidgan_jax.data import build
 from vidgan_jax.runtime.checkpoints import Checkpoints
+from vidgan_jax.runtime.config import schema
 from vidgan_jax.runtime.hardware import compilation
 from vidgan_jax.training import curves, loop
 from vidgan_jax.training import state as states
@@ -38,6 +39,9 @@ config.num_iterations = ITERATIONS
 config.checkpoint_every = max(1, ITERATIONS // 5)
 config.checkpoints_kept = 5
 config.log_every = max(1, ITERATIONS // 50)
+if FAST:  # tiny networks, which compile in seconds
+  tiny = {"resolution": 8, "savings": False, "generator.multipliers": (2, 1)}
+  schema.set_fields(config.model, tiny | {"discriminator.multipliers": (1, 2)})
 print(config.model)
 
 # %% [markdown]
