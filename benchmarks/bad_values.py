@@ -101,8 +101,10 @@ def build(config) -> None:
 
   def scores(state):
     count = max(2, gan.batch_multiple)
-    key, batch, context = jax.random.key(0), gan.example_batch(count), contract.Context()
+    key, batch = jax.random.key(0), gan.example_batch(count)
+    context = contract.Context(frozen=gan.example_frozen())
     latents, inputs = gan.latents(key, count), gan.generated_inputs(key, batch, context)
+    inputs = gan.derive(context.frozen, latents, inputs)
     samples, _ = gan.generate(_variables(state.generator), latents, inputs, key, True)
     views = gan.views(key, samples, inputs, context)
     return {

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import settings  # noqa: F401 - makes the package importable
 
 from vidgan_jax.runtime import mesh as meshes
@@ -21,6 +22,7 @@ class TrainingProgram:
     compile_seconds: time that compilation took.
     abstract_state: shapes, types and shardings of the program's state.
     initial_state: makes the state before the first iteration, on the devices of a mesh.
+    frozen: zeros in place of the variables of frozen earlier stages; {} without stages.
   """
 
   gan: Any
@@ -29,6 +31,7 @@ class TrainingProgram:
   compile_seconds: float
   abstract_state: Any
   initial_state: Callable[[Any], Any]
+  frozen: Any
 
 
 def compile_iteration(config, mesh=None, optimizers=None) -> TrainingProgram:
@@ -42,6 +45,8 @@ def compile_iteration(config, mesh=None, optimizers=None) -> TrainingProgram:
   Returns:
     the program; of a system with phases, that of the last phase.
   """
+  import jax
+
   from vidgan_jax.models import registry
   from vidgan_jax.training import loop, state
   from vidgan_jax.training import optimizers as training_optimizers
@@ -60,5 +65,19 @@ def compile_iteration(config, mesh=None, optimizers=None) -> TrainingProgram:
   like = abstract_state(mesh)
   phases = Phases(gan, config)
   phases.check(mesh)
-  program, seconds = phases.compiled(len(phases.all) - 1, optimizers, like, mesh, {})
-  return TrainingProgram(gan, mesh, program, seconds, like, initial_state)
+  frozen = jax.device_put(gan.example_frozen(), meshes.replicated(mesh))
+  program, seconds = phases.compiled(len(phases.all) - 1, optimizers, like, mesh, frozen)
+  return TrainingProgram(gan, mesh, program, seconds, like, initial_state, frozen)
+
+
+def shape_features(clips: np.ndarray) -> np.ndarray:
+  """Features of the built-in classifier, float64 [N, 64], of clips uint8 [N, T, H, W, 3]."""
+  import jax
+
+  from vidgan_jax.evaluation.features import extractor
+  from vidgan_jax.evaluation.features.architectures import moving_shapes as network
+
+  variables = extractor.load_extractor(extractor.PACKAGED).variables
+  apply = jax.jit(lambda batch: network.apply(variables, batch / 127.5 - 1.0)["features"])
+  parts = [apply(clips[i : i + 32].astype(np.float32)) for i in range(0, len(clips), 32)]
+  return np.concatenate([np.asarray(part, np.float64) for part in parts])

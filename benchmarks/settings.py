@@ -2,6 +2,7 @@
 
 import datetime
 import hashlib
+import importlib
 import importlib.metadata
 import importlib.util
 import json
@@ -12,7 +13,8 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
@@ -135,6 +137,38 @@ def synthetic_batch(config, seed: int = 0) -> dict:
     "clip": random.integers(0, 256, pixels, dtype=np.uint8),
     "label": random.integers(0, max(1, model.num_classes), shape, dtype=np.int32),
   }
+
+
+def config_of(name: str, changes: Mapping[str, Any]):
+  """The config FILE.py or FILE.py:ARGUMENT in the folder of configs, with changed fields."""
+  from vidgan_jax.runtime.config import schema
+
+  file, _, argument = name.partition(":")
+  module = importlib.import_module(f"configs.{file.removesuffix('.py')}")
+  config = module.get_config(argument).copy_and_resolve_references()
+  schema.set_fields(config, changes)
+  return config
+
+
+def train(name: str, workdir: pathlib.Path, changes: Mapping[str, Any]) -> None:
+  """Trains a config in a process of its own. A run that is finished is left as it is.
+
+  Args:
+    name: FILE.py or FILE.py:ARGUMENT in the folder of configs.
+    workdir: of the run, which continues if it exists.
+    changes: {name of a field: value}.
+
+  Raises:
+    UserError: training failed; the message is the end of its output.
+  """
+  command = [
+    *(sys.executable, "-m", "vidgan_jax.train", f"--workdir={workdir}"),
+    f"--config={ROOT / 'configs' / name}",
+    *(f"--config.{field}={value}" for field, value in changes.items()),
+  ]
+  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+  if done.returncode:
+    raise UserError((done.stdout + done.stderr)[-2000:])
 
 
 def config_hash(config) -> str:

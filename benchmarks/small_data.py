@@ -29,11 +29,10 @@ Exit codes: 0 done, 2 bad input.
 
 import os
 import pathlib
-import subprocess
-import sys
 import tempfile
 
 import numpy as np
+import programs
 import settings  # makes the package importable
 from absl import flags
 
@@ -70,18 +69,6 @@ def changes(case: str) -> dict[str, object]:
   }
 
 
-def _train(case: str, workdir: pathlib.Path) -> None:
-  """Trains a case; UserError with the end of the output if that fails."""
-  command = [
-    *(sys.executable, "-m", "vidgan_jax.train", f"--workdir={workdir}"),
-    f"--config={settings.ROOT / 'configs' / 'weizmann.py'}",
-    *(f"--config.{name}={value}" for name, value in changes(case).items()),
-  ]
-  done = subprocess.run(command, cwd=settings.ROOT, capture_output=True, text=True)
-  if done.returncode:
-    raise UserError((done.stdout + done.stderr)[-2000:])
-
-
 def _windows(config, split: str) -> tuple[np.ndarray, np.ndarray]:
   """Windows of the clips of a split: uint8 [N, T, H, W, 3] and labels [N]."""
   from vidgan_jax.data import build
@@ -103,19 +90,6 @@ def _windows(config, split: str) -> tuple[np.ndarray, np.ndarray]:
   ]
   clips, labels = zip(*examples, strict=True)
   return np.stack(clips), np.asarray(labels)
-
-
-def _features(clips: np.ndarray) -> np.ndarray:
-  """Features of the built-in classifier [N, d] of clips uint8 [N, T, H, W, 3]."""
-  import jax
-
-  from vidgan_jax.evaluation.features import extractor
-  from vidgan_jax.evaluation.features.architectures import moving_shapes as network
-
-  variables = extractor.load_extractor(extractor.PACKAGED).variables
-  apply = jax.jit(lambda batch: network.apply(variables, batch / 127.5 - 1.0)["features"])
-  parts = [apply(clips[i : i + 32].astype(np.float32)) for i in range(0, len(clips), 32)]
-  return np.concatenate([np.asarray(part, np.float64) for part in parts])
 
 
 def _scores(gan, network, name: str, clips: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -160,7 +134,7 @@ def _measure(case: str) -> dict:
   """Trains and measures one case."""
   with tempfile.TemporaryDirectory() as temporary:
     workdir = pathlib.Path(_OUTPUT.value or temporary) / case
-    _train(case, workdir)
+    settings.train("weizmann.py", workdir, changes(case))
     return {"case": case, **_of_run(workdir)}
 
 
@@ -179,8 +153,8 @@ def _of_run(workdir: pathlib.Path) -> dict:
   for name, network in state.discriminators.items():
     scores = [_scores(gan, network, name, *clips) for clips in (train, test)]
     memorised[name] = _probability_above(*scores)
-  features = {n: _features(c) for n, c in (("train", train[0]), ("test", test[0]))}
-  drawn = _features(generated)
+  features = {n: programs.shape_features(c) for n, c in (("train", train[0]), ("test", test[0]))}
+  drawn = programs.shape_features(generated)
   return {
     "device": jax.devices()[0].device_kind,
     "iterations": int(state.step),

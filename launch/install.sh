@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Creates .venv in the project's folder and installs the pinned requirements into it.
 # The other scripts source it:
 #   . install.sh [requirements-test.txt ...]
@@ -5,7 +6,7 @@
 # works, else cpu.
 
 unset CDPATH # with it, cd may go to another folder, and prints its path
-cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." || exit 1
 PROJECT="$(pwd)"
 PYTHON="${PYTHON:-python3}"
 

@@ -13,7 +13,7 @@
 # The output of the tests is in .venvs/CELL.log. Exit code 1 if a cell failed or could not run.
 set -uo pipefail
 unset CDPATH
-cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." || exit 1
 VENVS="${VIDGAN_JAX_VENVS:-.venvs}"
 case "$VENVS" in /*) ;; *) VENVS="$PWD/$VENVS" ;; esac
 ALL=(3.11 3.12 3.13 newest oldest)

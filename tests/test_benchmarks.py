@@ -180,3 +180,63 @@ def test_videos_that_are_missing_and_unknown_cases_are_refused(tmp_path):
   unknown = program("subsampling", "--cases=both_9", f"--results={tmp_path}/r")
   assert_refused(unknown, "both_9", "both_3")
   assert not list(tmp_path.iterdir())
+
+
+def test_verdicts_need_all_seeds(settings):
+  del settings  # puts the benchmarks on the path
+  import verdicts
+
+  assert verdicts.of_seeds([True, True], [False, False]) == "shows"
+  assert verdicts.of_seeds([True, False], [False, False]) == "undecided"
+  assert verdicts.of_seeds([True, False], [False, True]) == "undecided"
+  assert verdicts.of_seeds([False, False], [True, True]) == "does not show"
+  assert verdicts.of_seeds([], []) == "undecided"
+  assert verdicts.spans([(1, 2), (-0.12345, 3)]) == "1 to 2; -0.123 to 3"
+
+
+CLAIMS = """
+import sys
+sys.path.insert(0, "benchmarks")
+import cascades, json, sys
+results = json.load(sys.stdin)
+cost = dict(zip(cascades.COSTS, results.pop("cost")))
+print(json.dumps(cascades.claims({**results, **cost}, ["0", "1"])))
+"""
+
+
+def claims(of_systems, cost):
+  """{claim: verdict} of benchmarks/cascades.py for (distance at 12, at 48, motion kept)."""
+  results = {"cost": [{"bytes": size, "seconds": seconds} for size, seconds in cost]}
+  for name, (*distances, kept) in of_systems.items():
+    lengths = {
+      frames: {"distance": value, "deviation": 1, "kept_interval": [kept - 0.1, kept + 0.1]}
+      for frames, value in zip(("12", "48"), distances, strict=True)
+    }
+    results |= {f"{name}@{seed}": {"lengths": lengths} for seed in (0, 1)}
+  command = [sys.executable, "-c", CLAIMS]
+  done = subprocess.run(
+    command, input=json.dumps(results), capture_output=True, text=True, cwd=ROOT, check=True
+  )
+  return {claim: verdict for claim, verdict, _ in json.loads(done.stdout)}
+
+
+def test_claims_on_cascades_follow_from_the_measurements():
+  shown = claims(
+    {"matching": (10, 20, 0.9), "no_matching": (11, 40, 0.9), "dvd_gan": (10, 50, 0.2)},
+    [(10, 1), (20, 1), (100, 5)],
+  )
+  assert list(shown.values()) == ["shows"] * 6
+  contrary = claims(
+    {"matching": (10, 40, 0.3), "no_matching": (30, 20, 0.9), "dvd_gan": (10, 50, 0.8)},
+    [(10, 1), (60, 3), (100, 5)],
+  )
+  assert list(contrary.values()) == ["does not show"] * 6
+  undecided = claims({"dvd_gan": (10, 50, 0.5)}, [])
+  assert list(undecided.values()) == ["undecided"]
+
+
+def test_seeds_that_are_no_integers_and_unknown_systems_are_refused(tmp_path):
+  results = f"--results={tmp_path}/r"
+  assert_refused(program("cascades", "--seeds=a", results), "--seeds=a")
+  assert_refused(program("cascades", "--cases=tgan", results), "tgan", "no_matching")
+  assert not list(tmp_path.iterdir())

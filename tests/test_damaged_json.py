@@ -5,8 +5,10 @@ flipped, and the file cut short. What is called is what the doors call.
 """
 
 import contextlib
+import dataclasses
 import json
 import pathlib
+import shutil
 import types
 
 import jax
@@ -26,7 +28,7 @@ from vidgan_jax.evaluation.report import analyses as report_analyses
 from vidgan_jax.evaluation.report import page as report
 from vidgan_jax.evaluation.report import results, writer
 from vidgan_jax.evaluation.statistics.moments import FeatureSet, Moments
-from vidgan_jax.models import registry
+from vidgan_jax.models import registry, switches
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.config import configuration
 from vidgan_jax.runtime.errors import UserError
@@ -35,6 +37,7 @@ from vidgan_jax.sampling import export, export_request
 from vidgan_jax.sampling import run as runs
 from vidgan_jax.training import optimizers, workdir
 from vidgan_jax.training import state as states
+from vidgan_jax.training.starts import branches, records, weights
 
 OTHERS = ("null", '"x"', "-3", "2.5", "true", "[]", "[1]", "{}", "1e400", str(2**70), "NaN")
 
@@ -138,6 +141,29 @@ def test_descriptions_of_data(run, no_restore):
     runs.load(run.workdir)
 
   survives(run.workdir / states.DATA, read, each=20)
+
+
+def test_records_of_other_weights(run):
+  path = run.workdir / states.INIT
+  record = {"source": "/runs/a", "kind": "run", "step": 2, "fingerprint": "0a", "taken": ["a"]}
+  path.write_text(json.dumps(record), encoding="utf-8")
+  begin = lambda: weights.for_training(None, run.workdir, run.config, None, (), None, None, str)
+  assert survives(path, begin, each=12)["refused"] > 40
+  path.unlink()
+
+
+def test_records_of_branches(run):
+  branch = records.Branch(1, 0, 0, 4, True, 1, "dark", {"seed": [0, 7]})
+  path = run.workdir / records.FOLDER / "1" / records.RECORD
+  path.parent.mkdir(parents=True)
+  path.write_text(json.dumps(dataclasses.asdict(branch)), encoding="utf-8")
+
+  def read():
+    family = branches.Family(run.workdir)
+    switches.check(family.config(family.following(0), run.config))
+
+  assert survives(path, read, each=12)["refused"] > 60
+  shutil.rmtree(run.workdir / records.FOLDER)
 
 
 def test_indices_of_exported_models(run, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -145,6 +146,29 @@ def test_a_finished_run_is_left_as_it_is(trained, door, flags):
   assert result.returncode == 0 and result.stderr == ""
   assert "already trained for 4 iterations" in result.stdout
   assert contents(workdir) == before
+
+
+def test_a_branch_and_a_run_with_other_weights(trained, door, flags, tmp_path):
+  workdir = shutil.copytree(trained[0], tmp_path / "run")
+  before = contents(workdir)
+  assert_refused(
+    door("train", *flags, f"--workdir={workdir}", "--restart_from=3"), "there are: 2, 4"
+  )
+  assert contents(workdir) == before
+  result = door("train", *flags, f"--workdir={workdir}", "--restart_from=2")
+  assert result.returncode == 0, result.stderr
+  branch = workdir / "branches" / "1"
+  assert f"going back to iteration 2, in {branch}" in result.stdout
+  assert f"checkpoints: {branch}/checkpoints" in result.stdout
+  after = contents(workdir)
+  assert {name: after[name] for name in before} == before
+  arguments = [f"--workdir={tmp_path / 'new'}", f"--init_from={branch}"]
+  result = door("train", *flags, *arguments, "--config.num_iterations=1")
+  assert result.returncode == 0, result.stderr
+  assert f"beginning with the weights of the run {branch} at iteration 4" in result.stdout
+  assert (tmp_path / "new" / "checkpoints" / "0").is_dir()
+  arguments = [f"--workdir={tmp_path / 'new'}", f"--init_from={workdir}"]
+  assert_refused(door("train", *flags, *arguments), str(branch), str(workdir), "leave the flag out")
 
 
 def test_the_same_seed_gives_the_same_bytes(trained, door, tmp_path):
@@ -361,7 +385,7 @@ def test_evaluating(trained, door, tmp_path):
 
 def test_protocols_are_told_without_jax(tmp_path):
   (tmp_path / "jax.py").write_text("raise SystemExit('jax was imported')")
-  for arguments, code in ((["--list"], 0), (["--protocol=fvd"], 2), (["--help"], 0)):
+  for arguments, code in ((["--list"], 0), (["--protocol=fvd2"], 2), (["--help"], 0)):
     result = subprocess.run(
       [sys.executable, "-m", "vidgan_jax.evaluate", *arguments],
       cwd=ROOT,
@@ -379,13 +403,17 @@ def test_protocols_are_told_without_jax(tmp_path):
 @pytest.mark.parametrize(
   ("arguments", "words"),
   [
-    ([], ["--workdir (a run) or --clips (a file) is required"]),
+    ([], ["--workdir (a run) or --clips (videos or a file) is required"]),
     (["--workdir={tmp}"], ["no run in"]),
     (["--workdir={tmp}", "--truncations=1,a"], ["--truncations=1,a: must be a list of numbers"]),
     (["--workdir={tmp}", "--count=1"], ["--count=1"]),
     (
       ["--clips={tmp}/no.npz", "--output={tmp}/out"],
       ["--clips needs real clips"],
+    ),
+    (
+      ["--clips={tmp}/videos", "--real={tmp}/real", "--output={tmp}/out", "--protocol=recommended"],
+      ["videos: no such file"],
     ),
     (["--convert=i3d"], ["--convert needs --source"]),
     (["--convert=i3d", "--source={tmp}"], ["unknown network 'i3d'", "known: i3d_kinetics400"]),

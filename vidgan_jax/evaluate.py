@@ -1,11 +1,11 @@
-r"""Evaluates clips of a trained run, or of a file, with a named protocol.
+r"""Evaluates clips of a trained run, or any videos, with a named protocol.
 
   vidgan evaluate --workdir=DIR --protocol=moving_shapes
   vidgan evaluate --workdir=DIR --protocol=fvd_unterthiner2018 --every_checkpoint
   vidgan evaluate --workdir=DIR --protocol=dvd_gan_fid_is_k600 \
       --truncations=0.2,0.44,0.7,1 --count=10000
   vidgan evaluate --workdir=DIR --protocol=recommended --follow --patience=120
-  vidgan evaluate --clips=FILE.npz --real=FILE.npz --protocol=recommended --output=DIR
+  vidgan evaluate --clips=VIDEOS --real=VIDEOS --protocol=fvd --output=DIR
   vidgan evaluate --list
   vidgan evaluate --convert=i3d_kinetics400 --source=FILE_OR_FOLDER [--output=FILE]
 
@@ -17,6 +17,17 @@ protocols. Scores are written to DIR/evaluation/PROTOCOL: results.json (new scor
 results.tex and report.html. Each score has a fingerprint of all its settings. Only scores with
 equal fingerprints are comparable. Features of the real clips are cached in $VIDGAN_JAX_REFERENCES
 (by default vidgan_jax/references in the user's cache folder, $XDG_CACHE_HOME or ~/.cache).
+
+VIDEOS is a folder of videos or of folders of pictures, a zip of either, one video, or an .npz of
+clips. The order is that of the names. In CLASS/VIDEO, the folders are classes; videos that are not
+in folders have no classes. Clips have as many frames as the protocol or --frames says. The frames
+of real videos are the protocol's stride apart, or that of --stride; those of generated videos are
+consecutive. Of a longer video, the protocol's windows are scored: random ones, or the first; one of
+each generated video. One video alone is cut into successive clips. Real videos that are too short
+are left out and counted; generated ones are refused. Generated clips must have one size. Larger
+real videos are resized to it by their shorter side, and a square is cropped; smaller ones are
+refused. If there are more videos than the protocol takes, --seed chooses them. The fingerprint
+depends on the pixels of the clips and not on their paths.
 
 --convert verifies a file of published weights and converts it to a file for --weights. By default
 it is stored in $VIDGAN_JAX_WEIGHTS (vidgan_jax/weights in the user's cache folder), where later

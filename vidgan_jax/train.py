@@ -7,6 +7,17 @@ Writes config.json, log.jsonl, tensorboard/, samples/, curves.png and checkpoint
 same command continues from the newest checkpoint. On CPU, the result equals that of a run without
 an interruption bit for bit.
 
+  vidgan train --config=... --workdir=NEW --init_from=RUN_OR_EXPORT
+
+begins with the weights of another run or exported model: those that fit by name and shape, class
+embeddings by the names of the classes. The others are listed.
+
+  vidgan train --config=... --workdir=DIR --restart_from=STEP [--config.optimizer.generator_lr=...]
+
+goes back to a checkpoint of the run in DIR and trains on in DIR/branches/NUMBER, with other random
+numbers and, if given, other learning rates. Nothing in DIR changes. With --config.guard.restarts=3
+a run does so by itself, up to three times, when a guard stops it.
+
 These signals save a checkpoint and stop the run: SIGTERM, Ctrl-C (not if several processes train
 together), SIGHUP (sent by a terminal that closes, unless the command runs under nohup), and
 SIGUSR1, SIGUSR2 and SIGXCPU (sent by schedulers before a time limit).
@@ -19,7 +30,7 @@ command continues; 130 Ctrl-C before training began, or a second time.
 import functools
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from vidgan_jax.runtime import door, preemption
 from vidgan_jax.runtime.config import base_switches, named, schema
@@ -27,6 +38,18 @@ from vidgan_jax.runtime.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, named.HELP)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+_INIT = flags.DEFINE_string(
+  "init_from", None, "Folder of the run or exported model whose weights a new run begins with."
+)
+_RESTART = schema.define(
+  "restart_from",
+  schema.integer(
+    None,
+    "Iteration of a checkpoint of the run to go back to, in a branch of its own.",
+    least=0,
+    most=schema.LARGEST_STEP,
+  ),
+)
 _CACHE = schema.define("compilation_cache", base_switches.COMPILATION_CACHE)
 _COORDINATOR = flags.DEFINE_string(
   "coordinator",
@@ -58,38 +81,51 @@ def main(argv):
   from vidgan_jax.models import switches
   from vidgan_jax.runtime import processes
   from vidgan_jax.runtime.hardware import compilation, flops, memory
-  from vidgan_jax.sampling.preview import PreviewHook
+  from vidgan_jax.sampling.exported import Exported
   from vidgan_jax.training import loop
   from vidgan_jax.training import workdir as workdirs
-  from vidgan_jax.training.curves import CurvesHook
+  from vidgan_jax.training.starts import restarts
 
   switches.check(config)
   memory.keep_freed_on_cpu()
-  # Before the hooks, because the evaluation hook loads a network, which initialises the devices.
+  # Before `start`, because the evaluation hook loads a network, which initialises the devices.
   processes.start(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
-  extra = [PreviewHook(config.sample_every), CurvesHook(config.sample_every)]
+  compilation.enable_cache(_CACHE.value, door.report)
+
+  def start(config: ConfigDict, workdir: str) -> loop.Trainer:
+    return loop.Trainer(
+      config,
+      workdir,
+      _hooks(config),
+      flops_per_clip=functools.partial(summary.flops_per_clip, config),
+      peak_flops=flops.peak_flops(jax.devices()[0]),
+      report=door.report,
+      init_from=_INIT.value,
+      open_export=Exported,
+    )
+
+  trainer = restarts.train(config, workdir, start, restart_from=_RESTART.value, report=door.report)
+  for line in workdirs.list_results(trainer.workdir):
+    trainer.report(line)
+  return preemption.EXIT_CODE if trainer.stopped else 0
+
+
+def _hooks(config: ConfigDict) -> list:
+  """What runs between iterations, made anew for each folder that is trained."""
+  from vidgan_jax.sampling.preview import PreviewHook
+  from vidgan_jax.training.curves import CurvesHook
+
+  hooks = [PreviewHook(config.sample_every), CurvesHook(config.sample_every)]
   if config.get("analysis") and config.analysis.every:
     from vidgan_jax.analysis.curvature.hook import CurvatureHook
 
-    extra.append(CurvatureHook(config.analysis))
+    hooks.append(CurvatureHook(config.analysis))
   if config.get("evaluation") and config.evaluation.every:
     from vidgan_jax.evaluation.hook import EvaluationHook
     from vidgan_jax.sampling import stream
 
-    extra.append(EvaluationHook(config.evaluation, stream.from_hook_context, door.report))
-  compilation.enable_cache(_CACHE.value, door.report)
-  trainer = loop.Trainer(
-    config,
-    workdir,
-    extra,
-    flops_per_clip=functools.partial(summary.flops_per_clip, config),
-    peak_flops=flops.peak_flops(jax.devices()[0]),
-    report=door.report,
-  )
-  trainer.run()
-  for line in workdirs.list_results(trainer.workdir):
-    trainer.report(line)
-  return preemption.EXIT_CODE if trainer.stopped else 0
+    hooks.append(EvaluationHook(config.evaluation, stream.from_hook_context, door.report))
+  return hooks
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import shutil
 import types
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from vidgan_jax.data.sources.moving_shapes import CLASS_NAMES
 from vidgan_jax.evaluation import cli, evaluator
@@ -19,6 +21,7 @@ from vidgan_jax.evaluation.protocols import registry as protocols
 from vidgan_jax.evaluation.report import page, writer
 from vidgan_jax.runtime.config import configuration
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.files import video_writers
 
 
 class Stream:
@@ -322,6 +325,133 @@ def test_clips_of_a_file(evaluate, some_clips, tmp_path):
   with pytest.raises(UserError, match="contains results of run"):
     np.savez(tmp_path / "others.npz", clips=clips[::-1], labels=labels)
     evaluate(clips=str(tmp_path / "others.npz"), **options)
+
+
+@pytest.fixture
+def layouts(some_clips, tmp_path):
+  """{layout: options} for the same 34 generated and 45 real clips of three classes."""
+  options = {}
+  for name, count, seed in (("clips", 34, 5), ("real", 45, 6)):
+    clips, labels = some_clips(count, seed)
+    order = np.argsort(labels, kind="stable")
+    np.savez(tmp_path / f"{name}.npz", clips=clips[order], labels=labels[order])
+    for number, clip in enumerate(clips):
+      folder = tmp_path / name / f"class{labels[number]}" / f"{number:03}"
+      folder.mkdir(parents=True)
+      for frame, image in enumerate(clip):
+        Image.fromarray(image).save(folder / f"{frame}.png")
+    shutil.make_archive(str(tmp_path / name), "zip", tmp_path / name)
+    for ending in ("", ".npz", ".zip"):
+      options.setdefault(ending, dict(workdir=None))[name] = str(tmp_path / f"{name}{ending}")
+  return options
+
+
+def test_scores_do_not_depend_on_how_clips_are_stored(
+  evaluate, layouts, protocol, monkeypatch, tmp_path
+):
+  object.__setattr__(protocol, "frames", 4)
+  without_names = lambda records: [{k: v for k, v in r.items() if k != "name"} for r in records]
+  scores = []
+  for ending, options in layouts.items():
+    # Without a cache, so that the real clips are read and scored each time.
+    monkeypatch.setenv("VIDGAN_JAX_REFERENCES", str(tmp_path / f"references{ending}"))
+    content, _, _ = evaluate(**options, output=str(tmp_path / f"out{ending}"))
+    assert content["records"] and content["per_class"]
+    scores.append((content["records"], without_names(content["per_class"])))
+  assert scores[0] == scores[1] == scores[2]
+  mixed = {**layouts[".npz"], "clips": layouts[""]["clips"]}
+  content, _, reported = evaluate(**mixed, output=str(tmp_path / "mixed"))
+  assert content["records"] == scores[0][0]
+  assert any(line.startswith("generated clips: 30, from 30 of 34 video(s)") for line in reported)
+
+
+def test_the_fingerprint_follows_the_content_and_not_the_path(
+  evaluate, layouts, protocol, tmp_path
+):
+  object.__setattr__(protocol, "frames", 4)
+  numbers = lambda content: {r["number"] for r in content["records"]}
+  first, _, _ = evaluate(**layouts[""], output=str(tmp_path / "a"))
+  moved = shutil.copytree(layouts[""]["clips"], tmp_path / "elsewhere" / "copy")
+  options = {**layouts[""], "clips": str(moved)}
+  again, _, _ = evaluate(**options, output=str(tmp_path / "b"))
+  assert numbers(again) == numbers(first)
+  for picture in moved.rglob("2.png"):
+    Image.fromarray(255 - np.asarray(Image.open(picture))).save(picture)
+  changed, _, _ = evaluate(**options, output=str(tmp_path / "c"))
+  assert not numbers(changed) & numbers(first)
+
+
+def test_videos_score_nearly_as_their_frames(evaluate, protocol, tmp_path):
+  """The codec changes pixels a little, so the scores are near and the fingerprints differ."""
+  object.__setattr__(protocol, "frames", 4)
+  generator, values = np.random.default_rng(0), []
+  for name, bias in (("clips", 60), ("real", 0)):
+    (tmp_path / name).mkdir()
+    small = generator.integers(0, 190, (45, 4, 2, 2, 3)) + bias
+    clips = np.repeat(np.repeat(small, 4, 2), 4, 3).astype(np.uint8)
+    np.savez(tmp_path / f"{name}.npz", clips=clips)
+    for number, clip in enumerate(clips):
+      video_writers.write_mp4(tmp_path / name / f"{number:02}.mp4", clip, 8)
+  for ending in ("", ".npz"):
+    content, _, _ = evaluate(
+      workdir=None,
+      clips=str(tmp_path / f"clips{ending}"),
+      real=str(tmp_path / f"real{ending}"),
+      output=str(tmp_path / f"out{ending}"),
+    )
+    values.append({r["metric"]: (r["value"], r["number"]) for r in content["records"]})
+  videos, frames = values
+  assert videos["fid"][0] == pytest.approx(frames["fid"][0], rel=0.1)
+  assert videos["is"][0] == pytest.approx(frames["is"][0], rel=0.05)
+  assert videos["fid"][1] != frames["fid"][1]
+
+
+def test_cached_features_take_the_labels_that_are_given(evaluate, layouts, protocol, tmp_path):
+  object.__setattr__(protocol, "frames", 4)
+  options = {**layouts[""], "count": 34}
+  classes, _, _ = evaluate(**options, output=str(tmp_path / "a"))
+  assert {r["class"] for r in classes["per_class"]} == {0, 1, 2}
+  for name in ("clips", "real"):
+    with np.load(layouts[".npz"][name]) as file:
+      labels = np.where(file["labels"], 0, 1)
+      np.savez(tmp_path / f"other_{name}.npz", clips=file["clips"], labels=labels)
+    options[name] = str(tmp_path / f"other_{name}.npz")
+  content, _, reported = evaluate(**options, output=str(tmp_path / "b"))
+  assert any(line.startswith("features of 40 real clips: ") for line in reported)  # from the cache
+  assert {r["class"] for r in content["per_class"]} == {0, 1}
+
+
+def test_an_alias_says_what_it_stands_for(evaluate, run, monkeypatch):
+  monkeypatch.setattr(protocols, "ALIASES", {"short": "tiny"})
+  content, lines, reported = evaluate(protocol="short", output=str(run / "out"))
+  assert reported[0] == "--protocol=short stands for tiny: a test"
+  assert reported[1].startswith("  clips: frames as in training")
+  plain, _, reported = evaluate()
+  assert not any("stands for" in line for line in reported)
+  assert [r["number"] for r in plain["records"]] == [r["number"] for r in content["records"]]
+  _, lines, _ = evaluate(protocol="short")  # the same folder
+  assert f"written: {run / 'evaluation' / 'tiny' / 'results.json'}" in lines
+
+
+@pytest.mark.parametrize(
+  ("fields", "words"),
+  [
+    (dict(split="test"), "--split chooses from a run's data; it does not apply to --real"),
+    (dict(stride=2), "--stride chooses frames of videos; it does not apply to clips of an .npz"),
+    (dict(frames=None), "scores clips of any length; --frames=N"),
+    (dict(clips="missing"), "missing: no such file"),
+    (dict(frames=5), "30 of 30 generated videos are too short"),
+    (
+      dict(count=35, real="missing"),
+      "34 clips are too few for protocol tiny: it takes 35; --count",
+    ),
+  ],
+)
+def test_refusals_of_given_clips(evaluate, layouts, tmp_path, fields, words):
+  options = {**layouts[".npz"], "clips": layouts[""]["clips"], "frames": 4, **fields}
+  with pytest.raises(UserError, match=words) as error:
+    evaluate(**options, output=str(tmp_path / "out"))
+  assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
 
 
 @pytest.fixture

@@ -111,6 +111,13 @@ def test_earlier_runs_that_do_not_fit_are_refused_in_one_line(first, second, loa
   refused(second(model__earlier_run=str(tmp_path / "bare")), tmp_path, "has no checkpoint yet")
 
 
+def test_a_refused_earlier_run_leaves_no_workdir(second, tmp_path):
+  config = second(model__earlier_run=str(tmp_path / "no"))
+  with pytest.raises(UserError, match="the earlier stage is not there"):
+    loop.Trainer(config, tmp_path / "new", devices=jax.devices()[:1], report=lambda line: None)
+  assert not (tmp_path / "new").exists()
+
+
 def test_clips_of_a_folder_replace_the_stage_in_training(second, tmp_path):
   generator = np.random.default_rng(0)
   clips = generator.integers(0, 256, (5, cascades.FRAMES, 8, 8, 3), dtype=np.uint8)

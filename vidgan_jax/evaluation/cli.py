@@ -1,4 +1,4 @@
-"""One call of `evaluate`: scores a run or a file of clips, and writes the files of results."""
+"""One call of `evaluate`: scores a run or given clips, and writes the files of results."""
 
 import dataclasses
 import pathlib
@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import vidgan_jax.training.state as states
+from vidgan_jax.data.sources import any_videos
 from vidgan_jax.evaluation import clips as clip_sources
-from vidgan_jax.evaluation import motion_controls
-from vidgan_jax.evaluation.evaluator import Evaluator, check_frames, load_extractors
+from vidgan_jax.evaluation import given_clips, motion_controls
+from vidgan_jax.evaluation.evaluator import Evaluator, check_count, check_frames, load_extractors
 from vidgan_jax.evaluation.features import references
+from vidgan_jax.evaluation.protocols import listing
 from vidgan_jax.evaluation.protocols import registry as protocols
 from vidgan_jax.evaluation.protocols.base import Protocol
 from vidgan_jax.evaluation.report import results, writer
@@ -55,7 +57,7 @@ def fulfil(request: Request, opener: Opener, report: _Report = print) -> list[st
 
   Args:
     request: what to evaluate.
-    opener: opens the run; not used for a file of clips.
+    opener: opens the run; not used for given clips.
     report: called with lines for the user during the work.
 
   Returns:
@@ -67,6 +69,10 @@ def fulfil(request: Request, opener: Opener, report: _Report = print) -> list[st
   requests.check(request)
   protocol = adjusted(protocols.get_protocol(request.protocol), request)
   _check(request)
+  if protocol.name != request.protocol:
+    report(f"--protocol={request.protocol} stands for {protocol.name}: {protocol.source}")
+    for line in listing.clip_lines(protocol):
+      report(line)
   with memory.reported_if_full("a smaller --batch_size needs less"):
     if request.clips is not None:
       return _evaluate_clips(request, protocol, report)
@@ -76,7 +82,7 @@ def fulfil(request: Request, opener: Opener, report: _Report = print) -> list[st
 def _check(request: Request) -> None:
   """UserError if options contradict each other, or the results could not be written."""
   if not request.workdir and not request.clips:
-    raise UserError("--workdir (a run) or --clips (a file) is required")
+    raise UserError("--workdir (a run) or --clips (videos or a file) is required")
   if request.clips and (
     request.every_checkpoint or request.follow or request.checkpoint is not None
   ):
@@ -93,17 +99,21 @@ def _check(request: Request) -> None:
     raise UserError("--truncations needs at least one number")
   if request.clips and not (request.real or request.workdir):
     raise UserError(
-      "--clips needs real clips to compare with: --real=FILE.npz, or the data of a run (--workdir)"
+      "--clips needs real clips to compare with: --real=VIDEOS or --real=FILE.npz, or the data of "
+      "a run (--workdir)"
     )
-  if request.real and (request.stride, request.split) != (None, None):
-    raise UserError("--stride and --split choose from a run's data; they do not apply to --real")
+  if request.real and request.split is not None:
+    raise UserError("--split chooses from a run's data; it does not apply to --real")
+  if request.real and request.stride is not None and not any_videos.at(request.real):
+    raise UserError("--stride chooses frames of videos; it does not apply to clips of an .npz")
   results.check_writable(request.output or _folder(request))  # before hours of evaluation
 
 
 def _folder(request: Request) -> pathlib.Path:
   """Default folder of the results of a run."""
   assert request.workdir is not None  # see `_check`
-  return pathlib.Path(request.workdir) / results.FOLDER / request.protocol
+  name = protocols.get_protocol(request.protocol).name  # not an alias
+  return pathlib.Path(request.workdir) / results.FOLDER / name
 
 
 def _real(
@@ -112,7 +122,14 @@ def _real(
   """The real clips to compare generated clips of `shape` (T, H, W, 3) with."""
   count = request.real_count or protocol.real_count
   if request.real is not None:
-    stored = clip_sources.read(request.real)
+    stored = given_clips.real(
+      request.real,
+      protocol,
+      shape,
+      stride=states.read_config(request.workdir).data.stride if request.workdir else None,
+      seed=request.seed,
+      report=report,
+    )
     if count is not None and request.real_count is None:
       count = min(count, stored.count) if request.count else count
       if count > stored.count:
@@ -173,20 +190,25 @@ def _reference(
 
 
 def _evaluate_clips(request: Request, protocol: Protocol, report: _Report) -> list[str]:
-  """Evaluates a file of clips; returns lines for the user."""
+  """Evaluates given clips; returns lines for the user."""
   assert request.clips is not None and request.output is not None  # see `_check`
-  generated = clip_sources.read(request.clips)
-  check_frames(protocol, generated.shape[0])
-  if protocol.frames is not None and generated.shape[0] != protocol.frames:
+  stored = given_clips.generated(request.clips, protocol, seed=request.seed, report=report)
+  check_frames(protocol, stored.shape[0])
+  if protocol.frames is not None and stored.shape[0] != protocol.frames:
     raise UserError(
       f"protocol {protocol.name} scores clips of {protocol.frames} frames, {request.clips} has "
-      f"{generated.shape[0]}; --frames={generated.shape[0]} evaluates them at this length"
+      f"{stored.shape[0]}; --frames={stored.shape[0]} evaluates them at this length"
     )
+  count = request.count or protocol.generated_count
+  check_count(protocol, stored, count, protocol.repeats)  # before videos are read
+  needed = count * protocol.repeats
+  if needed < stored.count or protocol.repeats > 1:  # files may be ordered by class
+    generated = stored.shuffled(request.seed, needed)
+  else:
+    generated = stored.some(None)
   evaluator = _evaluator(request, protocol, report)
   real, reference = _reference(evaluator, request, generated.shape, report)
-  needed = (request.count or protocol.generated_count) * protocol.repeats
-  if needed < generated.count or protocol.repeats > 1:  # files may be ordered by class
-    generated = generated.shuffled(request.seed, needed)
+  generated = given_clips.with_classes_of(real, generated)
   run_names = {"workdir": str(request.clips), "name": pathlib.Path(request.clips).name}
   results_writer = writer.ResultsWriter(request.output, real, reference.class_names, report)
   results_writer.check(evaluator.heading(reference, run_names))
@@ -236,6 +258,7 @@ def _steps(request: Request, config: Any, report: _Report) -> Iterator[int | Non
         return
       if request.patience is not None and time.monotonic() - last > 60 * request.patience:
         report(f"no new checkpoint within {request.patience:g} minutes: the run has stopped")
+        states.mention_branch(request.workdir, report)  # as its collapse may be new
         return
       time.sleep(_POLL)
       end = int(states.read_config(request.workdir).num_iterations)  # it may have been increased
@@ -261,6 +284,7 @@ def _evaluate_run(
   assert request.workdir is not None  # see `_check`
   if request.every_checkpoint or request.follow:
     states.refuse_export(request.workdir, "--every_checkpoint or --follow")
+    states.mention_branch(request.workdir, report)
   config = states.read_config(request.workdir)
   evaluation: _RunEvaluation | None = None
   if request.follow:

@@ -29,7 +29,7 @@ from vidgan_jax.runtime.hardware import cores
 _PROBES = 8  # examples whose hash identifies the pixels of a source, for cached features
 
 
-class _FixedWindow:
+class FixedWindow:
   """Replaces a random generator: chooses a window by number, the first corner, and no mirroring."""
 
   def __init__(self, number: int = 0):
@@ -128,7 +128,7 @@ class RealClips:
     """Clip number `ordinal` and its label."""
     index = int(self._order[ordinal % len(self._order)])
     if self._windows in ("first", "each"):
-      window: Any = _FixedWindow(ordinal // len(self._order) if self._windows == "each" else 0)
+      window: Any = FixedWindow(ordinal // len(self._order) if self._windows == "each" else 0)
       return self._source.example(index, window)
     return self._source.example(index, pipeline.augmentation_generator(self._seed, ordinal))
 
@@ -249,6 +249,7 @@ class ArrayClips:
     count: number of clips.
     population: number of clips of which `shuffled` has taken a random part.
     labelled: whether there are labels; without them, calls return zeros.
+    labels: int [N].
 
   Raises:
     UserError: on other types and shapes, labels outside 0..MAX_CLASSES - 1, or pixels that do not
@@ -265,8 +266,8 @@ class ArrayClips:
       labels = np.asarray(labels)
       sources.check_labels_header(labels.shape, labels.dtype, len(clips), name)
       sources.check_labels(labels, sources.MAX_CLASSES, name)
-    self._labels = labels if self.labelled else np.zeros(len(clips), np.int32)
-    self.num_classes = int(self._labels.max()) + 1 if self.labelled else 0
+    self.labels = labels if self.labelled else np.zeros(len(clips), np.int32)
+    self.num_classes = int(self.labels.max()) + 1 if self.labelled else 0
     self.class_names = tuple(str(label) for label in range(self.num_classes))
     content = np.ascontiguousarray(clips).reshape(-1).data
     self.about = {"checkpoint": f"clips {hashlib.sha256(content).hexdigest()[:12]}"}
@@ -286,7 +287,7 @@ class ArrayClips:
   def shuffled(self, seed: int = 0, count: int | None = None) -> "ArrayClips":
     """The clips in random order: all, or the first `count` of this order."""
     order = np.random.default_rng(seed).permutation(self.count)[:count]
-    labels = self._labels[order] if self.labelled else None
+    labels = self.labels[order] if self.labelled else None
     shuffled = ArrayClips(self._clips[order], labels, self.name)
     shuffled.num_classes, shuffled.class_names = self.num_classes, self.class_names
     shuffled.population = self.population
@@ -294,11 +295,11 @@ class ArrayClips:
 
   def __call__(self, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
     """Clips begin..end-1 and their labels."""
-    return self._clips[begin:end], self._labels[begin:end]
+    return self._clips[begin:end], self.labels[begin:end]
 
   def take(self, indices) -> tuple[np.ndarray, np.ndarray]:
     """The clips of these indices and their labels."""
-    return self._clips[indices], self._labels[indices]
+    return self._clips[indices], self.labels[indices]
 
 
 def check_clips_header(shape: Sequence[int], dtype: Any, what: str) -> None:

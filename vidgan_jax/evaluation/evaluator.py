@@ -81,6 +81,17 @@ def check_frames(protocol: Protocol, frames: int) -> None:
         raise UserError(f"{name} needs clips of at least {least} frames, these have {frames}")
 
 
+def check_count(protocol: Protocol, generated: Any, count: int, repeats: int) -> None:
+  """UserError if there are fewer generated clips than `repeats` sets of `count` clips need."""
+  available = getattr(generated, "count", None)
+  if available is not None and available < count * repeats:
+    raise UserError(
+      f"{available} clips are too few for protocol {protocol.name}: it takes {count}"
+      f"{f' x {repeats}' if repeats > 1 else ''}; --count=N evaluates fewer and enters the "
+      "fingerprint"
+    )
+
+
 class Evaluator:
   """Evaluates clips by a protocol.
 
@@ -182,6 +193,8 @@ class Evaluator:
         gathered[path.key] = new[path.key]
         if processes.first():
           feature_file.save(new[path.key], labels, self._report)
+    # Features are cached for equal pixels, which may have been given with other labels.
+    labels = getattr(real, "labels", labels)
     return Reference(
       gathered,
       labels if getattr(real, "num_classes", 0) else None,
@@ -300,13 +313,7 @@ class Evaluator:
       )
     if reference is None and any(metric.compares for metric in self.protocol.metrics):
       raise UserError(f"protocol {self.protocol.name} compares with real clips, but there are none")
-    needed, available = count * repeats, getattr(generated, "count", None)
-    if available is not None and available < needed:
-      raise UserError(
-        f"{available} clips are too few for protocol {self.protocol.name}: it takes {count}"
-        f"{f' x {repeats}' if repeats > 1 else ''}; --count=N evaluates fewer and enters the "
-        "fingerprint"
-      )
+    check_count(self.protocol, generated, count, repeats)
     if count < self.protocol.min_clips:
       raise UserError(
         f"{count} clips are too few for protocol {self.protocol.name}: its metrics need at least "

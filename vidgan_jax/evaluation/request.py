@@ -19,9 +19,11 @@ from vidgan_jax.runtime.files import paths
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-  """One evaluation of a run or of a file of clips. Each field is a flag of the command."""
+  """One evaluation of a run or of given clips. Each field is a flag of the command."""
 
-  protocol: str = option(text("moving_shapes", "Name of the protocol; --list shows all."))
+  protocol: str = option(
+    text("moving_shapes", "Name of the protocol; --list shows all. fvd is fvd_unterthiner2018.")
+  )
   metrics: Sequence[str] = option(
     texts((), "Metrics to add to the protocol's, separated by commas; --list shows all.")
   )
@@ -98,10 +100,14 @@ class Request:
   )
   weights: str | None = option(text(None, "Folder of converted weights, NETWORK.npz."))
   clips: str | None = option(
-    text(None, "A .npz of clips (and labels) to evaluate, instead of a run's.")
+    text(
+      None,
+      "Generated clips to evaluate, instead of a run's: a folder of videos or of folders of "
+      "pictures, a zip of either, one video, or an .npz of clips (and labels).",
+    )
   )
   real: str | None = option(
-    text(None, "A .npz of real clips (and labels), instead of the run's data.")
+    text(None, "Real clips, instead of the run's data: videos or an .npz, as for --clips.")
   )
   reference: str | None = option(
     text(

@@ -17,6 +17,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.hardware import node
 
 # Time that a new file may take to become visible on another machine with the same file system.
 _SECONDS_TO_APPEAR = 20.0
@@ -35,7 +36,8 @@ def start(coordinator: str | None, count: int | None, index: int | None) -> None
     index: number of this process, 0 <= index < count.
 
   Raises:
-    UserError: an argument is missing or wrong, or the other processes cannot be reached.
+    UserError: an argument is missing or wrong, the other processes cannot be reached, or the
+      processes of a machine would not use all of its GPUs.
   """
   if coordinator is None:
     if count is not None or index is not None:
@@ -48,16 +50,17 @@ def start(coordinator: str | None, count: int | None, index: int | None) -> None
   try:
     if coordinator == "auto":
       jax.distributed.initialize()
-      return
-    if ":" not in coordinator:
+    elif ":" not in coordinator:
       raise UserError(f"--coordinator is {coordinator!r}, must be host:port or auto")
-    if count is None or index is None:
+    elif count is None or index is None:
       raise UserError("--coordinator needs --num_processes and --process_id")
-    if not 0 <= index < count:
+    elif not 0 <= index < count:
       raise UserError(f"--process_id {index} is not one of {count} processes")
-    jax.distributed.initialize(coordinator, count, index)
+    else:
+      jax.distributed.initialize(coordinator, count, index)
   except (ValueError, RuntimeError) as error:
     raise UserError(f"cannot join the other processes: {str(error).splitlines()[0]}") from error
+  node.check_devices()
 
 
 def first() -> bool:

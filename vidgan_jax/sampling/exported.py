@@ -162,6 +162,7 @@ class Exported:
     gan: its system.
     state: a `TrainState` with the average as its generator too, and without discriminators.
     frozen: see `models.contract.Context`.
+    fingerprint: differs where config, data or arrays do; see `fingerprint`.
     standing_passes: passes of the standing statistics; 0 if there are none.
     statistics, stage_statistics: standing statistics of the model and of its earlier stages.
   """
@@ -169,9 +170,9 @@ class Exported:
   def __init__(self, folder: str | os.PathLike):
     """Reads the folder; UserError if a file is missing, changed or of another model."""
     self._folder, index = pathlib.Path(folder), read_index(folder)
-    self._files = index["files"]
+    self._files, self.fingerprint = index["files"], index["fingerprint"]
     self.config = states.read_config(folder)
-    self._mesh = meshes.make_mesh(jax.devices()[:1])
+    self._mesh = meshes.make_mesh(jax.local_devices()[:1])
     self.gan, like = states.described(folder, self.config, self._mesh)
     read = self._read(GENERATOR, generator_tree(like))
     average = states.Average(read["params"], read["batch_stats"])

@@ -30,7 +30,8 @@ def plot(log_path: str | os.PathLike, output: str | os.PathLike) -> None:
   Args:
     log_path: a run's `log.jsonl`.
     output: the PNG file to write. An empty log writes none. Grey lines mark the iterations
-      at which growing networks began to train on larger clips.
+      at which growing networks began to train on larger clips; dashed lines, with the number of
+      the branch, those at which a run went back to a checkpoint (`training.starts.branches`).
   """
   from matplotlib.figure import Figure  # imported here because the import takes a second
 
@@ -46,6 +47,10 @@ def plot(log_path: str | os.PathLike, output: str | os.PathLike) -> None:
     plotted = patterns if exact else [name for name in names if name.startswith(patterns)]
     for step in _growths(records):
       axes.axvline(step, color="0.8", linewidth=1)
+    for step, branch in _restarts(records):
+      axes.axvline(step, color="0.5", linewidth=1, linestyle="--")
+      place = axes.get_xaxis_transform()  # x in iterations, y from 0 to 1
+      axes.text(step, 0.99, f" {branch:.0f}", transform=place, color="0.4", fontsize=7, va="top")
     for name in plotted:
       points = [(r["step"], r[name]) for r in records if isinstance(r.get(name), float | int)]
       if not points:
@@ -67,6 +72,13 @@ def _growths(records: Sequence[Mapping[str, Any]]) -> list[int]:
   """Iterations at which the networks began to train on larger clips; see `phases.scalars`."""
   sizes = [(r["step"], r["phase/resolution"]) for r in records if "phase/resolution" in r]
   return [step for (_, old), (step, new) in itertools.pairwise(sizes) if new != old]
+
+
+def _restarts(records: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
+  """(last iteration before a branch, number of the branch), for each branch in the log."""
+  numbers = [(r["step"], r.get("run/branch", 0)) for r in records]
+  pairs = itertools.pairwise(numbers)
+  return [(step, new) for (step, old), (_, new) in pairs if new != old]
 
 
 class CurvesHook(Hook):

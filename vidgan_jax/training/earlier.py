@@ -144,11 +144,12 @@ def write_record(workdir: str | os.PathLike, record: dict[str, int]) -> None:
 
 
 def copy_record(workdir: str | os.PathLike, folder: str | os.PathLike) -> None:
-  """Copies the record of a run, if it has one, to a folder with another of its checkpoints."""
-  path = pathlib.Path(workdir) / RECORD
-  if path.exists():
-    with atomic_file(pathlib.Path(folder) / RECORD) as temporary:
-      pathlib.Path(temporary).write_bytes(path.read_bytes())
+  """Copies what a run records of other runs to a folder with another of its checkpoints."""
+  for name in (RECORD, states.INIT):
+    path = pathlib.Path(workdir) / name
+    if path.exists():
+      with atomic_file(pathlib.Path(folder) / name) as temporary:
+        pathlib.Path(temporary).write_bytes(path.read_bytes())
 
 
 def _record(workdir: str | os.PathLike) -> dict[str, int] | None:
@@ -233,6 +234,8 @@ def _restore(
     "ema": {"params": like.ema.params, "batch_stats": like.ema.batch_stats},
   }
   wanted = record["step"] if record else None
+  if wanted is None:
+    states.mention_branch(folder, report)
   checkpoints = Checkpoints(pathlib.Path(folder) / states.CHECKPOINTS, report=report)
   restored = checkpoints.restore_part(like, part, wanted)
   checkpoints.close()

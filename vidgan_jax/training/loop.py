@@ -7,6 +7,7 @@ import os
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -28,9 +29,11 @@ from vidgan_jax.runtime.progress import Lines, ticking
 from vidgan_jax.training import capacity, earlier, guards, optimizers
 from vidgan_jax.training import state as states
 from vidgan_jax.training import workdir as workdirs
+from vidgan_jax.training.clock import Clock
 from vidgan_jax.training.logs import Log, Reader
 from vidgan_jax.training.optimizers import Optimizers
 from vidgan_jax.training.phases import Phases
+from vidgan_jax.training.starts import branches, weights
 from vidgan_jax.training.state import TrainState
 
 
@@ -53,52 +56,6 @@ def _describe_batch(size: int, microbatch: int) -> str:
   )
 
 
-class _Clock:
-  """Measures the time spent training, without pauses for samples and checkpoints.
-
-  Args:
-    seconds: time that earlier processes spent on this run.
-
-  Attributes:
-    total: seconds spent on the run in all.
-  """
-
-  def __init__(self, seconds: float):
-    self.total = seconds
-    self._since: float | None = None  # when the clock was started; None while it is stopped
-    self._interval = 0.0  # seconds since the last call of `rate`
-    self._waited = 0.0  # seconds spent waiting for batches since then
-    self._iterations = 0  # iterations since then
-
-  def start(self) -> None:
-    """Starts the clock."""
-    self._since = time.perf_counter()
-
-  def stop(self) -> None:
-    """Stops the clock; does nothing if it is stopped."""
-    if self._since is not None:
-      passed = time.perf_counter() - self._since
-      self.total += passed
-      self._interval += passed
-      self._since = None
-
-  def iteration(self, waited: float) -> None:
-    """Counts an iteration that waited `waited` seconds for its batch."""
-    self._waited += waited
-    self._iterations += 1
-
-  def rate(self) -> tuple[float, float]:
-    """Returns two times in seconds per iteration, both since the last call.
-
-    The first is the whole time. The second is the part of it spent waiting for batches.
-    """
-    self.stop()
-    self.start()
-    rates = (self._interval / max(1, self._iterations), self._waited / max(1, self._iterations))
-    self._interval, self._waited, self._iterations = 0.0, 0.0, 0
-    return rates
-
-
 class Trainer:
   """Trains one run: creates or continues it, and trains it to its end.
 
@@ -113,6 +70,8 @@ class Trainer:
     report: called with lines for the user.
     source: data source to use instead of the config's.
     devices: devices to train on; None is all.
+    init_from: folder of the run or exported model whose weights a new run begins with.
+    open_export: opens an exported model for `init_from` (`sampling.exported.Exported`).
 
   Attributes:
     stopped: whether a signal ended the run before its last iteration.
@@ -132,6 +91,8 @@ class Trainer:
     report: Callable[[str], None] = print,
     source: Source | None = None,
     devices: Sequence[jax.Device] | None = None,
+    init_from: str | None = None,
+    open_export: Callable[[str], Any] | None = None,
   ):
     workdir = paths.local(workdir, "--workdir")
     self.config = config = earlier.with_absolute_run(config)
@@ -162,17 +123,21 @@ class Trainer:
       )
       # Built here, and not in `run`, so that a wrong reader is refused at once.
       self._batches = self.phases.batches(self.source, part, report)
+      names = self.source.class_names
+      self._weights = weights.for_training(
+        init_from, self.workdir, config, self.like, names, self.mesh, open_export, report
+      )
+      self._description = self.source.description()
+      if self.checkpoints.steps():
+        states.check_data(self.workdir, self._description)
+      self.frozen, self._stages = earlier.for_training(
+        config, self.gan, self.workdir, self._description["class_names"], self.mesh, report
+      )
     except UserError:
       if is_new and processes.first():
         with contextlib.suppress(OSError):
           self.workdir.rmdir()  # leave no empty folder behind
       raise
-    self._description = self.source.description()
-    if self.checkpoints.steps():
-      states.check_data(self.workdir, self._description)
-    self.frozen, self._stages = earlier.for_training(
-      config, self.gan, self.workdir, self._description["class_names"], self.mesh, report
-    )
     guard = config.guard
     self.hooks = [*extra_hooks, guards.DarkGuard(guard.dark_fraction, guard.dark_patience)]
     self._flops_per_clip = flops_per_clip
@@ -185,6 +150,7 @@ class Trainer:
     self._pending: tuple[int, dict[str, jax.Array]] | None = None
     self._read_back = False  # whether this process has read back a checkpoint that it saved
     self._extra_metrics = {}  # enter the next record of the log only
+    self._branch = branches.scalars(self.workdir)  # enter every record
 
   def run(self) -> TrainState:
     """Trains to `config.num_iterations`, or until a signal, and returns the last state.
@@ -226,18 +192,28 @@ class Trainer:
           self._programs[last] = self._compile(last)
         program = self._program(self.phases.index(begin))
         if state is None:
-          state = _initialised(self.gan, self.transforms, self.config, self.like)
+          state = self._first_state()
       try:
         log = Log if processes.first() else Reader
         with self.checkpoints, log(self.workdir, begin, self.report) as self.log:
           for record in self.log.records:
             for hook in self.hooks:
               hook.replay(record["step"], record)
-          return self._iterate(program, state, begin, _Clock(timers["seconds"]), preemption)
+          return self._iterate(program, state, begin, Clock(timers["seconds"]), preemption)
       except BrokenPipeError:
         raise
       except OSError as error:
         raise UserError(f"cannot write to {self.workdir}: {error.strerror or error}") from error
+
+  def _first_state(self) -> TrainState:
+    """The state before the first iteration. With the weights of another model, it is saved."""
+    state = _initialised(self.gan, self.transforms, self.config, self.like)
+    if self._weights is None:
+      weights.remove_record(self.workdir)
+      return state
+    state, self._weights = self._weights.into(state, self.workdir), None
+    self.checkpoints.save(0, state, {"seconds": 0.0})
+    return state
 
   def _program(self, index: int) -> jax.stages.Compiled:
     """The iteration of phase `index`, compiled unless it is already."""
@@ -264,7 +240,7 @@ class Trainer:
     program: jax.stages.Compiled,
     state: TrainState,
     begin: int,
-    clock: _Clock,
+    clock: Clock,
     preemption: Preemption,
   ) -> TrainState:
     """Runs iterations `begin`..`config.num_iterations` - 1; returns the last state."""
@@ -354,7 +330,7 @@ class Trainer:
       elif processes.first():
         hook.before_save(ordinary)
 
-  def _process_metrics(self, clock: _Clock, bar: tqdm, state: TrainState) -> None:
+  def _process_metrics(self, clock: Clock, bar: tqdm, state: TrainState) -> None:
     """Fetches, checks and logs the metrics of the iteration before the one that now runs."""
     if self._pending is None:
       return
@@ -364,7 +340,7 @@ class Trainer:
       return
     values = {name: value.item() for name, value in jax.device_get(metrics).items()}
     seconds, waited = clock.rate()
-    values |= self._extra_metrics | self.phases.scalars(step - 1)
+    values |= self._extra_metrics | self.phases.scalars(step - 1) | self._branch
     self._extra_metrics = {}
     values["time/step_seconds"] = seconds
     values["time/input_seconds"] = waited

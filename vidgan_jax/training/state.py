@@ -26,11 +26,14 @@ from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import json_files, paths
 from vidgan_jax.runtime.text import composed
 from vidgan_jax.training import optimizers as transforms
+from vidgan_jax.training.starts import records
 
 # Folders and files in a workdir.
 CHECKPOINTS = "checkpoints"
 CONFIG = "config.json"
 DATA = "data.json"
+# Which other model's weights a run began with (`training.starts.weights`); most runs have none.
+INIT = "init.json"
 # The index of an exported model (`sampling.exported`): a folder without checkpoints, optimizers and
 # discriminators.
 EXPORT = "export.json"
@@ -294,7 +297,7 @@ def load(
     workdir: folder of a run.
     step: step of the checkpoint; None is the newest.
     mesh: devices to load onto; None is the first device alone.
-    report: called with lines about damaged checkpoints.
+    report: called with lines about damaged checkpoints, and about a branch that went on.
 
   Returns:
     (config, gan, state).
@@ -305,12 +308,31 @@ def load(
   workdir = paths.local(workdir, "the folder of the run")
   refuse_export(workdir, "this")
   config = read_config(workdir)
+  if step is None:
+    mention_branch(workdir, report)
   mesh = mesh or meshes.make_mesh(jax.devices()[:1])
   gan, like = described(workdir, config, mesh)
   restored = Checkpoints(pathlib.Path(workdir) / CHECKPOINTS, report=report).restore(like, step)
   if restored is None:
     raise UserError(f"the run in {workdir} has no checkpoint yet")
   return config, gan, restored[0]
+
+
+def mention_branch(workdir: str | os.PathLike, report: Callable[[str], None] = print) -> None:
+  """Reports the branch in which training went on after a guard stopped the run in `workdir`.
+
+  A folder stands for the same run whoever trains beside it, so nothing opens the branch by itself.
+  """
+  run, number = records.home(workdir)
+  try:
+    branches = records.read(run)
+  except (OSError, UserError) as error:  # the run itself can be opened
+    report(f"WARNING: {error}")
+    return
+  last = records.following(branches, number)
+  if last != number:
+    line = records.describe(run, branches, last)
+    report(f"WARNING: {line}; name that folder instead to open its newest checkpoint")
 
 
 def recorded_data(workdir: str | os.PathLike) -> dict | None:

@@ -129,6 +129,7 @@ def list_results(workdir: str | os.PathLike) -> list[str]:
     ("curves.png", "curves"),
     ("analysis", "curvature of the discriminators"),
     ("evaluation", "scores"),
+    ("branches", "branches, each a complete run folder"),
     ("best", "best state, a complete run folder"),
     ("log.jsonl", "log"),
     ("tensorboard", "TensorBoard"),

@@ -81,8 +81,11 @@ def test_every_protocol_has_a_description():
     assert protocol.metrics and protocol.notes and protocol.source
     fingerprint.digest(protocol.describe())
   assert len({fingerprint.digest(p.describe()) for p in by_name.values()}) == len(by_name)
-  with pytest.raises(UserError, match=r"unknown protocol 'fvd'; known: moving_shapes, recommended"):
-    protocols.get_protocol("fvd")
+  with pytest.raises(
+    UserError, match=r"unknown protocol 'fvd2'; known: moving_shapes, recommended"
+  ):
+    protocols.get_protocol("fvd2")
+  assert protocols.get_protocol("fvd") is protocols.get_protocol("fvd_unterthiner2018")
 
 
 def test_too_few_frames_are_refused_before_weights_are_needed():

@@ -19,6 +19,7 @@ from vidgan_jax.runtime.hardware import compilation
 from vidgan_jax.sampling import cli as sampling
 from vidgan_jax.sampling import conditioning, export_request, run
 from vidgan_jax.training import earlier, loop
+from vidgan_jax.training.starts import restarts, weights
 
 ADDRESSES = [
   "gs://bucket/run", "gs:/bucket/run", "s3://a", "hdfs://a/b", "file:///data", "GS://a", "http://a",
@@ -93,6 +94,8 @@ def _data(config, **changes):
 BAD = "gs://bucket/x"
 ENTRIES = {
   "train": lambda config: loop.Trainer(config, BAD),
+  "train in a branch": lambda config: restarts.train(config, BAD, None),
+  "train init_from": lambda config: weights.for_training(BAD, "a", config, None, (), None),
   "sample": lambda config: sampling.Request(BAD, "a"),
   "sample output": lambda config: sampling.Request("a", BAD),
   "sample data_directory": lambda config: sampling.Request("a", "b", data_directory=BAD),

@@ -1,5 +1,7 @@
 """Reads picture files of many formats as 8-bit RGB, upright and without transparency."""
 
+from typing import BinaryIO
+
 import numpy as np
 from PIL import Image
 
@@ -21,8 +23,8 @@ _TURNS = {
 _MAX_PIXELS = 2**26
 
 
-def read(path: str) -> np.ndarray:
-  """Reads a picture file.
+def read(path: str | BinaryIO) -> np.ndarray:
+  """Reads a picture file, given by its path or open.
 
   Applies the orientation in the EXIF data, and puts transparent pictures over black. Of 16-bit
   pictures it keeps the upper 8 bits. Of a file with several pictures it reads the first.

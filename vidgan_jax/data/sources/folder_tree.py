@@ -124,3 +124,10 @@ def read_tree(directory: str | os.PathLike) -> Tree:
 def _is_user_file(name: str, system_names: tuple[str, ...]) -> bool:
   """Whether a file or folder is neither hidden nor created by an operating system."""
   return not name.startswith(".") and name.casefold() not in system_names
+
+
+def is_of_user(path: str) -> bool:
+  """Whether no part of a path, with "/" between folders, is hidden or of an operating system."""
+  *folders, name = path.split("/")
+  in_user_folders = all(_is_user_file(folder, _SYSTEM_FOLDERS) for folder in folders)
+  return in_user_folders and _is_user_file(name, _SYSTEM_FILES)

@@ -8,9 +8,10 @@ def lines() -> list[str]:
   """Lines of the list."""
   text = []
   for protocol in registry.all_protocols().values():
-    text += [f"{protocol.name}: {protocol.source}", *_clip_lines(protocol)]
+    text += [f"{protocol.name}: {protocol.source}", *clip_lines(protocol)]
     text += [line for metric in protocol.metrics for line in _metric_lines(protocol, metric)]
     text += [f"  - {note}" for note in protocol.notes]
+  text += [f"{alias}: stands for {name}" for alias, name in registry.ALIASES.items()]
   text.append("metrics that --metrics can add to a protocol, with default settings:")
   for name, metric in METRICS.items():
     for number in metric.numbers:
@@ -19,7 +20,8 @@ def lines() -> list[str]:
   return text
 
 
-def _clip_lines(protocol) -> list[str]:
+def clip_lines(protocol) -> list[str]:
+  """Lines about the clips of a protocol: their length and size, and how many are taken where."""
   frames = f"{protocol.frames} frames" if protocol.frames else "frames as in training"
   stride = f"stride {protocol.stride}" if protocol.stride else "stride as in training"
   real = f"{protocol.real_count:,}" if protocol.real_count else "all"

@@ -1,11 +1,11 @@
 """Protocols of frame prediction: a run continues the first frames of real clips."""
 
-from vidgan_jax.evaluation.features.extractor import PACKAGED
 from vidgan_jax.evaluation.metrics.frechet import FID, FVD
 from vidgan_jax.evaluation.metrics.prediction import PredictionQuality
 from vidgan_jax.evaluation.protocols import paper_rows
 from vidgan_jax.evaluation.protocols.base import Protocol
 
+_EMBEDDED = "moving_shapes_classifier"
 _SIGNED = ("scale", 2 / 255, -1.0)  # 0..255 to [-1, 1]
 _I3D_TF1 = (("resize", "tf1", 224, 224), _SIGNED)
 _FVD = FVD("i3d_kinetics400", "logits", _I3D_TF1)
@@ -110,7 +110,7 @@ KINETICS = Protocol(
 SHAPES = Protocol(
   name="moving_shapes_prediction",
   source="this project's built-in moving shapes and its classifier",
-  metrics=(FID(PACKAGED, "features", (_SIGNED,)), PredictionQuality()),
+  metrics=(FID(_EMBEDDED, "features", (_SIGNED,)), PredictionQuality()),
   windows="first",
   split="test",
   real_count=200,

@@ -8,6 +8,9 @@ from vidgan_jax.evaluation.protocols import published
 from vidgan_jax.evaluation.protocols.base import Protocol
 from vidgan_jax.runtime.errors import UserError
 
+# Short names. FVD of the paper that introduced it is what papers call FVD without an addition.
+ALIASES = {"fvd": "fvd_unterthiner2018"}
+
 
 def all_protocols() -> dict[str, Protocol]:
   """{name: protocol} of all protocols, in the order of `published.ALL`."""
@@ -15,15 +18,16 @@ def all_protocols() -> dict[str, Protocol]:
 
 
 def get_protocol(name: str) -> Protocol:
-  """The protocol with this name.
+  """The protocol with this name, or the one that an alias stands for.
 
   Raises:
     UserError: there is no such protocol; the message lists all names.
   """
   protocols = all_protocols()
-  if name not in protocols:
+  meant = ALIASES.get(name, name)
+  if meant not in protocols:
     raise UserError(f"unknown protocol {name!r}; known: {', '.join(protocols)}")
-  return protocols[name]
+  return protocols[meant]
 
 
 def with_metrics(protocol: Protocol, names: Iterable[str]) -> Protocol:

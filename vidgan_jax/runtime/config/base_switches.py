@@ -201,6 +201,17 @@ _GUARD = {
     least=0,
     most=_MANY,
   ),
+  "restarts": integer(
+    0,
+    "Number of times that a run which a guard stops (losses or weights that are not finite, dark "
+    "clips) goes back to an earlier checkpoint by itself and trains on in WORKDIR/branches; 0 "
+    "never does.",
+    least=0,
+    most=100,
+  ),
+  "restart_rate": number(
+    1.0, "Factor on both learning rates at each such restart.", least=0, above=True, most=1
+  ),
 }
 
 

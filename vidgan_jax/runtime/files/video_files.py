@@ -3,7 +3,7 @@
 import dataclasses
 import fractions
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import av
@@ -153,7 +153,7 @@ def short_side_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
   return height, width
 
 
-def decode_video(path: str | os.PathLike) -> Iterator[DecodedFrame]:
+def decode_video(path: str | os.PathLike) -> Generator[DecodedFrame, None, None]:
   """Decodes a video file frame by frame, or refuses it.
 
   The frames are those of the decoder, in display order. None is repeated or dropped to make the

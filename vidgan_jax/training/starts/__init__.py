@@ -1,0 +1,1 @@
+"""How a run begins: with the weights of another model, or at an earlier checkpoint of a run."""
