@@ -82,6 +82,46 @@ def _stand_ins():
   return {"torch": torch, "torch._utils": utils}
 
 
+class Script(dict):
+  """A module of a TorchScript program: its attributes by name."""
+
+
+def _script_objects(value, module):
+  """Replaces each `Script` by an object that pickles like a module of TorchScript."""
+  if not isinstance(value, Script):
+    return value
+  made = module.Net()
+  made.__dict__.update({name: _script_objects(each, module) for name, each in value.items()})
+  return made
+
+
+def _write_torchscript(path, program, constants=()):
+  """Writes an archive as torch.jit.save does; the constants have storages of their own."""
+  script = types.ModuleType("__torch__")
+  script.Net = type("Net", (), {"__module__": "__torch__"})
+  stand_ins = {**_stand_ins(), "__torch__": script}
+  kept = {name: sys.modules.get(name) for name in stand_ins}
+  sys.modules.update(stand_ins)
+  parts = {"data": _script_objects(program, script), "constants": tuple(constants)}
+  try:
+    with zipfile.ZipFile(path, "w") as archive:
+      for part, content in parts.items():
+        stream = io.BytesIO()
+        pickler = _Pickler(stream, legacy=False)
+        pickler.dump(content)
+        archive.writestr(f"net/{part}.pkl", stream.getvalue())
+        for key, storage in pickler.keys.values():
+          archive.writestr(f"net/{part}/{key}", storage.data)
+      archive.writestr("net/code/__torch__.py", "class Net(Module): ...")
+      archive.writestr("net/byteorder", "little")
+  finally:
+    for name, module in kept.items():
+      sys.modules.pop(name)
+      if module is not None:
+        sys.modules[name] = module
+  return path
+
+
 def _write_torch(path, tensors, *, legacy=False, wrap=lambda state: state):
   kept = {name: sys.modules.get(name) for name in ("torch", "torch._utils")}
   sys.modules.update(_stand_ins())
@@ -117,8 +157,10 @@ def _write_torch(path, tensors, *, legacy=False, wrap=lambda state: state):
 def write_torch():
   """A function (path, {name: `Tensor`}, legacy=, wrap=) that writes a file as torch.save does.
 
-  Its attributes `Tensor` and `Storage` make what is written.
+  Its attributes `Tensor` and `Storage` make what is written. `write_torch.script(path, program,
+  constants=)` writes a TorchScript program of `Script` objects.
   """
   write = lambda *arguments, **options: _write_torch(*arguments, **options)
   write.Tensor, write.Storage = Tensor, Storage
+  write.Script, write.script = Script, _write_torchscript
   return write

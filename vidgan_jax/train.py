@@ -18,6 +18,12 @@ goes back to a checkpoint of the run in DIR and trains on in DIR/branches/NUMBER
 numbers and, if given, other learning rates. Nothing in DIR changes. With --config.guard.restarts=3
 a run does so by itself, up to three times, when a guard stops it.
 
+  vidgan train --config=... --print_config
+  vidgan train --config=... --workdir=DIR --dry_run
+
+print the config as JSON; and check the config, the data, the folder and the memory as training
+does, without training or writing anything.
+
 These signals save a checkpoint and stop the run: SIGTERM, Ctrl-C (not if several processes train
 together), SIGHUP (sent by a terminal that closes, unless the command runs under nohup), and
 SIGUSR1, SIGUSR2 and SIGXCPU (sent by schedulers before a time limit).
@@ -37,7 +43,11 @@ from vidgan_jax.runtime.config import base_switches, named, schema
 from vidgan_jax.runtime.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, named.HELP)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Folder of the run. Required, except with --print_config."
+)
+_PRINT = flags.DEFINE_bool("print_config", False, "Print the config as JSON, and do nothing else.")
+_DRY = flags.DEFINE_bool("dry_run", False, "Check everything and report it, but do not train.")
 _INIT = flags.DEFINE_string(
   "init_from", None, "Folder of the run or exported model whose weights a new run begins with."
 )
@@ -64,13 +74,17 @@ _PROCESS = schema.define(
   "process_id",
   schema.integer(None, "Number of this process, from 0.", least=0, most=1_000_000),
 )
-flags.mark_flags_as_required(["config", "workdir"])
+flags.mark_flag_as_required("config")
 
 
 def main(argv):
   """Opens the run and trains it to its end; returns the exit code."""
   del argv
   config, workdir = _CONFIG.value, _WORKDIR.value
+  if _PRINT.value:
+    return _print_config(config)
+  if workdir is None:
+    raise UserError("--workdir is required")
   if not workdir:  # pathlib would use the current folder
     raise UserError("--workdir is empty")
   if _COORDINATOR.value is None:  # with several processes, JAX handles SIGTERM
@@ -104,10 +118,52 @@ def main(argv):
       open_export=Exported,
     )
 
+  if _DRY.value:
+    return _check_only(config, workdir, start)
   trainer = restarts.train(config, workdir, start, restart_from=_RESTART.value, report=door.report)
   for line in workdirs.list_results(trainer.workdir):
     trainer.report(line)
   return preemption.EXIT_CODE if trainer.stopped else 0
+
+
+def _print_config(config: ConfigDict) -> int:
+  """Prints a config that training accepts; returns the exit code."""
+  present = [name for name in door.present_flags() if name not in ("config", "print_config")]
+  door.check_unused(present, "with --print_config")
+  from vidgan_jax.models import switches
+  from vidgan_jax.runtime.config import configuration
+
+  switches.check(config)
+  door.report(configuration.to_json(config).rstrip())
+  return 0
+
+
+def _check_only(config: ConfigDict, workdir: str, start) -> int:
+  """Reports what `start` would train; returns the exit code."""
+  from vidgan_jax.runtime import processes
+  from vidgan_jax.training.starts import dry_run, restarts
+
+  door.check_unused(("restart_from",), "with --dry_run")
+  config, workdir = restarts.opened(config, workdir, report=door.report)
+  report = door.report if processes.first() else lambda line: None
+  dry_run.describe(workdir, lambda: start(config, workdir), _activation_bytes, report)
+  return 0
+
+
+def _activation_bytes(config: ConfigDict) -> int:
+  """Estimated bytes of activations of one iteration, on all devices together."""
+  import jax
+
+  from vidgan_jax.analysis.cost import summary
+  from vidgan_jax.runtime import precision
+
+  policy = precision.policy(config.precision, jax.devices()[0].platform).name
+  cost = summary.summarize(
+    config,
+    batch_size=config.microbatch or None,
+    dtype="bfloat16" if policy == "bfloat16" else "float32",
+  )
+  return cost["activations"][cost["remat"]]["batch_bytes"]
 
 
 def _hooks(config: ConfigDict) -> list:

@@ -91,6 +91,6 @@ class Request:
 
   def __post_init__(self):
     """Expands `~` in paths. Raises UserError for paths that are not local."""
-    workdirs = paths.all_local(self.workdirs, "--workdir")
+    workdirs = [paths.run(workdir, "--workdir") for workdir in self.workdirs]
     object.__setattr__(self, "workdirs", workdirs)
     paths.localize(self, "output", "data_directory", "held_out")

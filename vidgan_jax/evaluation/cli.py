@@ -20,6 +20,7 @@ from vidgan_jax.evaluation.request import Request
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.config import requests
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.files import paths
 from vidgan_jax.runtime.hardware import memory
 
 _POLL = 5.0  # seconds between searches for new checkpoints of a run that is followed
@@ -113,7 +114,7 @@ def _folder(request: Request) -> pathlib.Path:
   """Default folder of the results of a run."""
   assert request.workdir is not None  # see `_check`
   name = protocols.get_protocol(request.protocol).name  # not an alias
-  return pathlib.Path(request.workdir) / results.FOLDER / name
+  return paths.results_folder(request.workdir, results.FOLDER, name)
 
 
 def _real(

@@ -126,7 +126,8 @@ class Request:
 
   def __post_init__(self):
     """Expands `~` in paths; UserError if one is no local path."""
-    folders = ("workdir", "output", "data_directory", "weights")
+    paths.localize(self, "workdir", convert=paths.run)
+    folders = ("output", "data_directory", "weights")
     paths.localize(self, *folders, "clips", "real", "reference")
     if self.truncations is None:  # the flag was not given
       object.__setattr__(self, "truncations", (self.truncation,))

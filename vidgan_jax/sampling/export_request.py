@@ -22,4 +22,5 @@ class Request:
 
   def __post_init__(self) -> None:
     """Expands `~` in paths; UserError if a path is not local."""
-    paths.localize(self, "workdir", "output")
+    paths.localize(self, "workdir", convert=paths.run)
+    paths.localize(self, "output")

@@ -308,7 +308,7 @@ def load(
   Raises:
     UserError: there is no run, or no such checkpoint, or a file of an exported model was changed.
   """
-  workdir = paths.local(workdir, "the folder of the run")
+  workdir = paths.run(workdir, "the folder of the run")
   if states.is_export(workdir):
     return _load_export(workdir, step, use_ema, standing_passes)
   config, gan, state = states.load(workdir, step, report=report)

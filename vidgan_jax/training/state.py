@@ -305,7 +305,7 @@ def load(
   Raises:
     UserError: there is no run, or no such checkpoint, or the folder holds an exported model.
   """
-  workdir = paths.local(workdir, "the folder of the run")
+  workdir = paths.run(workdir, "the folder of the run")
   refuse_export(workdir, "this")
   config = read_config(workdir)
   if step is None:
@@ -337,7 +337,7 @@ def mention_branch(workdir: str | os.PathLike, report: Callable[[str], None] = p
 
 def recorded_data(workdir: str | os.PathLike) -> dict | None:
   """Reads the description of a run's training data; None if there is none, as in old runs."""
-  path = pathlib.Path(paths.local(workdir, "the folder of the run")) / DATA
+  path = pathlib.Path(paths.run(workdir, "the folder of the run")) / DATA
   try:
     return json_files.read(path, _DATA_FORM)
   except FileNotFoundError:

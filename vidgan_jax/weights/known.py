@@ -10,7 +10,7 @@ import functools
 import hashlib
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -94,7 +94,6 @@ FILES = (
   KnownFile(
     "i3d_torchscript.pt of StyleGAN-V",
     git_sha1="93daef59c7ae0e9e8f76225521407e60cbafa6aa",
-    note="a program for PyTorch, which is not read; bring TF-Hub's deepmind/i3d-kinetics-400/1",
   ),
   KnownFile(
     "i3d_pretrained_400.pt of VideoGPT",
@@ -199,6 +198,35 @@ def match_i3d_arrays(arrays: Mapping[str, np.ndarray]) -> I3dMatch:
   return match_i3d_checksums(
     {n: masked_crc(np.ascontiguousarray(a, "<f4").tobytes()) for n, a in arrays.items()}
   )
+
+
+def i3d_arrays_by_content(
+  arrays: Iterable[np.ndarray],
+) -> tuple[dict[str, np.ndarray], I3dMatch]:
+  """Finds I3D's variables among arrays whose names say nothing, by their checksums.
+
+  Args:
+    arrays: kernels in PyTorch's layout [out, in, T, H, W] or TensorFlow's [T, H, W, in, out], and
+      vectors.
+
+  Returns:
+    The variables of the checkpoint that has the most of them, in TensorFlow's layout by DeepMind's
+    names without "RGB/inception_i3d/"; and how many of its variables were found.
+  """
+  by_checksum = {}
+  for array in arrays:
+    kernel = array.ndim == 5
+    for form in (array, array.transpose(2, 3, 4, 1, 0)) if kernel else (array.reshape(-1),):
+      form = np.ascontiguousarray(form, "<f4")
+      by_checksum[masked_crc(form.tobytes())] = form
+  found = {
+    checkpoint: {name: by_checksum[crc] for name, crc in known.items() if crc in by_checksum}
+    for checkpoint, known in i3d_checksums().items()
+  }
+  checkpoint = max(found, key=lambda each: len(found[each]))
+  total = len(i3d_checksums()[checkpoint])
+  count = len(found[checkpoint])
+  return found[checkpoint], I3dMatch(checkpoint if count else None, count, total)
 
 
 def identify(path: str | os.PathLike) -> KnownFile | None:

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import re
+import tarfile
 import zlib
 
 import numpy as np
@@ -142,6 +143,43 @@ def test_ports_to_pytorch_give_the_same_weights(
   loaded = flatten_dict(extractor.load_extractor("i3d_kinetics400", path).variables, sep="/")
   expected = flatten_dict(i3d.from_tensorflow(deepmind), sep="/")
   assert extractor.weights_hash(loaded) == extractor.weights_hash(expected)
+
+
+def script_of(write_torch, arrays):
+  """A program whose attributes say nothing about its numbers."""
+  tensors = [write_torch.Tensor.of(np.ascontiguousarray(array)) for array in arrays]
+  return write_torch.Script(net=write_torch.Script(numbers=tensors[1:]), first=tensors[0])
+
+
+def test_torchscript_is_recognised_by_its_numbers(tmp_path, deepmind, checksums, write_torch):
+  arrays = [a.transpose(4, 3, 0, 1, 2) if a.ndim == 5 else a for a in deepmind.values()]
+  extra = np.array(7, np.int64), np.float32(0.5).reshape(())
+  source = write_torch.script(
+    tmp_path / "i3d_torchscript.pt",
+    script_of(write_torch, [*arrays[9:], *extra]),
+    map(write_torch.Tensor.of, arrays[:9]),
+  )
+  path, lines = convert_quietly("i3d_kinetics400", source, tmp_path / "a.npz")
+  assert "230 of 230 variables have the checksums of rgb_scratch" in lines
+  loaded = flatten_dict(extractor.load_extractor("i3d_kinetics400", path).variables, sep="/")
+  expected = flatten_dict(i3d.from_tensorflow(deepmind), sep="/")
+  assert extractor.weights_hash(loaded) == extractor.weights_hash(expected)
+  with pytest.raises(UserError, match="is DeepMind's rgb_scratch"):
+    convert_quietly("i3d_kinetics600", source, tmp_path / "b.npz")
+
+
+def test_torchscript_with_folded_batch_norm_is_refused(tmp_path, deepmind, checksums, write_torch):
+  """Freezing multiplies the kernels, and leaves one vector per layer."""
+  folded = [1.5 * a.transpose(4, 3, 0, 1, 2) for a in deepmind.values() if a.ndim == 5]
+  source = write_torch.script(tmp_path / "a.pt", script_of(write_torch, folded))
+  for options in ({}, {"allow_unknown": True}):
+    with pytest.raises(UserError, match=r"cannot be recognised: none of its \d+ arrays.*folded"):
+      convert_quietly("i3d_kinetics400", source, tmp_path / "a.npz", **options)
+  kept = [*folded[1:], deepmind["Conv3d_1a_7x7/batch_norm/beta"]]
+  source = write_torch.script(tmp_path / "b.pt", script_of(write_torch, kept))
+  with pytest.raises(UserError, match="recognised: 1 of 230 variables have the checksums of rgb"):
+    convert_quietly("i3d_kinetics400", source, tmp_path / "a.npz")
+  assert not (tmp_path / "a.npz").exists()
 
 
 def test_rgb_imagenet_is_converted_only_under_its_own_name(tmp_path, module, checksums):
@@ -356,6 +394,14 @@ def test_invalid_requests_are_refused(tmp_path, write_torch, monkeypatch):
     with pytest.raises(UserError, match=re.escape(message)):
       run(network, source, **options)
   assert not (tmp_path / "weights").exists()
+
+
+def test_an_archive_must_be_unpacked_first(tmp_path, module):
+  for name, mode in (("i3d.tar.gz", "w:gz"), ("i3d.tar", "w")):
+    with tarfile.open(tmp_path / name, mode) as archive:
+      archive.add(module, "i3d")
+    with pytest.raises(UserError, match=r"is an archive: unpack it into a new folder \(mkdir DIR"):
+      convert_quietly("i3d_kinetics400", tmp_path / name, tmp_path / "a.npz")
 
 
 def test_known_files_without_weights_are_refused_by_name(tmp_path, monkeypatch):

@@ -181,12 +181,48 @@ def test_numbers_must_be_there(tmp_path, write_torch):
       torch_files.read(write_torch(tmp_path / "a.pt", tensors, legacy=legacy))
 
 
-def test_programs_and_other_archives_are_refused(tmp_path, write_torch):
-  path = write_torch(tmp_path / "a.pt", {"a": write_torch.Tensor.of(np.zeros(2))})
-  with zipfile.ZipFile(path, "a") as archive:
-    archive.writestr("archive/code/__torch__.py", "")
-  with pytest.raises(UserError, match="TorchScript"):
-    torch_files.read(path)
+def test_the_tensors_of_torchscript_are_read_and_its_program_is_not(tmp_path, write_torch):
+  generator = np.random.default_rng(0)
+  kernel, bias, constant = (generator.standard_normal(4).astype(np.float32) for _ in range(3))
+  tensor = write_torch.Tensor.of
+  layer = write_torch.Script(weight=tensor(kernel), training=False, padding=[0, 0])
+  program = write_torch.Script(layers=write_torch.Script(first=layer), lists=[tensor(bias)], k=3)
+  path = write_torch.script(tmp_path / "net.pt", program, [tensor(constant)])
+  assert torch_files.is_torchscript(path)
+  read = torch_files.read(path)
+  expected = {"layers.first.weight": kernel, "lists.0": bias, "constants.0": constant}
+  assert read.keys() == expected.keys()
+  for name, array in expected.items():
+    np.testing.assert_array_equal(read[name], array)
+
+
+def test_a_state_dict_may_not_contain_what_a_program_may(tmp_path, write_torch):
+  """Objects are made for TorchScript alone, and of its own classes alone."""
+  program = write_torch.Script(weight=write_torch.Tensor.of(np.zeros(2)))
+  path = write_torch.script(tmp_path / "net.pt", program)
+  with zipfile.ZipFile(path) as archive:
+    content = archive.read("net/data.pkl")
+  with pytest.raises(UserError, match=r"refused: it refers to __torch__\.Net"):
+    torch_files.read(zipped(tmp_path / "a.pt", content))
+  assert not torch_files.is_torchscript(tmp_path / "a.pt")
+  for other in (b"__torch_x__", b"ostensibly_"):
+    assert len(other) >= len(b"__torch__")
+    with zipfile.ZipFile(tmp_path / "b.pt", "w") as archive:
+      archive.writestr("net/data.pkl", content.replace(b"c__torch__", b"c" + other))
+      archive.writestr("net/code/a.py", "")
+    with pytest.raises(UserError, match="refused: it refers to"):
+      torch_files.read(tmp_path / "b.pt")
+  endless = write_torch.Script()
+  for _ in range(150):
+    endless = write_torch.Script(inner=endless)
+  with pytest.raises(UserError, match="more than 100 modules within each other"):
+    torch_files.read(write_torch.script(tmp_path / "c.pt", endless))
+  empty = write_torch.script(tmp_path / "d.pt", write_torch.Script(k=1))
+  with pytest.raises(UserError, match="contains no tensors"):
+    torch_files.read(empty)
+
+
+def test_other_archives_are_refused(tmp_path, write_torch):
   with pytest.raises(UserError, match=r"not one of torch\.save"):
     np.savez(tmp_path / "b.npz", a=np.zeros(2))
     torch_files.read(tmp_path / "b.npz")

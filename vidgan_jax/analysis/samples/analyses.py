@@ -10,7 +10,7 @@ from vidgan_jax.analysis.samples import darkness, figures, neighbours, power_spe
 from vidgan_jax.analysis.samples.analyzed_run import AnalyzedRun, Tools
 from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.files import locks, log_files, video_writers
+from vidgan_jax.runtime.files import locks, log_files, paths, video_writers
 
 _SHOWN = 8  # generated clips in a picture
 _NEAREST = 3  # neighbours per generated clip
@@ -214,7 +214,7 @@ def fulfil(request, what: list[str], tools: Tools, report) -> list[str]:
   """
   if request.every_checkpoint:
     raise UserError(f"--every_checkpoint is not for --what={what[0]}, which reads one checkpoint")
-  folder = pathlib.Path(request.output or pathlib.Path(request.workdirs[0]) / "analysis")
+  folder = pathlib.Path(request.output or paths.results_folder(request.workdirs[0], "analysis"))
   _check_free(what, folder, request.overwrite)
   analyzed = AnalyzedRun(request, tools, report)
   lines = []

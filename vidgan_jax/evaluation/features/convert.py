@@ -9,6 +9,7 @@ import dataclasses
 import math
 import os
 import pathlib
+import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -58,7 +59,7 @@ def convert(
   Args:
     network: one of `extractor.NETWORKS`.
     source: a TensorFlow checkpoint (its folder, prefix or one of its files, or the folder of a
-      TF-Hub module), a PyTorch file (.pt, .pth), or Chainer's .npz.
+      TF-Hub module), a PyTorch file (.pt, .pth, also TorchScript), or Chainer's .npz.
     output: the file to write; None for `extractor.default_path(network)`.
     mean: for C3D, the .npz with its "mean" clip.
     allow_unknown: also convert a valid source that is not a known published file; the result states
@@ -157,6 +158,11 @@ def _form(source: pathlib.Path) -> str:
     raise UserError(f"--source={source}: no such file or folder")
   if source.stat().st_size > _MAX_SOURCE_BYTES:
     raise UserError(f"{source}: larger than the limit of {_MAX_SOURCE_BYTES} bytes")
+  if tarfile.is_tarfile(source):
+    raise UserError(
+      f"{source} is an archive: unpack it into a new folder (mkdir DIR && tar -xf {source} -C "
+      "DIR), and give --source=DIR"
+    )
   if not zipfile.is_zipfile(source):
     return "torch"  # if it is something else, the reader of PyTorch files refuses it
   try:
@@ -194,7 +200,7 @@ def _i3d(network: str, source, form: str) -> _Converted:
     names = [name for name in index.entries if i3d.path_of(name)]
     arrays = tensor_bundle.read(source, names)
   elif form == "torch":
-    arrays = i3d_for_torch.to_deepmind(_without_wrapper(torch.read(source)))
+    arrays = _i3d_of_torch(source)
   else:
     raise UserError(f"{source}: I3D is converted from TensorFlow checkpoints or PyTorch files")
   likeness = known.match_i3d_arrays(arrays)
@@ -208,6 +214,29 @@ def _i3d(network: str, source, form: str) -> _Converted:
     return _Converted(variables, f"{likeness} of deepmind/kinetics-i3d")
   doubt = "no variable has the checksum of a published I3D"
   return _Converted(variables, None, str(likeness) if likeness.checkpoint else doubt)
+
+
+def _i3d_of_torch(source) -> dict[str, np.ndarray]:
+  """I3D's variables in a file of PyTorch, in TensorFlow's layout by DeepMind's names.
+
+  Those of a state dict have known names. A TorchScript program may name its numbers in any way, so
+  they are found by their checksums, which exist for the published networks alone.
+  """
+  arrays = _without_wrapper(torch.read(source))
+  if not torch.is_torchscript(source):
+    return i3d_for_torch.to_deepmind(arrays)
+  found, likeness = known.i3d_arrays_by_content(arrays.values())
+  if likeness.network is not None:
+    return found
+  try:
+    return i3d_for_torch.to_deepmind({n: a for n, a in arrays.items() if a.ndim})
+  except UserError:
+    what = str(likeness) if likeness.checkpoint else f"none of its {len(arrays)} arrays is of I3D"
+    raise UserError(
+      f"{source} is a TorchScript program that cannot be recognised: {what}. If it was frozen or "
+      "optimised for inference, batch normalisation is folded into its kernels, and the published "
+      "numbers cannot be recovered; bring TF-Hub's deepmind/i3d-kinetics-400/1 or a state dict"
+    ) from None
 
 
 def _c3d(source) -> dict[str, np.ndarray]:

@@ -1,9 +1,10 @@
-"""Paths from users: expands `~`, and refuses addresses such as gs://bucket."""
+"""Paths from users: expands `~`, refuses addresses such as gs://bucket, finds packaged models."""
 
 import os
+import pathlib
 import pwd
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from vidgan_jax.runtime.errors import UserError
@@ -12,6 +13,7 @@ from vidgan_jax.runtime.text import file_name
 # Matches gs://bucket, s3://bucket, file:///data, and gs:/bucket (pathlib shortens gs:// to it), but
 # no path with a slash before the colon, which is a local one.
 _ADDRESS = re.compile(r"\s*[^/\s]+:/")
+_PRETRAINED = pathlib.Path(__file__).resolve().parents[2] / "pretrained"
 
 
 def local(path: str | os.PathLike, what: str) -> str:
@@ -58,6 +60,38 @@ def all_local(paths: Iterable[str | os.PathLike], what: str) -> list[str]:
   return [local(path, what) for path in paths]
 
 
+def pretrained() -> list[str]:
+  """The names of the trained models that come with the package, sorted."""
+  return sorted(path.parent.name for path in _PRETRAINED.glob("*/export.json"))
+
+
+def run(path: str | os.PathLike, what: str) -> str:
+  """`local` for the folder of a run or an exported model, which may also be a model's name.
+
+  The name of a model of the package (`pretrained`) stands for its folder, unless the current folder
+  contains something of that name.
+
+  Raises:
+    UserError: see `local`.
+  """
+  found = local(path, what)
+  if found in pretrained() and not os.path.lexists(found):
+    return str(_PRETRAINED / found)
+  return found
+
+
+def results_folder(workdir: str | os.PathLike, *names: str) -> pathlib.Path:
+  """The folder in `workdir` that receives the results of a command without --output.
+
+  Raises:
+    UserError: `workdir` is a model of the package, whose folder receives nothing.
+  """
+  folder = pathlib.Path(workdir)
+  if folder.parent == _PRETRAINED:
+    raise UserError(f"{folder.name} is a model of the package: --output=DIR is required")
+  return folder.joinpath(*names)
+
+
 def cache(*names: str) -> str | None:
   """The path of a cache folder: $XDG_CACHE_HOME/vidgan_jax/NAMES, or ~/.cache/vidgan_jax/NAMES.
 
@@ -73,12 +107,13 @@ def cache(*names: str) -> str | None:
   return os.path.join(base, "vidgan_jax", *names) if os.path.isabs(base) else None
 
 
-def localize(request, *fields: str) -> None:
+def localize(request, *fields: str, convert: Callable[[Any, str], str] = local) -> None:
   """Applies `local` to fields of a frozen dataclass, in its `__post_init__`.
 
   Args:
     request: the dataclass; its fields have the names of the command's flags.
     *fields: names of fields that hold a path, several paths, or None.
+    convert: `local`, or `run` for folders of runs.
 
   Raises:
     UserError: see `local`.
@@ -89,7 +124,7 @@ def localize(request, *fields: str) -> None:
       continue
     if isinstance(value, str | os.PathLike):
       path_type: Any = type(value)
-      value = path_type(local(value, flag))
+      value = path_type(convert(value, flag))
     else:
-      value = type(value)(all_local(value, flag))
+      value = type(value)(convert(path, flag) for path in value)
     object.__setattr__(request, field, value)

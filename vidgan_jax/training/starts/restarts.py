@@ -58,9 +58,7 @@ def train(
     Stopped: a guard ends the run, and no restart is left.
   """
   report = report if processes.first() else lambda line: None
-  config = earlier.with_absolute_run(config)
-  switches.check(config)
-  config, workdir = _opened(config, paths.local(workdir, "--workdir"), restart_from, report)
+  config, workdir = opened(config, workdir, restart_from=restart_from, report=report)
   while True:
     trainer = start(config, workdir)
     try:
@@ -77,10 +75,17 @@ def train(
     config, workdir = following
 
 
-def _opened(
-  config: ConfigDict, workdir: str, restart_from: int | None, report: Callable[[str], None]
+def opened(
+  config: ConfigDict,
+  workdir: str | os.PathLike,
+  *,
+  restart_from: int | None = None,
+  report: Callable[[str], None] = print,
 ) -> tuple[ConfigDict, str]:
-  """The folder to train in, and its config."""
+  """The config and the folder that `train` begins with; see there."""
+  config = earlier.with_absolute_run(config)
+  switches.check(config)
+  workdir = paths.local(workdir, "--workdir")
   family = Family(workdir)
   number = family.number
   config = family.config(number, config)

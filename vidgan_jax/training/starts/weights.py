@@ -187,7 +187,7 @@ def _is_own_parameter(name: str) -> bool:
 def _folder(init_from: str) -> str:
   if not init_from:
     raise UserError("--init_from is empty; name the folder of a run or of an exported model")
-  return os.path.abspath(paths.local(init_from, "--init_from"))
+  return os.path.abspath(paths.run(init_from, "--init_from"))
 
 
 def _check_same(init_from: str | None, workdir: pathlib.Path, report: Callable) -> None:

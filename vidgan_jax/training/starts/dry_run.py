@@ -1,0 +1,97 @@
+"""Checks a run without training it: config, data, weights, folder and memory (train --dry_run)."""
+
+import contextlib
+import os
+import pathlib
+import statistics
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ml_collections import ConfigDict
+
+import vidgan_jax.training.state as states
+from vidgan_jax.runtime.files import log_files
+from vidgan_jax.training import capacity
+
+_RATES = 20  # records of the log whose seconds per iteration are used
+
+
+def describe(
+  workdir: str,
+  start: Callable[[], Any],
+  activations: Callable[[ConfigDict], int],
+  report: Callable[[str], None],
+) -> None:
+  """Opens a run as training does, reports what it would train, and leaves no new folder behind.
+
+  Args:
+    workdir: folder of the run.
+    start: makes the `training.loop.Trainer` of this folder, which checks everything but the size of
+      the compiled iteration.
+    activations: returns the bytes of activations of one iteration on all devices, an estimate.
+    report: called with lines for the user.
+
+  Raises:
+    UserError: training would refuse this run.
+  """
+  with _no_new_folder(workdir):
+    trainer = start()
+    config, gan, data = trainer.config, trainer.gan, trainer.source
+    classes = f"{gan.num_classes} classes" if gan.num_classes else "no classes"
+    report(
+      f"model: {gan.name}, {gan.frames} frames of {gan.resolution}x{gan.resolution}, {classes}"
+    )
+    report(f"data: {_describe_data(config, data)}")
+    report(_describe_memory(trainer, activations(config)))
+    steps = trainer.checkpoints.steps()
+    begin = max(steps, default=0)
+    where = f"continues from the checkpoint at iteration {begin}" if steps else "is new"
+    report(f"run: {trainer.workdir} {where}; it ends at iteration {config.num_iterations}")
+    report(_describe_time(trainer.workdir, config.num_iterations - begin))
+  report("nothing was trained or written; without --dry_run, the same command trains")
+
+
+@contextlib.contextmanager
+def _no_new_folder(workdir: str) -> Iterator[None]:
+  """Removes the empty folders that opening a run creates."""
+  path = pathlib.Path(os.path.abspath(workdir))
+  new = [folder for folder in (path, *path.parents) if not folder.exists()]
+  try:
+    yield
+  finally:
+    for folder in new:
+      with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def _describe_data(config: ConfigDict, source: Any) -> str:
+  names = source.class_names
+  shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+  classes = f" in {len(names)} classes ({shown})" if names else ""
+  where = config.data.get("directory") or "generated"
+  return f"{config.data.name} ({where}): {source.num_examples:,} clips{classes}"
+
+
+def _describe_memory(trainer: Any, activations: int) -> str:
+  """The estimated memory of an iteration on each device, and the memory of a device."""
+  config, mesh = trainer.config, trainer.mesh
+  state = states.describe_size(trainer.like, mesh, config.sharding)
+  each = activations / mesh.devices.size
+  memory = capacity.device_memory(mesh)
+  has = f"{memory / 1e9:,.1f} GB" if memory else "an unknown amount"
+  return (
+    f"memory: {state}; activations of one iteration about {each / 1e9:,.2f} GB on each, an "
+    f"estimate without the compiler's own memory; each device ({mesh.devices.flat[0].device_kind}) "
+    f"has {has}"
+  )
+
+
+def _describe_time(workdir: pathlib.Path, left: int) -> str:
+  """The seconds per iteration that the run's log holds, and the hours that are left."""
+  records = log_files.read_log(workdir / "log.jsonl") if (workdir / "log.jsonl").exists() else []
+  seconds = [r["time/step_seconds"] for r in records if "time/step_seconds" in r][-_RATES:]
+  if not seconds:
+    return "time per iteration: unknown before the first iterations"
+  median = statistics.median(seconds)
+  hours = median * max(0, left) / 3600
+  return f"time per iteration: {median:.3g} s so far; {max(0, left):,} are left, {hours:,.1f} hours"
