@@ -17,10 +17,10 @@ from vidgan_jax.runtime.files import video_writers
 from vidgan_jax.runtime.hardware import compilation
 from vidgan_jax.sampling import interpolation
 
+compilation.enable_cache()  # the next session does not compile the same network again
+
 MODEL = "moving_shapes"  # comes with the package; or the folder of a run or of an exported model
 FAST = bool(os.environ.get("VIDGAN_JAX_FAST"))  # set by tests: fewer clips
-
-compilation.enable_cache()  # the next session does not compile the same network again
 
 # %% [markdown]
 # ## Open a model

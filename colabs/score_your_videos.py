@@ -79,6 +79,8 @@ vidgan_jax.show(first_clips(generated), columns=8)
 #   is best. It depends on the number of clips, so compare only numbers with equally many.
 # * **precision**: the share of generated clips that are near real ones. Low: clips look wrong.
 # * **recall**: the share of real clips that are near generated ones. Low: something is never made.
+# * **density** and **coverage**: the same two, less sensitive to single odd clips. **kvd**: another
+#   distance. **is**: the Inception Score, which ignores the real clips.
 # * "real clips" is the score of real clips against other real ones: what a perfect model would get.
 #
 # Square brackets hold 95 % intervals. The example has no classes, so accuracy and diversity are

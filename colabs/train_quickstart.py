@@ -21,11 +21,11 @@ from vidgan_jax.runtime.hardware import compilation
 from vidgan_jax.training import curves, loop
 from vidgan_jax.training import state as states
 
+compilation.enable_cache()  # the next session does not compile the same networks again
+
 FOLDER = "runs/quickstart"
 FAST = bool(os.environ.get("VIDGAN_JAX_FAST"))  # set by tests: too short to see anything
 ITERATIONS = 2 if FAST else 500
-
-compilation.enable_cache()  # the next session does not compile the same networks again
 
 # %% [markdown]
 # ## The config
@@ -115,4 +115,4 @@ vidgan_jax.show(np.stack(rows), rows=[f"iteration {step}" for step in steps])
 #   cell that shows the data, and another `FOLDER`.
 # * The papers' models: `vidgan train --config=dvd_gan:kinetics600_64x12 --workdir=DIR`. First look
 #   at what it costs: `vidgan summarize --config=dvd_gan:kinetics600_64x12`.
-# * More samples of this run: the notebook `sample_and_explore` with `RUN = "runs/quickstart"`.
+# * More samples of this run: the notebook `sample_and_explore` with `MODEL = "runs/quickstart"`.
