@@ -2,17 +2,27 @@
 # Uses the package as a user without a clone does: builds a wheel, installs it into a new virtual
 # environment in an empty folder whose path has spaces and an accent, and runs the commands there
 # with no environment variable but PATH and HOME. It takes about two minutes.
-#   launch/test_wheel.sh [pinned|oldest|newest]
-#   pinned   the versions in requirements.txt (default)
-#   oldest   those in requirements-oldest.txt; needs Python 3.11
-#   newest   the newest that pyproject.toml allows
+#   launch/test_wheel.sh [pinned|oldest|newest] [--notebooks]
+#   pinned       the versions in requirements.txt (default)
+#   oldest       those in requirements-oldest.txt; needs Python 3.11
+#   newest       the newest that pyproject.toml allows
+#   --notebooks  also runs the notebooks of colabs/, with few iterations and clips
 # PYTHON=/path/to/python chooses the Python. Exit codes: 0 done; else that of the failed command.
 set -euo pipefail
 unset CDPATH
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
-PROJECT="$PWD" VERSIONS="${1:-pinned}" PYTHON="${PYTHON:-python3}"
+PROJECT="$PWD" VERSIONS=pinned NOTEBOOKS="" PYTHON="${PYTHON:-python3}"
+for argument in "$@"; do
+  case "$argument" in
+    --notebooks) NOTEBOOKS=1 ;;
+    *) VERSIONS="$argument" ;;
+  esac
+done
 case "$VERSIONS" in
-  pinned) LIMITS=(--constraint "$PROJECT/requirements.txt") ;;
+  pinned)
+    LIMITS=(--constraint "$PROJECT/requirements.txt"
+      --constraint "$PROJECT/requirements-notebooks.txt")
+    ;;
   oldest) LIMITS=(--constraint "$PROJECT/requirements-oldest.txt") ;;
   newest) LIMITS=(--upgrade --upgrade-strategy=eager) ;;
   *) echo "error: unknown versions $VERSIONS; known: pinned, oldest, newest" >&2 && exit 2 ;;
@@ -67,4 +77,9 @@ run python -c 'import vidgan_jax; print(vidgan_jax.load("a modél", standing_pas
 test -s "some samples/grid.mp4" && test -s "a modél/evaluation/moving_shapes/report.html"
 printf ' ' >>"a modél/generator.safetensors"
 refused vidgan sample --workdir="a modél" --output="no samples"
+if [ -n "$NOTEBOOKS" ]; then
+  WHEEL=("$SCRATCH"/vidgan_jax-*.whl)
+  "${PIP[@]}" install "${LIMITS[@]}" "${WHEEL[0]}[notebooks]"
+  run python "$PROJECT/colabs/notebooks.py" run --fast --output="executed notebooks"
+fi
 echo "the wheel works ($VERSIONS versions, $("$HERE/environment/bin/python" --version))"

@@ -55,9 +55,9 @@ if os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax
 # Files that compile for minutes, the longest first. Files are dealt out to processes in the order
 # of collection: a long one at the end would leave all processes but one idle.
 _LONG = (
-  "test_pins test_scripts_outside test_doors_outside test_devices test_dvd_gan test_loop test_step "
-  "test_doors test_families test_precision test_collectives test_run test_summary test_work "
-  "test_curvature test_hessian"
+  "test_notebooks test_pins test_scripts_outside test_doors_outside test_devices test_dvd_gan "
+  "test_loop test_step test_doors test_families test_precision test_collectives test_run "
+  "test_summary test_work test_curvature test_hessian"
 ).split()
 
 

@@ -407,7 +407,7 @@ def test_the_bounds_of_dependencies_include_only_tested_versions():
     (lower,) = (bound.version for bound in bounds if bound.operator == ">=")
     assert Version(oldest[name]) == Version(lower), requirement
     assert tested[name] in bounds, requirement
-  for extra in ("data", "web"):
+  for extra in ("data", "notebooks", "web"):
     tested = pins(f"requirements-{extra}.txt")
     for requirement in map(Requirement, project["optional-dependencies"][extra]):
       bounds = requirement.specifier

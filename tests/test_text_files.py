@@ -9,7 +9,7 @@ import pytest
 from vidgan_jax.runtime import door
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-FOLDERS = ("vidgan_jax", "configs", "benchmarks")
+FOLDERS = ("vidgan_jax", "configs", "benchmarks", "colabs")
 FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 
 

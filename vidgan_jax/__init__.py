@@ -1,7 +1,8 @@
 """Video GANs in JAX and Flax: training, sampling and evaluation.
 
-`load` opens a training run for sampling. Everything else is imported from the subpackages, which
-WORKSPACE.md describes. Importing this package imports neither JAX nor TensorFlow.
+`load` opens a training run for sampling, `show` plays clips in a notebook. Everything else is
+imported from the subpackages, which WORKSPACE.md describes. Importing this package imports neither
+JAX nor TensorFlow.
 """
 
 import os
@@ -30,3 +31,10 @@ def load(workdir, **options):
   from vidgan_jax.sampling import run  # imported here, so that `import vidgan_jax` takes no time
 
   return run.load(workdir, **options)
+
+
+def show(clips, **options):
+  """Shows clips in a notebook, as one video; see `vidgan_jax.runtime.files.inline_video.show`."""
+  from vidgan_jax.runtime.files import inline_video
+
+  return inline_video.show(clips, **options)

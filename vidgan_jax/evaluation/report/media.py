@@ -1,17 +1,14 @@
 """Clips and pictures as data URIs, so that a page needs no other file."""
 
-import base64
 import dataclasses
 import io
-import os
-import pathlib
-import tempfile
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
 from vidgan_jax.runtime.files import video_writers
+from vidgan_jax.runtime.files.inline_video import data_uri
 
 _MAX_BYTES = 2_000_000  # of one video; a larger one is made again with fewer clips
 _MAX_PICTURE = 4_000_000  # bytes
@@ -90,7 +87,7 @@ def grid(clips: Clips, labels: Sequence[int] = ()) -> Grid:
   while True:
     tiles = video_writers.grid(shown, columns=columns)
     scale = max(1, _TILE // shown.shape[2])
-    content = _mp4(tiles, clips.frame_rate, scale)
+    content = video_writers.mp4_bytes(tiles, clips.frame_rate, scale)
     if len(content) <= _MAX_BYTES or len(shown) <= columns:
       break
     half = -(-len(shown) // columns // 2)  # of the rows
@@ -100,19 +97,12 @@ def grid(clips: Clips, labels: Sequence[int] = ()) -> Grid:
   buffer = io.BytesIO()
   poster.save(buffer, format="PNG")
   return Grid(
-    _uri("video/mp4", content),
-    _uri("image/png", buffer.getvalue()),
+    data_uri("video/mp4", content),
+    data_uri("image/png", buffer.getvalue()),
     (width + width % 2, height + height % 2),
     tuple(rows),
     len(shown),
   )
-
-
-def _mp4(clip: np.ndarray, frame_rate: float, scale: int) -> bytes:
-  with tempfile.TemporaryDirectory() as folder:
-    path = os.path.join(folder, "grid.mp4")
-    video_writers.write_mp4(path, clip, frame_rate, scale)
-    return pathlib.Path(path).read_bytes()
 
 
 def picture(content: bytes) -> tuple[str, tuple[int, int]] | None:
@@ -124,8 +114,4 @@ def picture(content: bytes) -> tuple[str, tuple[int, int]] | None:
       size = image.size
   except (OSError, ValueError, Image.DecompressionBombError):
     return None
-  return _uri("image/png", content), size
-
-
-def _uri(kind: str, content: bytes) -> str:
-  return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+  return data_uri("image/png", content), size

@@ -3,6 +3,8 @@
 import fractions
 import io
 import os
+import pathlib
+import tempfile
 
 import av
 import numpy as np
@@ -50,6 +52,19 @@ def write_mp4(path: str | os.PathLike, clip: np.ndarray, frame_rate: float, scal
         frame = av.VideoFrame.from_ndarray(_to_yuv420(image), format="yuv420p")
         container.mux(stream.encode(frame))
       container.mux(stream.encode())
+
+
+def mp4_bytes(clip: np.ndarray, frame_rate: float, scale: int = 1) -> bytes:
+  """Encodes a clip as MP4 and returns the content of the file; see `write_mp4`.
+
+  Raises:
+    ValueError: the clip has another type or shape, or the frame rate is not positive.
+  """
+  # A file, because FFmpeg reads it again to move its index to the front.
+  with tempfile.TemporaryDirectory() as folder:
+    path = os.path.join(folder, "clip.mp4")
+    write_mp4(path, clip, frame_rate, scale)
+    return pathlib.Path(path).read_bytes()
 
 
 def _to_yuv420(image: np.ndarray) -> np.ndarray:
