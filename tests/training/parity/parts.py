@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from vidgan_jax.models.contract import Context
+
 Flat = dict[str, np.ndarray]
 
 
@@ -200,6 +202,20 @@ def trained(played, iterations: int) -> types.SimpleNamespace:
     state, values = step(state, batch)
     metrics.append({name: float(value) for name, value in values.items()})
   return types.SimpleNamespace(batches=batches, before=before, after=state, metrics=metrics)
+
+
+def chosen_frames(gan, key, batch_size: int, name: str) -> np.ndarray:
+  """The numbers [B, k] of the frames that discriminator `name` sees of each clip."""
+  numbers = np.broadcast_to(np.arange(gan.frames)[:, None, None, None], (gan.frames, 2, 2, 3))
+  clips = np.broadcast_to(numbers, (batch_size, *numbers.shape)).astype(np.float64)
+  inputs = {"label": np.zeros(batch_size, np.int32)}
+  views = gan.views(key, {"clip": jnp.asarray(clips)}, inputs, Context(0))
+  return np.asarray(views[name]["clip"])[:, :, 0, 0, 0].astype(int)
+
+
+def frames_of(clips, numbers):
+  """The frames `numbers` [B, k] of clips [B, T, H, W, C]."""
+  return clips[jnp.arange(len(clips))[:, None], numbers]
 
 
 def real_clips(batch: dict, step: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Ten iterations of TGAN equal those of a loop that is written from its paper and LDVD Table 3."""
+"""Ten iterations of TGAN equal those of a loop written from its paper, code and LDVD Table 3."""
 
 import jax
 import jax.numpy as jnp
