@@ -62,6 +62,8 @@ run vidgan --version
 run vidgan --help >/dev/null
 refused vidgan no_such_command
 refused vidgan train --config=no_such_config --workdir=run
+run python -c 'import vidgan_jax; print(vidgan_jax.load("moving_shapes").sample().shape)'
+run vidgan sample --workdir=moving_shapes --output="packaged samples" --labels=disk_vertical
 run vidgan train --config=quickstart --config.num_iterations=3 --workdir="a run"
 run vidgan sample --workdir="a run" --output="some samples" --labels=disk_vertical,3 --standing_passes=2
 run vidgan export --workdir="a run" --output="a modél" --standing_passes=2

@@ -363,7 +363,44 @@ def test_help_imports_no_jax(name, tmp_path):
     check=False,
   )
   assert (result.returncode, result.stderr) == (0, "")
-  assert "--workdir (required)" in result.stdout and "Exit codes:" in result.stdout
+  required = "Required, except with --print_config." if name == "train" else "--workdir (required)"
+  assert required in result.stdout and "Exit codes:" in result.stdout
+
+
+@pytest.mark.parametrize("name", ["train", "summarize"])
+def test_help_with_a_config_lists_its_fields(name, tmp_path):
+  (tmp_path / "jax.py").write_text("raise SystemExit('jax was imported')")
+
+  def call(*options):
+    return subprocess.run(
+      [sys.executable, "-m", f"vidgan_jax.{name}", *options],
+      cwd=ROOT,
+      env={**os.environ, "PYTHONPATH": f"{tmp_path}"},
+      capture_output=True,
+      text=True,
+      timeout=100,
+      check=False,
+    )
+
+  without = call("--help")
+  assert "--config=NAME --help also lists the fields" in without.stdout
+  assert "--config.model.latent_dim" not in without.stdout
+  for options in (("--config=quickstart", "--help"), ("-h", "--config", "quickstart")):
+    result = call(*options, "--config.batch_size=24")
+    assert (result.returncode, result.stderr) == (0, "")
+    text = " ".join(result.stdout.split())
+    assert "--config.batch_size=24 Clips per update, over all devices. Allowed: an integer" in text
+    assert "--config.model.generator.multipliers=" in text
+    assert "--config.model.latent_dim=12 " in text
+  for options, message in (
+    (("--config=no_such", "--help"), "unknown config 'no_such'"),
+    (("--config=quickstart", "--help", "--config.no_such=1"), "unknown config field"),
+  ):
+    result = call(*options)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert f"The fields of this config cannot be listed: {message}" in " ".join(
+      result.stdout.split()
+    )
 
 
 def test_evaluating(trained, door, tmp_path):

@@ -22,8 +22,9 @@ FLOORS = {
   "sampling": 4,
   "evaluation": 4,
   "analysis": 4,
+  "viewer": 5,
 }
-COMMANDS = 5
+COMMANDS = 6
 ACROSS = {
   ("layers", "ops"),  # modules above what they compute with
 }

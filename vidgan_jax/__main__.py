@@ -17,6 +17,7 @@ COMMANDS = {
   "analyze": "measures curvature, copies of training clips, spectra and smoothness of a run",
   "summarize": "prints parameters, operations and memory of a config; runs nothing",
   "export": "writes the generator of a run to a folder that can be shared",
+  "web": "shows what runs generate on a page in the browser",
   "prepare": "converts videos to a data set that training reads quickly",
 }
 _HELP = ("-h", "-help", "--help", "-helpshort", "--helpshort")

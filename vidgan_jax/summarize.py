@@ -77,5 +77,12 @@ def main(argv):
   door.report(json.dumps(result, indent=2) if _JSON.value else table.render(result))
 
 
+def _fields(config) -> list[str]:
+  """Lines about the fields of a config, for --help."""
+  from vidgan_jax.models import switches
+
+  return schema.help_lines(switches.of_model(config.get("model")), config)
+
+
 if __name__ == "__main__":
-  door.run(main)
+  door.run(main, fields=_fields)

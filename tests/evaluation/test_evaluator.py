@@ -552,13 +552,14 @@ def test_other_warnings(score_records, stand_in, some_clips):
   own = tuple(METRICS[metric]("stand_in", "features", (SCALE,)) for metric in metrics)
   records = score_records(some_clips(50, 5), metrics=own, generated_count=50)
   assert any(
-    "the floor uses 30 clips on each side, the value 50" in w for w in records["fid"]["warnings"]
+    "real against real uses 30 clips on each side, the value 50" in w
+    for w in records["fid"]["warnings"]
   )
   assert not records["fid_infinity"]["warnings"]
   records = score_records(metrics=own)
-  assert not any("the floor uses" in w for w in records["fid"]["warnings"])
+  assert not any("real against real uses" in w for w in records["fid"]["warnings"])
   few = score_records(metrics=own[:1], real_count=7)["fid"]
-  assert few["floor"] is None and not any("the floor uses" in w for w in few["warnings"])
+  assert few["floor"] is None and not any("real against real uses" in w for w in few["warnings"])
   assert records["fid_infinity"]["warnings"] == [
     "30 clips for 10 dimensions: too few to extrapolate from"
   ]

@@ -43,14 +43,17 @@ def test_every_file_is_there_opens_and_has_its_size(tmp_path, clips):
   assert sorted(p.name for p in output.iterdir()) == FILES
   for name in FILES:
     assert sum(str(output / name) in line for line in lines) == 1, name
-  # 3 rows of 2 clips, 2 pixels between them. In the MP4, 8 pixels are enlarged by 16.
+  # 3 rows of 2 clips, 8 pixels enlarged by 16, under bars of 18 pixels, 4 pixels between them.
   grid, rate = video_files.read_video(output / "grid.mp4")
-  assert grid.shape == (3, 16 * 28, 16 * 18, 3) and rate == 5.0
+  width, height = 2 * 128 + 4, 3 * 146 + 2 * 4
+  assert grid.shape == (3, height, width, 3) and rate == 5.0
   with Image.open(output / "grid.gif") as gif:
-    assert gif.size == (18, 28) and gif.n_frames == 3 and gif.info["duration"] == 200
+    assert gif.size == (width, height) and gif.n_frames == 3 and gif.info["duration"] == 200
   with Image.open(output / "contact_sheet.png") as sheet:
-    assert sheet.size == (3 * 8 + 2 * 2, 5 * 8 + 4 * 2)
-    np.testing.assert_array_equal(np.asarray(sheet)[10:18, 20:28], clips[1, 2])
+    assert sheet.size == (3 * 128 + 2 * 4, 5 * 146 + 4 * 4)
+    second = np.asarray(sheet)[150:296]  # the second clip
+    np.testing.assert_array_equal(second[18::16, 264::16], clips[1, 2])
+    assert second[:18, :128].max() == 255 and second[:18, 132:].max() < 128  # named once
   videos = sorted((output / "clips").iterdir())
   assert len(videos) == 5
   for clip, path in zip(clips, videos, strict=True):
@@ -59,6 +62,19 @@ def test_every_file_is_there_opens_and_has_its_size(tmp_path, clips):
     # In the enlarged video, compression does not change the grey in the middle of a pixel.
     difference = shown[:, 8::16, 8::16].mean(-1) - clip.mean(-1)
     assert np.abs(difference).mean() < 8
+
+
+def test_without_names_there_are_no_bars_and_large_grids_are_not_enlarged(tmp_path, clips):
+  write(tmp_path / "a", clips, names=())
+  with Image.open(tmp_path / "a" / "grid.gif") as gif:
+    assert gif.size == (2 * 128 + 4, 3 * 128 + 2 * 4)
+  write(tmp_path / "b", clips, labels=np.eye(9)[:5])  # mixtures of classes have no names
+  with Image.open(tmp_path / "b" / "grid.gif") as gif:
+    assert gif.size == (2 * 128 + 4, 3 * 128 + 2 * 4)
+  many = np.zeros((100, 1, 8, 8, 3), np.uint8)
+  write(tmp_path / "c", many, labels=[0] * 100, names=(), columns=1)
+  with Image.open(tmp_path / "c" / "grid.gif") as gif:
+    assert gif.size == (8 * 5, 100 * 8 * 5 + 99 * 4)
 
 
 def test_numbers_come_back_without_pickle(tmp_path, clips):

@@ -1,10 +1,12 @@
 """Builds a system by the name in its config."""
 
 import dataclasses
+from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
 from vidgan_jax.layers.augmentation import KINDS
+from vidgan_jax.layers.settings import LayerSettings
 from vidgan_jax.models import contract, dvd_gan, ldvd, switches, tgan_v2, vgan
 from vidgan_jax.models.contract import VideoGan
 from vidgan_jax.models.dvd_gan_fp import system as dvd_gan_fp
@@ -13,8 +15,10 @@ from vidgan_jax.models.ssw_gan import system as ssw_gan
 from vidgan_jax.models.ssw_gan.config import EARLIER
 from vidgan_jax.objectives import penalties
 from vidgan_jax.runtime import mesh
+from vidgan_jax.runtime.config.schema import Switch
+from vidgan_jax.runtime.errors import UserError
 
-_BUILDERS = {
+_BUILDERS: dict[str, Callable[[ConfigDict, LayerSettings], VideoGan]] = {
   "dvd_gan": dvd_gan.build,
   "dvd_gan_fp": dvd_gan_fp.build,
   "mocogan": ldvd.build_mocogan,
@@ -24,6 +28,30 @@ _BUILDERS = {
   "tgan_v2": tgan_v2.build,
   "vgan": vgan.build,
 }
+_OWN = frozenset(_BUILDERS)
+
+
+def register(
+  name: str,
+  declared: dict[str, Switch],
+  builder: Callable[[ConfigDict, LayerSettings], VideoGan],
+) -> None:
+  """Adds a model from outside this package, for this process; see docs/adding_a_system.md.
+
+  A file that registers a model may be read several times: the last registration counts.
+
+  Args:
+    name: `config.model.name`.
+    declared: {path below `config.model`: switch}.
+    builder: (whole config, settings of all layers) -> the system.
+
+  Raises:
+    UserError: the package itself has a model of this name.
+  """
+  if name in _OWN:
+    raise UserError(f"this package has a model {name!r} itself; choose another name")
+  switches.SYSTEMS[name] = declared
+  _BUILDERS[name] = builder
 
 
 def build(config: ConfigDict, *, platform: str | None = None, ops: str | None = None) -> VideoGan:

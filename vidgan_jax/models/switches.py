@@ -13,8 +13,8 @@ from vidgan_jax.models.ssw_gan import config as ssw_gan_config
 from vidgan_jax.runtime.config import base_switches, schema
 from vidgan_jax.runtime.errors import UserError
 
-# {name of the system: {path below `config.model`: switch}}
-SYSTEMS = {
+# {name of the system: {path below `config.model`: switch}}; `registry.register` adds to it
+SYSTEMS: dict[str, dict[str, schema.Switch]] = {
   "dvd_gan": dvd_gan_config.SWITCHES,
   "dvd_gan_fp": dvd_gan_fp_config.SWITCHES,
   "mocogan": ldvd_config.MOCOGAN,

@@ -21,15 +21,18 @@ Any other error is a bug of this program, or of the code in a config file, and s
 
 import atexit
 import contextlib
+import functools
 import logging
 import os
 import re
 import sys
+import textwrap
 import threading
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from absl import app, flags
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from vidgan_jax.runtime import interrupts
@@ -56,12 +59,19 @@ _HELP = ("-h", "-help", "--help", "-helpshort", "--helpshort")
 _REQUIRED = "must have a value other than None"  # in absl's message
 
 
-def run(main, argv: list[str] | None = None) -> None:
+def run(
+  main,
+  argv: list[str] | None = None,
+  *,
+  fields: Callable[[ConfigDict], list[str]] | None = None,
+) -> None:
   """Parses the flags, calls `main` and exits with one of the codes above.
 
   Args:
     main: called with [name of the program]; returns the exit code, or None for 0.
     argv: the command line, by default sys.argv.
+    fields: for commands with --config: returns the lines about the fields of a config, which
+      --config=NAME --help prints too.
   """
   interrupts.begin()
   atexit.register(_flush_streams)
@@ -76,7 +86,11 @@ def run(main, argv: list[str] | None = None) -> None:
     if hasattr(stream, "reconfigure"):
       stream.reconfigure(errors="backslashreplace")
   try:
-    app.run(main, sys.argv if argv is None else argv, flags_parser=_parse)
+    app.run(
+      main,
+      sys.argv if argv is None else argv,
+      flags_parser=functools.partial(_parse, fields=fields),
+    )
   except UserError as error:
     _fail(error, 2)
   except Stopped as error:
@@ -220,11 +234,13 @@ def _exit(code):
   sys.exit(code)
 
 
-def _parse(argv):
-  """Parses the command line as absl does; raises UserError if it is wrong."""
+def _parse(argv, fields=None):
+  """Parses the command line as absl does; raises UserError if it is wrong. See `run`."""
   options = argv[1 : argv.index("--")] if "--" in argv else argv[1:]
   if any(option in _HELP for option in options):
     print(_help(argv[0]))
+    if fields:
+      print("\n".join(_help_on_fields(argv, options, fields)))
     sys.exit(0)
   argv = _last_of_each_field([_with_local_config(option) for option in _joined(argv)])
   try:
@@ -251,6 +267,19 @@ def _parse(argv):
   if rest[1:]:
     raise UserError(f"unexpected argument {rest[1]!r}: write all arguments as flags, --name=value")
   return rest
+
+
+def _help_on_fields(argv, options, fields) -> list[str]:
+  """The part of --help about the fields of the config that the command line names."""
+  named_config = [o for o in _joined(options) if re.match(r"--?config(=|\.)", o)]
+  if not any(re.match("--?config=", option) for option in named_config):
+    return ["", "--config=NAME --help also lists the fields of that config."]
+  try:
+    _parse([argv[0], *named_config])
+  except UserError as error:
+    return ["", *textwrap.wrap(f"The fields of this config cannot be listed: {error}", 100)]
+  config = flags.FLAGS["config"].value
+  return ["", "Fields of this config, with their values:", *fields(config)]
 
 
 def _unknown_field(reason: str, options: list[str]) -> str:

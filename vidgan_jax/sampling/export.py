@@ -24,7 +24,7 @@ from vidgan_jax.sampling import run as runs
 from vidgan_jax.sampling.export_request import Request
 
 _SHOWN = 16  # clips in the grid
-_SIDE = 96  # pixels; smaller clips are enlarged in the grid
+_SIDE = 64  # pixels; smaller clips are enlarged in the grid
 
 
 def fulfil(

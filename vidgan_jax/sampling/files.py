@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.files import locks, video_writers
+from vidgan_jax.runtime.files import captions, locks, video_writers
 from vidgan_jax.runtime.files.atomic_files import atomic_file
 from vidgan_jax.runtime.text import find_name
 
@@ -208,7 +208,8 @@ def write_samples(
   """Writes a video of all clips in a grid, an image of their frames, the clips, and the arrays.
 
   The files are grid.mp4, grid.gif, contact_sheet.png (one row per clip, one column per frame),
-  clips/NUMBER_CLASS.mp4, and samples.npz with `clips` and `labels`.
+  clips/NUMBER_CLASS.mp4, and samples.npz with `clips` and `labels`. Small clips are enlarged, and
+  grid and contact sheet show class names above them.
 
   Args:
     folder: an empty folder, see `new_output`.
@@ -226,14 +227,22 @@ def write_samples(
   folder = pathlib.Path(folder)
   scale = max(1, 128 // clips.shape[2])
   shown = marked(clips, given)
-  grid = video_writers.grid(shown, columns)
-  video_writers.write_mp4(folder / "grid.mp4", grid, frame_rate, scale=scale)
+  number, frames, side = shown.shape[:3]
+  names = [class_names[int(n)] for n in labels] if np.ndim(labels) == 1 and class_names else None
+
+  def tiles(columns: int, named: int | None = None) -> np.ndarray:
+    """The clips for a picture with so many columns; the first `named` frames show the names."""
+    large = captions.enlarged(shown, captions.scale_of(side, columns, -(-number // columns)))
+    return large if names is None else captions.captioned(large, names, named)
+
+  grid = video_writers.grid(tiles(columns), columns, padding=4)
+  video_writers.write_mp4(folder / "grid.mp4", grid, frame_rate)
   video_writers.write_gif(folder / "grid.gif", grid, frame_rate)
-  video_writers.contact_sheet(shown, folder / "contact_sheet.png")
+  video_writers.contact_sheet(tiles(frames, 1), folder / "contact_sheet.png", padding=4)
   for index, clip in enumerate(clips):
     name = f"{index:05d}"
-    if np.ndim(labels) == 1 and len(class_names):
-      name += "_" + _word(class_names[int(labels[index])])
+    if names is not None:
+      name += "_" + _word(names[index])
     video_writers.write_mp4(folder / "clips" / f"{name}.mp4", clip, frame_rate, scale=scale)
   with atomic_file(folder / "samples.npz") as temporary, open(temporary, "wb") as file:
     np.savez_compressed(file, clips=clips, labels=labels)

@@ -134,7 +134,7 @@ def _scores(scores: Sequence[dict[str, Any]]) -> list[str]:
     numbers = [f"{number(score['value'])}{between}", number(score["real"])]
     settings = [escaped(score["clips"]), number(score["truncation"])]
     rows.append([*named, *numbers, *settings, f"`{escaped(score['fingerprint'])}`"])
-  names = ["protocol", "metric", "score", "real clips", "generated clips", "truncation"]
+  names = ["protocol", "metric", "score", "real against real", "generated clips", "truncation"]
   lines += _table([*names, "fingerprint"], rows)
   return [
     *lines,

@@ -1,6 +1,11 @@
-"""Measures the time that a run spends training."""
+"""Measures the time that a run spends training, and what a process spends its other time on."""
 
+import contextlib
 import time
+from collections.abc import Iterator
+
+# What a process does besides training, in the order of a report.
+PARTS = ("starting", "compiling", "input", "saving", "hooks")
 
 
 class Clock:
@@ -47,3 +52,48 @@ class Clock:
     rates = (self._interval / max(1, self._iterations), self._waited / max(1, self._iterations))
     self._interval, self._waited, self._iterations = 0.0, 0.0, 0
     return rates
+
+
+class Goodput:
+  """The shares of a process's time that pass in training and in everything else.
+
+  "starting" is the time before the first iteration without compilation, such as reading a
+  checkpoint; "input" is waiting for batches; "hooks" are samples, scores and curves. What is left
+  is "training".
+  """
+
+  def __init__(self) -> None:
+    self._begin = time.perf_counter()
+    self._spent = dict.fromkeys(PARTS, 0.0)
+    self._depth = 0
+
+  @contextlib.contextmanager
+  def part(self, name: str) -> Iterator[None]:
+    """Adds the time of a `with` block to a part. A block within another one adds nothing."""
+    begin, self._depth = time.perf_counter(), self._depth + 1
+    try:
+      yield
+    finally:
+      self._depth -= 1
+      if not self._depth:
+        self.add(name, time.perf_counter() - begin)
+
+  def add(self, name: str, seconds: float) -> None:
+    """Adds seconds to a part."""
+    self._spent[name] += seconds
+
+  def started(self) -> None:
+    """The first iteration begins: what has passed in no other part was spent on starting."""
+    passed = time.perf_counter() - self._begin
+    self._spent["starting"] = max(0.0, passed - sum(self._spent.values()))
+
+  def shares(self) -> dict[str, float]:
+    """{"training" or a part: its share of the time since the object was made}; their sum is 1."""
+    passed = time.perf_counter() - self._begin
+    shares = {name: seconds / passed for name, seconds in self._spent.items()}
+    return {"training": max(0.0, 1 - sum(shares.values())), **shares}
+
+  def __str__(self) -> str:
+    minutes = (time.perf_counter() - self._begin) / 60
+    shown = [f"{name} {share:.0%}" for name, share in self.shares().items() if share >= 0.005]
+    return f"{minutes:.1f} minutes of this process: {', '.join(shown)}"

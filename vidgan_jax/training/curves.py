@@ -27,6 +27,8 @@ _PANELS = (
 def plot(log_path: str | os.PathLike, output: str | os.PathLike) -> None:
   """Draws losses, scores, gradient norms, pixel means, sigmas and speed over iterations.
 
+  Pale lines are the values of the log, the others their running means.
+
   Args:
     log_path: a run's `log.jsonl`.
     output: the PNG file to write. An empty log writes none. Grey lines mark the iterations
@@ -39,7 +41,7 @@ def plot(log_path: str | os.PathLike, output: str | os.PathLike) -> None:
   if not records:
     return
   names = [name for name in records[-1] if name != "step"]
-  figure = Figure(figsize=(17, 7), layout="constrained")
+  figure = Figure(figsize=(19, 7), layout="constrained")
   every = list(figure.subplots(2, 4).flat)
   every.pop().set_axis_off()  # one more than there are panels
   for axes, (title, patterns) in zip(every, _PANELS, strict=True):
@@ -57,15 +59,30 @@ def plot(log_path: str | os.PathLike, output: str | os.PathLike) -> None:
         continue
       label = name.split("/", 1)[1] if "/" in name else name
       style = ":" if "real" in name and "pixel" in name else "-"
-      axes.plot(*zip(*points, strict=True), style, label=label, linewidth=1)
+      steps, values = zip(*points, strict=True)
+      (line,) = axes.plot(steps, _smoothed(values), style, label=label, linewidth=1.2)
+      axes.plot(steps, values, style, color=line.get_color(), linewidth=0.6, alpha=0.3)
     axes.set_title(title)
     axes.set_xlabel("iteration")
     if len(plotted) > 1:
-      axes.legend(fontsize=7)
+      axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.3)
   output = pathlib.Path(output)
   temporary = output.with_name(f".{output.name}")
   figure.savefig(temporary, format="png", dpi=90)
   os.replace(temporary, output)
+
+
+def _smoothed(values: Sequence[float]) -> list[float]:
+  """The mean of the values around each one, over about a tenth of all; fewer at both ends.
+
+  A window has the same number of values on both sides, so that a straight line stays one.
+  """
+  smoothed = []
+  for index in range(len(values)):
+    reach = min(len(values) // 20, index, len(values) - 1 - index)
+    window = values[index - reach : index + reach + 1]
+    smoothed.append(sum(window) / len(window))
+  return smoothed
 
 
 def _growths(records: Sequence[Mapping[str, Any]]) -> list[int]:

@@ -23,13 +23,14 @@ from vidgan_jax.runtime import precision, processes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import paths
+from vidgan_jax.runtime.hardware.heartbeat import Heartbeat
 from vidgan_jax.runtime.hooks import Hook, HookContext
 from vidgan_jax.runtime.preemption import Preemption
 from vidgan_jax.runtime.progress import Lines, ticking
 from vidgan_jax.training import capacity, earlier, guards, optimizers
 from vidgan_jax.training import state as states
 from vidgan_jax.training import workdir as workdirs
-from vidgan_jax.training.clock import Clock
+from vidgan_jax.training.clock import Clock, Goodput
 from vidgan_jax.training.logs import Log, Reader
 from vidgan_jax.training.optimizers import Optimizers
 from vidgan_jax.training.phases import Phases
@@ -96,6 +97,8 @@ class Trainer:
   ):
     workdir = paths.local(workdir, "--workdir")
     self.config = config = earlier.with_absolute_run(config)
+    self._goodput = Goodput()
+    self._report_anywhere = report
     self.report = report = report if processes.first() else lambda line: None
     switches.check(config)
     self.mesh = meshes.make_mesh(devices)
@@ -159,9 +162,10 @@ class Trainer:
       UserError: on bad input, or if a file cannot be written.
       Stopped: a guard ends the run.
     """
-    watch = jax.process_count() == 1
+    count = jax.process_count()
+    self._alive = Heartbeat(self.workdir, jax.process_index(), count, self._report_anywhere)
     lock = workdirs.locked(self.workdir, self.config, self._description, self.report)
-    with lock, Preemption(self.report, watch=watch) as preemption:
+    with lock, self._alive, Preemption(self.report, watch=count == 1) as preemption:
       with preemption.nothing_to_lose():
         earlier.write_record(self.workdir, self._stages)
         restored = self.checkpoints.restore(self.like)
@@ -177,7 +181,7 @@ class Trainer:
         if state is not None and begin >= self.config.num_iterations:
           self.report(f"already trained for {begin} iterations")
           return state
-        devices, count = self.mesh.devices.flat, jax.process_count()
+        devices = self.mesh.devices.flat
         self.report(
           f"training on {len(devices)} x {devices[0].device_kind}"
           f"{f' in {count} processes' if count > 1 else ''}, "
@@ -227,7 +231,8 @@ class Trainer:
     """Compiles the iteration of phase `index`, and compares its memory with the devices'."""
     name = self.phases.name(index)
     what = f"the iteration of {name}" if name else "the iteration"
-    with ticking(f"compiling {what}"):
+    self._alive.at(None, "compiling")
+    with self._goodput.part("compiling"), ticking(f"compiling {what}"):
       program, seconds = self.phases.compiled(
         index, self.transforms, self.like, self.mesh, self.frozen
       )
@@ -256,6 +261,7 @@ class Trainer:
       disable=None if processes.first() else True,  # None disables it if stderr is no terminal
     )
     self._lines = Lines(self.report, end)
+    self._goodput.started()
     with bar, Prefetcher(feed, begin, depth=2) as stream:
       for step in range(begin, end + 1):
         leave = preemption.requested or processes.stop_requested(step)
@@ -265,15 +271,13 @@ class Trainer:
           self._process_metrics(clock, bar, state)
         clock.stop()
         if not leave:  # hooks take time, and a signal asks to exit soon
+          self._alive.at(step, "hooks")
           self._before_save(state, step, begin, step == end, lambda: preemption.requested)
         # A state that a hook calls unhealthy is saved only if the process ends here.
         healthy = leave or step == end or all(hook.healthy() for hook in self.hooks)
         if step > begin and due and healthy:
-          self.checkpoints.save(step, state, {"seconds": clock.total})
-          # Read the first checkpoint back, so that a run that could not be resumed stops early.
-          if not (self._read_back or leave):
-            self.checkpoints.read_back(step, state)
-            self._read_back = True
+          self._alive.at(step, "saving")
+          self._save(step, state, {"seconds": clock.total}, read_back=not leave)
         self.checkpoints.check()
         if leave or step == end:
           break
@@ -283,21 +287,34 @@ class Trainer:
           clock.stop()
           program = self._program(self.phases.index(step))
         clock.start()
+        self._alive.at(step, "input")
         requested = time.perf_counter()
         _, batch = next(stream)
         waited = time.perf_counter() - requested
+        self._goodput.add("input", waited)
+        self._alive.at(step, "training")
         with jax.transfer_guard("disallow"):  # all inputs of the program are on the devices already
           state, metrics = program(state, batch, self.frozen)
         clock.iteration(waited)
         self._process_metrics(clock, bar, state)
         self._pending = (step + 1, metrics)
         bar.update()
-    self.checkpoints.wait()
+    with self._goodput.part("saving"):
+      self.checkpoints.wait()
+    self.report(str(self._goodput))
     self.stopped = leave and step < end
     if self.stopped:
       saved = f"saved at iteration {step}" if step else "before the first iteration"
       self.report(f"stopped by a signal: {saved}; the same command continues")
     return state
+
+  def _save(self, step: int, state: TrainState, timers: dict, *, read_back: bool) -> None:
+    """Saves a checkpoint; reads the first one back, so that no run goes on that cannot resume."""
+    with self._goodput.part("saving"):
+      self.checkpoints.save(step, state, timers)
+      if read_back and not self._read_back:
+        self.checkpoints.read_back(step, state)
+        self._read_back = True
 
   def _before_save(
     self, state: TrainState, step: int, begin: int, last: bool, stop_requested: Callable[[], bool]
@@ -324,11 +341,12 @@ class Trainer:
     )
     local = [d for d in self.mesh.devices.flat if d.process_index == jax.process_index()]
     ordinary = dataclasses.replace(collective, mesh=meshes.make_mesh(local[:1]))
-    for hook in due:
-      if hook.collective:
-        hook.before_save(collective)
-      elif processes.first():
-        hook.before_save(ordinary)
+    with self._goodput.part("hooks"):
+      for hook in due:
+        if hook.collective:
+          hook.before_save(collective)
+        elif processes.first():
+          hook.before_save(ordinary)
 
   def _process_metrics(self, clock: Clock, bar: tqdm, state: TrainState) -> None:
     """Fetches, checks and logs the metrics of the iteration before the one that now runs."""
@@ -346,6 +364,7 @@ class Trainer:
     values["time/input_seconds"] = waited
     values["time/videos_per_second"] = self.phases.at(step - 1).batch_size / seconds
     values["time/training_seconds"] = clock.total
+    values |= {f"time/share_{part}": share for part, share in self._goodput.shares().items()}
     if self._flops:
       values["time/tflop_per_second"] = self._flops / seconds / 1e12
       if self._peak:

@@ -95,7 +95,7 @@ def test_the_floor_uses_as_many_real_clips_and_there_is_no_interval(features, cl
   assert vendi.floor.what == "24 real clips" and vendi.interval is None and not vendi.warnings
   (of_few,) = score(VendiScore("any", "any"), clip_set(x[:9]), [clip_set(y)])
   (line,) = of_few.warnings
-  assert "the floor uses 9 real clips, the value 24" in line
+  assert "real against real uses 9 real clips, the value 24" in line
   (without_real,) = score(VendiScore("any", "any"), None, [clip_set(y), clip_set(x)])
   assert without_real.values == (vendi_score(y), vendi_score(x)) and without_real.floor is None
 

@@ -65,4 +65,4 @@ def test_it_shows_the_count_of_the_floor():
   text = listing.lines()
   for name, count in counts.items():
     (line,) = (i for i, line in enumerate(text) if line.startswith(f"{name}: "))
-    assert f"floor with {count:,} clips on each side" in text[line + 3]
+    assert f"real against real with {count:,} clips on each side" in text[line + 3]

@@ -26,7 +26,7 @@ from vidgan_jax.evaluation.report import page as report
 from vidgan_jax.runtime.files import video_files
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\x1b[31m&amp;"
-VOID = {"meta", "link", "img", "br", "wbr"}
+VOID = {"meta", "link", "img", "br", "wbr", "input"}
 NETWORK = "moving_shapes_classifier"
 
 
@@ -302,8 +302,8 @@ def test_grids_show_the_same_classes_side_by_side(tmp_path):
   assert grid.rows == ("class 0", "class 7", "class 10") and grid.count == 6
   (tmp_path / "a.mp4").write_bytes(base64.b64decode(grid.video.split(",")[1]))
   frames, rate = video_files.read_video(tmp_path / "a.mp4")
-  # Two columns of tiles of 32 pixels, thrice enlarged, and the strip for the controls.
-  assert frames.shape[1:3] == grid.size[::-1] == (3 * (3 * 34 - 2 + 24), 3 * (2 * 34 - 2))
+  # Two columns of tiles of 32 pixels, thrice enlarged.
+  assert frames.shape[1:3] == grid.size[::-1] == (3 * (3 * 34 - 2), 3 * (2 * 34 - 2))
   assert len(frames) == 2 and rate == 8
   for row, label in enumerate((0, 7, 10)):
     for column, clip in enumerate((label, label + 20)):
@@ -466,6 +466,57 @@ def test_a_browser_shows_the_page_without_errors(written, ask_browser):
   assert all(ready >= 2 and not error for ready, _, error in measured["videos"]), measured
   assert len(measured["videos"]) == 2 and all(measured["images"]) and measured["images"]
   assert measured["wide"] <= measured["window"], measured
+
+
+def test_controls_are_below_the_clips_and_work(written, ask_browser):
+  measured, _ = ask_browser(
+    written,
+    "[...document.querySelectorAll('.clips figure')].map(f=>{"
+    "const v=f.querySelector('video'),b=f.querySelector('button'),r=f.querySelector('input');"
+    "const covers=b.getBoundingClientRect().top<v.getBoundingClientRect().bottom;"
+    "if(v.paused)b.click();const playing=!v.paused;b.click();const stopped=v.paused;"
+    "r.value=500;r.dispatchEvent(new Event('input'));"
+    "return [v.controls,covers,playing,stopped,v.currentTime/v.duration]})",
+    width=500,
+  )
+  assert len(measured) == 2
+  for controls, covers, playing, stopped, position in measured:
+    assert not controls and not covers and playing and stopped
+    assert position == pytest.approx(0.5, abs=0.02)
+
+
+def test_clips_come_first_and_curves_are_part_of_the_page(results, tmp_path):
+  content = png()
+  path = report.write(results, tmp_path / "a.html", clips(0), clips(1), training_curves=content)
+  page = Page(path.read_text())
+  links = [
+    a["href"] for a, _ in page.all("a") if a["href"].startswith("#") and "fp-" not in a["href"]
+  ]
+  assert links[:2] == ["#clips", "#numbers"] and "#log" in links
+  assert any(base64.b64encode(content).decode() in a["src"] for a, _ in page.all("img"))
+  assert not any("floor" in words.lower() for words in page.all("body")[0][1:])
+
+
+def test_curves_are_gathered_from_the_run(tmp_path):
+  assert "training_curves" not in report_analyses.gather(tmp_path)
+  (tmp_path / "curves.png").write_bytes(png())
+  assert report_analyses.gather(tmp_path)["training_curves"] == png()
+
+
+@pytest.mark.parametrize(
+  ("value", "interval", "floor", "place"),
+  [
+    (5.0, None, 0.0, 2 + 196 / 1.04),
+    (-5.0, None, 0.0, 2 + 196 * 0.04 / 1.04),
+    (1e-5, (-1e-5, 3e-5), -1e-5, 2 + 196 * (1e-5 + 1.16e-5) / (4 * 1.08e-5)),
+  ],
+)
+def test_bars_show_values_of_any_size_and_sign(value, interval, floor, place):
+  bar = charts.range_bar(value, interval, floor)
+  (found,) = re.findall(r'<circle class="generated" cx="([-.0-9]+)"', bar)
+  assert float(found) == pytest.approx(place, abs=0.06)
+  every = [float(n) for n in re.findall(r'(?:cx|x)="([-.0-9]+)"', bar)]
+  assert all(0 <= n <= 200 for n in every)
 
 
 METRICS = (

@@ -196,7 +196,11 @@ def test_live_weights_and_their_average_have_different_rows():
   lines = results.table(content)
   heads = [line for line in lines if line.startswith("iteration 4")]
   assert heads == ["iteration 4", "iteration 4, live weights"]
-  assert lines[1].split()[:2] == ["fid", "2"] and lines[3].split()[:2] == ["fid", "9"]
+  assert (
+    lines[1].split()[:5] == ["metric", "value", "real", "against", "real"] == lines[4].split()[:5]
+  )
+  for line, value in ((lines[2], "2"), (lines[5], "9")):
+    assert line.split()[:2] == ["fid", value] and "0.5" in line.split()
   assert len([line for line in results.latex(content).splitlines() if "iteration 4" in line]) == 2
 
 

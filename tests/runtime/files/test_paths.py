@@ -20,6 +20,7 @@ from vidgan_jax.sampling import cli as sampling
 from vidgan_jax.sampling import conditioning, export_request, run
 from vidgan_jax.training import earlier, loop
 from vidgan_jax.training.starts import restarts, weights
+from vidgan_jax.viewer import request as viewing
 
 ADDRESSES = [
   "gs://bucket/run", "gs:/bucket/run", "s3://a", "hdfs://a/b", "file:///data", "GS://a", "http://a",
@@ -101,6 +102,7 @@ ENTRIES = {
   "sample data_directory": lambda config: sampling.Request("a", "b", data_directory=BAD),
   "export": lambda config: export_request.Request(BAD, "a"),
   "export output": lambda config: export_request.Request("a", BAD),
+  "web": lambda config: viewing.Request(("a", BAD)),
   "sample conditioning": lambda config: conditioning.read([BAD], None),
   "load": lambda config: run.load(BAD),
   "earlier run": lambda config: earlier.with_absolute_run(

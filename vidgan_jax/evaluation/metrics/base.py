@@ -148,7 +148,7 @@ class Score:
     storable = dataclasses.replace(self, interval=interval, std=std, floor=floor)
     if storable == self:
       return self
-    line = "a deviation, interval or floor is left out: it is out of range"
+    line = "a deviation, interval or score of real clips is left out: it is out of range"
     return dataclasses.replace(storable, warnings=(*self.warnings, line))
 
 

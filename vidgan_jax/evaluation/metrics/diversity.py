@@ -60,7 +60,7 @@ class Diversity(Metric):
       return []
     if self.output_of(inputs.real_clips).features is None:
       return []
-    return ["the floor is left out: no class has two real clips (--real_count)"]
+    return ["real against real is left out: no class has two real clips (--real_count)"]
 
   def values_by_class(
     self, real: ClipSet, generated: ClipSet, counts: Mapping[int, tuple[int, int]]

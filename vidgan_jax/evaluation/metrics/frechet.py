@@ -82,11 +82,11 @@ class FrechetDistance(Metric):
     if fewest <= d:
       lines.append(f"{fewest} clips span fewer than the {d} dimensions: biased upwards")
     elif fewest < 10 * d:
-      lines.append(f"{fewest} clips for {d} dimensions: biased upwards, see the floor")
+      lines.append(f"{fewest} clips for {d} dimensions: biased upwards, see real against real")
     if floor and real.count < 2 * generated.count:
       lines.append(
-        f"the floor uses {real.count // 2} clips on each side, the value {generated.count}: "
-        "fewer clips make it higher"
+        f"real against real uses {real.count // 2} clips on each side, the value "
+        f"{generated.count}: fewer clips make it higher"
       )
     return lines + copy_warnings(generated)
 

@@ -96,7 +96,9 @@ class VendiScore(Metric):
     if not floor or self.output_of(inputs.real_clips).count >= count:
       return []
     fewer = self.output_of(inputs.real_clips).count
-    return [f"the floor uses {fewer} real clips, the value {count}: fewer clips make it lower"]
+    return [
+      f"real against real uses {fewer} real clips, the value {count}: fewer clips make it lower"
+    ]
 
   def values_by_class(
     self, real: ClipSet, generated: ClipSet, counts: Mapping[int, tuple[int, int]]

@@ -42,9 +42,9 @@ def clip_lines(protocol) -> list[str]:
 def _floor(protocol) -> str:
   """Number of real clips on each side of the floor, in words."""
   if protocol.real_count is None:
-    return "floor with the same number on each side, or with half of the real clips if fewer"
+    return "real against real with the same number on each side, or half of the real clips if fewer"
   count = min(protocol.generated_count, protocol.real_count // 2)
-  return f"floor with {count:,} clips on each side"
+  return f"real against real with {count:,} clips on each side"
 
 
 def _metric_lines(protocol, metric) -> list[str]:

@@ -60,8 +60,8 @@ RECOMMENDED = Protocol(
   generated_count=10_000,
   repeats=1,
   notes=(
-    "the Frechet distance of 10,000 clips on both sides is biased upwards; its floor, with 5,000 "
-    "clips on each side, shows about twice this bias",
+    "the Frechet distance of 10,000 clips on both sides is biased upwards; real against real, with "
+    "5,000 clips on each side, shows about twice this bias",
     "the network is rgb_scratch of Kinetics-400, the same as TF-Hub's i3d-kinetics-400/1",
     "FVD responds little to motion: --controls scores frozen, shuffled and reversed real clips",
   ),

@@ -31,7 +31,7 @@ _FORMS = {
 
 
 def gather(workdir) -> dict[str, Any]:
-  """Reads the results of analyses from a run's folder `analysis`, as arguments of `page.write`.
+  """Reads results of analyses and curves from a run's folder, as arguments of `page.write`.
 
   Files that are missing, too large or not readable are left out.
 
@@ -51,7 +51,8 @@ def gather(workdir) -> dict[str, Any]:
       kinds = [record["kind"] for record in content["records"]]
       content["pictures"] = _pictures(folder, "smoothness", kinds)
     analyses[argument] = content
-  return analyses
+  curves = _bytes(pathlib.Path(workdir) / "curves.png")
+  return analyses | ({"training_curves": curves} if curves else {})
 
 
 def _left_out_if_damaged(section: Callable[[Mapping], Markup]):
@@ -79,12 +80,18 @@ def _pictures(folder: pathlib.Path, stem: str, names: Iterable[Any]) -> dict[str
   for name in names or ():
     path = folder / f"{stem}_{name}.png"
     if isinstance(name, str) and path.name == f"{stem}_{name}.png":
-      try:
-        if path.stat().st_size <= 2 * _MAX_JSON:
-          pictures[name] = path.read_bytes()
-      except (OSError, ValueError):
-        continue
+      content = _bytes(path)
+      if content is not None:
+        pictures[name] = content
   return pictures
+
+
+def _bytes(path: pathlib.Path) -> bytes | None:
+  """The content of a file; None if it is missing, too large or not readable."""
+  try:
+    return path.read_bytes() if path.stat().st_size <= 2 * _MAX_JSON else None
+  except (OSError, ValueError):
+    return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +125,17 @@ def _picture(content: bytes | None, title: str, note: str, alt: str) -> list[Pic
     return []
   uri, (width, height) = picture
   return [Picture(title, note, alt, uri, width, height)]
+
+
+def log(curves: bytes | None) -> Markup:
+  """The section of the run's `curves.png`; empty without one."""
+  pictures = _picture(
+    curves,
+    "Losses, scores, gradients and speed",
+    "Pale lines are the values of the log, the others their running means.",
+    "Curves of the training: losses, scores, gradient norms, pixels, sigmas and speed",
+  )
+  return rendering.render("log.html", pictures=pictures) if pictures else Markup()
 
 
 @_left_out_if_damaged

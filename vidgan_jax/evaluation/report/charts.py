@@ -283,7 +283,7 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
 
 
 def range_bar(value: float, interval: Sequence[float] | None, floor: float | None) -> Markup:
-  """A small bar that shows a value, its interval and its floor on one scale from 0.
+  """A small bar that shows a value, its interval and real against real on one scale with 0.
 
   Args:
     value: the value.
@@ -291,15 +291,20 @@ def range_bar(value: float, interval: Sequence[float] | None, floor: float | Non
     floor: what real clips reach against each other, or None.
 
   Returns:
-    SVG; empty if a number is below 0, or there is only the value.
+    SVG; empty if there is only the value, or nothing but 0.
   """
   values = [v for v in (value, floor, *(interval or ())) if v is not None]
-  if len(values) < 2 or min(values) < 0 or not all(map(math.isfinite, values)) or max(values) <= 0:
+  if len(values) < 2 or not all(map(math.isfinite, values)) or not any(values):
     return Markup()
-  scale = 196 / (max(values) * 1.04)
+  least, most = min(0.0, *values), max(0.0, *values)
+  room = 0.04 * (most - least)
+  least, most = (least - room if least < 0 else 0.0), (most + room if most > 0 else 0.0)
+  at = lambda number: 2 + 196 * (number - least) / (most - least)
   parts = [Markup('<path class="axis" d="M2 13H198"/>')]
+  if least < 0 < most:
+    parts.append(_element('<path class="tick" d="M{:.1f} 7v12"/>', at(0.0)))
   if interval:
-    low, high = (2 + v * scale for v in interval)
+    low, high = map(at, interval)
     parts.append(
       _element(
         '<rect class="band" x="{:.1f}" y="8" width="{:.1f}" height="10" rx="3"/>',
@@ -308,9 +313,8 @@ def range_bar(value: float, interval: Sequence[float] | None, floor: float | Non
       )
     )
   if floor is not None:
-    parts.append(_element('<path class="level" d="M{:.1f} 3v20"/>', 2 + floor * scale))
-  circle = '<circle class="generated" cx="{:.1f}" cy="13" r="4.5"/>'
-  parts.append(_element(circle, 2 + value * scale))
+    parts.append(_element('<path class="level" d="M{:.1f} 3v20"/>', at(floor)))
+  parts.append(_element('<circle class="generated" cx="{:.1f}" cy="13" r="4.5"/>', at(value)))
   return _element(
     '<svg class="bar" viewBox="0 0 200 26" preserveAspectRatio="xMinYMid" aria-hidden="true">'
     "{}</svg>",

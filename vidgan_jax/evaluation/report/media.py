@@ -15,8 +15,6 @@ _MAX_PICTURE = 4_000_000  # bytes
 _TILE = 96  # pixels; smaller clips are enlarged to about this height
 _ROWS, _COLUMNS = 8, 4  # at most, in a grid with a row for each class
 _SQUARE = 16  # clips of a grid without classes
-BAR = 0.75  # height of the strip below the clips, in tiles: players show their controls there
-_BAR_VALUE = 24  # grey value of the strip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,8 +86,6 @@ def grid(clips: Clips, labels: Sequence[int] = ()) -> Grid:
   rows = [clips.name(label) for label in labels]
   while True:
     tiles = video_writers.grid(shown, columns=columns)
-    strip = round(BAR * shown.shape[2])
-    tiles = np.pad(tiles, ((0, 0), (0, strip), (0, 0), (0, 0)), constant_values=_BAR_VALUE)
     scale = max(1, _TILE // shown.shape[2])
     content = video_writers.mp4_bytes(tiles, clips.frame_rate, scale)
     if len(content) <= _MAX_BYTES or len(shown) <= columns:

@@ -30,6 +30,7 @@ def write(
   spectra: Mapping | None = None,
   curves: Mapping | None = None,
   smoothness: Mapping | None = None,
+  training_curves: bytes | None = None,
 ) -> pathlib.Path:
   """Writes the page.
 
@@ -40,8 +41,8 @@ def write(
     neighbours: content of the analysis `neighbours.json`, with "pictures": {space: PNG bytes}.
     spectra: content of `power_spectrum.json`.
     curves: content of `darkness.json`.
-    smoothness: content of `smoothness.json`, with "pictures": {kind: PNG bytes}. `gather` reads
-      these four from a run's folder.
+    smoothness: content of `smoothness.json`, with "pictures": {kind: PNG bytes}.
+    training_curves: content of `curves.png`. `gather` reads these five from a run's folder.
 
   Returns:
     the file's path.
@@ -52,16 +53,17 @@ def write(
   output_html = pathlib.Path(output_html)
   all_columns = columns(results.get("records", ()))
   sections = [
+    ("clips", "Clips", _clips(clips_real, clips_generated)),
     ("numbers", "Numbers", scores.numbers(results, all_columns)),
     ("training", "Over training", scores.over_training(all_columns)),
     ("truncation", "Truncation", scores.over_truncation(all_columns)),
     ("classes", "By class", scores.by_class(results)),
     ("controls", "Motion controls", scores.controls(results)),
-    ("clips", "Clips", _clips(clips_real, clips_generated)),
     ("neighbours", "Nearest neighbours", analyses.neighbours(neighbours)),
     ("spectra", "Power spectra", analyses.spectra(spectra)),
     ("darkness", "Dark clips", analyses.darkness(curves)),
     ("walks", "Interpolation", analyses.walks(smoothness)),
+    ("log", "Log of the training", analyses.log(training_curves)),
     ("latex", "For a paper", _latex(results, all_columns)),
     ("fingerprints", "Fingerprints", scores.fingerprints(results, all_columns)),
   ]
@@ -157,7 +159,6 @@ def _clips(real: Clips | None, generated: Clips | None) -> Markup:
         "clip_height": clip_height,
         "clip_width": clip_width,
         "rows": grid.rows,
-        "bar": media.BAR,
         "video": grid.video,
         "poster": grid.poster,
         "width": grid.size[0],

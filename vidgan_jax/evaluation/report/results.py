@@ -288,10 +288,10 @@ def _cell(record: Mapping) -> str:
 
 
 def table(content: Mapping) -> list[str]:
-  """Lines for the terminal: a paragraph for each row, with a line for each column.
+  """Lines for the terminal: a table for each row of the results, with a line for each column.
 
   A row is an iteration and a truncation, a column is a metric and a fingerprint. One line for all
-  columns would be too wide: a usual table has seven values with intervals.
+  columns would be too wide: usual results have seven values with intervals.
   """
   records = content["records"]
   rows = sorted({_row(record) for record in records})
@@ -310,15 +310,19 @@ def table(content: Mapping) -> list[str]:
       if record["floor"]["interval"]:
         low, high = record["floor"]["interval"]
         floors[column] += f" [{number(low)}, {number(high)}]"
-  width = max([len("real clips"), *(len(metric) for metric, _ in heads)])
   lines = []
   for row, name in enumerate(names):
-    lines.append(name)
+    shown = [("metric", "value", "real against real", "good", "fingerprint")]
     for column, (metric, digits) in enumerate(heads):
       if cells[row][column]:
-        floor = f"   real clips {floors[column]}" if floors[column] else ""
         _, better = metrics.direction(metric)
-        lines.append(f"  {metric:<{width}} {cells[row][column]:<28}{floor:<37} {better} ({digits})")
+        floor = floors[column] or "-"
+        shown.append((metric, cells[row][column], floor, better.removesuffix(" is better"), digits))
+    widths = [max(map(len, cells_of_column)) for cells_of_column in zip(*shown, strict=True)]
+    lines.append(name)
+    for line in shown:
+      padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+      lines.append(f"  {'  '.join(padded)}".rstrip())
   by_warning: dict[str, dict[str, None]] = {}
   for record in records:
     for warning in record["warnings"]:

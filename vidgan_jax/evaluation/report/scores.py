@@ -102,7 +102,7 @@ def _card_lines(record: Mapping, floor: Mapping, paper: list[Mapping]) -> list[t
     lines.append((f"{100 * level:g} % interval" if level else "interval", _interval(record)))
   if floor.get("value") is not None:
     interval = f" ({_interval(floor)})" if floor.get("interval") else ""
-    lines.append(("floor", number(floor["value"]) + interval))
+    lines.append(("real against real", number(floor["value"]) + interval))
   counts = [("generated", "count_generated"), ("real", "count_real")]
   counted = [f"{record[key]:,} {name}" for name, key in counts if record.get(key)]
   if counted:

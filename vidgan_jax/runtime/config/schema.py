@@ -15,6 +15,7 @@ a value outside it is refused in one line.
 import dataclasses
 import difflib
 import math
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -307,6 +308,19 @@ def table(switches: Mapping[str, Switch], prefix: str = "", *, updates: bool = T
     head.append("may change in a run")
   rows = [head, ["---"] * len(head), *lines]
   return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+
+
+def help_lines(switches: Mapping[str, Switch], config: ml_collections.ConfigDict) -> list[str]:
+  """Lines for --help: each field of a config, its value there, its meaning and what is allowed."""
+  lines = []
+  for path, switch in switches.items():
+    value: Any = config
+    for name in path.split("."):
+      value = value.get(name) if hasattr(value, "get") else None
+    meaning = f"{switch.help} Allowed: {switch.allowed()}."
+    lines += [f"  --config.{path}={_default(value).strip('`')}"]
+    lines += textwrap.wrap(meaning, 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
+  return lines
 
 
 def shown(value) -> str:

@@ -102,7 +102,7 @@ _SCRIPT_CALLS: dict[tuple[str, str], Callable] = {
 _TYPES = {("torch", name) for name in _STORAGES}
 
 
-def _global(module: str, name: str, script: bool) -> _Global:
+def _global(module: str, name: str, *, script: bool) -> _Global:
   """Returns the reference to a function or class; raises Refused unless it is listed above.
 
   The classes of a TorchScript program are in modules that begin with "__torch__". They are never
@@ -135,6 +135,14 @@ def _call(function: Any, arguments: Any, script: bool) -> Any:
   if not isinstance(function, _Global) or (function.module, function.name) not in calls:
     raise Refused(f"refused: it calls {function}, which no state dict needs")
   return calls[function.module, function.name](*arguments)
+
+
+def _set_attributes(owner: Any, attributes: Any) -> None:
+  """Sets those of a module. A dictionary's are versions of PyTorch's modules: nobody needs them."""
+  if isinstance(owner, Module) and isinstance(attributes, dict):
+    owner.update(attributes)
+  elif not isinstance(owner, dict):
+    raise Refused("refused: it sets attributes of an object that is not a dictionary")
 
 
 _MARK = object()
@@ -198,11 +206,10 @@ def run(file: Any, storages: dict[str, Storage] | None = None, *, script: bool =
     elif name in ("BINGET", "LONG_BINGET"):
       stack.append(memo[argument])
     elif name == "GLOBAL":
-      module, attribute = str(argument).split(" ", 1)
-      stack.append(_global(module, attribute, script))
+      stack.append(_global(*str(argument).split(" ", 1), script=script))
     elif name == "STACK_GLOBAL":
       attribute = stack.pop()
-      stack.append(_global(stack.pop(), attribute, script))
+      stack.append(_global(stack.pop(), attribute, script=script))
     elif name == "TUPLE":
       stack.append(tuple(pop_mark()))
     elif name in _TUPLES:
@@ -225,11 +232,7 @@ def run(file: Any, storages: dict[str, Storage] | None = None, *, script: bool =
       items = pop_mark() if name == "APPENDS" else [stack.pop()]
       stack[-1].extend(items)
     elif name == "BUILD":
-      attributes = stack.pop()
-      if isinstance(stack[-1], Module) and isinstance(attributes, dict):
-        stack[-1].update(attributes)
-      elif not isinstance(stack[-1], dict):  # of a dictionary: versions of PyTorch's modules
-        raise Refused("refused: it sets attributes of an object that is not a dictionary")
+      _set_attributes(stack[-2], stack.pop())
     else:
       raise Refused(f"refused: it has the instruction {name}, which no state dict needs")
   raise EOFError

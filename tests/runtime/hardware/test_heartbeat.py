@@ -1,0 +1,104 @@
+"""Processes that die, hang and come back are reported by name."""
+
+import json
+import os
+import time
+
+import pytest
+
+from vidgan_jax.runtime.hardware import heartbeat
+from vidgan_jax.runtime.hardware.heartbeat import Heartbeat
+
+FAST = {"every": 0.02, "silent": 0.4, "stalled": 0.4}
+
+
+def wait_for(condition, limit=20.0):
+  end = time.monotonic() + limit
+  while not condition():
+    assert time.monotonic() < end
+    time.sleep(0.01)
+
+
+def write(folder, index, beat, iteration=5, doing="training"):
+  content = {"host": f"machine-{index}", "pid": 70 + index, "beat": beat}
+  path = folder / "alive" / f"{index}.json"
+  temporary = path.with_suffix(".new")
+  temporary.write_text(json.dumps(content | {"iteration": iteration, "doing": doing}))
+  os.replace(temporary, path)
+
+
+@pytest.mark.parametrize("watching", [0, 1])
+def test_a_silent_process_is_reported_once_and_when_it_is_back(tmp_path, watching):
+  lines, other = [], 1 - watching
+  with Heartbeat(tmp_path, watching, 2, lines.append, **FAST):
+    for beat in range(30):
+      write(tmp_path, other, beat)
+      time.sleep(0.02)
+    assert not lines
+    wait_for(lambda: lines)
+    time.sleep(0.5)
+    (line,) = lines
+    told = f"WARNING: process {other} on machine-{other} (pid {70 + other}, iteration 5, training) "
+    assert line.startswith(told + "has shown no sign of life for ")
+    write(tmp_path, other, 99)
+    wait_for(lambda: len(lines) == 2)
+    assert lines[1] == f"process {other} on machine-{other} is alive again"
+
+
+def test_a_process_that_ends_removes_its_file_and_is_not_reported(tmp_path):
+  lines = []
+  with Heartbeat(tmp_path, 0, 2, lines.append, **FAST):
+    with Heartbeat(tmp_path, 1, 2, lines.append, **FAST):
+      wait_for((tmp_path / "alive" / "1.json").exists)
+      time.sleep(0.1)
+    assert not (tmp_path / "alive" / "1.json").exists()
+    time.sleep(0.8)
+  assert not lines
+  assert not (tmp_path / "alive").exists()
+
+
+def test_processes_that_are_behind_are_named_when_an_iteration_does_not_end(tmp_path):
+  lines = []
+  with Heartbeat(tmp_path, 0, 4, lines.append, **FAST | {"silent": 50}) as alive:
+    for index, (iteration, doing) in enumerate(((8, "training"), (7, "input"), (8, "hooks")), 1):
+      write(tmp_path, index, 1, iteration, doing)
+    alive.at(8, "saving")
+    time.sleep(0.8)
+    assert not lines  # saving may take long
+    alive.at(8, "training")
+    wait_for(lambda: lines)
+    (line,) = lines
+    assert line.startswith("WARNING: iteration 8 has not ended for ")
+    assert "process 2 on machine-2 (pid 72, iteration 7, input)" in line
+    assert "process 3 on machine-3 (pid 73, iteration 8, hooks)" in line and "process 1" not in line
+    alive.at(9, "training")
+    wait_for(lambda: len(lines) == 2)
+    assert "process 1 on machine-1" in lines[1]
+
+
+def test_one_process_touches_the_folder_and_nothing_else_matters(tmp_path, monkeypatch):
+  lines = []
+  with Heartbeat(tmp_path, 0, 1, lines.append, **FAST) as alive:
+    alive.at(3, "input")
+    before = (tmp_path / "alive").stat().st_mtime_ns
+    wait_for(lambda: (tmp_path / "alive").stat().st_mtime_ns > before)
+    read = lambda: json.loads((tmp_path / "alive" / "0.json").read_text())
+    wait_for(lambda: read()["iteration"] == 3)
+    assert read()["pid"] == os.getpid() and read()["doing"] == "input"
+    alive.at(None, "compiling")
+    wait_for(lambda: read()["doing"] == "compiling")
+    assert read()["iteration"] == 3
+  assert not lines and not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_and_damaged_files_end_nothing(tmp_path, monkeypatch):
+  lines = []
+  full = lambda path: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+  with monkeypatch.context() as patch:
+    patch.setattr(heartbeat, "atomic_file", full)
+    with Heartbeat(tmp_path, 0, 2, lines.append, **FAST) as alive:
+      for content in ("", "{", "[1]", '{"beat": "x"}'):
+        (tmp_path / "alive" / "1.json").write_text(content)
+        time.sleep(0.1)
+      assert alive._thread.is_alive()
+  assert not lines

@@ -1,0 +1,168 @@
+"""Signs of life of a training process, and messages when another process shows none.
+
+If one of several processes dies or hangs, the others wait for it within an iteration, without a
+message, until JAX ends them. So each process writes a small file into WORKDIR/alive every few
+seconds, from a thread of its own:
+
+  alive/INDEX.json    {"host", "pid", "beat", "iteration", "doing"}
+
+Process 0 reads the files of all others, process 1 that of process 0. Times are those between two
+changes of a file as the reading process sees them, so the clocks of the machines need not agree.
+Programs outside may watch the folder: its time of modification changes with every beat. A process
+that ends removes its file; one that is killed leaves it.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+from vidgan_jax.runtime.files import json_files
+from vidgan_jax.runtime.files.atomic_files import atomic_file
+
+FOLDER = "alive"
+EVERY = 5.0  # seconds between beats
+SILENT = 30.0  # seconds without a beat after which a process is reported
+STALLED = 50.0  # seconds without a new iteration after which the processes are compared
+_FORM = {"host": str, "pid": int, "beat": int, "iteration": int, "doing": str}
+
+
+@dataclasses.dataclass
+class _Seen:
+  """What is known of another process."""
+
+  beat: int = -1
+  since: float = 0.0  # when the last change of `beat` was seen
+  told: bool = False  # whether its silence was reported
+  content: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Heartbeat:
+  """Writes this process's file while a `with` block runs, and watches the others'.
+
+  Args:
+    workdir: folder of the run, which all processes share.
+    index: number of this process.
+    count: number of processes.
+    report: called with a line about a process that dies, hangs or comes back.
+    every: seconds between beats.
+    silent: seconds without a beat after which a process is reported.
+    stalled: seconds without a new iteration after which the processes are compared.
+  """
+
+  def __init__(
+    self,
+    workdir: str | os.PathLike,
+    index: int,
+    count: int,
+    report: Callable[[str], None],
+    *,
+    every: float = EVERY,
+    silent: float = SILENT,
+    stalled: float = STALLED,
+  ):
+    self._folder, self._index, self._report = pathlib.Path(workdir) / FOLDER, index, report
+    self._every, self._silent, self._stalled = every, silent, stalled
+    watched = range(1, count) if index == 0 else range(1) if index == 1 else ()
+    self._seen = {other: _Seen() for other in watched}
+    self._state = (0, "starting")  # iteration, and what the process does in it
+    self._moved = time.monotonic()  # when `_state` changed
+    self._told_stall = False
+    self._beat = 0
+    self._end = threading.Event()
+    self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+  def at(self, iteration: int | None, doing: str) -> None:
+    """Says which iteration this process is in, None for the same one, and what it does there."""
+    iteration = self._state[0] if iteration is None else iteration
+    if (iteration, doing) != self._state:
+      self._state, self._moved, self._told_stall = (iteration, doing), time.monotonic(), False
+
+  def __enter__(self) -> Self:
+    """Writes the first beat."""
+    self._write()
+    for seen in self._seen.values():
+      seen.since = time.monotonic()
+    self._thread.start()
+    return self
+
+  def __exit__(self, *error: object) -> None:
+    """Removes this process's file."""
+    self._end.set()
+    self._thread.join()
+    with contextlib.suppress(OSError):
+      self._file(self._index).unlink()
+      self._folder.rmdir()  # fails while others have files in it
+
+  def _file(self, index: int) -> pathlib.Path:
+    return self._folder / f"{index}.json"
+
+  def _run(self) -> None:
+    while not self._end.wait(self._every):
+      self._write()
+      for index, seen in self._seen.items():
+        self._watch(index, seen)
+      self._compare()
+
+  def _write(self) -> None:
+    self._beat += 1
+    iteration, doing = self._state
+    content = {"host": socket.gethostname(), "pid": os.getpid(), "beat": self._beat}
+    content |= {"iteration": iteration, "doing": doing}
+    # Training does not need this file: a full disk must not end it here.
+    with contextlib.suppress(Exception):
+      self._folder.mkdir(exist_ok=True)
+      with atomic_file(self._file(self._index)) as temporary:
+        pathlib.Path(temporary).write_text(json.dumps(content) + "\n", encoding="utf-8")
+
+  def _watch(self, index: int, seen: _Seen) -> None:
+    """Reads another process's file; reports if it is silent, or comes back."""
+    try:
+      content = json_files.read(self._file(index), _FORM)
+    except Exception:  # it has not begun, has ended, or is just writing
+      content = {}
+    now = time.monotonic()
+    if content and content["beat"] != seen.beat:
+      if seen.told:
+        self._report(f"process {index} on {content['host']} is alive again")
+      seen.beat, seen.since, seen.told, seen.content = content["beat"], now, False, content
+    elif seen.content and not content:  # it has removed its file
+      seen.content, seen.beat = {}, -1
+    elif seen.content and not seen.told and now - seen.since > self._silent:
+      seen.told = True
+      self._report(
+        f"WARNING: process {index} on {_describe(seen.content)} has shown no sign of life for "
+        f"{now - seen.since:.0f} s: it has died, or its machine has"
+      )
+
+  def _compare(self) -> None:
+    """Reports which processes are behind if this one has not moved for a while in an iteration."""
+    iteration, doing = self._state
+    waited = time.monotonic() - self._moved
+    if not self._seen or self._told_stall or doing != "training" or waited < self._stalled:
+      return
+    self._told_stall = True
+    behind = [
+      f"process {index} on {_describe(seen.content)}"
+      for index, seen in self._seen.items()
+      if seen.content and (seen.content["iteration"], seen.content["doing"]) != self._state
+    ]
+    if behind:
+      self._report(
+        f"WARNING: iteration {iteration} has not ended for {waited:.0f} s, and "
+        f"{'; '.join(behind[:8])}{'; ...' if len(behind) > 8 else ''}"
+      )
+
+
+def _describe(content: dict[str, Any]) -> str:
+  """The host of a process, its number there, and what it does."""
+  return (
+    f"{content['host']} (pid {content['pid']}, iteration {content['iteration']}, "
+    f"{content['doing']})"
+  )

@@ -1,0 +1,1 @@
+"""A local page that shows what trained runs and exported models generate."""
