@@ -22,8 +22,9 @@ from vidgan_jax.training import loop
 
 FAST = bool(os.environ.get("VIDGAN_JAX_FAST"))  # set by tests: too short to see anything
 FIELDS = {"savings": False}  # layers that compile faster and compute the same
-if FAST:
-  FIELDS["discriminator.temporal"] = False  # one discriminator, which looks at single frames
+if FAST:  # tiny networks, and no discriminator that looks at motion
+  FIELDS |= {"generator.multipliers": (2, 1), "discriminator.multipliers": (1, 2)}
+  FIELDS |= {"discriminator.temporal": False}
 
 compilation.enable_cache()  # the next session does not compile the same networks again
 
@@ -50,7 +51,10 @@ def train(config, folder, iterations):
 # generator; the rest is DVD-GAN.
 
 # %%
-folder = train(dvd_gan_fp.get_config("shapes_fp,runlocal"), "runs/prediction", 400)
+config = dvd_gan_fp.get_config("shapes_fp,runlocal")
+if FAST:
+  schema.set_fields(config.model, {"resolution": 8, "frames": 4})
+folder = train(config, "runs/prediction", 400)
 run = vidgan_jax.load(folder)
 print(f"{run.gan.given_frames} given frames, {run.gan.frames} frames in all")
 
@@ -105,6 +109,8 @@ first = train(ssw_gan.get_config("shapes_stage1,runlocal"), "runs/stage1", 300)
 # %%
 config = ssw_gan.get_config("shapes_stage2,runlocal")
 config.model.earlier_run = first
+if FAST:
+  config.model.discriminator.matching = False
 second = train(config, "runs/stage2", 200)
 run = vidgan_jax.load(second)
 
