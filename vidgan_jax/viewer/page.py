@@ -7,7 +7,6 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from vidgan_jax.runtime.config.schema import LARGEST_SEED
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.viewer import curves, markup, scores
 from vidgan_jax.viewer.drawing import MOST_CLIPS, Wanted
@@ -146,7 +145,7 @@ def _shared_controls(gr: Any, handlers: Handlers) -> list[Any]:
     handlers.choices(), value=newest, multiselect=True, label="Runs and checkpoints, side by side"
   )
   with gr.Group():
-    seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=LARGEST_SEED)
+    seed = gr.Number(0, label="Seed", precision=0)
     other = gr.Button("Another seed", size="sm")
   truncation = gr.Slider(
     0.05, 2, value=1, step=0.05, label="Truncation",

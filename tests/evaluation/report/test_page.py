@@ -360,10 +360,22 @@ def test_a_page_of_few_values(tmp_path):
 @pytest.mark.parametrize(
   ("value", "text"),
   [(0.12345, "0.123"), (12.345, "12.3"), (1234.5, "1,234"), (3, "3"), (-2.5, "−2.50"), (0, "0"),
-   (1.5e-5, "1.5·10^−5"), (None, "–"), (float("nan"), "–"), ("x", "–")],
+   (1.5e-5, "1.5·10⁻⁵"), (-3.4e-12, "−3.4·10⁻¹²"), (None, "–"), (float("nan"), "–"), ("x", "–")],
 )  # fmt: skip
 def test_numbers_for_reading(value, text):
   assert charts.number(value) == text
+
+
+def test_ticks_of_tiny_values_are_powers_of_ten():
+  """Kernel distances of normalised features are as small as this."""
+  points = [(0, -2e-6), (1, 1.75e-5)]
+  drawn = charts.chart([charts.Series("KVD", points)], title="t", x_label="x").svg
+  texts = re.findall(r"<text[^>]*>([^<]*)</text>", str(drawn))
+  assert {"0", "5·10⁻⁶", "10⁻⁵", "1.5·10⁻⁵"} <= set(texts) and not [t for t in texts if "^" in t]
+  assert charts._tick(-2.5e-6) == "−2.5·10⁻⁶" and charts._tick(1.25e7) == "1.25·10⁷"
+  lone = {"metric": "kvd", "fingerprint": "f", "value": 7.9e-6, "interval": [-3e-6, 1.5e-5]}
+  row = report.latex_row({"records": [lone]})
+  assert "7.9e-06" in row and row.isascii()
 
 
 def test_points_of_a_chart_are_where_their_values_are():

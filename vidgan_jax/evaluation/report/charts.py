@@ -22,9 +22,14 @@ def number(value: Any, digits: int = 3) -> str:
     return f"{int(value):,}".replace("-", "−")
   if abs(value) < 1e-3:
     mantissa, exponent = f"{value:.{digits - 2}e}".split("e")
-    return f"{mantissa}·10^{int(exponent)}".replace("-", "−")
+    return f"{mantissa}·{_power(int(exponent))}".replace("-", "−")
   decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
   return f"{value:,.{decimals}f}".replace("-", "−")
+
+
+def _power(exponent: int) -> str:
+  """A power of ten with a raised exponent, such as 10⁻⁵."""
+  return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,7 +224,9 @@ class _Axis:
 
 def _tick(value: float) -> str:
   if value and not 1e-3 <= abs(value) < 1e6:
-    return f"10^{math.log10(abs(value)):.3g}".replace("-", "−") if value > 0 else f"{value:.0e}"
+    mantissa, exponent = f"{value:.4e}".split("e")
+    digits = f"{float(mantissa):g}·".replace("-", "−")
+    return ("" if digits == "1·" else digits) + _power(int(exponent))
   return f"{value:,.6g}".replace("-", "−")
 
 

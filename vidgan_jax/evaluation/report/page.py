@@ -91,15 +91,18 @@ def latex_row(results: Mapping) -> str:
   cells = []
   for column in all_columns:
     record = column.main
-    value = number(record.get("value")).replace("−", "-")
-    if "·" in value:
-      value = f"{record['value']:.3g}"
     interval = None
     if record.get("interval"):
-      low, high = (number(bound).replace("−", "-") for bound in record["interval"])
+      low, high = map(_plain_number, record["interval"])
       interval = (low, high)
-    cells.append(latex.cell(value, record.get("std"), interval))
+    cells.append(latex.cell(_plain_number(record.get("value")), record.get("std"), interval))
   return "\n".join([comment.replace("\n", " "), latex.row(_run_name(results), cells)])
+
+
+def _plain_number(value: Any) -> str:
+  """A number for reading, in letters that LaTeX accepts."""
+  text = number(value).replace("−", "-")
+  return f"{value:.3g}" if "·" in text else text
 
 
 def _run_name(results: Mapping) -> str:
