@@ -1,7 +1,9 @@
-"""What the independent training loops of this folder are made of, written from definitions.
+"""Arithmetic of the independent training loops of this folder, and their comparison with a run.
 
-Nothing here uses layers, operations, losses or optimizers of vidgan_jax. Networks use jax.lax;
-optimizers and averages use NumPy. Parameters are flat: {"path/of/layer/kernel": array}.
+The loops use no layers, operations, losses or optimizers of vidgan_jax. Their networks use jax.lax,
+their optimizers and averages NumPy. Parameters are flat: {"path/of/layer/kernel": array}. The
+project gives what a loop begins with and draws: the first state, latents, labels and the numbers of
+frames.
 """
 
 import re
@@ -13,7 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from vidgan_jax.models import registry
 from vidgan_jax.models.contract import Context
+from vidgan_jax.training import optimizers
+from vidgan_jax.training import state as states
+from vidgan_jax.training.step import Iteration
 
 Flat = dict[str, np.ndarray]
 
@@ -157,51 +163,60 @@ def averaged(average: Flat, new: Flat, number: int, start: int, decay: float) ->
   return {name: decay * old + (1 - decay) * new[name] for name, old in average.items()}
 
 
-def disturbed(state, deviation: float = 0.1):
-  """A state whose parameters differ from their initial values by N(0, deviation^2).
+def started(config) -> tuple:
+  """The system of a config, its iteration as training runs it, and a state to begin with.
 
-  Initial biases are 0, gains 1 and the weights of attention 0, behind which faults hide.
+  Faults hide behind initial biases of 0, gains of 1 and weights of attention of 0, so that here all
+  parameters are random. To draw the system's own initial values would also take long to compile.
   """
-  draw = np.random.default_rng(7)
-  disturb = lambda tree: jax.tree.map(
-    lambda a: jnp.asarray(a + deviation * draw.normal(size=a.shape)), tree
-  )
-  change = lambda network: network.replace(params=disturb(network.params))
-  generator = change(state.generator)
-  discriminators = {name: change(network) for name, network in state.discriminators.items()}
-  return state.replace(
-    generator=generator,
-    discriminators=discriminators,
-    ema=state.ema.replace(params=jax.tree.map(jnp.copy, generator.params)),
-  )
+  gan = registry.build(config)
+  transforms = optimizers.build(config, gan.discriminators)
+  shapes = jax.eval_shape(lambda: states.create(gan, transforms, config.seed))
+  random = np.random.default_rng(7)
+
+  def fill(path, shape):
+    names = [str(getattr(entry, "name", getattr(entry, "key", ""))) for entry in path]
+    normal = random.normal(size=shape.shape)
+    if "optimizer" in names or names[-1] in ("step", "mean"):
+      return jnp.zeros(shape.shape, shape.dtype)
+    if names[-1] == "variance":
+      return jnp.ones(shape.shape, shape.dtype)
+    if "params" not in names or names[-1] == "embedding":
+      return jnp.asarray(normal)
+    if names[-1].endswith("kernel"):
+      return jnp.asarray(1.5 * normal / np.sqrt(np.prod(shape.shape[:-1])))
+    return jnp.asarray((names[-1] == "gain") + 0.1 * normal)
+
+  state = jax.tree_util.tree_map_with_path(fill, shapes)
+  average = states.Average(state.generator.params, state.generator.batch_stats)
+  return gan, Iteration(gan, transforms, config), state.replace(ema=average)
 
 
-def trained(played, iterations: int) -> types.SimpleNamespace:
+def trained(config, iterations: int) -> types.SimpleNamespace:
   """Trains with the project's step.
 
   Args:
-    played: the fixture `game`.
+    config: the whole config.
     iterations: number of iterations.
 
   Returns:
-    batches, {"clip": uint8 [D steps, B, T, H, W, 3], "label": int [D steps, B]} of each iteration;
-    the state before and after; the metrics of each iteration.
+    gan; batches, {"clip": uint8 [D steps, B, T, H, W, 3], "label": int [D steps, B]} of each
+    iteration; the state before and after; the metrics of each iteration.
   """
-  draw = np.random.default_rng(3)
-  batches = [
-    {
-      "clip": draw.integers(0, 256, played.batch["clip"].shape, dtype=np.uint8),
-      "label": draw.integers(0, max(1, played.gan.num_classes), played.batch["label"].shape),
-    }
-    for _ in range(iterations)
-  ]
-  batches = [{**batch, "label": batch["label"].astype(np.int32)} for batch in batches]
-  before = state = disturbed(played.state)
-  step, metrics = jax.jit(played.iteration), []
+  gan, iteration, before = started(config)
+  draw, batches = np.random.default_rng(3), []
+  shape = (gan.schedule.discriminator_steps, config.batch_size)
+  size = (*shape, gan.frames, gan.resolution, gan.resolution, 3)
+  for _ in range(iterations):
+    label = draw.integers(0, max(1, gan.num_classes), shape, dtype=np.int32)
+    batches.append({"clip": draw.integers(0, 256, size, dtype=np.uint8), "label": label})
+  step, state, metrics = jax.jit(iteration), before, []
   for batch in batches:
     state, values = step(state, batch)
     metrics.append({name: float(value) for name, value in values.items()})
-  return types.SimpleNamespace(batches=batches, before=before, after=state, metrics=metrics)
+  return types.SimpleNamespace(
+    gan=gan, batches=batches, before=before, after=state, metrics=metrics
+  )
 
 
 def chosen_frames(gan, key, batch_size: int, name: str) -> np.ndarray:
@@ -237,7 +252,8 @@ def arrays(state) -> dict[str, Flat]:
 def check(run, losses: list[dict], expected: dict[str, Flat], *, limit: float, idle: str):
   """Compares a run of the project with an independent one.
 
-  Differences are relative to the largest entry of an array. A bias in front of a batch norm changes
+  Differences are relative to the largest entry of an array, or to 1e-4 of the largest of its group
+  if that is more. A bias in front of a batch norm changes
   nothing, as do others of which the loss takes a difference: their gradients are 0 but for rounding
   errors, which optimizers divide by 1e-8. They, and the means behind them, are compared with the
   limit 1e-8 and by absolute differences.
@@ -258,11 +274,13 @@ def check(run, losses: list[dict], expected: dict[str, Flat], *, limit: float, i
   still = []
   for name, group in expected.items():
     assert actual[name].keys() == group.keys()
+    floor = 1e-4 * max(np.max(np.abs(value)) for value in group.values())
     for path, value in group.items():
       got = actual[name][path]
       assert got.shape == value.shape
       loose = bool(re.fullmatch(idle, path))
-      largest = np.max(np.abs(got - value)) / (1.0 if loose else np.max(np.abs(value)))
+      scale = 1.0 if loose else max(np.max(np.abs(value)), floor)
+      largest = np.max(np.abs(got - value)) / scale
       part = f"{name}, idle" if loose else name
       before, _ = found.get(part, (0.0, 0.0))
       found[part] = max(before, float(largest)), 1e-8 if loose else limit

@@ -232,7 +232,7 @@ def train(run, draw):
   return losses, groups
 
 
-def test_ten_iterations_of_dvd_gan(load_config, game, x64):
+def test_ten_iterations_of_dvd_gan(load_config, x64):
   config = load_config("dvd_gan", "kinetics600_64x12,runlocal")
   changes = {
     "precision": "float64",
@@ -251,8 +251,8 @@ def test_ten_iterations_of_dvd_gan(load_config, game, x64):
   }
   with config.unlocked():
     schema.set_fields(config, changes)
-  played = game(config)
-  gan, run = played.gan, parts.trained(played, ITERATIONS)
+  run = parts.trained(config, ITERATIONS)
+  gan = run.gan
 
   def draw(step, number):
     key = lambda stream: streams.key(config.seed, stream, step, number)
@@ -263,8 +263,9 @@ def test_ten_iterations_of_dvd_gan(load_config, game, x64):
     return z, np.asarray(labels), frames(streams.VIEWS_REAL), frames(streams.VIEWS_GENERATED)
 
   losses, expected = train(run, draw)
-  # Biases in front of a batch norm; of the blocks before separable attention only those of conv1.
-  # Biases of scores, because hinges of opposite slopes cancel.
+  # Measured on x86: losses 6e-16, arrays up to 2e-13, idle biases and means 5e-12. Idle are the
+  # biases in front of a batch norm (in blocks before separable attention only those of conv1), and
+  # those of scores where hinges of opposite slopes cancel.
   idle = (
     r"block\d/conv1/bias|block3/(conv2|shortcut)/bias|(block\d/norm2|norm)/mean|head/linear/bias"
   )

@@ -155,7 +155,7 @@ def train(run, draw):
   return losses, groups
 
 
-def test_ten_iterations_of_mocogan(load_config, game, x64):
+def test_ten_iterations_of_mocogan(load_config, x64):
   config = load_config("mocogan", "base,runlocal")
   changes = {
     "precision": "float64",
@@ -173,13 +173,12 @@ def test_ten_iterations_of_mocogan(load_config, game, x64):
   }
   with config.unlocked():
     schema.set_fields(config, changes)
-  played = game(config)
-  run = parts.trained(played, ITERATIONS)
+  run = parts.trained(config, ITERATIONS)
 
   def draw(step, number):
     key = lambda stream: streams.key(config.seed, stream, step, number)
-    latents = jax.tree.map(np.asarray, played.gan.latents(key(streams.LATENTS), 4))
-    frames = lambda stream: parts.chosen_frames(played.gan, key(stream), 4, "image")
+    latents = jax.tree.map(np.asarray, run.gan.latents(key(streams.LATENTS), 4))
+    frames = lambda stream: parts.chosen_frames(run.gan, key(stream), 4, "image")
     return latents, frames(streams.VIEWS_REAL), frames(streams.VIEWS_GENERATED)
 
   losses, expected = train(run, draw)

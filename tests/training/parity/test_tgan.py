@@ -130,7 +130,7 @@ def train(run, draw):
   }
 
 
-def test_ten_iterations_of_tgan(load_config, game, x64):
+def test_ten_iterations_of_tgan(load_config, x64):
   config = load_config("tgan", "svc,runlocal")
   changes = {
     "precision": "float64",
@@ -147,10 +147,10 @@ def test_ten_iterations_of_tgan(load_config, game, x64):
   }
   with config.unlocked():
     schema.set_fields(config, changes)
-  played = game(config)
-  run = parts.trained(played, ITERATIONS)
+  run = parts.trained(config, ITERATIONS)
   key = lambda step: streams.key(config.seed, streams.LATENTS, step, 0)
-  losses, expected = train(run, lambda step: played.gan.latents(key(step), 4)["z"])
-  # Measured on x86: losses 1e-15, arrays 1e-14, idle biases and means 2e-10.
+  losses, expected = train(run, lambda step: run.gan.latents(key(step), 4)["z"])
+  # Measured on x86: losses 1e-15, arrays up to 4e-14, idle biases and means 3e-10. Idle are the
+  # biases in front of a batch norm, and the critic's last, which the difference of scores cancels.
   idle = r"temporal/(layer[0-3]/bias|norm\d/mean)|c[12]/bias|norm1/mean"
   parts.check(run, losses, expected, limit=1e-12, idle=idle)
