@@ -64,7 +64,7 @@ def main(argv):
     raise UserError("--json and --devices exclude each other: arrays are listed only as text")
   if _DEVICES.value:
     door.check_unused(("tflops", "dtype"), "with --devices, which prints how arrays are split")
-  topology = names.parse(_TOPOLOGY.value) if _TOPOLOGY.value else None
+  topology = None if _TOPOLOGY.value is None else names.parse(_TOPOLOGY.value)
   if topology:
     why = "with --topology, which says how many devices there are; config.precision their type"
     door.check_unused(("devices", "dtype"), why)

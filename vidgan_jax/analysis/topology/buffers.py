@@ -88,7 +88,8 @@ def read(assignment: str, ranges: str, platform: str) -> Memory:
     if use == "temporary":
       values += members
     elif use in ("argument", "output") and members:
-      buffers.append(_buffer(members[0], use, size))
+      # An argument may be replaced by an output, and an output may begin as another value.
+      buffers.append(_buffer(members[0 if use == "argument" else -1], use, size))
   buffers += [_buffer(v, "temporary", v.size) for v in _largest_moment(values, _live(ranges))]
   buffers.sort(key=lambda buffer: -buffer.size)
   return Memory(

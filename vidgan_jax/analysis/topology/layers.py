@@ -45,14 +45,14 @@ class Layer:
 
 def layer(source: str) -> Layer:
   """Reads JAX's name of an operation, such as "jit(f)/jvp()/shard_map/Generator/to_rgb/add"."""
+  if not source.startswith("jit("):  # the name of an argument, or XLA's own name
+    return Layer(source)
   parts = []
   for part in _split(source):
     while match := _TRANSFORMED.fullmatch(part):
       part = match[1]
     parts += [one for one in part.split("/") if _names_module(one)]
   *path, operation = parts or [""]
-  if not path and "/" not in source:  # an argument
-    return Layer(operation)
   backward = "transpose(" in source
   return Layer("/".join(path), operation, backward, "rematted_computation" in source)
 

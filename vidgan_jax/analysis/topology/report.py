@@ -109,6 +109,8 @@ def _program(compiled: Compiled, topology: Topology) -> dict:
 
 def _buffer(buffer, sources: layers.Sources) -> dict:
   where = layers.layer(sources.of(buffer.instruction))
+  if buffer.use != "argument" and not where.operation:  # XLA's own name, such as "broadcast.12"
+    where = layers.Layer("")
   return {
     "bytes": buffer.size,
     "padded": round(buffer.size / buffer.content, 2) if buffer.content else None,
@@ -142,15 +144,15 @@ def _program_lines(name: str, p: dict, result: dict) -> list[str]:
   if p["fits"] is None:
     verdict = "memory of the device unknown"
   elif p["fits"]:
-    verdict = f"fits, {_gib(p['margin_bytes'])} of {_gib(limit)} GiB left"
+    verdict = f"fits, {_size(p['margin_bytes'])} of {_size(limit)} left"
   else:
-    verdict = f"DOES NOT FIT, {_gib(-p['margin_bytes'])} GiB above {_gib(limit)} GiB"
+    verdict = f"DOES NOT FIT, {_size(-p['margin_bytes'])} above {_size(limit)}"
   lines = [f"{name}: {verdict}"]
   if p["refusal"]:
     lines.append(f"  the compiler refuses it: {' '.join(p['refusal'].split())[:300]}")
   parts = ("argument", "output", "temporary", "constant", "peak")
-  sizes = ", ".join(f"{part} {_gib(p[part + '_bytes'])}" for part in parts)
-  lines.append(f"  GiB: {sizes}; padding of temporaries {_gib(p['padding_bytes'])}")
+  sizes = ", ".join(f"{part} {_size(p[part + '_bytes'])}" for part in parts)
+  lines.append(f"  {sizes}; padding among temporaries {_size(p['padding_bytes'])}")
   sent = [
     f"{total['count']} {kind} {total['bytes'] / 1e6:,.1f} MB"
     for kind, total in p["collectives"].items()
@@ -174,5 +176,5 @@ def _buffer_line(b: dict) -> str:
   return f"  {b['bytes'] / 2**20:10,.2f} {padded:>6}  {b['use']:9}  {shape:36}  {where}"
 
 
-def _gib(size: int) -> str:
-  return f"{size / 2**30:.2f}"
+def _size(number: int) -> str:
+  return f"{number / 2**30:.2f} GiB" if number >= 2**27 else f"{number / 2**20:.2f} MiB"
