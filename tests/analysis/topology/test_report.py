@@ -3,13 +3,16 @@
 import importlib.util
 import json
 import re
+import subprocess
+import sys
+import threading
 
 import jax
 import pytest
 
 from vidgan_jax.analysis.cost import summary
 from vidgan_jax.analysis.cost.collectives import Collective, collectives
-from vidgan_jax.analysis.topology import buffers, compiler, layers, names, report
+from vidgan_jax.analysis.topology import buffers, compiler, layers, names, report, worker
 from vidgan_jax.models import registry
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.config import configuration
@@ -152,3 +155,21 @@ def test_a_config_that_cannot_be_compiled_is_one_line(lean_config):
   text = configuration.to_json(lean_config(batch_size=3))
   with pytest.raises(UserError, match="batch_size 3 is not divisible by the number of devices, 2"):
     compiler.compile_program(names.parse("cpu:2"), "iteration", text)
+
+
+def test_the_compiling_process_ends_with_the_one_that_started_it(tmp_path):
+  """Also if that one is killed, which leaves it no time to end the other."""
+  folder = tmp_path / "work"
+  folder.mkdir()
+  wait = "import time; time.sleep(60)"
+  parent = subprocess.Popen([sys.executable, "-c", wait])
+  watch = threading.Thread(target=worker._end_with_parent, args=(folder, parent.pid))
+  ended = []
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(worker.os, "getppid", lambda: 1 if parent.poll() is not None else parent.pid)
+    patch.setattr(worker.os, "_exit", ended.append)
+    watch.start()
+    assert folder.exists() and not ended
+    parent.kill()
+    watch.join(60)
+  assert ended == [1] and not folder.exists()

@@ -3,6 +3,7 @@
 import importlib.util
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from vidgan_jax.analysis.topology import gpus
 from vidgan_jax.analysis.topology.names import Topology
@@ -83,9 +84,9 @@ def describe(topology: Topology) -> Sequence:
     raise UserError(f"--topology={topology.name}: the compiler refuses it: {reason}") from error
 
 
-def _options(topology: Topology) -> dict:
+def _options(topology: Topology) -> dict[str, Any]:
   """What libtpu needs to know besides the name."""
-  options = {}
+  options: dict[str, Any] = {}
   if topology.kind == "v4":
     options["chip_config_name"] = "megacore"  # one device per chip, as on Cloud TPU
   if math.prod(topology.shape) < _CHIPS_PER_HOST:

@@ -14,7 +14,9 @@ compiler that emits code, which takes most of the time and is not needed, can on
 import json
 import os
 import pathlib
+import shutil
 import sys
+import threading
 import time
 from typing import Any
 
@@ -65,8 +67,17 @@ def run(folder: pathlib.Path) -> None:
   lowered.compile(options)
 
 
+def _end_with_parent(folder: pathlib.Path, parent: int) -> None:
+  """Ends this process and removes its folder when the process that started it is gone."""
+  while os.getppid() == parent:
+    time.sleep(1)
+  shutil.rmtree(folder, ignore_errors=True)
+  os._exit(1)
+
+
 def main(folder: pathlib.Path) -> int:
   """Runs the request of a folder; returns the exit code."""
+  threading.Thread(target=_end_with_parent, args=(folder, os.getppid()), daemon=True).start()
   try:
     run(folder)
   except Exception as error:
