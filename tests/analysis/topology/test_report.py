@@ -108,7 +108,7 @@ def test_the_table_says_what_does_not_fit(build):
     r"768\.00 +x1\.5 +temporary +bf16\[2,64\] +Generator/conv1: conv, backward", text
   )
   assert "the compiler names no layer (b.3)" in text
-  assert "2 all-reduce 0.0 MB" in text
+  assert "2 all-reduce 0.1 kB" in text
 
 
 def test_the_precision_is_that_of_the_topology(build):

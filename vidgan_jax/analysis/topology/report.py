@@ -154,7 +154,7 @@ def _program_lines(name: str, p: dict, result: dict) -> list[str]:
   sizes = ", ".join(f"{part} {_size(p[part + '_bytes'])}" for part in parts)
   lines.append(f"  {sizes}; padding among temporaries {_size(p['padding_bytes'])}")
   sent = [
-    f"{total['count']} {kind} {total['bytes'] / 1e6:,.1f} MB"
+    f"{total['count']} {kind} {_traffic(total['bytes'])}"
     for kind, total in p["collectives"].items()
   ]
   lines.append(f"  collectives: {', '.join(sent) or 'none'}")
@@ -178,3 +178,7 @@ def _buffer_line(b: dict) -> str:
 
 def _size(number: int) -> str:
   return f"{number / 2**30:.2f} GiB" if number >= 2**27 else f"{number / 2**20:.2f} MiB"
+
+
+def _traffic(number: int) -> str:
+  return f"{number / 1e6:,.1f} MB" if number >= 1e5 else f"{number / 1e3:,.1f} kB"
