@@ -480,6 +480,9 @@ def test_evaluating_refuses_in_one_line_and_writes_nothing(door, tmp_path, argum
     ("analyze", ["--workdir=x", "--what=spectra", "--seed=0"], "spectra"),
     ("summarize", [CONFIG, "--devices=2", "--tflops=1"], "--tflops: no effect with --devices"),
     ("summarize", [CONFIG, "--devices=2", "--dtype=float32"], "--dtype: no effect with --devices"),
+    ("summarize", [CONFIG, "--topology=cpu:2", "--devices=2"], "--devices: no effect with --topol"),
+    ("summarize", [CONFIG, "--topology=cpu:2", "--dtype=float32"], "--dtype: no effect with --top"),
+    ("summarize", [CONFIG, "--topology=v9:2x2"], "unknown hardware 'v9'"),
   ],
 )
 def test_flags_without_effect_are_refused(door, tmp_path, name, arguments, words):

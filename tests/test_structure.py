@@ -28,8 +28,13 @@ COMMANDS = 6
 ACROSS = {
   ("layers", "ops"),  # modules above what they compute with
 }
-# Packages and rooms: the cost summary counts the operations of the training step itself.
-ACROSS_PACKAGES = {("vidgan_jax.analysis.cost", "training")}
+# Packages and rooms: the cost summary counts the operations of the training step itself; programs
+# of training and sampling are compiled for other hardware.
+ACROSS_PACKAGES = {
+  ("vidgan_jax.analysis.cost", "training"),
+  ("vidgan_jax.analysis.topology", "training"),
+  ("vidgan_jax.analysis.topology", "sampling"),
+}
 # A run's state and its frozen earlier stages, which sampling and others read.
 ACROSS_MODULES = {"vidgan_jax.training.state", "vidgan_jax.training.earlier"}
 

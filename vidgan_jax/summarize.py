@@ -5,20 +5,25 @@ r"""Prints the cost of a config: parameters, FLOPs, least time, memory. Runs no 
   vidgan summarize --config=dvd_gan:kinetics600_64x12 --json
   vidgan summarize --config=dvd_gan:kinetics600_64x12 --devices=8 \
       --config.sharding=zero1
+  vidgan summarize --config=dvd_gan:kinetics600_64x12 --topology=v5e:8x8
 
 Any field of the config can be set with --config.FIELD=VALUE.
 
 Exit codes: 0 done, 2 bad input.
 """
 
+import sys
+
 from absl import flags
 from ml_collections import config_flags
 
+from vidgan_jax.analysis.topology import names
 from vidgan_jax.runtime import door
-from vidgan_jax.runtime.config import base_switches, named, schema
+from vidgan_jax.runtime.config import base_switches, schema
+from vidgan_jax.runtime.config import named as named_configs
 from vidgan_jax.runtime.errors import UserError
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, named.HELP)
+_CONFIG = config_flags.DEFINE_config_file("config", None, named_configs.HELP)
 _TFLOPS = schema.define(
   "tflops",
   schema.number(
@@ -48,6 +53,7 @@ _DEVICES = schema.define(
     most=1_000_000,
   ),
 )
+_TOPOLOGY = flags.DEFINE_string("topology", None, names.HELP)
 flags.mark_flag_as_required("config")
 
 
@@ -58,6 +64,10 @@ def main(argv):
     raise UserError("--json and --devices exclude each other: arrays are listed only as text")
   if _DEVICES.value:
     door.check_unused(("tflops", "dtype"), "with --devices, which prints how arrays are split")
+  topology = None if _TOPOLOGY.value is None else names.parse(_TOPOLOGY.value)
+  if topology:
+    why = "with --topology, which says how many devices there are; config.precision their type"
+    door.check_unused(("devices", "dtype"), why)
   import json
 
   import jax  # imported here, so that --help and bad flags are quick
@@ -71,6 +81,9 @@ def main(argv):
     for line in state.placement(_CONFIG.value, _DEVICES.value, _BATCH.value):
       door.report(line)
     return
+  if topology:
+    _print_topology(topology)
+    return
   result = summary.summarize(
     _CONFIG.value, batch_size=_BATCH.value, dtype=_DTYPE.value, tflops=_TFLOPS.value
   )
@@ -82,6 +95,22 @@ def _fields(config) -> list[str]:
   from vidgan_jax.models import switches
 
   return schema.help_lines(switches.of_model(config.get("model")), config)
+
+
+def _print_topology(topology):
+  """Compiles for hardware that is not here, and prints what the programs need."""
+  import json
+
+  from vidgan_jax.analysis.topology import report
+
+  result = report.build(
+    _CONFIG.value,
+    topology,
+    batch_size=_BATCH.value,
+    tflops=_TFLOPS.value if flags.FLAGS["tflops"].present else None,
+    report=lambda line: print(line, file=sys.stderr, flush=True),
+  )
+  door.report(json.dumps(result, indent=2) if _JSON.value else report.render(result))
 
 
 if __name__ == "__main__":

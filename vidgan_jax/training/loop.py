@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import os
 import pathlib
 import time
@@ -42,8 +41,7 @@ def _initialised(
   gan: VideoGan, transforms: Optimizers, config: ConfigDict, like: TrainState
 ) -> TrainState:
   """Draws the state before the first iteration, with each array created in its sharding."""
-  create = functools.partial(states.create, gan, transforms, config.seed)
-  return jax.jit(create, out_shardings=jax.tree.map(lambda a: a.sharding, like))()
+  return states.initialisation(gan, transforms, config.seed, like)()
 
 
 def _describe_batch(size: int, microbatch: int) -> str:

@@ -107,25 +107,22 @@ class Phases:
 
     return batch
 
-  def compiled(
+  def lowered(
     self,
     index: int,
     optimizers: Optimizers,
     like: TrainState,
     mesh: Mesh,
     frozen: Mapping[str, Any],
-  ) -> tuple[jax.stages.Compiled, float]:
-    """Compiles the iteration of a phase.
+  ) -> jax.stages.Lowered:
+    """Traces the iteration of a phase for the devices of a mesh, which need not be here.
 
     Args:
       index: of the phase.
       optimizers: of the networks.
       like: shapes, types and shardings of the state; see `state.abstract`.
       mesh: the devices.
-      frozen: see `Context`.
-
-    Returns:
-      the program, and the seconds that it took.
+      frozen: see `Context`; arrays, or their shapes and shardings.
     """
     phase, config = self.all[index], self._config
     gan = self._gan.at(index)
@@ -138,10 +135,28 @@ class Phases:
       ),
       batch,
     )
-    begin = time.perf_counter()
     shardings = (jax.tree.map(lambda a: a.sharding, like), meshes.replicated(mesh))
     program = jax.jit(iteration.__call__, donate_argnums=0, out_shardings=shardings)
-    program = program.lower(like, batch, frozen)
+    return program.lower(like, batch, frozen)
+
+  def compiled(
+    self,
+    index: int,
+    optimizers: Optimizers,
+    like: TrainState,
+    mesh: Mesh,
+    frozen: Mapping[str, Any],
+  ) -> tuple[jax.stages.Compiled, float]:
+    """Compiles the iteration of a phase.
+
+    Args:
+      index, optimizers, like, mesh, frozen: see `lowered`.
+
+    Returns:
+      the program, and the seconds that it took.
+    """
+    begin = time.perf_counter()
+    program = self.lowered(index, optimizers, like, mesh, frozen)
     program = program.compile(compilation.options(mesh.devices.flat[0]))
     return program, time.perf_counter() - begin
 

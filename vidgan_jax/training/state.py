@@ -210,6 +210,19 @@ def abstract(
   )
 
 
+def initialisation(
+  gan: VideoGan, optimizers: transforms.Optimizers, seed: int, like: TrainState
+) -> Any:
+  """The jitted function () -> state before the first iteration, each array in its sharding.
+
+  Args:
+    gan, optimizers, seed: see `create`.
+    like: the result of `abstract`.
+  """
+  make = functools.partial(create, gan, optimizers, seed)
+  return jax.jit(make, out_shardings=jax.tree.map(lambda a: a.sharding, like))
+
+
 def read_config(workdir: str | os.PathLike) -> ConfigDict:
   """Reads the config of the run in `workdir` and checks every field (`models.switches`).
 

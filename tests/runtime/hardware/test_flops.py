@@ -163,6 +163,9 @@ def test_functions_with_their_own_gradient():
     ("TPU v5p", 459e12),
     ("TPU v6 lite", 918e12),
     ("TPU v6e", 918e12),
+    ("TPU7x", 1153.5e12),  # one of a chip's two cores
+    ("NVIDIA GeForce RTX 4090", 165e12),
+    ("NVIDIA GeForce RTX 4090 D", None),
     ("TPU v4 lite", None),
     ("NVIDIA GH200 480GB", None),
     ("cpu", None),

@@ -3,13 +3,17 @@
 import dataclasses
 import math
 import re
+from collections.abc import Iterator
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2}
-_ARRAY = re.compile(r"([a-z]+\d+)\[([\d,]*)\]")
+_BITS = {"pred": 8}  # the names of other types contain theirs
+_ARRAY = re.compile(r"([a-z]+\d+[a-z0-9]*|pred)\[([\d,]*)\]")
 _LINE = re.compile(
-  r"=\s*(?P<type>\([^=]*?\)|\S+)\s+(?P<kind>" + "|".join(KINDS) + r")(-start)?\((?P<rest>.*)"
+  r"=\s*(?P<type>\([^=]*?\)|\S+)\s+(?P<kind>" + "|".join(KINDS) + r")(?P<start>-start)?\("
 )
+_COMPUTATION = re.compile(r"(?:ENTRY )?%?(?P<name>[\w.\-]+) \(.*\{")
+# The TPU compiler runs an all-reduce whose result is sliced as one operation, a reduce-scatter.
+_SCATTER = "all-reduce-scatter"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,19 +39,77 @@ def collectives(compiled) -> list[Collective]:
   A collective inside a loop is listed once, not once per iteration. To count it per iteration,
   compile the loop unrolled.
   """
+  return collectives_of_text(compiled.as_text())
+
+
+def collectives_of_text(text: str) -> list[Collective]:
+  """As `collectives`, from the text of an optimised HLO module.
+
+  An asynchronous collective is listed once. The TPU compiler repeats it in several fused
+  computations: one that starts it, one that finishes it, and one for each operation that runs
+  meanwhile. Only the first counts.
+  """
+  fused = set(re.findall(r" fusion\(.*?calls=%?([\w.\-]+)", text))
   result = []
-  for line in compiled.as_text().splitlines():
-    match = _LINE.search(re.sub(r"/\*.*?\*/", "", line))
-    if match is None:
+  for name, lines in _computations(text):
+    scatters = name.startswith(_SCATTER)
+    starts = any("AsyncCollectiveStart" in line for line in lines)
+    if name in fused and not (scatters or starts):
       continue
-    arrays = [
-      (kind, tuple(int(n) for n in shape.split(",") if n))
-      for kind, shape in _ARRAY.findall(match["type"])
-    ]
-    source = re.search(r'op_name="([^"]*)"', line)
-    size = sum(
-      math.prod(shape) * _BYTES.get(kind, int(re.sub(r"\D", "", kind) or 8) // 8)
-      for kind, shape in arrays
-    )
-    result.append(Collective(match["kind"], tuple(arrays), size, source[1] if source else ""))
+    for line in lines:
+      line = re.sub(r"/\*.*?\*/", "", line)
+      match = _LINE.search(line)
+      if match is None:
+        continue
+      if scatters and match["kind"] == "all-reduce":
+        kind, received = "reduce-scatter", lines[0].rpartition("->")[2]
+      else:
+        kind, received = match["kind"], match["type"]
+      if match["start"] and kind != "all-reduce":
+        received = (_parts(received) + [received])[1]  # of (operands, results, ...)
+      result.append(_collective(kind, received, line))
   return result
+
+
+def array_bytes(kind: str, shape: tuple[int, ...]) -> int:
+  """Bytes of an array without padding; `kind` is HLO's name of the type, such as "bf16"."""
+  bits = _BITS[kind] if kind in _BITS else int(re.sub(r"^[a-z]+(\d*).*", r"\1", kind) or 8)
+  return -(-math.prod(shape) * bits // 8)
+
+
+def arrays_of(text: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
+  """The arrays (type, shape) of a type in HLO's text form, also of a tuple."""
+  return tuple(
+    (kind, tuple(int(n) for n in shape.split(",") if n)) for kind, shape in _ARRAY.findall(text)
+  )
+
+
+def _collective(kind: str, received: str, line: str) -> Collective:
+  arrays = arrays_of(received)
+  source = re.search(r'op_name="([^"]*)"', line)
+  size = sum(array_bytes(*array) for array in arrays)
+  return Collective(kind, arrays, size, source[1] if source else "")
+
+
+def _computations(text: str) -> Iterator[tuple[str, list[str]]]:
+  """(name, its lines) of each computation; the first line has the parameters and the result."""
+  name, lines = "", []
+  for line in text.splitlines():
+    match = _COMPUTATION.match(line)
+    if match:
+      yield name, lines
+      name, lines = match["name"], []
+    lines.append(line)
+  yield name, lines
+
+
+def _parts(text: str) -> list[str]:
+  """The members of a tuple type, "(a, (b, c))" -> ["a", "(b, c)"]."""
+  parts, depth = [""], 0
+  for letter in text.strip()[1:-1]:
+    depth += (letter in "([{") - (letter in ")]}")
+    if letter == "," and not depth:
+      parts.append("")
+    else:
+      parts[-1] += letter
+  return parts

@@ -17,11 +17,13 @@ _PEAKS = (
   (r"\bH100\b", 989e12),
   (r"\bA100\b", 312e12),
   (r"\bV100\b", 125e12),
+  (r"\bRTX 4090$", 165e12),
   (r"^TPU v3$", 61.5e12),
   (r"^TPU v4$", 275e12),
   (r"^TPU (v5e|v5 lite|v5litepod)$", 197e12),
   (r"^TPU (v5p|v5)$", 459e12),
   (r"^TPU (v6e|v6 lite)$", 918e12),
+  (r"^TPU7x$", 1153.5e12),
 )
 # Primitives whose equation does not say what they compute, or how often.
 _UNCOUNTABLE = ("shard_map", "pallas_call", "ragged_dot_general", "custom_linear_solve")
@@ -78,10 +80,11 @@ def peak_flops(device=None) -> float | None:
 
   Sources:
     H200 790e12: measured with a matmul of random bfloat16 numbers (its data sheet says 989e12).
-    H100 (SXM) 989e12, A100 312e12, V100 125e12 (float16, as it has no bfloat16): NVIDIA's data
-      sheets.
+    H100 (SXM) 989e12, A100 312e12, V100 125e12 (float16, as it has no bfloat16), RTX 4090 165e12
+      (sums in float32): NVIDIA's data sheets.
     TPU v4 275e12, v5e 197e12, v5p 459e12, v6e 918e12 per chip: Google's Cloud TPU pages.
-    TPU v3 61.5e12: Google states 123e12 per chip, and each of its two cores is a JAX device.
+    TPU v3 61.5e12, TPU7x 1153.5e12: Google states 123e12 and 2307e12 per chip, and each of its two
+      cores is a JAX device.
 
   Args:
     device: a `jax.Device`, whose `device_kind` is read; by default the first device of this

@@ -1,0 +1,1 @@
+"""The programs of a run, compiled for hardware that is not here: memory, traffic, time."""
