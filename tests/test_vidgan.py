@@ -42,7 +42,7 @@ def commands():
   return {
     path.stem
     for path in (ROOT / "vidgan_jax").glob("*.py")
-    if "door.run(main)" in path.read_text("utf-8")
+    if "door.run(main" in path.read_text("utf-8")
   }
 
 
