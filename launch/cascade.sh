@@ -7,6 +7,10 @@
 # Fields of the config are passed to the training of every stage.
 # Exit codes: 0 done; 75 a signal stopped training; else the code of the stage that failed.
 set -euo pipefail
+help() { # the comment at the head of this file
+  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+  exit 0
+}
 usage() {
   echo "error: usage: launch/cascade.sh [--folder=FOLDER] CONFIG... [--config.FIELD=VALUE ...]" >&2
   exit 2
@@ -15,7 +19,8 @@ FOLDER="" CONFIGS=() TRAIN=()
 for argument in "$@"; do
   case "$argument" in
     --folder=?*) FOLDER="${argument#--folder=}" ;;
-    --config.*=*) TRAIN+=("$argument") ;;
+    -h | --help) help ;;
+    --config.*) TRAIN+=("$argument") ;;
     -*) usage ;;
     *:?*) CONFIGS+=("$argument") ;;
     *) usage ;;
@@ -31,6 +36,17 @@ GIVEN="$FOLDER" START="$PWD"
 set -- # otherwise the sourced install.sh would read these arguments
 . "$(dirname -- "${BASH_SOURCE[0]}")/install.sh"
 FOLDER="${GIVEN:-$PROJECT/runs/cascade}"
+
+# Checks all names and fields before the first stage is trained.
+for config in "${CONFIGS[@]}"; do
+  file="${config%%:*}"
+  case "$file" in
+    /*.py) ;;
+    *.py) file="$START/$file" ;;
+    *) file="$PROJECT/configs/$file.py" ;;
+  esac
+  python -m vidgan_jax.train --config="$file:${config#*:}" --print_config ${TRAIN[@]+"${TRAIN[@]}"} >/dev/null
+done
 
 EARLIER=()
 for config in "${CONFIGS[@]}"; do
@@ -52,4 +68,5 @@ for config in "${CONFIGS[@]}"; do
   EARLIER=("--config.model.earlier_run=$workdir")
 done
 echo "all stages are trained; the last one's folder is enough to sample from them:"
-echo "  python -m vidgan_jax.sample --workdir=$workdir --output=DIR --standing_passes=200"
+printf '  %q -m vidgan_jax.sample --workdir=%q --output=DIR --standing_passes=200\n' \
+  "$(command -v python)" "$workdir"

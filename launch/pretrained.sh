@@ -6,6 +6,10 @@
 # model, FOLDER/moving_shapes. To replace the package's model, copy it to vidgan_jax/pretrained/.
 # Exit codes: 0 done; else the code of the command that failed, as of train, evaluate and export.
 set -euo pipefail
+if [ "${1-}" = --help ] || [ "${1-}" = -h ]; then # prints the comment at the head of this file
+  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+  exit 0
+fi
 if [ $# -gt 1 ] || [[ "${1-}" == -* ]]; then
   echo "error: usage: launch/pretrained.sh [FOLDER]" >&2
   exit 2

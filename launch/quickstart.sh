@@ -7,11 +7,16 @@
 # evaluates 64 clips, to check that everything runs. Fields of the config are passed to training.
 # Exit codes: 0 done; 75 a signal stopped training; else the code of the command that failed.
 set -euo pipefail
+help() { # the comment at the head of this file
+  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+  exit 0
+}
 FOLDER="" SHORT="" TRAIN=() SCORE=()
 for argument in "$@"; do
   case "$argument" in
     --short) SHORT=1 ;;
-    --config.*=*) TRAIN+=("$argument") ;;
+    -h | --help) help ;;
+    --config.*) TRAIN+=("$argument") ;;
     -*) FOLDER="-" && break ;;
     *) [ -z "$FOLDER" ] && FOLDER="$argument" || FOLDER="-" ;;
   esac

@@ -6,6 +6,7 @@ trained.
 
 import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,7 @@ case "$all" in
     cp "$0" .venv/bin/mypy
     ;;
   "-m pip install"*) exit "${PIP_CODE:-0}" ;;
+  "-m vidgan_jax.train"*"--print_config"*) exit "${CHECK_CODE:-0}" ;;
   "-m vidgan_jax.train"*)
     folder="${all##*--workdir=}"
     folder="${folder%% --config.*}"
@@ -206,19 +208,39 @@ def test_the_stages_of_a_cascade_are_trained_in_order(project, tmp_path):
   names, field = ("ssw_gan:a_stage1,runlocal", "mine.py:a_stage2"), "--config.batch_size=4"
   output, notes = project.run("cascade.sh", "--folder=my runs", *names, field, cwd=tmp_path)
   first, second = (f"{tmp_path}/my runs/a_stage{suffix}" for suffix in ("1_runlocal", "2"))
-  trained = [note.partition("vidgan_jax.train ")[2] for note in matching(notes, "vidgan_jax.train")]
+  calls = [note.partition("vidgan_jax.train ")[2] for note in matching(notes, "vidgan_jax.train")]
+  configs = [f"{project.path}/configs/ssw_gan.py:a_stage1,runlocal", f"{tmp_path}/mine.py:a_stage2"]
+  assert calls[:2] == [f"--config={config} --print_config {field}" for config in configs]
+  trained = calls[2:]
   assert trained == [
     f"--config={project.path}/configs/ssw_gan.py:a_stage1,runlocal --workdir={first} {field}",
     f"--config={tmp_path}/mine.py:a_stage2 --workdir={second} "
     f"--config.model.earlier_run={first} {field}",
   ]
-  assert output.splitlines()[-1].endswith(f"--workdir={second} --output=DIR --standing_passes=200")
+  command = shlex.split(output.splitlines()[-1])
+  assert command[:3] == [f"{project.path}/.venv/bin/python", "-m", "vidgan_jax.sample"]
+  assert command[3:] == [f"--workdir={second}", "--output=DIR", "--standing_passes=200"]
   # A stage that is stopped or refused ends the script.
   for code in (75, 2):
     output, notes = project.run("cascade.sh", *names, TRAIN_CODE=str(code), code=code, cwd=tmp_path)
-    assert len(matching(notes, "vidgan_jax.train")) == 1
+    assert len(matching(notes, "--workdir=")) == 1
     assert f"{project.path}/runs/cascade/a_stage1_runlocal" in notes[-1]
     assert ("the same command continues" in output) == (code == 75)
+
+
+def test_all_stages_are_checked_before_the_first_is_trained(project, tmp_path):
+  names = ("ssw_gan:a_stage1", "ssw_gan:a_stage2", "--config.augmentation.colour")
+  _, notes = project.run("cascade.sh", *names, CHECK_CODE="2", code=2, cwd=tmp_path)
+  assert len(matching(notes, "--print_config")) == 1 and not matching(notes, "--workdir=")
+  _, notes = project.run("cascade.sh", *names, cwd=tmp_path)
+  assert all("--config.augmentation.colour" in note for note in matching(notes, "vidgan_jax.train"))
+
+
+@pytest.mark.parametrize("name", ["quickstart.sh", "cascade.sh", "pretrained.sh"])
+def test_help_is_the_comment_at_the_head(project, name):
+  output, notes = project.run(name, "--help")
+  assert f"  launch/{name} " in output and "Exit codes:" in output
+  assert not output.startswith("#") and not notes
 
 
 @pytest.mark.parametrize(

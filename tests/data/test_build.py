@@ -5,6 +5,7 @@ import types
 import numpy as np
 import pytest
 
+from vidgan_jax.data import build
 from vidgan_jax.data.build import build_batches, build_source
 from vidgan_jax.data.prepare.run import SOURCES
 from vidgan_jax.data.prepare.settings import Request
@@ -198,6 +199,12 @@ def test_a_folder_that_shapes_do_not_need_is_told():
   config = config_of(directory="/my/videos")
   build_source(config, frames=4, resolution=16, num_classes=8, report=lines.append)
   assert lines == ["/my/videos is not read: config.data.name=moving_shapes reads no folder"]
+  with pytest.raises(
+    UserError, match="moving_shapes reads no folder: --config.data.name=video_fol"
+  ):
+    build.check_new(config)
+  build.check_new(config_of())
+  build.check_new(config_of(name="npz", directory="/my/clips.npz"))
   with pytest.raises(
     UserError, match=r"horizontal_flip=True is not supported by data\.name=moving_shap"
   ):

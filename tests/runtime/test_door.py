@@ -122,6 +122,14 @@ def assert_refused(result, *words):
       [CONFIG, "--config.seed=1", "--config.num_iteratons=1"],
       ["field 'num_iteratons' in --config.num_iteratons=1; did you mean 'num_iterations'?"],
     ),
+    (
+      [CONFIG, "--config.model.chanels=3"],
+      [
+        "field 'model.chanels' in --config.model.chanels=3; ",
+        "did you mean 'model.generator.channels'?",
+      ],
+    ),
+    ([CONFIG, "--config.generator_lr=3"], ["did you mean 'optimizer.generator_lr'?"]),
     ([CONFIG, "more"], ["'more'"]),
     ([CONFIG, "--json", "--devices=2"], ["--json", "--devices"]),
   ],

@@ -50,9 +50,9 @@ def test_every_file_is_there_opens_and_has_its_size(tmp_path, clips):
   with Image.open(output / "grid.gif") as gif:
     assert gif.size == (width, height) and gif.n_frames == 3 and gif.info["duration"] == 200
   with Image.open(output / "contact_sheet.png") as sheet:
-    assert sheet.size == (3 * 128 + 2 * 4, 5 * 146 + 4 * 4)
-    second = np.asarray(sheet)[150:296]  # the second clip
-    np.testing.assert_array_equal(second[18::16, 264::16], clips[1, 2])
+    assert sheet.size == (3 * 128 + 2 * 2, 5 * 146 + 4 * 2)
+    second = np.asarray(sheet)[148:294]  # the second clip
+    np.testing.assert_array_equal(second[18::16, 260::16], clips[1, 2])
     assert second[:18, :128].max() == 255 and second[:18, 132:].max() < 128  # named once
   videos = sorted((output / "clips").iterdir())
   assert len(videos) == 5

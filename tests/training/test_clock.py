@@ -29,7 +29,7 @@ def test_shares_of_a_run(now):
   expected = {"starting": 2, "compiling": 4, "input": 2, "hooks": 4, "saving": 0, "training": 8}
   assert goodput.shares() == {name: pytest.approx(s / 20) for name, s in expected.items()}
   assert str(goodput) == (
-    "0.3 minutes of this process: training 40%, starting 10%, compiling 20%, input 10%, hooks 20%"
+    "after 0.3 minutes: training 40%, starting 10%, compiling 20%, input 10%, hooks 20%"
   )
 
 

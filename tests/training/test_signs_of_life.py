@@ -55,8 +55,8 @@ def test_the_log_says_where_the_time_goes(lean_config, tmp_path):
     shares = [record[f"time/share_{part}"] for part in parts]
     assert sum(shares) == pytest.approx(1) and min(shares) >= 0
   assert records[0]["time/share_compiling"] > 0 and records[0]["time/share_starting"] > 0
-  (line,) = [line for line in lines if "minutes of this process: " in line]
-  assert "compiling" in line
+  (line,) = [line for line in lines if " minutes: " in line]
+  assert line.startswith("iteration 3 of 3, after ") and "compiling" in line
 
 
 if __name__ == "__main__":

@@ -153,6 +153,19 @@ _VIDEO_FOLDERS_INSTEAD = "folders of videos support it (config.data.name=video_f
 _PREPARED_FIELDS = {"mixture": (), "classes": (), "min_frames": 0, "temporal_reversal": False}
 
 
+def check_new(config) -> None:
+  """UserError if a new run would not read the folder that `config.data.directory` names.
+
+  Runs that exist already report it instead (`build_source`), because they must stay readable.
+  """
+  if config.name == "moving_shapes" and config.directory:
+    raise UserError(
+      f"config.data.directory is {config.directory!r}, but config.data.name=moving_shapes reads no "
+      "folder: --config.data.name=video_folder reads folders of videos, prepared the output of "
+      "vidgan prepare, npz a file of clips"
+    )
+
+
 def _moving_shapes(config, frames, resolution, num_classes, split, report) -> sources.Source:
   instead = "prepared sets support it (config.data.name=prepared)"
   _refuse(config, {**_PREPARED_FIELDS, "horizontal_flip": False}, instead)

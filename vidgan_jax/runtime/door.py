@@ -21,6 +21,7 @@ Any other error is a bug of this program, or of the code in a config file, and s
 
 import atexit
 import contextlib
+import difflib
 import functools
 import logging
 import os
@@ -32,7 +33,7 @@ import traceback
 from collections.abc import Callable, Iterable
 
 from absl import app, flags
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
 from vidgan_jax.runtime import interrupts
@@ -259,11 +260,11 @@ def _parse(argv, fields=None):
     if any(frame.name == "get_config" for frame in traceback.extract_tb(error.__traceback__)):
       raise
     fields = [option for option in options if re.match(r"--?\w+\.", option)]
-    # A KeyError's str is the repr of its message.
-    reason = str(error.args[0] if error.args else error)
     if not fields:
+      # A KeyError's str is the repr of its message.
+      reason = str(error.args[0] if error.args else error)
       raise UserError(f"cannot read the config file: {reason}") from error
-    raise UserError(_unknown_field(reason, fields)) from error
+    raise UserError(_unknown_field(argv, fields)) from error
   if rest[1:]:
     raise UserError(f"unexpected argument {rest[1]!r}: write all arguments as flags, --name=value")
   return rest
@@ -282,19 +283,48 @@ def _help_on_fields(argv, options, fields) -> list[str]:
   return ["", "Fields of this config, with their values:", *fields(config)]
 
 
-def _unknown_field(reason: str, options: list[str]) -> str:
+def _unknown_field(argv: list[str], options: list[str]) -> str:
   """The message for an unknown field of a config, with a similar known field if there is one.
 
   Args:
-    reason: the message of ml_collections.
+    argv: the command line.
     options: the options that set fields, --config.FIELD=VALUE.
   """
-  similar = re.search(r'Did you mean "([^"]*)" instead of "([^"]*)"', reason)
-  if not similar:
-    return f"unknown config field: {reason} (given {' '.join(options)})"
-  meant, name = similar.groups()
-  wrong = [option for option in options if name in option.partition("=")[0].split(".")]
-  return f"unknown config field {name!r} in {' '.join(wrong or options)}; did you mean {meant!r}?"
+  # A flag of its own reads the config without the wrong fields.
+  alone = flags.FlagValues()
+  config_flags.DEFINE_config_file("config", None, "", alone)
+  named_config = [argv[0], *[option for option in argv[1:] if re.match("--?config=", option)]]
+  given, sys.argv = sys.argv, named_config  # ml_collections looks there for fields
+  try:
+    alone(named_config)
+  finally:
+    sys.argv = given
+  known = _paths(alone["config"].value)
+  for option in options:
+    path = re.sub(r"^--?config\.|=.*$", "", option, flags=re.DOTALL)
+    if path in known:
+      continue
+    last = path.rpartition(".")[2]
+    # Fields of a similar name anywhere, the one with the most similar path first.
+    names = difflib.get_close_matches(
+      last, [each.rpartition(".")[2] for each in known], cutoff=0.75
+    )
+    similar = [each for each in known if each.rpartition(".")[2] in names]
+    similar = difflib.get_close_matches(path, similar or known, n=1, cutoff=0.0 if similar else 0.8)
+    meant = f"; did you mean {similar[0]!r}?" if similar else ""
+    return f"unknown config field {printable(path)!r} in {option}{meant}"
+  return f"unknown config field in {' '.join(options)}"
+
+
+def _paths(config: ConfigDict, prefix: str = "") -> list[str]:
+  """The fields of a config and their groups, such as "model" and "model.resolution"."""
+  paths = []
+  for name in config:
+    value = config.get(name)
+    paths.append(f"{prefix}{name}")
+    if isinstance(value, ConfigDict):
+      paths += _paths(value, f"{prefix}{name}.")
+  return paths
 
 
 def _last_of_each_field(argv: list[str]) -> list[str]:

@@ -124,6 +124,8 @@ def read(files: Sequence[str | os.PathLike], gan: VideoGan, stride: int = 1) -> 
   """
   local = [paths.local(file, "--conditioning") for file in files]
   for file in local:
+    if os.path.isdir(file):
+      raise UserError(f"--conditioning: {file} is a folder; name the videos, separated by commas")
     if not os.path.isfile(file):
       raise UserError(f"--conditioning: {file}: neither a split of the data nor a file")
   if any(str(file).endswith(".npz") for file in local):

@@ -96,4 +96,4 @@ class Goodput:
   def __str__(self) -> str:
     minutes = (time.perf_counter() - self._begin) / 60
     shown = [f"{name} {share:.0%}" for name, share in self.shares().items() if share >= 0.005]
-    return f"{minutes:.1f} minutes of this process: {', '.join(shown)}"
+    return f"after {minutes:.1f} minutes: {', '.join(shown)}"

@@ -191,10 +191,16 @@ def _open(
   try:
     of_run = states.read_config(folder)
   except UserError as error:
-    raise UserError(f"the earlier stage is not there: {error}") from error
+    name = pathlib.Path(gan.frozen_runs[EARLIER]).name
+    raise UserError(
+      f"the earlier stage is not there: {error}; put it back, or as {name} beside {workdir}"
+    ) from error
   difference = stored_config.first_model_difference(of_run.model, config.model[EARLIER])
   if difference:
-    raise UserError(f"the earlier run in {folder} has another model: {difference}")
+    raise UserError(
+      f"the earlier run in {folder} has another model, so it is not the stage before this one: "
+      f"{difference}"
+    )
   _check_classes(folder, class_names)
   record = _record(workdir)
   average, vectors, step, checksum = _restore(folder, of_run, stage, record, mesh, report)

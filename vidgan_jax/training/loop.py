@@ -1,9 +1,7 @@
 """The training loop: run hooks on the current state, save it, take the next batch, train on it."""
 
-import contextlib
 import dataclasses
 import os
-import pathlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -12,7 +10,7 @@ import jax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from vidgan_jax.data.build import build_source
+from vidgan_jax.data import build as data
 from vidgan_jax.data.pipeline import Prefetcher
 from vidgan_jax.data.sources.base import Source
 from vidgan_jax.models import registry, switches
@@ -109,13 +107,15 @@ class Trainer:
     self.transforms = optimizers.build(config, self.gan.discriminators)
     self.like = states.abstract(self.gan, self.transforms, config.seed, self.mesh, config.sharding)
     capacity.check_config(config, self.like, self.mesh)
-    is_new = not pathlib.Path(workdir).exists()
+    new_folders = workdirs.missing(workdir)
     self.workdir = workdirs.create(workdir, config)
     self.checkpoints = Checkpoints(
       self.workdir / states.CHECKPOINTS, config.checkpoints_kept, report=report
     )
     try:
-      self.source = source or build_source(
+      if source is None and not self.checkpoints.steps():
+        data.check_new(config.data)
+      self.source = source or data.build_source(
         config.data,
         frames=self.gan.frames,
         resolution=self.gan.resolution,
@@ -135,9 +135,8 @@ class Trainer:
         config, self.gan, self.workdir, self._description["class_names"], self.mesh, report
       )
     except UserError:
-      if is_new and processes.first():
-        with contextlib.suppress(OSError):
-          self.workdir.rmdir()  # leave no empty folder behind
+      if processes.first():
+        workdirs.remove_empty(new_folders)  # leave no empty folder behind
       raise
     guard = config.guard
     self.hooks = [*extra_hooks, guards.DarkGuard(guard.dark_fraction, guard.dark_patience)]
@@ -299,8 +298,8 @@ class Trainer:
         bar.update()
     with self._goodput.part("saving"):
       self.checkpoints.wait()
-    self.report(str(self._goodput))
     self.stopped = leave and step < end
+    self.report(f"iteration {step} of {end}, {self._goodput}")
     if self.stopped:
       saved = f"saved at iteration {step}" if step else "before the first iteration"
       self.report(f"stopped by a signal: {saved}; the same command continues")

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ml_collections import ConfigDict
 
@@ -31,6 +31,19 @@ def create(workdir: str | os.PathLike, config: ConfigDict) -> pathlib.Path:
   _check(workdir, config)
   processes.in_first(lambda: _check_free(workdir))
   return workdir
+
+
+def missing(workdir: str | os.PathLike) -> list[pathlib.Path]:
+  """The folders that `create` would make: `workdir` and those above it that do not exist."""
+  path = pathlib.Path(os.path.abspath(workdir))
+  return [folder for folder in (path, *path.parents) if not folder.exists()]
+
+
+def remove_empty(folders: Iterable[pathlib.Path]) -> None:
+  """Removes folders that are empty; the first ones may be within the others."""
+  for folder in folders:
+    with contextlib.suppress(OSError):
+      folder.rmdir()
 
 
 def check_fault(workdir: str | os.PathLike, gan: VideoGan, report: Callable = print) -> None:

@@ -12,13 +12,22 @@ def pixels(*shape):
 
 def test_the_clips_are_unchanged_below_their_names():
   clips = pixels(3, 2, 8, 64, 3)
-  drawn = captions.captioned(clips, ["disk", "square", "disk"], 1)
+  drawn = captions.captioned(clips, ["disk", "square", "disk"])
   np.testing.assert_array_equal(drawn[:, :, captions.HEIGHT :], clips)
   bars = drawn[:, :, : captions.HEIGHT]
   np.testing.assert_array_equal(bars[0], bars[2])
   assert not np.array_equal(bars[0, 0], bars[1, 0])
-  assert np.all(bars[:, 1] == captions._BAR)
+  np.testing.assert_array_equal(bars[:, 0], bars[:, 1])
   np.testing.assert_array_equal(captions.captioned(clips, ["a"] * 3)[:, 0, :18, :, :], bars_of("a"))
+
+
+def test_a_name_goes_on_above_the_frames_beside_it():
+  clips, name = pixels(1, 4, 8, 30, 3), "triangle_horizontal"
+  bars = captions.captioned(clips, [name], gap=2)[0, :, : captions.HEIGHT]
+  whole = captions._bar(name, 4 * 32)
+  seen = whole.reshape(18, 4, 32, 3)[:, :, :30]  # without the gaps
+  np.testing.assert_array_equal(np.concatenate(bars, axis=1), seen.reshape(18, 120, 3))
+  assert bars[1].max() > 128 and np.all(bars[3][:, -2:] == captions._BAR)
 
 
 def bars_of(name):

@@ -94,7 +94,8 @@ def select(listing: Listing, request: Request) -> Listing:
     content = advice.advice(request.input, request.resolution)
     content = f"; it {content}" if content else ""
     raise UserError(
-      f"{request.input}: contains no {request.source} clips{_example(unusable)}{content}"
+      f"{request.input}: contains no clips for --source={request.source}{_example(unusable)}"
+      f"{content}"
     )
   for split in splits:
     if not index.NAME.fullmatch(split):

@@ -27,24 +27,29 @@ def enlarged(clips: np.ndarray, scale: int) -> np.ndarray:
   return clips.repeat(scale, axis=2).repeat(scale, axis=3)
 
 
-def captioned(clips: np.ndarray, names: Sequence[str], frames: int | None = None) -> np.ndarray:
+def captioned(clips: np.ndarray, names: Sequence[str], gap: int | None = None) -> np.ndarray:
   """Puts a dark bar with a name above each clip.
 
   Args:
     clips: uint8 [N, T, H, W, 3].
     names: one for each clip; names that are too long are cut off.
-    frames: number of frames at the start that show the name; None is all. The others have an empty
-      bar.
+    gap: if the frames of a clip will stand side by side, the pixels between them: the name then
+      goes on above the next frames. With None, each frame shows the whole name.
 
   Returns:
     uint8 [N, T, H + HEIGHT, W, 3]; the pixels below the bar are those of the clips.
   """
   number, length, height, width, _ = clips.shape
   drawn = np.empty((number, length, height + HEIGHT, width, 3), np.uint8)
-  drawn[:, :, :HEIGHT] = _BAR
   drawn[:, :, HEIGHT:] = clips
   for clip, name in zip(drawn, names, strict=True):
-    clip[:frames, :HEIGHT] = _bar(name, width)
+    if gap is None:
+      clip[:, :HEIGHT] = _bar(name, width)
+      continue
+    bar = _bar(name, length * (width + gap))
+    for frame in range(length):
+      begin = frame * (width + gap)
+      clip[frame, :HEIGHT] = bar[:, begin : begin + width]
   return drawn
 
 

@@ -1,7 +1,6 @@
 """Checks a run without training it: config, data, weights, folder and memory (train --dry_run)."""
 
 import contextlib
-import os
 import pathlib
 import statistics
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from ml_collections import ConfigDict
 import vidgan_jax.training.state as states
 from vidgan_jax.runtime.files import log_files
 from vidgan_jax.training import capacity
+from vidgan_jax.training import workdir as workdirs
 
 _RATES = 20  # records of the log whose seconds per iteration are used
 
@@ -43,6 +43,8 @@ def describe(
     )
     report(f"data: {_describe_data(config, data)}")
     report(_describe_memory(trainer, activations(config)))
+    if config.model.get("earlier_run"):
+      report(f"earlier stage: {config.model.earlier_run}, which fits")
     steps = trainer.checkpoints.steps()
     begin = max(steps, default=0)
     where = f"continues from the checkpoint at iteration {begin}" if steps else "is new"
@@ -54,14 +56,11 @@ def describe(
 @contextlib.contextmanager
 def _no_new_folder(workdir: str) -> Iterator[None]:
   """Removes the empty folders that opening a run creates."""
-  path = pathlib.Path(os.path.abspath(workdir))
-  new = [folder for folder in (path, *path.parents) if not folder.exists()]
+  new = workdirs.missing(workdir)
   try:
     yield
   finally:
-    for folder in new:
-      with contextlib.suppress(OSError):
-        folder.rmdir()
+    workdirs.remove_empty(new)
 
 
 def _describe_data(config: ConfigDict, source: Any) -> str:
@@ -78,12 +77,16 @@ def _describe_memory(trainer: Any, activations: int) -> str:
   state = states.describe_size(trainer.like, mesh, config.sharding)
   each = activations / mesh.devices.size
   memory = capacity.device_memory(mesh)
-  has = f"{memory / 1e9:,.1f} GB" if memory else "an unknown amount"
+  has = _bytes(memory) if memory else "an unknown amount"
   return (
-    f"memory: {state}; activations of one iteration about {each / 1e9:,.2f} GB on each, an "
+    f"memory: {state}; activations of one iteration about {_bytes(each)} on each, an "
     f"estimate without the compiler's own memory; each device ({mesh.devices.flat[0].device_kind}) "
     f"has {has}"
   )
+
+
+def _bytes(count: float) -> str:
+  return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
 def _describe_time(workdir: pathlib.Path, left: int) -> str:
