@@ -113,6 +113,8 @@ def train(run, draw):
     real = parts.real_clips(batch, 0)
     (d_loss, both), slopes = discriminator_gradient(d, real, clips)
     d = d_optimizer.step(d, slopes)
+    # As the project does it. The authors' code blends the statistics of generated clips first, and
+    # Chainer's running variance is unbiased; both move the limits of gains in `clipped`.
     for reported in both:
       d_running = parts.blended(d_running, reported)
     if number % 5 == 0:
