@@ -101,8 +101,9 @@ def _print_topology(topology):
   """Compiles for hardware that is not here, and prints what the programs need."""
   import json
 
-  from vidgan_jax.analysis.topology import report
+  from vidgan_jax.analysis.topology import devices, report
 
+  devices.check_installed(topology)
   result = report.build(
     _CONFIG.value,
     topology,

@@ -70,7 +70,7 @@ def test_other_memories_of_a_device_count_on_gpus_alone():
       Layer("Generator/block0/norm1", "psum_invariant"),
     ),
     (
-      "jit(__call__)/transpose(jvp(Generator))/block0/conv1/conv_general_dilated",
+      "jit(__call__)/transpose(jvp(Generator))/Generator/block0/conv1/conv_general_dilated",
       Layer("Generator/block0/conv1", "conv_general_dilated", backward=True),
     ),
     (
@@ -94,10 +94,15 @@ MODULE = r"""HloModule jit_f, is_scheduled=true
   ROOT %add.1 = f32[8]{0} add(%p, %p), metadata={op_name="jit(f)/Generator/add" stack_frame_id=1}
 }
 
+%outer.6 (q: f32[8]) -> f32[8] {
+  ROOT %nested.6 = f32[8]{0} fusion(%q), kind=kLoop, calls=%fused.1
+}
+
 ENTRY %main (x: f32[8]) -> f32[8] {
   %x = f32[8]{0} parameter(0), metadata={op_name="state[\'kernel\']"}
   %fusion.2 = f32[8]{0} fusion(%x), kind=kLoop, calls=%fused.1
   %copy.3 = f32[8]{0} copy(%fusion.2)
+  %fusion.7 = f32[8]{0} fusion(%x), kind=kOutput, calls=%outer.6
   %other.4 = f32[8]{0} negate(%copy.3)
   ROOT %sub.5 = f32[8]{0} subtract(%copy.3, %x), metadata={op_name="jit(f)/sub"}
 }
@@ -109,7 +114,8 @@ def test_operations_without_a_name_take_that_of_what_they_call_or_copy():
   assert sources.of("x") == "state['kernel']"
   assert sources.of("sub.5") == "jit(f)/sub"
   assert sources.of("fusion.2") == sources.of("copy.3") == "jit(f)/Generator/add"
-  assert sources.of("other.4") == sources.of("unknown.6") == ""
+  assert sources.of("fusion.7") == "jit(f)/Generator/add"
+  assert sources.of("other.4") == sources.of("unknown.8") == ""
 
 
 # The forms that libtpu 0.0.42 gives to an asynchronous all-gather and to a reduce-scatter, and XLA

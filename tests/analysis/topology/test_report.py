@@ -6,13 +6,15 @@ import re
 import subprocess
 import sys
 import threading
+import types
 
 import jax
+import numpy as np
 import pytest
 
 from vidgan_jax.analysis.cost import summary
 from vidgan_jax.analysis.cost.collectives import Collective, collectives
-from vidgan_jax.analysis.topology import buffers, compiler, layers, names, report, worker
+from vidgan_jax.analysis.topology import buffers, compiler, layers, names, programs, report, worker
 from vidgan_jax.models import registry
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.config import configuration
@@ -122,6 +124,16 @@ def test_a_batch_that_training_refuses_is_refused(build):
     build("v5e:2x4", batch_size=12)
   result, asked = build("v5e:2x2", batch_size=12)
   assert result["batch_size"] == 12 and asked[0][2] == 12
+
+
+def test_devices_that_training_refuses_give_a_warning():
+  mesh = lambda *hosts: types.SimpleNamespace(
+    devices=np.array([types.SimpleNamespace(process_index=host) for host in hosts])
+  )
+  assert programs.mesh_warnings(mesh(0, 0, 1, 1)) == []
+  for hosts, reason in ((0, 0, 1), "same number of devices"), ((0, 1, 0, 1), "not adjacent"):
+    (warning,) = programs.mesh_warnings(mesh(*hosts))
+    assert warning.startswith("training would refuse") and reason in warning
 
 
 def test_a_missing_compiler_is_one_line(lean_config):

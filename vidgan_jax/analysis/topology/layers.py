@@ -53,6 +53,7 @@ def layer(source: str) -> Layer:
       part = match[1]
     parts += [one for one in part.split("/") if _names_module(one)]
   *path, operation = parts or [""]
+  path = [part for i, part in enumerate(path) if not i or part != path[i - 1]]  # once per transform
   backward = "transpose(" in source
   return Layer("/".join(path), operation, backward, "rematted_computation" in source)
 
@@ -94,6 +95,8 @@ class Sources:
         self._names[match["name"]] = self._inside[computation] = name
         continue
       called = re.search(r" fusion\(.*calls=%?([\w.\-]+)", line)
+      if called and called[1] in self._inside:  # computations stand before those that call them
+        self._inside[computation] = self._inside[called[1]]
       operand = match["operand"] if match["operation"] in _COPIES else None
       self._follow[match["name"]] = (called[1] if called else "", operand or "")
 
