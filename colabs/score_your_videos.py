@@ -81,7 +81,8 @@ vidgan_jax.show(first_clips(generated), columns=8)
 # * **recall**: the share of real clips that are near generated ones. Low: something is never made.
 # * **density** and **coverage**: the same two, less sensitive to single odd clips. **kvd**: another
 #   distance. **is**: the Inception Score, which ignores the real clips.
-# * "real clips" is the score of real clips against other real ones: what a perfect model would get.
+# * "real against real" is the score of real clips compared with other real ones: what a perfect
+#   model would get.
 #
 # Square brackets hold 95 % intervals. The example has no classes, so accuracy and diversity are
 # left out; videos in `FOLDER/CLASS` have classes.

@@ -37,18 +37,8 @@ set -- # otherwise the sourced install.sh would read these arguments
 . "$(dirname -- "${BASH_SOURCE[0]}")/install.sh"
 FOLDER="${GIVEN:-$PROJECT/runs/cascade}"
 
+FILES=() NAMES=() WORKDIRS=() EARLIER=()
 # Checks all names and fields before the first stage is trained.
-for config in "${CONFIGS[@]}"; do
-  file="${config%%:*}"
-  case "$file" in
-    /*.py) ;;
-    *.py) file="$START/$file" ;;
-    *) file="$PROJECT/configs/$file.py" ;;
-  esac
-  python -m vidgan_jax.train --config="$file:${config#*:}" --print_config ${TRAIN[@]+"${TRAIN[@]}"} >/dev/null
-done
-
-EARLIER=()
 for config in "${CONFIGS[@]}"; do
   file="${config%%:*}" name="${config#*:}"
   case "$file" in
@@ -56,7 +46,15 @@ for config in "${CONFIGS[@]}"; do
     *.py) file="$START/$file" ;;
     *) file="$PROJECT/configs/$file.py" ;;
   esac
-  workdir="$FOLDER/${name//,/_}"
+  python -m vidgan_jax.train --config="$file:$name" --print_config \
+    ${EARLIER[@]+"${EARLIER[@]}"} ${TRAIN[@]+"${TRAIN[@]}"} >/dev/null
+  FILES+=("$file") NAMES+=("$name") WORKDIRS+=("$FOLDER/${name//,/_}")
+  EARLIER=("--config.model.earlier_run=${WORKDIRS[-1]}")
+done
+
+EARLIER=()
+for index in "${!NAMES[@]}"; do
+  file="${FILES[index]}" name="${NAMES[index]}" workdir="${WORKDIRS[index]}"
   echo "stage $name: $workdir"
   CODE=0
   python -m vidgan_jax.train --config="$file:$name" --workdir="$workdir" \

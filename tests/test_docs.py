@@ -216,6 +216,8 @@ def test_every_config_has_its_cost_and_every_score_its_config():
   assert list(costs) == list(configs)
   for name, config in configs.items():
     assert costs[name].get("num_iterations") == config.num_iterations, costs[name]
+    if "batch_factor" not in config.model:  # networks that grow have a batch size for each phase
+      assert costs[name].get("batch_size") == config.batch_size, costs[name]
   for section in published_scores.SECTIONS:
     assert {f"{section.file}:{row}" for row in section.scores} <= set(configs)
 

@@ -210,7 +210,11 @@ def test_the_stages_of_a_cascade_are_trained_in_order(project, tmp_path):
   first, second = (f"{tmp_path}/my runs/a_stage{suffix}" for suffix in ("1_runlocal", "2"))
   calls = [note.partition("vidgan_jax.train ")[2] for note in matching(notes, "vidgan_jax.train")]
   configs = [f"{project.path}/configs/ssw_gan.py:a_stage1,runlocal", f"{tmp_path}/mine.py:a_stage2"]
-  assert calls[:2] == [f"--config={config} --print_config {field}" for config in configs]
+  earlier = f"--config.model.earlier_run={first} "
+  assert calls[:2] == [
+    f"--config={config} --print_config {also}{field}"
+    for config, also in zip(configs, ("", earlier), strict=True)
+  ]
   trained = calls[2:]
   assert trained == [
     f"--config={project.path}/configs/ssw_gan.py:a_stage1,runlocal --workdir={first} {field}",

@@ -22,7 +22,8 @@ a run does so by itself, up to three times, when a guard stops it.
   vidgan train --config=... --workdir=DIR --dry_run
 
 print the config as JSON; and check the config, the data, the folder and the memory as training
-does, without training or writing anything.
+does, without training and without writing into DIR. As in training, the videos of a folder are
+decoded into the cache first, which may take long; a prepared set needs no cache.
 
 These signals save a checkpoint and stop the run: SIGTERM, Ctrl-C (not if several processes train
 together), SIGHUP (sent by a terminal that closes, unless the command runs under nohup), and
@@ -144,8 +145,8 @@ def _check_only(config: ConfigDict, workdir: str, start) -> int:
   from vidgan_jax.training.starts import dry_run, restarts
 
   door.check_unused(("restart_from",), "with --dry_run")
-  config, workdir = restarts.opened(config, workdir, report=door.report)
   report = door.report if processes.first() else lambda line: None
+  config, workdir = restarts.opened(config, workdir, report=report)
   dry_run.describe(workdir, lambda: start(config, workdir), _activation_bytes, report)
   return 0
 

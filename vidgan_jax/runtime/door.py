@@ -277,10 +277,10 @@ def _help_on_fields(argv, options, fields) -> list[str]:
     return ["", "--config=NAME --help also lists the fields of that config."]
   try:
     _parse([argv[0], *named_config])
+    lines = fields(flags.FLAGS["config"].value)
   except UserError as error:
     return ["", *textwrap.wrap(f"The fields of this config cannot be listed: {error}", 100)]
-  config = flags.FLAGS["config"].value
-  return ["", "Fields of this config, with their values:", *fields(config)]
+  return ["", "Fields of this config, with their values:", *lines]
 
 
 def _unknown_field(argv: list[str], options: list[str]) -> str:

@@ -230,15 +230,15 @@ def write_samples(
   number, frames, side = shown.shape[:3]
   names = [class_names[int(n)] for n in labels] if np.ndim(labels) == 1 and class_names else None
 
-  def tiles(columns: int, gap: int | None = None) -> np.ndarray:
-    """The clips for a picture with so many columns, with their names; see `captions.captioned`."""
-    large = captions.enlarged(shown, captions.scale_of(side, columns, -(-number // columns)))
+  def tiles(columns: int, rows: int, gap: int | None = None) -> np.ndarray:
+    """The clips for a picture of this form, with their names; see `captions.captioned`."""
+    large = captions.enlarged(shown, captions.scale_of(side, columns, rows))
     return large if names is None else captions.captioned(large, names, gap)
 
-  grid = video_writers.grid(tiles(columns), columns, padding=4)
+  grid = video_writers.grid(tiles(columns, -(-number // columns)), columns, padding=4)
   video_writers.write_mp4(folder / "grid.mp4", grid, frame_rate)
   video_writers.write_gif(folder / "grid.gif", grid, frame_rate)
-  video_writers.contact_sheet(tiles(frames, 2), folder / "contact_sheet.png", padding=2)
+  video_writers.contact_sheet(tiles(frames, number, 2), folder / "contact_sheet.png", padding=2)
   for index, clip in enumerate(clips):
     name = f"{index:05d}"
     if names is not None:

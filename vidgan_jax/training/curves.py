@@ -77,11 +77,12 @@ def _smoothed(values: Sequence[float]) -> list[float]:
 
   A window has the same number of values on both sides, so that a straight line stays one.
   """
+  sums = [0.0, *itertools.accumulate(map(float, values))]
   smoothed = []
   for index in range(len(values)):
     reach = min(len(values) // 20, index, len(values) - 1 - index)
-    window = values[index - reach : index + reach + 1]
-    smoothed.append(sum(window) / len(window))
+    begin, end = index - reach, index + reach + 1
+    smoothed.append((sums[end] - sums[begin]) / (end - begin))
   return smoothed
 
 

@@ -32,10 +32,11 @@ def serve(request: Request, listener: socket.socket, report: Callable[[str], Non
     studio = Studio(opened, KeptClips(folder))
     from vidgan_jax.viewer import server  # imports Gradio, which takes seconds
 
-    made = server.make(studio)
+    loopback = listening.is_loopback(listener)
+    made = server.make(studio, hosts=("127.0.0.1", "localhost", "[") if loopback else ("*",))
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
-      if not listening.is_loopback(listener):
+      if not loopback:
         report("WARNING: others can open this page; it has no password")
       report(f"the page is at {listening.address(listener)} until Ctrl-C")
       server.run(made, listener)

@@ -67,6 +67,7 @@ class Opened:
   ):
     self.workdirs, self.names = tuple(workdirs), distinct_names(workdirs)
     self.live = live
+    self.standing_passes = standing_passes
     self._options: dict[str, Any] = dict(
       use_ema=not live, standing_passes=standing_passes, report=report
     )

@@ -31,4 +31,5 @@ class Request:
 
   def __post_init__(self) -> None:
     """Expands `~` in paths; UserError if a path is not local."""
-    paths.localize(self, "workdirs")
+    workdirs = tuple(paths.run(workdir, "--workdir") for workdir in self.workdirs)
+    object.__setattr__(self, "workdirs", workdirs)

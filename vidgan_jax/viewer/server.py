@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 # Gradio reads these when it is imported. Without them it asks its makers' hosts for its newest
@@ -14,6 +15,7 @@ import fastapi
 import gradio
 import uvicorn
 from fastapi.responses import FileResponse
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from vidgan_jax.viewer import markup, page
 from vidgan_jax.viewer.studio import Studio
@@ -28,9 +30,16 @@ _FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-
 _CODE_FONT = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
 
-def make(studio: Studio) -> fastapi.FastAPI:
-  """The application that serves the page and its clips."""
+def make(studio: Studio, *, hosts: Sequence[str] = ("*",)) -> fastapi.FastAPI:
+  """The application that serves the page and its clips.
+
+  Args:
+    studio: what the page shows.
+    hosts: names of this machine that a browser may use; "*" is any. A page of another site whose
+      name leads to 127.0.0.1 must not read this one.
+  """
   app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+  app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
 
   @app.middleware("http")
   async def restrict(request: fastapi.Request, call_next: Any) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from markupsafe import Markup
 
+from vidgan_jax.runtime.config import base_switches
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import video_writers
 from vidgan_jax.viewer import drawing, markup
@@ -16,6 +17,7 @@ from vidgan_jax.viewer.kept_clips import KeptClips
 from vidgan_jax.viewer.markup import Shown
 from vidgan_jax.viewer.opened import Opened
 
+_PASSES = base_switches.STANDING_PASSES.default
 _REMEMBERED = 64  # answers for one generator; a page that is opened again needs no new clips
 
 
@@ -80,6 +82,8 @@ class Studio:
     workdir = self.opened.workdirs[choice.workdir]
     step = f" --checkpoint={choice.step}" if self.opened.has_checkpoints(key) else ""
     live = " --live" if self.opened.live else ""
+    passes = self.opened.standing_passes
+    passes = "" if passes == _PASSES else f" --standing_passes={passes}"
     columns = wanted.count if wanted.kind != "clips" else None
     shown = Shown(
       choice.name,
@@ -89,7 +93,8 @@ class Studio:
         for clip, exists in zip(drawn.clips, drawn.exists, strict=True)
       ],
       self.kept.write(video_writers.grid(drawn.clips[np.array(drawn.exists)], columns), frame_rate),
-      f"vidgan sample --workdir={shlex.quote(workdir)}{step}{live} --output=DIR {drawn.flags}",
+      f"vidgan sample --workdir={shlex.quote(workdir)}{step}{live}{passes} --output=DIR "
+      f"{drawn.flags}",
     )
     self._answers[request] = shown
     while len(self._answers) > _REMEMBERED:

@@ -218,7 +218,8 @@ def i3d_arrays_by_content(
     kernel = array.ndim == 5
     for form in (array, array.transpose(2, 3, 4, 1, 0)) if kernel else (array.reshape(-1),):
       form = np.ascontiguousarray(form, "<f4")
-      by_checksum[masked_crc(form.tobytes())] = form
+      # A kernel of 1x1x1 has the same bytes in both layouts: the first, as it is, counts.
+      by_checksum.setdefault(masked_crc(form.tobytes()), form)
   found = {
     checkpoint: {name: by_checksum[crc] for name, crc in known.items() if crc in by_checksum}
     for checkpoint, known in i3d_checksums().items()

@@ -151,8 +151,9 @@ def script_of(write_torch, arrays):
   return write_torch.Script(net=write_torch.Script(numbers=tensors[1:]), first=tensors[0])
 
 
-def test_torchscript_is_recognised_by_its_numbers(tmp_path, deepmind, checksums, write_torch):
-  arrays = [a.transpose(4, 3, 0, 1, 2) if a.ndim == 5 else a for a in deepmind.values()]
+@pytest.mark.parametrize("axes", [(4, 3, 0, 1, 2), (0, 1, 2, 3, 4)])  # PyTorch's, TensorFlow's
+def test_torchscript_is_recognised_by_its_numbers(tmp_path, deepmind, checksums, write_torch, axes):
+  arrays = [a.transpose(axes) if a.ndim == 5 else a for a in deepmind.values()]
   extra = np.array(7, np.int64), np.float32(0.5).reshape(())
   source = write_torch.script(
     tmp_path / "i3d_torchscript.pt",

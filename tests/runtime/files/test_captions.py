@@ -57,4 +57,7 @@ def test_enlarging():
   np.testing.assert_array_equal(large[:, :, 1::3, 2::3], clips)
   assert captions.scale_of(32, 4, 4) == 4
   assert captions.scale_of(256, 4, 4) == 1
-  assert captions.scale_of(8, 1, 100) == 5
+  assert captions.scale_of(8, 1, 100) == 2
+  for side, columns, rows in ((32, 4, 30), (36, 6, 40), (16, 20, 20), (100, 8, 8)):
+    scale = captions.scale_of(side, columns, rows)
+    assert max(columns * (scale * side + 4), rows * (scale * side + 4 + 18)) <= 4096

@@ -50,7 +50,8 @@ data, [evaluation.md](evaluation.md) converts the networks.
   assumed utilisation of {UTILISATION * 100:g} %. One A100 has {_A100:g} TFLOP/s, a TPU v5e 2x4
   slice {_V5E_2X4:g}. Small networks do not reach this utilisation, so their time is longer. Reading
   data, singular value clipping and evaluation are not counted.
-* **published**: IS is the Inception Score, FID and FVD are distances, all as the paper states them.
+* **published**: IS is the Inception Score, FID and FVD are distances. The figures are
+  the paper's; a row without one names the table or figure that has it.
 """
 
 

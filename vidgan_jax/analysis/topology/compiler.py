@@ -69,7 +69,8 @@ def compile_program(topology: Topology, program: str, config: str) -> Compiled:
     with open(folder / "log", "wb") as log:
       process = subprocess.Popen(
         [sys.executable, "-m", worker.__name__, name],
-        env=_environment(topology, folder / worker.DUMP),
+        env=_environment(topology),
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
@@ -83,11 +84,12 @@ def compile_program(topology: Topology, program: str, config: str) -> Compiled:
     return _read(folder, topology, program, process.returncode)
 
 
-def _environment(topology: Topology, dump: pathlib.Path) -> dict[str, str]:
+def _environment(topology: Topology) -> dict[str, str]:
   """Of the process; Python finds the same packages as here."""
   changed = devices.variables(topology)
-  changed["XLA_FLAGS"] += f" --xla_dump_to={dump} --xla_dump_hlo_as_text"
-  changed["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+  # Relative to the process's folder: XLA splits its flags at spaces, which a path may have.
+  changed["XLA_FLAGS"] += f" --xla_dump_to={worker.DUMP} --xla_dump_hlo_as_text"
+  changed["PYTHONPATH"] = os.pathsep.join(os.path.abspath(path) for path in sys.path if path)
   changed["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # a program from the cache has no dump
   return {**os.environ, **changed}
 

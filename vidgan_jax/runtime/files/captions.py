@@ -18,8 +18,13 @@ _BAR, _TEXT = (32, 32, 32), (255, 255, 255)
 
 
 def scale_of(side: int, columns: int, rows: int) -> int:
-  """The integer factor by which to enlarge clips of `side` pixels in a grid; at least 1."""
-  return max(1, min(_SIDE // side, _LARGEST // (side * max(columns, rows))))
+  """The integer factor by which to enlarge clips of `side` pixels in a grid; at least 1.
+
+  The grid then has at most 4096 pixels in each direction, with names and with gaps of 4 pixels,
+  unless its clips are too many.
+  """
+  widest, highest = _LARGEST // columns - 4, _LARGEST // rows - 4 - HEIGHT
+  return max(1, min(_SIDE // side, widest // side, highest // side))
 
 
 def enlarged(clips: np.ndarray, scale: int) -> np.ndarray:
@@ -53,7 +58,7 @@ def captioned(clips: np.ndarray, names: Sequence[str], gap: int | None = None) -
   return drawn
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=32)
 def _bar(name: str, width: int) -> np.ndarray:
   """A name in white on a dark bar, uint8 [HEIGHT, width, 3]."""
   image = Image.new("RGB", (width, HEIGHT), _BAR)

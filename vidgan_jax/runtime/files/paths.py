@@ -87,7 +87,7 @@ def results_folder(workdir: str | os.PathLike, *names: str) -> pathlib.Path:
     UserError: `workdir` is a model of the package, whose folder receives nothing.
   """
   folder = pathlib.Path(workdir)
-  if folder.parent == _PRETRAINED:
+  if pathlib.Path(os.path.realpath(folder)).parent == _PRETRAINED:
     raise UserError(f"{folder.name} is a model of the package: --output=DIR is required")
   return folder.joinpath(*names)
 

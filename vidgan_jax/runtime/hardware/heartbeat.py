@@ -9,7 +9,7 @@ seconds, from a thread of its own:
 Process 0 reads the files of all others, process 1 that of process 0. Times are those between two
 changes of a file as the reading process sees them, so the clocks of the machines need not agree.
 Programs outside may watch the folder: its time of modification changes with every beat. A process
-that ends removes its file; one that is killed leaves it.
+that ends in order removes its file; one that fails says so in it; one that is killed leaves it.
 """
 
 import contextlib
@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
+from vidgan_jax.runtime.errors import Stopped
 from vidgan_jax.runtime.files import json_files
 from vidgan_jax.runtime.files.atomic_files import atomic_file
 
@@ -30,6 +31,8 @@ FOLDER = "alive"
 EVERY = 5.0  # seconds between beats
 SILENT = 30.0  # seconds without a beat after which a process is reported
 STALLED = 50.0  # seconds without a new iteration after which the processes are compared
+_FAILED = "failed:"  # begins what a process "does" that an error has ended
+_SHORT = ("starting", "input")  # what should not hold up the others
 _FORM = {"host": str, "pid": int, "beat": int, "iteration": int, "doing": str}
 
 
@@ -39,7 +42,7 @@ class _Seen:
 
   beat: int = -1
   since: float = 0.0  # when the last change of `beat` was seen
-  told: bool = False  # whether its silence was reported
+  reported: bool = False  # whether its silence was reported
   content: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -67,13 +70,14 @@ class Heartbeat:
     silent: float = SILENT,
     stalled: float = STALLED,
   ):
-    self._folder, self._index, self._report = pathlib.Path(workdir) / FOLDER, index, report
+    self._folder, self._index, self._count = pathlib.Path(workdir) / FOLDER, index, count
+    self._report = report
     self._every, self._silent, self._stalled = every, silent, stalled
     watched = range(1, count) if index == 0 else range(1) if index == 1 else ()
     self._seen = {other: _Seen() for other in watched}
     self._state = (0, "starting")  # iteration, and what the process does in it
     self._moved = time.monotonic()  # when `_state` changed
-    self._told_stall = False
+    self._reported_stall = False
     self._beat = 0
     self._end = threading.Event()
     self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -82,7 +86,7 @@ class Heartbeat:
     """Says which iteration this process is in, None for the same one, and what it does there."""
     iteration = self._state[0] if iteration is None else iteration
     if (iteration, doing) != self._state:
-      self._state, self._moved, self._told_stall = (iteration, doing), time.monotonic(), False
+      self._state, self._moved, self._reported_stall = (iteration, doing), time.monotonic(), False
 
   def __enter__(self) -> Self:
     """Writes the first beat."""
@@ -92,10 +96,14 @@ class Heartbeat:
     self._thread.start()
     return self
 
-  def __exit__(self, *error: object) -> None:
-    """Removes this process's file."""
+  def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+    """Removes this process's file, or writes that it fails, if others may wait for it."""
     self._end.set()
     self._thread.join()
+    if self._count > 1 and kind is not None and not issubclass(kind, Stopped):
+      self.at(None, f"{_FAILED} {kind.__name__}")
+      self._write()
+      return
     with contextlib.suppress(OSError):
       self._file(self._index).unlink()
       self._folder.rmdir()  # fails while others have files in it
@@ -106,9 +114,11 @@ class Heartbeat:
   def _run(self) -> None:
     while not self._end.wait(self._every):
       self._write()
-      for index, seen in self._seen.items():
-        self._watch(index, seen)
-      self._compare()
+      # The beats go on if a line cannot be printed.
+      with contextlib.suppress(Exception):
+        for index, seen in self._seen.items():
+          self._watch(index, seen)
+        self._compare()
 
   def _write(self) -> None:
     self._beat += 1
@@ -129,29 +139,35 @@ class Heartbeat:
       content = {}
     now = time.monotonic()
     if content and content["beat"] != seen.beat:
-      if seen.told:
+      if seen.reported:
         self._report(f"process {index} on {content['host']} is alive again")
-      seen.beat, seen.since, seen.told, seen.content = content["beat"], now, False, content
+      seen.beat, seen.since, seen.reported, seen.content = content["beat"], now, False, content
+      if content["doing"].startswith(_FAILED):
+        seen.reported = True
+        self._report(f"WARNING: process {index} on {_describe(content)}; its own output says why")
     elif seen.content and not content:  # it has removed its file
       seen.content, seen.beat = {}, -1
-    elif seen.content and not seen.told and now - seen.since > self._silent:
-      seen.told = True
+    elif seen.content and not seen.reported and now - seen.since > self._silent:
+      seen.reported = True
       self._report(
         f"WARNING: process {index} on {_describe(seen.content)} has shown no sign of life for "
-        f"{now - seen.since:.0f} s: it has died, or its machine has"
+        f"{now - seen.since:.0f} s: it has died or hangs, or its machine does"
       )
 
   def _compare(self) -> None:
-    """Reports which processes are behind if this one has not moved for a while in an iteration."""
+    """Reports which processes are behind if this one has not moved for a while in an iteration.
+
+    A process that saves, draws samples or compiles may take long, and is not reported.
+    """
     iteration, doing = self._state
     waited = time.monotonic() - self._moved
-    if not self._seen or self._told_stall or doing != "training" or waited < self._stalled:
+    if not self._seen or self._reported_stall or doing != "training" or waited < self._stalled:
       return
-    self._told_stall = True
+    self._reported_stall = True
     behind = [
       f"process {index} on {_describe(seen.content)}"
       for index, seen in self._seen.items()
-      if seen.content and (seen.content["iteration"], seen.content["doing"]) != self._state
+      if seen.content and seen.content["iteration"] <= iteration and seen.content["doing"] in _SHORT
     ]
     if behind:
       self._report(

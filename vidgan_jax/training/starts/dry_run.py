@@ -50,7 +50,7 @@ def describe(
     where = f"continues from the checkpoint at iteration {begin}" if steps else "is new"
     report(f"run: {trainer.workdir} {where}; it ends at iteration {config.num_iterations}")
     report(_describe_time(trainer.workdir, config.num_iterations - begin))
-  report("nothing was trained or written; without --dry_run, the same command trains")
+  report("no iteration was run, and the run's folder is as before; without --dry_run, it trains")
 
 
 @contextlib.contextmanager

@@ -137,8 +137,15 @@ def _call(function: Any, arguments: Any, script: bool) -> Any:
   return calls[function.module, function.name](*arguments)
 
 
+def _module(kind: Any, arguments: Any) -> Module:
+  """A module of a program; its class must be one of the program's own, without arguments."""
+  if not isinstance(kind, _Global) or kind.module.split(".")[0] != "__torch__" or arguments != ():
+    raise Refused("refused: it makes an object that is no module of the program")
+  return Module()
+
+
 def _set_attributes(owner: Any, attributes: Any) -> None:
-  """Sets those of a module. A dictionary's are versions of PyTorch's modules: nobody needs them."""
+  """Sets those of a module. A dictionary's are versions of PyTorch's modules, and left out."""
   if isinstance(owner, Module) and isinstance(attributes, dict):
     owner.update(attributes)
   elif not isinstance(owner, dict):
@@ -220,7 +227,7 @@ def run(file: Any, storages: dict[str, Storage] | None = None, *, script: bool =
       arguments = stack.pop()
       stack.append(_call(stack.pop(), arguments, script))
     elif name == "NEWOBJ" and script:
-      stack[-2:] = [Module()]  # a class and its arguments, which are ()
+      stack[-2:] = [_module(*stack[-2:])]
     elif name == "BINPERSID":
       stack.append(_persistent(stack.pop(), storages))
     elif name in ("SETITEM", "SETITEMS"):

@@ -13,7 +13,7 @@ import pathlib
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -25,7 +25,6 @@ from vidgan_jax.weights.readers import pickles
 MAX_BYTES = 2**31
 _MAX_PICKLE_BYTES = 2**26
 _MAX_STORAGES = 100_000
-_MAX_DEPTH = 100
 _LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 
@@ -95,19 +94,22 @@ def _read_zip(path: pathlib.Path, max_bytes: int) -> dict[str, np.ndarray]:
     if len(names) != 1 or len(members) > _MAX_STORAGES:
       raise pickles.Refused("a zip archive, but not one of torch.save")
     folder = names[0].split("/")[0]
-    if f"{folder}/byteorder" in members and archive.read(f"{folder}/byteorder") != b"little":
+    order = members.get(f"{folder}/byteorder")
+    if order and (order.file_size > 16 or archive.read(order) != b"little"):
       raise pickles.Refused("written on a big-endian machine, which is not supported")
     script = _is_script(list(members))
     run_pickle = lambda name: _run_member(archive, members[name], script)
     content = run_pickle(names[0])
     tensors = dict(_attributes(content)) if script else _tensors(content)
     _check(tensors, max_bytes)
-    found = _arrays(tensors, lambda storage: _read_storage(archive, f"{folder}/data", storage))
+    found = _arrays(
+      tensors, lambda storage: _read_storage(archive, members, f"{folder}/data", storage)
+    )
     constants = f"{folder}/constants.pkl"
     if script and constants in members:
       tensors = dict(_attributes(run_pickle(constants), "constants"))
       _check(tensors, max_bytes)
-      found |= _arrays(tensors, lambda s: _read_storage(archive, f"{folder}/constants", s))
+      found |= _arrays(tensors, lambda s: _read_storage(archive, members, f"{folder}/constants", s))
     if not found:
       raise pickles.Refused("contains no tensors")
     return found
@@ -120,30 +122,36 @@ def _run_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, script: bool)
   return pickles.run(io.BytesIO(archive.read(member)), script=script)
 
 
-def _read_storage(archive: zipfile.ZipFile, folder: str, storage: pickles.Storage) -> np.ndarray:
+def _read_storage(
+  archive: zipfile.ZipFile,
+  members: Mapping[str, zipfile.ZipInfo],
+  folder: str,
+  storage: pickles.Storage,
+) -> np.ndarray:
   """Reads the numbers of a storage, a file of its own in a folder of the archive."""
   name = f"{folder}/{storage.key}"
-  known = {member.filename: member for member in archive.infolist()}
-  if name not in known or known[name].file_size != storage.count * storage.dtype.itemsize:
+  if name not in members or members[name].file_size != storage.count * storage.dtype.itemsize:
     raise pickles.Refused(f"damaged, its numbers {storage.key!r} are missing or cut off")
   return _numbers(archive.read(name), storage)
 
 
-def _attributes(
-  value: Any, prefix: str = "", depth: int = 0
-) -> Iterator[tuple[str, pickles.Tensor]]:
-  """Yields the tensors in modules, lists, tuples and dictionaries, with their paths."""
-  if depth > _MAX_DEPTH:
-    raise pickles.Refused(f"more than {_MAX_DEPTH} modules within each other")
-  if isinstance(value, pickles.Tensor):
-    yield prefix, value
-  pairs = value.items() if isinstance(value, dict) else enumerate(value) if _is_list(value) else ()
-  for name, each in pairs:
-    yield from _attributes(each, f"{prefix}.{name}" if prefix else str(name), depth + 1)
+def _attributes(value: Any, prefix: str = "") -> Iterator[tuple[str, pickles.Tensor]]:
+  """Yields the tensors in modules, lists, tuples and dictionaries, with their paths.
 
-
-def _is_list(value: Any) -> bool:
-  return isinstance(value, list | tuple)
+  What stands in several places has the path of the first: a small file could name it so often that
+  all paths would never be listed.
+  """
+  waiting, seen = [(prefix, value)], set()
+  while waiting:
+    path, value = waiting.pop()
+    if isinstance(value, pickles.Tensor):
+      yield path, value
+    if not isinstance(value, dict | list | tuple) or id(value) in seen:
+      continue
+    seen.add(id(value))
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    each = [(f"{path}.{name}" if path else str(name), item) for name, item in pairs]
+    waiting += reversed(each)
 
 
 class _Bounded:
