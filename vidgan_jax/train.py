@@ -86,6 +86,11 @@ def main(argv):
     return _print_config(config)
   if workdir is None:
     raise UserError("--workdir is required")
+  if _INIT.value is not None and _RESTART.value is not None:
+    raise UserError(
+      "--init_from and --restart_from exclude each other: one begins a new run, the "
+      "other goes back in a run that exists"
+    )
   if not workdir:  # pathlib would use the current folder
     raise UserError("--workdir is empty")
   if _COORDINATOR.value is None:  # with several processes, JAX handles SIGTERM

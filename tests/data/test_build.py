@@ -107,7 +107,7 @@ def test_a_prepared_set_is_built_by_its_name_and_as_a_video_folder(tmp_path, wri
 def test_a_missing_set_is_told_with_the_command_that_makes_it(tmp_path, name):
   make = "python -m vidgan_jax.prepare --source=ucf101 --input=VIDEOS --output={} --resolution=64"
   for directory, line in (
-    (f"{tmp_path}/x y", f"{tmp_path}/x y: no such folder; make it with: " + make),
+    (f"{tmp_path}/x y", f"{tmp_path}/x y: no such folder; make it, for example with: " + make),
     ("", "config.data.directory is empty; make a set with: " + make),
   ):
     with pytest.raises(UserError) as caught:
@@ -149,7 +149,7 @@ def test_the_command_for_every_missing_set_can_be_given(tmp_path, load_config, f
     wanted = {n: model[n] for n in ("frames", "resolution", "num_classes")}
     with pytest.raises(UserError) as caught:
       build_source(config.data, **wanted)
-    command = shlex.split(str(caught.value).partition("make it with: ")[2])
+    command = shlex.split(str(caught.value).partition("make it, for example with: ")[2])
     assert command[:3] == ["python", "-m", "vidgan_jax.prepare"]
     options = dict(word.removeprefix("--").split("=") for word in command[3:])
     assert (options.pop("input"), options.pop("output")) == ("VIDEOS", config.data.directory)

@@ -58,6 +58,13 @@ def test_its_clips_show_the_classes_that_are_asked_for(run):
   assert np.mean(np.argmax(logits, -1) == wanted) > 0.9
 
 
+def test_labels_may_be_names_of_classes(run):
+  names = ["cross_vertical", "DISK_HORIZONTAL"]
+  np.testing.assert_array_equal(run.sample(3, labels=names), run.sample(3, labels=[7, 0]))
+  with pytest.raises(UserError, match="no class 'disc'; known: disk_horizontal, square_horizontal"):
+    run.sample(3, labels=["disc"])
+
+
 def test_its_name_is_its_folder_unless_there_is_one(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   request = lambda name: Request(workdir=name, output="out").workdir

@@ -36,8 +36,17 @@ def test_a_new_run_is_described_and_leaves_nothing(tmp_path, lean_config):
   assert re.search(r"data: moving_shapes \(generated\): [\d,]+ clips in 8 classes", text)
   assert "activations of one iteration about 1.0 GB" in text
   assert "run is new; it ends at iteration 7" in text
-  assert "time per iteration: unknown" in text
+  assert "time per iteration: unknown" in text and "WARNING" not in text
   assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_needs_more_memory_than_there_is_is_marked(tmp_path, lean_config):
+  lines = []
+  start = lambda: loop.Trainer(
+    lean_config(), tmp_path / "run", devices=jax.devices()[:1], report=lambda line: None
+  )
+  dry_run.describe(str(tmp_path / "run"), start, lambda config: 10**15, lines.append)
+  assert any(line.startswith("WARNING: this is more than a device has") for line in lines)
 
 
 def test_a_run_with_checkpoints_continues_and_is_not_touched(tmp_path, lean_config):
@@ -83,6 +92,10 @@ def test_the_command(tmp_path):
     (("--print_config", "--config.batch_size=-1"), "config.batch_size is -1"),
     (("--print_config", "--dry_run"), "--dry_run: no effect with --print_config"),
     (("--dry_run", f"--workdir={tmp_path}", "--restart_from=1"), "--restart_from: no effect with"),
+    (
+      (f"--workdir={tmp_path}", "--restart_from=1", "--init_from=x"),
+      "--init_from and --restart_fr",
+    ),
   ):
     refused = command(*options)
     assert (refused.returncode, refused.stdout) == (2, "")

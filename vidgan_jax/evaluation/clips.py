@@ -220,20 +220,23 @@ def of_embedded_set(class_names: Iterable[str]) -> bool:
 
 
 def other_data(real: Any, networks: Iterable[str]) -> list[str]:
-  """A warning if the classifier of the moving shapes scores a run that was trained on other data.
+  """A warning if the classifier of the moving shapes scores clips that may show something else.
 
   Args:
     real: clips or a `Reference`, with `data` and `class_names`; or None.
     networks: names of the networks that compute the scores.
   """
   data = getattr(real, "data", None)
-  if PACKAGED not in networks or data in (None, "moving_shapes"):
+  if PACKAGED not in networks or real is None or data == "moving_shapes":
     return []
   if of_embedded_set(real.class_names):  # the built-in moving shapes as stored videos
     return []
+  known = f"{PACKAGED} knows only the built-in moving shapes"
+  if data is None:  # clips that the user gives
+    return [f"{known}: scores of other clips mean little; evaluate --list has other protocols"]
   return [
-    f"{PACKAGED} knows only the built-in moving shapes, and this run was trained on other data "
-    f"({data}): take the protocol recommended, or another of evaluate --list"
+    f"{known}, and this run was trained on other data ({data}): take the protocol recommended, or "
+    "another of evaluate --list"
   ]
 
 
@@ -338,7 +341,10 @@ def read(path: str | os.PathLike) -> ArrayClips:
   """
   path = os.fspath(path)
   if not os.path.isfile(path):
-    raise UserError(f"{path}: no such file")
+    raise UserError(
+      f"{path}: no such file or folder; a folder or zip of videos or of folders of pictures, one "
+      "video, or an .npz is read"
+    )
   with npz.open_npz(path, sources.DEFAULT_MAX_BYTES) as archive:  # other arrays are not read
     header, labels = archive.header("clips"), None
     check_clips_header(header.shape, header.dtype, path)

@@ -277,7 +277,7 @@ class VideoClips:
         raise UserError(
           f"{self._videos.shown(video)}: its pictures of {size[0]}x{size[1]} pixels are smaller "
           f"than the generated clips, {rule.size[0]}x{rule.size[1]}; real videos are reduced, but "
-          "not enlarged"
+          "not enlarged (the MP4 files of vidgan sample are enlarged; its samples.npz is not)"
         )
       return geometry(image, size)
 

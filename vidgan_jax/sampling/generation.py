@@ -35,17 +35,23 @@ def check_frames(frames: int | None) -> None:
     raise UserError(f"frames is {frames}, must be at least 1")
 
 
-def check_labels(labels: ArrayLike, num_classes: int) -> None:
-  """UserError unless labels are int [N] in 0..num_classes-1 or finite float [N, num_classes].
-
-  A model without classes ignores labels; it accepts any N numbers.
-  """
+def check_shape(labels: ArrayLike) -> None:
+  """UserError unless there is one label per clip, and at least one."""
   try:
     labels = np.asarray(labels)
   except ValueError as error:
     raise UserError(f"labels are lists of different lengths ({error})") from error
   if not labels.ndim or not len(labels):
     raise UserError(f"expected one label per clip, got {labels.tolist()}")
+
+
+def check_labels(labels: ArrayLike, num_classes: int) -> None:
+  """UserError unless labels are int [N] in 0..num_classes-1 or finite float [N, num_classes].
+
+  A model without classes ignores labels; it accepts any N numbers.
+  """
+  check_shape(labels)
+  labels = np.asarray(labels)
   if labels.dtype.kind not in "biuf":
     raise UserError(f"labels must be integers [N], got {labels.dtype} {list(labels.shape)}")
   if not num_classes:

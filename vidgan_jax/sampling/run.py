@@ -17,6 +17,7 @@ from vidgan_jax.models.contract import Arrays, Context, Variables, VideoGan
 from vidgan_jax.runtime import streams
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import paths
+from vidgan_jax.runtime.text import find_name, printable
 from vidgan_jax.sampling import cascade, exported, generation
 from vidgan_jax.sampling import conditioning as conditioning_of
 from vidgan_jax.sampling.conditioning import Conditioning
@@ -174,8 +175,9 @@ class Run:
 
     Args:
       key: a random key or an integer seed, 0..2**32-1. The same key gives the same bytes.
-      labels: int [N], or float [N, num_classes] weights that mix class embeddings. None samples
-        `count` clips, clip i with the class i modulo the number of classes.
+      labels: int [N]; or N names of classes (`class_names`); or float [N, num_classes] weights
+        that mix class embeddings. None samples `count` clips, clip i with the class i modulo the
+        number of classes.
       count: number of clips N if `labels` is None; None is one clip per class, or 16 without
         classes.
       truncation: factor on the latents' standard deviation or range; 1 in training, 0.44 in
@@ -198,8 +200,8 @@ class Run:
     classes = self.gan.num_classes
     if labels is None:
       labels = np.arange(count if count is not None else classes or 16) % max(1, classes)
+    labels = self._indices(labels)
     generation.check_labels(labels, classes)
-    labels = np.asarray(labels)
     latents = generation.draw_latents(
       self.gan, key, len(labels), frames=frames, truncation=truncation
     )
@@ -212,6 +214,19 @@ class Run:
       batch_size=batch_size,
       conditioning=conditioning,
     )
+
+  def _indices(self, labels: ArrayLike) -> np.ndarray:
+    """Replaces names of classes by their indices; UserError if there is no such class."""
+    generation.check_shape(labels)
+    labels = np.asarray(labels)
+    if labels.dtype.kind != "U" or labels.ndim != 1:
+      return labels
+    indices = [find_name(str(name), self.class_names) for name in labels]
+    if None in indices:
+      unknown = printable(str(labels[indices.index(None)]))
+      known = ", ".join(self.class_names[:20]) + (", ..." if len(self.class_names) > 20 else "")
+      raise UserError(f"no class {unknown!r}; known: {known or 'none, this run has no names'}")
+    return np.array(indices, np.int64)
 
   def predict(
     self,

@@ -304,7 +304,9 @@ def test_a_missing_set_is_told_with_the_command_that_makes_it(tmp_path):
     f"python -m vidgan_jax.prepare --source=ucf101 --input=VIDEOS --output={tmp_path}/x "
     "--resolution=64"
   )
-  with pytest.raises(UserError, match=f"^{tmp_path}/x: no such folder; make it with: {command}$"):
+  with pytest.raises(
+    UserError, match=f"^{tmp_path}/x: no such folder; make it, for example with: {command}$"
+  ):
     source_of(tmp_path / "x", resolution=64, prepare="--source=ucf101")
   (tmp_path / "x").mkdir()
   with pytest.raises(UserError, match=f"is not a prepared data set .* make one with: {command}$"):
@@ -333,7 +335,7 @@ def test_the_error_without_a_finished_set_gives_the_command(ramps, tmp_path, wri
 def test_what_does_not_fit_is_refused_in_one_line(tmp_path, write_prepared, ramp):
   folder = write_prepared(tmp_path / "set", [ramp(9, 10, 14)] * 2, [0, 1], ("a", "b"))
   with pytest.raises(
-    UserError, match=r"10x14 pixels, .* resolution 12; make another set with: python"
+    UserError, match=r"10x14 pixels, .* resolution 12; make another set, for example with: python"
   ):
     source_of(folder, resolution=12)
   with pytest.raises(UserError, match="has 2 classes, but num_classes is 3"):

@@ -283,7 +283,7 @@ class Prepared(Source):
       output = sibling_folder(directory, str(resolution))
       raise UserError(
         f"{directory}: has pictures of {height[small]}x{width[small]} pixels, the configuration "
-        f"asks for resolution {resolution}; make another set with: "
+        f"asks for resolution {resolution}; make another set, for example with: "
         f"{prepare_command(output, resolution, prepare)}"
       )
     if (height * width).max() > _MAX_PIXELS:

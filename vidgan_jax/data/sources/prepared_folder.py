@@ -34,7 +34,7 @@ def check_prepared(directory: str, resolution: int, options: str = "") -> None:
     content = content or f"is a file, not a folder; make a set with: {make('')}"
     raise UserError(f"{directory}: {content}")
   if not os.path.isdir(directory):
-    raise UserError(f"{directory}: no such folder; make it with: {make(directory)}")
+    raise UserError(f"{directory}: no such folder; make it, for example with: {make(directory)}")
   if os.path.isfile(os.path.join(directory, indices.FILE_NAME)):
     return
   if is_unfinished(directory):

@@ -9,6 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import vidgan_jax.training.state as states
+from vidgan_jax.runtime import sharding
 from vidgan_jax.runtime.files import log_files
 from vidgan_jax.training import capacity
 from vidgan_jax.training import workdir as workdirs
@@ -42,7 +43,12 @@ def describe(
       f"model: {gan.name}, {gan.frames} frames of {gan.resolution}x{gan.resolution}, {classes}"
     )
     report(f"data: {_describe_data(config, data)}")
-    report(_describe_memory(trainer, activations(config)))
+    needed = activations(config)
+    report(_describe_memory(trainer, needed))
+    if not _fits(trainer, needed):
+      report(
+        "WARNING: this is more than a device has; docs/training.md has settings that need less"
+      )
     if config.model.get("earlier_run"):
       report(f"earlier stage: {config.model.earlier_run}, which fits")
     steps = trainer.checkpoints.steps()
@@ -83,6 +89,13 @@ def _describe_memory(trainer: Any, activations: int) -> str:
     f"estimate without the compiler's own memory; each device ({mesh.devices.flat[0].device_kind}) "
     f"has {has}"
   )
+
+
+def _fits(trainer: Any, activations: int) -> bool:
+  """Whether state and activations are within the memory of a device, as far as it is known."""
+  memory, devices = capacity.device_memory(trainer.mesh), trainer.mesh.devices.size
+  state = sharding.bytes_per_device(trainer.like, devices, trainer.config.sharding)
+  return memory is None or state + activations / devices <= memory
 
 
 def _bytes(count: float) -> str:
