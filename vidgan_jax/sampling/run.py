@@ -286,9 +286,9 @@ class Run:
     """
     if show_stages and not self.gan.stages:
       raise UserError("this run has no earlier stages to show")
+    labels = self._indices(labels)
     generation.check_labels(labels, self.gan.num_classes)
     key = streams.key(0, streams.SAMPLING) if key is None else key
-    labels = np.asarray(labels)
     labels = labels if np.issubdtype(labels.dtype, np.floating) else labels.astype(np.int32)
     variables = self.variables(frames, truncation)
     return generation.in_batches(
