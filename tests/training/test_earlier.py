@@ -94,12 +94,12 @@ def test_earlier_runs_that_do_not_fit_are_refused_in_one_line(first, second, loa
   refused(
     second(model__earlier__generator__channels=3),
     tmp_path,
-    "has another model: model.generator.channels: 2 there, 3 here",
+    "has another model, so it is not the stage before this one: model.generator.channels: 2 there",
   )
   refused(
     second(model__earlier__resolution=16, model__earlier__generator__multipliers=(2, 1, 1)),
     tmp_path,
-    "has another model: model.generator.multipliers",
+    "has another model, so it is not the stage before this one: model.generator.multipliers",
   )
   unfinished = cascades.config(load_config, 1, num_iterations=9)
   cascades.write_run(tmp_path / "early", unfinished, 5)

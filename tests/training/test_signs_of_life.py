@@ -17,11 +17,11 @@ from vidgan_jax.runtime.hardware import heartbeat
 from vidgan_jax.training import clock, loop
 from vidgan_jax.training.logs import read_log
 
-STALL = 8.0  # seconds that process 1 waits for its data
+STALL = 16.0  # seconds that process 1 waits for its data
 
 
 def hang_in_one(folder):
-  """The program of each of the two processes: process 1 is late with the data of iteration 2."""
+  """The program of each of the two processes: process 1 is late with the data of iteration 5."""
   config = stored_config.from_json((folder / "config.json").read_text())
   options = {"every": 0.2, "stalled": 2.0}
   loop.Heartbeat = lambda *arguments: heartbeat.Heartbeat(*arguments, **options)
@@ -29,7 +29,7 @@ def hang_in_one(folder):
   batches = trainer._batches
 
   def late(iteration):
-    if iteration == 2 and jax.process_index() == 1:
+    if iteration == 5 and jax.process_index() == 1:
       time.sleep(STALL)
     return batches(iteration)
 
@@ -38,7 +38,7 @@ def hang_in_one(folder):
 
 
 def test_the_process_that_holds_up_the_others_is_named(lean_config, tmp_path):
-  (tmp_path / "config.json").write_text(configuration.to_json(lean_config(num_iterations=4)))
+  (tmp_path / "config.json").write_text(configuration.to_json(lean_config(num_iterations=7)))
   output = two_processes.run(__file__, tmp_path, devices=1)
   told = [line for line in output.splitlines() if line.startswith("WARNING: iteration ")]
   host = os.uname().nodename

@@ -205,7 +205,7 @@ def test_the_order_is_a_fair_sample_of_the_classes(tmp_path):
 def test_an_input_without_clips_is_refused(tmp_path):
   touch(tmp_path / "notes.txt")
   for source in ("folder", "frames", "kinetics", "bair"):
-    with pytest.raises(UserError, match=f"contains no {source} clips"):
+    with pytest.raises(UserError, match=f"contains no clips for --source={source}"):
       listed(source, tmp_path)
 
 
@@ -322,7 +322,7 @@ def test_lists_that_are_missing_are_asked_for(tmp_path):
     listed("ucf101", tmp_path)
   ucf_folder(tmp_path, ["Archery/gone.avi 1"], [], ["Archery"])
   with pytest.raises(
-    UserError, match=r"contains no ucf101 clips \(1 unusable, such as Archery/gone"
+    UserError, match=r"contains no clips for --source=ucf101 \(1 unusable, such as Archery/gone"
   ):
     listed("ucf101", tmp_path)
   with pytest.raises(UserError, match=r"trainlist04.txt: no such file"):
@@ -393,7 +393,7 @@ def test_kinetics_without_lists_has_its_folders(tmp_path):
 def test_a_name_without_times_is_that_of_one_clip_only(tmp_path):
   touch(tmp_path / "twice.mp4")
   write_csv(tmp_path / "a.csv", HEADERS[0], ["yoga,twice,1,11,train", "yoga,twice,21,31,train"])
-  with pytest.raises(UserError, match=r"contains no kinetics clips \(2 unusable"):
+  with pytest.raises(UserError, match=r"contains no clips for --source=kinetics \(2 unusable"):
     listed("kinetics", tmp_path)
 
 
