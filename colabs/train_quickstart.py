@@ -78,7 +78,7 @@ vidgan_jax.show(np.stack(real), rows=source.class_names)
 # compiles, the session ends.) A larger `num_iterations` goes on from here.
 
 # %%
-loop.Trainer(config, FOLDER).run()
+state = loop.Trainer(config, FOLDER).run()
 
 # %% [markdown]
 # ## Losses
