@@ -48,8 +48,9 @@ for config in "${CONFIGS[@]}"; do
   esac
   python -m vidgan_jax.train --config="$file:$name" --print_config \
     ${EARLIER[@]+"${EARLIER[@]}"} ${TRAIN[@]+"${TRAIN[@]}"} >/dev/null
-  FILES+=("$file") NAMES+=("$name") WORKDIRS+=("$FOLDER/${name//,/_}")
-  EARLIER=("--config.model.earlier_run=${WORKDIRS[-1]}")
+  workdir="$FOLDER/${name//,/_}"
+  FILES+=("$file") NAMES+=("$name") WORKDIRS+=("$workdir")
+  EARLIER=("--config.model.earlier_run=$workdir")
 done
 
 EARLIER=()
