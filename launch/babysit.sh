@@ -52,26 +52,21 @@ if [ -n "$DRY" ]; then
 fi
 
 say() { echo "babysit, $(date '+%Y-%m-%d %H:%M:%S'): $*"; }
-CHILD="" STOPPED="" AGAIN=""
+CHILD="" STOPPED=""
 on_signal() {
-  STOPPED=1 AGAIN=1
+  STOPPED=1
   [ -z "$CHILD" ] || kill -TERM "$CHILD" 2>/dev/null
 }
 trap on_signal TERM INT HUP
-# Runs a command to its end; sets CODE. A signal interrupts `wait`, which then has to be called
-# again, and knows the exit code only once.
+# Runs a command to its end; sets CODE. It asks whether the command still runs, because a signal
+# interrupts `wait`, and Bash 5.2 then loses the exit code of a command that ends at that moment.
 until_end_of() {
-  local code
   "$@" &
   CHILD=$!
   [ -z "$STOPPED" ] || kill -TERM "$CHILD" 2>/dev/null # the signal came before CHILD was set
-  CODE=127 AGAIN=1
-  while [ -n "$AGAIN" ]; do
-    AGAIN=""
-    wait "$CHILD"
-    code=$?
-    [ "$code" = 127 ] || CODE=$code
-  done
+  while kill -0 "$CHILD" 2>/dev/null; do sleep 0.2; done
+  wait "$CHILD"
+  CODE=$?
   CHILD=""
 }
 

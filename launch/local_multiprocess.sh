@@ -63,7 +63,6 @@ while ((${#LEFT[@]})); do
     fi
     kill -KILL "${PIDS[@]}" 2>/dev/null
   done
-  sleep 0.1 &
-  wait $!
+  sleep 0.1
 done
 exit "$CODE"

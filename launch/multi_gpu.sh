@@ -40,19 +40,17 @@ if [ "${1:-}" = --connect ]; then
   COMMAND=("${@:1:$#-3}" --coordinator="${HOSTS[0]#*@}:$PORT" --num_processes="${#HOSTS[@]}"
     --process_id="$ID")
   REMOTE="$(printf '%q ' bash "$SELF" --on_host "${COMMAND[@]}")"
-  AGAIN=1 CODE=127 STOPPED="" CONNECTED=""
-  trap 'AGAIN=1 STOPPED=1; [ -z "$CONNECTED" ] || echo TERM >&4' TERM
+  STOPPED="" CONNECTED=""
+  trap 'STOPPED=1; [ -z "$CONNECTED" ] || echo TERM >&4' TERM
   # ServerAliveInterval: a machine that has lost its power is noticed after 90 s.
   exec 4> >(exec ssh -o BatchMode=yes -o ServerAliveInterval=30 "${HOSTS[ID]}" "$REMOTE" 4>&-)
   TASK=$! CONNECTED=1
   [ -z "$STOPPED" ] || echo TERM >&4
-  while [ -n "$AGAIN" ]; do # a signal interrupts `wait`, which knows the exit code only once
-    AGAIN=""
-    wait "$TASK"
-    LAST=$?
-    [ "$LAST" = 127 ] || CODE=$LAST
-  done
-  exit "$CODE"
+  # A signal interrupts `wait`, and Bash 5.2 then loses the exit code of a command that ends at that
+  # moment.
+  while kill -0 "$TASK" 2>/dev/null; do sleep 0.2; done
+  wait "$TASK"
+  exit
 fi
 
 MACHINES="" PORT=8476

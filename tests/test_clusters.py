@@ -4,6 +4,7 @@ The stub of gcloud has a queued resource with two workers. Each worker is a home
 runs its command there. Nothing is installed or trained, and no cluster is reached.
 """
 
+import concurrent.futures
 import contextlib
 import os
 import pathlib
@@ -288,6 +289,30 @@ def test_wrong_arguments_of_babysit_are_refused(laptop, arguments):
 def test_a_command_that_does_not_exist_is_refused_at_once(laptop):
   output, _ = laptop.run("babysit.sh", "no such command", code=2)
   assert output == "error: cannot run no such command: no such command\n"
+
+
+@pytest.mark.parametrize("script", ["babysit.sh", "slurm.sbatch"])
+def test_the_exit_code_is_known_if_training_ends_at_the_moment_of_a_signal(laptop, script):
+  arguments = ["--pause=0", laptop.bin / "trainer"] if script == "babysit.sh" else ["--workdir=a"]
+  laptop.program("srun", SRUN)
+
+  def signalled(number):
+    notes = laptop.notes.with_name(f"notes {number}")
+    process = laptop.start(
+      script, *arguments, CODES="wait " * 99, NOTES=str(notes), JOB_STATE="RUNNING", **SLURM
+    )
+    while not (notes.exists() and "host: " in notes.read_text()):
+      time.sleep(0.001)
+    pids = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
+    for pid in (process.pid, *map(int, pids.stdout.split())):
+      os.kill(pid, signal.SIGTERM)
+    process.communicate(timeout=120)
+    return process.returncode
+
+  # Several at a time, because a signal meets that moment only on a busy machine.
+  with concurrent.futures.ThreadPoolExecutor(12) as pool:
+    codes = list(pool.map(signalled, range(60)))
+  assert codes == [75] * 60
 
 
 # Each of four processes runs until process 0 has counted to ten, or until one of them is told to
