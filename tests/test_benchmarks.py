@@ -240,3 +240,94 @@ def test_seeds_that_are_no_integers_and_unknown_systems_are_refused(tmp_path):
   assert_refused(program("cascades", "--seeds=a", results), "--seeds=a")
   assert_refused(program("cascades", "--cases=tgan", results), "tgan", "no_matching")
   assert not list(tmp_path.iterdir())
+
+
+# Calls benchmarks/claims.py in a process of its own, because it defines flags.
+_CLAIMS = """
+import claims, claim_table, json, sys
+results = json.load(sys.stdin)
+print(json.dumps({"rows": claim_table.rows(results), "page": claims.page(results)}))
+"""
+
+
+def claims_of(results):
+  """What benchmarks/claims.py concludes: ({claim: (verdict, effect)}, the page)."""
+  path = str(ROOT / "benchmarks")
+  done = subprocess.run(
+    [sys.executable, "-c", _CLAIMS],
+    input=json.dumps(results), capture_output=True, text=True, check=True, timeout=100,
+    env={**os.environ, "PYTHONPATH": path},
+  )  # fmt: skip
+  said = json.loads(done.stdout)
+  return {row[0]: tuple(row[3:]) for row in said["rows"]}, said["page"]
+
+
+def test_verdicts_of_the_papers_claims_follow_from_the_scores():
+  line = {
+    "iterations": 9, "train_seconds": 60.0, "date": "2026-01-02T03:04", "cpu": "x", "cores": 2,
+    "versions": {"jax": "1"},
+  }  # fmt: skip
+  scores = {
+    "dvd_gan": {"fid": [100, 90, 110], "is": [7.0, 6.9, 7.1], "brightness": [1.0, 0.9, 1.1]},
+    "spatial_only": {"fid": [200, 190, 210], "brightness": [0.5, 0.4, 0.6]},
+    "temporal_only": {"fid": [112, 100, 124]},
+    "k_1": {"fid": [50, 40, 60]},
+    "k_6": {"is": [7.1, 7.0, 7.2]},
+    "phi_identity": {"is": [9.0, 8.9, 9.1]},
+  }
+  scores["dvd_gan"] |= {
+    "precision": [0.5, 0.4, 0.6], "precision@0.5": [0.9, 0.8, 1.0],
+    "recall": [0.5, 0.4, 0.6], "recall@0.5": [0.55, 0.45, 0.65],
+  }  # fmt: skip
+  results = [{**line, "case": c, "seed": s, "scores": v} for c, v in scores.items() for s in (0, 1)]
+  results.insert(0, {**line, "case": "k_6", "seed": 0, "scores": {"is": [99, 98, 100]}})  # replaced
+  found, page = claims_of(results)
+  verdict = {claim: said for claim, (said, _) in found.items()}
+  assert verdict["Both discriminators are better than the spatial one alone"] == "shows"
+  assert verdict["Both discriminators are better than the temporal one alone"] == "undecided"
+  assert verdict["The spatial discriminator needs several frames: 3 are better than 1"] == (
+    "does not show"
+  )
+  kept = "Half of the frames are enough: 3 keep the Inception Score of all 6"
+  assert verdict[kept] == "shows"  # the later line of k_6 with seed 0 counts
+  pooled = (
+    "The temporal discriminator can see half of the pixels: 2x2 pooling keeps the Inception Score"
+  )
+  assert verdict[pooled] == "does not show"
+  assert verdict["Truncation 0.5 makes better clips: precision is higher"] == "shows"
+  assert verdict["Truncation 0.5 makes less varied clips: recall is lower"] == "undecided"
+  assert verdict["Without temporal discriminator clips are brighter"] == "does not show"
+  assert verdict["2x2 pooling is better than 4x4"] == "not yet"
+  # 100 - 200, and the margins 10 and 10 in quadrature.
+  assert found["Both discriminators are better than the spatial one alone"][1] == (
+    "-114 to -85.9; -114 to -85.9"
+  )
+  assert "| 2x2 pooling is better than 4x4 |" in page and "12 minutes" in page
+  found, _ = claims_of([r for r in results if r["seed"] == 0])
+  assert found["Both discriminators are better than the spatial one alone"][0] == "shows (one seed)"
+
+
+def test_brightness_and_curvature_are_means_of_what_was_logged():
+  code = """
+import claims, json
+pixels = lambda g: {**{f"pixel/generated_{c}": g for c in ("red", "green", "blue")},
+                    **{f"pixel/real_{c}": 0.5 for c in ("red", "green", "blue")}}
+log = [{"step": 1}, *(pixels(g) for g in (9.0, 9.0, 9.0, 9.0, 9.0, 9.0, 0.2, 0.3))]
+records = [{"step": 0, "smallest": -99.0, "largest": 1.0},
+           {"step": 1, "smallest": -8.0, "largest": 2.0}, {"step": 2, "smallest": 0, "largest": 2}]
+print(json.dumps([claims.brightness(log), claims.curvature(records)]))
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100,
+    env={**os.environ, "PYTHONPATH": str(ROOT / "benchmarks")},
+  )  # fmt: skip
+  brightness, curvature = json.loads(done.stdout)
+  assert brightness[0] == pytest.approx(0.5)  # (0.2 / 0.5 + 0.3 / 0.5) / 2
+  assert brightness[1] < 0.5 < brightness[2]
+  assert curvature[0] == pytest.approx(4)  # the geometric mean of 8 and 2
+
+
+def test_wrong_cases_of_the_claims_are_refused(tmp_path):
+  results = f"--results={tmp_path}/results.jsonl"
+  assert_refused(program("claims", "--seeds=a", results), "--seeds=a")
+  assert_refused(program("claims", "--cases=tgan_x", results), "tgan_x", "tgan_tsm")
