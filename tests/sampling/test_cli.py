@@ -96,6 +96,7 @@ def test_latent_walks(ask, run):
     (dict(interpolate="class", per_label=3), "--per_label cannot be combined with --interpolate"),
     (dict(interpolate="latent", per_label=2), "--per_label cannot be combined with --interpolate"),
     (dict(interpolation_steps=8), "--interpolation_steps needs --interpolate"),
+    (dict(count=3), "--count is for runs without classes .*; --per_label and --labels choose"),
     (dict(interpolate="class", labels="1,2,3"), "pairs of labels, got 3"),
     (dict(interpolate="latent", interpolation_steps=1), "--interpolation_steps is 1"),
     (

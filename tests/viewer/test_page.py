@@ -93,6 +93,19 @@ def test_interpolations_scores_and_curves_over_http(call):
   assert "<svg" in call("curves", ["loss/generator"])
 
 
+def test_a_visit_of_the_curves_reads_the_logs_again(workdirs, call):
+  log = pathlib.Path(workdirs[0]) / "log.jsonl"
+  before = log.read_text()
+  try:
+    log.write_text(before + '{"step": 3, "loss/generator": 0.2, "later": 1.0}\n')
+    update, html = call("visit_curves", ["loss/generator"])
+    assert "later" in str(update["choices"]) and update["value"] == ["loss/generator"]
+    assert "<svg" in html
+    assert "<svg" in call("curves", ["later"])
+  finally:
+    log.write_text(before)
+
+
 @pytest.mark.parametrize(
   ("shared", "classes", "words"),
   [
