@@ -127,9 +127,11 @@ def test_clips_per_class_are_refused_without_classes(tmp_path, monkeypatch):
 def test_samples_in_the_way_are_refused_before_anything_is_drawn(ask, tmp_path, monkeypatch):
   (tmp_path / "out").mkdir()
   (tmp_path / "out" / "grid.gif").write_text("mine")
-  monkeypatch.setattr(runs.Run, "generate", None)
+  monkeypatch.setattr(runs, "load", None)
   with pytest.raises(UserError, match=r"already holds grid\.gif"):
     ask()
+  with pytest.raises(UserError, match=r"grid\.gif is no folder"):
+    ask(output=tmp_path / "out" / "grid.gif" / "in")
   assert (tmp_path / "out" / "grid.gif").read_text() == "mine"
 
 
