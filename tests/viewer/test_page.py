@@ -146,10 +146,12 @@ def test_signals_end_it_and_remove_the_clips(workdirs, tmp_path, number, code):
 def browser(tmp_path_factory):
   """A function (width) that opens a browser; selenium drives Chromium."""
   pytest.importorskip("gradio", reason=REASON)
-  webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
+  webdriver = pytest.importorskip(
+    "selenium.webdriver", reason="needs Selenium: pip install -r requirements-web-test.txt"
+  )
   driver = shutil.which("chromedriver")
   if not (CHROMIUM and driver):
-    pytest.skip("needs chromium and chromedriver")
+    pytest.skip("needs the programs chromium and chromedriver, which Selenium controls")
   options = webdriver.ChromeOptions()
   options.binary_location = CHROMIUM
   for flag in (
