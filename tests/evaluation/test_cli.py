@@ -74,7 +74,7 @@ def evaluate(run, protocol, stand_in, monkeypatch, tmp_path):
     return types.SimpleNamespace(gan=gan, step=step or steps[-1], use_ema=use_ema)
 
   def run_evaluation(**fields):
-    reported = []
+    run_evaluation.reported = reported = []
     request = cli.Request(**{"protocol": "tiny", "workdir": str(run), **fields})
     opener = cli.Opener(run_evaluation.load, Stream)
     lines = cli.fulfil(request, opener, report=reported.append)
@@ -328,6 +328,16 @@ def test_clips_of_a_file(evaluate, some_clips, tmp_path):
   text = report_page(content, tmp_path / "report.html").read_text("utf-8")
   assert f"40 clips of {tmp_path}/real.npz" in text and "train data" not in text
   assert f"generated clips <code>{tmp_path}/clips.npz</code>" in text and "run <code>" not in text
+
+
+def test_scores_are_shown_if_they_cannot_be_written(evaluate, monkeypatch):
+  def full(*arguments):
+    raise UserError("results.json: cannot be written (No space left on device)")
+
+  monkeypatch.setattr(writer.results, "write", full)
+  with pytest.raises(UserError, match="No space left on device"):
+    evaluate()
+  assert any(line.strip().startswith("fid ") for line in evaluate.reported)
 
 
 def test_results_of_others_are_refused_before_anything_is_read(

@@ -1,5 +1,6 @@
 """One call of `evaluate`: scores a run or given clips, and writes the files of results."""
 
+import contextlib
 import dataclasses
 import pathlib
 import time
@@ -174,7 +175,8 @@ def _evaluate_clips(request: Request, protocol: Protocol, report: _Report) -> li
   assert scores is not None  # nothing stops the computation here
   control_records = _controls(request, evaluator, real, reference)
   shown = writer.first_clips(generated)
-  _, files = results_writer.add(heading, scores, shown, control_records)
+  with _shown_if_not_written(scores.records, report):
+    _, files = results_writer.add(heading, scores, shown, control_records)
   lines = results.table({"records": scores.records}) + results.control_lines(control_records)
   return lines + [f"written: {path}" for path in files]
 
@@ -186,6 +188,17 @@ def _controls(
   if not request.controls:
     return []
   return motion_controls.score(evaluator, real, reference, count=request.count, seed=request.seed)
+
+
+@contextlib.contextmanager
+def _shown_if_not_written(records: list[dict], report: _Report) -> Iterator[None]:
+  """Reports the scores if their files cannot be written, as on a full disk: they may cost hours."""
+  try:
+    yield
+  except UserError:
+    for line in results.table({"records": records}):
+      report(line)
+    raise
 
 
 def _steps(request: Request, config: Any, report: _Report) -> Iterator[int | None]:
@@ -324,7 +337,8 @@ class _RunEvaluation:
     )
     assert scores is not None  # nothing stops the computation here
     shown = writer.first_clips(stream)
-    _, self._files = self._writer.add(self._heading(), scores, shown, self._controls)
+    with _shown_if_not_written(scores.records, self._report):
+      _, self._files = self._writer.add(self._heading(), scores, shown, self._controls)
     table = results.table({"records": scores.records})
     if request.follow:
       for line in table:
