@@ -59,7 +59,8 @@ def call(address):
   """A function (name of the function, *arguments) -> what the page shows."""
   import gradio_client
 
-  client = gradio_client.Client(address, verbose=False)
+  # The first answer takes longer than the 5 s that the client waits by default on a busy machine.
+  client = gradio_client.Client(address, verbose=False, httpx_kwargs={"timeout": 120})
   return lambda name, *arguments: client.predict(*arguments, api_name=f"/{name}")
 
 
