@@ -32,32 +32,6 @@ _BATCH = flags.DEFINE_integer("batch_size", 32, "Clips per batch.", lower_bound=
 settings.define_results()
 
 
-def _random_extractor(name):
-  """A feature network with random weights, all positive, so that variances are valid."""
-  import jax
-  import numpy as np
-  from flax.traverse_util import unflatten_dict
-
-  from vidgan_jax.evaluation.features import extractor
-
-  parts = extractor.find(name).build()
-  random = np.random.default_rng(0)
-  draw = lambda shape: np.abs(random.standard_normal(shape, np.float32)) / np.sqrt(np.prod(shape))
-  shapes = extractor.variable_shapes(parts)
-  variables = unflatten_dict({path: draw(shape) for path, shape in shapes.items()}, sep="/")
-  constants = {key: np.zeros(shape, np.float32) for key, shape in parts.constants.items()}
-  return extractor.Extractor(
-    name=name,
-    weights_hash="random",
-    outputs=parts.outputs,
-    min_frames=parts.min_frames,
-    input_size=parts.input_size,
-    variables=jax.tree.map(np.asarray, variables),
-    apply=parts.module.apply,
-    constants=constants,
-  )
-
-
 class _Noise:
   """A source of generated clips: random bytes, drawn on the devices."""
 
@@ -86,13 +60,14 @@ def main():
   import numpy as np
 
   from vidgan_jax.evaluation import clips, evaluator
-  from vidgan_jax.evaluation.protocols import base as protocols
+  from vidgan_jax.evaluation.features import random_weights
+  from vidgan_jax.evaluation.protocols import registry as protocols
   from vidgan_jax.runtime import mesh as meshes
 
   protocol = dataclasses.replace(
     protocols.get_protocol(_PROTOCOL.value), generated_count=_CLIPS.value, repeats=1
   )
-  extractors = {name: _random_extractor(name) for name in protocol.networks}
+  extractors = {name: random_weights.load(name) for name in protocol.networks}
   mesh = meshes.make_mesh()
   scorer = evaluator.Evaluator(protocol, extractors, mesh=mesh, batch_size=_BATCH.value)
   shape = (_FRAMES.value, _RESOLUTION.value, _RESOLUTION.value, 3)

@@ -18,7 +18,7 @@ end of one iteration to the end of the next.
 MFU (model FLOP utilisation) = as-written FLOPs / s / peak. The as-written FLOPs are 5 G + 14 D
 forward passes per clip, with every tap of every convolution, whatever the program saves. HFU
 (hardware FLOP utilisation) = executed FLOPs / s / peak. Exact savings reduce the executed FLOPs,
-rematerialisation adds to them; `python -m vidgan_jax.summarize` prints both numbers. The peak is
+rematerialisation adds to them; `vidgan summarize` prints both numbers. The peak is
 --tflops, by default the device's (`vidgan_jax.runtime.hardware.flops`). "GB" is the peak memory of
 the device's allocator. "XLA_GB" is the memory that the compiled program needs for its arguments and
 temporary buffers.

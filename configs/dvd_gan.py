@@ -1,17 +1,17 @@
 """DVD-GAN (Clark, Donahue, Simonyan 2019, arXiv 1907.06571) and the variant of Du's thesis (2020).
 
-  python -m vidgan_jax.train --config=configs/dvd_gan.py:NAME --workdir=DIR \
+  vidgan train --config=configs/dvd_gan.py:NAME --workdir=DIR \
       --config.data.directory=PREPARED
 
-PREPARED is a folder made by `python -m vidgan_jax.prepare`, or a folder of videos.
+PREPARED is a folder made by `vidgan prepare`, or a folder of videos.
 
 NAME,runlocal shrinks any of these experiments to seconds per iteration on a CPU. It keeps the
 structure of the networks and trains on moving shapes, which the package generates. The table lists
 results and sizes of the DVD-GAN paper (its Tables 1 and 2) and of the thesis. The paper trains on
 32 to 512 cores of TPUv3 for 12 to 96 hours (A.3), the thesis on 8 V100 for 110,000 iterations,
 which take 4 to 5 days. None of the scores has been reproduced with this code yet. The paper
-computes FID and IS with I3D on Kinetics-600, and IS with C3D on UCF-101; `python -m
-vidgan_jax.evaluate` has protocols for both.
+computes FID and IS with I3D on Kinetics-600, and IS with C3D on UCF-101; `vidgan
+evaluate` has protocols for both.
 
 | NAME                    | paper          | FID / IS       | G, D_S, D_T params |
 |-------------------------|----------------|----------------|--------------------|
@@ -29,7 +29,7 @@ vidgan_jax.evaluate` has protocols for both.
 The thesis resizes frames by area, the paper bilinearly; see `--resize` in `prepare --help`.
 
 Time: one iteration of kinetics600_64x12 at batch 512 takes 4,517 TFLOP, 5.7 s at 790 TFLOP/s.
-`python -m vidgan_jax.summarize` prints the shortest possible time for any device.
+`vidgan summarize` prints the shortest possible time for any device.
 """
 
 import ml_collections

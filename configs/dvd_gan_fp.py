@@ -1,14 +1,14 @@
 r"""DVD-GAN-FP: frame prediction with DVD-GAN (Clark, Donahue, Simonyan 2019, 4.2, A.4 and B.1).
 
-  python -m vidgan_jax.train --config=configs/dvd_gan_fp.py:NAME --workdir=DIR \
+  vidgan train --config=configs/dvd_gan_fp.py:NAME --workdir=DIR \
       --config.data.directory=PREPARED
 
-PREPARED is a folder made by `python -m vidgan_jax.prepare`; `weizmann_fp` also takes a folder of
+PREPARED is a folder made by `vidgan prepare`; `weizmann_fp` also takes a folder of
 videos. NAME,runlocal shrinks any of these experiments to seconds per iteration on a CPU and trains
 on moving shapes; `shapes_fp,runlocal` also shrinks to 16x16 pixels and compiles fastest. None of
 the scores has been reproduced with this code yet. The FVD is that of Table 3 (test set) and Table
 4: of the paper's first version for one ConvGRU at 4x4, of its second version for `_stacked`, a
-ConvGRU at each resolution. `python -m vidgan_jax.evaluate --protocol=k600_fvd_5_11` or
+ConvGRU at each resolution. `vidgan evaluate --protocol=k600_fvd_5_11` or
 `bair_fvd_1_15` computes it.
 
 | NAME                         | given + generated | FVD    | G with encoder, D_S, D_T params |
@@ -25,7 +25,7 @@ of videos (see `configs/weizmann.py`), `shapes_fp` on the built-in moving shapes
 of Table 3 is `configs/dvd_gan.py:kinetics600_64x16_stride1`.
 
 The paper states neither batch size nor learning rates of these experiments; they are those of its
-other experiments. Time: `python -m vidgan_jax.summarize` prints operations and the shortest time.
+other experiments. Time: `vidgan summarize` prints operations and the shortest time.
 """
 
 import ml_collections

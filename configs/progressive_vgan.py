@@ -1,6 +1,6 @@
 r"""ProgressiveVGAN (Acharya et al. 2018): progressive growing of video GANs to 128x128 and 256x256.
 
-  python -m vidgan_jax.train --config=configs/progressive_vgan.py:NAME --workdir=DIR \\
+  vidgan train --config=configs/progressive_vgan.py:NAME --workdir=DIR \\
       --config.data.directory=UCF101
 
 NAME,runlocal shrinks it to seconds per iteration on a CPU with the same structure, on the embedded

@@ -2,7 +2,7 @@ r"""SSW-GAN: "Scalable Stage-wise Training of Video GANs" (Castrejon, Ballas, Co
 
   launch/cascade.sh --folder=FOLDER ssw_gan:kinetics600_stage1 ssw_gan:kinetics600_stage2_12 \
       --config.data.directory=PREPARED
-  python -m vidgan_jax.sample --workdir=FOLDER/kinetics600_stage2_12 --output=DIR --frames=50 \
+  vidgan sample --workdir=FOLDER/kinetics600_stage2_12 --output=DIR --frames=50 \
       --standing_passes=200
 
 trains the stages in order and samples from all of them. docs/ssw_gan.md explains it. To train one

@@ -1,10 +1,10 @@
 r"""TGAN, TGAN-F and TGAN-TSM: experiments of "Lower Dimensional Kernels for Video Discriminators"
 (Kahembwe & Ramamoorthy 2020).
 
-  python -m vidgan_jax.train --config=configs/tgan.py:NAME --workdir=DIR \\
+  vidgan train --config=configs/tgan.py:NAME --workdir=DIR \\
       --config.data.directory=UCF101
 
-UCF101 is the folder of the UCF-101 videos, or a folder made by `python -m vidgan_jax.prepare`.
+UCF101 is the folder of the UCF-101 videos, or a folder made by `vidgan prepare`.
 
 NAME,runlocal shrinks any of these experiments to seconds per iteration on a CPU. It keeps the
 structure of the networks and trains on the built-in moving shapes. IS and FID are the paper's (C3D,

@@ -1,6 +1,6 @@
 r"""TGANv2: "Efficient Training of Large Models for Video Generation" (arXiv 1811.09245).
 
-  python -m vidgan_jax.train --config=configs/tgan_v2.py:NAME --workdir=DIR \\
+  vidgan train --config=configs/tgan_v2.py:NAME --workdir=DIR \\
       --config.data.directory=UCF101
 
 NAME,runlocal shrinks any of them to seconds per iteration on a CPU with the same structure, on the

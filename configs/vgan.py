@@ -1,9 +1,9 @@
 r"""VGAN (Vondrick et al. 2016), a baseline for UCF-101 at 64x64.
 
-  python -m vidgan_jax.train --config=configs/vgan.py:NAME --workdir=DIR \\
+  vidgan train --config=configs/vgan.py:NAME --workdir=DIR \\
       --config.data.directory=UCF101
 
-UCF101 is the folder of the UCF-101 videos, or a folder made by `python -m vidgan_jax.prepare`.
+UCF101 is the folder of the UCF-101 videos, or a folder made by `vidgan prepare`.
 
 NAME,runlocal shrinks it to seconds per iteration on a CPU. It keeps the structure of the networks
 and trains on the built-in moving shapes. The scores have not been reproduced with this code yet.

@@ -1,6 +1,6 @@
 r"""A small class-conditional DVD-GAN at 64x64 x 12 on a folder of real videos in UCF-101's layout.
 
-  python -m vidgan_jax.train --config=configs/weizmann.py --workdir=DIR \
+  vidgan train --config=configs/weizmann.py --workdir=DIR \
       --config.data.directory=VIDEOS
 
 VIDEOS is a folder of six classes. The config is made for six actions of the Weizmann set (Gorelick

@@ -23,7 +23,7 @@ import pytest
 from tests import docs_commands
 from tests.docs_commands import PAGES, ROOT
 from vidgan_jax.analysis.cost import published_scores, reproducing_page
-from vidgan_jax.models import registry
+from vidgan_jax.models import registry, stored_config
 from vidgan_jax.runtime.config import named
 from vidgan_jax.runtime.errors import UserError
 
@@ -216,6 +216,11 @@ def test_every_config_has_its_cost_and_every_score_its_config():
   assert list(costs) == list(configs)
   for name, config in configs.items():
     assert costs[name].get("num_iterations") == config.num_iterations, costs[name]
+    # All fields that enter an update, such as the channels of the networks.
+    assert costs[name].get("identity") == stored_config.identity(config), (
+      f"the costs of {name} were counted with another config; run "
+      "python -m vidgan_jax.analysis.cost.reproducing_page --measure"
+    )
     if "batch_factor" not in config.model:  # networks that grow have a batch size for each phase
       assert costs[name].get("batch_size") == config.batch_size, costs[name]
   for section in published_scores.SECTIONS:
@@ -228,6 +233,7 @@ def test_the_costs_are_those_of_the_code(name):
   counted = reproducing_page.measure(name, reproducing_page.configs()[name])
   known = reproducing_page.known_costs()[name]
   assert counted.pop("name") == known.pop("name") == name
+  assert counted.pop("identity") == known.pop("identity")
   assert counted == pytest.approx(known, rel=1e-6)
 
 

@@ -63,7 +63,9 @@ def both_refusals(path):
 
 def run(line, cwd):
   """Runs the command at the end of a message."""
-  command = line.split(" with: ")[-1].replace("python ", f"{shlex.quote(sys.executable)} ")
+  python = shlex.quote(sys.executable)
+  command = line.split(" with: ")[-1].replace("python ", f"{python} ")
+  command = command.replace("vidgan prepare ", f"{python} -m vidgan_jax prepare ")
   root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(advice.__file__))))
   environment = {**os.environ, "PYTHONPATH": root}
   subprocess.run(command, shell=True, check=True, cwd=cwd, env=environment, capture_output=True)
@@ -120,7 +122,7 @@ def test_a_set_of_tensorflow_datasets_is_known_with_the_command(tmp_path, below)
     (folder / name).write_text(json.dumps({}))
   (folder / "ucf101-train.tfrecord-00000-of-00001").write_bytes(b"")
   expected = (
-    f"python -m vidgan_jax.prepare --source=tfds --resize=area --input={folder} "
+    f"vidgan prepare --source=tfds --resize=area --input={folder} "
     f"--output={tmp_path}/data_prepared --resolution=8"
   )
   line = advice.advice(str(tmp_path / "data"), 8, "--source=ucf101 --lists=x --resize=area")

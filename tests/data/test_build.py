@@ -59,7 +59,8 @@ def test_an_npz_is_built_as_configured(tmp_path):
   source = build_source(config, frames=4, resolution=16, num_classes=3, report=lines.append)
   clip, label = source.example(2, np.random.default_rng(0))
   assert (clip == clips[2, ::2]).all() and label == 2
-  assert lines == [f"{tmp_path}/a.npz: 4 clips, 3 classes"]
+  assert lines[0] == f"{tmp_path}/a.npz: 4 clips, 3 classes" and len(lines) == 2
+  assert "3 of 3 classes have fewer than 4 clips" in lines[1]
   assert build_source(config, frames=4, resolution=16, num_classes=0).num_classes == 0
   with pytest.raises(UserError, match="label 2 of clip 2"):
     build_source(config, frames=4, resolution=16, num_classes=2)
@@ -105,7 +106,7 @@ def test_a_prepared_set_is_built_by_its_name_and_as_a_video_folder(tmp_path, wri
 
 @pytest.mark.parametrize("name", ["prepared", "video_folder"])
 def test_a_missing_set_is_told_with_the_command_that_makes_it(tmp_path, name):
-  make = "python -m vidgan_jax.prepare --source=ucf101 --input=VIDEOS --output={} --resolution=64"
+  make = "vidgan prepare --source=ucf101 --input=VIDEOS --output={} --resolution=64"
   for directory, line in (
     (f"{tmp_path}/x y", f"{tmp_path}/x y: no such folder; make it, for example with: " + make),
     ("", "config.data.directory is empty; make a set with: " + make),
@@ -150,8 +151,8 @@ def test_the_command_for_every_missing_set_can_be_given(tmp_path, load_config, f
     with pytest.raises(UserError) as caught:
       build_source(config.data, **wanted)
     command = shlex.split(str(caught.value).partition("make it, for example with: ")[2])
-    assert command[:3] == ["python", "-m", "vidgan_jax.prepare"]
-    options = dict(word.removeprefix("--").split("=") for word in command[3:])
+    assert command[:2] == ["vidgan", "prepare"]
+    options = dict(word.removeprefix("--").split("=") for word in command[2:])
     assert (options.pop("input"), options.pop("output")) == ("VIDEOS", config.data.directory)
     options = {key: int(v) if v.isdigit() else v for key, v in options.items()}
     request = Request(input=str(there), output=config.data.directory, **options)
@@ -189,7 +190,7 @@ def test_what_a_source_cannot_do_is_refused(raw, tmp_path, name, change):
   )
   if name == "video_folder":
     assert line.endswith(
-      f"vidgan_jax.prepare --source=ucf101 --split_number=2 --input={raw} --output={raw}_prepared "
+      f"vidgan prepare --source=ucf101 --split_number=2 --input={raw} --output={raw}_prepared "
       "--resolution=16"
     )
 

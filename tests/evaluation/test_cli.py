@@ -23,6 +23,8 @@ from vidgan_jax.runtime.config import configuration
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import video_writers
 
+report_page = page.write  # which `evaluate` replaces
+
 
 class Stream:
   """Replaces the clips of a run: noise that depends on step, seed and truncation."""
@@ -72,7 +74,7 @@ def evaluate(run, protocol, stand_in, monkeypatch, tmp_path):
     return types.SimpleNamespace(gan=gan, step=step or steps[-1], use_ema=use_ema)
 
   def run_evaluation(**fields):
-    reported = []
+    run_evaluation.reported = reported = []
     request = cli.Request(**{"protocol": "tiny", "workdir": str(run), **fields})
     opener = cli.Opener(run_evaluation.load, Stream)
     lines = cli.fulfil(request, opener, report=reported.append)
@@ -322,9 +324,36 @@ def test_clips_of_a_file(evaluate, some_clips, tmp_path):
   assert lines[0] == "given clips" and {r["step"] for r in content["records"]} == {None}
   assert "accuracy" not in {r["metric"] for r in content["records"]}  # other classes
   assert "accuracy is left out: the data does not have the classes of stand_in" in reported
-  with pytest.raises(UserError, match="contains results of run"):
-    np.savez(tmp_path / "others.npz", clips=clips[::-1], labels=labels)
-    evaluate(clips=str(tmp_path / "others.npz"), **options)
+  assert content["reference"]["description"] == f"40 clips of {tmp_path}/real.npz"
+  text = report_page(content, tmp_path / "report.html").read_text("utf-8")
+  assert f"40 clips of {tmp_path}/real.npz" in text and "train data" not in text
+  assert f"generated clips <code>{tmp_path}/clips.npz</code>" in text and "run <code>" not in text
+
+
+def test_scores_are_shown_if_they_cannot_be_written(evaluate, monkeypatch):
+  def full(*arguments):
+    raise UserError("results.json: cannot be written (No space left on device)")
+
+  monkeypatch.setattr(writer.results, "write", full)
+  with pytest.raises(UserError, match="No space left on device"):
+    evaluate()
+  assert any(line.strip().startswith("fid ") for line in evaluate.reported)
+
+
+def test_results_of_others_are_refused_before_anything_is_read(
+  evaluate, run, monkeypatch, tmp_path
+):
+  evaluate()
+  monkeypatch.setattr(cli.given_clips, "generated", None)
+  occupied = str(run / "evaluation" / "tiny")
+  with pytest.raises(UserError, match=r"contains results of run .*/run, not others\.npz; choose"):
+    evaluate(workdir=None, clips="others.npz", real="real.npz", output=occupied)
+  evaluate.load = None
+  other = tmp_path / "other"
+  other.mkdir()
+  (other / "config.json").write_text((run / "config.json").read_text())
+  with pytest.raises(UserError, match=r"contains results of run .*/run, not .*/other; choose"):
+    evaluate(workdir=str(other), output=occupied)
 
 
 @pytest.fixture

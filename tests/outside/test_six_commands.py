@@ -1,7 +1,8 @@
 """The README's six commands from UCF-101 to an exported model, run in an emptied environment.
 
 The videos are synthetic and in UCF-101's layout. The I3D is a stand-in: a checkpoint in DeepMind's
-form with random weights, so that the FVD means nothing. Flags make the sizes small.
+form with the weights of --weights=random, so that the FVD means nothing. Flags make the sizes
+small.
 """
 
 import json
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests import docs_commands
-from vidgan_jax.evaluation.features import extractor
+from vidgan_jax.evaluation.features import random_weights
 from vidgan_jax.evaluation.features.architectures import i3d
 from vidgan_jax.weights import known
 from vidgan_jax.weights.readers import tensor_bundle
@@ -71,15 +72,13 @@ def write_ucf101(folder):
 
 
 def write_stand_in_i3d(folder):
-  """A checkpoint with the names and shapes of rgb_scratch, and small random numbers."""
-  generator = np.random.default_rng(0)
-  shapes = extractor.variable_shapes(extractor.NETWORKS["i3d_kinetics400"].build())
+  """A checkpoint with the names and shapes of rgb_scratch, and random numbers."""
+  variables = random_weights.variables("i3d_kinetics400")
   arrays = {}
   for name in known.i3d_checksums()["rgb_scratch"]:
-    shape = shapes[i3d.path_of(name)]
-    shape = (1,) * (5 - len(shape)) + shape if name.endswith("/w") else shape
-    array = generator.standard_normal(shape, np.float32) * np.float32(0.05)
-    arrays[f"RGB/inception_i3d/{name}"] = np.abs(array) + 1 if "variance" in name else array
+    array = variables[i3d.path_of(name)]
+    shape = (1,) * (5 - array.ndim) + array.shape if name.endswith("/w") else array.shape
+    arrays[f"RGB/inception_i3d/{name}"] = array.reshape(shape)
   tensor_bundle.write(folder / "model.ckpt", arrays)
 
 

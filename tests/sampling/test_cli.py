@@ -96,6 +96,7 @@ def test_latent_walks(ask, run):
     (dict(interpolate="class", per_label=3), "--per_label cannot be combined with --interpolate"),
     (dict(interpolate="latent", per_label=2), "--per_label cannot be combined with --interpolate"),
     (dict(interpolation_steps=8), "--interpolation_steps needs --interpolate"),
+    (dict(count=3), "--count is for runs without classes .*; --per_label and --labels choose"),
     (dict(interpolate="class", labels="1,2,3"), "pairs of labels, got 3"),
     (dict(interpolate="latent", interpolation_steps=1), "--interpolation_steps is 1"),
     (
@@ -126,9 +127,11 @@ def test_clips_per_class_are_refused_without_classes(tmp_path, monkeypatch):
 def test_samples_in_the_way_are_refused_before_anything_is_drawn(ask, tmp_path, monkeypatch):
   (tmp_path / "out").mkdir()
   (tmp_path / "out" / "grid.gif").write_text("mine")
-  monkeypatch.setattr(runs.Run, "generate", None)
+  monkeypatch.setattr(runs, "load", None)
   with pytest.raises(UserError, match=r"already holds grid\.gif"):
     ask()
+  with pytest.raises(UserError, match=r"grid\.gif is no folder"):
+    ask(output=tmp_path / "out" / "grid.gif" / "in")
   assert (tmp_path / "out" / "grid.gif").read_text() == "mine"
 
 

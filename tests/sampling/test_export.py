@@ -229,8 +229,10 @@ def test_what_needs_the_run_is_refused(folder, workdir, tmp_path, tiny_config):
     (lambda: states.load(folder), ["is an exported model", "checkpoints"]),
     (lambda: workdirs.create(folder, tiny_config()), ["training needs the folder of a run"]),
     (lambda: exporting(folder, tmp_path / "x"), ["export needs the folder of a run"]),
-    (lambda: exporting(workdir, folder), ["is not empty"]),
-    (lambda: exporting(workdir, folder / "README.md"), ["is a file"]),
+    # Before the run is opened: it does not exist.
+    (lambda: exporting("nowhere", folder), ["is not empty"]),
+    (lambda: exporting("nowhere", folder / "README.md"), ["is a file"]),
+    (lambda: exporting("nowhere", folder / "README.md" / "in"), ["README.md is no folder"]),
     (lambda: exporting(workdir, tmp_path / "x", checkpoint=3), ["no checkpoint at iteration 3"]),
     (lambda: exporting(tmp_path, tmp_path / "x"), ["no run in"]),
   ):

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import vidgan_jax
+import vidgan_jax.training.state as states
 from configs import quickstart
+from vidgan_jax.evaluation import checks
 from vidgan_jax.evaluation import request as evaluation_request
-from vidgan_jax.evaluation.cli import _check
 from vidgan_jax.evaluation.features import extractor
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import paths
@@ -81,8 +82,13 @@ def test_results_need_a_folder_of_their_own(tmp_path, monkeypatch):
   with pytest.raises(
     UserError, match="moving_shapes is a model of the package: --output=DIR is re"
   ):
-    _check(evaluation_request.Request(workdir="moving_shapes"))
+    checks.check(evaluation_request.Request(workdir="moving_shapes"))
   with pytest.raises(UserError, match="--output=DIR is required"):
     paths.results_folder(FOLDER, "analysis")
   assert paths.results_folder("run", "a", "b") == pathlib.Path("run/a/b")
-  _check(evaluation_request.Request(workdir="moving_shapes", output=str(tmp_path / "out")))
+  checks.check(evaluation_request.Request(workdir="moving_shapes", output=str(tmp_path / "out")))
+
+
+def test_a_misspelt_model_of_the_package_is_suggested():
+  with pytest.raises(UserError, match=r"no run in moving_shape: .*; did you mean moving_shapes, a"):
+    states.read_config("moving_shape")

@@ -59,7 +59,8 @@ def call(address):
   """A function (name of the function, *arguments) -> what the page shows."""
   import gradio_client
 
-  client = gradio_client.Client(address, verbose=False)
+  # The first answer takes longer than the 5 s that the client waits by default on a busy machine.
+  client = gradio_client.Client(address, verbose=False, httpx_kwargs={"timeout": 120})
   return lambda name, *arguments: client.predict(*arguments, api_name=f"/{name}")
 
 
@@ -91,6 +92,19 @@ def test_interpolations_scores_and_curves_over_http(call):
   assert call("walk", *SHARED, "disk", 2).count("<video") == 4
   assert "No scores yet" in call("scores")
   assert "<svg" in call("curves", ["loss/generator"])
+
+
+def test_a_visit_of_the_curves_reads_the_logs_again(workdirs, call):
+  log = pathlib.Path(workdirs[0]) / "log.jsonl"
+  before = log.read_text()
+  try:
+    log.write_text(before + '{"step": 3, "loss/generator": 0.2, "later": 1.0}\n')
+    update, html = call("visit_curves", ["loss/generator"])
+    assert "later" in str(update["choices"]) and update["value"] == ["loss/generator"]
+    assert "<svg" in html
+    assert "<svg" in call("curves", ["later"])
+  finally:
+    log.write_text(before)
 
 
 @pytest.mark.parametrize(
@@ -133,10 +147,12 @@ def test_signals_end_it_and_remove_the_clips(workdirs, tmp_path, number, code):
 def browser(tmp_path_factory):
   """A function (width) that opens a browser; selenium drives Chromium."""
   pytest.importorskip("gradio", reason=REASON)
-  webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
+  webdriver = pytest.importorskip(
+    "selenium.webdriver", reason="needs Selenium: pip install -r requirements-web-test.txt"
+  )
   driver = shutil.which("chromedriver")
   if not (CHROMIUM and driver):
-    pytest.skip("needs chromium and chromedriver")
+    pytest.skip("needs the programs chromium and chromedriver, which Selenium controls")
   options = webdriver.ChromeOptions()
   options.binary_location = CHROMIUM
   for flag in (

@@ -8,9 +8,10 @@ import av
 import numpy as np
 import pytest
 
+from tests.runs import write_run
 from tests.viewer.conftest import ARABIC, SCRIPT
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.sampling import files, generation
+from vidgan_jax.sampling import cli, files, generation, request
 from vidgan_jax.viewer import curves, drawing, markup, opened, scores
 from vidgan_jax.viewer.drawing import Wanted
 from vidgan_jax.viewer.kept_clips import KeptClips
@@ -61,6 +62,22 @@ def test_both_ends_of_interpolations(runs):
   walk = drawing.draw(run, Wanted("latents", ("disk",), 4, seed=1), [7])
   assert walk.captions == ["0 %", "33 %", "67 %", "100 %"]
   assert "--labels=7 --interpolate=latent --interpolation_steps=4 --seed=1" == walk.flags
+
+
+@pytest.mark.parametrize("kind", ["clips", "latents"])
+def test_the_command_makes_what_is_shown_of_a_run_without_classes(kind, lean_config, tmp_path):
+  folder = tmp_path / "run"
+  folder.mkdir()
+  write_run(folder, lean_config(**{"model.num_classes": 0}), [])
+  shown = opened.Opened([str(folder)], standing_passes=2, report=lambda line: None)
+  drawn = drawing.draw(shown.run("0:4"), Wanted(kind, count=3, seed=1), [])
+  fields = dict(flag.removeprefix("--").split("=") for flag in drawn.flags.split())
+  numbers = {name: int(text) if text.isdigit() else text for name, text in fields.items()}
+  output = str(tmp_path / "out")
+  cli.fulfil(request.Request(str(folder), output, standing_passes=2, **numbers), lambda line: None)
+  with np.load(f"{output}/samples.npz") as archive:
+    assert archive["clips"].shape == drawn.clips.shape
+    assert np.abs(archive["clips"].astype(int) - drawn.clips).max() <= 1
 
 
 def test_one_program_for_any_number_of_clips(runs):
@@ -165,8 +182,6 @@ def test_choices(runs, workdirs):
 
 
 def test_runs_that_continue_frames_are_refused(tiny_prediction_config, tmp_path):
-  from tests.runs import write_run
-
   write_run(tmp_path, tiny_prediction_config(), ())
   with pytest.raises(UserError, match="vidgan sample --conditioning=test"):
     opened.Opened([str(tmp_path)])

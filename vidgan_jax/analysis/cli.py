@@ -19,6 +19,7 @@ from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.config import requests
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.files import paths
 from vidgan_jax.runtime.hardware import memory
 
 WHAT = (*curvature.FILES, *analyses.ANALYSES, "compare")
@@ -66,6 +67,7 @@ def _analyze_curvature(request, report):
   (workdir,) = request.workdirs
   states.refuse_export(workdir, f"--what={','.join(request.what)}, which uses the discriminators,")
   folder = pathlib.Path(request.output or pathlib.Path(workdir) / curvature.FOLDER)
+  paths.check_writable(folder)
   steps = [request.checkpoint]
   if request.every_checkpoint:
     # The newest checkpoint is first: if it cannot be analyzed, the request or the run is at fault,
@@ -144,6 +146,7 @@ def _compare(request) -> list[str]:
     raise UserError("--what=compare cannot be combined with other analyses")
   if not request.output:
     raise UserError("--what=compare needs --output")
+  paths.check_writable(request.output)
   chosen = lambda record: (
     not request.discriminators or record["discriminator"] in request.discriminators
   )

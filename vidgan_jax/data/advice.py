@@ -35,12 +35,12 @@ def prepare_command(
   Args:
     directory: folder of the new set; "" writes a placeholder.
     resolution: smaller side of its pictures, pixels; None omits the flag.
-    options: options of `vidgan_jax.prepare` for this experiment.
+    options: options of `vidgan prepare` for this experiment.
     input_path: the data to prepare.
   """
   size = "" if resolution is None else f" --resolution={resolution}"
   return (
-    f"python -m vidgan_jax.prepare {options or '--source=SOURCE'} "
+    f"vidgan prepare {options or '--source=SOURCE'} "
     f"--input={shlex.quote(input_path)} --output={shlex.quote(directory or 'DIR')}{size}"
   )
 
@@ -56,7 +56,7 @@ def advice(path: str, resolution: int | None = None, options: str = "") -> str |
   Args:
     path: a file, or a folder without videos.
     resolution: resolution of the model's clips, pixels; None if unknown.
-    options: options of `vidgan_jax.prepare` for this experiment.
+    options: options of `vidgan prepare` for this experiment.
 
   Returns:
     A text such as "is a zip archive of pictures; prepare them with: ..."; None if the content is

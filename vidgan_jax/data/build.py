@@ -200,6 +200,8 @@ def _npz(config, frames, resolution, num_classes, split, report) -> sources.Sour
     horizontal_flip=config.horizontal_flip,
   )
   report(f"{config.directory}: {source.num_examples} clips, {source.num_classes} classes")
+  for line in sources.scarce_classes(source.labels, source.class_names):
+    report(f"{config.directory}: {line}")
   return source
 
 
@@ -207,7 +209,7 @@ def _prepared(config, frames, resolution, num_classes, split, report) -> sources
   # Imported here so that the synthetic and in-memory sources need no video library.
   from vidgan_jax.data.sources.prepared import Prepared
 
-  _refuse(config, _VIDEO_FOLDER_FIELDS, "vidgan_jax.prepare takes --split_folders instead")
+  _refuse(config, _VIDEO_FOLDER_FIELDS, "vidgan prepare takes --split_folders instead")
   return Prepared(
     [config.directory, *config.mixture],
     frames=frames,

@@ -1,5 +1,6 @@
 """One call of `evaluate`: scores a run or given clips, and writes the files of results."""
 
+import contextlib
 import dataclasses
 import pathlib
 import time
@@ -7,9 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import vidgan_jax.training.state as states
-from vidgan_jax.data.sources import any_videos
+from vidgan_jax.evaluation import checks, given_clips, motion_controls
 from vidgan_jax.evaluation import clips as clip_sources
-from vidgan_jax.evaluation import given_clips, motion_controls
 from vidgan_jax.evaluation.evaluator import Evaluator, check_count, check_frames, load_extractors
 from vidgan_jax.evaluation.features import references
 from vidgan_jax.evaluation.protocols import listing
@@ -20,7 +20,6 @@ from vidgan_jax.evaluation.request import Request
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.config import requests
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.files import paths
 from vidgan_jax.runtime.hardware import memory
 
 _POLL = 5.0  # seconds between searches for new checkpoints of a run that is followed
@@ -69,7 +68,7 @@ def fulfil(request: Request, opener: Opener, report: _Report = print) -> list[st
   """
   requests.check(request)
   protocol = adjusted(protocols.get_protocol(request.protocol), request)
-  _check(request)
+  checks.check(request)
   if protocol.name != request.protocol:
     report(f"--protocol={request.protocol} stands for {protocol.name}: {protocol.source}")
     for line in listing.clip_lines(protocol):
@@ -78,43 +77,6 @@ def fulfil(request: Request, opener: Opener, report: _Report = print) -> list[st
     if request.clips is not None:
       return _evaluate_clips(request, protocol, report)
     return _evaluate_run(request, protocol, opener, report)
-
-
-def _check(request: Request) -> None:
-  """UserError if options contradict each other, or the results could not be written."""
-  if not request.workdir and not request.clips:
-    raise UserError("--workdir (a run) or --clips (videos or a file) is required")
-  if request.clips and (
-    request.every_checkpoint or request.follow or request.checkpoint is not None
-  ):
-    raise UserError("--clips has no checkpoints")
-  if request.clips and tuple(request.truncations) != (1.0,):
-    raise UserError("--truncation cannot be combined with --clips, which are generated already")
-  if request.clips and not request.output:
-    raise UserError("--clips needs --output")
-  if sum((request.checkpoint is not None, request.every_checkpoint, request.follow)) > 1:
-    raise UserError("give only one of --checkpoint, --every_checkpoint and --follow")
-  if request.patience is not None and not request.follow:
-    raise UserError("--patience needs --follow")
-  if not request.truncations:
-    raise UserError("--truncations needs at least one number")
-  if request.clips and not (request.real or request.workdir):
-    raise UserError(
-      "--clips needs real clips to compare with: --real=VIDEOS or --real=FILE.npz, or the data of "
-      "a run (--workdir)"
-    )
-  if request.real and request.split is not None:
-    raise UserError("--split chooses from a run's data; it does not apply to --real")
-  if request.real and request.stride is not None and not any_videos.at(request.real):
-    raise UserError("--stride chooses frames of videos; it does not apply to clips of an .npz")
-  results.check_writable(request.output or _folder(request))  # before hours of evaluation
-
-
-def _folder(request: Request) -> pathlib.Path:
-  """Default folder of the results of a run."""
-  assert request.workdir is not None  # see `_check`
-  name = protocols.get_protocol(request.protocol).name  # not an alias
-  return paths.results_folder(request.workdir, results.FOLDER, name)
 
 
 def _real(
@@ -139,10 +101,10 @@ def _real(
           f"--real_count={stored.count} takes these and enters the fingerprint"
         )
     return stored.some(count, request.seed)
-  assert request.workdir is not None  # see `_check`
+  assert request.workdir is not None  # see `checks.check`
   config = states.read_config(request.workdir)
   stride = config.data.stride
-  _check_data(request, config.data.name)
+  checks.check_data(request, config.data.name)
   states.check_data_named(request.workdir, config, request.data_directory)
   with config.unlocked():
     if request.data_directory is not None:
@@ -165,16 +127,6 @@ def _real(
   return real
 
 
-def _check_data(request: Request, name: str) -> None:
-  """UserError if the data of the run, `config.data.name`, has no strides or no splits."""
-  if request.stride is not None and name == "moving_shapes":
-    raise UserError("--stride needs stored videos; moving_shapes draws each frame")
-  if request.split is not None and name == "npz":
-    raise UserError(
-      "--split: the data is one .npz, which has no splits; --real=FILE.npz takes another file"
-    )
-
-
 def _evaluator(request: Request, protocol: Protocol, report: _Report) -> Evaluator:
   extractors = load_extractors(protocol, request.weights)
   return Evaluator(protocol, extractors, batch_size=request.batch_size, report=report)
@@ -192,7 +144,7 @@ def _reference(
 
 def _evaluate_clips(request: Request, protocol: Protocol, report: _Report) -> list[str]:
   """Evaluates given clips; returns lines for the user."""
-  assert request.clips is not None and request.output is not None  # see `_check`
+  assert request.clips is not None and request.output is not None  # see `checks.check`
   stored = given_clips.generated(request.clips, protocol, seed=request.seed, report=report)
   check_frames(protocol, stored.shape[0])
   if protocol.frames is not None and stored.shape[0] != protocol.frames:
@@ -202,17 +154,17 @@ def _evaluate_clips(request: Request, protocol: Protocol, report: _Report) -> li
     )
   count = request.count or protocol.generated_count
   check_count(protocol, stored, count, protocol.repeats)  # before videos are read
+  evaluator = _evaluator(request, protocol, report)  # missing weights, too
   needed = count * protocol.repeats
   if needed < stored.count or protocol.repeats > 1:  # files may be ordered by class
     generated = stored.shuffled(request.seed, needed)
   else:
     generated = stored.some(None)
-  evaluator = _evaluator(request, protocol, report)
   real, reference = _reference(evaluator, request, generated.shape, report)
   generated = given_clips.with_classes_of(real, generated)
-  run_names = {"workdir": str(request.clips), "name": pathlib.Path(request.clips).name}
   results_writer = writer.ResultsWriter(request.output, real, reference.class_names, report)
-  results_writer.check(evaluator.heading(reference, run_names))
+  heading = evaluator.heading(reference, checks.evaluated(request))
+  results_writer.check(heading)
   scores = evaluator.score(
     generated,
     reference,
@@ -222,9 +174,9 @@ def _evaluate_clips(request: Request, protocol: Protocol, report: _Report) -> li
   )
   assert scores is not None  # nothing stops the computation here
   control_records = _controls(request, evaluator, real, reference)
-  heading = evaluator.heading(reference, run_names)
   shown = writer.first_clips(generated)
-  _, files = results_writer.add(heading, scores, shown, control_records)
+  with _shown_if_not_written(scores.records, report):
+    _, files = results_writer.add(heading, scores, shown, control_records)
   lines = results.table({"records": scores.records}) + results.control_lines(control_records)
   return lines + [f"written: {path}" for path in files]
 
@@ -238,9 +190,20 @@ def _controls(
   return motion_controls.score(evaluator, real, reference, count=request.count, seed=request.seed)
 
 
+@contextlib.contextmanager
+def _shown_if_not_written(records: list[dict], report: _Report) -> Iterator[None]:
+  """Reports the scores if their files cannot be written, as on a full disk: they may cost hours."""
+  try:
+    yield
+  except UserError:
+    for line in results.table({"records": records}):
+      report(line)
+    raise
+
+
 def _steps(request: Request, config: Any, report: _Report) -> Iterator[int | None]:
   """Yields the iterations to evaluate; None is the newest. Follows a run to its last iteration."""
-  assert request.workdir is not None  # see `_check`
+  assert request.workdir is not None  # see `checks.check`
   folder = pathlib.Path(request.workdir) / states.CHECKPOINTS
   checkpoints = Checkpoints(folder, report=report)
   if request.every_checkpoint:
@@ -282,7 +245,7 @@ def _evaluate_run(
   request: Request, protocol: Protocol, opener: Opener, report: _Report
 ) -> list[str]:
   """Evaluates checkpoints of a run; returns lines for the user."""
-  assert request.workdir is not None  # see `_check`
+  assert request.workdir is not None  # see `checks.check`
   if request.every_checkpoint or request.follow:
     states.refuse_export(request.workdir, "--every_checkpoint or --follow")
     states.mention_branch(request.workdir, report)
@@ -342,7 +305,7 @@ class _RunEvaluation:
     real, self._reference = _reference(
       self._evaluator, request, (self._frames, side, side, 3), report
     )
-    folder = request.output or _folder(request)
+    folder = request.output or checks.folder(request)
     self._writer = writer.ResultsWriter(folder, real, self._reference.class_names, report)
     self._writer.check(self._heading())
     self._controls = _controls(request, self._evaluator, real, self._reference)
@@ -351,10 +314,7 @@ class _RunEvaluation:
     self._files: list[pathlib.Path] = []
 
   def _heading(self) -> Mapping:
-    workdir = pathlib.Path(str(self._request.workdir))
-    return self._evaluator.heading(
-      self._reference, {"workdir": str(self._request.workdir), "name": workdir.resolve().name}
-    )
+    return self._evaluator.heading(self._reference, checks.evaluated(self._request))
 
   def add(self, run: Any, truncation: float) -> None:
     """Scores clips of a checkpoint at one truncation, and writes the files again."""
@@ -377,7 +337,8 @@ class _RunEvaluation:
     )
     assert scores is not None  # nothing stops the computation here
     shown = writer.first_clips(stream)
-    _, self._files = self._writer.add(self._heading(), scores, shown, self._controls)
+    with _shown_if_not_written(scores.records, self._report):
+      _, self._files = self._writer.add(self._heading(), scores, shown, self._controls)
     table = results.table({"records": scores.records})
     if request.follow:
       for line in table:

@@ -259,7 +259,7 @@ class ArrayClips:
       use the range 0..255.
   """
 
-  def __init__(self, clips: np.ndarray, labels: Any = None, name: str = "clips"):
+  def __init__(self, clips: np.ndarray, labels: Any = None, name: str = "an array"):
     check_clips(clips, name)
     self._clips, self.name = clips, name
     self.count, self.shape = len(clips), clips.shape[1:]

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from vidgan_jax.evaluation import predictions
-from vidgan_jax.evaluation.features import pipeline, references
+from vidgan_jax.evaluation.features import pipeline, random_weights, references
 from vidgan_jax.evaluation.features.extractor import (
   NETWORKS,
   PACKAGED,
@@ -50,7 +50,8 @@ def load_extractors(
 
   Args:
     protocol: see `protocols.get_protocol`.
-    weights: folder of converted weights; None is the default folder.
+    weights: folder of converted weights; None is the default folder. "random" takes random
+      weights, for a trial; the scores state it.
 
   Returns:
     {name: network}.
@@ -65,6 +66,9 @@ def load_extractors(
     )
   extractors = {}
   for name in protocol.networks:
+    if name != PACKAGED and str(weights) == random_weights.RANDOM:
+      extractors[name] = random_weights.load(name)
+      continue
     path = None  # of the package, or the default one
     if name != PACKAGED and weights is not None:
       path = pathlib.Path(weights) / f"{name}.npz"
@@ -90,6 +94,21 @@ def check_count(protocol: Protocol, generated: Any, count: int, repeats: int) ->
       f"{f' x {repeats}' if repeats > 1 else ''}; --count=N evaluates fewer and enters the "
       "fingerprint"
     )
+
+
+def _described(real: Any, about: Mapping, split: str) -> str:
+  """Real clips in words: the path of given clips, or the split of a run's data.
+
+  Args:
+    real: the clips.
+    about: `real.about`, which may take long to compute.
+    split: split of the data.
+  """
+  name = getattr(real, "name", None)  # clips of a run's data have none
+  if name is not None:
+    return f"{real.count} clips of {name}"
+  data = about.get("data", "given clips")
+  return f"{real.count} clips of {split} data ({data}{getattr(real, 'stored', '')})"
 
 
 class Evaluator:
@@ -201,8 +220,7 @@ class Evaluator:
       hashes,
       tuple(real.shape),
       count,
-      f"{count} clips of {self.protocol.split} data ({about_clips.get('data', 'given clips')}"
-      f"{getattr(real, 'stored', '')})",
+      _described(real, about_clips, self.protocol.split),
       tuple(getattr(real, "class_names", ())),
       **{name: getattr(real, name, None) for name in _COPIED},
     )

@@ -9,11 +9,12 @@ import jax
 import numpy as np
 
 from vidgan_jax.evaluation import clips
-from vidgan_jax.evaluation.features.extractor import Extractor, unverified
+from vidgan_jax.evaluation.features.extractor import Extractor, random_note, unverified
 from vidgan_jax.evaluation.features.references import Reference
 from vidgan_jax.evaluation.metrics.base import LEVEL, Metric, Score
 from vidgan_jax.evaluation.protocols import fingerprint
 from vidgan_jax.evaluation.protocols.base import Protocol
+from vidgan_jax.evaluation.report.columns import random_mark
 
 FORMAT = 1
 
@@ -97,11 +98,13 @@ class Circumstances:
     protocol, reference = self.protocol, self.reference
     frames, height, width, _ = self.shape
     usual = (protocol.generated_count, protocol.repeats)
+    random = random_note(extractor)
     fields = {
       "format": FORMAT,
       "protocol": protocol.name,
       **metric.fields(),
       "weights": extractor.weights_hash,
+      **({"random_weights": random} if random else {}),
       "constants": fingerprint.of_constants(extractor.constants),
       "frames": frames,
       "resolution": [height, width],
@@ -137,7 +140,7 @@ class Circumstances:
     return {
       "step": self.about.get("step"),
       "metric": score.metric,
-      "network": metric.network,
+      "network": metric.network + random_mark(fields, " with "),
       "output": metric.output,
       "value": score.value,
       "values": list(score.values),

@@ -98,7 +98,13 @@ class Request:
   data_directory: str | None = option(
     text(None, "Folder of the data; default is that of the training.")
   )
-  weights: str | None = option(text(None, "Folder of converted weights, NETWORK.npz."))
+  weights: str | None = option(
+    text(
+      None,
+      "Folder of converted weights, NETWORK.npz; or the word random: networks with random weights, "
+      "for a trial without published ones. Such scores are comparable with no published score.",
+    )
+  )
   clips: str | None = option(
     text(
       None,

@@ -27,7 +27,7 @@ one-line message.
 
 Set a field on the command line, `--config.optimizer.eps=1e-6`, or in a config file. Lists are
 written in quotes: `--config.model.generator.multipliers="(2,1)"`. The last column says whether an
-existing run may continue with another value. `python -m vidgan_jax.summarize --config=...` checks a
+existing run may continue with another value. `vidgan summarize --config=...` checks a
 config without running it.
 """
 
@@ -38,7 +38,7 @@ def page() -> str:
   for name in sorted(switches.SYSTEMS):
     lines += ["", f"### Models: {name}", "", *schema.table(switches.system(name), "config.model.")]
   for command in COMMANDS:
-    lines += ["", f"## Flags of vidgan_jax.{command}", "", *_flags(command)]
+    lines += ["", f"## Flags of vidgan {command}", "", *_flags(command)]
   return "\n".join(lines) + "\n"
 
 

@@ -21,6 +21,7 @@ from vidgan_jax.sampling import run as runs
 from vidgan_jax.sampling.request import Request
 
 _PER_LABEL, _STEPS = 2, 8  # default number of clips per class, and per interpolation
+_CLIPS, _WALKS = 16, 8  # default number of clips, and of interpolations, without classes
 _GIVEN, _FUTURES = 8, 4  # default number of given clips of a split, and of clips for each
 
 
@@ -32,6 +33,7 @@ def fulfil(request: Request, report: Callable[[str], None] = print) -> list[str]
   """
   requests.check(request)
   _check_interpolation(request)
+  files.check_output(request.output, request.overwrite)
   run = runs.load(
     request.workdir,
     step=request.checkpoint,
@@ -135,13 +137,21 @@ def _labels(request: Request, run: runs.Run, given: np.ndarray | None) -> tuple[
   """
   classes = run.gan.num_classes
   if request.per_label is not None and not classes:
-    raise UserError("--per_label needs a run with classes; this run has none")
+    raise UserError(
+      "--per_label needs a run with classes; this run has none, --count=N sets the number of clips"
+    )
+  if request.count is not None and (classes or given is not None):
+    instead = "--per_label and --labels choose clips of classes"
+    if given is not None:
+      instead = "--given and --futures set the number of clips"
+    raise UserError(f"--count is for runs without classes that generate whole clips; {instead}")
   per_label = request.per_label or _PER_LABEL if classes else 1
   if request.labels is not None:
     return files.parse_labels(request.labels, run.class_names, classes), per_label
   if given is not None:
     return [0] * len(given), request.futures or _FUTURES
-  labels = list(range(classes)) if classes else [0] * (8 if request.interpolate else 16)
+  many = request.count or (_WALKS if request.interpolate else _CLIPS)
+  labels = list(range(classes)) if classes else [0] * many
   if request.interpolate == "class":
     labels = [label for pair in itertools.pairwise(labels) for label in pair]
   return labels, per_label

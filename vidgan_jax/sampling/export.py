@@ -17,7 +17,7 @@ import vidgan_jax.training.state as states
 from vidgan_jax.layers import normalization
 from vidgan_jax.runtime.config import configuration, requests
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.files import locks, tensors, video_writers
+from vidgan_jax.runtime.files import locks, paths, tensors, video_writers
 from vidgan_jax.runtime.hardware import memory
 from vidgan_jax.sampling import cascade, conditioning, exported, model_card
 from vidgan_jax.sampling import run as runs
@@ -48,6 +48,7 @@ def fulfil(
     UserError: there is no run, or the output folder exists or cannot be written.
   """
   requests.check(request)
+  _check_output(request.output)
   states.refuse_export(request.workdir, "export")
   config, gan, state = states.load(request.workdir, request.checkpoint, report=report)
   options: dict[str, Any] = dict(standing_passes=request.standing_passes, report=report)
@@ -114,6 +115,22 @@ def _write_grid(folder: pathlib.Path, run: runs.Run, report: Callable[[str], Non
   return True
 
 
+def _check_output(output: str | os.PathLike) -> None:
+  """UserError if `output` is a file or not an empty folder, or cannot be written."""
+  if not str(output):
+    raise UserError("--output is empty")
+  target = pathlib.Path(os.path.realpath(output))
+  if os.path.lexists(target) and not target.is_dir():
+    raise UserError(f"{output} is a file; export to a folder that does not exist")
+  try:
+    occupied = target.is_dir() and any(target.iterdir())
+  except OSError as error:
+    raise UserError(f"cannot write to {output}: {error.strerror or error}") from error
+  if occupied:
+    raise UserError(f"{output} is not empty; export to a folder that does not exist")
+  paths.check_writable(target.parent)  # the folder itself is replaced
+
+
 @contextlib.contextmanager
 def _new_folder(output: str | os.PathLike) -> Iterator[pathlib.Path]:
   """Yields a temporary folder, OUTPUT.partial, which becomes `output` at the end.
@@ -121,15 +138,10 @@ def _new_folder(output: str | os.PathLike) -> Iterator[pathlib.Path]:
   Raises:
     UserError: `output` exists and is not an empty folder, or cannot be written.
   """
-  if not str(output):
-    raise UserError("--output is empty")
   target = pathlib.Path(os.path.realpath(output))
   partial = target.with_name(f"{target.name}.partial")
   try:
-    if target.is_dir() and any(target.iterdir()):
-      raise UserError(f"{output} is not empty; export to a folder that does not exist")
-    if os.path.lexists(target) and not target.is_dir():
-      raise UserError(f"{output} is a file; export to a folder that does not exist")
+    _check_output(output)  # again, because the run was loaded meanwhile
     target.parent.mkdir(parents=True, exist_ok=True)
     with locks.held(partial, f"export to {output}", name=None):
       leftovers = {path.name for path in partial.iterdir()}  # of a killed process

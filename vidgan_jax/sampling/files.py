@@ -1,7 +1,6 @@
 """Writes generated clips to files, and reads the labels of `--labels`."""
 
 import contextlib
-import errno
 import os
 import pathlib
 import re
@@ -11,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.files import captions, locks, video_writers
+from vidgan_jax.runtime.files import captions, locks, paths, video_writers
 from vidgan_jax.runtime.files.atomic_files import atomic_file
 from vidgan_jax.runtime.text import find_name
 
@@ -41,18 +40,12 @@ def new_output(output: str | os.PathLike, overwrite: bool) -> Iterator[pathlib.P
       process writes samples there, or a file or folder that is no sample has the name of a sample
       or of the temporary folder.
   """
-  if not str(output):  # "" would be the current folder
-    raise UserError("the output folder has no name")
+  check_output(output, overwrite)
   with contextlib.ExitStack() as stack:
     with _system_errors_as_user_errors(output):
       target = pathlib.Path(os.path.realpath(output))
-      if target.is_dir():
-        partial = target / _PARTIAL
-        _check_replaceable(target, overwrite)
-      elif os.path.lexists(target):
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target))
-      else:
-        partial = target.with_name(target.name + _PARTIAL)
+      inside = target.is_dir()
+      partial = target / _PARTIAL if inside else target.with_name(target.name + _PARTIAL)
       # The lock is on the folder itself (name=None). A lock file in it would be one of the results.
       stack.enter_context(locks.held(partial, f"write samples to {output}", name=None))
       _remove_leftover(partial)
@@ -67,6 +60,24 @@ def new_output(output: str | os.PathLike, overwrite: bool) -> Iterator[pathlib.P
     except BaseException:
       shutil.rmtree(partial, ignore_errors=True)
       raise
+
+
+def check_output(output: str | os.PathLike, overwrite: bool) -> None:
+  """Raises the errors of `new_output` that are known before clips are generated; creates nothing.
+
+  Args:
+    output, overwrite: see `new_output`.
+
+  Raises:
+    UserError: see `new_output`.
+  """
+  if not str(output):  # "" would be the current folder
+    raise UserError("the output folder has no name")
+  paths.check_writable(output)
+  with _system_errors_as_user_errors(output):
+    target = pathlib.Path(os.path.realpath(output))
+    if target.is_dir():
+      _check_replaceable(target, overwrite)
 
 
 @contextlib.contextmanager

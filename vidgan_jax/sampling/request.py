@@ -34,6 +34,15 @@ class Request:
   per_label: int | None = option(
     integer(None, "Clips per class; default 2.", least=1, most=1_000_000)
   )
+  count: int | None = option(
+    integer(
+      None,
+      "Runs without classes: number of clips, default 16; with --interpolate, of interpolations, "
+      "default 8.",
+      least=1,
+      most=1_000_000,
+    )
+  )
   truncation: float = option(base_switches.TRUNCATION)
   frames: int | None = option(integer(None, "Frames; default as in training.", least=1, most=4096))
   interpolate: str | None = option(

@@ -4,6 +4,7 @@ Also opens the runs in workdirs, for sampling, evaluation and analyses.
 """
 
 import contextlib
+import difflib
 import functools
 import os
 import pathlib
@@ -238,7 +239,9 @@ def read_config(workdir: str | os.PathLike) -> ConfigDict:
     raise UserError(f"no run in {workdir}: {error}") from error
   except (OSError, ValueError, UserError) as error:
     reason = getattr(error, "strerror", None) or error
-    raise UserError(f"no run in {workdir}: {CONFIG}: {reason}") from error
+    similar = difflib.get_close_matches(str(workdir), paths.pretrained(), n=1)
+    hint = f"; did you mean {similar[0]}, a model of the package?" if similar else ""
+    raise UserError(f"no run in {workdir}: {CONFIG}: {reason}{hint}") from error
 
 
 def is_export(workdir: str | os.PathLike) -> bool:

@@ -150,6 +150,8 @@ def _flags(run: Run, wanted: Wanted, labels: Sequence[int | None], frames: int |
   flags: dict[str, object] = {}
   if run.gan.num_classes:
     flags["labels"] = _labels(run, [label or 0 for label in labels])
+  else:
+    flags["count"] = wanted.count * (len(labels) or 1) if wanted.kind == "clips" else 1
   if wanted.kind != "clips":
     flags["interpolate"] = "class" if wanted.kind == "classes" else "latent"
     flags["interpolation_steps"] = wanted.count

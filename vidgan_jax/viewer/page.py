@@ -99,6 +99,14 @@ class Handlers:
     """Curves of logged values."""
     return curves.page(self.opened.workdirs, self.opened.names, values or [])
 
+  def logged(self, values) -> tuple[list[str], list[str]]:
+    """(names of all values that the logs have now, those to show).
+
+    Shown are the chosen `values` that exist, or the first ones if there are none.
+    """
+    known, first = curves.names_of_values(self.opened.workdirs)
+    return known, [value for value in values or [] if value in known] or first
+
   def choices(self) -> list[tuple[str, str]]:
     """(name, key) of all generators."""
     return [(choice.name, choice.key) for choice in self.opened.choices()]
@@ -126,16 +134,29 @@ def build(studio: Studio) -> Any:
         with gr.Tab("Scores") as scores_tab:
           scored = gr.HTML()
         with gr.Tab("Curves") as curves_tab:
-          known, first = curves.names_of_values(studio.opened.workdirs)
+          known, first = handlers.logged([])
           values = gr.Dropdown(known, value=first, multiselect=True, label="Logged values")
           plotted = gr.HTML()
     generators = shared[0]
     refreshed = lambda: gr.update(choices=handlers.choices())
     page.load(refreshed, None, generators, api_name=False).then(**runs[0], api_name=False)
     scores_tab.select(_answered(handlers.scores), None, scored, api_name="scores")
-    curves_tab.select(_answered(handlers.curves), values, plotted, api_name="curves")
-    values.change(_answered(handlers.curves), values, plotted, api_name=False)
+    curves_tab.select(_visited(gr, handlers), values, [values, plotted], api_name="visit_curves")
+    values.change(_answered(handlers.curves), values, plotted, api_name="curves")
   return page
+
+
+def _visited(gr: Any, handlers: Handlers) -> Callable[[Any], tuple[Any, str]]:
+  """The handler of a visit of the tab of curves: (new list of logged values, curves).
+
+  A run that trains may have written its first records, or other ones, since the page was opened.
+  """
+
+  def visit(values: Any) -> tuple[Any, str]:
+    known, shown = handlers.logged(values)
+    return gr.update(choices=known, value=shown), _answered(handlers.curves)(shown)
+
+  return visit
 
 
 def _shared_controls(gr: Any, handlers: Handlers) -> list[Any]:

@@ -198,6 +198,10 @@ def test_the_report_and_the_sheet_show_what_is_there(videos, prepare):
   )
   assert report[2] == "train: 1 skipped, listed in skipped.txt"
   assert report[3].startswith("  1, such as class0/cut.mp4: ")
+  assert report[4] == (
+    "train: note: 2 of 3 classes have fewer than 4 clips, too few for scores of one class: "
+    "class1 (3), class2 (3)"
+  )
   assert report[-3:] == [
     f"train    {c} class{c}      {n} {b * '#'}" for c, n, b in ((0, 4, 40), (1, 3, 30), (2, 3, 30))
   ]
@@ -401,7 +405,7 @@ def test_other_folders_are_refused(videos, prepare, tmp_path, contents):
   (tmp_path / "file").write_text("mine")
   with pytest.raises(UserError, match="is not a folder"):
     prepare("folder", videos, "file")
-  with pytest.raises(UserError, match=r"cannot prepare .*file/out: .*Not a directory"):
+  with pytest.raises(UserError, match=r"cannot write to .*file/out: .*/file is no folder"):
     prepare("folder", videos, "file/out")
   for output in (videos, videos / "out", videos.parent):
     with pytest.raises(UserError, match="must not contain each other"):

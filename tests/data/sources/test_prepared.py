@@ -301,8 +301,7 @@ def test_what_prepare_makes_is_read(tmp_path, textured):
 
 def test_a_missing_set_is_told_with_the_command_that_makes_it(tmp_path):
   command = re.escape(
-    f"python -m vidgan_jax.prepare --source=ucf101 --input=VIDEOS --output={tmp_path}/x "
-    "--resolution=64"
+    f"vidgan prepare --source=ucf101 --input=VIDEOS --output={tmp_path}/x --resolution=64"
   )
   with pytest.raises(
     UserError, match=f"^{tmp_path}/x: no such folder; make it, for example with: {command}$"
@@ -320,8 +319,8 @@ def test_the_error_without_a_finished_set_gives_the_command(ramps, tmp_path, wri
   with pytest.raises(UserError) as caught:
     source_of(f"{videos}/", resolution=64)
   assert str(caught.value) == (
-    f"{videos}/: is not a prepared data set (has no prepared.json); make one with: python -m "
-    f"vidgan_jax.prepare --source=SOURCE --input='{videos}/' --output='{videos}_prepared' "
+    f"{videos}/: is not a prepared data set (has no prepared.json); make one with: vidgan "
+    f"prepare --source=SOURCE --input='{videos}/' --output='{videos}_prepared' "
     "--resolution=64"
   )
   (tmp_path / "begun" / ".preparing").mkdir(parents=True)
@@ -335,7 +334,8 @@ def test_the_error_without_a_finished_set_gives_the_command(ramps, tmp_path, wri
 def test_what_does_not_fit_is_refused_in_one_line(tmp_path, write_prepared, ramp):
   folder = write_prepared(tmp_path / "set", [ramp(9, 10, 14)] * 2, [0, 1], ("a", "b"))
   with pytest.raises(
-    UserError, match=r"10x14 pixels, .* resolution 12; make another set, for example with: python"
+    UserError,
+    match=r"10x14 pixels, .* resolution 12; make another set, for example with: vidgan prepare",
   ):
     source_of(folder, resolution=12)
   with pytest.raises(UserError, match="has 2 classes, but num_classes is 3"):

@@ -75,6 +75,8 @@ def test_the_tf_hub_module_becomes_the_network_of_fvd(tmp_path, deepmind, module
   assert len(variables) == 230
   for name, array in deepmind.items():
     np.testing.assert_array_equal(variables[i3d.path_of(name)].ravel(), array.ravel())
+  with pytest.raises(UserError, match=r"a\.npz is no folder"):  # before the source is read
+    convert_quietly("i3d_kinetics400", module, path / "in.npz", overwrite=True)
   with pytest.raises(UserError, match=r"a\.npz exists; nothing is overwritten without --ov"):
     convert_quietly("i3d_kinetics400", module, path)
   before = path.stat().st_mtime_ns

@@ -81,9 +81,8 @@ def test_every_protocol_has_a_description():
     assert protocol.metrics and protocol.notes and protocol.source
     fingerprint.digest(protocol.describe())
   assert len({fingerprint.digest(p.describe()) for p in by_name.values()}) == len(by_name)
-  with pytest.raises(
-    UserError, match=r"unknown protocol 'fvd2'; known: moving_shapes, recommended"
-  ):
+  words = r"unknown protocol 'fvd2'; did you mean fvd\?; known: moving_shapes, recommended.*, fvd$"
+  with pytest.raises(UserError, match=words):
     protocols.get_protocol("fvd2")
   assert protocols.get_protocol("fvd") is protocols.get_protocol("fvd_unterthiner2018")
 

@@ -184,3 +184,20 @@ def test_config_files(home):
     assert door._with_local_config(option) == option
   with pytest.raises(UserError, match=r"--config is 'gs://a/c\.py'"):
     door._with_local_config("-config=gs://a/c.py")
+
+
+def test_whether_a_folder_can_be_written_is_known_without_creating_it(tmp_path, monkeypatch):
+  (tmp_path / "file").write_text("mine")
+  (tmp_path / "link").symlink_to(tmp_path / "new")
+  before = sorted(tmp_path.iterdir())
+  for folder in (tmp_path, tmp_path / "a" / "b", tmp_path / "link", tmp_path / "link" / "a"):
+    paths.check_writable(folder)
+  for folder in (tmp_path / "file", tmp_path / "file" / "a" / "b"):
+    with pytest.raises(UserError, match=f"cannot write to {folder}: {tmp_path}/file is no folder"):
+      paths.check_writable(folder)
+  monkeypatch.setattr(paths.os, "access", lambda path, mode: path != tmp_path)
+  with pytest.raises(
+    UserError, match=f"cannot write to {tmp_path}/a: {tmp_path} cannot be written"
+  ):
+    paths.check_writable(tmp_path / "a")
+  assert sorted(tmp_path.iterdir()) == before

@@ -4,7 +4,8 @@
   python -m vidgan_jax.analysis.cost.reproducing_page --measure   # counts what is not in that file
 
 benchmarks/config_costs.jsonl holds the costs, because counting them takes about an hour: it traces
-the networks of all configs. Remove lines of configs whose networks have changed.
+the networks of all configs. Each line has the identity of its config; if a field of the config
+changes, --measure counts it again. Remove the lines of configs whose code has changed.
 """
 
 import json
@@ -17,6 +18,7 @@ import jax
 from ml_collections import ConfigDict
 
 from vidgan_jax.analysis.cost import published_scores, summary
+from vidgan_jax.models import stored_config
 from vidgan_jax.runtime.config import named
 from vidgan_jax.runtime.errors import UserError
 
@@ -69,20 +71,22 @@ def measure(name: str, config: ConfigDict) -> dict[str, Any]:
   """Counts the cost of a config, in numbers that do not depend on a machine's speed.
 
   Returns:
-    {"name", "batch_size", "num_iterations", "tflop" of the last phase, "total_tflop" of the whole
-    run, "gigabytes"}; or {"name", "error"} if it cannot be counted.
+    {"name", "identity" (see `stored_config.identity`), "batch_size", "num_iterations", "tflop" of
+    the last phase, "total_tflop" of the whole run, "gigabytes"}; or {"name", "identity", "error"}
+    if it cannot be counted.
   """
+  named_config = {"name": name, "identity": stored_config.identity(config)}
   try:
     cost = summary.summarize(config, tflops=1.0)
   except UserError as error:
-    return {"name": name, "error": str(error)}
+    return {**named_config, "error": str(error)}
   executed = lambda part: part["iteration"][cost["remat"]]["tflop"]
   total, end = 0.0, config.num_iterations
   for phase in reversed(cost.get("phases", [])):
     total += executed(phase) * max(0, end - phase["begin"])
     end = min(end, phase["begin"])
   return {
-    "name": name,
+    **named_config,
     "batch_size": cost["batch_size"],
     "num_iterations": config.num_iterations,
     "tflop": executed(cost),
@@ -147,13 +151,14 @@ def _module(name: str) -> Any:
 
 
 def _measure_missing(report: Callable[[str], None]) -> None:
-  """Adds the costs of configs that the file lacks, or that have changed their length."""
+  """Adds the costs of configs that the file lacks, or that have changed."""
   costs = known_costs()
   jax.config.update("jax_platforms", "cpu")
   wanted = configs()
   for name, config in wanted.items():
     old = costs.get(name, {})
-    if old.get("num_iterations") == config.num_iterations:
+    same = old.get("identity") == stored_config.identity(config)
+    if same and old.get("num_iterations") == config.num_iterations:
       continue
     costs[name] = measure(name, config)
     jax.clear_caches()

@@ -139,7 +139,7 @@ def read(path, what: str = "hessian") -> dict:
   try:
     content = json_files.read(path, {"settings": dict, "records": [_FORMS[what]]})
   except FileNotFoundError as error:
-    raise UserError(f"{path} does not exist; vidgan_jax.analyze --what={what} writes it") from error
+    raise UserError(f"{path} does not exist; vidgan analyze --what={what} writes it") from error
   for record in content["records"] if what == "hessian" else ():
     if len(record["eigenvalues"]) != len(record["residuals"]):
       raise UserError(f"{path}: malformed (a record has not as many residuals as eigenvalues)")

@@ -215,6 +215,7 @@ def fulfil(request, what: list[str], tools: Tools, report) -> list[str]:
   if request.every_checkpoint:
     raise UserError(f"--every_checkpoint is not for --what={what[0]}, which reads one checkpoint")
   folder = pathlib.Path(request.output or paths.results_folder(request.workdirs[0], "analysis"))
+  paths.check_writable(folder)
   _check_free(what, folder, request.overwrite)
   analyzed = AnalyzedRun(request, tools, report)
   lines = []

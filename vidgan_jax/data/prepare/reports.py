@@ -10,6 +10,7 @@ from PIL import Image
 
 from vidgan_jax.data.formats import index
 from vidgan_jax.data.prepare import pictures
+from vidgan_jax.data.sources.base import scarce_classes
 from vidgan_jax.runtime.files.video_writers import contact_sheet
 from vidgan_jax.runtime.text import printable
 
@@ -86,6 +87,8 @@ def _summary(
       f"clip), {len(part.shards)} files, {_bytes(size)}, {_sizes(clips[split])}"
     )
     lines += _reasons(split, skipped[split])
+    scarce = scarce_classes(clips[split]["label"], prepared.classes, least=0)
+    lines += [f"{split}: {line}" for line in scarce]
   for split in skipped:
     if split not in prepared.splits and skipped[split]:
       lines += [f"{split}: no clips", *_reasons(split, skipped[split])]

@@ -68,7 +68,9 @@ def prepare(request: Request, report: Callable[[str], None] = print) -> index.Pr
   workspace.check_output(request.output)
   if os.path.isfile(request.input) and request.source != "moving_mnist":
     content = advice.advice(request.input, request.resolution) or "is a file"
-    raise UserError(f"{request.input}: {request.source} needs a folder, but this {content}")
+    raise UserError(
+      f"{request.input}: --source={request.source} needs a folder, but this {content}"
+    )
   try:
     listing = inputs.select(SOURCES[request.source](request), request)
   except OSError as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 from vidgan_jax.data.formats import index
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.files import locks
+from vidgan_jax.runtime.files import locks, paths
 
 _SETTINGS = "settings.json"
 _MEANINGS = {
@@ -19,7 +19,10 @@ _MEANINGS = {
 
 
 def check_output(output: str) -> None:
-  """Raises UserError unless a folder is missing, empty, being prepared, or a finished set."""
+  """Raises UserError unless a folder is missing, empty, being prepared, or a finished set.
+
+  A folder that is no finished set must be writable.
+  """
   if os.path.exists(output) and not os.path.isdir(output):
     raise UserError(f"{output}: is not a folder")
   try:
@@ -29,6 +32,8 @@ def check_output(output: str) -> None:
   if names and names != {index.UNFINISHED} and not is_finished(output):
     if not os.path.isfile(os.path.join(output, index.UNFINISHED, _SETTINGS)):
       raise UserError(f"{output}: is not empty, and not a data set that is being prepared")
+  if not is_finished(output):
+    paths.check_writable(output)
 
 
 def is_finished(output: str) -> bool:

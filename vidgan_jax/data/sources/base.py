@@ -3,16 +3,19 @@
 import abc
 import os
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from vidgan_jax.data.sources.folder_tree import abbreviated
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import npz
 from vidgan_jax.runtime.text import composed
 
 DEFAULT_MAX_BYTES = 16 * 2**30
 _CHECKED_EXAMPLES = 64  # examples of a source that `check_examples` reads
+_FEW_CLIPS, _NAMED_CLASSES = 4, 20  # see `scarce_classes`
 MAX_CLASSES = 100_000  # a larger number means that the labels are wrong or damaged
 
 
@@ -121,6 +124,33 @@ def random_window(
   return slice(start, start + span, stride)
 
 
+def scarce_classes(labels: Any, class_names: Sequence[str], least: int = 1) -> list[str]:
+  """A line that names the classes with very few clips; an empty list if there are none.
+
+  Scores of one class compare two clips or more with as many others, and real against real takes
+  both from the real clips: four clips.
+
+  Args:
+    labels: int [N], the label of each clip.
+    class_names: names in label order; empty without classes.
+    least: classes with fewer clips are not named: 1 leaves out those without clips.
+  """
+  if not len(class_names):
+    return []
+  counts = np.bincount(np.asarray(labels, np.int64), minlength=len(class_names)).tolist()
+  few = [
+    f"{name} ({count})"
+    for name, count in zip(class_names, counts, strict=True)
+    if least <= count < _FEW_CLIPS
+  ]
+  if not few:
+    return []
+  return [
+    f"note: {len(few)} of {len(counts)} classes have fewer than {_FEW_CLIPS} clips, too few for "
+    f"scores of one class: {abbreviated(few, _NAMED_CLASSES)}"
+  ]
+
+
 def check_labels(labels: np.ndarray, num_classes: int, what: str) -> None:
   """Checks that every label is in 0..num_classes-1.
 
@@ -186,14 +216,14 @@ class InMemorySource(Source):
     self.frames = frames
     self.resolution = clips.shape[2]
     self._clips = clips
-    self._labels = labels
+    self.labels = labels
     self._stride = stride
     self._horizontal_flip = horizontal_flip
 
   def identity(self) -> str:
     """See `Source.identity`; hashes a sample of the pixels, so that large files open quickly."""
     frames = self._clips[:: max(1, self.num_examples // 64), 0, ::8, ::8]
-    labels = zlib.crc32(np.asarray(self._labels, np.int64).tobytes())
+    labels = zlib.crc32(np.asarray(self.labels, np.int64).tobytes())
     return f"{super().identity()} {self._clips.shape} {labels} {zlib.crc32(frames.tobytes())}"
 
   def example(self, index: int, generator: np.random.Generator) -> tuple[np.ndarray, int]:
@@ -203,7 +233,7 @@ class InMemorySource(Source):
     clip = stored[random_window(generator, len(stored), self.frames, self._stride)]
     if self._horizontal_flip and generator.random() < 0.5:
       clip = clip[:, :, ::-1]
-    return clip, int(self._labels[index])
+    return clip, int(self.labels[index])
 
 
 def check_clips_header(

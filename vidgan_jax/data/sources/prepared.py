@@ -17,7 +17,7 @@ from vidgan_jax.data.advice import prepare_command, sibling_folder
 from vidgan_jax.data.formats import pictures
 from vidgan_jax.data.preprocessing import View
 from vidgan_jax.data.sources import prepared_folder as folders
-from vidgan_jax.data.sources.base import Source, window_span
+from vidgan_jax.data.sources.base import Source, scarce_classes, window_span
 from vidgan_jax.data.sources.folder_tree import abbreviated
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import composed, find_name, printable
@@ -273,6 +273,8 @@ class Prepared(Source):
       listed = ", ".join(without[:_SHOWN_CLASSES])
       more = f" and {len(without) - _SHOWN_CLASSES} more" if len(without) > _SHOWN_CLASSES else ""
       self._report(f"WARNING: classes without a usable clip: {listed}{more}")
+    for line in scarce_classes(self._clips["label"], names):
+      self._report(f"{self._what}: {line}")
 
   def _check_pictures(self, resolution: int, prepare: str) -> None:
     """Raises UserError if stored pictures are smaller than the resolution, or absurdly large."""

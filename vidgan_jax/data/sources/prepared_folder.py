@@ -24,7 +24,7 @@ def check_prepared(directory: str, resolution: int, options: str = "") -> None:
   Args:
     directory: the folder.
     resolution: resolution of the model's clips, pixels.
-    options: options of `vidgan_jax.prepare` for this experiment.
+    options: options of `vidgan prepare` for this experiment.
   """
   make = functools.partial(prepare_command, resolution=resolution, options=options)
   if not directory:

@@ -138,7 +138,7 @@ def _from_folders(directory: str, split: str, by_folders: str, labelled: bool) -
     example = printable(file_text(deep[0]))
     remarks.append(
       f"{len(deep)} clips are in sub-folders of their class folders, such as {example}; prepare a "
-      "set with vidgan_jax.prepare --class_level=2 to use the folders one level deeper as classes"
+      "set with vidgan prepare --class_level=2 to use the folders one level deeper as classes"
     )
   return Listing(
     tuple(clips),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from vidgan_jax.data.sources import frame_cache, split_lists
-from vidgan_jax.data.sources.base import Source, random_window, window_span
+from vidgan_jax.data.sources.base import Source, random_window, scarce_classes, window_span
 from vidgan_jax.data.sources.frame_cache import FrameCache
 from vidgan_jax.data.sources.split_lists import ListedClip
 from vidgan_jax.runtime.errors import UserError
@@ -204,6 +204,8 @@ class VideoFolder(Source):
     )
     for line in f"{directory} ({split}): {self.report.summary()}".splitlines():
       report(line)
+    for line in scarce_classes([clip.label for clip in clips], names):
+      report(f"{directory} ({split}): {line}")
     if len(clips) < max(1, min_clips):
       raise UserError(
         f"{directory}: {len(clips)} usable clips, {max(1, min_clips)} are needed "

@@ -85,6 +85,7 @@ def convert(
     raise UserError(f"--output={output}: weights files must end with .npz")
   if output.exists() and not overwrite:
     raise UserError(f"{output} exists; nothing is overwritten without --overwrite")
+  paths.check_writable(output.parent)
   if mean is not None and network != _C3D:
     raise UserError(f"{network} has no mean clip; only {_C3D} has one")
   form = _form(source)

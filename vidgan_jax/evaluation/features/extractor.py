@@ -217,21 +217,32 @@ def load_extractor(name: str, path: str | os.PathLike | None = None) -> Extracto
   missing = sorted(set(shapes) - set(arrays))
   if missing:
     raise UserError(f"{path}: {missing[0]} is missing, and {len(missing) - 1} more arrays")
-  digest = weights_hash(arrays)
-  if digest != about.get("weights_hash"):
+  loaded = from_arrays(name, arrays, stored_constants, about)
+  if loaded.weights_hash != about.get("weights_hash"):
     raise UserError(
       f"{path}: damaged or altered: the weights do not have the hash that the file states"
     )
+  return loaded
+
+
+def from_arrays(name: str, arrays: Mapping, constants: Mapping, about: Mapping) -> Extractor:
+  """A network with the given variables; see `save` for the arguments.
+
+  Raises:
+    UserError: the network is unknown.
+  """
+  network = find(name)
+  parts = network.build()
   module = parts.module
   return Extractor(
     name=name,
-    weights_hash=digest,
+    weights_hash=weights_hash(arrays),
     outputs=dict(parts.outputs),
     min_frames=parts.min_frames,
     input_size=None if parts.apply else parts.input_size,
-    variables=traverse_util.unflatten_dict(arrays, sep="/"),
+    variables=traverse_util.unflatten_dict(dict(arrays), sep="/"),
     apply=parts.apply or (lambda variables, clips: module.apply(variables, clips)),
-    constants=stored_constants,
+    constants=constants,
     about=about,
     class_names=parts.class_names,
     code=network.code,
@@ -247,8 +258,9 @@ def _missing(name: str, network: Network, path: pathlib.Path) -> str:
     )
   return (
     f"no weights of {name} ({network.what}): {path} is missing. Download "
-    f"{network.weights_source}, and run python -m vidgan_jax.evaluate --convert={name} "
-    f"--source=FILE_OR_FOLDER{network.options} --output={path}"
+    f"{network.weights_source}, and run vidgan evaluate --convert={name} "
+    f"--source=FILE_OR_FOLDER{network.options} --output={path}. To try the command without it, "
+    "--weights=random takes random weights, whose scores are comparable with no published score"
   )
 
 
@@ -365,8 +377,17 @@ def weights_hash(arrays: Mapping[str, np.ndarray]) -> str:
   return digest.hexdigest()
 
 
+def random_note(extractor: Extractor) -> str | None:
+  """What the scores of a network with random weights state; None for other weights."""
+  seed = extractor.about.get("random_weights")
+  what = f"{extractor.name} with random weights, {seed}: not comparable with published scores"
+  return what if seed else None
+
+
 def unverified(extractor: Extractor) -> list[str]:
-  """A warning if the weights could not be compared with a published file when converted."""
+  """A warning if the weights are random, or could not be compared with a published file."""
+  if random := random_note(extractor):
+    return [random]
   if extractor.about.get("verified", True):
     return []
   return [

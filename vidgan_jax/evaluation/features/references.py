@@ -19,7 +19,6 @@ from vidgan_jax.evaluation.features import code
 from vidgan_jax.evaluation.features.pipeline import FeaturePath
 from vidgan_jax.evaluation.protocols import fingerprint
 from vidgan_jax.evaluation.protocols.base import Protocol
-from vidgan_jax.evaluation.report import results
 from vidgan_jax.evaluation.statistics import intervals
 from vidgan_jax.evaluation.statistics.moments import FeatureSet, Moments
 from vidgan_jax.runtime.errors import UserError
@@ -306,7 +305,7 @@ class ReferenceFile:
       return None
     if not os.path.lexists(self.path):
       if self.given_by_user:
-        results.check_writable(self.path.parent)  # before a computation that may take hours
+        paths.check_writable(self.path.parent)  # before a computation that may take hours
       return None
     try:
       loaded = load(self.path, self.fields, self.code_version)

@@ -1,12 +1,14 @@
 """Looks up protocols by name, and adds metrics to a protocol."""
 
 import dataclasses
+import difflib
 from collections.abc import Iterable
 
 from vidgan_jax.evaluation.metrics.registry import METRICS
 from vidgan_jax.evaluation.protocols import published
 from vidgan_jax.evaluation.protocols.base import Protocol
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.text import printable
 
 # Short names. FVD of the paper that introduced it is what papers call FVD without an addition.
 ALIASES = {"fvd": "fvd_unterthiner2018"}
@@ -26,7 +28,10 @@ def get_protocol(name: str) -> Protocol:
   protocols = all_protocols()
   meant = ALIASES.get(name, name)
   if meant not in protocols:
-    raise UserError(f"unknown protocol {name!r}; known: {', '.join(protocols)}")
+    known = [*protocols, *(alias for alias, whole in ALIASES.items() if whole in protocols)]
+    similar = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {similar[0]}?" if similar else ""
+    raise UserError(f"unknown protocol {printable(name)!r}{hint}; known: {', '.join(known)}")
   return protocols[meant]
 
 

@@ -1,4 +1,4 @@
-"""The sections of a report that show results of `vidgan_jax.analyze`, and how to read them."""
+"""The sections of a report that show results of `vidgan analyze`, and how to read them."""
 
 import dataclasses
 import functools

@@ -30,8 +30,8 @@ class Column:
 
   @property
   def title(self) -> str:
-    """The metric's name for reading."""
-    return metrics.number(self.metric).title
+    """The metric's name for reading, and that it is of random weights if it is."""
+    return metrics.number(self.metric).title + random_mark(self.fields, ", ")
 
   @property
   def meaning(self) -> str:
@@ -60,6 +60,16 @@ class Column:
     step = self.main.get("step")
     by_truncation = {truncation(r): r for r in self.records if r.get("step") == step}
     return [by_truncation[value] for value in sorted(by_truncation)]
+
+
+def random_mark(fields: Mapping, before: str = " ") -> str:
+  """What follows the name of a value of a network with random weights; "" for other values.
+
+  Args:
+    fields: of the record.
+    before: text between the name and the mark.
+  """
+  return f"{before}random weights" if fields.get("random_weights") else ""
 
 
 def truncation(record: Mapping) -> float:

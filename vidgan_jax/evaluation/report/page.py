@@ -125,6 +125,7 @@ def _subject(results: Mapping, all_columns: list[Column]) -> dict[str, Any]:
       "count": f"{reference['count']:,}" if reference.get("count") else None,
       "description": reference.get("description", ""),
     },
+    "subject": "run" if steps else "generated clips",
     "workdir": (results.get("run") or {}).get("workdir"),
   }
 

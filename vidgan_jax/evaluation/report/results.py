@@ -11,6 +11,7 @@ from typing import Any
 
 from vidgan_jax.evaluation.metrics import registry as metrics
 from vidgan_jax.evaluation.report import latex as latex_rows
+from vidgan_jax.evaluation.report.columns import random_mark
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import json_files, locks
 from vidgan_jax.runtime.files.atomic_files import atomic_file
@@ -39,7 +40,7 @@ _RECORD = {
   "floor?": (None, {"value": _NUMBER, "interval?": _INTERVAL, "what?": str}),
   "fingerprint": str,
   "number": str,
-  "fields": {"checkpoint?": (None, str), "trial?": bool},
+  "fields": {"checkpoint?": (None, str), "trial?": bool, "random_weights?": str},
   "warnings?": [str],
 }
 _OF_CLASS = {
@@ -148,7 +149,7 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
       raise UserError(f"{path} has format {content['format']}; this version reads format 1")
     json_files.check(content, _FORM, str(path))
   except FileNotFoundError as error:
-    raise UserError(f"{path} does not exist; vidgan_jax.evaluate writes it") from error
+    raise UserError(f"{path} does not exist; vidgan evaluate writes it") from error
   except json_files.JsonError as error:
     raise UserError(f"{error}; if you move the file away, a new one is started") from error
   return content
@@ -157,8 +158,8 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
 def of_iteration(workdir: str | os.PathLike, step: int) -> list[dict[str, Any]]:
   """Scores of the moving average of a run at one iteration, from the files in its folder.
 
-  Trials with other numbers of clips than the protocol's are left out. Scores of WORKDIR/best are
-  those of WORKDIR.
+  Trials with other numbers of clips than the protocol's, or with random weights, are left out.
+  Scores of WORKDIR/best are those of WORKDIR.
 
   Returns:
     dictionaries with "protocol", "metric", "value", "interval", "real" (the score of real clips, or
@@ -173,7 +174,7 @@ def of_iteration(workdir: str | os.PathLike, step: int) -> list[dict[str, Any]]:
   for path in (path for each in folders for path in sorted((each / FOLDER).glob(f"*/{FILE}"))):
     content = read(path)
     for record in content["records"]:
-      trial = record["fields"].get("trial", False)
+      trial = record["fields"].get("trial") or record["fields"].get("random_weights")
       if record["step"] != step or record.get("ema") is False or trial:
         continue
       names = ("metric", "value", "interval", "truncation", "fingerprint")
@@ -225,21 +226,6 @@ def existing(path: str | os.PathLike, heading: Mapping) -> dict[str, Any] | None
       )
   before["run"]["workdir"] = heading["run"]["workdir"]  # another path of it, or it was renamed
   return before
-
-
-def check_writable(folder: str | os.PathLike) -> None:
-  """Checks that files can be written to a folder, which need not exist; creates nothing.
-
-  Raises:
-    UserError: the folder, or its nearest existing parent, is no folder or not writable.
-  """
-  existing_folder = pathlib.Path(folder).absolute()
-  while not existing_folder.exists() and existing_folder != existing_folder.parent:
-    existing_folder = existing_folder.parent
-  if not existing_folder.is_dir():
-    raise UserError(f"cannot write to {folder}: {existing_folder} is no folder")
-  if not os.access(existing_folder, os.W_OK | os.X_OK):
-    raise UserError(f"cannot write to {folder}: no permission to write in {existing_folder}")
 
 
 def locked(folder: str | os.PathLike, report: Callable[[str], None] = print):
@@ -298,8 +284,10 @@ def table(content: Mapping) -> list[str]:
   heads = columns(records)
   cells = [[""] * len(heads) for _ in rows]
   names = [""] * len(rows)
+  marks = dict.fromkeys(heads, "")
   for record in records:
     row = rows.index(_row(record))
+    marks[record["metric"], record["fingerprint"]] = random_mark(record["fields"], ", ")
     cells[row][heads.index((record["metric"], record["fingerprint"]))] = _cell(record)
     names[row] = _row_name(record)
   floors = [""] * len(heads)
@@ -311,15 +299,16 @@ def table(content: Mapping) -> list[str]:
         low, high = record["floor"]["interval"]
         floors[column] += f" [{number(low)}, {number(high)}]"
   lines = []
-  for row, name in enumerate(names):
+  for row, row_name in enumerate(names):
     shown = [("metric", "value", "real against real", "good", "fingerprint")]
     for column, (metric, digits) in enumerate(heads):
       if cells[row][column]:
         _, better = metrics.direction(metric)
         floor = floors[column] or "-"
-        shown.append((metric, cells[row][column], floor, better.removesuffix(" is better"), digits))
+        good, name = better.removesuffix(" is better"), metric + marks[metric, digits]
+        shown.append((name, cells[row][column], floor, good, digits))
     widths = [max(map(len, cells_of_column)) for cells_of_column in zip(*shown, strict=True)]
-    lines.append(name)
+    lines.append(row_name)
     for line in shown:
       padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
       lines.append(f"  {'  '.join(padded)}".rstrip())
@@ -366,12 +355,15 @@ def latex(content: Mapping) -> str:
   records = content["records"]
   heads = columns(records)
   lines = [f"% protocol {content['protocol']['name']}; columns:"]
-  lines += [f"%   {metric}  fingerprint {digits}" for metric, digits in heads]
+  random = {r["fingerprint"]: random_mark(r["fields"], ", ") for r in records}
+  lines += [f"%   {metric}  fingerprint {digits}{random[digits]}" for metric, digits in heads]
   for row in sorted({_row(record) for record in records}):
     in_row = [record for record in records if _row(record) == row]
     cells = {(r["metric"], r["fingerprint"]): r for r in in_row}
     texts = [
-      latex_rows.cell(number(cells[head]["value"]), cells[head]["std"]) if head in cells else "--"
+      latex_rows.cell(number(cells[head]["value"]), cells[head]["std"]) + random[head[1]]
+      if head in cells
+      else "--"
       for head in heads
     ]
     lines.append(latex_rows.row(f"{content['run']['name']}, {_row_name(in_row[0])}", texts))

@@ -45,7 +45,11 @@ def numbers(results: Mapping, all_columns: list[Column]) -> Markup:
   shared = _shared_warnings(all_columns)
   heads = [
     _head(
-      column.metric, network=column.network, output=column.output, fingerprint=column.fingerprint
+      column.metric,
+      title=column.title,
+      network=column.network,
+      output=column.output,
+      fingerprint=column.fingerprint,
     )
     for column in all_columns
   ]

@@ -92,6 +92,23 @@ def results_folder(workdir: str | os.PathLike, *names: str) -> pathlib.Path:
   return folder.joinpath(*names)
 
 
+def check_writable(folder: str | os.PathLike) -> None:
+  """Checks that files can be written to a folder, which need not exist; creates nothing.
+
+  Call it before long work whose results are written at its end.
+
+  Raises:
+    UserError: the folder, or its nearest existing parent, is no folder or not writable.
+  """
+  existing = pathlib.Path(os.path.realpath(folder))
+  while not existing.exists() and existing != existing.parent:
+    existing = existing.parent
+  if not existing.is_dir():
+    raise UserError(f"cannot write to {folder}: {existing} is no folder")
+  if not os.access(existing, os.W_OK | os.X_OK):
+    raise UserError(f"cannot write to {folder}: {existing} cannot be written")
+
+
 def cache(*names: str) -> str | None:
   """The path of a cache folder: $XDG_CACHE_HOME/vidgan_jax/NAMES, or ~/.cache/vidgan_jax/NAMES.
 
