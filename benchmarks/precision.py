@@ -135,7 +135,8 @@ def rows(results: Sequence[Mapping]) -> list[list[str]]:
     ]
     real = scores[0]["real"]
     texts = [*map(_text, scores), "-" if real is None else f"{real:.4g}"]
-    table.append([metric, *texts, "yes" if overlap(spans) else "NO"])
+    verdict = ("yes" if overlap(spans) else "NO") if len(spans) > 1 else "-"
+    table.append([metric, *texts, verdict])
   return table
 
 

@@ -5,7 +5,8 @@
 #   launch/local_multiprocess.sh 2 .venv/bin/python -m vidgan_jax.train --config=... --workdir=...
 # Prints the output of process 0, and the end of another process's output if that process fails
 # first. SIGTERM and SIGINT are sent to all processes. The exit code is that of the first process
-# that fails; else 75 if a signal stopped training and the same command continues it; else 0.
+# that fails, or 137 if another one was killed just before; else 75 if a signal stopped training and
+# the same command continues it; else 0.
 # If a process fails, the others are killed soon after. With --patience they get so many seconds to
 # end by themselves, as on machines of their own, and a line says how each process ends.
 set -uo pipefail
@@ -46,13 +47,19 @@ done
 alive() { kill -0 "$1" 2>/dev/null; }
 LEFT=("${!PIDS[@]}")
 LIMIT="" # with --patience: when the processes that are left are killed
+CODES=()
 while ((${#LEFT[@]})); do
   [ -z "$LIMIT" ] || ((SECONDS < LIMIT)) || kill -KILL "${PIDS[@]}" 2>/dev/null
+  NOW=() # have ended since the last look: first what was killed, because of which others may fail
   for i in "${LEFT[@]}"; do
     alive "${PIDS[i]}" && continue
     wait "${PIDS[i]}"
-    ENDED=$?
+    CODES[i]=$?
     unset "LEFT[i]"
+    if ((CODES[i] == 137)); then NOW=("$i" ${NOW[@]+"${NOW[@]}"}); else NOW+=("$i"); fi
+  done
+  for i in ${NOW[@]+"${NOW[@]}"}; do
+    ENDED="${CODES[i]}"
     [ -z "$OWN_END" ] || echo "process $i ended with $ENDED"
     ((ENDED == 0)) && continue
     if ((ENDED == 75)); then # stopped by a signal: the other processes will stop too
