@@ -35,7 +35,7 @@ EVERY = 5.0  # seconds between beats
 SILENT = 30.0  # seconds without a beat after which a process is reported
 STALLED = 50.0  # seconds without a new iteration after which the processes are compared
 _FAILED = "failed:"  # begins what a process "does" that an error has ended
-# Errors of JAX, also where another process has died (the second name is that before JAX 0.8).
+# Names of JAX's error, also where another process has died; older versions have the second one.
 _OF_JAX = ("JaxRuntimeError", "XlaRuntimeError")
 _GONE = 3.0  # beats that a process may miss before it is reported, if such an error ends this one
 _SHORT = ("starting", "input")  # what should not hold up the others
