@@ -47,7 +47,6 @@ cd -- "$PROJECT" || exit 1
 
 # One CPU device per process. LLVM optimises nothing, because compiling takes longer than training.
 export JAX_PLATFORMS=cpu XLA_FLAGS="--xla_backend_optimization_level=0"
-export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
 # COUNT clips per batch, so that each process has one.
 TINY=(--config.num_iterations="$ITERATIONS" --config.checkpoint_every=20 --config.log_every=1
   --config.sample_every=0 --config.batch_size="$COUNT" --config.ema.start=2
