@@ -4,7 +4,7 @@
 
 It trains `configs/quickstart.py` with every type of --precisions and every seed of --seeds, draws
 samples and computes scores with the commands of `launch/quickstart.sh`. Each run PRECISION_SEED is
-a folder in --output; its samples are in final/samples.png there.
+a folder in --output; its samples are in final/contact_sheet.png there.
 
 The table has a row per metric: the score of each run with its 95 % interval over clips. The span of
 a precision reaches from the lowest to the highest end of its seeds' intervals. The last column says
