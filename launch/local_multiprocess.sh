@@ -1,15 +1,24 @@
 #!/usr/bin/env bash
 # Runs vidgan_jax.train as several processes on this machine that train together, to test a run
 # that is meant for many hosts. The processes use the CPU unless JAX_PLATFORMS is set.
-#   launch/local_multiprocess.sh COUNT COMMAND [ARGUMENT ...]
+#   launch/local_multiprocess.sh [--patience=SECONDS] COUNT COMMAND [ARGUMENT ...]
 #   launch/local_multiprocess.sh 2 .venv/bin/python -m vidgan_jax.train --config=... --workdir=...
 # Prints the output of process 0, and the end of another process's output if that process fails
 # first. SIGTERM and SIGINT are sent to all processes. The exit code is that of the first process
-# that fails; else 75 if a signal stopped training and the same command continues it; else 0.
+# that fails, or 137 if another one was killed just before; else 75 if a signal stopped training and
+# the same command continues it; else 0.
+# If a process fails, the others are killed soon after. With --patience they get so many seconds to
+# end by themselves, as on machines of their own, and a line says how each process ends.
 set -uo pipefail
 
+OWN_END=""
+if [[ "${1:-}" =~ ^--patience=([0-9]{1,6})$ ]]; then
+  OWN_END="$((10#${BASH_REMATCH[1]}))"
+  shift
+fi
 if [[ ! "${1:-}" =~ ^[1-9][0-9]*$ || $# -lt 2 ]]; then
-  echo "error: usage: launch/local_multiprocess.sh COUNT COMMAND [ARGUMENT ...]" >&2
+  echo "error: usage: launch/local_multiprocess.sh [--patience=SECONDS] COUNT COMMAND" \
+    "[ARGUMENT ...]" >&2
   exit 2
 fi
 COUNT="$1"
@@ -37,12 +46,21 @@ done
 
 alive() { kill -0 "$1" 2>/dev/null; }
 LEFT=("${!PIDS[@]}")
+LIMIT="" # with --patience: when the processes that are left are killed
+CODES=()
 while ((${#LEFT[@]})); do
+  [ -z "$LIMIT" ] || ((SECONDS < LIMIT)) || kill -KILL "${PIDS[@]}" 2>/dev/null
+  NOW=() # have ended since the last look: first what was killed, because of which others may fail
   for i in "${LEFT[@]}"; do
     alive "${PIDS[i]}" && continue
     wait "${PIDS[i]}"
-    ENDED=$?
+    CODES[i]=$?
     unset "LEFT[i]"
+    if ((CODES[i] == 137)); then NOW=("$i" ${NOW[@]+"${NOW[@]}"}); else NOW+=("$i"); fi
+  done
+  for i in ${NOW[@]+"${NOW[@]}"}; do
+    ENDED="${CODES[i]}"
+    [ -z "$OWN_END" ] || echo "process $i ended with $ENDED"
     ((ENDED == 0)) && continue
     if ((ENDED == 75)); then # stopped by a signal: the other processes will stop too
       ((CODE == 0)) && CODE=75
@@ -50,6 +68,10 @@ while ((${#LEFT[@]})); do
     fi
     ((CODE == 0 || CODE == 75)) || continue
     CODE=$ENDED
+    if [ -n "$OWN_END" ]; then
+      LIMIT=$((SECONDS + OWN_END))
+      continue
+    fi
     # The others would wait for this process for ever, so they are killed. Before that, process 0
     # has time to fail with its own message: 2 s, or 60 s after codes 2 and 3, where it may have to
     # finish writing files.

@@ -906,6 +906,20 @@ def test_the_commands_of_the_page_are_accepted(slurm):
   assert ["kubectl", "delete", "jobset", name] in documented("kubectl")
 
 
+def test_the_dry_runs_of_the_page_are_what_the_scripts_print(laptop):
+  text = (ROOT / "docs/clusters.md").read_text()
+  shown = re.findall(r"^\$ (launch/.*--dry_run.*)\n((?:[^$`].*\n)+)", text, re.M)
+  assert [line.split()[:2] for line, _ in shown] == [
+    ["launch/tpu_vm.sh", "create"],
+    ["launch/tpu_vm.sh", "run"],
+    ["launch/babysit.sh", "--dry_run"],
+  ]
+  for line, printed in shown:
+    script, *arguments = shlex.split(line)
+    output, notes = laptop.run(script.removeprefix("launch/"), *arguments)
+    assert (output, notes) == (printed, [])
+
+
 def test_the_page_installs_only_for_devices_that_install_sh_knows():
   text = (ROOT / "docs/clusters.md").read_text()
   (known,) = re.findall(r"known: (.*)\"", (LAUNCH / "install.sh").read_text())

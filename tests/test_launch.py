@@ -276,20 +276,62 @@ exit "${codes[$id]}"
 """
 
 
+def in_processes(project, program, *options, **variables):
+  """Runs local_multiprocess.sh with these arguments before its command, a Bash program."""
+  project.program("python3", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+  project.program("member", program)
+  command = [project.path / "launch" / "local_multiprocess.sh", *options, project.bin / "member"]
+  environment = {"PATH": f"{project.bin}:/usr/bin:/bin", "NOTES": str(project.bin), **variables}
+  return subprocess.run(
+    command, env=environment, capture_output=True, text=True, timeout=60, check=False
+  )
+
+
 @pytest.mark.parametrize(
   ("codes", "code"), [("0 0", 0), ("75 75", 75), ("75 0", 75), ("75 2", 2), ("0 3", 3), ("3 75", 3)]
 )
 def test_several_processes_that_are_stopped_are_to_be_continued(project, codes, code):
-  project.program("python3", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-  project.program("leaves", LEAVES)
-  command = [project.path / "launch" / "local_multiprocess.sh", "2", project.bin / "leaves"]
-  environment = {"PATH": f"{project.bin}:/usr/bin:/bin", "CODES": codes}
-  ended = subprocess.run(
-    command, env=environment, capture_output=True, text=True, timeout=60, check=False
-  )
+  ended = in_processes(project, LEAVES, "2", CODES=codes)
   assert (ended.returncode, ended.stdout) == (code, "words of 0\n")
   # The output of process 1 is shown if only process 1 fails, even if process 0 has ended.
   assert ("process 1:\nwords of 1" in ended.stderr) == (codes in ("75 2", "0 3"))
+
+
+# Process 1 is killed; process 0 ends with 1 as soon as that is so.
+KILLED = """#!/usr/bin/env bash
+for argument; do case "$argument" in --process_id=*) id="${argument#*=}" ;; esac; done
+if [ "$id" = 1 ]; then echo $$ >"$NOTES/pid" && kill -KILL $$; fi
+until [ -s "$NOTES/pid" ]; do sleep 0.01; done
+while kill -0 "$(cat "$NOTES/pid")" 2>/dev/null; do :; done
+exit 1
+"""
+# Process 1 fails, and process 0 never ends.
+HANGS = """#!/usr/bin/env bash
+for argument; do case "$argument" in --process_id=*) id="${argument#*=}" ;; esac; done
+[ "$id" = 0 ] || exit 5
+exec sleep 600
+"""
+
+
+@pytest.mark.parametrize("options", [["2"], ["--patience=20", "2"]])
+def test_a_process_that_was_killed_comes_first(project, options):
+  ended = in_processes(project, KILLED, *options)
+  assert ended.returncode == 137
+  codes = "process 1 ended with 137\nprocess 0 ended with 1\n"
+  assert ended.stdout == (codes if len(options) > 1 else "")
+
+
+def test_patience_with_processes_that_do_not_end_is_limited(project):
+  ended = in_processes(project, HANGS, "--patience=1", "2")
+  assert ended.returncode == 5
+  assert ended.stdout == "process 1 ended with 5\nprocess 0 ended with 137\n"
+
+
+@pytest.mark.parametrize("options", [["--patience=x", "2"], ["--patience", "2"], ["0"], []])
+def test_wrong_arguments_of_several_processes_are_refused(project, options):
+  ended = in_processes(project, HANGS, *options)
+  assert (ended.returncode, ended.stdout) == (2, "")
+  assert ended.stderr.startswith("error: usage: launch/local_multiprocess.sh [--patience=SECONDS]")
 
 
 def test_by_default_the_run_is_in_the_project(project):

@@ -11,6 +11,7 @@ from vidgan_jax.runtime.hardware import heartbeat
 from vidgan_jax.runtime.hardware.heartbeat import Heartbeat
 
 FAST = {"every": 0.02, "silent": 0.4, "stalled": 0.4}
+SLOW = {"every": 0.2, "silent": 50, "stalled": 50}  # a process ends before its second beat
 
 
 def wait_for(condition, limit=20.0):
@@ -132,4 +133,41 @@ def test_a_full_disk_and_damaged_files_end_nothing(tmp_path, monkeypatch):
         (tmp_path / "alive" / "1.json").write_text(content)
         time.sleep(0.1)
       assert alive._thread.is_alive()
+  assert not lines
+
+
+class JaxRuntimeError(RuntimeError):
+  """Like JAX's error where numbers cannot be exchanged, because another process has died."""
+
+
+def test_an_error_of_jax_is_followed_by_the_process_that_has_died(tmp_path):
+  lines = []
+  with pytest.raises(JaxRuntimeError), Heartbeat(tmp_path, 0, 4, lines.append, **SLOW):
+    write(tmp_path, 1, 5, doing="failed: JaxRuntimeError")  # it has not caused the error either
+    write(tmp_path, 2, 5)
+    write(tmp_path, 3, 5, doing="failed: XlaRuntimeError")
+    raise JaxRuntimeError("Connection closed by peer")
+  (line,) = lines
+  assert line.startswith(
+    "WARNING: process 2 on machine-2 (pid 72, iteration 5, training) has shown"
+  )
+
+
+def test_an_error_of_jax_is_followed_by_the_process_that_has_failed(tmp_path):
+  lines = []
+  with pytest.raises(JaxRuntimeError), Heartbeat(tmp_path, 0, 3, lines.append, **SLOW):
+    write(tmp_path, 1, 5, doing="failed: OSError")
+    write(tmp_path, 2, 5)
+    raise JaxRuntimeError("Connection closed by peer")
+  (line,) = lines
+  assert line.startswith("WARNING: process 1 on machine-1 (pid 71, iteration 5, failed: OSError)")
+
+
+@pytest.mark.parametrize("kind", [JaxRuntimeError, OSError])
+def test_a_process_that_fails_by_itself_names_no_other(tmp_path, kind):
+  """All others fail like this one; or the error is its own, and it does not wait for the others."""
+  lines = []
+  with pytest.raises(kind), Heartbeat(tmp_path, 0, 2, lines.append, **SLOW):
+    write(tmp_path, 1, 5, doing="failed: JaxRuntimeError" if kind is not OSError else "training")
+    raise kind
   assert not lines

@@ -10,6 +10,9 @@ Process 0 reads the files of all others, process 1 that of process 0. Times are 
 changes of a file as the reading process sees them, so the clocks of the machines need not agree.
 Programs outside may watch the folder: its time of modification changes with every beat. A process
 that ends in order removes its file; one that fails says so in it; one that is killed leaves it.
+
+On CPUs the others do not wait: their exchange of numbers fails at once, with an error that names a
+network address at most. They then look at the files for a moment and report which process it was.
 """
 
 import contextlib
@@ -32,6 +35,9 @@ EVERY = 5.0  # seconds between beats
 SILENT = 30.0  # seconds without a beat after which a process is reported
 STALLED = 50.0  # seconds without a new iteration after which the processes are compared
 _FAILED = "failed:"  # begins what a process "does" that an error has ended
+# Names of JAX's error, also where another process has died; older versions have the second one.
+_OF_JAX = ("JaxRuntimeError", "XlaRuntimeError")
+_GONE = 3.0  # beats that a process may miss before it is reported, if such an error ends this one
 _SHORT = ("starting", "input")  # what should not hold up the others
 _FORM = {"host": str, "pid": int, "beat": int, "iteration": int, "doing": str}
 
@@ -97,12 +103,18 @@ class Heartbeat:
     return self
 
   def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-    """Removes this process's file, or writes that it fails, if others may wait for it."""
+    """Removes this process's file, or writes that it fails, if others may wait for it.
+
+    If the error may come from another process, waits until that one is known, and reports it.
+    """
     self._end.set()
     self._thread.join()
     if self._count > 1 and kind is not None and not issubclass(kind, Stopped):
       self.at(None, f"{_FAILED} {kind.__name__}")
       self._write()
+      if kind.__name__ in _OF_JAX:
+        with contextlib.suppress(Exception):
+          self._report_cause()
       return
     with contextlib.suppress(OSError):
       self._file(self._index).unlink()
@@ -133,10 +145,7 @@ class Heartbeat:
 
   def _watch(self, index: int, seen: _Seen) -> None:
     """Reads another process's file; reports if it is silent, or comes back."""
-    try:
-      content = json_files.read(self._file(index), _FORM)
-    except Exception:  # it has not begun, has ended, or is just writing
-      content = {}
+    content = self._read(index)
     now = time.monotonic()
     if content and content["beat"] != seen.beat:
       if seen.reported:
@@ -153,6 +162,29 @@ class Heartbeat:
         f"WARNING: process {index} on {_describe(seen.content)} has shown no sign of life for "
         f"{now - seen.since:.0f} s: it has died or hangs, or its machine does"
       )
+
+  def _read(self, index: int) -> dict[str, Any]:
+    """The content of a process's file; empty if it has not begun, has ended, or is just writing."""
+    try:
+      return json_files.read(self._file(index), _FORM)
+    except Exception:
+      return {}
+
+  def _report_cause(self) -> None:
+    """Reports the first process that shows no sign of life, or has failed by an error of its own.
+
+    One that fails by an error of JAX is not reported: it is in the same position as this one.
+    """
+    self._silent = _GONE * self._every
+    end = time.monotonic() + self._silent + self._every
+    alike = lambda index: self._read(index).get("doing", "").endswith(_OF_JAX)
+    while time.monotonic() < end and not any(seen.reported for seen in self._seen.values()):
+      others = {index: seen for index, seen in self._seen.items() if not alike(index)}
+      if not others:
+        return
+      for index, seen in others.items():
+        self._watch(index, seen)
+      time.sleep(self._every / 10)
 
   def _compare(self) -> None:
     """Reports which processes are behind if this one has not moved for a while in an iteration.
