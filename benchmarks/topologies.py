@@ -33,6 +33,7 @@ import os
 import pathlib
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -111,7 +112,7 @@ def run_command(arguments: list[str], minutes: float) -> tuple[int | None, str, 
       process.kill()  # the compiler's process ends when this one is gone
       process.communicate()
       return None, "", ""
-    except BaseException:
+    except BaseException:  # Ctrl-C or SIGTERM
       process.kill()
       raise
   return process.returncode, output, errors
@@ -385,6 +386,7 @@ _WHAT = {"page": write_page, "estimate": repeat_estimates}
 
 
 if __name__ == "__main__":
+  signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
   what = _WHAT.get(sys.argv[1], compile_all) if len(sys.argv) > 1 else compile_all
   rest = sys.argv[2:] if what is not compile_all else sys.argv[1:]
   door.run(lambda argv: what(), [sys.argv[0], *rest])

@@ -87,7 +87,8 @@ def render(attempts: Sequence[dict], finished: Mapping[tuple[str, str], bool]) -
   parts = [
     _HEAD,
     _FITS,
-    f"{sum(finished.values())} of {len(finished)} cells are known, from {len(attempts)} attempts.\n",
+    f"{sum(finished.values())} of {len(finished)} cells are known, from "
+    f"{len(attempts)} attempts.\n",
     _table(["config", *targets], rows),
     _messages(cells),
     _ESTIMATES,

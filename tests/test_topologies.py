@@ -41,6 +41,8 @@ else:
     file.write(f"{flags['config']} {flags['topology']} {setting}\\n")
   peak = json.loads(os.environ["PEAKS"])[setting]
   if peak == "sleep":
+    with open(os.environ["NUMBER"], "w") as file:
+      file.write(str(os.getpid()))
     time.sleep(60)
   if isinstance(peak, str):
     sys.stderr.write(f"compiling\\nerror: {peak}\\n")
@@ -66,7 +68,7 @@ class Bench:
 
   def __init__(self, folder):
     self.results, self.calls = folder / "results.jsonl", folder / "calls.txt"
-    self.command = folder / "command.py"
+    self.number, self.command = folder / "number.txt", folder / "command.py"
     self.command.write_text(COMMAND)
 
   def start(self, *arguments, peaks=(), **variables):
@@ -75,6 +77,7 @@ class Bench:
     options += [] if any("--memory" in word for word in arguments) else ["--memory=0"]
     peaks = json.dumps(dict(zip(SETTINGS, peaks, strict=False)))
     environment = {**os.environ, "CALLS": str(self.calls), "PEAKS": peaks, **variables}
+    environment["NUMBER"] = str(self.number)
     return subprocess.Popen(
       [sys.executable, SCRIPT, *arguments, *options],
       env=environment,
@@ -180,12 +183,22 @@ def test_an_attempt_that_takes_too_long_is_repeated_only_with_more_time(bench):
 
 def test_an_interrupted_attempt_leaves_no_line(bench):
   process = bench.start(CELL, peaks=("sleep",) * 3)
-  while not bench.compiled():
+  while not (bench.number.exists() and bench.number.read_text()):
     time.sleep(0.1)
     assert process.poll() is None
   process.send_signal(signal.SIGTERM)
-  process.communicate(timeout=50)
-  assert process.returncode != 0 and bench.results.read_text() == ""
+  process.communicate(timeout=50)  # would wait for a child that still holds the pipes
+  assert process.returncode == 128 + signal.SIGTERM and bench.results.read_text() == ""
+  assert not _exists(int(bench.number.read_text()))
+
+
+def _exists(number):
+  """Whether a process runs."""
+  try:
+    os.kill(number, 0)
+  except ProcessLookupError:
+    return False
+  return True
 
 
 def test_two_runs_do_not_write_one_file(bench):
