@@ -16,9 +16,10 @@ most memory, until a setting fits:
 
 Each attempt runs `vidgan summarize --topology` in a process of its own, one at a time, and appends
 one line of JSON to --results. Beside the compiler's numbers it has the estimate of `vidgan
-summarize` without --topology. A setting whose estimate exceeds the device's memory by half is not
-compiled: no compiler has needed less than that yet. An interrupted run continues where it was. An
-attempt that takes longer than --limit is repeated only with a higher --limit.
+summarize` without --topology. A setting whose estimated peak exceeds the device's memory by 30 % is
+not compiled: no compiler has needed so much less than the estimate yet. An interrupted run
+continues where it was. An attempt that takes longer than --limit is repeated only with a higher
+--limit.
 
 Exit codes: 0 done, 2 bad input, or another run writes the same file.
 """
@@ -58,7 +59,7 @@ from vidgan_jax.runtime import door
 from vidgan_jax.runtime.config import schema
 from vidgan_jax.runtime.errors import UserError
 
-HOPELESS = 1.5  # times the device's memory: an estimate above this is not compiled
+HOPELESS = 1.3  # times the device's memory: an estimate above this is not compiled
 _PACKAGES = "jax jaxlib libtpu jax-cuda12-pjrt jax-cuda13-pjrt".split()
 _GIB = 2**30
 _WAIT = 20  # seconds between looks at the free memory
@@ -119,50 +120,54 @@ def run_command(arguments: list[str], minutes: float) -> tuple[int | None, str, 
 
 
 @functools.cache
-def costs(config: str) -> dict:
+def costs(config: str, *options: str) -> dict:
   """What `vidgan summarize` says about a config without --topology.
 
   Raises:
     UserError: it fails.
   """
-  code, output, errors = run_command(["summarize", f"--config={config}", "--json"], _LIMIT.value)
+  arguments = ["summarize", f"--config={config}", "--json", *options]
+  code, output, errors = run_command(arguments, _LIMIT.value)
   if code != 0:
-    raise UserError(f"summarize --config={config}: {_message(errors) or f'exit code {code}'}")
+    raise UserError(f"{' '.join(arguments)}: {_message(errors) or f'exit code {code}'}")
   return json.loads(output)
 
 
 @functools.cache
-def _state_bytes(config: str, devices: int) -> int | None:
-  """State on each device with zero1, from `vidgan summarize --devices`; None if it refuses."""
+def _state_bytes(config: str, devices: int) -> int:
+  """Bytes of state on each device with zero1, from `vidgan summarize --devices`."""
   arguments = ["summarize", f"--config={config}", f"--devices={devices}", "--config.sharding=zero1"]
-  _, output, _ = run_command(arguments, _LIMIT.value)
+  _, output, errors = run_command(arguments, _LIMIT.value)
   found = re.search(r"([\d,.]+) MB on each of", output)
-  return int(float(found[1].replace(",", "")) * 1e6) if found else None
+  if not found:
+    raise UserError(f"{' '.join(arguments)}: {_message(errors) or 'prints no size of the state'}")
+  return int(float(found[1].replace(",", "")) * 1e6)
 
 
 def estimate(config: str, target: str, setting: Setting) -> dict | None:
-  """Bytes of one device by the estimate of `vidgan summarize`, for this setting and topology.
+  """GiB on one device by the estimates of `vidgan summarize`, for this setting and topology.
 
-  The command counts the activations of the whole batch; a device has its share of them. With zero1
-  it has its share of the gradients too, and the part of the state that --devices prints.
+  The command counts one device, so it is asked about the clips that one device gets. With zero1 the
+  state is the part that --devices prints, and the gradients are split too.
 
   Returns:
-    {"state_gib" (gradients included), "activations_gib", "total_gib"}; None if the devices cannot
-    share the batch.
+    {"kept_gib": state, gradients and the activations that an update keeps; "peak_gib": what exists
+    at the fullest moment}; None if the devices cannot share the batch.
   """
-  if costs(config)["batch_size"] % names.parse(target).devices:
+  devices = names.parse(target).devices
+  clips, rest = divmod(costs(config)["batch_size"], devices)
+  if rest:
     return None
-  cost, devices = costs(config), names.parse(target).devices
-  static = cost["static_bytes"]
-  state = static["total"]
+  remat = [option for option in setting.options if "remat" in option]
+  cost = costs(config, f"--batch_size={clips}", *remat)
+  gradients = cost["static_bytes"]["gradients"]
+  whole = cost["static_bytes"]["total"] - gradients
+  state = whole
   if setting.sharding == "zero1":
-    split = _state_bytes(config, devices)
-    if split is None:
-      return None
-    state = split + static["gradients"] // devices
-  activations = cost["activations"][setting.remat or "none"]["batch_bytes"] / devices
-  parts = {"state": state, "activations": activations, "total": state + activations}
-  return {f"{name}_gib": round(size / _GIB, 3) for name, size in parts.items()}
+    state, gradients = _state_bytes(config, devices), gradients // devices
+  kept = state + gradients + cost["activations"][setting.remat or "none"]["batch_bytes"]
+  peak = state - whole + cost["peak_bytes"]["total"]
+  return {"kept_gib": round(kept / _GIB, 3), "peak_gib": round(peak / _GIB, 3)}
 
 
 def attempt(config: str, target: str, setting: Setting) -> dict:
@@ -181,7 +186,7 @@ def attempt(config: str, target: str, setting: Setting) -> dict:
   }
   assert topology.hardware.memory
   limit = topology.hardware.memory / _GIB
-  if line["estimate"] and line["estimate"]["total_gib"] > HOPELESS * limit:
+  if line["estimate"] and line["estimate"]["peak_gib"] > HOPELESS * limit:
     return line | {"outcome": "skipped", "limit_gib": round(limit, 3)}
   _wait_for_memory()
   print(f"{_now()} {config} {target} {setting.name}", flush=True)
@@ -193,7 +198,7 @@ def attempt(config: str, target: str, setting: Setting) -> dict:
     return line | {"outcome": "time", "limit_minutes": _LIMIT.value}
   if code != 0:
     return line | _refused(_message(errors) or f"exit code {code}")
-  return line | _compiled(json.loads(output), line["estimate"])
+  return line | _compiled(json.loads(output))
 
 
 def _refused(message: str) -> dict:
@@ -204,12 +209,11 @@ def _refused(message: str) -> dict:
   return {"outcome": "failed" if compiler else "refused", "message": message[:500]}
 
 
-def _compiled(result: dict, estimated: dict | None) -> dict:
+def _compiled(result: dict) -> dict:
   """The outcome of a command that printed the result of `analysis.topology.report`."""
   programs = result["programs"]
   gib = lambda size: round(size / _GIB, 3)
   iteration = programs["iteration"]
-  peak = gib(iteration["peak_bytes"])
   kept = ("processes", "devices", "device_kind", "batch_size", "precision", "warnings")
   buffers = iteration["buffers"][:_BUFFERS]
   return {
@@ -233,7 +237,6 @@ def _compiled(result: dict, estimated: dict | None) -> dict:
     "seconds_by_program": {
       n: [p["seconds_lowering"], p["seconds_until_buffer_assignment"]] for n, p in programs.items()
     },
-    "estimate_over_peak": round(estimated["total_gib"] / peak, 3) if estimated else None,
   }
 
 
@@ -356,15 +359,9 @@ def repeat_estimates() -> None:
       (setting,) = (
         s for s in settings_of(line["config"], line["target"]) if s.name == line["setting"]
       )
-      new = estimate(line["config"], line["target"], setting)
-      line["estimate"] = new
-      if "peak_gib" in line:
-        ratio = round(new["total_gib"] / line["peak_gib"], 3) if new else None
-        print(
-          f"{line['config']} {line['target']} {line['setting']}: {line['estimate_over_peak']}"
-          f" -> {ratio}"
-        )
-        line["estimate_over_peak"] = ratio
+      line["estimate"] = estimate(line["config"], line["target"], setting)
+      cell = f"{line['config']} {line['target']} {line['setting']}"
+      print(f"{cell}: {line['estimate']}, compiled {line.get('peak_gib')}", flush=True)
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 

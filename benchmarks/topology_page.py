@@ -50,15 +50,17 @@ _FITS = """## What fits
 A cell has the setting that fits, the peak of one device in GiB, of the memory of a device, and the
 least seconds of an iteration: FLOPs as the paper writes the model, over the peak FLOP/s of all
 devices. "Too large" has the peak of the last setting. "About" is the estimate of `vidgan
-summarize`: a setting whose estimate exceeds the memory by half is not compiled. Not counted: what
-the runtime and prefetched batches take, and on GPUs the workspaces that cuDNN chooses on the card;
-so leave a margin. Above 95 % of the memory is in **bold**.
+summarize`: a setting whose estimated peak exceeds the memory by 30 % is not compiled. Not counted:
+what the runtime and prefetched batches take, and on GPUs the workspaces that cuDNN chooses on the
+card; so leave a margin. Above 95 % of the memory is in **bold**.
 """
 _ESTIMATES = """## The estimate against the compiler
 
-`vidgan summarize` without `--topology` estimates memory from shapes, in seconds: state, gradients
-and the activations that an update keeps. Here are both numbers of every compiled setting, GiB on
-one device. `state` includes gradients.
+`vidgan summarize` without `--topology` estimates memory from shapes, in two ways. "Kept" is state,
+gradients and the activations that an update keeps for its backward pass. "Peak" follows the traced
+iteration and adds up all arrays that exist at its fullest moment; it knows cuDNN's padded copies,
+but neither the tiles in which a TPU stores arrays nor the compiler's order of operations. GiB on
+one device, and the ratio to what the compiler assigns:
 """
 _FEED = """## What a host must read
 
@@ -125,7 +127,7 @@ def _cell(last: dict | None, finished: bool) -> str:
   if "peak_gib" in last:
     return f"too large: {_size(last['peak_gib'])} of {_size(last['limit_gib'])}"
   if outcome == "skipped":
-    return f"too large: about {_size(last['estimate']['total_gib'])} of {_size(last['limit_gib'])}"
+    return f"too large: about {_size(last['estimate']['peak_gib'])} of {_size(last['limit_gib'])}"
   return "too large"
 
 
@@ -143,17 +145,13 @@ def _estimates(attempts: Sequence[dict]) -> str:
   rows = []
   for a in attempts:
     if "peak_gib" in a and a["estimate"]:
-      e = a["estimate"]
-      parts = [e["state_gib"], e["activations_gib"], e["total_gib"], a["peak_gib"]]
-      names = [
-        f"`{a['config']}`",
-        a["target"],
-        a["setting"],
-        f"{a['batch_size'] // a['devices']:,}",
-      ]
-      rows.append([*names, *map(_size, parts), f"{e['total_gib'] / a['peak_gib']:.2f}"])
-  head = ["config", "topology", "setting", "clips per device", "state", "activations", "estimate"]
-  return _table([*head, "compiler", "estimate / compiler"], rows) if rows else "Not yet.\n"
+      kept, peak, compiled = a["estimate"]["kept_gib"], a["estimate"]["peak_gib"], a["peak_gib"]
+      row = [f"`{a['config']}`", a["target"], a["setting"], f"{a['batch_size'] // a['devices']:,}"]
+      row += map(_size, (compiled, a.get("padding_gib", 0.0), kept, peak))
+      rows.append([*row, f"{kept / compiled:.2f}", f"{peak / compiled:.2f}"])
+  head = ["config", "topology", "setting", "clips per device", "compiler", "of it padding"]
+  head += ["kept", "peak", "kept / compiler", "peak / compiler"]
+  return _table(head, rows) if rows else "Not yet.\n"
 
 
 def host_load(attempt: dict) -> dict[str, float]:

@@ -27,13 +27,13 @@ if "devices" in flags:
   print("state of 8,000.0 MB, 250.0 MB on each of 32 (zero1)")
 elif "topology" not in flags:
   policies = {"none": 64, "conv_outputs": 48, "block_inputs": 32}
+  clips, scale = int(flags.get("batch_size", 64)), float(os.environ.get("SCALE", "1"))
+  remat = flags.get("config.model.remat", "none")
   print(json.dumps({
     "frames": 12, "resolution": 64, "discriminator_steps": 2, "batch_size": 64,
     "static_bytes": {"total": 8 * GIB, "gradients": 2 * GIB},
-    "activations": {
-      p: {"batch_bytes": int(size * GIB * float(os.environ.get("SCALE", "1")))}
-      for p, size in policies.items()
-    },
+    "activations": {p: {"batch_bytes": size * clips * GIB // 64} for p, size in policies.items()},
+    "peak_bytes": {"total": int((6 + policies[remat] * clips / 32 * scale) * GIB)},
   }))
 else:
   setting = f"{flags['config.sharding']} {flags.get('config.model.remat')}"
@@ -113,9 +113,8 @@ def test_the_first_setting_that_fits_is_the_last_tried(bench):
   assert names == [("plain", "too large", 20.0), ("zero1 conv_outputs", "fits", 12.0)]
   line = bench.lines()[1]
   assert line["margin_gib"] == 4.0 and line["collectives"]["all-reduce"]["count"] == 2
-  # 250 MB of state, 1/32 of 2 GiB of gradients and of 48 GiB of activations.
-  assert line["estimate"] == {"state_gib": 0.295, "activations_gib": 1.5, "total_gib": 1.795}
-  assert line["estimate_over_peak"] == pytest.approx(1.795 / 12, abs=1e-3)
+  # 250 MB of state; kept: 1/32 of 2 GiB of gradients and of 48 GiB of activations; peak: 3 GiB.
+  assert line["estimate"] == {"kept_gib": 1.795, "peak_gib": 3.233}
   assert line["versions"]["jax"]
 
 
@@ -166,8 +165,8 @@ def test_a_compiler_that_fails_is_not_refused(bench):
 
 
 def test_hopeless_settings_are_not_compiled(bench):
-  """24 GiB above 1.5 x 15.75 GiB: without remat 8 + 2 x 64 / 32 x SCALE."""
-  bench.run(CELL, peaks=(20, 20, 12), SCALE="10")
+  """The limit is 1.3 x 15.75 GiB. Without remat 6 + 64 x 2 / 32 x 4 = 22 GiB, else 12."""
+  bench.run(CELL, peaks=(20, 20, 12), SCALE="4")
   assert [line["outcome"] for line in bench.lines()] == ["skipped", "too large", "fits"]
   assert len(bench.compiled()) == 2
 
@@ -237,7 +236,8 @@ def test_the_page(bench):
   assert (
     "| zero1 conv_outputs; **15.5 of 16.0**; 0.5 s | not yet | too large: 40.0 of 16.0 |" in rows[0]
   )
-  assert f"| `{MAIN}` | v5e:4x8 | zero1 conv_outputs | 2 | 0.29 | 1.5 | 1.8 | 15.5 | 0.12 |" in rows
+  estimate = "v5e:4x8 | zero1 conv_outputs | 2 | 15.5 | 0.00 | 1.8 | 3.2 | 0.12 | 0.21 |"
+  assert f"| `{MAIN}` | {estimate}" in rows
   # 64 clips over 8 hosts, twice, 12 frames each, in 0.5 s: 384 frames/s of 12,288 bytes.
   (feed,) = [row for row in rows if row.startswith(f"| `{MAIN}` | v5e:4x8 | 8 |")]
   assert feed == f"| `{MAIN}` | v5e:4x8 | 8 | 16 | 384 | 4.7 | 0.016 | 134 | 1.7 | 0.0055 |"
@@ -247,8 +247,8 @@ def test_estimates_are_repeated(bench):
   bench.run(CELL, peaks=(20, 12, 8))
   bench.run("estimate", SCALE="2")
   first, second = bench.lines()
-  assert (first["estimate"]["total_gib"], second["estimate"]["total_gib"]) == (12.0, 3.295)
-  assert first["peak_gib"] == 20.0 and first["estimate_over_peak"] == 0.6
+  assert (first["estimate"]["peak_gib"], second["estimate"]["peak_gib"]) == (14.0, 6.233)
+  assert first["estimate"]["kept_gib"] == 10.0 and first["peak_gib"] == 20.0
 
 
 def test_the_page_of_the_docs_is_that_of_the_file(bench):
