@@ -66,7 +66,8 @@ _FEED = """## What a host must read
 
 A host feeds its devices: batch per host x frames x updates of the discriminators with new clips,
 in each iteration. "Fastest" is at the least seconds of the first table, which no run reaches;
-"likely" at an assumed utilisation of {utilisation:.0%}. MB count decoded frames (one byte per pixel
+"likely" at an assumed utilisation of {utilisation:.0%}, which small networks such as TGAN do not
+reach, so that they need less. MB count decoded frames (one byte per pixel
 and colour), as they go to the devices. Cores read a prepared set of this resolution: measured
 {measured} frames per second on a core of the machine in
 [benchmarks/README.md](../benchmarks/README.md#reading-prepared-sets); 192 and 256 are the rate of

@@ -32,8 +32,14 @@ def test_elementwise_results_are_stored_only_as_operands():
   assert arrays(lambda x: jnp.sin(jnp.cos(x)).sum()) < 0.01
   # cos(x) and the product.
   assert arrays(lambda x: jnp.cos(x) @ x) == 2
-  # The sine of the first product takes the product's place.
   assert arrays(lambda x: jnp.sin(x @ x) @ x) == 2
+
+
+def test_a_result_is_written_over_an_array_that_nothing_reads_afterwards():
+  # The sine of the product takes the product's place.
+  assert arrays(lambda x: jnp.sin(x @ x) @ x[:, 0]) == pytest.approx(1, abs=0.1)
+  both = lambda x: jnp.sin(y := x @ x) @ x[:, 0] + y.sum()
+  assert arrays(both) == pytest.approx(2, abs=0.1)
 
 
 def test_a_source_that_is_read_again_stays():
@@ -81,6 +87,17 @@ def test_cudnn_copies_for_unequal_padding(padding, copy):
   function = lambda x, w: convolution(x, w, padding)
   assert peak(function, *shapes) == 4 * result
   assert peak(function, *shapes, cudnn=True) == 4 * (result + 8 * copy)
+
+
+def test_the_gradient_by_the_input_reads_no_copy():
+  image = jax.ShapeDtypeStruct((1, 16, 16, 8), jnp.float32)
+
+  def function(gradient, w):
+    forward = lambda x: convolution(x, w, ((0, 1), (0, 1)))
+    return jax.linear_transpose(forward, image)(gradient)
+
+  shapes = (1, 16, 16, 8), (2, 2, 8, 8)
+  assert peak(function, *shapes, cudnn=True) == peak(function, *shapes)
 
 
 def test_the_copy_is_kept_for_the_kernels_gradient():
