@@ -159,7 +159,10 @@ def estimate(config: str, target: str, setting: Setting) -> dict | None:
   if rest:
     return None
   remat = [option for option in setting.options if "remat" in option]
-  cost = costs(config, f"--batch_size={clips}", *remat)
+  try:
+    cost = costs(config, f"--batch_size={clips}", *remat)
+  except UserError:  # TGANv2 needs a multiple of 8 clips; training refuses this topology too
+    return None
   gradients = cost["static_bytes"]["gradients"]
   whole = cost["static_bytes"]["total"] - gradients
   state = whole

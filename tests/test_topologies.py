@@ -25,6 +25,8 @@ flags = dict(word.lstrip("-").split("=", 1) for word in sys.argv[2:] if "=" in w
 GIB = 2**30
 if "devices" in flags:
   print("state of 8,000.0 MB, 250.0 MB on each of 32 (zero1)")
+elif flags.get("batch_size") == os.environ.get("REFUSED", ""):
+  sys.exit("error: this model needs a multiple of 8")
 elif "topology" not in flags:
   policies = {"none": 64, "conv_outputs": 48, "block_inputs": 32}
   clips, scale = int(flags.get("batch_size", 64)), float(os.environ.get("SCALE", "1"))
@@ -152,6 +154,12 @@ def test_a_refused_config_is_one_line_and_no_other_setting_is_tried(bench):
   page = bench.results.with_name("page.md")
   bench.run("page", f"--page={page}")
   assert "* `dvd_gan:kinetics600_64x12` on v5e:4x8: batch_size 64 is not divi" in page.read_text()
+
+
+def test_clips_of_a_device_that_are_refused_have_no_estimate(bench):
+  bench.run(CELL, peaks=("this model needs a multiple of 8",) * 3, REFUSED="2")
+  (line,) = bench.lines()
+  assert line["outcome"] == "refused" and line["estimate"] is None
 
 
 def test_memory_that_ends_in_an_error_leads_to_the_next_setting(bench):
