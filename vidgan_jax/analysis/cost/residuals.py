@@ -26,20 +26,20 @@ from jax.extend import core
 from vidgan_jax.runtime.hardware import flops
 
 # The result uses the operand's memory.
-_SAME_STORAGE = frozenset(
+SAME_STORAGE = frozenset(
   "reshape squeeze expand_dims name reduce_precision stop_gradient copy copy_p".split()
 )
 # Elementwise operations and the like, which a compiler fuses into the operation that reads them.
-_FUSED = frozenset(
+FUSED = frozenset(
   """abs add add_any and atan2 broadcast_in_dim cbrt ceil clamp concatenate convert_element_type cos
   cosh div eq erf exp exp2 expm1 floor ge gt integer_pow iota is_finite le log log1p logistic lt max
   min mul ne neg not one_minus_square or pad pow rem rev round rsqrt select_n sign sin sinh slice
   split sqrt square sub tan tanh transpose""".split()
 )
 # The result is stored. The operand is not: the compiler computes it within the reduction.
-_REDUCTIONS = frozenset("reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or".split())
+REDUCTIONS = frozenset("reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or".split())
 # Wrappers around inner equations.
-_CALLS = frozenset(
+CALLS = frozenset(
   """jit pjit closed_call core_call custom_jvp_call custom_vjp_call custom_vjp_call_jaxpr remat
   remat2 checkpoint""".split()
 )
@@ -150,18 +150,18 @@ def _read(atom, values):
 def _results(equation, operands):
   """The values that one equation computes from its operands."""
   name = equation.primitive.name
-  if name in _CALLS:
+  if name in CALLS:
     (inner,) = flops.inner_jaxprs(equation)
     values = dict(zip(inner.invars, operands, strict=True))
     values |= {variable: _Value(_bytes(variable), data=False) for variable in inner.constvars}
     _record(inner.eqns, values)
     return [_read(atom, values) for atom in inner.outvars]
-  if name in _SAME_STORAGE:
+  if name in SAME_STORAGE:
     return operands[:1]
   data = any(operand.data for operand in operands)
-  if name in _FUSED:
+  if name in FUSED:
     return [_Value(_bytes(v), data, tuple(operands), stored=False) for v in equation.outvars]
-  if name not in _REDUCTIONS:
+  if name not in REDUCTIONS:
     for operand in operands:
       operand.stored = True
   return [_Value(_bytes(variable), data) for variable in equation.outvars]

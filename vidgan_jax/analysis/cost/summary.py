@@ -18,8 +18,9 @@ Neither count includes spectral normalisation and the optimizer.
 
 Memory. `analysis.cost.residuals` counts the arrays that an update keeps between its forward and its
 backward pass, in two ways: "traced" is the list that JAX makes, an upper bound; "fused" is what a
-compiler keeps that fuses elementwise operations. The totals use "fused". They do not include the
-memory for recomputing one block, nor the compiler's workspace. Static memory is, in float32 on one
+compiler keeps that fuses elementwise operations. The totals use "fused". They do not include what
+else exists at the fullest moment, such as gradients of activations and a recomputed block;
+`analysis.cost.peak` estimates that for the config's own policy. Static memory is, in float32 on one
 device: parameters, gradients, the optimizer's moments (two for Adam, one for RMSprop) and the
 generator's moving average.
 """
@@ -34,6 +35,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from vidgan_jax.analysis.cost import peak
 from vidgan_jax.analysis.cost.penalties import penalty_flops
 from vidgan_jax.analysis.cost.residuals import gradient_cost
 from vidgan_jax.analysis.cost.stages import stage_flops, with_forward_pass, with_weights
@@ -62,10 +64,10 @@ def summarize(
   dtype: str = "bfloat16",
   tflops: float = 790.0,
 ) -> dict:
-  """Counts what training `config` costs.
+  """Counts what training `config` costs, or raises what training would.
 
   Args:
-    config: the whole config. Configs that training refuses are refused here too.
+    config: the whole config.
     batch_size: clips per update, in place of config.batch_size.
     dtype: type of activations in the memory estimate, one of `DTYPES`.
     tflops: speed of the machine in TFLOP/s, for the lower bound of the time.
@@ -82,6 +84,7 @@ def summarize(
         "total_bytes"}}: the module's docstring explains "traced" and "fused". "batch_bytes" is the
         larger "fused" number of the two updates, times the batch size. "total_bytes" adds the
         static bytes;
+      "peak_bytes": {"argument", "temporary", "total"} of the config's policy, see `peak`;
       "phases", of networks that grow: a list with these three and the numbers of each phase, where
         the dictionary itself describes the last phase;
       and the settings that these numbers depend on.
@@ -112,6 +115,7 @@ def summarize(
     _costs(config, index, phase.batch_size, variables, static["total"], dtype, tflops)
     for index, phase in enumerate(phases)
   ]
+  last = _changed(config, dtype, config.model.get("remat", "none")).at(len(phases) - 1)
   growth = [
     {**dataclasses.asdict(phase), **cost} for phase, cost in zip(phases, costs, strict=True)
   ]
@@ -128,6 +132,7 @@ def summarize(
     "remat": config.model.get("remat", "none"),
     "parameters": parameters,
     "static_bytes": static,
+    "peak_bytes": peak.iteration_bytes(config, last, phases[-1].batch_size),
     **costs[-1],
     **({"phases": growth} if gan.phases else {}),
   }
@@ -205,11 +210,7 @@ def abstract_variables(gan: VideoGan) -> dict:
 
 
 def count_parameters(variables: Any) -> dict[str, dict[str, int]]:
-  """Numbers of parameters as {network: {top-level module: count, ..., "total": count}}.
-
-  Args:
-    variables: what `VideoGan.init` returns, or its shapes.
-  """
+  """Numbers of parameters of `VideoGan.init` as {network: {module: count, ..., "total": count}}."""
   counts = {}
   in_order = lambda name: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)]
   for name, network in {"generator": variables["generator"], **variables["discriminators"]}.items():

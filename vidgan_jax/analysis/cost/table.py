@@ -81,6 +81,11 @@ def _memory_lines(s):
         f"{cost['total_bytes'] / 1e9:.1f}",
       ]
     )
+  peak = s["peak_bytes"]
+  of_parts = (
+    f"{peak['argument'] / 1e9:.2f} for state and clips, {peak['temporary'] / 1e9:.2f} between"
+  )
+  lines += ["", f"Peak of an iteration on one GPU: {peak['total'] / 1e9:.2f} GB ({of_parts})"]
   note = "* this config's policy. All numbers are computed from shapes; nothing was run."
   return [*lines, *_aligned(rows), "", note]
 

@@ -1,0 +1,207 @@
+"""Renders docs/topologies.md from the attempts of topologies.py."""
+
+from collections.abc import Mapping, Sequence
+
+# Utilisation of the peak FLOP/s that the page assumes, as docs/reproducing.md does.
+UTILISATION = 0.35
+# Frames per second that one core reads: {height of stored and read frames: rate}. The rates of 64
+# and 128 are measured (benchmarks/README.md, reading prepared sets). The others are that of 128 in
+# proportion to the pixels of a stored frame, which are 4:3.
+MEASURED = {64: 24_305, 128: 8_630}
+_BYTES_PER_PIXEL = 3  # uint8 red, green, blue
+
+_HEAD = """# What fits where
+
+Written by `python benchmarks/topologies.py page` from benchmarks/topologies.jsonl; do not edit.
+
+The programs of ten configs, compiled at full size and at the batch of the paper by the compilers of
+six kinds of hardware. **Nothing ran on this hardware**: memory is what the compiler assigns, times
+are lower bounds. [compile_only.md](compile_only.md) says what such a compilation knows, and what it
+does not. For one config:
+
+```sh
+vidgan summarize --config=dvd_gan:kinetics600_64x12 --topology=v5e:4x8 \\
+    --config.sharding=zero1 --config.model.remat=conv_outputs
+```
+
+Settings are tried in this order, from the cheapest, until one fits:
+
+| devices | settings |
+|---|---|
+| several | `plain`: state on every device, nothing recomputed |
+| | `zero1 conv_outputs`, then `zero1 block_inputs` |
+| one | `plain`; `conv_outputs`; `block_inputs` |
+| models that cannot recompute (TGAN, TGANv2) | `plain`; on several devices `zero1` |
+
+They are `config.sharding` and `config.model.remat` of
+[training.md](training.md#if-a-batch-does-not-fit-into-memory). What does not fit as a whole batch
+may fit with `config.microbatch` or a smaller `config.batch_size`, which are not tried here. To
+compile what is missing:
+
+```sh
+pip install 'vidgan_jax[compile-tpu,compile-cuda]'
+python benchmarks/topologies.py --dry_run
+python benchmarks/topologies.py --only=tgan:svc,h200:1 --minutes=60
+python benchmarks/topologies.py page
+```
+"""
+_FITS = """## What fits
+
+A cell has the setting that fits, the peak of one device in GiB, of the memory of a device, and the
+least seconds of an iteration: FLOPs as the paper writes the model, over the peak FLOP/s of all
+devices. "Too large" has the peak of the last setting. "About" is the estimate of `vidgan
+summarize`: a setting whose estimated peak exceeds the memory by 30 % is not compiled. Not counted:
+what the runtime and prefetched batches take, and on GPUs the workspaces that cuDNN chooses on the
+card; so leave a margin. Above 95 % of the memory is in **bold**.
+"""
+_ESTIMATES = """## The estimate against the compiler
+
+`vidgan summarize` without `--topology` estimates memory from shapes, in two ways. "Kept" is state,
+gradients and the activations that an update keeps for its backward pass. "Peak" follows the traced
+iteration and adds up all arrays that exist at its fullest moment; it knows cuDNN's padded copies,
+but neither the tiles in which a TPU stores arrays nor the compiler's order of operations. GiB on
+one device, and the ratio to what the compiler assigns:
+"""
+_FEED = """## What a host must read
+
+A host feeds its devices: batch per host x frames x updates of the discriminators with new clips,
+in each iteration. "Fastest" is at the least seconds of the first table, which no run reaches;
+"likely" at an assumed utilisation of {utilisation:.0%}, which small networks such as TGAN do not
+reach, so that they need less. MB count decoded frames (one byte per pixel
+and colour), as they go to the devices. Cores read a prepared set of this resolution: measured
+{measured} frames per second on a core of the machine in
+[benchmarks/README.md](../benchmarks/README.md#reading-prepared-sets); 192 and 256 are the rate of
+128 in proportion to the pixels.
+"""
+
+
+def render(attempts: Sequence[dict], finished: Mapping[tuple[str, str], bool]) -> str:
+  """The page.
+
+  Args:
+    attempts: the lines of the file.
+    finished: {(config, topology): whether no setting is left to try}, the cells of the table.
+  """
+  configs, targets = (list(dict.fromkeys(cell[axis] for cell in finished)) for axis in (0, 1))
+  # The last attempt of each cell.
+  cells = {(a["config"], a["target"]): a for a in attempts}
+  texts = {cell: _cell(cells.get(cell), done) for cell, done in finished.items()}
+  rows = [[f"`{c}`", *(texts[c, t] for t in targets)] for c in configs]
+  parts = [
+    _HEAD,
+    _FITS,
+    f"{sum(finished.values())} of {len(finished)} cells are known, from "
+    f"{len(attempts)} attempts.\n",
+    _table(["config", *targets], rows),
+    _messages(cells),
+    _ESTIMATES,
+    _estimates(attempts),
+    _FEED.format(
+      utilisation=UTILISATION,
+      measured=" and ".join(f"{rate:,} ({height})" for height, rate in MEASURED.items()),
+    ),
+    _feed(cells),
+    _versions(attempts),
+  ]
+  return "\n".join(part for part in parts if part)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+  lines = [head, ["---"] * len(head), *rows]
+  return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell(last: dict | None, finished: bool) -> str:
+  """The text of a cell, from its last attempt."""
+  if last is None or not finished:
+    late = last is not None and last["outcome"] == "time"
+    return f"not yet (above {last['limit_minutes']:g} minutes)" if late else "not yet"
+  outcome = last["outcome"]
+  if outcome in ("refused", "failed"):
+    return {"refused": "refused", "failed": "the compiler fails"}[outcome]
+  if outcome == "time":
+    return f"not yet (above {last['limit_minutes']:g} minutes)"
+  if outcome == "fits":
+    memory = f"{_size(last['peak_gib'])} of {_size(last['limit_gib'])}"
+    memory = f"**{memory}**" if last["peak_gib"] > 0.95 * last["limit_gib"] else memory
+    return f"{last['setting']}; {memory}; {_seconds(last['floor_seconds'])}"
+  if "peak_gib" in last:
+    return f"too large: {_size(last['peak_gib'])} of {_size(last['limit_gib'])}"
+  if outcome == "skipped":
+    return f"too large: about {_size(last['estimate']['peak_gib'])} of {_size(last['limit_gib'])}"
+  return "too large"
+
+
+def _messages(cells: dict) -> str:
+  """What the command says where it refuses a config or the compiler fails."""
+  lines = [
+    f"* `{config}` on {target}: {_escaped(last['message'])}"
+    for (config, target), last in cells.items()
+    if last["outcome"] in ("refused", "failed")
+  ]
+  return "\n".join(["Refused, or not compiled:", "", *lines, ""]) if lines else ""
+
+
+def _estimates(attempts: Sequence[dict]) -> str:
+  rows = []
+  for a in attempts:
+    if "peak_gib" in a and a["estimate"]:
+      kept, peak, compiled = a["estimate"]["kept_gib"], a["estimate"]["peak_gib"], a["peak_gib"]
+      row = [f"`{a['config']}`", a["target"], a["setting"], f"{a['batch_size'] // a['devices']:,}"]
+      row += map(_size, (compiled, a.get("padding_gib", 0.0), kept, peak))
+      rows.append([*row, f"{kept / compiled:.2f}", f"{peak / compiled:.2f}"])
+  head = ["config", "topology", "setting", "clips per device", "compiler", "of it padding"]
+  head += ["kept", "peak", "kept / compiler", "peak / compiler"]
+  return _table(head, rows) if rows else "Not yet.\n"
+
+
+def host_load(attempt: dict) -> dict[str, float]:
+  """What one host must read for a compiled attempt.
+
+  Returns:
+    {"clips" per iteration, "frames" per second, "megabytes" per second, "cores"}, all but the first
+    at the least seconds of an iteration.
+  """
+  data = attempt["data"]
+  clips = attempt["batch_size"] // attempt["processes"] * data["discriminator_steps"]
+  frames = clips * data["frames"] / attempt["floor_seconds"]
+  size = data["resolution"]
+  rate = MEASURED.get(size, MEASURED[128] * 128**2 / size**2)
+  megabytes = frames * size**2 * _BYTES_PER_PIXEL / 1e6
+  return {"clips": clips, "frames": frames, "megabytes": megabytes, "cores": frames / rate}
+
+
+def _feed(cells: dict) -> str:
+  rows = []
+  for (config, target), last in cells.items():
+    if last["outcome"] == "fits" and last["floor_seconds"]:
+      load = host_load(last)
+      row = [f"`{config}`", target, str(last["processes"]), f"{load['clips']:,}"]
+      for share in (1.0, UTILISATION):
+        row += [_rate(share * load[kind]) for kind in ("frames", "megabytes", "cores")]
+      rows.append(row)
+  head = ["config", "topology", "hosts", "clips per host and iteration"]
+  for when in ("fastest", "likely"):
+    head += [f"{when}: frames/s", "MB/s", "cores"]
+  return _table(head, rows) if rows else "Not yet.\n"
+
+
+def _versions(attempts: Sequence[dict]) -> str:
+  found = sorted({", ".join(f"{n} {v}" for n, v in a["versions"].items()) for a in attempts})
+  return f"Versions: {'; '.join(found)}.\n" if found else ""
+
+
+def _escaped(text: str) -> str:
+  return text.replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[")
+
+
+def _size(gib: float) -> str:
+  return f"{gib:,.0f}" if gib >= 100 else f"{gib:.1f}" if gib >= 1 else f"{gib:.2f}"
+
+
+def _rate(number: float) -> str:
+  return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
+
+
+def _seconds(number: float | None) -> str:
+  return "time unknown" if number is None else f"{number:.3g} s"

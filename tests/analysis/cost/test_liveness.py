@@ -1,0 +1,137 @@
+"""Arrays that exist at the same time, compared with counts by hand."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from vidgan_jax.analysis.cost import liveness
+
+SIZE = 64
+BYTES = 4 * SIZE * SIZE  # of an array
+
+
+def peak(function, *shapes, cudnn=False):
+  shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+  return liveness.peak_bytes(jax.make_jaxpr(function)(*shapes).jaxpr, cudnn=cudnn)
+
+
+def arrays(function, count=1):
+  """The peak as a number of arrays of SIZE x SIZE, of as many arguments."""
+  return peak(function, *[(SIZE, SIZE)] * count) / BYTES
+
+
+def test_an_array_lives_until_its_last_use():
+  assert arrays(lambda x: x @ x) == 1
+  # One product is read while the next is written, however long the chain is.
+  assert arrays(lambda x: ((x @ x) @ x) @ x) == 2
+  # The first product is read again at the end.
+  assert arrays(lambda x: (y := x @ x) @ ((y @ x) @ x)) == 3
+
+
+def test_elementwise_results_are_stored_only_as_operands():
+  assert arrays(lambda x: jnp.sin(jnp.cos(x)).sum()) < 0.01
+  # cos(x) and the product.
+  assert arrays(lambda x: jnp.cos(x) @ x) == 2
+  assert arrays(lambda x: jnp.sin(x @ x) @ x) == 2
+
+
+def test_a_result_is_written_over_an_array_that_nothing_reads_afterwards():
+  # The sine of the product takes the product's place.
+  assert arrays(lambda x: jnp.sin(x @ x) @ x[:, 0]) == pytest.approx(1, abs=0.1)
+  both = lambda x: jnp.sin(y := x @ x) @ x[:, 0] + y.sum()
+  assert arrays(both) == pytest.approx(2, abs=0.1)
+
+
+def test_a_source_that_is_read_again_stays():
+  # The product, its sine, and the next product.
+  assert arrays(lambda x: (jnp.sin(y := x @ x) @ x) @ y) == 3
+
+
+def test_a_sum_is_stored_early_if_that_frees_its_terms():
+  def function(x, w):
+    terms = [(i * x) @ w for i in range(4)]
+    total = terms[0] + terms[1] + terms[2] + terms[3]
+    # The fullest moment is within the products that follow.
+    y = w @ w
+    for _ in range(3):
+      y = (y @ w) @ (y @ w)
+    return total @ y
+
+  # The four terms; later the sum, y, two products and their product.
+  assert arrays(function, 2) == 5
+
+
+def test_new_state_takes_the_place_of_the_old():
+  def step(weights, moment, x):
+    gradient = jnp.einsum("bi,bj->ij", x, x @ weights)
+    for _ in range(2):
+      moment = 0.9 * moment + gradient
+      weights = weights - moment
+      gradient = jnp.einsum("bi,bj->ij", x, x @ weights)
+    return weights, moment, gradient.sum()
+
+  # x @ weights and the gradient.
+  assert arrays(step, 3) == 2
+
+
+def convolution(x, w, padding):
+  return jax.lax.conv_general_dilated(
+    x, w, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+  )
+
+
+@pytest.mark.parametrize(("padding", "copy"), [(((0, 1), (0, 1)), 17 * 17), (((1, 1), (1, 1)), 0)])
+def test_cudnn_copies_for_unequal_padding(padding, copy):
+  shapes = (1, 16, 16, 8), (2, 2, 8, 8)
+  result = 8 * (16 + sum(padding[0]) - 1) ** 2
+  function = lambda x, w: convolution(x, w, padding)
+  assert peak(function, *shapes) == 4 * result
+  assert peak(function, *shapes, cudnn=True) == 4 * (result + 8 * copy)
+
+
+def test_the_gradient_by_the_input_reads_no_copy():
+  image = jax.ShapeDtypeStruct((1, 16, 16, 8), jnp.float32)
+
+  def function(gradient, w):
+    forward = lambda x: convolution(x, w, ((0, 1), (0, 1)))
+    return jax.linear_transpose(forward, image)(gradient)
+
+  shapes = (1, 16, 16, 8), (2, 2, 8, 8)
+  assert peak(function, *shapes, cudnn=True) == peak(function, *shapes)
+
+
+def test_the_copy_is_kept_for_the_kernels_gradient():
+  def loss(w, x):
+    y = convolution(x, w, ((0, 1), (0, 1)))
+    y = jnp.sin(convolution(y, w, ((0, 1), (0, 1))))
+    return convolution(y, w, ((0, 1), (0, 1))).sum()
+
+  gradient = jax.grad(loss)
+  shapes = (2, 2, 8, 8), (4, 16, 16, 8)
+  plain, with_copies = peak(gradient, *shapes), peak(gradient, *shapes, cudnn=True)
+  # Copies of x, of the first result and of the sine.
+  assert with_copies - plain == pytest.approx(3 * 4 * 4 * 17 * 17 * 8, rel=0.35)
+
+
+def test_loops_count_what_exists_in_one_turn():
+  def body(carry, _):
+    return (carry @ carry) @ carry, None
+
+  scan = lambda x: jax.lax.scan(body, x, length=5)[0]
+  # Within the turn two products; the result of the loop.
+  assert arrays(scan) == 3
+
+
+def test_rematerialisation_lowers_the_peak():
+  def layers(x, w, wrap):
+    block = wrap(lambda x: jnp.sin(jnp.sin(jnp.sin(x @ w) @ w) @ w) @ w)
+    for _ in range(6):
+      x = block(x)
+    return x.sum()
+
+  shapes = (1024, 16), (16, 16)
+  peaks = [
+    peak(jax.grad(lambda w, x, wrap=wrap: layers(x, w, wrap)), *shapes[::-1])
+    for wrap in (lambda f: f, jax.checkpoint)
+  ]
+  assert peaks[1] < 0.7 * peaks[0]
