@@ -17,6 +17,7 @@ from vidgan_jax.evaluation.protocols import registry as protocols
 from vidgan_jax.evaluation.protocols.base import Protocol
 from vidgan_jax.evaluation.report import results, writer
 from vidgan_jax.evaluation.request import Request
+from vidgan_jax.runtime.buckets import staged
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.config import requests
 from vidgan_jax.runtime.errors import UserError
@@ -353,7 +354,7 @@ class _RunEvaluation:
   def _heading(self) -> Mapping:
     workdir = pathlib.Path(str(self._request.workdir))
     return self._evaluator.heading(
-      self._reference, {"workdir": str(self._request.workdir), "name": workdir.resolve().name}
+      self._reference, {"workdir": staged.named(str(workdir)), "name": workdir.resolve().name}
     )
 
   def add(self, run: Any, truncation: float) -> None:
