@@ -1,9 +1,11 @@
-"""A server that speaks as much of Google Cloud Storage's JSON API as the clients of this project use.
+"""A server that speaks the part of Google Cloud Storage's JSON API that this project's clients use.
 
 It keeps objects in memory. `Server` starts it on a free port; `environment` returns the variables
-that make TensorStore, gcsfs and google-cloud-storage use it. A program may also run it:
+that make TensorStore, gcsfs and google-cloud-storage use it. To try commands by hand:
 
   python tests/fake_gcs.py 4443
+
+runs it, and prints these variables for a shell.
 """
 
 import base64
@@ -67,6 +69,7 @@ class Server(http.server.ThreadingHTTPServer):
     }
 
   def names(self, prefix: str = "", bucket: str = "bucket") -> list[str]:
+    """The names of a bucket's objects that begin with `prefix`."""
     with self.lock:
       return sorted(name for b, name in self.objects if b == bucket and name.startswith(prefix))
 
@@ -98,7 +101,8 @@ class Server(http.server.ThreadingHTTPServer):
       "bucket": bucket, "generation": str(generation), "metageneration": "1",
       "size": str(len(content)), "timeCreated": moment, "updated": moment,
       "contentType": "application/octet-stream", "storageClass": "STANDARD",
-      "crc32c": _crc32c(content), "md5Hash": base64.b64encode(hashlib.md5(content).digest()).decode(),
+      "crc32c": _crc32c(content),
+      "md5Hash": base64.b64encode(hashlib.md5(content).digest()).decode(),
       "etag": str(generation), "selfLink": f"{self.url}/storage/v1/b/{bucket}/o/{quoted}",
       "mediaLink": f"{self.url}/download/storage/v1/b/{bucket}/o/{quoted}?alt=media",
     }  # fmt: skip
@@ -137,7 +141,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       content = json.dumps({"error": {"code": status, "message": f"refused with {status}"}})
       self._send(status, b"" if status == 304 else content.encode())
 
-  do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = _answer  # noqa: N815
+  do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = _answer
 
   def _body(self):
     if "chunked" in self.headers.get("Transfer-Encoding", ""):
@@ -305,5 +309,6 @@ def _blank_line(body):
 
 if __name__ == "__main__":
   with Server(int(sys.argv[1])) as server:
-    print("\n".join(f"export {name}={value}" for name, value in server.environment().items()))
+    lines = [f"export {name}={value}" for name, value in server.environment().items()]
+    print("\n".join(lines), flush=True)
     threading.Event().wait()
