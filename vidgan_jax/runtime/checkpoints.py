@@ -57,6 +57,7 @@ class Checkpoints:
     # Orbax logs every file at INFO and WARNING. It logs each error that it raises, with a traceback
     # of every thread, at ERROR. Set here and not on import, because absl.app.run resets the level.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs files that are absent
     # If a save fails, asyncio logs a traceback for each array. One of the errors is raised anyway.
     logging.getLogger("asyncio").addFilter(_is_retrieved)
     if self._manager is None:

@@ -78,7 +78,19 @@ def normal(address: str, what: str) -> str:
     raise UserError(
       f"{what} is {address!r}; Google Cloud Storage needs packages that are not installed: {EXTRA}"
     )
+  _prepare_orbax()
   return "/".join([f"gs://{match[1]}", *parts])
+
+
+@functools.cache
+def _prepare_orbax() -> None:
+  """Chooses how Orbax reads and writes addresses: through epath, which uses gcsfs."""
+  # epath would import TensorFlow instead if it is installed, which takes a GPU's memory.
+  os.environ.setdefault("EPATH_USE_TF", "false")
+  # gcsfs would keep listings, and not see what other processes and this module write.
+  import fsspec
+
+  fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
 
 
 def _is_installed(name: str) -> bool:
@@ -234,8 +246,6 @@ def in_parallel(action: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]
 
 @functools.cache
 def _client() -> Any:
-  # epath, with which Orbax reads addresses, would import TensorFlow if it is installed.
-  os.environ.setdefault("EPATH_USE_TF", "false")
   from google.cloud import storage
 
   return storage.Client()
