@@ -107,6 +107,11 @@ class Server(http.server.ThreadingHTTPServer):
       "mediaLink": f"{self.url}/download/storage/v1/b/{bucket}/o/{quoted}?alt=media",
     }  # fmt: skip
 
+  def handle_error(self, request, client_address):
+    """Says nothing about clients that were killed within a request."""
+    if not isinstance(sys.exception(), ConnectionError):
+      super().handle_error(request, client_address)
+
   def __enter__(self):
     threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
     return self

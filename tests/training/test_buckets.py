@@ -162,7 +162,7 @@ def test_a_second_process_is_refused(bucket, lean_config):
       bucket.put("run/.lock", b"process 1 on elsewhere, 2026-01-01 00:00:00 UTC, %d" % next(count))
 
   bucket.broken = beat
-  with pytest.raises(UserError, match="cannot use .*: process 1 on elsewhere has been using it"):
+  with pytest.raises(UserError, match=r"cannot use .*: process 1 on elsewhere has been using it"):
     runs.train(lean_config(), RUN)
   assert bucket.names() == ["run/.lock"]
 

@@ -11,8 +11,6 @@ import re
 import shutil
 import weakref
 
-from etils import epath
-
 from vidgan_jax.runtime.buckets import objects, staged
 from vidgan_jax.runtime.errors import UserError
 
@@ -67,10 +65,10 @@ class LocalFolder:
     self._directory = directory
     self._descriptor: int | None = None  # see `for_orbax`
 
-  def for_orbax(self, create: bool) -> epath.Path:
+  def for_orbax(self, create: bool) -> pathlib.Path:
     """A path of the folder that Orbax and TensorStore can open."""
     if _same_for_orbax(str(self._directory)):
-      return epath.Path(self._directory)
+      return self._directory
     if self._descriptor is None:
       if not _DESCRIPTORS.is_dir():
         raise UserError(
@@ -81,7 +79,7 @@ class LocalFolder:
         self._directory.mkdir(parents=True, exist_ok=True)
       self._descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
       self._close_descriptor = weakref.finalize(self, os.close, self._descriptor)
-    return epath.Path(_DESCRIPTORS / str(self._descriptor))
+    return _DESCRIPTORS / str(self._descriptor)
 
   def in_words(self, text: str) -> str:
     """An error's text with the folder's name in place of its descriptor."""
@@ -124,8 +122,10 @@ class BucketFolder:
   def __init__(self, directory: pathlib.Path, address: str):
     self._directory, self._address = directory, address
 
-  def for_orbax(self, create: bool) -> epath.Path:
+  def for_orbax(self, create: bool) -> pathlib.Path:
     """The address of the folder, for Orbax and TensorStore."""
+    from etils import epath  # comes with Orbax
+
     if create:
       self._directory.mkdir(parents=True, exist_ok=True)
     return epath.Path(self._address)

@@ -35,10 +35,12 @@ def local(path: str | os.PathLike, what: str) -> str:
   """
   text = file_name(os.fspath(path))
   if _ADDRESS.match(text):
+    how = "copy the files to this machine, or mount them, and give the local folder"
+    if objects.is_address(text):
+      how = "give a local folder here, and copy its files with gcloud storage cp --recursive"
     raise UserError(
-      f"{what} is {text!r}, which is an address and not a local path; copy the files to this "
-      f"machine, or mount them, and give the local folder (write ./{text} for a local path of that "
-      "name)"
+      f"{what} is {text!r}, which is an address and not a local path; {how} (write ./{text} for a "
+      "local path of that name)"
     )
   if "\0" in text:
     raise UserError(f"{what} is {text!r}, which contains a NUL character; a path cannot")
