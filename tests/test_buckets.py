@@ -81,8 +81,9 @@ def test_training_on_prepared_data_in_the_bucket(
   generator = np.random.default_rng(0)
   clips = [generator.integers(0, 256, (5, 8, 8, 3), np.uint8) for _ in range(12)]
   write_prepared(tmp_path / "data", clips, np.arange(12) % 8, list("abcdefgh"), png=True)
-  for path in (tmp_path / "data").iterdir():
-    bucket.put(f"sets/{path.name}", path.read_bytes())
+  for path in (tmp_path / "data").rglob("*"):
+    if path.is_file():
+      bucket.put(f"sets/{path.relative_to(tmp_path / 'data')}", path.read_bytes())
 
   def config(directory):
     data = {"data.name": "prepared", "data.directory": directory}

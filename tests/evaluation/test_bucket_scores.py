@@ -26,7 +26,7 @@ def evaluate(bucket, protocol, stand_in, lean_config, monkeypatch, tmp_path):
   monkeypatch.setenv("VIDGAN_JAX_REFERENCES", str(tmp_path / "references"))
   folder = pathlib.Path(staged.open_folder(RUN, "--workdir"))
   folder.mkdir(parents=True)
-  runs.write_run(folder, lean_config(), ())
+  runs.write_run(folder, lean_config(**{"data.num_examples": 70}), ())
   staged.push()
 
   def run_evaluation(**fields):

@@ -37,6 +37,18 @@ def test_addresses_and_local_paths_stand_for_each_other(folder, tmp_path):
   assert staged.path_of(f"{RUN}/a") == str(folder / "a") and staged.path_of("b") == "b"
 
 
+@pytest.mark.parametrize("part", ["best", "branches/3"])
+def test_a_part_of_a_run_is_copied_with_the_run(folder, bucket, part):
+  bucket.put(f"run/{part}/config.json", b"{}")
+  path = staged.open_folder(f"{RUN}/{part}", "--workdir")
+  assert path == f"{folder}/{part}"
+  assert files(folder) == sorted(["a/b.txt", "config.json", f"{part}/config.json"])
+  bucket.put(f"alone/{part}/config.json", b"{}")
+  bucket.put("alone/other", b"")
+  staged.open_folder(f"gs://bucket/alone/{part}", "--workdir")
+  assert files(folder.parent / "alone") == [f"{part}/config.json"]
+
+
 def test_only_changes_are_written_back(folder, bucket):
   (folder / "a/b.txt").write_text("changed")
   (folder / "new").write_text("new")

@@ -21,8 +21,8 @@ from vidgan_jax.runtime.buckets.staged import LOCK
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import printable
 
-EVERY = 10.0  # seconds between two writes of a holder
-SILENT = 30.0  # seconds without a write after which a holder counts as dead
+EVERY = 5.0  # seconds between two writes of a holder
+SILENT = 20.0  # seconds without a write after which a holder counts as dead
 _POLL = 1.0  # seconds between two looks at another's lock, at most
 _dead: dict[str, int] = {}  # address of a lock -> generation whose holder is known to be dead
 _kept: dict[str, "_Beats"] = {}  # address of a folder -> the lock on it

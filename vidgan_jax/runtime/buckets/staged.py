@@ -19,6 +19,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import re
 import shutil
 import sys
 import tempfile
@@ -31,6 +32,7 @@ from vidgan_jax.runtime.errors import Stopped, UserError
 _NEVER = ("checkpoints", "alive")  # folders at any depth, see above
 _ONE_WAY = ("samples", "tensorboard")
 _PARTIAL = ".partial"  # ends the names of folders of unfinished results
+_CONFIG = "config.json"  # every run has one
 LOCK = ".lock"  # name of lock files, which only mean something where they are
 
 
@@ -107,14 +109,17 @@ def named(text: str) -> str:
 def open_folder(where: str, what: str) -> str:
   """Copies a folder of a bucket to this machine; returns the local path. See the module.
 
-  The path does not exist if there is no such folder. A second call copies what has changed.
+  The path does not exist if there is no such folder. A second call copies what has changed. If the
+  folder is a part of a run, its best state or a branch, the run's other files are copied too.
 
   Raises:
     UserError: see `objects.normal`, or the bucket cannot be read.
   """
-  path = local(objects.normal(where, what))
-  pull(path)
-  return path
+  where = objects.normal(where, what)
+  parts = re.fullmatch("(gs://[^/]+/.+?)/(best|branches/[0-9]+)", where)
+  run = parts[1] if parts and objects.exists(f"{parts[1]}/{_CONFIG}") else where
+  pull(local(run))
+  return local(where)
 
 
 def pull(path: str | os.PathLike) -> None:
