@@ -119,6 +119,8 @@ class Checkpoints:
       UserError: the save failed, or the checkpoint differs from what was saved.
     """
     self.wait()
+    # In a bucket, process 0 completes a checkpoint after the others have finished their parts.
+    processes.wait_for_all("checkpoint complete")
     fault = None
     try:
       manager = self._open(create=False)
