@@ -118,8 +118,9 @@ class Checkpoints:
     Raises:
       UserError: the save failed, or the checkpoint differs from what was saved.
     """
-    self.wait()
-    # In a bucket, process 0 completes a checkpoint after the others have finished their parts.
+    # A new manager reads: in a bucket, where checkpoints have no temporary names, the one that saved
+    # takes its checkpoint for unfinished in all processes but process 0, which finishes it.
+    self.close()
     processes.wait_for_all("checkpoint complete")
     fault = None
     try:
@@ -143,6 +144,7 @@ class Checkpoints:
           raise ValueError(f"the checksum of {name} does not match")
     except Exception as error:
       fault = error
+    self.close()  # the next save opens one that may create folders
     if processes.where(fault is not None):
       reason = self._reason(fault) if fault else "another process could not read it"
       raise UserError(
