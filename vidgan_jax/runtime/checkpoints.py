@@ -118,7 +118,7 @@ class Checkpoints:
     Raises:
       UserError: the save failed, or the checkpoint differs from what was saved.
     """
-    # A new manager reads: in a bucket, where checkpoints have no temporary names, the one that saved
+    # A new manager reads. In a bucket checkpoints have no temporary names, and the one that saved
     # takes its checkpoint for unfinished in all processes but process 0, which finishes it.
     self.close()
     processes.wait_for_all("checkpoint complete")
