@@ -29,7 +29,10 @@ done
 [ "${#CONFIGS[@]}" -gt 0 ] || usage
 case "$FOLDER" in
   "" | /* | "~"*) ;;
-  *:/*) ;; # an address such as gs://bucket, which training refuses
+  *:/*)
+    echo "error: launch/cascade.sh takes a local folder; vidgan train --workdir=$FOLDER takes a bucket" >&2
+    exit 2
+    ;;
   *) FOLDER="$PWD/$FOLDER" ;;
 esac
 GIVEN="$FOLDER" START="$PWD"

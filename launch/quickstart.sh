@@ -27,7 +27,10 @@ if [ "$FOLDER" = - ]; then
 fi
 case "$FOLDER" in
   "" | /* | "~"*) ;;
-  *:/*) ;; # an address such as gs://bucket, which training refuses
+  *:/*)
+    echo "error: launch/quickstart.sh takes a local folder; vidgan train --workdir=$FOLDER takes a bucket" >&2
+    exit 2
+    ;;
   *) FOLDER="$PWD/$FOLDER" ;;
 esac
 GIVEN="$FOLDER"

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests import fake_gcs
 from vidgan_jax.data.formats import index, records
+from vidgan_jax.runtime.buckets import leases, objects, staged
 from vidgan_jax.runtime.config import schema
 
 # A script starts what it puts in the background with SIGINT ignored. Processes that tests start and
@@ -362,3 +364,28 @@ def reference():
 def normal():
   """A function (shape, seed) that draws float64 normal numbers."""
   return lambda shape, seed=0: np.random.default_rng(1000 + seed).normal(size=shape)
+
+
+@pytest.fixture(scope="session")
+def gcs_server():
+  """A server that stands for Google Cloud Storage; the client libraries use it."""
+  if not all(map(objects._is_installed, ("gcsfs", "google.cloud.storage"))):
+    pytest.skip(f"Google Cloud Storage needs packages that are not installed: {objects.EXTRA}")
+  with fake_gcs.Server() as server:
+    os.environ.update(server.environment())
+    yield server
+    for name in server.environment():
+      del os.environ[name]
+
+
+@pytest.fixture
+def bucket(gcs_server, monkeypatch):
+  """The fake server with no objects in gs://bucket; this process has copied nothing from there."""
+  gcs_server.objects.clear()
+  gcs_server.requests.clear()
+  monkeypatch.setattr(gcs_server, "broken", gcs_server.broken)
+  monkeypatch.setattr(staged, "_folder", staged._Folder())
+  monkeypatch.setattr(leases, "EVERY", 0.2)
+  monkeypatch.setattr(leases, "SILENT", 1.0)
+  yield gcs_server
+  staged._remove()

@@ -137,7 +137,7 @@ def fault(words: list[str]) -> str:
   """What is wrong with a command line, apart from the commands in it; "" if nothing is."""
   words = _without_prefix(words)
   program, *rest = words
-  if program in ("vidgan", "docker", "kubectl", "sbatch", "jupyter", "git"):
+  if program in ("vidgan", "docker", "gcloud", "kubectl", "sbatch", "jupyter", "git"):
     files = [word for word in rest if word.startswith(("launch/", "colabs"))]
     return next((f"{file} does not exist" for file in files if not (ROOT / file).exists()), "")
   if program == "pip":
@@ -180,13 +180,13 @@ def _is_command(module: str) -> bool:
 
 
 def _filled(words: list[str]) -> list[str]:
-  """Replaces what stands for a config of the user's; other placeholders parse as they are.
+  """Replaces what stands for a config of the user's, and buckets, which would be read.
 
-  tests/test_docs.py runs tiny_gan.py itself.
+  Other placeholders parse as they are. tests/test_docs.py runs tiny_gan.py itself.
   """
   words = [word for word in words if word != "..."]
   users = re.compile(r"^--config=(\.\.\.|FILE\.py|tiny_gan\.py)$")
-  return [users.sub("--config=quickstart", word) for word in words]
+  return [users.sub("--config=quickstart", word).replace("=gs://", "=/") for word in words]
 
 
 def _own_options(words: list[str]) -> list[str]:

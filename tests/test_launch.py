@@ -157,9 +157,15 @@ def test_a_stopped_training_is_continued_and_only_its_end_is_sampled(project, tm
   assert not matching(notes, "vidgan_jax.sample")
 
 
-@pytest.mark.parametrize(
-  "given, folder", [("~/a", "{home}/a"), ("gs://b/a", "gs://b/a"), ("b/a", "{here}/b/a")]
-)
+@pytest.mark.parametrize("script", ["quickstart.sh", "cascade.sh"])
+def test_buckets_are_refused(project, script):
+  arguments = ["gs://b/a"] if script == "quickstart.sh" else ["--folder=gs://b/a", "ssw_gan:a"]
+  output, notes = project.run(script, *arguments, code=2)
+  assert "takes a local folder; vidgan train --workdir=gs://b/a takes a bucket" in output
+  assert not notes
+
+
+@pytest.mark.parametrize("given, folder", [("~/a", "{home}/a"), ("b/a", "{here}/b/a")])
 def test_folders_as_users_give_them(project, tmp_path, given, folder):
   _, notes = project.run("quickstart.sh", given, cwd=tmp_path, HOME=str(tmp_path / "home"))
   wanted = folder.format(home=tmp_path / "home", here=tmp_path)

@@ -235,7 +235,7 @@ def test_a_path_that_the_locale_encodes_otherwise_saves_and_reads(tmp_path, monk
   """TensorStore encodes the path as UTF-8, and would write to a different folder."""
   monkeypatch.setattr(os, "fsencode", lambda path: str(path).encode("latin-1"))
   with Checkpoints(tmp_path / "é") as checkpoints:
-    assert str(checkpoints._path(True)).startswith("/proc/self/fd/")
+    assert str(checkpoints._folder.for_orbax(True)).startswith("/proc/self/fd/")
     checkpoints.save(2, small(2), {"seconds": 0.0})
     checkpoints.read_back(2, small(2))
   assert [path.name for path in tmp_path.iterdir()] == ["é"]
@@ -248,7 +248,7 @@ def test_messages_name_an_odd_folder_correctly_if_saving_fails(tmp_path, monkeyp
   (tmp_path / "[1]" / "2.x").mkdir()
 
   def fail(*arguments, **options):
-    raise OSError(13, "denied", str(checkpoints._path(True) / "2"))
+    raise OSError(13, "denied", str(checkpoints._folder.for_orbax(True) / "2"))
 
   monkeypatch.setattr(type(checkpoints._open(True)), "save", fail)
   with pytest.raises(UserError, match=r"\[1\]: \[Errno 13\] denied: '.*\[1\]/2'"):

@@ -90,7 +90,8 @@ class Request:
   )
 
   def __post_init__(self):
-    """Expands `~` in paths. Raises UserError for paths that are not local."""
+    """Expands `~` in paths, and copies folders of buckets; UserError if that fails."""
     workdirs = [paths.run(workdir, "--workdir") for workdir in self.workdirs]
     object.__setattr__(self, "workdirs", workdirs)
-    paths.localize(self, "output", "data_directory", "held_out")
+    paths.localize(self, "output", convert=paths.staged)
+    paths.localize(self, "data_directory", "held_out", convert=paths.fetched)

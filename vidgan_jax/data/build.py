@@ -73,11 +73,11 @@ def _stored_resolution(config, resolution: int) -> int:
 
 
 def _with_local_paths(config):
-  """A copy of the configuration with `~` expanded; UserError if a path is not a local one."""
+  """A copy of the configuration with `~` expanded, and data in buckets copied to local folders."""
   config = copy.deepcopy(config)
-  for field in ("directory", "cache_directory"):
-    setattr(config, field, paths.local(getattr(config, field), f"config.data.{field}"))
-  config.mixture = tuple(paths.all_local(config.mixture, "config.data.mixture"))
+  config.directory = paths.fetched(config.directory, "config.data.directory")
+  config.cache_directory = paths.local(config.cache_directory, "config.data.cache_directory")
+  config.mixture = tuple(paths.all_fetched(config.mixture, "config.data.mixture"))
   return config
 
 

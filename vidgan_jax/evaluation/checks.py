@@ -7,6 +7,7 @@ from vidgan_jax.data.sources import any_videos
 from vidgan_jax.evaluation.protocols import registry as protocols
 from vidgan_jax.evaluation.report import results
 from vidgan_jax.evaluation.request import Request
+from vidgan_jax.runtime.buckets import staged
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import paths
 
@@ -57,7 +58,7 @@ def evaluated(request: Request) -> dict[str, str]:
   """Path and name of the run or of the generated clips, for the files of results."""
   path = str(request.clips or request.workdir)
   whole = pathlib.Path(os.path.abspath(path)) if request.clips else pathlib.Path(path).resolve()
-  return {"workdir": path, "name": whole.name}
+  return {"workdir": staged.named(path), "name": whole.name}
 
 
 def folder(request: Request) -> pathlib.Path:

@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +25,7 @@ from vidgan_jax.evaluation.report import results, writer
 from vidgan_jax.evaluation.report.writer import ResultsWriter
 from vidgan_jax.models import stored_config
 from vidgan_jax.runtime import processes
+from vidgan_jax.runtime.buckets import staged
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.config import configuration
 from vidgan_jax.runtime.errors import UserError
@@ -244,7 +244,7 @@ class _Evaluation:
   def heading(self, context: HookContext) -> dict[str, Any]:
     """The part of results.json above the records."""
     workdir = context.workdir
-    run = {"workdir": str(workdir), "name": workdir.resolve().name}
+    run = {"workdir": staged.named(str(workdir)), "name": workdir.resolve().name}
     return self.evaluator.heading(self.reference, run)
 
 
@@ -256,8 +256,9 @@ def _has_scores(folder: pathlib.Path, step: int) -> bool:
 
 def _remove_best_after(step: int, best: pathlib.Path) -> None:
   """Deletes best states of later iterations: a run that continues computes them again."""
-  later = [each for each in Checkpoints(best / states.CHECKPOINTS).steps() if each > step]
+  checkpoints = Checkpoints(best / states.CHECKPOINTS)
+  later = [each for each in checkpoints.steps() if each > step]
   for each in later:
-    shutil.rmtree(best / states.CHECKPOINTS / str(each), ignore_errors=True)
+    checkpoints.remove(each)
   if later:
     (best / _MARK).unlink(missing_ok=True)

@@ -131,9 +131,10 @@ class Request:
   )
 
   def __post_init__(self):
-    """Expands `~` in paths; UserError if one is no local path."""
+    """Expands `~` in paths, and copies folders of buckets; UserError if that fails."""
     paths.localize(self, "workdir", convert=paths.run)
-    folders = ("output", "data_directory", "weights")
-    paths.localize(self, *folders, "clips", "real", "reference")
+    paths.localize(self, "output", convert=paths.staged)
+    inputs = ("data_directory", "weights", "clips", "real", "reference")
+    paths.localize(self, *inputs, convert=paths.fetched)
     if self.truncations is None:  # the flag was not given
       object.__setattr__(self, "truncations", (self.truncation,))

@@ -6,11 +6,8 @@ devices. `restore` compares them, and falls back to the previous checkpoint if o
 """
 
 import logging
-import os
 import pathlib
 import re
-import shutil
-import weakref
 import zlib
 
 import jax
@@ -19,34 +16,18 @@ import orbax.checkpoint as ocp
 
 from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.errors import Stopped, UserError
-from vidgan_jax.runtime.files import json_files
+from vidgan_jax.runtime.files import checkpoint_folders, json_files
 from vidgan_jax.runtime.trees import checksum_on_host, checksums, first_non_finite, leaf_names
 
-# Orbax expands the first four as patterns of file names. TensorStore reads a backslash as a slash.
-_SPECIAL_CHARACTERS = re.compile(r"[*?\[\]\\]")
-_DESCRIPTORS = pathlib.Path("/proc/self/fd")
 _SYSTEM_ERRORS = re.compile(
   "No space left on device|Disk quota exceeded|File too large|Input/output error|"
   "Read-only file system|Stale file handle|Too many open files"
 )
-_STEP_NAME = re.compile(r"0|[1-9][0-9]*")
 
 
 def _is_retrieved(record: logging.LogRecord) -> bool:
   """A filter for asyncio's log: drops reports of exceptions that no code has retrieved."""
   return "exception was never retrieved" not in record.getMessage()
-
-
-def _same_for_orbax(path: str) -> bool:
-  """Whether this path names the same file for Orbax and TensorStore as for Python.
-
-  TensorStore encodes paths as UTF-8; Python encodes them as the locale says (such as ISO-8859-1).
-  TensorStore accepts no path whose bytes are not valid text.
-  """
-  try:
-    return not _SPECIAL_CHARACTERS.search(path) and os.fsencode(path) == path.encode("utf-8")
-  except UnicodeEncodeError:
-    return False
 
 
 def _first_line(error: BaseException) -> str:
@@ -70,33 +51,18 @@ class Checkpoints:
     self._report = report
     self._manager = None
     self._last_saved: int | None = None
-    self._descriptor: int | None = None  # of the directory, see `_path`
-
-  def _path(self, create: bool) -> pathlib.Path:
-    """A path of the directory that Orbax and TensorStore can open."""
-    if _same_for_orbax(str(self.directory)):
-      return self.directory
-    if self._descriptor is None:
-      if not _DESCRIPTORS.is_dir():
-        raise UserError(
-          f"checkpoints cannot be stored in {str(self.directory)!r} on this system; choose a path "
-          "without * ? [ ] and backslashes, and without accents if the locale is not UTF-8"
-        )
-      if create:
-        self.directory.mkdir(parents=True, exist_ok=True)
-      self._descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-      self._close_descriptor = weakref.finalize(self, os.close, self._descriptor)
-    return _DESCRIPTORS / str(self._descriptor)
+    self._folder = checkpoint_folders.open_folder(directory)
 
   def _open(self, create: bool):
     # Orbax logs every file at INFO and WARNING. It logs each error that it raises, with a traceback
     # of every thread, at ERROR. Set here and not on import, because absl.app.run resets the level.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs files that are absent
     # If a save fails, asyncio logs a traceback for each array. One of the errors is raised anyway.
     logging.getLogger("asyncio").addFilter(_is_retrieved)
     if self._manager is None:
       self._manager = ocp.CheckpointManager(
-        self._path(create),
+        self._folder.for_orbax(create),
         item_handlers={
           "state": ocp.StandardCheckpointHandler(),
           "extra": ocp.JsonCheckpointHandler(),
@@ -112,9 +78,7 @@ class Checkpoints:
 
   def steps(self) -> list[int]:
     """Steps of the complete checkpoints, oldest first."""
-    if not self.directory.is_dir():
-      return []
-    return sorted(int(p.name) for p in self.directory.iterdir() if _STEP_NAME.fullmatch(p.name))
+    return self._folder.steps()
 
   def save(self, step: int, state, timers: dict) -> None:
     """Begins to write the state after `step` iterations. Returns before it is on disk.
@@ -154,7 +118,10 @@ class Checkpoints:
     Raises:
       UserError: the save failed, or the checkpoint differs from what was saved.
     """
-    self.wait()
+    # A new manager reads. In a bucket checkpoints have no temporary names, and the one that saved
+    # takes its checkpoint for unfinished in all processes but process 0, which finishes it.
+    self.close()
+    processes.wait_for_all("checkpoint complete")
     fault = None
     try:
       manager = self._open(create=False)
@@ -177,6 +144,7 @@ class Checkpoints:
           raise ValueError(f"the checksum of {name} does not match")
     except Exception as error:
       fault = error
+    self.close()  # the next save opens one that may create folders
     if processes.where(fault is not None):
       reason = self._reason(fault) if fault else "another process could not read it"
       raise UserError(
@@ -203,8 +171,7 @@ class Checkpoints:
   def _failed(self, step, error) -> UserError:
     """Removes the leftovers of a failed save; returns the error to raise."""
     if processes.first():
-      for leftover in self.directory.glob("*.orbax-checkpoint-tmp*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+      self._folder.remove_unfinished()
     steps = self.steps()
     newest = (
       f"the checkpoint at iteration {steps[-1]} is unchanged" if steps else "there is none yet"
@@ -219,8 +186,7 @@ class Checkpoints:
     system = _SYSTEM_ERRORS.search(str(error))  # TensorStore writes several lines before it
     if system:
       return system[0]
-    text = _first_line(error)
-    return text.replace(str(self._path(False)), str(self.directory)) if self._descriptor else text
+    return self._folder.in_words(_first_line(error))
 
   def restore(self, like, step: int | None = None):
     """Restores the newest checkpoint that is not damaged.
@@ -332,7 +298,9 @@ class Checkpoints:
         partial_restore=True,
       )
       with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        restored = checkpointer.restore(self._path(False) / str(steps[-1]) / "state", args=args)
+        restored = checkpointer.restore(
+          self._folder.for_orbax(False) / str(steps[-1]) / "state", args=args
+        )
       stored = dict(zip(leaf_names(like), extra["checksums"], strict=True))
       sums = checksums(restored)
       for name, new in zip(leaf_names(restored), sums, strict=True):
@@ -375,10 +343,12 @@ class Checkpoints:
     processes.wait_for_all("checkpoints read")
     for step in self.steps() if processes.first() else ():
       if step > after:
-        target = self.directory / f"{step}.damaged"
-        shutil.rmtree(target, ignore_errors=True)
-        (self.directory / str(step)).rename(target)
+        self._folder.set_aside(step)
     processes.wait_for_all("checkpoints set aside")
+
+  def remove(self, step: int) -> None:
+    """Removes a checkpoint that `wait` or another process has completed."""
+    self._folder.remove(step)
 
   def close(self) -> None:
     """Waits until the current save is on disk, and closes Orbax's manager."""

@@ -37,6 +37,7 @@ from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
 from vidgan_jax.runtime import interrupts
+from vidgan_jax.runtime.buckets import staged
 from vidgan_jax.runtime.config import named
 from vidgan_jax.runtime.errors import Stopped, UserError
 from vidgan_jax.runtime.files import paths
@@ -88,7 +89,7 @@ def run(
       stream.reconfigure(errors="backslashreplace")
   try:
     app.run(
-      main,
+      staged.writing_back(main),
       sys.argv if argv is None else argv,
       flags_parser=functools.partial(_parse, fields=fields),
     )
@@ -120,7 +121,7 @@ def report(line: str) -> None:
     BrokenPipeError: the program that reads stdout has closed it.
   """
   try:
-    tqdm.write(line)
+    tqdm.write(staged.named(line))
     sys.stdout.flush()
   except BrokenPipeError:
     raise
@@ -216,7 +217,7 @@ def _use_jax_defaults():
 
 
 def _fail(error, code):
-  print(f"error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+  print(f"error: {printable(staged.named(' '.join(str(error).split())))}", file=sys.stderr)
   _exit(code)
 
 

@@ -9,6 +9,7 @@ import os
 import pathlib
 import time
 import uuid
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from vidgan_jax.runtime.buckets import staged
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.hardware import node
 
@@ -118,6 +120,9 @@ def share_a_folder(folder: str | os.PathLike, what: str) -> None:
   """
   if jax.process_count() == 1:
     return
+  if staged.address(folder) is not None:
+    _share_an_address(str(staged.address(folder)), what)
+    return
   token = multihost_utils.broadcast_one_to_all(np.frombuffer(uuid.uuid4().bytes, np.uint8))
   path = pathlib.Path(folder) / f".shared_{np.asarray(token, np.uint8).tobytes().hex()}"
 
@@ -142,6 +147,13 @@ def share_a_folder(folder: str | os.PathLike, what: str) -> None:
       f"the {what} {folder} of process {missing[0]} is not the folder that process 0 writes "
       f"to; all processes need one {what}, on a file system that they share"
     )
+
+
+def _share_an_address(address: str, what: str) -> None:
+  """UserError if the other processes have another address of a bucket. Collective."""
+  number = np.asarray(zlib.crc32(address.encode()), np.uint32)
+  if where(int(number) != int(multihost_utils.broadcast_one_to_all(number))):
+    raise UserError(f"the {what} {address} is not the same in all processes")
 
 
 def from_first(value: bool) -> bool:

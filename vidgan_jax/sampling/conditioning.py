@@ -122,7 +122,7 @@ def read(files: Sequence[str | os.PathLike], gan: VideoGan, stride: int = 1) -> 
   Raises:
     UserError: a file cannot be read, or its clips have too few frames or another size.
   """
-  local = [paths.local(file, "--conditioning") for file in files]
+  local = [paths.fetched(file, "--conditioning") for file in files]
   for file in local:
     if os.path.isdir(file):
       raise UserError(f"--conditioning: {file} is a folder; name the videos, separated by commas")

@@ -21,6 +21,6 @@ class Request:
   standing_passes: int = option(base_switches.STANDING_PASSES)
 
   def __post_init__(self) -> None:
-    """Expands `~` in paths; UserError if a path is not local."""
+    """Expands `~` in paths, and copies folders of buckets; UserError if that fails."""
     paths.localize(self, "workdir", convert=paths.run)
-    paths.localize(self, "output")
+    paths.localize(self, "output", convert=paths.staged)

@@ -85,6 +85,7 @@ class Request:
   frame_rate: float = option(number(8.0, "Frames per second of the files.", least=0.1, most=1000))
 
   def __post_init__(self) -> None:
-    """Expands `~` in paths; UserError if a path is not local."""
+    """Expands `~` in paths, and copies folders of buckets; UserError if that fails."""
     paths.localize(self, "workdir", convert=paths.run)
-    paths.localize(self, "output", "data_directory")
+    paths.localize(self, "output", convert=paths.staged)
+    paths.localize(self, "data_directory", convert=paths.fetched)

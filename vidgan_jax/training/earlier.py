@@ -62,8 +62,7 @@ def with_absolute_run(config: ConfigDict) -> ConfigDict:
     return config
   config = config.copy_and_resolve_references()
   with config.unlocked():
-    run = paths.local(config.model.earlier_run, "config.model.earlier_run")
-    config.model.earlier_run = os.path.abspath(run)
+    config.model.earlier_run = paths.absolute(config.model.earlier_run, "config.model.earlier_run")
   return config
 
 
@@ -255,7 +254,7 @@ def _restore(
 
 def _locate(run: str, workdir: str | os.PathLike) -> str:
   """The folder of an earlier run: its path, or a folder of the same name beside `workdir`."""
-  run = paths.local(run, "config.model.earlier_run")
+  run = paths.staged(run, "config.model.earlier_run")
   beside = pathlib.Path(os.path.abspath(workdir)).parent / pathlib.Path(run).name
   return run if os.path.isdir(run) or not beside.is_dir() else str(beside)
 
@@ -279,7 +278,7 @@ def _check_classes(folder: str, class_names: Sequence[str]) -> None:
 
 def _samples(path: str, stage: VideoGan, mesh: Mesh) -> dict[str, jax.Array]:
   """Reads clips of the earlier stage that `sample` wrote: `SswGan.example_frozen` has the form."""
-  path = paths.local(path, "config.model.earlier_samples")
+  path = paths.fetched(path, "config.model.earlier_samples")
   if os.path.isdir(path):
     path = os.path.join(path, "samples.npz")
   if not os.path.isfile(path):

@@ -91,7 +91,7 @@ class Trainer:
     init_from: str | None = None,
     open_export: Callable[[str], Any] | None = None,
   ):
-    workdir = paths.local(workdir, "--workdir")
+    workdir = paths.staged(workdir, "--workdir")
     self.config = config = earlier.with_absolute_run(config)
     self._goodput = Goodput()
     self._report_anywhere = report
@@ -308,6 +308,9 @@ class Trainer:
   def _save(self, step: int, state: TrainState, timers: dict, *, read_back: bool) -> None:
     """Saves a checkpoint; reads the first one back, so that no run goes on that cannot resume."""
     with self._goodput.part("saving"):
+      if processes.first():
+        # The log in a bucket must not end before its newest checkpoint.
+        workdirs.write_back(self.workdir)
       self.checkpoints.save(step, state, timers)
       if read_back and not self._read_back:
         self.checkpoints.read_back(step, state)

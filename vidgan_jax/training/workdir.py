@@ -12,6 +12,7 @@ import vidgan_jax.training.state as states
 from vidgan_jax.models import stored_config
 from vidgan_jax.models.contract import VideoGan
 from vidgan_jax.runtime import processes
+from vidgan_jax.runtime.buckets import leases, staged
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.config import configuration
 from vidgan_jax.runtime.errors import UserError
@@ -122,6 +123,18 @@ def _check(workdir: pathlib.Path, config: ConfigDict) -> list[int]:
     reason = getattr(error, "strerror", None) or error
     raise UserError(f"cannot use {workdir} as workdir: {reason}") from error
   return steps
+
+
+def write_back(workdir: pathlib.Path) -> None:
+  """If the run is in a bucket, writes what has changed in its folder there. In process 0 alone.
+
+  Raises:
+    UserError: the bucket cannot be written, or another process has taken over the run.
+  """
+  address = staged.address(workdir)
+  if address is not None:
+    leases.check_kept(address)
+    staged.push()
 
 
 def _write(path: pathlib.Path, text: str) -> None:

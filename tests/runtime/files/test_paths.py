@@ -13,6 +13,7 @@ from vidgan_jax.data.prepare import settings, verify
 from vidgan_jax.evaluation import cli as evaluation
 from vidgan_jax.evaluation.features import convert, extractor, references
 from vidgan_jax.runtime import door
+from vidgan_jax.runtime.buckets import objects
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import paths
 from vidgan_jax.runtime.hardware import compilation
@@ -93,57 +94,82 @@ def _data(config, **changes):
 
 
 BAD = "gs://bucket/x"
-ENTRIES = {
-  "train": lambda config: loop.Trainer(config, BAD),
-  "train in a branch": lambda config: restarts.train(config, BAD, None),
-  "train init_from": lambda config: weights.for_training(BAD, "a", config, None, (), None),
-  "sample": lambda config: sampling.Request(BAD, "a"),
-  "sample output": lambda config: sampling.Request("a", BAD),
-  "sample data_directory": lambda config: sampling.Request("a", "b", data_directory=BAD),
-  "export": lambda config: export_request.Request(BAD, "a"),
-  "export output": lambda config: export_request.Request("a", BAD),
-  "web": lambda config: viewing.Request(("a", BAD)),
-  "sample conditioning": lambda config: conditioning.read([BAD], None),
-  "load": lambda config: run.load(BAD),
-  "earlier run": lambda config: earlier.with_absolute_run(
-    ConfigDict({"model": {"earlier_run": BAD}})
-  ),
-  "earlier samples": lambda config: earlier._samples(BAD, None, None),
-  **{
-    f"evaluate {field}": lambda config, field=field: evaluation.Request(**{field: BAD})
-    for field in ("workdir", "output", "data_directory", "weights", "clips", "real", "reference")
-  },
-  **{
-    f"analyze {field}": lambda config, field=field, value=value: analysis.Request(
-      **{"workdirs": ["a"], field: value}
-    )
-    for field, value in (
-      ("workdirs", ["a", BAD]), ("output", BAD), ("data_directory", BAD), ("held_out", BAD),
-    )
-  },
-  **{
-    f"prepare {field}": lambda config, field=field, value=value: settings.Request(
-      **{"source": "folder", "input": "a", "output": "b", field: value}
-    )
-    for field, value in (("input", BAD), ("output", BAD), ("lists", ("a", BAD)), ("classes", BAD))
-  },
-  "verify": lambda config: verify.verify(BAD),
-  "convert": lambda config: convert.convert("c3d_ucf101", BAD),
-  "convert output": lambda config: convert.convert("c3d_ucf101", "a", BAD),
-  "convert mean": lambda config: convert.convert("c3d_ucf101", "a", mean=BAD),
-  "weights": lambda config: extractor.load_extractor("c3d_ucf101", BAD),
-  "compilation": lambda config: compilation.enable_cache(BAD),
-  "directory": lambda config: _data(config, directory=BAD),
-  "cache_directory": lambda config: _data(config, cache_directory=BAD),
-  "mixture": lambda config: _data(config, mixture=("a", BAD)),
-}  # fmt: skip
+
+
+def entries(bad):
+  """Every flag, field and argument that holds a path, as functions that use `bad` there."""
+  return {
+    "train": lambda config: loop.Trainer(config, bad),
+    "train in a branch": lambda config: restarts.train(config, bad, None),
+    "train init_from": lambda config: weights.for_training(bad, "a", config, None, (), None),
+    "sample": lambda config: sampling.Request(bad, "a"),
+    "sample output": lambda config: sampling.Request("a", bad),
+    "sample data_directory": lambda config: sampling.Request("a", "b", data_directory=bad),
+    "export": lambda config: export_request.Request(bad, "a"),
+    "export output": lambda config: export_request.Request("a", bad),
+    "web": lambda config: viewing.Request(("a", bad)),
+    "sample conditioning": lambda config: conditioning.read([bad], None),
+    "load": lambda config: run.load(bad),
+    "earlier run": lambda config: earlier.with_absolute_run(
+      ConfigDict({"model": {"earlier_run": bad}})
+    ),
+    "earlier samples": lambda config: earlier._samples(bad, None, None),
+    **{
+      f"evaluate {field}": lambda config, field=field: evaluation.Request(**{field: bad})
+      for field in ("workdir", "output", "data_directory", "weights", "clips", "real", "reference")
+    },
+    **{
+      f"analyze {field}": lambda config, field=field, value=value: analysis.Request(
+        **{"workdirs": ["a"], field: value}
+      )
+      for field, value in (
+        ("workdirs", ["a", bad]), ("output", bad), ("data_directory", bad), ("held_out", bad),
+      )
+    },
+    **{
+      f"prepare {field}": lambda config, field=field, value=value: settings.Request(
+        **{"source": "folder", "input": "a", "output": "b", field: value}
+      )
+      for field, value in (("input", bad), ("output", bad), ("lists", ("a", bad)), ("classes", bad))
+    },
+    "verify": lambda config: verify.verify(bad),
+    "convert": lambda config: convert.convert("c3d_ucf101", bad),
+    "convert output": lambda config: convert.convert("c3d_ucf101", "a", bad),
+    "convert mean": lambda config: convert.convert("c3d_ucf101", "a", mean=bad),
+    "weights": lambda config: extractor.load_extractor("c3d_ucf101", bad),
+    "compilation": lambda config: compilation.enable_cache(bad),
+    "directory": lambda config: _data(config, directory=bad),
+    "cache_directory": lambda config: _data(config, cache_directory=bad),
+    "mixture": lambda config: _data(config, mixture=("a", bad)),
+  }  # fmt: skip
+
+
+ENTRIES = list(entries(BAD))
+# Those that are read from a bucket, or written to one.
+IN_BUCKETS = {
+  *("train", "train in a branch", "train init_from", "sample", "sample output", "export", "load"),
+  *("sample data_directory", "sample conditioning", "export output", "web", "earlier run"),
+  *("earlier samples", "weights", "directory", "mixture"),
+  *(name for name in ENTRIES if name.startswith(("evaluate ", "analyze "))),
+}
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
 @pytest.mark.usefixtures("home")
 def test_every_entry_of_the_library_refuses_an_address(entry, lean_config):
-  with pytest.raises(UserError, match=r"gs://bucket/x.* is an address"):
-    ENTRIES[entry](lean_config())
+  with pytest.raises(UserError, match=r"s3://bucket/x.* is an address"):
+    entries("s3://bucket/x")[entry](lean_config())
+  assert os.listdir() == []
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.usefixtures("home")
+def test_buckets_are_read_or_refused(entry, lean_config, monkeypatch):
+  """Without the packages for buckets, so that the message says which of the two it is."""
+  monkeypatch.setattr(objects, "_is_installed", lambda name: False)
+  reason = r"pip install 'vidgan_jax\[gcs\]'" if entry in IN_BUCKETS else "gcloud storage cp"
+  with pytest.raises(UserError, match=f"gs://bucket/x.*{reason}"):
+    entries(BAD)[entry](lean_config())
   assert os.listdir() == []
 
 

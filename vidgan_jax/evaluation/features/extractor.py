@@ -196,7 +196,7 @@ def load_extractor(name: str, path: str | os.PathLike | None = None) -> Extracto
   if path is None:
     path = network.file or default_path(name)
   else:
-    path = pathlib.Path(paths.local(path, "--weights"))
+    path = pathlib.Path(paths.fetched(path, "--weights"))
   if not path.is_file():
     raise UserError(_missing(name, network, path))
   parts = network.build()

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from vidgan_jax.evaluation.report import media, rendering
 from vidgan_jax.evaluation.report.charts import Chart, Series, chart, number
+from vidgan_jax.runtime.buckets import staged
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import json_files
 
@@ -36,9 +37,10 @@ def gather(workdir) -> dict[str, Any]:
   Files that are missing, too large or not readable are left out.
 
   Args:
-    workdir: folder of a run.
+    workdir: folder of a run, or the address of one in a bucket.
   """
-  folder = pathlib.Path(workdir) / "analysis"
+  workdir = pathlib.Path(staged.path_of(workdir))
+  folder = workdir / "analysis"
   analyses = {}
   for argument, name in _FILES.items():
     try:
@@ -51,7 +53,7 @@ def gather(workdir) -> dict[str, Any]:
       kinds = [record["kind"] for record in content["records"]]
       content["pictures"] = _pictures(folder, "smoothness", kinds)
     analyses[argument] = content
-  curves = _bytes(pathlib.Path(workdir) / "curves.png")
+  curves = _bytes(workdir / "curves.png")
   return analyses | ({"training_curves": curves} if curves else {})
 
 

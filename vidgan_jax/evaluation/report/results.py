@@ -12,6 +12,7 @@ from typing import Any
 from vidgan_jax.evaluation.metrics import registry as metrics
 from vidgan_jax.evaluation.report import latex as latex_rows
 from vidgan_jax.evaluation.report.columns import random_mark
+from vidgan_jax.runtime.buckets import staged
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import json_files, locks
 from vidgan_jax.runtime.files.atomic_files import atomic_file
@@ -197,7 +198,7 @@ def _same_run(path: pathlib.Path, there: str, here: str) -> bool:
     there: the folder that it names.
     here: the folder of this run. If it contains `path`, the folder was moved.
   """
-  folder = pathlib.Path(here).resolve()
+  folder = pathlib.Path(staged.path_of(here)).resolve()
   return pathlib.Path(there).resolve() == folder or folder in path.resolve().parents
 
 

@@ -3,6 +3,8 @@
 A lock is an advisory lock of the kernel (flock) on a file. The kernel releases it when the process
 that holds it ends, even if it is killed. The file contains the name of the holder. It is never
 removed: otherwise two processes could lock two different files of the same name.
+
+The local copy of a folder in a bucket is locked there (`runtime.buckets`).
 """
 
 import contextlib
@@ -15,6 +17,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 
+from vidgan_jax.runtime.buckets import leases, staged
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import printable
 
@@ -41,6 +44,9 @@ def held(
 ) -> Iterator[None]:
   """A context manager that holds the lock of a folder. It creates the folder if it is missing.
 
+  If the folder is the copy of one in a bucket, files that have changed there are read when the lock
+  is taken, and changed files are written there before it is released.
+
   Args:
     folder: the folder to lock.
     what: what only one process may do at a time, as a verb with its object, such as "use runs/a as
@@ -53,6 +59,11 @@ def held(
     Taken: another process holds the lock. The message names its host and process id.
     UserError: the folder or the lock file cannot be created.
   """
+  address = staged.address(folder)
+  if address is not None:
+    with _held_in_bucket(address, folder, what, report, name, wait):
+      yield
+    return
   path = pathlib.Path(folder) if name is None else pathlib.Path(folder) / name
   descriptor = _acquire(path, what, report, None if wait else PATIENCE, is_folder=name is None)
   try:
@@ -69,9 +80,43 @@ def check(folder: str | os.PathLike, what: str, *, name: str = FILE) -> None:
 
   Call it before long work that needs the lock only at its end.
   """
+  address = staged.address(folder)
+  if address is not None:
+    try:
+      leases.check_free(address)
+    except leases.Busy as error:
+      raise Taken(f"cannot {what}: {error}") from None
+    return
   path = pathlib.Path(folder) / name
   if path.exists():
     _release(_acquire(path, what, lambda line: None, PATIENCE, fcntl.LOCK_SH))
+
+
+@contextlib.contextmanager
+def _held_in_bucket(address, folder, what, report, name, wait) -> Iterator[None]:
+  """`held` for a folder that is the local copy of `address`.
+
+  Without a name of a lock file there is no lock: files of another process are then refused when
+  this one writes its own.
+  """
+  pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+  with contextlib.ExitStack() as stack:
+    if name is not None:
+      try:
+        stack.enter_context(leases.held(address, wait, report))
+      except leases.Busy as error:
+        raise Taken(f"cannot {what}: {error}") from None
+      staged.pull(folder)
+    try:
+      yield
+    except BaseException:
+      try:
+        staged.push()
+      except UserError as error:
+        report(f"WARNING: {error}")
+      raise
+    leases.check_kept(address)
+    staged.push()
 
 
 def _acquire(path, what, report, patience, kind=fcntl.LOCK_EX, is_folder=False) -> int:

@@ -1,4 +1,8 @@
-"""Paths from users: expands `~`, refuses addresses such as gs://bucket, finds packaged models."""
+"""Paths from users: expands `~`, copies folders of buckets, finds packaged models.
+
+Addresses in Google Cloud Storage (gs://bucket/run) are accepted where `run`, `staged` or `fetched`
+converts the path. `local` refuses them, and the addresses of all other services are refused.
+"""
 
 import os
 import pathlib
@@ -7,6 +11,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from vidgan_jax.runtime.buckets import fetching, objects
+from vidgan_jax.runtime.buckets import staged as stages
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import file_name
 
@@ -29,10 +35,12 @@ def local(path: str | os.PathLike, what: str) -> str:
   """
   text = file_name(os.fspath(path))
   if _ADDRESS.match(text):
+    how = "copy the files to this machine, or mount them, and give the local folder"
+    if objects.is_address(text):
+      how = "give a local folder here, and copy its files with gcloud storage cp --recursive"
     raise UserError(
-      f"{what} is {text!r}, which is an address and not a local path; copy the files to this "
-      f"machine, or mount them, and give the local folder (write ./{text} for a local path of that "
-      "name)"
+      f"{what} is {text!r}, which is an address and not a local path; {how} (write ./{text} for a "
+      "local path of that name)"
     )
   if "\0" in text:
     raise UserError(f"{what} is {text!r}, which contains a NUL character; a path cannot")
@@ -65,8 +73,52 @@ def pretrained() -> list[str]:
   return sorted(path.parent.name for path in _PRETRAINED.glob("*/export.json"))
 
 
+def staged(path: str | os.PathLike, what: str) -> str:
+  """`local` for a folder that a command works in, which may also be in a bucket.
+
+  For gs://bucket/folder, returns a temporary folder with its files. Locks, and the end of the
+  command, copy what changes there back; see `runtime.buckets.staged`.
+
+  Raises:
+    UserError: see `local`, or the bucket cannot be read.
+  """
+  text = os.fspath(path)
+  return stages.open_folder(text, what) if objects.is_address(text) else local(path, what)
+
+
+def fetched(path: str | os.PathLike, what: str) -> str:
+  """`local` for a file or folder that is only read, which may also be in a bucket.
+
+  For gs://bucket/folder, returns a copy in the user's cache folder; see `runtime.buckets.fetching`.
+
+  Raises:
+    UserError: see `local`, or the bucket cannot be read, or the cache folder cannot be written.
+  """
+  text = os.fspath(path)
+  if not objects.is_address(text):
+    return local(path, what)
+  return fetching.fetch(objects.normal(text, what), cache("gs"), what)
+
+
+def absolute(path: str | os.PathLike, what: str) -> str:
+  """The absolute local path, or the address in its normal form, without reading anything.
+
+  Raises:
+    UserError: see `local` and `objects.normal`.
+  """
+  text = os.fspath(path)
+  if objects.is_address(text):
+    return objects.normal(text, what)
+  return os.path.abspath(local(path, what))
+
+
+def all_fetched(paths: Iterable[str | os.PathLike], what: str) -> list[str]:
+  """`fetched` of each path."""
+  return [fetched(path, what) for path in paths]
+
+
 def run(path: str | os.PathLike, what: str) -> str:
-  """`local` for the folder of a run or an exported model, which may also be a model's name.
+  """`staged` for the folder of a run or an exported model, which may also be a model's name.
 
   The name of a model of the package (`pretrained`) stands for its folder, unless the current folder
   contains something of that name.
@@ -74,7 +126,7 @@ def run(path: str | os.PathLike, what: str) -> str:
   Raises:
     UserError: see `local`.
   """
-  found = local(path, what)
+  found = staged(path, what)
   if found in pretrained() and not os.path.lexists(found):
     return str(_PRETRAINED / found)
   return found

@@ -13,6 +13,9 @@ that ends in order removes its file; one that fails says so in it; one that is k
 
 On CPUs the others do not wait: their exchange of numbers fails at once, with an error that names a
 network address at most. They then look at the files for a moment and report which process it was.
+
+If the run is in a bucket, its processes share no folder. Each then writes its file as an object,
+less often, and copies the objects of those that it watches into its own folder.
 """
 
 import contextlib
@@ -26,7 +29,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
-from vidgan_jax.runtime.errors import Stopped
+from vidgan_jax.runtime.buckets import objects, staged
+from vidgan_jax.runtime.errors import Stopped, UserError
 from vidgan_jax.runtime.files import json_files
 from vidgan_jax.runtime.files.atomic_files import atomic_file
 
@@ -34,6 +38,7 @@ FOLDER = "alive"
 EVERY = 5.0  # seconds between beats
 SILENT = 30.0  # seconds without a beat after which a process is reported
 STALLED = 50.0  # seconds without a new iteration after which the processes are compared
+IN_BUCKET = 6  # factor on the times between beats in a bucket, where each write costs money
 _FAILED = "failed:"  # begins what a process "does" that an error has ended
 # Names of JAX's error, also where another process has died; older versions have the second one.
 _OF_JAX = ("JaxRuntimeError", "XlaRuntimeError")
@@ -78,7 +83,10 @@ class Heartbeat:
   ):
     self._folder, self._index, self._count = pathlib.Path(workdir) / FOLDER, index, count
     self._report = report
-    self._every, self._silent, self._stalled = every, silent, stalled
+    # Where the other processes read: the address of the folder in a bucket.
+    self._address = staged.address(self._folder) if count > 1 else None
+    slower = 1 if self._address is None else IN_BUCKET
+    self._every, self._silent, self._stalled = every * slower, silent * slower, stalled
     watched = range(1, count) if index == 0 else range(1) if index == 1 else ()
     self._seen = {other: _Seen() for other in watched}
     self._state = (0, "starting")  # iteration, and what the process does in it
@@ -119,6 +127,9 @@ class Heartbeat:
     with contextlib.suppress(OSError):
       self._file(self._index).unlink()
       self._folder.rmdir()  # fails while others have files in it
+    if self._address is not None:
+      with contextlib.suppress(UserError):
+        objects.delete(f"{self._address}/{self._index}.json")
 
   def _file(self, index: int) -> pathlib.Path:
     return self._folder / f"{index}.json"
@@ -142,6 +153,8 @@ class Heartbeat:
       self._folder.mkdir(exist_ok=True)
       with atomic_file(self._file(self._index)) as temporary:
         pathlib.Path(temporary).write_text(json.dumps(content) + "\n", encoding="utf-8")
+      if self._address is not None:
+        objects.write(f"{self._address}/{self._index}.json", self._file(self._index).read_bytes())
 
   def _watch(self, index: int, seen: _Seen) -> None:
     """Reads another process's file; reports if it is silent, or comes back."""
@@ -166,9 +179,19 @@ class Heartbeat:
   def _read(self, index: int) -> dict[str, Any]:
     """The content of a process's file; empty if it has not begun, has ended, or is just writing."""
     try:
+      if self._address is not None:
+        self._copy_object(index)
       return json_files.read(self._file(index), _FORM)
     except Exception:
       return {}
+
+  def _copy_object(self, index: int) -> None:
+    """Copies the object of a process that is in a bucket into the local folder."""
+    found = objects.read(f"{self._address}/{index}.json")
+    if found is None:
+      self._file(index).unlink(missing_ok=True)
+    else:
+      self._file(index).write_bytes(found[0])
 
   def _report_cause(self) -> None:
     """Reports the first process that shows no sign of life, or has failed by an error of its own.

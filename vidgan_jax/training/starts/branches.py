@@ -22,10 +22,11 @@ from ml_collections import ConfigDict
 import vidgan_jax.training.state as states
 from vidgan_jax.models import stored_config
 from vidgan_jax.runtime import processes
+from vidgan_jax.runtime.buckets import staged
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.config import configuration
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.files import locks
+from vidgan_jax.runtime.files import checkpoint_folders, locks
 from vidgan_jax.runtime.files.log_files import read_log
 from vidgan_jax.training import earlier
 from vidgan_jax.training.starts import records
@@ -133,6 +134,8 @@ class Family:
     # Every process has found the same number before process 0 makes the folder.
     processes.wait_for_all("number of a branch")
     processes.in_first(lambda: self._make(branch, config, report))
+    if staged.address(self.home) is not None:
+      staged.pull(self.folder(number))  # process 0 has written it into the bucket
     self.branches[number] = branch
     return number, config
 
@@ -143,9 +146,8 @@ class Family:
     with locks.held(target.parent, f"begin a branch of {self.home}", report):
       try:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.copytree(
-          source / states.CHECKPOINTS / str(branch.step),
-          temporary / states.CHECKPOINTS / str(branch.step),
+        checkpoint_folders.copy(
+          source / states.CHECKPOINTS, branch.step, temporary, target / states.CHECKPOINTS
         )
         for name in (states.DATA, states.INIT, earlier.RECORD):
           if (source / name).is_file():

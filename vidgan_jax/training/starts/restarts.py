@@ -85,7 +85,7 @@ def opened(
   """The config and the folder that `train` begins with; see there."""
   config = earlier.with_absolute_run(config)
   switches.check(config)
-  workdir = paths.local(workdir, "--workdir")
+  workdir = paths.staged(workdir, "--workdir")
   family = Family(workdir)
   number = family.number
   config = family.config(number, config)

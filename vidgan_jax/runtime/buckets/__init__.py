@@ -1,0 +1,1 @@
+"""Files in Google Cloud Storage, under addresses such as gs://bucket/run."""
