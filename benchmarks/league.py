@@ -78,9 +78,10 @@ def _task() -> tasks.Task:
 
 def try_widths() -> None:
   """Runs the trials that are missing."""
-  task, trials = _task(), choice.Trials(pathlib.Path(_TRIALS.value))
+  names, trials = _chosen(), choice.Trials(pathlib.Path(_TRIALS.value))
+  task = _task()
   budget = lambda entry: Budget(minutes=choice.SECONDS / 60 * len(entry.stages))
-  for entry in (entries.BY_NAME[name] for name in _chosen() if not entries.BY_NAME[name].like):
+  for entry in (entries.BY_NAME[name] for name in names if not entries.BY_NAME[name].like):
     while not choice.is_over(
       rates := [t["rate"] for t in trials.of(task.name, entry.name)], len(entry.widths)
     ):
@@ -112,10 +113,11 @@ def _budget() -> Budget:
 
 def race() -> None:
   """Runs the rows that league.jsonl lacks; a row that fails does not stop the others."""
-  task, budget, failed = _task(), _budget(), []
+  names, seeds, budget, failed = _chosen(), _seeds(), _budget(), []
   trials, file = choice.Trials(pathlib.Path(_TRIALS.value)), league_file.File(_RESULTS.value)
   work = [(name, None) for name in rows.CONTROLS]
-  work += [(name, seed) for seed in _seeds() for name in _chosen()]
+  work += [(name, seed) for seed in seeds for name in names]
+  task = _task()
   for name, seed in work:
     row_name = f"control_{name}" if seed is None else name
     if file.has(task.name, row_name, seed, None if seed is None else budget.name):

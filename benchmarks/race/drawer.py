@@ -9,7 +9,6 @@ and "seed". Class i modulo the number of classes is drawn for clip i.
 Exit codes: 0 done; 2 bad input.
 """
 
-import json
 import os
 import pathlib
 import sys
@@ -19,11 +18,9 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import settings  # noqa: F401 - makes the package importable
-from absl import flags
 
+from race import job
 from vidgan_jax.runtime import door
-
-_JOB = flags.DEFINE_string("job", None, "The JSON file of the job.", required=True)
 
 
 def averaged(clips: np.ndarray, side: int) -> np.ndarray:
@@ -36,37 +33,38 @@ def averaged(clips: np.ndarray, side: int) -> np.ndarray:
   return np.rint(squares.mean(axis=(3, 5), dtype=np.float32)).astype(np.uint8)
 
 
-def draw(job: dict) -> dict[str, np.ndarray]:
+def draw(work: dict) -> dict[str, np.ndarray]:
   """{"clips": uint8 [N, T, side, side, 3]}, and "labels" [N] of a system with classes."""
   from vidgan_jax.sampling import run as runs
 
-  run = runs.load(job["workdir"], standing_passes=job["standing_passes"], report=door.report)
-  if job["given"]:
-    with np.load(job["given"]) as stored:
-      given = stored["clips"][: job["count"]]
-    clips = run.predict(given, 1, job["seed"], batch_size=32)[:, 0]
-    return {"clips": averaged(clips, job["side"])}
-  labels = np.arange(job["count"]) % max(1, job["classes"])
-  frames = job["frames"] if job["frames"] != run.gan.frames else None
-  clips = run.sample(job["seed"], labels=labels, frames=frames, batch_size=32)
-  arrays = {"clips": averaged(clips, job["side"])}
-  return {**arrays, "labels": labels} if job["classes"] else arrays
+  run = runs.load(work["workdir"], standing_passes=work["standing_passes"], report=door.report)
+  if work["given"]:
+    with np.load(work["given"]) as stored:
+      given = stored["clips"][: work["count"]]
+    clips = run.predict(given, 1, work["seed"], batch_size=32)[:, 0]
+    return {"clips": averaged(clips, work["side"])}
+  labels = np.arange(work["count"]) % max(1, work["classes"])
+  frames = work["frames"] if work["frames"] != run.gan.frames else None
+  clips = run.sample(work["seed"], labels=labels, frames=frames, batch_size=32)
+  arrays = {"clips": averaged(clips, work["side"])}
+  return {**arrays, "labels": labels} if work["classes"] else arrays
 
 
 def main(argv: list[str]) -> int:
   """Draws the clips of a job."""
   del argv
-  job = json.loads(pathlib.Path(_JOB.value).read_text(encoding="utf-8"))
+  work = job.read()
   from vidgan_jax.runtime.hardware import compilation, memory
 
   memory.keep_freed_on_cpu()
   compilation.enable_cache(None, door.report)
-  output = pathlib.Path(job["output"])
+  output = pathlib.Path(work["output"])
   temporary = output.with_name(f"writing_{output.name}")
-  np.savez(temporary, **draw(job))
+  np.savez(temporary, **draw(work))
   os.replace(temporary, output)
   return 0
 
 
 if __name__ == "__main__":
+  job.define()
   door.run(main)

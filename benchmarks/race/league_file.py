@@ -31,6 +31,14 @@ class File:
     return any(tuple(row.get(name) for name in names) == key for row in self.rows())
 
 
+def clips_of(row: dict, output: pathlib.Path) -> pathlib.Path:
+  """The file of a row's drawn clips in the folder of the league; it may be missing."""
+  folder = output / row["task"]
+  if row.get("budget"):
+    return folder / f"{row['system']}_{row['seed']}" / row["budget"] / "clips.npz"
+  return folder / row["system"] / "clips.npz"
+
+
 def scores(row: dict) -> dict[str, dict]:
   """{metric: record} of a row."""
   return {record["metric"]: record for record in row["scores"]}

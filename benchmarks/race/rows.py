@@ -180,7 +180,6 @@ def row(entry: Entry, task: Task, folder: pathlib.Path, budget: Budget, setting:
       "budget": budget.name,
       "width": dict(entry.widths[setting["width"]]),
       **result,
-      "clips": str(scored / "clips.npz"),
       "scores": records,
     }
 
@@ -202,6 +201,5 @@ def control(name: str, task: Task, folder: pathlib.Path) -> dict:
     "task": task.name,
     "system": f"control_{name}",
     "minutes": {"scoring": seconds / 60},
-    "clips": str(folder / "clips.npz"),
     "scores": records,
   }

@@ -20,11 +20,9 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import settings  # noqa: F401 - makes the package importable
-from absl import flags
 
+from race import job
 from vidgan_jax.runtime import door
-
-_JOB = flags.DEFINE_string("job", None, "The JSON file of the job.", required=True)
 
 
 def _clips(path: str, names: list[str]) -> object:
@@ -39,18 +37,18 @@ def _clips(path: str, names: list[str]) -> object:
   return clips
 
 
-def score(job: dict) -> list[dict]:
+def score(work: dict) -> list[dict]:
   """The records of all metrics, as in results.json."""
   from vidgan_jax import evaluation
   from vidgan_jax.evaluation.protocols import registry
 
-  protocol = registry.with_metrics(registry.get_protocol(job["protocol"]), job["metrics"])
-  extractors = evaluation.load_extractors(protocol, job["weights"])
+  protocol = registry.with_metrics(registry.get_protocol(work["protocol"]), work["metrics"])
+  extractors = evaluation.load_extractors(protocol, work["weights"])
   evaluator = evaluation.Evaluator(protocol, extractors, report=door.report)
-  reference = evaluator.reference(_clips(job["real"], job["names"]))
-  drawn = _clips(job["clips"], job["names"])
+  reference = evaluator.reference(_clips(work["real"], work["names"]))
+  drawn = _clips(work["clips"], work["names"])
   scores = evaluator.score(
-    drawn, reference, count=drawn.count, labelled=drawn.labelled, seed=job["seed"]
+    drawn, reference, count=drawn.count, labelled=drawn.labelled, seed=work["seed"]
   )
   return scores.records
 
@@ -58,17 +56,18 @@ def score(job: dict) -> list[dict]:
 def main(argv: list[str]) -> int:
   """Scores the clips of a job."""
   del argv
-  job = json.loads(pathlib.Path(_JOB.value).read_text(encoding="utf-8"))
+  work = job.read()
   from vidgan_jax.runtime.hardware import compilation, memory
 
   memory.keep_freed_on_cpu()
   compilation.enable_cache(None, door.report)
-  output = pathlib.Path(job["output"])
+  output = pathlib.Path(work["output"])
   temporary = output.with_suffix(".tmp")
-  temporary.write_text(json.dumps(score(job)), encoding="utf-8")
+  temporary.write_text(json.dumps(score(work)), encoding="utf-8")
   os.replace(temporary, output)
   return 0
 
 
 if __name__ == "__main__":
+  job.define()
   door.run(main)
