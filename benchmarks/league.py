@@ -23,7 +23,7 @@ import sys
 
 import settings  # makes the package importable
 from absl import flags
-from race import choice, entries, league_file, processes, rows, tasks
+from race import choice, entries, league_file, processes, rows, tasks, weizmann
 from race.rows import Budget
 
 from vidgan_jax.runtime import door
@@ -34,7 +34,8 @@ _WORDS = ("trials", "page")
 _WORD = next((word for word in sys.argv[1:2] if word in _WORDS), None)  # what to do
 
 _OUTPUT = flags.DEFINE_string("output", str(settings.ROOT / "runs" / "league"), "For the runs.")
-_TASK = flags.DEFINE_enum("task", "shapes", ["shapes"], "What is learned.")
+_TASK = flags.DEFINE_enum("task", "shapes", ["shapes", "weizmann"], "What is learned.")
+_VIDEOS = flags.DEFINE_string("videos", None, "For the task weizmann: its videos, as UCF-101's.")
 _MINUTES = flags.DEFINE_float("minutes", 20.0, "Processor minutes of training for each row.")
 _ITERATIONS = flags.DEFINE_integer(
   "iterations", None, "Iterations of each stage, instead of --minutes.", lower_bound=1
@@ -73,36 +74,50 @@ def _folder() -> pathlib.Path:
 
 def _task() -> tasks.Task:
   """The task, with its files."""
-  return getattr(tasks, _TASK.value)(_folder() / "data")
+  if _TASK.value == "weizmann":
+    return weizmann.task(_folder() / "data", _VIDEOS.value)
+  return tasks.shapes(_folder() / "data")
 
 
 def try_widths() -> None:
   """Runs the trials that are missing."""
   names, trials = _chosen(), choice.Trials(pathlib.Path(_TRIALS.value))
   task = _task()
-  budget = lambda entry: Budget(minutes=choice.SECONDS / 60 * len(entry.stages))
+  failed = []
   for entry in (entries.BY_NAME[name] for name in names if not entries.BY_NAME[name].like):
-    while not choice.is_over(
-      rates := [t["rate"] for t in trials.of(task.name, entry.name)], len(entry.widths)
-    ):
-      width = len(rates)
-      folder = _folder() / "trials" / f"{entry.name}_{width}"
-      setting = {"width": width, "seed": 1000, "trial": True}
-      with rows.locked(folder):
-        runs = rows.train(entry, task, folder, budget(entry), setting)
-      spent = [rows.spent([run]) for run in runs]
-      iterations = [each["iterations"][0] for each in spent]
-      seconds = [60 * each["minutes"]["training"] for each in spent]
-      trial = {
-        "width": dict(entry.widths[width]),
-        "iterations": iterations,
-        "seconds": [round(each, 2) for each in seconds],
-        "compiling_seconds": [round(60 * each["minutes"]["compiling"], 1) for each in spent],
-        "peak_mb": max(each["peak_mb"] for each in spent),
-        "rate": round(choice.rate(iterations, seconds), 2),
-      }
-      trials.add(task.name, entry.name, trial)
-      door.report(f"{entry.name}, {trial['width']}: {trial['rate']} iterations a minute")
+    try:
+      _try_system(entry, task, trials)
+    except rows.Busy:
+      door.report(f"{entry.name}: another process tries it")
+    except UserError as error:
+      door.report(f"{entry.name}: {error}")
+      failed.append(entry.name)
+  if failed:
+    raise UserError(f"failed: {'; '.join(failed)}")
+
+
+def _try_system(entry: entries.Entry, task: tasks.Task, trials: choice.Trials) -> None:
+  """Runs the missing trials of a system, from its narrowest width on."""
+  budget = Budget(minutes=choice.SECONDS / 60 * len(entry.stages))
+  while not choice.is_over(rates := trials.rates(task.name, entry.name), len(entry.widths)):
+    width = len(rates)
+    folder = _folder() / "trials" / f"{entry.name}_{width}"
+    setting = {"width": width, "seed": 1000, "trial": True}
+    with rows.locked(folder):
+      runs = rows.train(entry, task, folder, budget, setting)
+    spent = [rows.spent([run]) for run in runs]
+    iterations = [each["iterations"][0] for each in spent]
+    seconds = [60 * each["minutes"]["training"] for each in spent]
+    trial = {
+      "width": dict(entry.widths[width]),
+      "iterations": iterations,
+      "seconds": [round(each, 2) for each in seconds],
+      "compiling_seconds": [round(60 * each["minutes"]["compiling"], 1) for each in spent],
+      "peak_mb": max(each["peak_mb"] for each in spent),
+      "rate": round(choice.rate(iterations, seconds), 2),
+    }
+    trials.add(task.name, entry.name, trial)
+    door.report(f"{entry.name}, {trial['width']}: {trial['rate']} iterations a minute")
 
 
 def _budget() -> Budget:

@@ -19,9 +19,24 @@ def race():
   sys.path.insert(0, str(ROOT / "benchmarks"))
   try:
     import race
-    from race import budget, choice, entries, league_file, page, processes, rows, tables, tasks
+    from race import (
+      budget,
+      choice,
+      drawer,
+      entries,
+      features,
+      league_file,
+      page,
+      processes,
+      rows,
+      scoring,
+      tables,
+      tasks,
+      weizmann,
+    )
 
-    del budget, choice, entries, league_file, page, processes, rows, tables, tasks
+    del budget, choice, entries, features, league_file, page, processes, rows
+    del drawer, scoring, tables, tasks, weizmann
     yield race
   finally:
     sys.path.remove(str(ROOT / "benchmarks"))
@@ -234,6 +249,101 @@ def test_trials_are_kept_and_must_be_complete(race, tmp_path):
   assert race.choice.Trials(tmp_path / "trials.json").width("shapes", "tgan", 3) == 0
 
 
+# Clips and scores.
+
+
+def clips(count, seed=0, side=32):
+  return np.random.default_rng(seed).integers(0, 256, (count, 16, side, side, 3), np.uint8)
+
+
+@pytest.fixture
+def task(race, tmp_path):
+  """A task of 12 training clips, 8 real and 6 held-out ones, in two classes."""
+  made = race.tasks.Task("shapes", ["a", "b"], "", tmp_path, learned="learned.npz")
+  for path, array in (
+    (tmp_path / "learned.npz", clips(12)),
+    (made.real, clips(8, 1)),
+    (made.held_out, clips(6, 2)),
+  ):
+    np.savez(path, clips=array, labels=np.arange(len(array)) % 2)
+  return made
+
+
+def test_motion_and_copies_are_measured(race, task, tmp_path):
+  def values(array):
+    np.savez(tmp_path / "clips.npz", clips=array)
+    records, _ = race.scoring.evaluate(task, tmp_path)  # no protocol: pixels alone
+    return {record["metric"]: record for record in records}
+
+  other = values(clips(10, 3))
+  assert other["motion"]["value"] == pytest.approx(1, abs=0.02)
+  assert other["nearest"]["value"] == pytest.approx(1, abs=0.05)
+  low, high = other["nearest"]["interval"]
+  assert low <= other["nearest"]["value"] <= high
+  copies = values(clips(12)[:10])
+  assert copies["nearest"]["value"] == pytest.approx(0, abs=0.01)
+  assert values(np.repeat(clips(10, 3)[:, :1], 16, axis=1))["motion"]["value"] == 0
+  fingerprints = lambda records: {name: each["fingerprint"] for name, each in records.items()}
+  assert fingerprints(other) == fingerprints(copies)
+  assert fingerprints(values(clips(9)))["motion"] != fingerprints(other)["motion"]
+
+
+def test_larger_clips_are_averaged(race):
+  large = clips(2, side=64)
+  small = race.drawer.averaged(large, 32)
+  assert small.shape == (2, 16, 32, 32, 3)
+  assert abs(small[1, 3, 5, 6, 2] - large[1, 3, 10:12, 12:14, 2].mean()) <= 0.5
+  assert race.drawer.averaged(small, 32) is small
+
+
+def test_the_files_of_a_task_are_made_once(race, tmp_path):
+  made = race.tasks.shapes(tmp_path, clips=16, scored=8)
+  names = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+  data = made.data(race.entries.BY_NAME["ssw_gan"].stages[0])
+  with np.load(data["data.directory"]) as first, np.load(tmp_path / made.learned) as full:
+    assert np.array_equal(first["clips"], full["clips"][:, ::2, ::2, ::2])
+    assert np.array_equal(first["labels"], np.arange(16) % 8)
+  with np.load(made.real) as real, np.load(made.held_out) as held_out:
+    assert (len(real["clips"]), len(held_out["clips"])) == (8, 4)
+  race.tasks.shapes(tmp_path, clips=16, scored=8)
+  assert names == {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+  race.tasks.shapes(tmp_path, clips=24, scored=8)
+  with np.load(tmp_path / made.learned) as full:
+    assert len(full["clips"]) == 24
+
+
+def prepared(write_prepared, folder):
+  """Videos of 34 frames, each with as many grey levels: windows begin at 0, 1 and 2."""
+  grey = lambda first: np.broadcast_to(
+    (first + 3 * np.arange(34, dtype=np.uint8))[:, None, None, None], (34, 64, 64, 3)
+  )
+  return write_prepared(folder, [grey(0), grey(90)], [0, 1], ["bend", "wave"], png=True)
+
+
+def test_windows_of_videos_are_cut(race, write_prepared, tmp_path):
+  found = race.weizmann.windows(prepared(write_prepared, tmp_path / "set"), "train", None)
+  assert found["clips"].shape == (4, 16, 32, 32, 3)
+  assert found["clips"][:, :2, 0, 0, 0].tolist() == [[0, 6], [6, 12], [90, 96], [96, 102]]
+  assert found["labels"].tolist() == found["videos"].tolist() == [0, 0, 1, 1]
+  chosen = race.weizmann.windows(tmp_path / "set", "train", 3)
+  assert chosen["clips"][:, 0, 0, 0, 0].tolist() == [0, 6, 96]  # of 0, 3, 6, 90, 93, 96
+
+
+@pytest.mark.parametrize(("share", "protocol"), [(0.79, ""), (0.8, "moving_shapes")])
+def test_features_that_fail_on_held_out_people_are_not_used(
+  race, write_prepared, monkeypatch, tmp_path, share, protocol
+):
+  prepared(write_prepared, tmp_path / "prepared")
+  monkeypatch.setattr(race.tasks, "write_missing", lambda *arguments: None)
+  (tmp_path / "features.json").write_text(json.dumps({"clips": share}))
+  assert race.weizmann.task(tmp_path, None).protocol == protocol
+
+
+def test_varied_clips_stay_in_range(race):
+  varied = race.features.varied(clips(4), np.random.default_rng(0))
+  assert varied.shape == (4, 16, 32, 32, 3) and -1 <= varied.min() < varied.max() <= 1
+
+
 # The page.
 
 
@@ -297,8 +407,7 @@ def test_the_page_shows_clips_that_are_here(race, written, tmp_path):
   path = race.league_file.clips_of(first, tmp_path)
   assert path == tmp_path / "shapes" / "tgan_0" / "8min" / "clips.npz"
   path.parent.mkdir(parents=True)
-  clips = np.random.default_rng(0).integers(0, 256, (8, 16, 32, 32, 3), np.uint8)
-  np.savez(path, clips=clips)
+  np.savez(path, clips=clips(8))
   text = written(first, row("vgan", 40.0))
   assert "league_shapes.png" in text
   assert 0 < (tmp_path / "league_shapes.png").stat().st_size <= race.page.pictures.LARGEST
@@ -321,6 +430,7 @@ def test_rows_of_another_budget_have_a_table_of_their_own(written):
     (["--seeds=0,x"], ("--seeds=0,x",)),
     (["--minutes=0"], ("--minutes", "above 0")),
     (["page"], ("no finished rows",)),
+    (["--task=weizmann", "--systems=tgan"], ("--videos=None", "UCF-101's layout")),
   ],
 )
 def test_bad_input_is_refused(tmp_path, arguments, words):

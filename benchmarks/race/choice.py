@@ -52,6 +52,11 @@ class Trials:
 
   def __init__(self, path: pathlib.Path):
     self.path = path
+    self._read()
+
+  def _read(self) -> None:
+    """Reads the file, to which another process may have added trials."""
+    path = self.path
     self._content = {"rule": RULE, "seconds": SECONDS, "least": LEAST, "tasks": {}}
     if path.exists():
       self._content = json.loads(path.read_text(encoding="utf-8"))
@@ -62,11 +67,16 @@ class Trials:
     """The trials of a system, the narrowest width first."""
     return self._content["tasks"].get(task, {}).get(system, {}).get("trials", [])
 
+  def rates(self, task: str, system: str) -> list[float]:
+    """Iterations per minute of each trial of a system, the narrowest width first."""
+    return [trial["rate"] for trial in self.of(task, system)]
+
   def add(self, task: str, system: str, trial: dict[str, Any]) -> None:
     """Adds a trial, with its "rate", and writes the file."""
+    self._read()
     systems = self._content["tasks"].setdefault(task, {})
     trials = [*self.of(task, system), trial]
-    systems[system] = {"chosen": chosen([t["rate"] for t in trials]), "trials": trials}
+    systems[system] = {"chosen": chosen([each["rate"] for each in trials]), "trials": trials}
     temporary = self.path.with_suffix(".tmp")
     temporary.write_text(json.dumps(self._content, indent=1) + "\n", encoding="utf-8")
     temporary.replace(self.path)
@@ -77,7 +87,7 @@ class Trials:
     Raises:
       UserError: the trials of the system are not complete.
     """
-    rates = [trial["rate"] for trial in self.of(task, system)]
+    rates = self.rates(task, system)
     if not is_over(rates, widths):
       raise UserError(f"{system} has no width yet: python benchmarks/league.py trials")
     return chosen(rates)

@@ -16,6 +16,7 @@ COLUMNS = {
   "coverage": ("coverage, higher", 3),
   "vendi": ("Vendi score, real {real}", 3),
   "motion": ("motion, real 1", 3),
+  "nearest": ("to the nearest training clip, real 1", 3),
 }
 CONTROLS = {
   "control_real": "real clips, other than those compared with",

@@ -21,9 +21,14 @@ class Task:
   Attributes:
     name: of the task.
     names: of the classes.
-    protocol: of `vidgan evaluate`.
+    protocol: of `vidgan evaluate`; empty if no network can score the clips.
     folder: of its files.
-    weights: folder of the weights of the protocol's network; None if the package has them.
+    weights: file of a classifier that takes the place of the protocol's network; None if the
+      package has it.
+    learned: name of the file of training clips at the size that is scored.
+    drawn: number of clips that each system draws.
+    fields: maps a stage to the fields of a config that read the training clips at its size; None
+      for files .npz.
   """
 
   name: str
@@ -31,6 +36,9 @@ class Task:
   protocol: str
   folder: pathlib.Path
   weights: str | None = None
+  learned: str = f"train_{SIDE}_every1.npz"
+  drawn: int = DRAWN
+  fields: Callable[[Stage], dict[str, Any]] | None = None
 
   @property
   def classes(self) -> int:
@@ -39,18 +47,27 @@ class Task:
 
   @property
   def real(self) -> pathlib.Path:
-    """Held-out clips that drawn ones are compared with, and their labels."""
+    """Clips that drawn ones are compared with, and their labels."""
     return self.folder / "real.npz"
 
   @property
   def held_out(self) -> pathlib.Path:
-    """Other held-out clips: the row of real clips, and what predictions continue."""
+    """Held-out clips: the row of real clips, and what predictions continue."""
     return self.folder / "held_out.npz"
 
   def data(self, stage: Stage) -> dict[str, Any]:
     """The fields of a config that read the training clips at the size of a stage."""
+    if self.fields is not None:
+      return self.fields(stage)
     name = f"train_{stage.side}_every{stage.every}.npz"
-    return {"data.name": "npz", "data.directory": str(self.folder / name), "data.stride": 1}
+    return {
+      "data.name": "npz",
+      "data.directory": str(self.folder / name),
+      "data.stride": 1,
+      "data.view": "area",  # the files have the size of the stage already
+      "data.view_resolution": 0,
+      "data.time_step": 1.0,
+    }
 
 
 def shapes(folder: pathlib.Path, clips: int = TRAINED, scored: int = SCORED) -> Task:
