@@ -156,6 +156,15 @@ def test_a_finished_row_is_not_trained_again_and_more_minutes_continue_it(
   assert trainer.jobs[0]["fields"]["seed"] == 3
 
 
+def test_a_run_that_trained_longer_is_no_row_of_a_smaller_budget(race, monkeypatch, tmp_path):
+  Trainer(race, monkeypatch)
+  train(race, "tgan", tmp_path, race.rows.Budget(minutes=2))
+  for smaller in ({"minutes": 1}, {"iterations": 6}):
+    with pytest.raises(race.rows.UserError, match="has trained for more than"):
+      train(race, "tgan", tmp_path, race.rows.Budget(**smaller))
+  train(race, "tgan", tmp_path, race.rows.Budget(iterations=7))
+
+
 def test_a_cascade_trains_a_later_stage_anew_and_continues_the_first(race, monkeypatch, tmp_path):
   trainer = Trainer(race, monkeypatch)
   train(race, "ssw_gan", tmp_path, race.rows.Budget(minutes=1))
@@ -360,7 +369,9 @@ def record(metric, value, fingerprint="abc", interval=None):
 def row(system, fid, fingerprint="abc", **others):
   scores = [record("fid", fid, fingerprint, [fid - 1, fid + 1]), record("vendi", 2.0)]
   minutes = {"training": 8.0, "scoring": 1.0}
-  whole = {"seed": 0, "budget": "8min", "iterations": [700], "peak_mb": 500, **others}
+  versions = dict.fromkeys(("python", "jax", "flax", "numpy"), "1.2")
+  machine = {"date": "2026-11-29T08:00", "cpu": "EPYC", "cores": 1, "versions": versions}
+  whole = {**machine, "seed": 0, "budget": "8min", "iterations": [700], "peak_mb": 500, **others}
   return {"task": "shapes", "system": system, "minutes": minutes, "scores": scores, **whole}
 
 
@@ -391,6 +402,7 @@ def test_the_page_has_scores_with_intervals_fingerprints_and_hours(written):
   ]
   assert "| 0 | 700 | 20 [19, 21] |" in scores[1]
   assert "| 51,200 [51,200, 51,200] |" in scores[2]
+  assert "2026-11-29; EPYC, 1 core(s); python 1.2, jax 1.2, flax 1.2, numpy 1.2." in text
   assert "fid `abc`" in text and "¹" not in text
   assert "0.45 processor hours in all" in text  # three rows of nine minutes
   assert "| TGAN | 300 | narrow |" in text

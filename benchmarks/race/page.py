@@ -66,13 +66,21 @@ def section(
   of_task = notes.get(task, {})
   lines = ["", f"## {of_task.get('title', task)}", "", of_task.get("about", "")]
   controls = [row for row in rows if not row.get("budget")]
-  for budget in tables.budgets(rows):
+  budgets = tables.budgets(rows) or [""]  # no system has raced yet
+  for budget in budgets:
     shown = tables.ordered(controls + [row for row in rows if row.get("budget") == budget])
-    lines += ["", f"### Budget {in_words(budget)}", ""]
-    if budget == tables.budgets(rows)[0]:
+    lines += ["", f"### {in_words(budget)}", ""]
+    if budget == budgets[0]:
       lines += _picture(task, shown, *folders)
-    lines += [*tables.of_scores(shown), "", *tables.of_fingerprints(shown)]
-    lines += ["", "What the clips show, by eye:", "", *_seen(shown, of_task.get("clips", {}))]
+    lines += [
+      f"{tables.circumstances(shown)}.",
+      "",
+      *tables.of_scores(shown),
+      "",
+      *tables.of_fingerprints(shown),
+    ]
+    if budget:
+      lines += ["", "What the clips show, by eye:", "", *_seen(shown, of_task.get("clips", {}))]
     lines += ["", "Processor minutes:", "", *tables.of_time(shown)]
   if tried:
     lines += ["", "### Widths", "", of_task.get("widths", ""), "", *tables.of_trials(tried)]
@@ -80,10 +88,12 @@ def section(
 
 
 def in_words(budget: str) -> str:
-  """A budget's name in words."""
+  """A budget's name in words; it is a heading."""
   if budget.endswith("min"):
-    return f"of {budget.removesuffix('min')} processor minutes of training"
-  return f"of {budget.removesuffix('it')} iterations of each stage"
+    return f"{budget.removesuffix('min')} processor minutes of training"
+  if budget.endswith("it"):
+    return f"{budget.removesuffix('it')} iterations of each stage"
+  return "No system yet"
 
 
 def _picture(task: str, rows: list[dict], output: pathlib.Path, docs: pathlib.Path) -> list[str]:

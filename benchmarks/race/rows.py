@@ -48,6 +48,22 @@ class Budget:
       return spent["iterations"] >= self.iterations
     return spent["training"] >= 60 * self.minutes / stages
 
+  def check(self, ledger: Ledger, stages: int) -> None:
+    """UserError if a run has trained for longer than its share: its row would claim too little.
+
+    A run ends some iterations after its time is spent, so a tenth and ten seconds are allowed.
+    """
+    spent = ledger.summary()
+    if self.iterations is not None:
+      over = spent["iterations"] > self.iterations
+    else:
+      over = spent["training"] > 1.1 * 60 * self.minutes / stages + 10
+    if over:
+      raise UserError(
+        f"{ledger.path.parent} has trained for more than {self.name} already: take another "
+        "--output for a smaller budget"
+      )
+
 
 @contextlib.contextmanager
 def locked(folder: pathlib.Path) -> Iterator[None]:
@@ -113,6 +129,7 @@ def train(
   runs: list[pathlib.Path] = []
   for number, stage in enumerate(entry.stages):
     run = run_folder(folder, entry, number, budget)
+    budget.check(Ledger(run), len(entry.stages))
     if not budget.is_spent(Ledger(run), len(entry.stages)):
       if not number and len(entry.stages) > 1:
         _copy_first_stage(folder, run, budget)

@@ -105,6 +105,18 @@ def of_fingerprints(rows: Sequence[dict]) -> list[str]:
   return lines
 
 
+def circumstances(rows: Sequence[dict]) -> str:
+  """When and with what rows were measured, in one line."""
+  days = sorted({row["date"][:10] for row in rows if "date" in row})
+  machines = sorted({f"{row['cpu']}, {row['cores']} core(s)" for row in rows if "cpu" in row})
+  names = ("python", "jax", "flax", "numpy")
+  versions = sorted(
+    {", ".join(f"{n} {row['versions'][n]}" for n in names) for row in rows if "versions" in row}
+  )
+  dates = " to ".join(dict.fromkeys((days[0], days[-1]))) if days else ""
+  return "; ".join(filter(None, (dates, *machines, *versions)))
+
+
 def of_time(rows: Sequence[dict]) -> list[str]:
   """Lines of a Markdown table of processor minutes and memory, with the sum in hours."""
   parts = ("training", "compiling", "other", "drawing", "scoring")
