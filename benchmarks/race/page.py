@@ -13,7 +13,7 @@ from vidgan_jax.runtime.errors import UserError
 
 HERE = pathlib.Path(__file__).resolve().parents[1]
 DOCS = settings.ROOT / "docs"
-_SHOWN = {"sheet": 2, "report": 8}  # clips of a row
+_SHOWN = {"sheet": (0, 2, 5), "report": range(8)}  # clips of a row
 _HEAD = "Written by `python benchmarks/league.py page`; do not edit."
 
 
@@ -103,13 +103,13 @@ def _picture(task: str, rows: list[dict], output: pathlib.Path, docs: pathlib.Pa
     path = league_file.clips_of(row, output)
     first = row.get("seed") in (None, 0) and row["system"] not in ("control_reversed",)
     if first and path.exists():
-      strips[tables.title(row)] = pictures.first_clips(path, _SHOWN["sheet"])
+      strips[tables.title(row)] = pictures.some_clips(path, _SHOWN["sheet"])
   file = docs / f"league_{task}.png"
   if strips:
     pictures.write_sheet(strips, file)
   if not file.exists():
     return []
-  return [f"![Rows of frames: two clips of each system, every second frame]({file.name})", ""]
+  return [f"![Rows of frames: three clips of each system, every second frame]({file.name})", ""]
 
 
 def _seen(rows: list[dict], sentences: dict[str, str]) -> list[str]:
@@ -139,7 +139,7 @@ def moving_report(rows: list[dict], notes: dict, output: pathlib.Path) -> str:
       path = league_file.clips_of(row, output)
       if not path.exists():
         continue
-      gif = pictures.moving(pictures.first_clips(path, _SHOWN["report"]))
+      gif = pictures.moving(pictures.some_clips(path, _SHOWN["report"]))
       coded = base64.b64encode(gif).decode()
       cells = [
         html.escape(tables.title(row)),

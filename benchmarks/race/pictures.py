@@ -8,14 +8,14 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 LARGEST = 300_000  # bytes of a picture in docs/
-_LABEL = 190  # pixels for the name of a row
+_LABEL = 260  # pixels for the name of a row
 _EDGE = 2
 
 
-def first_clips(path: pathlib.Path, count: int) -> np.ndarray:
-  """The first clips of a file, uint8 [N, T, H, W, 3]: one of each class where there are classes."""
+def some_clips(path: pathlib.Path, numbers: Sequence[int]) -> np.ndarray:
+  """Clips of a file by number, uint8 [N, T, H, W, 3]; the first ones show one class each."""
   with np.load(path) as stored:
-    return stored["clips"][:count]
+    return stored["clips"][list(numbers)]
 
 
 def _strip(clips: np.ndarray, every: int) -> np.ndarray:
