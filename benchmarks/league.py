@@ -81,6 +81,8 @@ def _task() -> tasks.Task:
 
 def try_widths() -> None:
   """Runs the trials that are missing."""
+  if _TASK.value != choice.TASK:
+    raise UserError(f"trials are those of --task={choice.TASK}, for all tasks")
   names, trials = _chosen(), choice.Trials(pathlib.Path(_TRIALS.value))
   task = _task()
   failed = []
@@ -144,7 +146,7 @@ def race() -> None:
         result = rows.control(name, task, _folder() / row_name)
       else:
         entry = entries.BY_NAME[name]
-        width = trials.width(task.name, entry.chosen_like, len(entry.widths))
+        width = trials.width(choice.TASK, entry.chosen_like, len(entry.widths))
         setting = {"width": width, "seed": seed, "trial": False}
         result = rows.row(entry, task, _folder() / f"{name}_{seed}", budget, setting)
     except rows.Busy:

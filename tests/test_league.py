@@ -442,6 +442,7 @@ def test_rows_of_another_budget_have_a_table_of_their_own(written):
     (["--seeds=0,x"], ("--seeds=0,x",)),
     (["--minutes=0"], ("--minutes", "above 0")),
     (["page"], ("no finished rows",)),
+    (["trials", "--task=weizmann"], ("--task=shapes",)),
     (["--task=weizmann", "--systems=tgan"], ("--videos=None", "UCF-101's layout")),
   ],
 )

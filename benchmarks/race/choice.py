@@ -3,7 +3,8 @@
 Each system has three widths. From the narrowest on, each is trained for `SECONDS` of processor time
 after compilation. The widest that trains at least `LEAST` iterations in a processor minute of the
 budget is chosen; the narrowest if none does. A stage of a cascade has only its share of the budget,
-and the slowest stage counts. The first width that is too slow ends the search.
+and the slowest stage counts. The first width that is too slow ends the search. The clips of all
+tasks have one size, so the trials of `TASK` choose for all of them.
 """
 
 import json
@@ -13,6 +14,7 @@ from typing import Any
 
 from vidgan_jax.runtime.errors import UserError
 
+TASK = "shapes"
 SECONDS = 10.0  # processor time of a trial
 LEAST = 60.0  # iterations per processor minute of the budget
 RULE = (
