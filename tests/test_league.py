@@ -170,7 +170,9 @@ def test_a_cascade_trains_a_later_stage_anew_and_continues_the_first(race, monke
   train(race, "ssw_gan", tmp_path, race.rows.Budget(minutes=1))
   first, second = train(race, "ssw_gan", tmp_path, race.rows.Budget(minutes=2))
   assert [job["seconds"] for job in trainer.jobs] == [30, 30, 60, 60]
-  assert trainer.jobs[3]["fields"]["model.earlier_run"] == str(first)
+  fields = trainer.jobs[3]["fields"]
+  assert fields["model.earlier_run"] == str(first)
+  assert fields["model.earlier.resolution"] == trainer.jobs[2]["fields"]["model.resolution"] == 16
   iterations = lambda run: race.budget.Ledger(run).summary()["iterations"]
   assert (iterations(first), iterations(second)) == (14, 7)
   old = tmp_path / "1min" / "stage1"
@@ -220,9 +222,9 @@ def test_all_systems_are_there_and_their_fields_fit_their_configs(race):
   task = race.tasks.Task("shapes", list("abcdefgh"), "moving_shapes", pathlib.Path("data"))
   for entry in race.entries.ENTRIES:
     assert len(entry.widths) == 3 and entry.chosen_like in race.entries.BY_NAME
-    for stage in entry.stages:
+    for number, stage in enumerate(entry.stages):
       for width in range(3):
-        fields = race.entries.fields(entry, stage, width, task.classes, 0) | task.data(stage)
+        fields = race.entries.fields(entry, number, width, task.classes, 0) | task.data(stage)
         config = settings.config_of(stage.config, fields)
         switches.check(config)
         models.add(config.model.name)

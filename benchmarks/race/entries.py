@@ -186,25 +186,35 @@ BY_NAME = {entry.name: entry for entry in ENTRIES}
 MAIN = ("dvd_gan", "tgan", "mocogan", "tgan_v2", "ssw_gan")  # those with several seeds
 
 
-def fields(entry: Entry, stage: Stage, width: int, classes: int, seed: int) -> dict[str, Any]:
-  """The changes of a stage's config, besides the data.
+def fields(entry: Entry, number: int, width: int, classes: int, seed: int) -> dict[str, Any]:
+  """The changes of a stage's config, besides the data and the run of the stage before.
 
   Args:
     entry: the system.
-    stage: one of its stages.
+    number: of the stage, from 0.
     width: 0, 1 or 2.
     classes: of the task.
     seed: of the run.
   """
-  common = {
+  run = {
     "seed": seed,
     "batch_size": 8,
     "log_every": 10,
     "checkpoints_kept": 2,
     "sample_every": 0,
     "guard.dark_patience": 0,  # a collapsed run trains on, and its row says so
+  }
+  before = _model(entry, number - 1, width, classes) if number else {}
+  earlier = {name.replace("model.", "model.earlier.", 1): value for name, value in before.items()}
+  return {**run, **earlier, **_model(entry, number, width, classes)}
+
+
+def _model(entry: Entry, number: int, width: int, classes: int) -> dict[str, Any]:
+  """The fields of a stage that depend on the system, its width and the task."""
+  stage = entry.stages[number]
+  size = {
     "model.frames": stage.frames,
     "model.resolution": stage.side,
     "model.num_classes": classes if entry.conditional else 0,
   }
-  return {**common, **entry.widths[width], **stage.fields}
+  return {**size, **entry.widths[width], **stage.fields}

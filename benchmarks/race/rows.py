@@ -12,7 +12,7 @@ import numpy as np
 
 from race import entries, processes, scoring
 from race.budget import PARTS, Ledger
-from race.entries import Entry, Stage
+from race.entries import Entry
 from race.tasks import Task
 from vidgan_jax.runtime.errors import UserError
 
@@ -127,13 +127,13 @@ def train(
     processes.Interrupted: a signal came.
   """
   runs: list[pathlib.Path] = []
-  for number, stage in enumerate(entry.stages):
+  for number in range(len(entry.stages)):
     run = run_folder(folder, entry, number, budget)
     budget.check(Ledger(run), len(entry.stages))
     if not budget.is_spent(Ledger(run), len(entry.stages)):
       if not number and len(entry.stages) > 1:
         _copy_first_stage(folder, run, budget)
-      job = _job(entry, stage, task, setting, run, runs)
+      job = _job(entry, task, setting, runs, run)
       job |= {"seconds": budget.seconds(len(entry.stages)), "iterations": budget.iterations}
       log = folder / "log.txt"
       done = processes.run_job("trainer", job, log)
@@ -148,14 +148,15 @@ def train(
 
 def _job(
   entry: Entry,
-  stage: Stage,
   task: Task,
   setting: Mapping[str, Any],
-  run: pathlib.Path,
   earlier: list[pathlib.Path],
+  run: pathlib.Path,
 ) -> dict[str, Any]:
-  """What `trainer.py` needs to train a stage, without its budget."""
-  fields = entries.fields(entry, stage, setting["width"], task.classes, setting["seed"])
+  """What `trainer.py` needs to train the stage after the runs `earlier`, without its budget."""
+  number = len(earlier)
+  stage = entry.stages[number]
+  fields = entries.fields(entry, number, setting["width"], task.classes, setting["seed"])
   fields |= task.data(stage) | {"checkpoint_every": CHECKPOINT_EVERY}
   if earlier:
     fields["model.earlier_run"] = str(earlier[-1])
