@@ -1,0 +1,1 @@
+"""Parts of `benchmarks/league.py`: all systems of the project under one budget, on one table."""
