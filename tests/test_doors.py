@@ -299,7 +299,7 @@ def test_outputs_that_cannot_be_written(trained, door, tmp_path):
   (tmp_path / "file").write_text("mine")
   output = tmp_path / "file" / "out"
   result = door("sample", f"--workdir={trained[0]}", f"--output={output}")
-  assert_refused(result, f"cannot write samples to {output}: ", "Not a directory")
+  assert_refused(result, f"cannot write to {output}: ", f"{tmp_path}/file is no folder")
   assert contents(tmp_path) == {"file": b"mine"}
 
 

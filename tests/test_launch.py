@@ -160,9 +160,8 @@ def test_a_stopped_training_is_continued_and_only_its_end_is_sampled(project, tm
 @pytest.mark.parametrize("script", ["quickstart.sh", "cascade.sh"])
 def test_buckets_are_refused(project, script):
   arguments = ["gs://b/a"] if script == "quickstart.sh" else ["--folder=gs://b/a", "ssw_gan:a"]
-  output, notes = project.run(script, *arguments, code=2)
-  assert "takes a local folder; vidgan train --workdir=gs://b/a takes a bucket" in output
-  assert not notes
+  line = project.refused(script, *arguments)
+  assert "takes a local folder; vidgan train --workdir=gs://b/a takes a bucket" in line
 
 
 @pytest.mark.parametrize("given, folder", [("~/a", "{home}/a"), ("b/a", "{here}/b/a")])

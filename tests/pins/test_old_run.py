@@ -107,7 +107,14 @@ def test_training_goes_on(found, expected, exact):
     if exact:
       assert digests == expected["state"][part], part
     assert digests["names"] == expected["state"][part]["names"], part
-    assert compare.distance(expected["arrays"][f"state/{part}"], numbers) <= tolerance, part
+    pinned = expected["arrays"][f"state/{part}"]
+    if not exact:
+      # Gradients of biases in front of batch normalisation are rounding errors. Adam divides them
+      # by their size, so these biases, of norm 0.002 so far, go another way on other processors.
+      counts = np.abs(pinned[:, 0]) > 0.01
+      assert counts.mean() > 0.5
+      pinned, numbers = pinned[counts], numbers[counts]
+    assert compare.distance(pinned, numbers) <= tolerance, part
 
 
 def test_clips_are_the_same(found, expected, exact):

@@ -27,7 +27,10 @@ def same_machine():
 @pytest.mark.parametrize("case", experiments.CASES)
 def test_two_iterations(computed, same_machine, case):
   cases = (compare.of_case(part["training"], case) for part in (PINNED, computed))
-  assert not compare.training(*cases, same_machine)
+  # The derivative of a deviation over a mini-batch grows without bound near 0. So rounding counts
+  # for more there: one device and eight differ by 1e-8 too.
+  steep = case.startswith("progressive_vgan")
+  assert not compare.training(*cases, same_machine, 1e-6 if steep else compare.FLOAT64)
 
 
 @pytest.mark.parametrize("name", PINNED["scores"][0]["protocols"])
@@ -49,7 +52,7 @@ def test_scores_of_the_embedded_set(computed, same_machine):
 def test_parameters_and_summaries(computed, same_machine, what):
   parts = [part["parameters"][0][what] for part in (PINNED, computed)]
   if what == "summaries" and not same_machine:  # versions of JAX trace gradients differently
-    traced = ("activations", "iteration")
+    traced = ("activations", "iteration", "peak_bytes")
     parts = [
       {row: {k: v for k, v in each.items() if k not in traced} for row, each in part.items()}
       for part in parts
