@@ -17,7 +17,7 @@ from PIL import Image
 
 from tests import fake_gcs
 from vidgan_jax.data.formats import index, records
-from vidgan_jax.runtime.buckets import leases, objects, staged
+from vidgan_jax.runtime.buckets import leases, objects
 from vidgan_jax.runtime.config import schema
 
 # A script starts what it puts in the background with SIGINT ignored. Processes that tests start and
@@ -384,8 +384,8 @@ def bucket(gcs_server, monkeypatch):
   gcs_server.objects.clear()
   gcs_server.requests.clear()
   monkeypatch.setattr(gcs_server, "broken", gcs_server.broken)
-  monkeypatch.setattr(staged, "_folder", staged._Folder())
+  fake_gcs.forget_copies()
   monkeypatch.setattr(leases, "EVERY", 0.2)
   monkeypatch.setattr(leases, "SILENT", 1.0)
   yield gcs_server
-  staged._remove()
+  fake_gcs.forget_copies()

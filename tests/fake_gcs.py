@@ -31,6 +31,17 @@ _MOVE = re.compile(r"/storage/v1/b/([^/]+)/o/([^/]+)/moveTo/o/([^/]+)")
 _UNMET = 412  # HTTP status of a condition on the generation that does not hold
 
 
+def forget_copies() -> None:
+  """Makes this process forget its local copies of objects, as on another machine."""
+  # Imported here, because the server alone needs no package.
+  from vidgan_jax.runtime.buckets import staged
+  from vidgan_jax.runtime.files import temporary
+
+  if staged._folder.path:
+    temporary.remove(staged._folder.path)
+  staged._folder = staged._Folder()
+
+
 class Refused(Exception):
   """An HTTP status instead of an answer."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import vidgan_jax
-from tests import runs
+from tests import fake_gcs, runs
 from vidgan_jax.runtime.buckets import staged
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.sampling import cli as sampling
@@ -24,12 +24,7 @@ RUN = "gs://bucket/run"
 def elsewhere(bucket, monkeypatch, tmp_path):
   """A function that makes this process forget its local copies, as on another machine."""
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-  def forget():
-    staged._remove()
-    monkeypatch.setattr(staged, "_folder", staged._Folder())
-
-  return forget
+  return fake_gcs.forget_copies
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from tests import runs
+from tests import fake_gcs, runs
 from tests.evaluation.test_cli import Stream
 from vidgan_jax.evaluation import cli, evaluator
 from vidgan_jax.evaluation.protocols import registry as protocols
@@ -31,8 +31,7 @@ def evaluate(bucket, protocol, stand_in, lean_config, monkeypatch, tmp_path):
   staged.push()
 
   def run_evaluation(**fields):
-    staged._remove()  # as on another machine
-    monkeypatch.setattr(staged, "_folder", staged._Folder())
+    fake_gcs.forget_copies()  # as on another machine
     request = cli.Request(**{"protocol": "tiny", "workdir": RUN, **fields})
     cli.fulfil(request, cli.Opener(sampling.load, Stream), report=lambda line: None)
     return json.loads(bucket.read("run/evaluation/tiny/results.json"))

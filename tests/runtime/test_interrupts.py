@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment of a command prints "interrupted" and ends it with exit code 130."""
+"""Ctrl-C at any moment of a command prints "interrupted", ends it with 130, leaves no folder."""
 
 import os
 import pathlib
@@ -23,6 +23,8 @@ import os, sys, threading, time
 from vidgan_jax.runtime import door
 
 def main(argv):
+  from vidgan_jax.runtime.files import temporary
+  open(temporary.make("kept_") + "/file", "w").close()
 {main}
 
 if __name__ == "__main__":
@@ -53,9 +55,10 @@ MOMENTS = {
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_one_word(tmp_path, moment):
-  folder = tmp_path / "package"
+def test_one_word_and_no_folder(tmp_path, moment):
+  folder, temporary = tmp_path / "package", tmp_path / "temporary"
   folder.mkdir()
+  temporary.mkdir()
   (folder / "__init__.py").write_text(PACKAGE)
   top, main = MOMENTS[moment]
   (folder / "command.py").write_text(COMMAND.format(top=top, main=main))
@@ -64,7 +67,7 @@ def test_one_word(tmp_path, moment):
   process = subprocess.Popen(
     [sys.executable, "-m", "package.command"],
     cwd=tmp_path,
-    env={**os.environ, "PYTHONPATH": str(ROOT)},
+    env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)},
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
@@ -73,6 +76,7 @@ def test_one_word(tmp_path, moment):
   process.send_signal(signal.SIGINT)
   _, errors = process.communicate(timeout=20)
   assert (process.returncode, errors) == (130, "interrupted\n")
+  assert os.listdir(temporary) == []
 
 
 def test_the_handler_is_set_before_a_command_imports_anything():

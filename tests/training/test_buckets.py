@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import vidgan_jax
-from tests import runs
+from tests import fake_gcs, runs
 from vidgan_jax.runtime.buckets import staged
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.config import schema
@@ -33,14 +33,9 @@ runpy.run_module("vidgan_jax.train", run_name="__main__", alter_sys=True)
 
 
 @pytest.fixture
-def elsewhere(bucket, monkeypatch):
+def elsewhere(bucket):
   """A function that makes this process forget its local copies, as on another machine."""
-
-  def forget():
-    staged._remove()
-    monkeypatch.setattr(staged, "_folder", staged._Folder())
-
-  return forget
+  return fake_gcs.forget_copies
 
 
 def sums(bucket, step, run="run"):

@@ -40,7 +40,7 @@ from vidgan_jax.runtime import interrupts
 from vidgan_jax.runtime.buckets import staged
 from vidgan_jax.runtime.config import named
 from vidgan_jax.runtime.errors import Stopped, UserError
-from vidgan_jax.runtime.files import paths
+from vidgan_jax.runtime.files import paths, temporary
 from vidgan_jax.runtime.text import printable
 
 # The defaults of settings of JAX that the environment may set for other programs. Other values
@@ -232,7 +232,7 @@ def _exit(code):
     # At a normal exit JAX would wait for the other processes, which may wait for this one.
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)
+    temporary.exit_at_once(code)
   sys.exit(code)
 
 

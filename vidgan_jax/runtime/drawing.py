@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 
-from vidgan_jax.runtime.files import cache_dirs
+from vidgan_jax.runtime.files import cache_dirs, temporary
 
 
 def plain_style(draw):
@@ -24,7 +24,7 @@ def plain_style(draw):
   def drawn(*arguments, **options):
     if not os.environ.get("MPLCONFIGDIR"):  # read when matplotlib is imported
       folder = cache_dirs.usable("matplotlib", lost="", report=lambda line: None)
-      os.environ["MPLCONFIGDIR"] = folder or cache_dirs.temporary()
+      os.environ["MPLCONFIGDIR"] = folder or temporary.of_process()
     import matplotlib  # imported here because it takes a second and only plots need it
 
     with _quiet_fonts(), matplotlib.rc_context(matplotlib.rcParamsDefault):

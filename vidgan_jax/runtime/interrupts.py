@@ -49,7 +49,9 @@ def leave() -> None:
       stream.flush()
   with contextlib.suppress(OSError):
     os.write(2, b"interrupted\n")
-  os._exit(EXIT_CODE)
+  from vidgan_jax.runtime.files import temporary  # imports little; `watch` must import nothing
+
+  temporary.exit_at_once(EXIT_CODE)
 
 
 def caused(error: BaseException) -> bool:

@@ -5,6 +5,8 @@ import os
 import signal
 import threading
 
+from vidgan_jax.runtime.files import temporary
+
 EXIT_CODE = os.EX_TEMPFAIL  # 75: a signal stopped training, and the same command continues it
 _ALWAYS = (signal.SIGTERM, signal.SIGINT)
 # Handled only if their default action, which ends the process, is still set. A terminal or an ssh
@@ -22,7 +24,7 @@ def exit_on_sigterm(report=print) -> None:
   def leave(number, frame):
     del number, frame
     report("stopped by a signal, outside of training; the same command continues")
-    os._exit(EXIT_CODE)
+    temporary.exit_at_once(EXIT_CODE)
 
   if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
     signal.signal(signal.SIGTERM, leave)
@@ -92,7 +94,7 @@ class Preemption:
         self.requested = True
         if self._exit_at_once:
           self._report("stopped before the next iteration; nothing was lost")
-          os._exit(EXIT_CODE)
+          temporary.exit_at_once(EXIT_CODE)
     os.close(self._read)
 
   @contextlib.contextmanager
@@ -102,7 +104,7 @@ class Preemption:
       self._exit_at_once = True
       if self.requested:
         self._report("stopped before the next iteration; nothing was lost")
-        os._exit(EXIT_CODE)
+        temporary.exit_at_once(EXIT_CODE)
     try:
       yield
     finally:

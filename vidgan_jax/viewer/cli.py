@@ -2,10 +2,10 @@
 
 import signal
 import socket
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
+from vidgan_jax.runtime.files import temporary
 from vidgan_jax.viewer import listening
 from vidgan_jax.viewer.kept_clips import KeptClips
 from vidgan_jax.viewer.opened import Opened
@@ -28,7 +28,7 @@ def serve(request: Request, listener: socket.socket, report: Callable[[str], Non
   opened = Opened(
     request.workdirs, live=request.live, standing_passes=request.standing_passes, report=report
   )
-  with tempfile.TemporaryDirectory(prefix="vidgan_web_") as folder:
+  with temporary.folder("vidgan_web_") as folder:
     studio = Studio(opened, KeptClips(folder))
     from vidgan_jax.viewer import server  # imports Gradio, which takes seconds
 
@@ -45,6 +45,5 @@ def serve(request: Request, listener: socket.socket, report: Callable[[str], Non
 
 
 def _terminate(number: int, frame: Any) -> None:
-  """Ends the process after its temporary folder is removed."""
   del frame
-  raise SystemExit(128 + number)
+  temporary.exit_at_once(128 + number)

@@ -2,12 +2,13 @@
 
 import os
 import pathlib
+import shutil
 
 import pytest
 
 from vidgan_jax.runtime.buckets import fetching, leases, objects, staged
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.files import locks, paths
+from vidgan_jax.runtime.files import locks, paths, temporary
 
 RUN = "gs://bucket/run"
 
@@ -87,11 +88,11 @@ def test_files_that_cannot_be_written_are_kept_and_named(folder, bucket):
   (folder / "new").write_text("new")
   with pytest.raises(UserError, match="run/new cannot be written: no permission") as error:
     staged.push()
-  staged._remove()
+  temporary._remove_all()
   kept = str(error.value).rpartition(" ")[2]
   assert pathlib.Path(kept, "bucket/run/new").read_text() == "new"
   assert kept in staged.named(str(error.value))  # no address: it is where the files are
-  staged._folder.keep = False
+  shutil.rmtree(staged._folder.path)
 
 
 def test_a_damaged_transfer_is_refused(bucket, tmp_path):

@@ -68,7 +68,7 @@ def test_without_a_home_folder(monkeypatch):
 
 def test_a_temporary_folder_is_removed_when_python_exits():
   script = (
-    "from vidgan_jax.runtime.files import cache_dirs as c\nprint(c.temporary(), c.temporary())"
+    "from vidgan_jax.runtime.files import temporary as t\nprint(t.of_process(), t.of_process())"
   )
   done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
   first, second = done.stdout.split()

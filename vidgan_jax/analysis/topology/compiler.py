@@ -6,13 +6,13 @@ import os
 import pathlib
 import subprocess
 import sys
-import tempfile
 import time
 
 from vidgan_jax.analysis.cost.collectives import Collective, collectives_of_text
 from vidgan_jax.analysis.topology import buffers, devices, layers, worker
 from vidgan_jax.analysis.topology.names import Topology
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.files import temporary
 
 # The last file that XLA writes about memory; the others are complete when it appears.
 _LAST = "-memory-usage-report.txt"
@@ -62,7 +62,7 @@ def compile_program(topology: Topology, program: str, config: str) -> Compiled:
       would refuse the config.
   """
   devices.check_installed(topology)
-  with tempfile.TemporaryDirectory(prefix="vidgan_topology_") as name:
+  with temporary.folder("vidgan_topology_") as name:
     folder = pathlib.Path(name)
     request = {"topology": topology.name, "program": program, "config": config}
     worker.write(folder / worker.REQUEST, request)

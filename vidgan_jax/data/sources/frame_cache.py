@@ -8,8 +8,6 @@ not have to read all clips. Files of earlier versions, without checksums, count 
 
 import io
 import os
-import shutil
-import tempfile
 import threading
 import weakref
 from collections.abc import Callable
@@ -18,7 +16,7 @@ import google_crc32c
 import numpy as np
 
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.files import npz
+from vidgan_jax.runtime.files import npz, temporary
 from vidgan_jax.runtime.files.atomic_files import atomic_file
 
 _MARK = b"VGFRAMES"
@@ -161,10 +159,10 @@ class FrameCache:
     with self._lock:
       if self._temporary is None:
         try:
-          self._temporary = tempfile.mkdtemp(prefix="vidgan_jax_frames_")
-        except OSError as error:
+          self._temporary = temporary.make("vidgan_jax_frames_")
+        except UserError as error:
           raise UserError(f"no folder for decoded frames can be written: {reason}") from error
-        weakref.finalize(self, shutil.rmtree, self._temporary, ignore_errors=True)
+        weakref.finalize(self, temporary.remove, self._temporary)
         self._report(
           f"WARNING: {reason}; decoded frames are in {self._temporary} until this program ends "
           "(set config.data.cache_directory to use another folder)"

@@ -14,20 +14,18 @@ and TensorBoard files are written and never read, so they are copied in one dire
 `address` and `named` translate local paths to addresses.
 """
 
-import atexit
 import contextlib
 import dataclasses
 import os
 import pathlib
 import re
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
 from vidgan_jax.runtime.buckets import objects
 from vidgan_jax.runtime.errors import Stopped, UserError
+from vidgan_jax.runtime.files import temporary
 
 _NEVER = ("checkpoints", "alive")  # folders at any depth, see above
 _ONE_WAY = ("samples", "tensorboard")
@@ -56,7 +54,6 @@ class _Folder:
 
   path: str | None = None
   process: int = 0
-  keep: bool = False  # it holds files that could not be copied back
   copies: dict[str, _Copy] = dataclasses.field(default_factory=dict)  # by address
 
 
@@ -66,20 +63,9 @@ _folder = _Folder()
 def _root() -> str:
   """The temporary folder of this process. It holds gs://bucket/name as bucket/name."""
   if _folder.path is None:
-    try:
-      _folder.path = os.path.realpath(tempfile.mkdtemp(prefix="vidgan_jax_gs_"))
-    except OSError as error:
-      raise UserError(
-        f"no folder for temporary files ({error.strerror or error}); set TMPDIR to one"
-      ) from error
+    _folder.path = temporary.make("vidgan_jax_gs_")
     _folder.process = os.getpid()
-    atexit.register(_remove)
   return _folder.path
-
-
-def _remove() -> None:
-  if _folder.path and _folder.process == os.getpid() and not _folder.keep:
-    shutil.rmtree(_folder.path, ignore_errors=True)
 
 
 def address(path: str | os.PathLike) -> str | None:
@@ -174,8 +160,8 @@ def push() -> None:
   if _folder.path is None or _folder.process != os.getpid():
     return
   files = {}
-  for folder, folders, names in os.walk(_folder.path):
-    folders[:] = [each for each in folders if each not in _NEVER and not each.endswith(_PARTIAL)]
+  for folder, inner, names in os.walk(_folder.path):
+    inner[:] = [each for each in inner if each not in _NEVER and not each.endswith(_PARTIAL)]
     for name in names:
       if name != LOCK and not name.endswith(".tmp"):
         path = os.path.join(folder, name)
@@ -190,7 +176,7 @@ def push() -> None:
     for name in gone:
       _forget(name)
   except UserError as error:
-    _folder.keep = True
+    temporary.keep(_folder.path)
     raise UserError(f"{error}; the files of this command are kept in {_folder.path}") from error
 
 

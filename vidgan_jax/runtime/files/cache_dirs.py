@@ -1,12 +1,7 @@
-"""Folders for data that can be recomputed: in the user's cache folder, or temporary ones."""
+"""Folders in the user's cache folder, for data that can be recomputed."""
 
-import atexit
-import functools
 import os
-import shutil
-import tempfile
 
-from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import paths
 
 
@@ -44,20 +39,3 @@ def unwritable(path: str | os.PathLike) -> str | None:
   if not os.access(path, os.W_OK | os.X_OK):
     return f"{os.fspath(path)} cannot be written"
   return None
-
-
-@functools.cache
-def temporary() -> str:
-  """Creates a temporary folder, once per process; it is removed when Python exits.
-
-  Raises:
-    UserError: there is no folder for temporary files.
-  """
-  try:
-    path = tempfile.mkdtemp(prefix="vidgan_jax_")
-  except OSError as error:
-    raise UserError(
-      f"no folder for temporary files ({error.strerror or error}); set TMPDIR to one"
-    ) from error
-  atexit.register(shutil.rmtree, path, ignore_errors=True)
-  return path

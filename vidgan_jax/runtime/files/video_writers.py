@@ -4,13 +4,13 @@ import fractions
 import io
 import os
 import pathlib
-import tempfile
 
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 
+from vidgan_jax.runtime.files import temporary
 from vidgan_jax.runtime.files.atomic_files import atomic_file
 
 _PADDING_VALUE = 127  # grey value between the tiles of a grid
@@ -61,7 +61,7 @@ def mp4_bytes(clip: np.ndarray, frame_rate: float, scale: int = 1) -> bytes:
     ValueError: the clip has another type or shape, or the frame rate is not positive.
   """
   # A file, because FFmpeg reads it again to move its index to the front.
-  with tempfile.TemporaryDirectory() as folder:
+  with temporary.folder("vidgan_jax_mp4_") as folder:
     path = os.path.join(folder, "clip.mp4")
     write_mp4(path, clip, frame_rate, scale)
     return pathlib.Path(path).read_bytes()

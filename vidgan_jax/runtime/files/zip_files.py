@@ -8,11 +8,11 @@ import contextlib
 import os
 import shutil
 import stat
-import tempfile
 import zipfile
 from collections.abc import Iterator
 
 from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.files import temporary
 from vidgan_jax.runtime.files.atomic_files import open_regular
 from vidgan_jax.runtime.text import printable
 
@@ -74,7 +74,7 @@ class ZipFolder:
     Raises:
       UserError: it is damaged or encrypted, or the temporary folder has no space.
     """
-    with tempfile.TemporaryDirectory(prefix="vidgan_jax_zip_") as folder:
+    with temporary.folder("vidgan_jax_zip_") as folder:
       # Not the name in the zip, which may be too long for this system. Decoders use the ending.
       copy = os.path.join(folder, f"file{os.path.splitext(name)[1]}")
       with _one_line(self.path, name), self._open(name) as stream, open(copy, "wb") as file:
