@@ -18,17 +18,19 @@ CONFIG = "--config=configs/dvd_gan.py:kinetics600_64x12,runlocal"
 SMALL = ("--config.model.resolution=32", "--config.model.generator.doubled=false")
 
 DOOR = '''"""A command that fails on demand."""
-import sys
+import errno, sys
 from absl import flags
 from vidgan_jax.runtime import door
 from vidgan_jax.runtime.errors import Stopped, UserError
 
-_FAULT = flags.DEFINE_enum("fault", None, ["user", "stop", "keyboard", "bug", "none"], "Which.")
+_FAULT = flags.DEFINE_enum("fault", None, ["user", "away", "stop", "keyboard", "bug", "none"], "")
 
 def main(argv):
   assert argv == sys.argv[:1]
   if _FAULT.value == "user":
     raise UserError("no such label:\\n  37")
+  if _FAULT.value == "away":
+    raise UserError("no folder") from OSError(errno.ESTALE, "Stale file handle")
   if _FAULT.value == "stop":
     raise Stopped("losses are not finite")
   if _FAULT.value == "keyboard":
@@ -232,6 +234,7 @@ def test_table_by_default():
   ("fault", "code", "stdout", "stderr"),
   [
     ("user", 2, "", "error: no such label: 37\n"),
+    ("away", 1, "", "error: no folder\n"),
     ("stop", 3, "", "error: losses are not finite\n"),
     ("keyboard", 130, "", "interrupted\n"),
     ("none", 0, "done\n", ""),

@@ -16,7 +16,7 @@ from vidgan_jax.runtime.errors import UserError
 PROGRAM = """
 import sys
 from vidgan_jax.runtime import processes
-from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.errors import Stopped, Unavailable, UserError
 
 processes._SECONDS_TO_APPEAR = 0.5
 processes.start(sys.argv[1], 2, int(sys.argv[2]))
@@ -25,15 +25,16 @@ def try_action(action, *arguments):
   try:
     action(*arguments)
     print("passed")
-  except (UserError, OSError) as error:
+  except (UserError, Stopped, OSError) as error:
     print(type(error).__name__, error)
 
-def fail():
-  raise OSError("no space")
+def fail(error):
+  raise error
 
 for folder in sys.argv[3:]:
   try_action(processes.share_a_folder, folder, "workdir")
-try_action(processes.in_first, fail)
+for error in (UserError("wrong"), Stopped("dark"), Unavailable("away"), OSError("broken")):
+  try_action(processes.in_first, lambda: fail(error))
 """
 PROXIES = ("http_proxy", "https_proxy", "grpc_proxy", "HTTPS_PROXY", "no_proxy")
 
@@ -96,11 +97,14 @@ def test_all_processes_refuse_folders_that_they_do_not_share(tmp_path):
     for process in started:
       process.kill()
   assert [process.returncode for process in started] == [0, 0], outputs
-  for (out, _), folders, last in zip(
-    outputs, others, ("OSError no space", "UserError process 0 "), strict=True
-  ):
+  for (out, _), folders in zip(outputs, others, strict=True):
     lines = [line for line in out.splitlines() if not line.startswith("[Gloo]")]
-    assert lines[0] == "passed" and lines[3].startswith(last)
+    assert lines[0] == "passed"
     for line, folder in zip(lines[1:3], folders[1:], strict=True):
       assert line.startswith(f"UserError the workdir {folder} of process 1 is not the folder that ")
+  # All processes end with one exit code if only process 0 fails.
+  of_first, of_second = (out.splitlines()[-4:] for out, _ in outputs)
+  assert of_first == ["UserError wrong", "Stopped dark", "Unavailable away", "OSError broken"]
+  kinds = ("UserError", "Stopped", "Unavailable", "Unavailable")
+  assert of_second == [f"{kind} process 0 failed; its own message says why" for kind in kinds]
   assert not list(tmp_path.glob("*/.shared_*"))

@@ -15,7 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from vidgan_jax.runtime import processes
-from vidgan_jax.runtime.errors import Stopped, UserError
+from vidgan_jax.runtime.errors import Stopped, Unavailable, UserError, is_temporary
 from vidgan_jax.runtime.files import checkpoint_folders, json_files
 from vidgan_jax.runtime.trees import checksum_on_host, checksums, first_non_finite, leaf_names
 
@@ -24,10 +24,19 @@ _SYSTEM_ERRORS = re.compile(
   "Read-only file system|Stale file handle|Too many open files"
 )
 
+# TensorStore's errors of a bucket begin with such a status; those of files name the reason.
+_TEMPORARY = re.compile("UNAVAILABLE|DEADLINE_EXCEEDED|Input/output error|Stale file handle")
+
 
 def _is_retrieved(record: logging.LogRecord) -> bool:
   """A filter for asyncio's log: drops reports of exceptions that no code has retrieved."""
   return "exception was never retrieved" not in record.getMessage()
+
+
+def _kind(error: BaseException) -> type[UserError]:
+  """The class of the error that tells the user of this one."""
+  temporary = is_temporary(error) or _TEMPORARY.search(str(error))
+  return Unavailable if temporary else UserError
 
 
 def _first_line(error: BaseException) -> str:
@@ -176,7 +185,7 @@ class Checkpoints:
     newest = (
       f"the checkpoint at iteration {steps[-1]} is unchanged" if steps else "there is none yet"
     )
-    return UserError(
+    return _kind(error)(
       f"could not save the checkpoint at iteration {step} in {self.directory}: "
       f"{self._reason(error)}; {newest}"
     )
@@ -215,12 +224,13 @@ class Checkpoints:
         return self._restore(candidate, like)
       except UserError:
         raise
-      except (PermissionError, MemoryError) as error:  # the checkpoint may be intact
-        raise UserError(
-          f"cannot read the checkpoint at iteration {candidate} in {self.directory}: "
-          f"{self._reason(error)}"
-        ) from error
       except Exception as error:
+        # The checkpoint may be intact.
+        if _kind(error) is Unavailable or isinstance(error, (PermissionError, MemoryError)):
+          raise _kind(error)(
+            f"cannot read the checkpoint at iteration {candidate} in {self.directory}: "
+            f"{self._reason(error)}"
+          ) from error
         if "RESOURCE_EXHAUSTED" in str(error):
           raise UserError(
             f"not enough memory for the checkpoint at iteration {candidate}: {self._reason(error)}"
@@ -309,7 +319,7 @@ class Checkpoints:
     except UserError:
       raise
     except Exception as error:
-      raise UserError(
+      raise _kind(error)(
         f"cannot read the checkpoint at iteration {steps[-1]} in {self.directory}: "
         f"{self._reason(error)}"
       ) from error

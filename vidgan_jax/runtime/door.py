@@ -8,6 +8,8 @@ A command is a module with a docstring, absl flags and `main(argv)`. It ends wit
 Exit codes:
 
   0    done
+  1    what failed may work later (`Unavailable`: a network, another process), printed as one line
+       "error: ..."; or a bug, see below
   2    bad input (flags, config, `UserError`), printed on stderr as one line "error: ..."
   3    a guard stopped the run (`Stopped`), printed as one line too
   75   a signal stopped training (EX_TEMPFAIL); the same command continues it
@@ -39,7 +41,7 @@ from tqdm import tqdm
 from vidgan_jax.runtime import interrupts
 from vidgan_jax.runtime.buckets import staged
 from vidgan_jax.runtime.config import named
-from vidgan_jax.runtime.errors import Stopped, UserError
+from vidgan_jax.runtime.errors import Stopped, UserError, exit_code
 from vidgan_jax.runtime.files import paths, temporary
 from vidgan_jax.runtime.text import printable
 
@@ -93,10 +95,8 @@ def run(
       sys.argv if argv is None else argv,
       flags_parser=functools.partial(_parse, fields=fields),
     )
-  except UserError as error:
-    _fail(error, 2)
-  except Stopped as error:
-    _fail(error, 3)
+  except (UserError, Stopped) as error:
+    _fail(error, exit_code(error))
   except KeyboardInterrupt:
     interrupts.leave()
   except BrokenPipeError:

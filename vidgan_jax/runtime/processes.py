@@ -11,16 +11,17 @@ import time
 import uuid
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
 from vidgan_jax.runtime.buckets import staged
-from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.errors import Stopped, Unavailable, UserError, exit_code
 from vidgan_jax.runtime.hardware import node
 
+_Number = TypeVar("_Number", bool, int)
 # Time that a new file may take to become visible on another machine with the same file system.
 _SECONDS_TO_APPEAR = 20.0
 
@@ -38,8 +39,9 @@ def start(coordinator: str | None, count: int | None, index: int | None) -> None
     index: number of this process, 0 <= index < count.
 
   Raises:
-    UserError: an argument is missing or wrong, the other processes cannot be reached, or the
-      processes of a machine would not use all of its GPUs.
+    UserError: an argument is missing or wrong, or the processes of a machine would not use all of
+      its GPUs.
+    Unavailable: the other processes cannot be reached.
   """
   if coordinator is None:
     if count is not None or index is not None:
@@ -61,7 +63,8 @@ def start(coordinator: str | None, count: int | None, index: int | None) -> None
     else:
       jax.distributed.initialize(coordinator, count, index)
   except (ValueError, RuntimeError) as error:
-    raise UserError(f"cannot join the other processes: {str(error).splitlines()[0]}") from error
+    kind = Unavailable if isinstance(error, RuntimeError) else UserError
+    raise kind(f"cannot join the other processes: {str(error).splitlines()[0]}") from error
   node.check_devices()
 
 
@@ -91,8 +94,9 @@ def in_first(action: Callable[[], Any]) -> Any:
 
   Raises:
     Exception: in process 0, whatever `action` raises.
-    UserError: in the other processes, if `action` raises. They would otherwise wait for process 0
-      in the next collective call.
+    UserError, Stopped, Unavailable: in the other processes, if `action` raises, so that all
+      processes end with one exit code. They would otherwise wait for process 0 in the next
+      collective call.
   """
   result, fault = None, None
   if first():
@@ -100,8 +104,10 @@ def in_first(action: Callable[[], Any]) -> Any:
       result = action()
     except Exception as error:
       fault = error
-  if from_first(fault is not None):
-    raise fault or UserError("process 0 failed; its own message says why")
+  code = from_first(0 if fault is None else exit_code(fault))
+  if code:
+    kind = {1: Unavailable, 2: UserError, 3: Stopped}[code]
+    raise fault or kind("process 0 failed; its own message says why")
   return result
 
 
@@ -156,11 +162,11 @@ def _share_an_address(address: str, what: str) -> None:
     raise UserError(f"the {what} {address} is not the same in all processes")
 
 
-def from_first(value: bool) -> bool:
+def from_first(value: _Number) -> _Number:
   """Returns the value that process 0 passes, in every process. Collective."""
   if jax.process_count() == 1:
     return value
-  return bool(multihost_utils.broadcast_one_to_all(np.asarray(value)))
+  return type(value)(multihost_utils.broadcast_one_to_all(np.asarray(value)))
 
 
 def stop_requested(step: int) -> bool:

@@ -1,5 +1,6 @@
 """Folders of a bucket that commands work in, locks there, and copies of data."""
 
+import errno
 import os
 import pathlib
 import shutil
@@ -7,7 +8,7 @@ import shutil
 import pytest
 
 from vidgan_jax.runtime.buckets import fetching, leases, objects, staged
-from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.errors import UserError, exit_code
 from vidgan_jax.runtime.files import locks, paths, temporary
 
 RUN = "gs://bucket/run"
@@ -200,3 +201,26 @@ def test_data_that_is_missing_or_too_large_is_refused(bucket, tmp_path, monkeypa
   monkeypatch.setattr(fetching, "_SPARE", 1 << 60)
   with pytest.raises(UserError, match="set XDG_CACHE_HOME to a folder on a larger disk"):
     fetching.fetch("gs://bucket/clips", str(tmp_path), "--clips")
+
+
+def test_a_server_that_fails_lets_scripts_start_again(bucket):
+  import requests
+  from google.api_core import exceptions
+  from google.auth import exceptions as auth
+
+  def code(error):
+    with pytest.raises(UserError) as raised, objects._errors("gs://bucket/x", "read"):
+      raise error
+    return exit_code(raised.value)
+
+  away = (
+    *(exceptions.ServiceUnavailable("503"), exceptions.TooManyRequests("429")),
+    *(exceptions.RetryError("late", None), requests.ConnectionError("x"), requests.Timeout("x")),
+    *(auth.TransportError("x"), ConnectionResetError("x")),
+  )
+  wrong = (
+    *(exceptions.Forbidden("403"), exceptions.NotFound("404"), exceptions.BadRequest("400")),
+    *(auth.DefaultCredentialsError("x"), OSError(errno.ENOSPC, "full")),
+  )
+  assert [code(error) for error in away] == [1] * len(away)
+  assert [code(error) for error in wrong] == [2] * len(wrong)

@@ -20,7 +20,7 @@ from typing import Any
 
 import google_crc32c
 
-from vidgan_jax.runtime.errors import UserError
+from vidgan_jax.runtime.errors import Unavailable, UserError, is_temporary
 
 EXTRA = "pip install 'vidgan_jax[gcs]'"
 # Orbax expands the first four as patterns. The others end the name in an address.
@@ -190,7 +190,7 @@ def download(address: str, found: Found, path: str | os.PathLike) -> None:
         temporary, if_generation_match=found.generation, checksum=None
       )
       if found.checksum is not None and _checksum(temporary) != found.checksum:
-        raise UserError(f"{address}: the bytes that arrived do not match the checksum; try again")
+        raise Unavailable(f"{address}: the bytes that arrived do not match the checksum; try again")
       os.utime(temporary, ns=(found.generation * 1000, found.generation * 1000))
       os.replace(temporary, path)
   except Changed as error:
@@ -275,7 +275,7 @@ def _checksum(path: str) -> str:
 
 @contextlib.contextmanager
 def _errors(address: str, verb: str) -> Iterator[None]:
-  """Turns errors of the client library into one `UserError`, or `Changed`."""
+  """Turns errors of the client library into one `UserError`, `Unavailable` or `Changed`."""
   import requests
   from google.api_core import exceptions
   from google.auth import exceptions as auth
@@ -286,13 +286,21 @@ def _errors(address: str, verb: str) -> Iterator[None]:
     raise Changed(address) from error
   except exceptions.Forbidden as error:
     raise UserError(f"{address} cannot be {verb}: no permission ({_reason(error)})") from error
+  except auth.TransportError as error:  # no answer of the server that gives credentials
+    raise Unavailable(f"{address} cannot be {verb} ({_reason(error)})") from error
   except auth.GoogleAuthError as error:
     raise UserError(
       f"{address} cannot be {verb}: no credentials ({_reason(error)}); on your own machine, run "
       "gcloud auth application-default login"
     ) from error
   except (exceptions.GoogleAPIError, requests.RequestException, OSError) as error:
-    raise UserError(f"{address} cannot be {verb} ({_reason(error)})") from error
+    refused = isinstance(error, exceptions.ClientError) and not isinstance(
+      error, exceptions.TooManyRequests
+    )
+    # Of this machine's own files, such as a full disk; errors of `requests` have no number.
+    local = isinstance(error, OSError) and error.errno is not None and not is_temporary(error)
+    kind = UserError if refused or local else Unavailable
+    raise kind(f"{address} cannot be {verb} ({_reason(error)})") from error
 
 
 def _reason(error: BaseException) -> str:

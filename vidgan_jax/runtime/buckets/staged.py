@@ -177,7 +177,7 @@ def push() -> None:
       _forget(name)
   except UserError as error:
     temporary.keep(_folder.path)
-    raise UserError(f"{error}; the files of this command are kept in {_folder.path}") from error
+    raise type(error)(f"{error}; the files of this command are kept in {_folder.path}") from error
 
 
 def writing_back(command: Callable[[Any], Any]) -> Callable[[Any], Any]:
