@@ -123,7 +123,8 @@ def _run_all(names, output, fast):
     late = not fast and seconds > LIMIT
     print(f"{name}: {seconds:.0f} s{f', more than {LIMIT} s' if late else ''}")
     code = 1 if late else code
-  print(f"written: {output}/NAME.ipynb")
+  for name in names:
+    print(f"written: {output / name}.ipynb")
   return code
 
 

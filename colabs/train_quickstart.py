@@ -42,7 +42,7 @@ config.log_every = max(1, ITERATIONS // 50)
 if FAST:  # tiny networks, which compile in seconds
   tiny = {"resolution": 8, "savings": False, "generator.multipliers": (2, 1)}
   schema.set_fields(config.model, tiny | {"discriminator.multipliers": (1, 2)})
-print(config.model)
+print(config.model.to_json_best_effort(indent=2))
 
 # %% [markdown]
 # ## The data
