@@ -53,11 +53,8 @@ def draw(work: dict) -> dict[str, np.ndarray]:
 def main(argv: list[str]) -> int:
   """Draws the clips of a job."""
   del argv
-  work = job.read()
-  from vidgan_jax.runtime.hardware import compilation, memory
+  work = job.begin()
 
-  memory.keep_freed_on_cpu()
-  compilation.enable_cache(None, door.report)
   output = pathlib.Path(work["output"])
   temporary = output.with_name(f"writing_{output.name}")
   np.savez(temporary, **draw(work))

@@ -77,11 +77,9 @@ def accuracies(variables: dict, held_out: str) -> tuple[float, float]:
 def main(argv: list[str]) -> int:
   """Trains the classifier of a job and writes its files."""
   del argv
-  work = job.read()
+  work = job.begin()
   from vidgan_jax.evaluation.features import embedded_training
-  from vidgan_jax.runtime.hardware import compilation
 
-  compilation.enable_cache(None, door.report)
   folder = pathlib.Path(work["folder"])
   variables = train(work["trained"], work["steps"])
   of_clips, of_videos = accuracies(variables, work["held_out"])

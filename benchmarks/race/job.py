@@ -11,6 +11,11 @@ def define() -> None:
   flags.DEFINE_string("job", None, "The JSON file of the job.", required=True)
 
 
-def read() -> dict:
-  """The content of the file."""
+def begin() -> dict:
+  """The content of the file; sets up memory and the compilation cache as commands do."""
+  from vidgan_jax.runtime import door
+  from vidgan_jax.runtime.hardware import compilation, memory
+
+  memory.keep_freed_on_cpu()
+  compilation.enable_cache(None, door.report)
   return json.loads(pathlib.Path(flags.FLAGS.job).read_text(encoding="utf-8"))

@@ -75,11 +75,8 @@ def score(work: dict) -> list[dict]:
 def main(argv: list[str]) -> int:
   """Scores the clips of a job."""
   del argv
-  work = job.read()
-  from vidgan_jax.runtime.hardware import compilation, memory
+  work = job.begin()
 
-  memory.keep_freed_on_cpu()
-  compilation.enable_cache(None, door.report)
   output = pathlib.Path(work["output"])
   temporary = output.with_suffix(".tmp")
   temporary.write_text(json.dumps(score(work)), encoding="utf-8")

@@ -26,16 +26,13 @@ ENDLESS = 10_000_000  # iterations of a run that its time ends
 def main(argv: list[str]) -> int:
   """Trains the job; returns the exit code."""
   del argv
-  work = job.read()
   preemption.exit_on_sigterm(door.report)
+  work = job.begin()
   from vidgan_jax.models import switches
-  from vidgan_jax.runtime.hardware import compilation, memory
 
   endless = {"num_iterations": work["iterations"] or ENDLESS}
   config = settings.config_of(work["config"], {**work["fields"], **endless})
   switches.check(config)
-  memory.keep_freed_on_cpu()
-  compilation.enable_cache(None, door.report)
   from race.metered import Metered
 
   trainer = Metered(config, work["workdir"], work["seconds"])
