@@ -122,6 +122,7 @@ class Trainer:
 
   def __init__(self, race, monkeypatch, step=1000.0, code=0):
     self.jobs, self._race, self._step, self.code = [], race, step, code
+    self.finishes = True  # whether it ends the run of a stage that another one follows
     monkeypatch.setattr(race.processes, "run_job", self)
 
   def __call__(self, program, job, log):
@@ -134,6 +135,9 @@ class Trainer:
     seconds = min(self._step, (job["seconds"] or 1e9) - done["training"])
     spent_now = {"training": done["training"] + seconds, "compiling": 1.0, "other": 1.0}
     ledger.add(job["iterations"] or done["iterations"] + 7, spent_now, 1)
+    finished = job["finish"] and self.finishes
+    last = ledger.summary()["iterations"] if finished else 10**7
+    (ledger.path.parent / "config.json").write_text(json.dumps({"num_iterations": last}))
     return self._race.processes.Done(self.code, 1.0, 1)
 
 
@@ -177,6 +181,14 @@ def test_a_cascade_trains_a_later_stage_anew_and_continues_the_first(race, monke
   assert (iterations(first), iterations(second)) == (14, 7)
   old = tmp_path / "1min" / "stage1"
   assert iterations(old) == 7  # the stage that the shorter row used is as it was
+
+
+def test_a_stage_that_was_killed_before_its_end_is_finished_later(race, monkeypatch, tmp_path):
+  trainer = Trainer(race, monkeypatch)
+  trainer.finishes = False
+  for _ in range(2):
+    train(race, "ssw_gan", tmp_path, race.rows.Budget(minutes=1))
+  assert [job["finish"] for job in trainer.jobs] == [True, False, True]
 
 
 def test_a_training_that_is_stopped_or_fails_is_no_row(race, monkeypatch, tmp_path):

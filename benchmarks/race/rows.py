@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import fcntl
+import json
 import pathlib
 import shutil
 from collections.abc import Iterator, Mapping
@@ -103,6 +104,12 @@ def _copy_first_stage(folder: pathlib.Path, target: pathlib.Path, budget: Budget
     shutil.copytree(max(found, key=lambda run: spent(run)["iterations"]), target)
 
 
+def _is_finished(run: pathlib.Path) -> bool:
+  """Whether the run counts as finished, so that a later stage can begin on it."""
+  config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+  return Ledger(run).summary()["iterations"] >= config["num_iterations"]
+
+
 def train(
   entry: Entry,
   task: Task,
@@ -130,11 +137,13 @@ def train(
   for number in range(len(entry.stages)):
     run = run_folder(folder, entry, number, budget)
     budget.check(Ledger(run), len(entry.stages))
-    if not budget.is_spent(Ledger(run), len(entry.stages)):
+    is_last = number + 1 == len(entry.stages)
+    if not (budget.is_spent(Ledger(run), len(entry.stages)) and (is_last or _is_finished(run))):
       if not number and len(entry.stages) > 1:
         _copy_first_stage(folder, run, budget)
       job = _job(entry, task, setting, runs, run)
       job |= {"seconds": budget.seconds(len(entry.stages)), "iterations": budget.iterations}
+      job["finish"] = not is_last
       log = folder / "log.txt"
       done = processes.run_job("trainer", job, log)
       if done.code == processes.STOPPED:

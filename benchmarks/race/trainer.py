@@ -3,8 +3,9 @@
   python benchmarks/race/trainer.py --job=JOB.json
 
 JOB.json has "config" (a name as for `vidgan train --config`), "fields" ({field: value}), "workdir",
-and "seconds" of processor time for training, or "iterations"; the other one is null. With more
-seconds or iterations, the same run continues.
+"finish" (whether a later stage follows, so that the run must count as finished at the end), and
+"seconds" of processor time for training, or "iterations"; the other one is null. With more seconds
+or iterations, the same run continues.
 
 Exit codes: 0 the budget is spent; 2 bad input; 3 losses or weights are not finite; 75 stopped by a
 signal from outside, and the same job continues.
@@ -33,10 +34,16 @@ def main(argv: list[str]) -> int:
   endless = {"num_iterations": work["iterations"] or ENDLESS}
   config = settings.config_of(work["config"], {**work["fields"], **endless})
   switches.check(config)
+  from race.budget import Ledger
   from race.metered import Metered
+  from vidgan_jax.training import loop
 
   trainer = Metered(config, work["workdir"], work["seconds"])
   trainer.run()
+  if trainer.spent_all and work["finish"]:
+    done = {"num_iterations": Ledger(work["workdir"]).summary()["iterations"]}
+    config = settings.config_of(work["config"], {**work["fields"], **done})
+    loop.Trainer(config, work["workdir"], report=door.report).run()  # writes the config, and ends
   return preemption.EXIT_CODE if trainer.stopped and not trainer.spent_all else 0
 
 
