@@ -49,9 +49,9 @@ def leave() -> None:
       stream.flush()
   with contextlib.suppress(OSError):
     os.write(2, b"interrupted\n")
-  from vidgan_jax.runtime.files import temporary  # imports little; `watch` must import nothing
-
-  temporary.exit_at_once(EXIT_CODE)
+  # Not imported here: the interrupted import may be its own. Without it, no folder exists.
+  temporary = sys.modules.get("vidgan_jax.runtime.files.temporary")
+  getattr(temporary, "exit_at_once", os._exit)(EXIT_CODE)
 
 
 def caused(error: BaseException) -> bool:
