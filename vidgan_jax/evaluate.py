@@ -9,8 +9,8 @@ r"""Evaluates clips of a trained run, or any videos, with a named protocol.
   vidgan evaluate --list
   vidgan evaluate --convert=i3d_kinetics400 --source=FILE_OR_FOLDER [--output=FILE]
 
-With --follow, each new checkpoint is evaluated as training writes it; --patience is how many
-minutes to wait for the next one before it ends.
+--follow evaluates each new checkpoint as training writes it, and ends after --patience minutes
+without one.
 
 A protocol fixes networks, resizing, frames, numbers of clips and statistics; --list shows all
 protocols. Scores are written to DIR/evaluation/PROTOCOL: results.json (new scores are added),
@@ -19,15 +19,15 @@ equal fingerprints are comparable. Features of the real clips are cached in $VID
 (by default vidgan_jax/references in the user's cache folder, $XDG_CACHE_HOME or ~/.cache).
 
 VIDEOS is a folder of videos or of folders of pictures, a zip of either, one video, or an .npz of
-clips. The order is that of the names. In CLASS/VIDEO, the folders are classes; videos that are not
-in folders have no classes. Clips have as many frames as the protocol or --frames says. The frames
-of real videos are the protocol's stride apart, or that of --stride; those of generated videos are
-consecutive. Of a longer video, the protocol's windows are scored: random ones, or the first; one of
-each generated video. One video alone is cut into successive clips. Real videos that are too short
-are left out and counted; generated ones are refused. Generated clips must have one size. Larger
-real videos are resized to it by their shorter side, and a square is cropped; smaller ones are
-refused. If there are more videos than the protocol takes, --seed chooses them. The fingerprint
-depends on the pixels of the clips and not on their paths.
+clips. Videos are sorted by name. In CLASS/VIDEO, the folders are classes; videos that are not in
+folders have no classes. The protocol or --frames sets the number of frames of a clip. Frames of
+real videos are the protocol's stride apart, or that of --stride; those of generated videos are
+consecutive. A longer video gives the protocol's windows, random ones or the first; a generated one
+gives one window. One video alone is cut into successive clips. Real videos that are too short are
+left out and counted; generated ones are refused. Generated clips must have one size. Larger real
+videos are resized to it by their shorter side, and a square is cropped; smaller ones are refused.
+If there are more videos than the protocol takes, --seed chooses them. The fingerprint depends on
+the pixels of the clips and not on their paths.
 
 --convert verifies a file of published weights and converts it to a file for --weights. By default
 it is stored in $VIDGAN_JAX_WEIGHTS (vidgan_jax/weights in the user's cache folder), where later

@@ -17,9 +17,9 @@ The sources:
   frames        any tree whose innermost folders hold the frames of a clip as pictures
   tfds          a folder that TensorFlow Datasets prepared; needs requirements-data.txt
 
-The frames of the papers: DVD-GAN --resolution=128 --resize=bilinear; Du's thesis --resolution=64
---resize=area; TGANv2 --crop=240 --resolution=192; TGAN, MoCoGAN and their variants with
-lower-dimensional kernels --crop=240 --resolution=64. Both kinds of resizing average when they
+Frame sizes of the papers: DVD-GAN --resolution=128 --resize=bilinear; Du's thesis
+--resolution=64 --resize=area; TGANv2 --crop=240 --resolution=192; TGAN, MoCoGAN and their variants
+with lower-dimensional kernels --crop=240 --resolution=64. Both kinds of resizing average when they
 shrink (antialiasing).
 
 If the command is stopped, the same command continues; the result is the same byte for byte. It

@@ -15,23 +15,24 @@ embeddings by the names of the classes. The others are listed.
   vidgan train --config=... --workdir=DIR --restart_from=STEP [--config.optimizer.generator_lr=...]
 
 goes back to a checkpoint of the run in DIR and trains on in DIR/branches/NUMBER, with other random
-numbers and, if given, other learning rates. Nothing in DIR changes. With --config.guard.restarts=3
-a run does so by itself, up to three times, when a guard stops it.
+numbers and, if given, other learning rates. No file of the run in DIR changes. With
+--config.guard.restarts=3 a run does so automatically, up to three times, when a guard stops it.
 
   vidgan train --config=... --print_config
   vidgan train --config=... --workdir=DIR --dry_run
 
-print the config as JSON; and check the config, the data, the folder and the memory as training
-does, without training and without writing into DIR. As in training, the videos of a folder are
-decoded into the cache first, which may take long; a prepared set needs no cache.
+The first prints the config as JSON. The second checks the config, the data, the folder and the
+memory as training does, without training and without writing into DIR. Like training, it first
+decodes a folder of videos into the cache, which may take long; a prepared set needs no cache.
 
 These signals save a checkpoint and stop the run: SIGTERM, Ctrl-C (not if several processes train
 together), SIGHUP (sent by a terminal that closes, unless the command runs under nohup), and
 SIGUSR1, SIGUSR2 and SIGXCPU (sent by schedulers before a time limit).
 
-Exit codes: 0 done; 2 bad input, or files that cannot be written; 3 stopped by a guard (losses or
-weights are not finite, or the generated clips are dark); 75 stopped by a signal, and the same
-command continues; 130 Ctrl-C before training began, or a second time.
+Exit codes: 0 done; 1 a network, a bucket or another process failed (try again), or a bug; 2 bad
+input, or files that cannot be written; 3 stopped by a guard (losses or weights are not finite, or
+the generated clips are dark); 75 stopped by a signal, and the same command continues; 130 Ctrl-C
+before training began, or a second time.
 """
 
 import functools

@@ -37,7 +37,7 @@ from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.errors import UserError
 
-# In place of the network of measures that compare pixels.
+# For metrics that compare pixels, which have no network.
 _NO_NETWORK = Extractor(PIXELS, "", {}, 1, None, {}, lambda variables, clips: {}, {})
 # Attributes of real clips that a reference copies:
 _COPIED = ("population", "stride", "trained_stride", "split", "data")

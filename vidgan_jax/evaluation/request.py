@@ -27,7 +27,9 @@ class Request:
   metrics: Sequence[str] = option(
     texts((), "Metrics to add to the protocol's, separated by commas; --list shows all.")
   )
-  workdir: str | None = option(text(None, "Folder of the run."))
+  workdir: str | None = option(
+    text(None, "Folder of a run or exported model, or moving_shapes, a model of the package.")
+  )
   output: str | None = option(
     text(
       None,

@@ -18,7 +18,8 @@ mask enter the loss in `generator_losses`.
 
 DVD-GAN-FP takes the first frames of real clips as inputs, and its samples begin with them. The
 later stages of SSW-GAN take low-resolution windows from a frozen earlier stage (`derive`). TGANv2
-returns several resolutions as samples, each with its own batch size, and R1 in `penalties`.
+returns several resolutions as samples, each with its own batch size, and weights their R1 penalties
+in `r1_share`.
 """
 
 import abc
@@ -228,7 +229,7 @@ class VideoGan(Phased, Conditioned, Staged, abc.ABC):
   ) -> dict[str, Arrays]:
     """The views that updates use: `views` of the samples after the system's augmentation.
 
-    Augmented are all samples that are clips, [B, T, H, W, 3]. Each of them, such as each level of
+    All samples that are clips, [B, T, H, W, 3], are augmented. Each of them, such as each level of
     TGANv2, draws its own transformations.
     """
     if self.augmentation:

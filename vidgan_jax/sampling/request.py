@@ -22,7 +22,10 @@ from vidgan_jax.runtime.files import paths
 class Request:
   """Settings of one call of `sample`; each field is a flag of the same name."""
 
-  workdir: str = option(text(None, "Folder of the run."), required=True)
+  workdir: str = option(
+    text(None, "Folder of a run or exported model, or moving_shapes, a model of the package."),
+    required=True,
+  )
   output: str = option(text(None, "Folder to write to."), required=True)
   overwrite: bool = option(boolean(False, "Replace samples in the output folder."))
   labels: str | None = option(

@@ -314,7 +314,8 @@ def load(
   """Opens the run, or the exported model, in `workdir` for sampling.
 
   Args:
-    workdir: folder of a run, or one that `vidgan export` wrote.
+    workdir: folder of a run, or one that `vidgan export` wrote; or moving_shapes, the model of the
+      package.
     step: step of the checkpoint to open; None is the newest undamaged one.
     use_ema: sample from the moving average of the generator instead of the live generator.
     standing_passes: see `generation.standing_statistics`; 0 uses the running statistics.

@@ -83,7 +83,7 @@ class Goodput:
     self._spent[name] += seconds
 
   def started(self) -> None:
-    """The first iteration begins: what has passed in no other part was spent on starting."""
+    """Call before the first iteration: all time so far in no other part counts as starting."""
     passed = time.perf_counter() - self._begin
     self._spent["starting"] = max(0.0, passed - sum(self._spent.values()))
 

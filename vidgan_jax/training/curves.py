@@ -27,13 +27,13 @@ _PANELS = (
 def plot(log_path: str | os.PathLike, output: str | os.PathLike) -> None:
   """Draws losses, scores, gradient norms, pixel means, sigmas and speed over iterations.
 
-  Pale lines are the values of the log, the others their running means.
+  Pale lines are the values of the log, the others their running means. Grey lines mark the
+  iterations at which growing networks began to train on larger clips; dashed lines, with the number
+  of the branch, those at which a run went back to a checkpoint (`training.starts.branches`).
 
   Args:
     log_path: a run's `log.jsonl`.
-    output: the PNG file to write. An empty log writes none. Grey lines mark the iterations
-      at which growing networks began to train on larger clips; dashed lines, with the number of
-      the branch, those at which a run went back to a checkpoint (`training.starts.branches`).
+    output: the PNG file to write. An empty log writes none.
   """
   from matplotlib.figure import Figure  # imported here because the import takes a second
 

@@ -104,7 +104,7 @@ def for_training(
   mesh: Mesh,
   report: Callable[[str], None] = print,
 ) -> tuple[dict[str, Any], dict[str, int]]:
-  """Opens the earlier stages for training, with data whose classes have these names.
+  """As `frozen_variables`, for training on data whose classes have the names `class_names`.
 
   Returns:
     `Context.frozen`, and the record that `write_record` writes; both are {} without stages.

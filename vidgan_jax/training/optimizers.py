@@ -123,8 +123,7 @@ def build(config: ConfigDict, discriminators: Iterable[str]) -> Optimizers:
       discriminator_lr, schedule and decay_iterations (of both rates), beta1, beta2 and eps_form
       (Adam), rmsprop_decay, eps, weight_decay and orthogonal_penalty. Weight decay is an L2
       penalty: it is added to the gradient before the moments are updated, as in PyTorch's Adam. The
-      orthogonal penalty acts on the generator alone.
-      Zero leaves either out.
+      orthogonal penalty acts on the generator alone. Zero leaves either out.
     discriminators: names of the discriminators.
 
   Raises:

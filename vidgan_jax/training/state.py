@@ -313,7 +313,7 @@ def load(
     workdir: folder of a run.
     step: step of the checkpoint; None is the newest.
     mesh: devices to load onto; None is the first device alone.
-    report: called with lines about damaged checkpoints, and about a branch that went on.
+    report: called with lines about damaged checkpoints, and about a later branch.
 
   Returns:
     (config, gan, state).
@@ -337,7 +337,7 @@ def load(
 def mention_branch(workdir: str | os.PathLike, report: Callable[[str], None] = print) -> None:
   """Reports the branch in which training went on after a guard stopped the run in `workdir`.
 
-  A folder stands for the same run whoever trains beside it, so nothing opens the branch by itself.
+  Commands still open `workdir` itself, because results in it must belong to its own run.
   """
   run, number = records.home(workdir)
   try:

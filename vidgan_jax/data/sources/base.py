@@ -127,8 +127,8 @@ def random_window(
 def scarce_classes(labels: Any, class_names: Sequence[str], least: int = 1) -> list[str]:
   """A line that names the classes with very few clips; an empty list if there are none.
 
-  Scores of one class compare two clips or more with as many others, and real against real takes
-  both from the real clips: four clips.
+  Scores of one class need two clips on each side. Real against real takes both sides from the real
+  clips, which makes four.
 
   Args:
     labels: int [N], the label of each clip.
