@@ -27,16 +27,16 @@ def build_source(
 
   Args:
     config: an object with the fields `name` (see SOURCES), `directory` (the .npz file or the
-      folder), `num_examples`, `seed`, `time_step`, `stride`, `view` ("area" or "nearest"),
-      `view_resolution`, `split_number`, `horizontal_flip`, `crop` ("random"
-      or "center"), `cache_directory` ("" for the default), `min_clips`; for prepared sets
-      `prepare`, `mixture` (further folders), `classes`, `min_frames`, `temporal_reversal` and
-      `damaged`. Options that the named source does not support are refused.
+      folder), `num_examples`, `seed`, `variety`, `time_step`, `stride`, `view` ("area" or
+      "nearest"), `view_resolution`, `split`, `split_folders`, `split_number`, `horizontal_flip`,
+      `crop` ("random" or "center"), `cache_directory` ("" for the default), `min_clips`; for
+      prepared sets `prepare`, `mixture` (further folders), `classes`, `min_frames`,
+      `temporal_reversal` and `damaged`. Options that the named source does not support are refused.
     frames: frames per clip.
     resolution: height and width in pixels.
     num_classes: number of classes of the model; 0 drops the labels.
-    split: "train" or "test"; also "all" for folders, and any split of a prepared set. None takes
-      the split of the configuration.
+    split: "train" or "test"; also "val" or "all" for folders, and any split of a prepared set.
+      None takes the split of the configuration.
     report: called with each line of text about clips in use and skipped clips.
 
   Returns:

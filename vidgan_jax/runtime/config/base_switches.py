@@ -53,7 +53,7 @@ _RUN = {
   ),
   "checkpoint_every": integer(1000, "Iterations between checkpoints.", least=1, **_STEPS, **_FREE),
   "checkpoints_kept": integer(
-    3, "Number of newest checkpoints to keep, at least 2.", least=1, most=1_000_000, **_FREE
+    3, "Number of newest checkpoints to keep; 1 also keeps 2.", least=1, most=1_000_000, **_FREE
   ),
   "sample_every": integer(
     1000, "Iterations between sample videos; 0 makes none.", least=0, **_STEPS, **_FREE
