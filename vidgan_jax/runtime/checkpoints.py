@@ -15,8 +15,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from vidgan_jax.runtime import processes
+from vidgan_jax.runtime.buckets import checkpoint_folders
 from vidgan_jax.runtime.errors import Stopped, Unavailable, UserError, is_temporary
-from vidgan_jax.runtime.files import checkpoint_folders, json_files
+from vidgan_jax.runtime.files import json_files
 from vidgan_jax.runtime.trees import checksum_on_host, checksums, first_non_finite, leaf_names
 
 _SYSTEM_ERRORS = re.compile(

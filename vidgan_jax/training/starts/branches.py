@@ -22,11 +22,11 @@ from ml_collections import ConfigDict
 import vidgan_jax.training.state as states
 from vidgan_jax.models import stored_config
 from vidgan_jax.runtime import processes
-from vidgan_jax.runtime.buckets import staged
+from vidgan_jax.runtime.buckets import checkpoint_folders, staged
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.config import configuration
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.files import checkpoint_folders, locks
+from vidgan_jax.runtime.files import locks
 from vidgan_jax.runtime.files.log_files import read_log
 from vidgan_jax.training import earlier
 from vidgan_jax.training.starts import records
