@@ -245,5 +245,6 @@ def test_the_readme_states_the_costs_of_its_commands():
     (row,) = (line for line in text.splitlines() if f"| {tflops} |" in line)
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[-1] == f"{hours(tflops):.1f}"
+    compiled = float(cells[2].partition(" of ")[0])  # by `summarize --topology`, not by this test
     if tflops < 1000:
-      assert cells[2].startswith(f"{cost['gigabytes']:.1f} of ")
+      assert cost["gigabytes"] < compiled < 4 * cost["gigabytes"]
