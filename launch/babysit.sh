@@ -79,7 +79,7 @@ for ((start = 1; ; start++)); do
   if ((SECONDS - begin >= STEADY)); then crashes=0 pause=$PAUSE; fi
   case "$code" in
     0) say "done, after $start starts" ;;
-    2) say "ended with 2: bad input, which another start does not change" ;;
+    2) say "ended with 2, which another start does not change; see the lines above" ;;
     3) say "ended with 3: a guard stopped training; see the last lines of the log" ;;
     130) say "ended with 130: Ctrl-C" ;;
     *)

@@ -12,11 +12,21 @@ unset CDPATH
 PROJECT="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)" || exit 1
 PYTHON="${VIDGAN_JAX_PYTHON:-$PROJECT/.venv/bin/python}"
 SELF="$PROJECT/launch/multi_gpu.sh"
+fail() {
+  echo "error: $1" >&2
+  exit 2
+}
+# Ends with 2 if this machine has no Python $1.
+installed() {
+  command -v -- "$1" >/dev/null ||
+    fail "$1 does not exist on $(hostname): run launch/install.sh there (docs/clusters.md)"
+}
 
 # On a host, at the other end of ssh: runs a command. Each line of stdin is a signal for it; if the
 # connection breaks, it is killed, because the other processes end too.
 if [ "${1:-}" = --on_host ]; then
   shift
+  installed "$1"
   exec 3<&0
   "$@" 3<&- </dev/null &
   TASK=$!
@@ -65,12 +75,15 @@ while [ $# -gt 0 ]; do
 done
 if [[ " $* " != *" --config"[=\ ]* || " $* " != *" --workdir"[=\ ]* ]] ||
   [[ ! "$PORT" =~ ^[0-9]+$ || ! "$MACHINES" =~ ^([^,-][^,]*(,[^,-][^,]*)*)?$ ]]; then
-  echo "error: usage: launch/multi_gpu.sh [--hosts=HOST,HOST] [--port=PORT] --config=..." \
-    "--workdir=..." >&2
-  exit 2
+  fail "usage: launch/multi_gpu.sh [--hosts=HOST,HOST] [--port=PORT] --config=... --workdir=..."
 fi
 if [ -z "$MACHINES" ]; then
-  echo "one process for $(nvidia-smi -L 2>/dev/null | grep -c '^GPU ') GPUs on this machine"
+  installed "$PYTHON"
+  GPUS="$(nvidia-smi -L 2>/dev/null | grep -c '^GPU ')"
+  [ "$GPUS" != 0 ] || [ -n "${JAX_PLATFORMS:-}" ] ||
+    fail "nvidia-smi lists no GPU; JAX_PLATFORMS=cpu trains on the CPU, and JAX_PLATFORMS=cuda on \
+GPUs that it does not list"
+  echo "one process for $GPUS GPUs on this machine"
   exec "$PYTHON" -m vidgan_jax.train "$@"
 fi
 COUNT="$(tr ',' '\n' <<<"$MACHINES" | grep -c .)"

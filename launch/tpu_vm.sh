@@ -10,7 +10,8 @@
 #   stop     stops training after it has saved a checkpoint
 #   delete   deletes the slice: it costs money until then
 #   train    create, install and run, as far as needed; waits, and ends with training's exit code.
-#            Ends with 75 if the slice is taken away; the next call creates it again.
+#            Ends with 75 if the slice is taken away; the next call creates it again. After a
+#            failure it adds the logs of all workers to NAME-workers.log in this folder.
 # Options of all actions:
 #   --zone=ZONE --project=PROJECT   by default those of gcloud's configuration
 #   --iap                           reaches workers without external addresses (create them with
@@ -20,14 +21,16 @@
 #   --type=v5litepod-32             accelerator type; counts cores for v2 to v5p, chips for others
 #   --version=VERSION               software of the slice, by default the one for --type
 #   --spot                          cheaper, and may be taken away at any time
-#   --valid_for=6h                  gives up the request after this time
+#   --valid_for=6h                  gives up the request after this time, and ends with 2
 #   --create_flag=FLAG              a further flag for the request; may be repeated
 #   --nfs=HOST:/SHARE               mounted on each worker at /mnt/vidgan_jax
 #   --setup=COMMAND                 runs on each worker before the installation
+#   --env=NAME=VALUE                a variable for installation and training; may be repeated
+#   --delete_at_end                 train deletes the slice when training has ended with 0, 2 or 3
 #   --worker=0 --lines=50 --follow  which log, how much of it, and whether to follow it
 #   --poll=30                       seconds between two looks at the slice
-# Exit codes: 0 done; 2 bad input, or training's; 3 training's; 75 taken away or stopped, and the
-# same command continues; else a failure of gcloud or of training.
+# Exit codes: 0 done; 2 bad input, or training's, or --valid_for is over; 3 training's; 75 taken
+# away or stopped, and the same command continues; else a failure of gcloud or of training.
 set -uo pipefail
 unset CDPATH
 PROJECT_FOLDER="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)" || exit 1
@@ -51,7 +54,8 @@ case "$ACTION" in
 [OPTION ...] [-- TRAINING ARGUMENTS]; --help lists the options"
     ;;
 esac
-NAME="" TYPE="" VERSION="" NFS="" SETUP="" SPOT="" DRY="" FOLLOW=""
+NAME="" TYPE="" VERSION="" NFS="" SETUP="" SPOT="" DRY="" FOLLOW="" NAMED=""
+VALID_FOR="" DELETE="" VARIABLES=""
 WORKER=0 LINES_SHOWN=50 POLL=30 WHERE=() CREATE=() IAP=() ARGUMENTS=()
 while [ $# -gt 0 ]; do
   case "$1" in
@@ -60,10 +64,19 @@ while [ $# -gt 0 ]; do
     --type=?*) TYPE="${1#*=}" ;;
     --version=?*) VERSION="${1#*=}" ;;
     --spot) SPOT=1 ;;
-    --valid_for=?*) CREATE+=("--valid-until-duration=${1#*=}") ;;
+    --valid_for=?*)
+      VALID_FOR="${1#*=}"
+      CREATE+=("--valid-until-duration=$VALID_FOR")
+      ;;
     --create_flag=--?*) CREATE+=("${1#*=}") ;;
     --nfs=?*:/*) NFS="${1#*=}" ;;
     --setup=?*) SETUP="${1#*=}" ;;
+    --env=*)
+      [[ "${1#*=}" =~ ^([A-Za-z_][A-Za-z0-9_]*)=(.*)$ ]] ||
+        fail "--env is '${1#*=}'; it needs NAME=VALUE"
+      VARIABLES+="$(printf '%s=%q ' "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}")"
+      ;;
+    --delete_at_end) DELETE=1 ;;
     --iap) IAP=(--tunnel-through-iap) ;;
     --worker=?*) WORKER="${1#*=}" ;;
     --lines=?*) LINES_SHOWN="${1#*=}" ;;
@@ -94,6 +107,7 @@ case "$ACTION" in
 esac
 if [ "$ACTION" = create ] || [ "$ACTION" = train ]; then
   [ -n "$TYPE" ] || fail "$ACTION needs --type, such as --type=v5litepod-32"
+  [[ "$TYPE" != v5e-* ]] || fail "v5e is called v5litepod: --type=v5litepod-${TYPE#v5e-}"
   case "${VERSION:+given}$TYPE" in
     given*) ;;
     v6e-*) VERSION=v2-alpha-tpuv6e ;;
@@ -102,6 +116,11 @@ if [ "$ACTION" = create ] || [ "$ACTION" = train ]; then
     v[234]-*) VERSION=tpu-ubuntu2204-base ;;
     *) fail "no software is known for --type=$TYPE; name it with --version" ;;
   esac
+fi
+if [ -n "$DELETE" ]; then
+  [ "$ACTION" = train ] || fail "$ACTION does not take --delete_at_end; train does"
+  [[ " ${ARGUMENTS[*]} " =~ \ --workdir[=\ ](gs://|/mnt/) ]] ||
+    fail "--delete_at_end would delete the run: --workdir must begin with gs:// or /mnt/"
 fi
 command -v gcloud >/dev/null || [ -n "$DRY" ] ||
   fail "gcloud is not installed (cloud.google.com/sdk)"
@@ -121,7 +140,7 @@ tpus() {
 on_workers() {
   local workers="$1" command
   shift
-  command="bash $REMOTE/launch/tpu_worker.sh$(printf ' %q' "$@")"
+  command="${VARIABLES}bash $REMOTE/launch/tpu_worker.sh$(printf ' %q' "$@")"
   tpus queued-resources ssh "$NAME" --worker="$workers" --node=all ${IAP[@]+"${IAP[@]}"} \
     --command="$command"
 }
@@ -182,7 +201,7 @@ nap() {
   wait $!
 }
 
-# Waits until the slice works. 75 if it is taken away meanwhile.
+# Waits until the slice works. 75 if it is taken away meanwhile, 2 if --valid_for is over.
 wait_until_ready() {
   local last="" misses=0
   [ -z "$DRY" ] || return 0
@@ -192,8 +211,12 @@ wait_until_ready() {
       [ "$STATE" = "$last" ] || say "$STATE"
       last="$STATE"
       [ "$STATE" != READY ] || return 0
-      [ "$STATE" != FAILED ] || fail "the request failed: gcloud compute tpus queued-resources \
-describe $NAME says why" 1
+      if [ "$STATE" = FAILED ]; then
+        echo "error: the request failed${VALID_FOR:+, or was not granted within $VALID_FOR}:" \
+          "gcloud compute tpus queued-resources describe $NAME ${WHERE[*]-} says why" >&2
+        [ -z "$VALID_FOR" ] || return 2
+        return 1
+      fi
       ! gone || return 75
     else # the connection to the laptop may be lost for some time
       misses=$((misses + 1))
@@ -274,6 +297,27 @@ watch() {
   return 0
 }
 
+# Adds the logs of all workers to a file here, because they are deleted with the slice. Prints the
+# last lines of the worker that ended with code $1, unless that is 0.
+keep_logs() {
+  local file="$NAME-workers.log" worker
+  echo "$NAME, $(date '+%Y-%m-%d %H:%M:%S'): training ended with $1" >>"$file" || return
+  on_workers all logs 1000 named >>"$file" 2>/dev/null
+  say "the logs of all workers: $file"
+  [ "$1" != 0 ] || return
+  worker="$(sed -nE "s/^worker=([^ ]+) state=(ended code=$1|lost code=) .*/\1/p" <<<"$REPORT" |
+    head -n 1)"
+  [ -z "$worker" ] || grep "^$worker: " "$file" | tail -n 20
+}
+# After training has ended with code $1: deletes the slice, or says that it costs money.
+finish() {
+  if [ -n "$DELETE" ] && [[ "$1" =~ ^[023]$ ]]; then
+    say "deleting it"
+    delete && return
+  fi
+  gone || costs
+}
+
 train() {
   local code=0
   trap 'say "no longer watching; training goes on: launch/tpu_vm.sh status|stop --name=$NAME"; \
@@ -295,7 +339,11 @@ exit 130' INT TERM HUP
     STATE=NONE
   fi
   if [ "$STATE" = NONE ]; then create || return 1; fi
-  wait_until_ready || return
+  wait_until_ready || {
+    code=$?
+    finish "$code"
+    return "$code"
+  }
   [ -z "$DRY" ] || echo "# unless training runs already:"
   if [ -n "$DRY" ] || ! report || ! some running; then
     if ! install || ! answered "started on worker" start "${ARGUMENTS[@]}"; then
@@ -306,15 +354,22 @@ exit 130' INT TERM HUP
   if [ -n "$DRY" ]; then
     echo "# every $POLL s, until training has ended on all workers:"
     on_workers all status
+    [ -z "$DELETE" ] || {
+      echo "# after 0, 2 and 3, when the logs of all workers are in $NAME-workers.log:"
+      delete
+    }
     return 0
   fi
   watch || code=$?
   case "$code" in
     0) say "done" ;;
     75) say "training was stopped or the slice was taken away; the same command continues" ;;
-    *) say "training ended with $code: launch/tpu_vm.sh logs --name=$NAME ${WHERE[*]-}" ;;
+    *) say "training ended with $code" ;;
   esac
-  gone || costs
+  if [ "$code" != 75 ] && ! gone && { [ "$code" != 0 ] || [ -n "$DELETE" ]; }; then
+    keep_logs "$code"
+  fi
+  finish "$code"
   return "$code"
 }
 
@@ -322,7 +377,10 @@ case "$ACTION" in
   create) create && wait_until_ready ;;
   install) install ;;
   run) answered "started on worker" start "${ARGUMENTS[@]}" ;;
-  logs) on_workers "$WORKER" logs "$LINES_SHOWN" ${FOLLOW:+"$FOLLOW"} ;;
+  logs)
+    [ "$WORKER" != all ] || NAMED=named
+    on_workers "$WORKER" logs "$LINES_SHOWN" ${FOLLOW:+"$FOLLOW"} ${NAMED:+"$NAMED"}
+    ;;
   status)
     if [ -n "$DRY" ]; then
       tpus queued-resources describe "$NAME" --format='value(state.state)'

@@ -4,7 +4,7 @@
 #   launch/tpu_worker.sh idle           ends with 2 if training runs
 #   launch/tpu_worker.sh start TRAINING_ARGUMENT...   training survives the ssh connection
 #   launch/tpu_worker.sh status         one line: worker=NAME state=STATE code=CODE | LOG
-#   launch/tpu_worker.sh logs LINES [follow]
+#   launch/tpu_worker.sh logs LINES [follow] [named]   named: each line begins with the worker
 #   launch/tpu_worker.sh stop [SECONDS] SIGTERM, and SIGKILL after so many seconds
 # States: none (never started), running, ended (with CODE), lost (the worker has been restarted).
 # The log and the exit code are in ~/.vidgan_jax_run on the worker.
@@ -62,14 +62,18 @@ find_python() {
 case "$ACTION" in
   install)
     if [ -n "${1:-}" ] && ! mountpoint -q /mnt/vidgan_jax; then
-      command -v mount.nfs >/dev/null ||
+      if ! command -v mount.nfs >/dev/null; then
+        # The lists of packages of an older image name files that are no longer there.
+        sudo apt-get -o DPkg::Lock::Timeout=600 update -qq
         sudo apt-get -o DPkg::Lock::Timeout=600 install -y -qq nfs-common || exit 1
+      fi
       sudo mkdir -p /mnt/vidgan_jax && sudo mount -t nfs "$1" /mnt/vidgan_jax || exit 1
     fi
     if [ -n "${2:-}" ]; then bash -c "$2" || exit 1; fi
     find_python || exit 1
     export PYTHON
-    VIDGAN_JAX_DEVICE=tpu bash -euo pipefail launch/install.sh &&
+    # With the packages for gs:// folders: a slice that was created anew must need no other step.
+    VIDGAN_JAX_DEVICE=tpu bash -euo pipefail launch/install.sh requirements-gcs.txt &&
       echo "installed on worker $(hostname)"
     ;;
   idle) idle ;;
@@ -94,7 +98,12 @@ case "$ACTION" in
     printf 'worker=%s state=%s code=%s | %s\n' "$(hostname)" "$STATE" "$CODE" \
       "$(tail -n 1 "$RUN/log" 2>/dev/null | tr '\r' '\n' | tail -n 1 | cut -c 1-200)"
     ;;
-  logs) tail -n "${1:-50}" ${2:+-F} "$RUN/log" ;;
+  logs)
+    FOLLOW="" WORKER=""
+    [[ " $* " != *" follow "* ]] || FOLLOW=-F
+    [[ " $* " != *" named "* ]] || WORKER="$(hostname): "
+    tail -n "${1:-50}" ${FOLLOW:+"$FOLLOW"} "$RUN/log" | sed -u "s/^/$WORKER/"
+    ;;
   stop)
     state
     if [ "$STATE" = running ]; then

@@ -83,7 +83,7 @@ case "$code" in
   hang) trap '' TERM ;;
 esac
 echo "iteration $number of $name"
-echo "$name: $*" >>"$NOTES"
+echo "$name: $*${COLOUR:+ in $COLOUR}" >>"$NOTES"
 while [[ "$code" = [wh]* ]]; do sleep 0.05; done
 exit "$code"
 """
@@ -102,7 +102,9 @@ class Laptop:
     self.bin.mkdir()
     self.cloud.mkdir()
     shutil.copytree(LAUNCH, self.path / "launch")
-    (self.path / "launch/install.sh").write_text('"$PYTHON" install for $VIDGAN_JAX_DEVICE\n')
+    (self.path / "launch/install.sh").write_text(
+      '"$PYTHON" install for $VIDGAN_JAX_DEVICE "$@" ${COLOUR:+"in $COLOUR"}\n'
+    )
     for name in ("vidgan_jax", "configs"):
       (self.path / name).mkdir()
       (self.path / name / "a.py").write_text("")
@@ -408,11 +410,20 @@ def test_the_request_has_the_software_of_its_type(laptop):
     (["status", "--name=My_TPU"], "--name is 'My_TPU'"),
     (["create", *TPU], "create needs --type"),
     (["create", *TPU, "--type=v9-8"], "no software is known for --type=v9-8"),
+    (["create", *TPU, "--type=v5e-32"], "v5e is called v5litepod: --type=v5litepod-32"),
+    (["train", *TPU, "--type=v5e-8", "--version=a", *RUN], "--type=v5litepod-8"),
     (["create", *TPU, "--typ=v4-8"], "unknown option --typ=v4-8"),
     (["run", *TPU], "run needs the arguments of training"),
     (["run", *TPU, "--", "--config=a"], "have no --workdir"),
     (["stop", *TPU, "--", "--config=a"], "stop takes no training arguments"),
     (["logs", *TPU, "--worker=x"], "are numbers"),
+    (["run", *TPU, "--env=A", *RUN], "--env is 'A'; it needs NAME=VALUE"),
+    (["run", *TPU, "--env=1A=b", *RUN], "--env is '1A=b'"),
+    (["run", *TPU, "--delete_at_end", *RUN], "run does not take --delete_at_end"),
+    (
+      ["train", *SLICE, "--delete_at_end", "--", "--config=a", "--workdir=/home/me/runs"],
+      "--delete_at_end would delete the run",
+    ),
   ],
 )
 def test_wrong_arguments_of_tpu_vm_are_refused_before_anything_is_done(laptop, arguments, words):
@@ -432,10 +443,15 @@ def test_the_life_of_a_slice(laptop):
   assert states == ["WAITING_FOR_RESOURCES", "PROVISIONING", "READY"]
   output, notes = laptop.run("tpu_vm.sh", "install", *TPU, "--setup=echo set up >>$NOTES")
   assert notes.count("set up") == 2
-  assert calls(notes, "w1 python3: install for tpu")
+  assert "w1 python3: install for tpu requirements-gcs.txt" in notes
   home = laptop.cloud / "homes/w1"
   with tarfile.open(home / "vidgan_jax.tgz") as archive:
-    assert {"vidgan_jax/a.py", "configs/a.py", "requirements-tpu.txt"} <= set(archive.getnames())
+    assert set(archive.getnames()) >= {
+      "vidgan_jax/a.py",
+      "configs/a.py",
+      "requirements-tpu.txt",
+      "requirements-gcs.txt",
+    }
   assert (home / "vidgan_jax/launch/tpu_worker.sh").exists()
 
   laptop.run("tpu_vm.sh", "run", *TPU, *RUN, CODES="wait 0")
@@ -455,6 +471,8 @@ def test_the_life_of_a_slice(laptop):
   assert output.count("state=ended code=75") == 2 and "costs money until" in output
   output, _ = laptop.run("tpu_vm.sh", "logs", *TPU, "--worker=1")
   assert output == "iteration 1 of w1\n"
+  output, _ = laptop.run("tpu_vm.sh", "logs", *TPU, "--worker=all")
+  assert output == "w0: iteration 1 of w0\nw1: iteration 1 of w1\n"
   _, notes = laptop.run("tpu_vm.sh", "delete", *TPU)
   assert not (laptop.cloud / "homes").exists()
   output, _ = laptop.run("tpu_vm.sh", "status", *TPU)
@@ -512,7 +530,58 @@ def test_machines_that_are_gone_are_created_again_although_the_request_is_active
 
 def test_a_request_that_fails_is_no_preemption(laptop):
   output, _ = laptop.run("tpu_vm.sh", "train", *SLICE, *RUN, code=1, GRANTED="FAILED")
-  assert "error: the request failed" in output
+  assert "error: the request failed: gcloud" in output
+
+
+def test_a_request_that_was_not_granted_in_time_is_given_up(laptop):
+  """Exit code 2, so that babysit.sh does not request the slice again."""
+  options = (*SLICE, "--valid_for=6h", "--delete_at_end", *RUN)
+  output, notes = laptop.run(
+    "babysit.sh", "--pause=0", "launch/tpu_vm.sh", "train", *options, code=2, GRANTED="FAILED"
+  )
+  assert "error: the request failed, or was not granted within 6h: gcloud" in output
+  assert "ended with 2, which another start does not change" in output
+  assert len(calls(notes, "queued-resources create")) == 1
+  assert len(calls(notes, "queued-resources delete")) == 1
+
+
+@pytest.mark.parametrize(("code", "deleted"), [(0, 1), (2, 1), (3, 1), (1, 0), (75, 0)])
+def test_a_slice_is_deleted_at_the_end_after_its_logs_are_kept(laptop, code, deleted):
+  arguments = (*SLICE, "--delete_at_end", *RUN)
+  output, notes = laptop.run("tpu_vm.sh", "train", *arguments, code=code, CODES=str(code))
+  assert len(calls(notes, "queued-resources delete")) == deleted
+  assert ("costs money until" in output) == (not deleted)
+  kept = laptop.path / "my-tpu-workers.log"
+  assert kept.exists() == (code != 75)
+  if deleted:
+    assert "delete" in notes[-1] and "logs 1000 named" in notes[-2]
+    assert not (laptop.cloud / "homes").exists()
+
+
+def test_the_logs_of_all_workers_are_kept_after_a_failure(laptop):
+  environment = {"CODES_w0": "134 0", "CODES_w1": "1 3"}
+  output, notes = laptop.run("tpu_vm.sh", "train", *SLICE, *RUN, code=134, **environment)
+  lines = output.splitlines()
+  assert "my-tpu: the logs of all workers: my-tpu-workers.log" in lines
+  assert "w0: iteration 1 of w0" in lines and "w1: iteration 1 of w1" not in lines
+  assert not calls(notes, "queued-resources delete")
+  output, _ = laptop.run("tpu_vm.sh", "train", *SLICE, *RUN, code=3, **environment)
+  assert "w1: iteration 2 of w1" in output.splitlines()
+  kept = (laptop.path / "my-tpu-workers.log").read_text().splitlines()
+  assert re.fullmatch("my-tpu, .*: training ended with 134", kept[0])
+  assert kept[1:3] == ["w0: iteration 1 of w0", "w1: iteration 1 of w1"]
+  assert kept[-1] == "w1: iteration 2 of w1"  # the second failure has been added
+
+
+def test_variables_reach_the_installation_and_training_of_every_worker(laptop):
+  colour = "$HOME ~ 'dark' blué"
+  output, notes = laptop.run("tpu_vm.sh", "train", *SLICE, f"--env=COLOUR={colour}", *RUN)
+  assert len(calls(notes, f"install for tpu requirements-gcs.txt in {colour}")) == 2
+  assert len(calls(notes, f"{RUN[2]} in {colour}")) == 2
+  options = ("--env=COLOUR=a b", "--env=SHAPE=c", "--dry_run")
+  output, _ = laptop.run("tpu_vm.sh", "run", *TPU, *options, *RUN)
+  command = next(word for word in shlex.split(output) if word.startswith("--command="))
+  assert command.startswith("--command=COLOUR=a\\ b SHAPE=c bash vidgan_jax/launch/tpu_worker.sh ")
 
 
 def test_train_joins_training_that_runs_already(laptop):
@@ -599,6 +668,14 @@ def test_a_share_is_mounted_once(laptop):
   assert not calls(notes, "sudo")
 
 
+def test_the_program_that_mounts_shares_is_installed_from_a_new_list(laptop):
+  laptop.program("mountpoint", "#!/bin/sh\nexit 1\n")
+  laptop.run("tpu_vm.sh", "create", *SLICE)
+  _, notes = laptop.run("tpu_vm.sh", "install", *TPU, "--nfs=10.0.0.2:/share")
+  words = [line.split()[-2:] for line in calls(notes, "w0 sudo: apt-get")]
+  assert words == [["update", "-qq"], ["-qq", "nfs-common"]]
+
+
 # slurm.sbatch
 
 SLURM = {
@@ -639,7 +716,7 @@ def test_a_job_is_queued_again_until_it_is_done(slurm):
   (slurm.path / "launch/submit.sh").write_text('exec sbatch --nodes=2 launch/slurm.sbatch "$@"\n')
   output, notes = slurm.run("submit.sh", "--config=a:b", "--workdir=a b", CODES="75 75 0")
   assert notes.count("host scontrol: requeue 7") == 2
-  assert len(calls(notes, "srun --kill-on-bad-exit=0 --wait=120 ")) == 3
+  assert len(calls(notes, "srun --kill-on-bad-exit=0 --wait=300 ")) == 3
   assert notes[-1] == "host: -m vidgan_jax.train --coordinator=auto --config=a:b --workdir=a b"
   assert output.splitlines()[-1] == "done"
 
@@ -653,7 +730,7 @@ def test_only_jobs_that_can_continue_are_queued_again(slurm, code, steady, again
   _, notes = slurm.run("slurm.sbatch", "--workdir=a", code=code, **environment)
   assert notes.count("host scontrol: requeue 7") == again
   assert calls(notes, "srun ")[0].startswith(
-    "srun --kill-on-bad-exit=0 --wait=120 --cpus-per-task=4"
+    "srun --kill-on-bad-exit=0 --wait=300 --cpus-per-task=4"
   )
 
 
@@ -714,6 +791,7 @@ def test_the_options_of_the_job():
   assert options["ntasks-per-node"] == options["gpus-per-node"]
   assert re.fullmatch(r"USR1@\d+", options["signal"])  # to the tasks, not to the batch script
   assert "requeue" in options and options["open-mode"] == "append"
+  assert options["mem"] == "0"  # all memory of the node
 
 
 # multi_gpu.sh
@@ -729,6 +807,29 @@ def test_one_machine_runs_one_process(laptop):
   output, notes = laptop.run("multi_gpu.sh", "--config=a", "--workdir=b c", code=3, CODES="3")
   assert output.startswith("one process for 2 GPUs on this machine")
   assert notes == ["host: -m vidgan_jax.train --config=a --workdir=b c"]
+
+
+def test_training_on_the_cpu_is_no_accident(laptop):
+  laptop.program("nvidia-smi", "#!/bin/sh\necho 'no driver' >&2\nexit 9\n")
+  output, notes = laptop.run("multi_gpu.sh", "--config=a", "--workdir=b", code=2)
+  assert output.startswith("error: nvidia-smi lists no GPU; JAX_PLATFORMS=cpu trains on the CPU")
+  assert output.count("\n") == 1 and notes == []
+  _, notes = laptop.run("multi_gpu.sh", "--config=a", "--workdir=b", JAX_PLATFORMS="cpu")
+  assert len(calls(notes, "-m vidgan_jax.train")) == 1
+
+
+@pytest.mark.parametrize("hosts", [[], ["--hosts=a,b"]])
+def test_a_machine_without_an_installation_is_named(laptop, hosts):
+  """Exit code 2, so that babysit.sh does not start it again."""
+  laptop.program("nvidia-smi", "#!/bin/sh\necho 'GPU 0: a'\n")
+  laptop.program("ssh", SSH)
+  del laptop.environment["VIDGAN_JAX_PYTHON"]
+  options = (*hosts, "--config=a", "--workdir=b")
+  output, notes = laptop.run("babysit.sh", "launch/multi_gpu.sh", *options, code=2)
+  name = "a" if hosts else "host"
+  missing = f"{laptop.path}/.venv/bin/python does not exist on {name}: run launch/install.sh there"
+  assert f"error: {missing} (docs/clusters.md)\n" in output
+  assert output.count("babysit, ") == 2 and not calls(notes, "vidgan_jax.train")
 
 
 @pytest.mark.parametrize(
@@ -783,7 +884,10 @@ def instructions():
 
 PIP = r"""#!/usr/bin/env bash
 echo "python $*" >>"$NOTES"
-if [[ "$*" = *" -r "* ]]; then cat "${@: -1}" >>"$NOTES" || exit; fi
+for word; do
+  if [ "$last" = -r ]; then cat "$word" >>"$NOTES" || exit; fi
+  last="$word"
+done
 if [[ "$*" = *" --no-deps ." ]]; then
   ls pyproject.toml README.md LICENSE vidgan_jax/train.py vidgan_jax/configs/dvd_gan.py >/dev/null
 fi
@@ -825,7 +929,7 @@ def test_the_steps_of_the_dockerfile_in_an_empty_folder(laptop, tmp_path, device
       case _:
         assert name in {"FROM", "ARG", "ENV", "CMD"}
   noted = laptop.notes.read_text()
-  assert package in noted and noted.count("python -m pip install") == 2
+  assert package in noted and "gcsfs==" in noted and noted.count("python -m pip install") == 2
   assert entry in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 
 
