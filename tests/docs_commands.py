@@ -137,7 +137,8 @@ def fault(words: list[str]) -> str:
   """What is wrong with a command line, apart from the commands in it; "" if nothing is."""
   words = _without_prefix(words)
   program, *rest = words
-  if program in ("vidgan", "docker", "gcloud", "kubectl", "sbatch", "jupyter", "git"):
+  known = ("vidgan", "docker", "gcloud", "kubectl", "sbatch", "jupyter", "git", "eval")
+  if program in known or program.startswith("ssh-"):
     files = [word for word in rest if word.startswith(("launch/", "colabs"))]
     return next((f"{file} does not exist" for file in files if not (ROOT / file).exists()), "")
   if program == "pip":

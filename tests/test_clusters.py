@@ -21,6 +21,8 @@ import tomllib
 import pytest
 import yaml
 
+from tests import docs_commands
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LAUNCH = ROOT / "launch"
 OWN = ("babysit.sh", "multi_gpu.sh", "slurm.sbatch", "tpu_vm.sh", "tpu_worker.sh")
@@ -975,6 +977,18 @@ def test_the_jobset_has_as_many_pods_as_its_slice_has_hosts():
   assert all(mount["name"] == pod["volumes"][0]["name"] for mount in container["volumeMounts"])
 
 
+def test_the_account_of_the_jobset_is_a_comment_in_its_place():
+  text = (LAUNCH / "jobset.yaml").read_text()
+  with_account = yaml.safe_load(text.replace("# serviceAccountName", "serviceAccountName"))
+  pods = [
+    file["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    for file in (jobset(), with_account)
+  ]
+  account = pods[1].pop("serviceAccountName")
+  assert pods[0] == pods[1]
+  assert ["kubectl", "create", "serviceaccount", account] in documented("kubectl")
+
+
 # docs/clusters.md
 
 
@@ -1022,6 +1036,26 @@ def test_the_dry_runs_of_the_page_are_what_the_scripts_print(laptop):
     script, *arguments = shlex.split(line)
     output, notes = laptop.run(script.removeprefix("launch/"), *arguments)
     assert (output, notes) == (printed, [])
+
+
+def test_the_node_pool_and_the_claim_of_the_page_are_those_of_the_jobset():
+  job = jobset()["spec"]["replicatedJobs"][0]["template"]["spec"]
+  (pool,) = (line for line in documented("gcloud") if "node-pools" in line and "create" in line)
+  flags = dict(word.lstrip("-").split("=", 1) for word in pool if "=" in word)
+  selector = job["template"]["spec"]["nodeSelector"]
+  assert flags["tpu-topology"] == selector["cloud.google.com/gke-tpu-topology"]
+  assert int(flags["num-nodes"]) == int(flags["max-nodes"]) == job["parallelism"]
+  assert ("--spot" in pool) == ("cloud.google.com/gke-spot" in selector)
+  (claim,) = map(yaml.safe_load, docs_commands.blocks(ROOT / "docs/clusters.md", "yaml"))
+  assert claim["kind"] == "PersistentVolumeClaim"
+  assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+def test_the_page_deletes_the_slices_that_it_creates():
+  """The commands that run under babysit.sh; --delete_at_end is only for workdirs elsewhere."""
+  lines = [line for line in documented("launch/babysit.sh") if "tpu_vm.sh" in line[1]]
+  assert lines and all("--delete_at_end" in line for line in lines)
+  assert any(word.startswith("--workdir=gs://") for line in lines for word in line)
 
 
 def test_the_page_installs_only_for_devices_that_install_sh_knows():
