@@ -3,15 +3,16 @@
 # queued resource. Every action but create and delete acts on all workers of the slice.
 #   launch/tpu_vm.sh ACTION --name=NAME [OPTION ...] [-- TRAINING ARGUMENTS]
 #   create   requests the slice and waits for it     needs --type; --spot, --version, --valid_for
-#   install  copies this project, installs it        --nfs, --setup
-#   run      starts training, which goes on without this machine
+#   install  copies this project, installs it        --nfs, --setup, --env
+#   run      starts training, which goes on without this machine; --env
 #   logs     the end of a worker's log               --worker, --lines, --follow
 #   status   the slice, and a line per worker
 #   stop     stops training after it has saved a checkpoint
 #   delete   deletes the slice: it costs money until then
 #   train    create, install and run, as far as needed; waits, and ends with training's exit code.
 #            Ends with 75 if the slice is taken away; the next call creates it again. After a
-#            failure it adds the logs of all workers to NAME-workers.log in this folder.
+#            failure it adds the logs of all workers to NAME-workers.log in this folder. Takes the
+#            options of these three, and --delete_at_end.
 # Options of all actions:
 #   --zone=ZONE --project=PROJECT   by default those of gcloud's configuration
 #   --iap                           reaches workers without external addresses (create them with
