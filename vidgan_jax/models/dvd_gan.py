@@ -364,7 +364,7 @@ def build(config: ConfigDict, settings: LayerSettings) -> DvdGan:
   return DvdGan(
     name=model.name,
     generator=_generator(model, settings),
-    discriminators=_discriminators(model, settings),
+    discriminators=_discriminators(model, settings.of_discriminator()),
     frames=model.frames,
     resolution=model.resolution,
     num_classes=model.num_classes,

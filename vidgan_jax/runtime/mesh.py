@@ -162,12 +162,16 @@ def mean_over_devices(tree):
   return jax.lax.pmean(tree, DATA) if varies else tree
 
 
-def check_batch(batch_size: int, mesh, microbatch: int = 0, multiple: int = 1) -> None:
+def check_batch(
+  batch_size: int, mesh, microbatch: int = 0, multiple: int = 1, chunks: int = 1
+) -> None:
   """Raises UserError unless a batch can be split over the mesh; see `check_division`."""
-  check_division(batch_size, mesh.devices.size, microbatch, multiple)
+  check_division(batch_size, mesh.devices.size, microbatch, multiple, chunks)
 
 
-def check_division(batch_size: int, devices: int, microbatch: int = 0, multiple: int = 1) -> None:
+def check_division(
+  batch_size: int, devices: int, microbatch: int = 0, multiple: int = 1, chunks: int = 1
+) -> None:
   """Raises UserError unless a batch and its micro-batches can be split evenly over the devices.
 
   Args:
@@ -175,6 +179,8 @@ def check_division(batch_size: int, devices: int, microbatch: int = 0, multiple:
     devices: number of devices.
     microbatch: clips of a micro-batch, over all devices; 0 is the whole batch.
     multiple: each device's part of a micro-batch must be a multiple of this number of clips.
+    chunks: equal chunks that each device's part of a micro-batch is split into; each of them must
+      be a multiple of `multiple` too.
   """
   if batch_size < 1:
     raise UserError(f"batch_size {batch_size} must be at least 1")
@@ -191,6 +197,12 @@ def check_division(batch_size: int, devices: int, microbatch: int = 0, multiple:
     raise UserError(
       f"{'microbatch' if microbatch else 'batch_size'} {together} gives each of {devices} devices "
       f"{together // devices} clips at a time; this model needs a multiple of {multiple}"
+    )
+  if together % (devices * multiple * chunks):
+    raise UserError(
+      f"{'microbatch' if microbatch else 'batch_size'} {together} gives each of {devices} devices "
+      f"{together // devices} clips at a time; config.chunks {chunks} needs a multiple of "
+      f"{multiple * chunks}"
     )
 
 
