@@ -129,3 +129,73 @@ def test_chunks_need_less_memory():
     size[count] = program.memory_analysis().temp_size_in_bytes / x.nbytes
   assert size[1] > 7
   assert size[16] < 4, size
+
+
+def convolution(x, parts, shared):
+  """A layer as a step: a result with the form of x, and sums over the examples."""
+  hidden = jnp.tanh(x @ shared["kernel"] * parts["gain"] + shared["bias"])
+  return hidden + parts["skip"], {"sum": jnp.sum(hidden, 0), "squares": jnp.sum(hidden**2)}
+
+
+def widening(x, parts, shared):
+  """A layer as a step: a result that is twice as wide as x, and no sums."""
+  return jnp.sin(x @ jnp.concatenate([shared["kernel"]] * 2, 1) * parts["gain"]), ()
+
+
+def two_steps(count, x, parts, shared, first):
+  """`first`, then `convolution` of its result; in chunks, the result of `first` is not kept."""
+  before = chunks.Step(first, x, parts[0], shared[0])
+  x, sums = first(x, parts[0], shared[0]) if count == 1 else chunks.in_place(before, count)
+  if count == 1:
+    result, more = convolution(x, parts[1], shared[1])
+  else:
+    result, more = chunks.in_place(chunks.Step(convolution, x, parts[1], shared[1]), count, before)
+  return result, (sums, more)
+
+
+@pytest.mark.parametrize("first", [convolution, widening])
+@pytest.mark.parametrize("count", [2, 8])
+def test_steps_in_place_equal_the_batch(x64, normal, assert_close, count, first):
+  wide = WIDTH * (2 if first is widening else 1)
+  x = normal((BATCH, 2, WIDTH))
+  part = lambda width, seed: {
+    "gain": normal((BATCH, 1, width), seed),
+    "skip": normal((BATCH, 2, width), seed + 1),
+  }
+  kernel = lambda width, seed: {"kernel": normal((width, width), seed), "bias": normal((width,), 9)}
+  parts = [part(wide, 1), part(wide, 3)]
+  shared = [kernel(WIDTH, 5), kernel(wide, 6)]
+
+  def scalar(count, x, parts, shared):
+    result, totals = two_steps(count, x, parts, shared, first)
+    every = [jnp.sum(jnp.sin(3 * a)) for a in jax.tree.leaves((result, totals))]
+    return sum(every), (result, totals)
+
+  gradient = lambda count: jax.grad(
+    functools.partial(scalar, count), argnums=(0, 1, 2), has_aux=True
+  )
+  expected = jax.jit(gradient(1))(x, parts, shared)
+  assert_close(jax.jit(gradient(count))(x, parts, shared), expected, 1e-12)
+
+
+def test_a_step_in_place_needs_no_more_than_its_results():
+  """What is kept for the backward pass, a chunk, and nothing of the inner activations."""
+
+  def deep(x, _, kernel):
+    for _ in range(8):
+      x = jnp.tanh(x @ kernel)
+    return x, ()
+
+  x, kernel = jnp.ones((64, 256, 16)), jnp.ones((16, 16))
+  size = {}
+  for count in (1, 16):
+
+    def loss(x, kernel, count=count):
+      step = chunks.Step(deep, x, (), kernel)
+      result = deep(x, (), kernel)[0] if count == 1 else chunks.in_place(step, count)[0]
+      return jnp.sum(result**2)
+
+    program = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(x, kernel).compile()
+    size[count] = program.memory_analysis().temp_size_in_bytes / x.nbytes
+  assert size[1] > 7
+  assert size[16] < 4, size

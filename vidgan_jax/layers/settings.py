@@ -116,9 +116,11 @@ def kernel_initializer(
   return initializer
 
 
+# Where chunks save memory, the moments of batch normalisations inside a block are stored too. They
+# are small, and without them the backward pass would compute the block once more as a whole.
 _REMAT_POLICIES = {
-  "conv_outputs": jax.checkpoint_policies.save_only_these_names("conv_output"),
-  "block_inputs": None,
+  "conv_outputs": jax.checkpoint_policies.save_only_these_names("conv_output", "moment"),
+  "block_inputs": jax.checkpoint_policies.save_only_these_names("moment"),
 }
 REMAT = ("none", *_REMAT_POLICIES)
 

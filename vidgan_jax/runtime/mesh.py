@@ -156,6 +156,13 @@ def like_devices(array, other):
   return _to_varying(array, axes) if axes else array
 
 
+def alike(tree):
+  """Marks all arrays of a tree as different between devices if one of them is."""
+  axes = frozenset().union(*map(_varying, jax.tree.leaves(tree)))
+  mark = lambda array: _to_varying(array, tuple(axes - _varying(array)))
+  return jax.tree.map(lambda a: mark(a) if axes - _varying(a) else a, tree)
+
+
 def mean_over_devices(tree):
   """The mean over the devices, inside `on_each_device`; elsewhere the tree itself."""
   varies = any(DATA in _varying(array) for array in jax.tree.leaves(tree))
