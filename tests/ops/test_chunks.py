@@ -178,6 +178,20 @@ def test_steps_in_place_equal_the_batch(x64, normal, assert_close, count, first)
   assert_close(jax.jit(gradient(count))(x, parts, shared), expected, 1e-12)
 
 
+def test_totals_of_activations_have_gradients(x64, normal, assert_close):
+  """The activations have two readers, and the sums are over the batch."""
+  x, factors = normal((BATCH, 2, WIDTH)), normal((2, WIDTH), 1)
+  sums = lambda x: (jnp.sum(x, 0), jnp.sum(x**2, 0))
+
+  def loss(tap, x):
+    x, (total, squares) = tap(x)
+    return jnp.sum(jnp.sin(x * total)) + jnp.sum(jnp.cos(x) + factors * squares)
+
+  expected = jax.jit(jax.grad(functools.partial(loss, lambda x: (x, sums(x)))))(x)
+  tap = functools.partial(chunks.with_totals, sums, 4)
+  assert_close(jax.jit(jax.grad(functools.partial(loss, tap)))(x), expected, 1e-13)
+
+
 def test_a_step_in_place_needs_no_more_than_its_results():
   """What is kept for the backward pass, a chunk, and nothing of the inner activations."""
 

@@ -6,6 +6,7 @@ by itself: with the moments given, chunks of the batch pass through it one after
 are those of the same layers without chunks.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -55,6 +56,26 @@ def computed(
   return checkpoint_name(result, "conv_output"), totals
 
 
+def with_means(
+  x: jax.Array, statistics: str, number: int
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+  """Returns x, for all other readers, and its `normalization.means`; see `chunks.with_totals`.
+
+  Args:
+    x: [B, T, H, W, C].
+    statistics: of the batch normalisation.
+    number: of chunks.
+  """
+  return chunks.with_totals(functools.partial(_means, statistics, x.shape[0]), number, x)
+
+
+def _means(statistics: str, batch: int, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """The part that some examples x of a batch have in its `normalization.means`."""
+  mean, square = normalization.means(x, statistics)
+  share = x.shape[0] / batch
+  return share * mean, share * square
+
+
 def normalized_convolution(
   parent: nn.Module,
   layer: nn.Module,
@@ -98,7 +119,6 @@ def normalized_convolution(
       out = out + (convolution.upsample_nearest(skip) if enlarge else skip)
     if not statistics:
       return out, ()
-    share = x.shape[0] / batch
-    return out, tuple(share * mean for mean in normalization.means(out, statistics))
+    return out, _means(statistics, batch, out)
 
   return chunks.Step(run, x, parts, shared)

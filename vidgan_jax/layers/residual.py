@@ -79,7 +79,8 @@ class GeneratorBlock(nn.Module):
       self.features, (3, 3), settings, upsample=upsample, name=name, parent=None
     )
     step = functools.partial(chunked.normalized_convolution, self, epsilon=self.epsilon)
-    coefficients = norm("norm1")(x, condition, train)
+    x, means = chunked.with_means(x, self.statistics, number)
+    coefficients = norm("norm1")(x, condition, train, means)
     first = step(conv("conv1", self.upsample), x, coefficients, statistics=self.statistics)
     out, means = chunked.computed(first, number)
     coefficients = norm("norm2")(out, condition, train, means)
@@ -186,7 +187,8 @@ def to_rgb(
   if number == 1:
     x = jax.nn.relu(BatchNorm(settings, statistics, name="norm")(x, train))
     return Conv(3, (3, 3), settings, name="to_rgb")(x)
-  coefficients = BatchNormCoefficients(settings, statistics, name="norm")(x, train)
+  x, means = chunked.with_means(x, statistics, number)
+  coefficients = BatchNormCoefficients(settings, statistics, name="norm")(x, train, means)
   layer = Conv(3, (3, 3), settings, name="to_rgb", parent=None)
   step = chunked.normalized_convolution(parent, layer, x, coefficients)
   return chunked.computed(step, number)[0]

@@ -93,7 +93,8 @@ def _in_place(
   result = jax.ShapeDtypeStruct((x.shape[0], *result.shape[1:]), result.dtype)
   over_x = rebuild is not None
   assert not over_x or _same_form(result, x), (result, x)
-  zeros = lambda like: _zeros(like, x)
+  if not over_x:
+    result, x = _zeros(result, x)
 
   def step(index: jax.Array, state: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
     result, totals = state
@@ -101,8 +102,8 @@ def _in_place(
     of_chunk, sums = function(chunk, _chunk(parts, index, size), shared)
     return _write(result, of_chunk, index * size), jax.tree.map(jnp.add, totals, sums)
 
-  begin = (x if over_x else zeros(result), jax.tree.map(zeros, totals))
-  return jax.lax.fori_loop(0, count, step, begin)
+  totals = jax.tree.map(lambda like: _zeros(like, x)[0], totals)
+  return jax.lax.fori_loop(0, count, step, (x if over_x else result, totals))
 
 
 def _forward(
@@ -125,7 +126,9 @@ def _backward(
   by_result, by_totals = given
   size = by_result.shape[0] // count
   over_result = x is None or _same_form(by_result, x)
-  zeros = lambda like: _zeros(like, by_result)
+  by_x = by_result
+  if not over_result:
+    by_x, by_result = _zeros(x, by_result)
 
   def of_chunk(index: jax.Array) -> jax.Array:
     if rebuild is None:
@@ -143,11 +146,50 @@ def _backward(
     by_x, by_parts = _write((by_x, by_parts), tuple(written), index * size)
     return by_x, by_parts, jax.tree.map(jnp.add, by_shared, summed)
 
-  begin = (by_result if over_result else zeros(x), parts, jax.tree.map(zeros, shared))
-  return *jax.lax.fori_loop(0, count, step, begin), None
+  by_shared = jax.tree.map(lambda like: _zeros(like, by_x)[0], shared)
+  return *jax.lax.fori_loop(0, count, step, (by_x, parts, by_shared)), None
 
 
 _in_place.defvjp(_forward, _backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def with_totals(function: Callable[[jax.Array], Any], count: int, x: jax.Array) -> Any:
+  """Returns x and `function(x)`, sums over its examples.
+
+  Whatever else reads x must read the x that is returned. The backward pass then adds the gradient
+  of the sums to that of all other readers, chunk by chunk and in place.
+
+  Args:
+    function: maps some examples [N, ...] to a tree of sums over them.
+    count: number of chunks; it divides the batch.
+    x: [B, ...].
+  """
+  del count
+  return x, function(x)
+
+
+def _with_totals(
+  function: Callable[[jax.Array], Any], count: int, x: jax.Array
+) -> tuple[Any, jax.Array]:
+  return with_totals(function, count, x), x
+
+
+def _add_totals(
+  function: Callable[[jax.Array], Any], count: int, x: jax.Array, given: tuple[jax.Array, Any]
+) -> tuple[jax.Array]:
+  by_x, by_totals = given
+  size = x.shape[0] // count
+
+  def step(index: jax.Array, by_x: jax.Array) -> jax.Array:
+    _, pullback = jax.vjp(function, _chunk(x, index, size))
+    by_chunk = _read_once(by_x, index, size) + pullback(by_totals)[0]
+    return _write(by_x, by_chunk, index * size)
+
+  return (jax.lax.fori_loop(0, count, step, by_x),)
+
+
+with_totals.defvjp(_with_totals, _add_totals)
 
 
 def _same_form(one: Any, other: Any) -> bool:
@@ -174,15 +216,16 @@ def _write(buffers: Any, values: Any, start: jax.Array) -> Any:
   return jax.tree.map(update, buffers, values)
 
 
-def _zeros(form: Any, like: jax.Array) -> jax.Array:
-  """An array of zeros for a loop to write into or to add to.
+def _zeros(form: Any, after: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """An array of zeros for a loop to write into or to add to, and the array `after`.
 
-  The barrier makes each one different to XLA. Otherwise all arrays of one shape are copies of one
-  array of zeros, which takes memory from the first of them to the last.
+  The barrier makes the zeros exist no earlier than `after`, which is to be read from the result.
+  Otherwise XLA makes all arrays of one shape from one array of zeros near the program's start.
 
   Args:
     form: has the shape and type.
-    like: an array that differs between devices if the zeros should.
+    after: an array. The zeros differ between devices if it does.
   """
-  zero = meshes.like_devices(jax.lax.optimization_barrier(jnp.zeros((), form.dtype)), like)
-  return jnp.broadcast_to(zero, form.shape)
+  zero = meshes.like_devices(jnp.zeros((), form.dtype), after)
+  zero, after = jax.lax.optimization_barrier((zero, after))
+  return jnp.broadcast_to(zero, form.shape), after
