@@ -298,7 +298,7 @@ def test_microbatches_must_divide(microbatch, words):
 
 
 def test_discriminators_that_compare_clips_refuse_chunks(settings):
-  config = settings("float64", tgan="svc", chunks=2)
+  config = settings("float32", tgan="svc", chunks=2)
   with pytest.raises(UserError, match="must be 1 for tgan: its discriminators"):
     registry.build(config)
 
