@@ -184,6 +184,22 @@ def test_microbatches_lie_on_the_devices_as_the_batch_does(play):
   check_same(one, eight.after, 1e-9)
 
 
+CHUNKED = {
+  "one device": (1, {"lean": True}),
+  "all features": (8, {}),
+  "micro-batches": (1, {"lean": True, "microbatch": 8}),
+  "levels and R1": (1, {"batch_size": 64, "tgan_v2": True}),
+  "given frames": (8, {"prediction": True}),
+}
+
+
+@pytest.mark.parametrize("case", CHUNKED)
+def test_chunks_change_no_numbers(play, case):
+  devices, options = CHUNKED[case]
+  whole = play("float64", 1, **options)
+  check_same(whole, play("float64", devices, **options, chunks=2).after, 1e-9)
+
+
 def test_noise_and_clipping_do_not_depend_on_the_devices(play):
   """TGAN adds noise in layers, batch norm in the discriminator, and clipped kernels."""
   options = {"model.discriminator.noise": 0.3, "model.clipping_period": 1}
@@ -279,6 +295,19 @@ def test_processes_feed_the_batch_in_the_order_of_their_devices():
 def test_microbatches_must_divide(microbatch, words):
   with pytest.raises(UserError, match=words):
     meshes.check_batch(16, meshes.make_mesh(), microbatch)
+
+
+def test_discriminators_that_compare_clips_refuse_chunks(settings):
+  config = settings("float32", tgan="svc", chunks=2)
+  with pytest.raises(UserError, match="must be 1 for tgan: its discriminators"):
+    registry.build(config)
+
+
+def test_chunks_must_divide_the_clips_of_a_device():
+  with pytest.raises(UserError, match="16 gives each of 8 devices 2 clips at a time"):
+    meshes.check_batch(16, meshes.make_mesh(), chunks=4)
+  with pytest.raises(UserError, match="chunks 2 needs a multiple of 16"):
+    meshes.check_batch(64, meshes.make_mesh(), multiple=8, chunks=2)
 
 
 def train_in_two(folder):

@@ -11,11 +11,12 @@ collection. Layers do not update running averages. The training step blends the 
 into running ones (`blend`), and standing statistics average them over several passes.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 
 from vidgan_jax.layers.convolution import Dense, look_up
 from vidgan_jax.layers.settings import LayerSettings
@@ -42,17 +43,37 @@ def blend(running: Any, reported: Any, momentum: float = MOMENTUM) -> Any:
   return jax.tree.map(lambda old, new: momentum * old + (1 - momentum) * new, running, reported)
 
 
+def means(x: jax.Array, statistics: str) -> tuple[jax.Array, jax.Array]:
+  """The means of x [B, T, H, W, C] and of its squares, in float32 or wider.
+
+  Args:
+    x: activations.
+    statistics: "per_step" or "shared".
+
+  Returns:
+    Two arrays [T, C] or [C].
+  """
+  axes = (0, 2, 3) if statistics == "per_step" else (0, 1, 2, 3)
+  values = x.astype(jnp.promote_types(jnp.float32, x.dtype))
+  # Both need only one pass over x. How often x is read limits the speed of the network.
+  return jnp.mean(values, axes), jnp.mean(jnp.square(values), axes)
+
+
 def _moments(
-  module: nn.Module, x: jax.Array, statistics: str, train: bool
+  module: nn.Module,
+  x: jax.Array,
+  statistics: str,
+  train: bool,
+  known: tuple[jax.Array, jax.Array] | None = None,
 ) -> tuple[jax.Array, jax.Array]:
   """Returns the mean and biased variance to normalise x [B, T, H, W, C] with.
 
-  Both are [1, T or 1, 1, 1, C] in float32 or wider.
+  Both are [1, T or 1, 1, 1, C] in float32 or wider. `known` are the result of `means` of x, on this
+  device, where they are computed with x.
   """
   if statistics not in STATISTICS:
     raise UserError(f"unknown batch statistics {statistics!r}; known: {', '.join(STATISTICS)}")
   wide = jnp.promote_types(jnp.float32, x.dtype)
-  axes = (0, 2, 3) if statistics == "per_step" else (0, 1, 2, 3)
   shape = (x.shape[1], x.shape[-1]) if statistics == "per_step" else (x.shape[-1],)
   if not train and not module.is_initializing():
     mean = module.get_variable(COLLECTION, "mean")
@@ -68,10 +89,9 @@ def _moments(
     module.variable(COLLECTION, "variance", jnp.ones, shape, wide)
     mean, variance = jnp.zeros(shape, wide), jnp.ones(shape, wide)
   else:
-    values = x.astype(wide)
-    # Both sums need only one pass over x. How often x is read limits the speed of the network.
-    sums = jnp.mean(values, axes), jnp.mean(jnp.square(values), axes)
-    mean, square = meshes.mean_over_devices(sums)
+    mean, square = meshes.mean_over_devices(means(x, statistics) if known is None else known)
+    if known is not None:  # stored by rematerialised blocks, which need not compute x again
+      mean, square = (checkpoint_name(moment, "moment") for moment in (mean, square))
     variance = jnp.maximum(square - jnp.square(mean), 0)
     if module.is_mutable_collection(COLLECTION):
       module.put_variable(COLLECTION, "mean", mean)
@@ -80,17 +100,23 @@ def _moments(
   return mean.reshape(spread), variance.reshape(spread)
 
 
-def _normalize(
-  x: jax.Array,
-  mean: jax.Array,
-  variance: jax.Array,
-  gain: jax.Array,
-  bias: jax.Array | float,
-  epsilon: float = EPSILON,
-) -> jax.Array:
-  """Returns (x - mean) * gain / sqrt(variance + epsilon) + bias in the type of `x`."""
-  scale = gain * jax.lax.rsqrt(variance + epsilon)
-  return ((x.astype(mean.dtype) - mean) * scale + bias).astype(x.dtype)
+class Coefficients(NamedTuple):
+  """What a layer normalises activations [B, T, H, W, C] with, in float32 or wider.
+
+  Attributes:
+    mean, variance: [1, T or 1, 1, 1, C].
+    gain, bias: of each example [B, 1, 1, 1, C], or of all [C]; the bias may also be 0.0.
+  """
+
+  mean: jax.Array
+  variance: jax.Array
+  gain: jax.Array
+  bias: jax.Array | float
+
+  def applied(self, x: jax.Array, epsilon: float = EPSILON) -> jax.Array:
+    """Returns (x - mean) * gain / sqrt(variance + epsilon) + bias in the type of `x`."""
+    scale = self.gain * jax.lax.rsqrt(self.variance + epsilon)
+    return ((x.astype(self.mean.dtype) - self.mean) * scale + self.bias).astype(x.dtype)
 
 
 class BatchNorm(nn.Module):
@@ -118,7 +144,11 @@ class BatchNorm(nn.Module):
       UserError: `statistics` is unknown.
       ValueError: `train` is False and there are no statistics for this number of frames.
     """
-    mean, variance = _moments(self, x, self.statistics, train)
+    return self._coefficients(x, train).applied(x, self.epsilon)
+
+  @nn.nowrap
+  def _coefficients(self, x: jax.Array, train: bool, known: Any = None) -> Coefficients:
+    mean, variance = _moments(self, x, self.statistics, train, known)
     shape = (x.shape[-1],)
     spread = nn.initializers.normal(self.gain_spread) if self.gain_spread else None
     initial = nn.initializers.ones if spread is None else lambda *args: 1 + spread(*args)
@@ -127,7 +157,7 @@ class BatchNorm(nn.Module):
     if self.use_bias:
       bias = self.param("bias", nn.initializers.zeros, shape, self.settings.param_dtype)
       bias = bias.astype(mean.dtype)
-    return _normalize(x, mean, variance, gain, bias, self.epsilon)
+    return Coefficients(mean, variance, gain, bias)
 
 
 class ConditionalBatchNorm(nn.Module):
@@ -161,16 +191,22 @@ class ConditionalBatchNorm(nn.Module):
     if condition is None:
       plain = BatchNorm(self.settings, self.statistics, self.epsilon, name="unconditional")
       return plain(x, train)
-    mean, variance = _moments(self, x, self.statistics, train)
+    return self._coefficients(x, condition, train).applied(x, self.epsilon)
+
+  @nn.nowrap
+  def _coefficients(
+    self, x: jax.Array, condition: jax.Array, train: bool, known: Any = None
+  ) -> Coefficients:
+    mean, variance = _moments(self, x, self.statistics, train, known)
     if self.num_classes:
       gain, bias = self._rows(condition, x.shape[-1], mean.dtype)
-      return _normalize(x, mean, variance, gain, bias, self.epsilon)
+      return Coefficients(mean, variance, gain, bias)
     maps = {
       name: Dense(x.shape[-1], self.settings, use_bias=False, name=name)(condition)
       for name in ("gain", "bias")
     }
     maps = {name: m.astype(mean.dtype)[:, None, None, None, :] for name, m in maps.items()}
-    return _normalize(x, mean, variance, 1 + maps["gain"], maps["bias"], self.epsilon)
+    return Coefficients(mean, variance, 1 + maps["gain"], maps["bias"])
 
   def _rows(self, labels: jax.Array, channels: int, dtype: jnp.dtype) -> list[jax.Array]:
     """Gain and bias of each example's class, [B, 1, 1, 1, C]."""
@@ -178,3 +214,28 @@ class ConditionalBatchNorm(nn.Module):
     starts = {"gain": nn.initializers.ones, "bias": nn.initializers.zeros}
     tables = [self.param(n, start, shape, self.settings.param_dtype) for n, start in starts.items()]
     return [look_up(t.astype(dtype), labels)[:, None, None, None, :] for t in tables]
+
+
+class BatchNormCoefficients(BatchNorm):
+  """A `BatchNorm` that returns its coefficients instead of normalised activations."""
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool, known: Any = None) -> Coefficients:
+    """The coefficients for [B, T, H, W, C]; see `BatchNorm`, and `_moments` for `known`."""
+    return self._coefficients(x, train, known)
+
+
+class ConditionalCoefficients(ConditionalBatchNorm):
+  """A `ConditionalBatchNorm` that returns its coefficients instead of normalised activations."""
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, condition: jax.Array | None, train: bool, known: Any = None
+  ) -> Coefficients:
+    """The coefficients for [B, T, H, W, C]; see `ConditionalBatchNorm`, `_moments` for `known`."""
+    if condition is None:
+      plain = BatchNormCoefficients(
+        self.settings, self.statistics, self.epsilon, name="unconditional"
+      )
+      return plain(x, train, known)
+    return self._coefficients(x, condition, train, known)

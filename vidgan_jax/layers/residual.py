@@ -6,8 +6,15 @@ import functools
 import jax
 from flax import linen as nn
 
+from vidgan_jax.layers import chunked
 from vidgan_jax.layers.convolution import Conv, Weights
-from vidgan_jax.layers.normalization import EPSILON, ConditionalBatchNorm
+from vidgan_jax.layers.normalization import (
+  EPSILON,
+  BatchNorm,
+  BatchNormCoefficients,
+  ConditionalBatchNorm,
+  ConditionalCoefficients,
+)
 from vidgan_jax.layers.settings import LayerSettings, rematerialised
 from vidgan_jax.ops import convolution, forms
 
@@ -40,6 +47,9 @@ class GeneratorBlock(nn.Module):
   def __call__(self, x: jax.Array, condition: jax.Array | None, train: bool) -> jax.Array:
     """Maps [B, T, H, W, C] to [B, T, H', W', features]; see `ConditionalBatchNorm`."""
     settings = self.settings
+    number = chunked.count(self, settings, x, train)
+    if number > 1:
+      return self._in_chunks(x, condition, train, number)
     norm = lambda name: ConditionalBatchNorm(
       settings, self.statistics, self.epsilon, self.num_classes, name=name
     )
@@ -55,6 +65,31 @@ class GeneratorBlock(nn.Module):
       point = _of_shortcut(settings, self.shortcut_initializer)
       x = Conv(self.features, (1, 1), point, upsample=self.upsample, name="shortcut")(x)
     return out + x
+
+  @nn.nowrap
+  def _in_chunks(
+    self, x: jax.Array, condition: jax.Array | None, train: bool, number: int
+  ) -> jax.Array:
+    """The block in `number` chunks. The shortcut is convolved before it is upsampled."""
+    settings = self.settings
+    norm = lambda name: ConditionalCoefficients(
+      settings, self.statistics, self.epsilon, self.num_classes, name=name
+    )
+    conv = lambda name, upsample=False: Conv(
+      self.features, (3, 3), settings, upsample=upsample, name=name, parent=None
+    )
+    step = functools.partial(chunked.normalized_convolution, self, epsilon=self.epsilon)
+    x, means = chunked.with_means(x, self.statistics, number)
+    coefficients = norm("norm1")(x, condition, train, means)
+    first = step(conv("conv1", self.upsample), x, coefficients, statistics=self.statistics)
+    out, means = chunked.computed(first, number)
+    coefficients = norm("norm2")(out, condition, train, means)
+    same_width = x.shape[-1] == self.features
+    if not (same_width and (not self.upsample or self.bare_upsampling)):
+      point = _of_shortcut(settings, self.shortcut_initializer)
+      x = Conv(self.features, (1, 1), point, name="shortcut")(x)
+    second = step(conv("conv2"), out, coefficients, skip=x)
+    return chunked.computed(second, number, first)[0]
 
 
 def _of_shortcut(settings: LayerSettings, initializer: str) -> LayerSettings:
@@ -132,6 +167,31 @@ class PlainBlock3D(nn.Module):
       precision=settings.precision,
     )
     return jax.nn.relu(out + bias.astype(out.dtype))
+
+
+def to_rgb(
+  parent: nn.Module, settings: LayerSettings, statistics: str, x: jax.Array, train: bool
+) -> jax.Array:
+  """norm - ReLU - conv3x3 to three channels: the end of BigGAN's generator, before tanh.
+
+  Args:
+    parent: the generator, whose compact method is running; it gets the layers "norm" and "to_rgb".
+    settings, statistics: see `BatchNorm`.
+    x: [B, T, H, W, C].
+    train: normalise with the statistics of this batch.
+
+  Returns:
+    [B, T, H, W, 3].
+  """
+  number = chunked.count(parent, settings, x, train)
+  if number == 1:
+    x = jax.nn.relu(BatchNorm(settings, statistics, name="norm")(x, train))
+    return Conv(3, (3, 3), settings, name="to_rgb")(x)
+  x, means = chunked.with_means(x, statistics, number)
+  coefficients = BatchNormCoefficients(settings, statistics, name="norm")(x, train, means)
+  layer = Conv(3, (3, 3), settings, name="to_rgb", parent=None)
+  step = chunked.normalized_convolution(parent, layer, x, coefficients)
+  return chunked.computed(step, number)[0]
 
 
 def generator_block(settings: LayerSettings) -> type[nn.Module]:

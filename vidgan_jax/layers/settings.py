@@ -37,6 +37,8 @@ class LayerSettings:
     remat: which activations the forward pass stores for the backward pass; the others are computed
       again. "none" stores all, "conv_outputs" the outputs of convolutions, "block_inputs" only the
       inputs of residual blocks.
+    chunks: parts of a training batch, on each device, that pass one after the other through what
+      treats each clip by itself. 1 does not split the batch. See `ops.chunks`.
   """
 
   spectral: bool = True
@@ -47,6 +49,15 @@ class LayerSettings:
   precision: Any = None
   ops: str = "folded"
   remat: str = "none"
+  chunks: int = 1
+
+  def of_discriminator(self) -> "LayerSettings":
+    """The settings of a discriminator without batch normalisation.
+
+    Chunks pass through such a discriminator as a whole, and the backward pass computes each chunk
+    again. Rematerialised blocks would compute it a third time.
+    """
+    return self if self.chunks == 1 else dataclasses.replace(self, remat="none")
 
 
 def _scaled(
@@ -105,9 +116,11 @@ def kernel_initializer(
   return initializer
 
 
+# Where chunks save memory, the moments of batch normalisations inside a block are stored too. They
+# are small, and without them the backward pass would compute the block once more as a whole.
 _REMAT_POLICIES = {
-  "conv_outputs": jax.checkpoint_policies.save_only_these_names("conv_output"),
-  "block_inputs": None,
+  "conv_outputs": jax.checkpoint_policies.save_only_these_names("conv_output", "moment"),
+  "block_inputs": jax.checkpoint_policies.save_only_these_names("moment"),
 }
 REMAT = ("none", *_REMAT_POLICIES)
 

@@ -61,7 +61,8 @@ def layer_settings(config: ConfigDict, platform: str, ops: str | None = None) ->
   The `build` function of a system replaces single fields, such as the initializer.
 
   Args:
-    config: the whole config. This function reads `config.precision` and `config.model.savings`.
+    config: the whole config. This function reads `config.precision`, `config.chunks` and
+      `config.model.savings`.
     platform: kind of the devices that will run the system; see `runtime.mesh.platform`.
     ops: form of the arithmetic, a name in `ops.forms.FORMS`. None chooses it by `platform` and
       `config.model.savings`.
@@ -73,7 +74,11 @@ def layer_settings(config: ConfigDict, platform: str, ops: str | None = None) ->
   ops = forms.choose(platform, config.model.savings) if ops is None else ops
   check("ops", ops, forms.FORMS)
   return LayerSettings(
-    dtype=policy.dtype, param_dtype=policy.param_dtype, precision=policy.precision, ops=ops
+    dtype=policy.dtype,
+    param_dtype=policy.param_dtype,
+    precision=policy.precision,
+    ops=ops,
+    chunks=config.get("chunks", 1),
   )
 
 
@@ -119,7 +124,8 @@ class VideoGan(Phased, Conditioned, Staged, abc.ABC):
     num_classes: number of classes; 0 is an unconditional system.
     schedule: see `Schedule`.
     joint_scores: score real and generated clips in one call of a discriminator. Must be False if a
-      discriminator has batch normalisation, which mixes the examples of a call.
+      discriminator has batch normalisation, which mixes the examples of a call. If True, the step
+      may pass a call's examples in chunks.
     constraint_period: iterations between calls of `constrain`; 0 never calls it.
     spectral_eps: lower bound of norms in spectral normalisation.
     batch_multiple: on each device, every micro-batch holds a multiple of this number of clips, for

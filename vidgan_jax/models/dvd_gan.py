@@ -18,13 +18,17 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from vidgan_jax.layers import temporal
+from vidgan_jax.layers import chunked, temporal
 from vidgan_jax.layers.attention import SelfAttention, SeparableAttention
-from vidgan_jax.layers.convolution import Conv, Dense, Embed, JoinedConv
+from vidgan_jax.layers.convolution import Dense, Embed, JoinedConv
 from vidgan_jax.layers.heads import ProjectionHead
-from vidgan_jax.layers.normalization import BatchNorm
 from vidgan_jax.layers.recurrent import ConvGRU
-from vidgan_jax.layers.residual import PlainBlock3D, discriminator_block, generator_block
+from vidgan_jax.layers.residual import (
+  PlainBlock3D,
+  discriminator_block,
+  generator_block,
+  to_rgb,
+)
 from vidgan_jax.layers.settings import LayerSettings, rematerialised
 from vidgan_jax.models import contract, dvd_gan_config
 from vidgan_jax.models.contract import Arrays, Context, Losses, Side
@@ -101,17 +105,14 @@ class Generator(nn.Module):
         x = self._recurrent(width, f"rnn{index}")(x)
         continue
       if index == self._attention_index(plan):
-        x = rematerialised(SeparableAttention, settings)(
-          settings, self.attention_order, self.attention_style, name="separable_attention"
-        )(x)
+        x = self._separable_attention(x, train)
       x = block(width, settings, upsample, self.statistics, name=f"block{index}")(
         x, condition, train
       )
       if x.shape[2] in maps:
         x = JoinedConv(width, settings, name=f"skip{x.shape[2]}")(x, maps.pop(x.shape[2]))
     # Without this last normalisation learning fails altogether (appendix C).
-    x = jax.nn.relu(BatchNorm(settings, self.statistics, name="norm")(x, train))
-    x = Conv(3, (3, 3), settings, name="to_rgb")(x)
+    x = to_rgb(self, settings, self.statistics, x, train)
     clip = jnp.tanh(x.astype(jnp.promote_types(jnp.float32, x.dtype)))
     return {"clip": clip if given is None else jnp.concatenate([given, clip], axis=1)}
 
@@ -129,6 +130,15 @@ class Generator(nn.Module):
     embedding = Embed(self.num_classes, self.embedding_dim, table, name="embed")(inputs["label"])
     both = jnp.concatenate([z, embedding], axis=-1)
     return both, {"z_class": both, "class": embedding, "z": z}[self.condition]
+
+  @nn.nowrap
+  def _separable_attention(self, x: jax.Array, train: bool) -> jax.Array:
+    settings, options = self.settings, (self.attention_order, self.attention_style)
+    number, name = chunked.count(self, settings, x, train), "separable_attention"
+    if number > 1:
+      layer = SeparableAttention(settings, *options, name=name, parent=None)
+      return chunked.apply(self, layer, x, number)
+    return rematerialised(SeparableAttention, settings)(settings, *options, name=name)(x)
 
   def _recurrent(self, width: int, name: str) -> ConvGRU:
     settings = dataclasses.replace(
@@ -364,7 +374,7 @@ def build(config: ConfigDict, settings: LayerSettings) -> DvdGan:
   return DvdGan(
     name=model.name,
     generator=_generator(model, settings),
-    discriminators=_discriminators(model, settings),
+    discriminators=_discriminators(model, settings.of_discriminator()),
     frames=model.frames,
     resolution=model.resolution,
     num_classes=model.num_classes,

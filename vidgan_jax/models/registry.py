@@ -67,7 +67,8 @@ def build(config: ConfigDict, *, platform: str | None = None, ops: str | None = 
       and `config.model.savings`. "plain" is the network as the paper writes it.
 
   Raises:
-    UserError: the model's name is unknown, or a value of `config.model` is not allowed.
+    UserError: the model's name is unknown, a value of `config.model` is not allowed, or the model
+      cannot split a batch into `config.chunks`.
   """
   switches.check_model(config.model)
   settings = contract.layer_settings(config, platform or mesh.platform(), ops)
@@ -79,4 +80,9 @@ def build(config: ConfigDict, *, platform: str | None = None, ops: str | None = 
   if EARLIER in config.model:
     earlier = ConfigDict({"model": config.model[EARLIER], "precision": config.precision})
     stages[EARLIER] = build(earlier, platform=platform, ops=ops)
+  if config.get("chunks", 1) > 1 and not gan.joint_scores:
+    raise UserError(
+      f"config.chunks is {config.chunks}, must be 1 for {config.model.name}: its discriminators "
+      "compare the clips of a batch; config.microbatch splits the batch instead"
+    )
   return dataclasses.replace(gan, r1=r1, augmentation=kinds, stages=stages)

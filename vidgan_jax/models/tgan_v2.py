@@ -333,7 +333,7 @@ def build(config: ConfigDict, settings: LayerSettings) -> TganV2:
     tuple(deep.channels * multiplier for multiplier in deep.multipliers),
     model.num_classes,
     deep.pad_single_axis,
-    settings,
+    settings.of_discriminator(),
   )
   return TganV2(
     name=model.name,

@@ -156,18 +156,29 @@ def like_devices(array, other):
   return _to_varying(array, axes) if axes else array
 
 
+def alike(tree):
+  """Marks all arrays of a tree as different between devices if one of them is."""
+  axes = frozenset().union(*map(_varying, jax.tree.leaves(tree)))
+  mark = lambda array: _to_varying(array, tuple(axes - _varying(array)))
+  return jax.tree.map(lambda a: mark(a) if axes - _varying(a) else a, tree)
+
+
 def mean_over_devices(tree):
   """The mean over the devices, inside `on_each_device`; elsewhere the tree itself."""
   varies = any(DATA in _varying(array) for array in jax.tree.leaves(tree))
   return jax.lax.pmean(tree, DATA) if varies else tree
 
 
-def check_batch(batch_size: int, mesh, microbatch: int = 0, multiple: int = 1) -> None:
+def check_batch(
+  batch_size: int, mesh, microbatch: int = 0, multiple: int = 1, chunks: int = 1
+) -> None:
   """Raises UserError unless a batch can be split over the mesh; see `check_division`."""
-  check_division(batch_size, mesh.devices.size, microbatch, multiple)
+  check_division(batch_size, mesh.devices.size, microbatch, multiple, chunks)
 
 
-def check_division(batch_size: int, devices: int, microbatch: int = 0, multiple: int = 1) -> None:
+def check_division(
+  batch_size: int, devices: int, microbatch: int = 0, multiple: int = 1, chunks: int = 1
+) -> None:
   """Raises UserError unless a batch and its micro-batches can be split evenly over the devices.
 
   Args:
@@ -175,6 +186,8 @@ def check_division(batch_size: int, devices: int, microbatch: int = 0, multiple:
     devices: number of devices.
     microbatch: clips of a micro-batch, over all devices; 0 is the whole batch.
     multiple: each device's part of a micro-batch must be a multiple of this number of clips.
+    chunks: equal chunks that each device's part of a micro-batch is split into; each of them must
+      be a multiple of `multiple` too.
   """
   if batch_size < 1:
     raise UserError(f"batch_size {batch_size} must be at least 1")
@@ -191,6 +204,12 @@ def check_division(batch_size: int, devices: int, microbatch: int = 0, multiple:
     raise UserError(
       f"{'microbatch' if microbatch else 'batch_size'} {together} gives each of {devices} devices "
       f"{together // devices} clips at a time; this model needs a multiple of {multiple}"
+    )
+  if together % (devices * multiple * chunks):
+    raise UserError(
+      f"{'microbatch' if microbatch else 'batch_size'} {together} gives each of {devices} devices "
+      f"{together // devices} clips at a time; config.chunks {chunks} needs a multiple of "
+      f"{multiple * chunks}"
     )
 
 

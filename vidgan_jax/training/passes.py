@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from vidgan_jax.layers import normalization
 from vidgan_jax.models.contract import Arrays, Context, Side, VideoGan
+from vidgan_jax.ops import chunks as chunked
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime import streams
 from vidgan_jax.training.gradients import NormalizedNetwork
@@ -148,6 +149,7 @@ def discriminate(
   key: jax.Array,
   *,
   mesh: jax.sharding.Mesh | None,
+  chunks: int = 1,
 ) -> tuple[Any, Any]:
   """Scores a view with one discriminator.
 
@@ -159,15 +161,24 @@ def discriminate(
     view: arrays [B, ...], see `VideoGan.views`.
     key: random key of the network.
     mesh: devices that share a batch. None is one device.
+    chunks: parts of the view, on each device, that pass through the network one after the other. 1
+      passes the whole view. A discriminator with batch normalisation must have 1.
 
   Returns:
     The scores, and the statistics of this batch that batch normalisation reported.
   """
 
+  def scores_of(view: Arrays, shared: tuple[Any, Any, jax.Array]) -> Any:
+    weights, batch_stats, key = shared
+    variables = {"params": weights, normalization.COLLECTION: batch_stats}
+    return gan.discriminate(name, variables, view, key)[0]
+
   def network(
     weights: Any, view: Arrays, batch_stats_and_key: tuple[Any, jax.Array]
   ) -> tuple[Any, Any]:
     batch_stats, key = batch_stats_and_key
+    if chunks > 1:
+      return chunked.mapped(scores_of, chunks, view, (weights, batch_stats, key)), {}
     variables = {"params": weights, normalization.COLLECTION: batch_stats}
     return gan.discriminate(name, variables, view, key)
 

@@ -47,10 +47,10 @@ class Phases:
 
   def check(self, mesh: Mesh) -> None:
     """UserError where the batch of a phase cannot be split over the devices."""
-    multiple = self._gan.batch_multiple
+    config, multiple = self._config, self._gan.batch_multiple
     for index, phase in enumerate(self.all):
       try:
-        meshes.check_batch(phase.batch_size, mesh, self._config.microbatch, multiple)
+        meshes.check_batch(phase.batch_size, mesh, config.microbatch, multiple, config.chunks)
       except UserError as error:
         if len(self.all) == 1:
           raise

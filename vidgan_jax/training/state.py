@@ -171,8 +171,9 @@ def placement(config: ConfigDict, devices: int, batch_size: int | None = None) -
   batch_size = config.batch_size if batch_size is None else batch_size
   switches.check(config)
   gan = registry.build(config, platform="cpu")  # the state has the same shapes on any platform
+  split = config.microbatch, gan.batch_multiple, config.chunks
   for phase in gan.training_phases(batch_size):
-    meshes.check_division(phase.batch_size, devices, config.microbatch, gan.batch_multiple)
+    meshes.check_division(phase.batch_size, devices, *split)
   gan.check_new()
   optimizers = transforms.build(config, gan.discriminators)
   shapes = jax.eval_shape(functools.partial(create, gan, optimizers, config.seed))

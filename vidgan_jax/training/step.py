@@ -66,6 +66,7 @@ class Iteration:
     self.resets = phase.resets if phase else ()
     batch_size = phase.batch_size if phase else config.batch_size
     self.micro_batches = batch_size // (config.microbatch or batch_size)
+    self.chunks = config.get("chunks", 1)
 
   def __call__(
     self, state: TrainState, batch: Arrays, frozen: dict[str, Any] | None = None
@@ -167,7 +168,9 @@ class Iteration:
   def _discriminate(
     self, name: str, weights: Any, batch_stats: Any, view: Arrays, key: jax.Array
   ) -> tuple[Any, Any]:
-    return passes.discriminate(self.gan, name, weights, batch_stats, view, key, mesh=self.mesh)
+    return passes.discriminate(
+      self.gan, name, weights, batch_stats, view, key, mesh=self.mesh, chunks=self.chunks
+    )
 
   def _update_discriminators(
     self,

@@ -106,8 +106,9 @@ def summarize(
       "multiplies all of them, --batch_size cannot"
     )
   phases = gan.training_phases(config.batch_size if batch_size is None else batch_size)
+  split = config.microbatch, gan.batch_multiple, config.chunks
   for phase in phases:
-    meshes.check_division(phase.batch_size, 1, config.microbatch, gan.batch_multiple)
+    meshes.check_division(phase.batch_size, 1, *split)
   variables = abstract_variables(gan)
   parameters = count_parameters(variables)
   static = with_weights(static_bytes(parameters, config.optimizer.kind), gan)

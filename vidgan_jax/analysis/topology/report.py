@@ -55,7 +55,9 @@ def build(
     raise UserError("this model has a batch size for each phase of training: omit --batch_size")
   phases = gan.training_phases(config.batch_size)
   for phase in phases:
-    meshes.check_division(phase.batch_size, topology.devices, config.microbatch, gan.batch_multiple)
+    meshes.check_division(
+      phase.batch_size, topology.devices, config.microbatch, gan.batch_multiple, config.chunks
+    )
   text, programs = configuration.to_json(config), {}
   for name in NAMES:
     report(f"compiling the {name} for {topology.name}")

@@ -7,9 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from vidgan_jax.layers.convolution import Conv, Dense, Embed
-from vidgan_jax.layers.normalization import BatchNorm
 from vidgan_jax.layers.recurrent import ConvGRU
-from vidgan_jax.layers.residual import generator_block
+from vidgan_jax.layers.residual import generator_block, to_rgb
 from vidgan_jax.layers.separable import SeparableConv, separable_block
 from vidgan_jax.layers.settings import LayerSettings
 from vidgan_jax.models.contract import Arrays
@@ -73,8 +72,7 @@ class Generator(nn.Module):
         name = f"block{unit}_{index}"
         x = block(width, settings, upsample, self.statistics, name=name)(x, condition, train)
         x = self._with_low(x, low, f"low{unit}_{index}")
-    x = jax.nn.relu(BatchNorm(settings, self.statistics, name="norm")(x, train))
-    x = Conv(3, (3, 3), settings, name="to_rgb")(x)
+    x = to_rgb(self, settings, self.statistics, x, train)
     return {"clip": jnp.tanh(x.astype(jnp.promote_types(jnp.float32, x.dtype)))}
 
   def _conditions(self, z: jax.Array, inputs: Arrays) -> tuple[jax.Array, jax.Array]:

@@ -296,7 +296,7 @@ def build(config: ConfigDict, settings: LayerSettings) -> SswGan:
   return SswGan(
     name=model.name,
     generator=generator,
-    discriminators=_discriminators(model, settings),
+    discriminators=_discriminators(model, settings.of_discriminator()),
     frames=model.frames,
     resolution=model.resolution,
     num_classes=model.num_classes,

@@ -28,6 +28,15 @@ _RUN = {
     most=LARGEST_BATCH,
     absent=0,
   ),
+  "chunks": integer(
+    1,
+    "Parts of a batch, on each device, that pass through the networks one after the other between "
+    "batch normalisations, to save memory; statistics and results are those of the whole batch.",
+    least=1,
+    most=LARGEST_BATCH,
+    absent=1,
+    **_FREE,
+  ),
   "num_iterations": integer(
     300_000, "Number of generator updates of the run.", least=1, **_STEPS, **_FREE
   ),
