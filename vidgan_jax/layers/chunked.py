@@ -42,10 +42,20 @@ def apply(parent: nn.Module, layer: nn.Module, x: jax.Array, number: int) -> jax
 
   def run(x: jax.Array, parts: tuple, params: dict) -> tuple[jax.Array, tuple]:
     del parts
-    return layer.apply({"params": params}, x), ()
+    return _applied(layer, params, x), ()
 
-  params = parent.get_variable("params", layer.name)
-  return computed(chunks.Step(run, x, (), params), number)[0]
+  return computed(chunks.Step(run, x, (), _parameters(parent, layer)), number)[0]
+
+
+def _parameters(parent: nn.Module, layer: nn.Module) -> Any:
+  """The parameters in `parent` of a layer that was made with `parent=None`."""
+  assert layer.name is not None
+  return parent.get_variable("params", layer.name)
+
+
+def _applied(layer: nn.Module, params: Any, x: jax.Array) -> jax.Array:
+  out: Any = layer.apply({"params": params}, x)
+  return out
 
 
 def computed(
@@ -104,15 +114,15 @@ def normalized_convolution(
   if skip is not None:
     parts["skip"] = skip
   shared = {
-    "params": parent.get_variable("params", layer.name),
+    "params": _parameters(parent, layer),
     "moments": (coefficients.mean, coefficients.variance),
   }
   batch = x.shape[0]
 
   def run(x: jax.Array, parts: dict[str, jax.Array], shared: dict) -> tuple[jax.Array, tuple]:
-    chunk = Coefficients(*shared["moments"], parts["gain"], parts["bias"])
-    out = jax.nn.relu(chunk.applied(x, epsilon))
-    out = layer.apply({"params": shared["params"]}, out)
+    mean, variance = shared["moments"]
+    chunk = Coefficients(mean, variance, parts["gain"], parts["bias"])
+    out = _applied(layer, shared["params"], jax.nn.relu(chunk.applied(x, epsilon)))
     if "skip" in parts:
       skip = parts["skip"]
       enlarge = skip.shape[2] != out.shape[2]

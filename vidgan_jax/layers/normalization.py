@@ -220,7 +220,9 @@ class BatchNormCoefficients(BatchNorm):
   """A `BatchNorm` that returns its coefficients instead of normalised activations."""
 
   @nn.compact
-  def __call__(self, x: jax.Array, train: bool, known: Any = None) -> Coefficients:
+  def __call__(  # type: ignore[override]  # another result
+    self, x: jax.Array, train: bool, known: Any = None
+  ) -> Coefficients:
     """The coefficients for [B, T, H, W, C]; see `BatchNorm`, and `_moments` for `known`."""
     return self._coefficients(x, train, known)
 
@@ -229,7 +231,7 @@ class ConditionalCoefficients(ConditionalBatchNorm):
   """A `ConditionalBatchNorm` that returns its coefficients instead of normalised activations."""
 
   @nn.compact
-  def __call__(
+  def __call__(  # type: ignore[override]  # another result
     self, x: jax.Array, condition: jax.Array | None, train: bool, known: Any = None
   ) -> Coefficients:
     """The coefficients for [B, T, H, W, C]; see `ConditionalBatchNorm`, `_moments` for `known`."""
