@@ -60,14 +60,14 @@ def compiled(temporaries=GIB, **changes):
 def build(lean_config):
   """A function (topology, what is compiled) -> (result of `report.build`, requested programs)."""
 
-  def build(name, program=None, batch_size=8, **options):
+  def build(name, program=None, batch_size=8, chunks=1, **options):
     asked = []
 
     def compile_one(topology, which, config):
       asked.append((topology.name, which, json.loads(config)["batch_size"]))
       return program or compiled()
 
-    config = lean_config(batch_size=batch_size)
+    config = lean_config(batch_size=batch_size, chunks=chunks)
     return report.build(config, names.parse(name), compiled=compile_one, **options), asked
 
   return build
@@ -111,6 +111,14 @@ def test_the_table_says_what_does_not_fit(build):
   )
   assert "the compiler names no layer (b.3)" in text
   assert "2 all-reduce 0.1 kB" in text
+
+
+def test_the_head_names_the_settings_that_save_memory(build):
+  (head, *_) = report.render(build("h100:1", chunks=4)[0]).splitlines()
+  assert head.endswith("batch 8, bfloat16, replicated, remat none, 4 chunks")
+  assert "chunks" not in report.render(build("h100:1")[0])
+  with pytest.raises(UserError, match="config.chunks 3"):
+    build("h100:1", chunks=3)
 
 
 def test_the_precision_is_that_of_the_topology(build):

@@ -75,6 +75,7 @@ def build(
     "batch_size": batch,
     "sharding": config.sharding,
     "remat": config.model.get("remat", "none"),
+    "chunks": config.chunks,
     "precision": precision.policy(config.precision, topology.hardware.platform).name,
     "warnings": list(first.warnings),
     "tflop_per_device": flops / 1e12,
@@ -129,6 +130,7 @@ def render(result: dict) -> str:
   """The result of `build` as lines for a terminal."""
   r = result
   batch = f"batch {r['batch_size']}, {r['precision']}, {r['sharding']}, remat {r['remat']}"
+  batch += f", {r['chunks']} chunks" if r["chunks"] > 1 else ""
   hosts = f" in {r['processes']} processes" if r["processes"] > 1 else ""
   lines = [f"{r['topology']}: {r['devices']} x {r['device_kind']}{hosts}; {batch}"]
   lines += [f"WARNING: {warning}" for warning in r["warnings"]]
