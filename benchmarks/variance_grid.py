@@ -26,10 +26,19 @@ import numpy as np
 
 from vidgan_jax.data.sources import moving_shapes
 
+SQUARE = 8  # pixels
+
 
 def pixels(clips: np.ndarray) -> np.ndarray:
   """Clips uint8 as float32 in [-1, 1]. Rounding to uint8 adds 5e-6 to a variance at most."""
   return clips.astype(np.float32) / 127.5 - 1
+
+
+def coarse(clips: np.ndarray) -> np.ndarray:
+  """Clips [..., H, W, 3], averaged over squares of `SQUARE` pixels, which hides fine noise."""
+  *others, height, width, colours = clips.shape
+  parts = (height // SQUARE, SQUARE, width // SQUARE, SQUARE)
+  return clips.reshape(*others, *parts, colours).mean(axis=(-4, -2))
 
 
 def decompose(rows: Iterable[np.ndarray]) -> dict[str, float]:

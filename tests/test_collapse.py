@@ -91,6 +91,18 @@ def test_one_content_or_motion_is_refused(contents, motions):
     variance_grid.decompose(grid([0.0] * contents, [0.0] * motions))
 
 
+def test_coarse_clips_are_means_over_squares():
+  import variance_grid
+
+  random = np.random.default_rng(0)
+  noise = random.normal(size=(5, 4, 6, 16, 24, 3))
+  coarse = np.stack([variance_grid.coarse(row) for row in noise])
+  assert coarse.shape == (5, 4, 6, 2, 3, 3)
+  assert coarse[1, 2, 3, 1, 2, 0] == pytest.approx(noise[1, 2, 3, 8:16, 16:24, 0].mean())
+  whole, squares = (variance_grid.decompose(rows)["total"] for rows in (noise, coarse))
+  assert squares == pytest.approx(whole / 64, rel=0.2)
+
+
 def test_real_contents_keep_their_colours_and_real_motions_their_paths():
   import variance_grid
 
@@ -125,7 +137,7 @@ for case in collapse.CASES:
       first = lambda a: np.asarray(a).reshape(len(a), -1)[:, 0]
       value = labels / 16 - 0.5 if name == "label" else first(latents[name]) / 4
       level = np.clip(127.5 * (value + 1), 0, 255).astype(np.uint8)
-      return np.broadcast_to(level[:, None, None, None, None], (len(labels), 2, 2, 2, 3))
+      return np.broadcast_to(level[:, None, None, None, None], (len(labels), 2, 8, 8, 3))
 
     return collapse._variances(types.SimpleNamespace(gan=gan, generate=generate))
 
@@ -180,6 +192,9 @@ def test_content_and_motion_are_crossed(grids):
   for case, one in grids[1].items():
     variances = one["variances"]
     content, motion, start = (variances[name] for name in ("content", "motion", "start"))
+    for whole in (content, motion, start):  # these clips have one colour
+      assert whole["coarse_content"] == pytest.approx(whole["content"], abs=1e-6)
+      assert whole["coarse_motion"] == pytest.approx(whole["motion"], abs=1e-6)
     assert content["content"] > 0.005 and abs(content["motion"]) < 1e-9, case
     for moving in (motion, start):
       assert moving["motion"] > 0.005 and abs(moving["content"]) < 1e-9, case
@@ -207,10 +222,14 @@ def test_pictures_show_contents_of_a_motion_then_motions_of_a_content(grids):
 def line(case, contents, seed=0, **others):
   """A line of results that was measured every 10 iterations; the data's content variance is 0.5."""
   measured = [
-    {"iteration": 10 * i, "content": c, "motion": 0.25, "interaction": 0.1, "total": 1, "time": 0.2}
+    {
+      "iteration": 10 * i, "content": c, "motion": 0.25, "coarse_content": c / 10,
+      "coarse_motion": 0.125,
+    }
     for i, c in enumerate(contents)
-  ]
-  real = {"content": 0.5, "motion": 1.0, "interaction": 0.1, "total": 1.5, "time": 0.7}
+  ]  # fmt: skip
+  real = {"content": 0.5, "motion": 1.0, "total": 1.5, "time": 0.7}
+  real |= {"coarse_content": 0.375, "coarse_motion": 0.625}
   return {
     "case": case, "seed": seed, "batch_size": 8, "iterations": 10 * len(contents) - 10,
     "every": 10, "grid": 4, "seconds": 0.5, "real": real, "measured": measured,
@@ -241,16 +260,22 @@ def test_the_verdict_names_the_longest_of_each_seed_and_what_is_missing():
   results = [
     line("plain", [0.3, 0.01]),
     line("batch_16", [0.3, 0.3, 0.01], batch_size=16),
-    line("categories", [0.3, 0.3, 0.01, 0.3]),
+    line("categories", [0.3, 0.4, 0.01, 0.3]),
     line("plain", [0.3, 0.3], seed=1),
+    line("batch_16", [0.3, 0.01], seed=1),
   ]
   first, second = collapse_page.verdict(results).split("\n\n")
-  assert "**batch 16 and categories hold longest**, until iteration 10." in first
-  assert "Not measured: spectral normalisation." in first
-  assert first.startswith("Seed 0") and "**plain, batch 8 holds longest**" in second
-  assert "Not measured: batch 16, categories" in second
+  assert first.startswith("Seed 0: **batch 16 and categories hold longest**, until iteration 10. ")
+  assert "at iteration 10, the last that all were measured at: 0.4000 (categories), 0.3000 (ba" in (
+    first
+  )
+  assert first.endswith("Not measured: spectral normalisation.")
+  assert second.startswith(
+    "Seed 1: **plain, batch 8 holds** to the end of the run, at iteration 10. "
+    "Of the others, **batch 16 holds longest**, until iteration 0. "
+  )
   never = collapse_page.verdict([line("plain", [0.01])])
-  assert "**" not in never and "no case holds at the start" in never
+  assert "**" not in never and "No case holds at the start" in never
 
 
 def test_the_later_line_of_a_case_counts():
@@ -276,6 +301,9 @@ def test_the_page_and_its_pictures(tmp_path):
   assert "| plain, batch 8 | 0 (0 clips) | 1 of 3 | 0.3000 |" in text
   assert "| batch 16 | the end, 20 (320 clips) | 3 of 3 |" in text
   assert "| 10 | 0.01000, 0.25000 | 0.30000, 0.25000 |" in text
+  assert "| 10 | 0.00100, 0.12500 | 0.03000, 0.12500 |" in text
+  assert "| 0.0300, 0.00000 (20), 0.00000 |" in text
+  assert "content 0.3750, motion 0.6250" in text
   assert "at least 0.0500," in text and "content 0.5000" in text
   assert {path.name for path in docs.iterdir()} == {"collapse.md", "collapse.png"}
   clips = np.zeros((7, 16, 64, 64, 3), np.uint8)
