@@ -18,13 +18,13 @@ from vidgan_jax.runtime.errors import UserError
 
 SHARE = 0.1  # of the data's content variance, at which a case still holds
 NAMES = {
-  "plain": "plain, batch 8",
+  "plain": "plain (batch 8)",
   "batch_16": "batch 16",
   "categories": "categories",
   "spectral_norm": "spectral normalisation",
 }
 _NOTES = pathlib.Path(__file__).with_name("collapse_notes.json")
-_EVERY_FRAME = 6  # shown in the pictures
+_EVERY_FRAME = 8  # shown in the pictures
 _FRAMES, _SIDE = 16, 64  # of real clips in the pictures
 _COLUMNS = (
   "case",
@@ -165,7 +165,8 @@ def summary(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 def _joined(results: Sequence[Mapping[str, Any]], verb: str) -> str:
   """Names of cases with a verb, which is plural for several: "a holds", "a and b hold"."""
   names = [NAMES[r["case"]] for r in results]
-  return f"{' and '.join(names)} {verb if len(names) > 1 else f'{verb}s'}"
+  text = ", ".join(names[:-1]) + " and " * (len(names) > 1) + names[-1]
+  return f"{text} {verb if len(names) > 1 else f'{verb}s'}"
 
 
 def _of_seed(results: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -272,7 +273,7 @@ def _real_clips(count: int) -> np.ndarray:
 
 
 def shown(results: Sequence[Mapping[str, Any]], output: pathlib.Path) -> dict[str, np.ndarray]:
-  """Rows of clips for the picture, at a quarter, half and the end of each run of the first seed."""
+  """Rows of clips for the picture, at half and the end of each run of the first seed."""
   rows = {}
   for result in [r for r in results if r["seed"] == results[0]["seed"]]:
     path = output / f"{result['case']}_{result['seed']}" / "shown.npz"
@@ -280,7 +281,7 @@ def shown(results: Sequence[Mapping[str, Any]], output: pathlib.Path) -> dict[st
       continue
     steps = [one["iteration"] for one in result["measured"]]
     last = len(steps) - 1
-    chosen = dict.fromkeys(steps[round(last * share)] for share in (0.25, 0.5, 1))
+    chosen = dict.fromkeys(steps[round(last * share)] for share in (0.5, 1))
     with np.load(path) as stored:
       for step in chosen:
         rows[f"{NAMES[result['case']]}, {step}"] = stored[f"clips_{step}"]
@@ -296,26 +297,28 @@ def page(results: Sequence[Mapping[str, Any]], notes: Mapping[str, str]) -> str:
   head = results[0]
   sizes = {"grid": head["grid"], "every": head["every"], "level": level(head)}
   method = _METHOD.format(**sizes, **head["real"])
-  dates = sorted(r["date"][:10] for r in results)
+  last = max(r["date"][:10] for r in results)
   versions = results[-1]["versions"]
-  seen = [f"- {NAMES[case]}: {notes.get(case, 'not looked at yet.')}" for case in NAMES]
+  seen = [f"- {NAMES[case]}: {notes.get(case, 'not measured.')}" for case in NAMES]
   parts = [
     _HEAD,
     verdict(results),
+    notes.get("result", ""),
     "![Content and motion variance of each case over iterations, on logarithmic axes]"
     "(collapse.png)",
     _markdown(summary(results)),
-    f"From {dates[0]} to {dates[-1]}, jax {versions['jax']}, {head['cpu']}, on {head['cores']} "
+    f"Measured until {last}, jax {versions['jax']}, {head['cpu']}, on {head['cores']} "
     f"core{'s' if head['cores'] > 1 else ''}. \"Holds at\" counts measurements. One run of each "
     "case and seed: where runs differ by a measurement or two, another seed may order them "
     "otherwise.",
     method,
     "## What the clips show, by eye",
-    "![Rows of frames: real clips, then each case at a quarter, half and the end of its run]"
+    "![Rows of frames: real clips, then each case at half and the end of its run]"
     "(collapse_clips.png)",
-    "Seven clips in a row, every sixth frame of each. In generated rows, the first four clips have "
-    "different contents and the same motion; the last three have the content of the first clip "
-    "and other motions. A generator that ignores its content code draws the first four alike.",
+    "Seven clips in a row, the first and the ninth frame of each. In generated rows, the first "
+    "four clips have different contents and the same motion; the last three have the content of "
+    "the first clip and other motions. A generator that ignores its content code draws the first "
+    "four alike. The file has few colours, so those of the real clips are not exact.",
     "\n".join(seen),
     "## All measurements",
     "Content variance, motion variance:",

@@ -271,7 +271,7 @@ def test_the_verdict_names_the_longest_of_each_seed_and_what_is_missing():
   )
   assert first.endswith("Not measured: spectral normalisation.")
   assert second.startswith(
-    "Seed 1: **plain, batch 8 holds** to the end of the run, at iteration 10. "
+    "Seed 1: **plain (batch 8) holds** to the end of the run, at iteration 10. "
     "Of the others, **batch 16 holds longest**, until iteration 0. "
   )
   never = collapse_page.verdict([line("plain", [0.01])])
@@ -298,7 +298,7 @@ def test_the_page_and_its_pictures(tmp_path):
   results.write_text("".join(json.dumps(one) + "\n" for one in lines))
   collapse_page.write(results, tmp_path, docs)  # without clips
   text = (docs / "collapse.md").read_text()
-  assert "| plain, batch 8 | 0 (0 clips) | 1 of 3 | 0.3000 |" in text
+  assert "| plain (batch 8) | 0 (0 clips) | 1 of 3 | 0.3000 |" in text
   assert "| batch 16 | the end, 20 (320 clips) | 3 of 3 |" in text
   assert "| 10 | 0.01000, 0.25000 | 0.30000, 0.25000 |" in text
   assert "| 10 | 0.00100, 0.12500 | 0.03000, 0.12500 |" in text
@@ -310,10 +310,10 @@ def test_the_page_and_its_pictures(tmp_path):
   (tmp_path / "plain_0").mkdir()
   np.savez(tmp_path / "plain_0" / "shown.npz", clips_0=clips, clips_10=clips + 9, clips_20=clips)
   rows = collapse_page.shown(lines, tmp_path)
-  assert list(rows) == ["real clips", *(f"plain, batch 8, {step}" for step in (0, 10, 20))]
+  assert list(rows) == ["real clips", *(f"plain (batch 8), {step}" for step in (10, 20))]
   collapse_page.write(results, tmp_path, docs)
   with Image.open(docs / "collapse_clips.png") as picture:
-    assert picture.height == 4 * 66 and picture.width > 7 * 3 * 64
+    assert picture.height == 3 * 66 and picture.width > 7 * 2 * 64
 
 
 def test_what_is_measured_is_not_measured_again(tmp_path):
@@ -322,7 +322,7 @@ def test_what_is_measured_is_not_measured_again(tmp_path):
   flags = [f"--results={results}", "--cases=plain", "--every=10", "--grid=4"]
   done = program(*flags, "--iterations=10", f"--output={tmp_path}/runs")
   assert done.returncode == 0, done
-  assert "plain@0: measured before" in done.stdout and "| plain, batch 8 |" in done.stdout
+  assert "plain@0: measured before" in done.stdout and "| plain (batch 8) |" in done.stdout
   assert not (tmp_path / "runs").exists() and len(results.read_text().splitlines()) == 1
   code = f"""
 import collapse, collapse_page, pathlib
