@@ -46,9 +46,9 @@ def sheet(rows: Mapping[str, np.ndarray], every: int = 2) -> Image.Image:
   return picture
 
 
-def write_sheet(rows: Mapping[str, np.ndarray], path: pathlib.Path) -> None:
+def write_sheet(rows: Mapping[str, np.ndarray], path: pathlib.Path, every: int = 2) -> None:
   """Writes a sheet as a PNG of at most `LARGEST` bytes, with fewer colours if it must."""
-  picture = sheet(rows)
+  picture = sheet(rows, every)
   for colours in (None, 256, 128, 64, 32):
     content = _png(picture if colours is None else picture.quantize(colours))
     if len(content) <= LARGEST:
