@@ -117,7 +117,7 @@ def test_the_head_names_the_settings_that_save_memory(build):
   (head, *_) = report.render(build("h100:1", chunks=4)[0]).splitlines()
   assert head.endswith("batch 8, bfloat16, replicated, remat none, 4 chunks")
   assert "chunks" not in report.render(build("h100:1")[0])
-  with pytest.raises(UserError, match="config.chunks 3"):
+  with pytest.raises(UserError, match=r"config\.chunks 3"):
     build("h100:1", chunks=3)
 
 
