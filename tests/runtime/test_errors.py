@@ -27,6 +27,7 @@ def caused(error, *causes):
     (caused(errors.UserError("x"), errors.UserError("y"), ConnectionResetError()), 1),
     (caused(errors.UserError("x"), errors.Unavailable("y")), 1),
     (caused(errors.UserError("x"), OSError(errno.ENOSPC, "No space left on device")), 2),
+    (caused(errors.UserError("x"), BlockingIOError(errno.EAGAIN, "Temporarily unavailable")), 2),
     (caused(errors.UserError("x"), FileNotFoundError(errno.ENOENT, "No such file")), 2),
   ],
 )

@@ -2,11 +2,12 @@
 
 import errno
 
-# Of networks and network file systems: the same call may succeed later. A full disk is not one.
+# Of networks and network file systems: the same call may succeed later. Neither a full disk nor a
+# lock that another process holds (EAGAIN) is such an error.
 _TEMPORARY = frozenset(
   getattr(errno, name)
   for name in (
-    *("EAGAIN", "EIO", "EREMOTEIO", "ESTALE", "ETIMEDOUT", "ECONNABORTED", "ECONNREFUSED"),
+    *("EIO", "EREMOTEIO", "ESTALE", "ETIMEDOUT", "ECONNABORTED", "ECONNREFUSED"),
     *("ECONNRESET", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETRESET", "ENETUNREACH", "ENOLINK"),
   )
   if hasattr(errno, name)
