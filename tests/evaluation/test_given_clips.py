@@ -2,6 +2,7 @@
 
 import shutil
 import stat
+import tempfile
 import zipfile
 
 import numpy as np
@@ -13,7 +14,6 @@ from vidgan_jax.evaluation import given_clips
 from vidgan_jax.evaluation.clips import ArrayClips
 from vidgan_jax.evaluation.protocols.base import Protocol
 from vidgan_jax.runtime.errors import UserError
-from vidgan_jax.runtime.files import zip_files
 from vidgan_jax.runtime.files.video_files import resize_bilinear
 from vidgan_jax.runtime.files.video_writers import write_mp4
 
@@ -90,7 +90,7 @@ def test_the_same_clips_from_an_npz_folders_of_pictures_and_a_zip(noise, tmp_pat
 def test_videos_and_a_zip_of_videos(noise, tmp_path, monkeypatch):
   temporary = tmp_path / "temporary"
   temporary.mkdir()
-  monkeypatch.setattr(zip_files.tempfile, "tempdir", str(temporary))
+  monkeypatch.setattr(tempfile, "tempdir", str(temporary))
   # Smooth clips, because the codec stores noise badly.
   clips = np.stack([
     np.stack([resize_bilinear(frame, (16, 16)) for frame in clip]) for clip in noise(3, 4, 2, 2)
