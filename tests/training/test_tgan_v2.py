@@ -68,7 +68,7 @@ def test_two_micro_batches_are_the_batch(x64, small, assert_close, monkeypatch):
   key = passes.Update.key
   monkeypatch.setattr(passes.Update, "key", lambda self, stream, index=None: key(self, stream))
 
-  def fixed(module, x, statistics, train):
+  def fixed(module, x, statistics, train, known=None):
     shape = (1, 1, 1, 1, x.shape[-1])
     return jnp.full(shape, 0.1, x.dtype), jnp.full(shape, 0.5, x.dtype)
 
