@@ -122,6 +122,31 @@ def test_loops_count_what_exists_in_one_turn():
   assert arrays(scan) == 3
 
 
+def test_a_loop_writes_its_results_over_what_it_starts_from():
+  def body(carry, _):
+    return jnp.sin(carry), None
+
+  scan = lambda x: jax.lax.scan(body, x, length=5)[0]
+  loop = lambda x: jax.lax.while_loop(lambda y: y[0, 0] < 1, jnp.sin, x)
+  for run in (scan, loop):
+    assert arrays(lambda x, run=run: run(x @ x)) == 1
+    # The product is read again after the loop.
+    assert arrays(lambda x, run=run: (y := x @ x) @ run(y)) == 3
+
+
+def test_slices_are_replaced_in_place():
+  def write(index, buffer):
+    row = jax.lax.dynamic_slice_in_dim(buffer, index, 1)
+    return jax.lax.dynamic_update_slice_in_dim(buffer, 2 * row, index, 0)
+
+  loop = lambda x: jax.lax.fori_loop(0, SIZE, write, x)
+  assert arrays(lambda x: loop(x @ x)) == pytest.approx(1, abs=0.1)
+  assert arrays(lambda x: write(3, x @ x)) == pytest.approx(1, abs=0.1)
+  # Two arrays that are both read at the end.
+  assert arrays(lambda x: (y := x @ x) @ loop(y)) == 3
+  assert arrays(lambda x: (y := x @ x) @ write(3, y)) == 3
+
+
 def test_rematerialisation_lowers_the_peak():
   def layers(x, w, wrap):
     block = wrap(lambda x: jnp.sin(jnp.sin(jnp.sin(x @ w) @ w) @ w) @ w)

@@ -8,7 +8,9 @@ until it is read for the last time. Not every array of a trace becomes one of th
   Until then, the arrays that such a result is computed from stay in memory.
 * A fused result is stored earlier if that makes the fullest moment smaller: this lets the arrays
   go that it is computed from, as when four partial gradients are added.
-* A fused result is written over an array of its size that nothing reads afterwards.
+* A fused result is written over an array of its size that nothing reads afterwards. So are the
+  results of a loop over what the loop starts from, and an array with a slice replaced over the
+  array without.
 * New state is written over the old state as soon as its gradient is known: it needs no memory.
 * GPUs only: cuDNN pads both ends of an axis equally. A convolution with other padding reads a
   padded copy. The gradient with respect to the kernel reads the same copy, which is kept for it.
@@ -134,7 +136,8 @@ class _Run:
     self.values: list[_Value] = []
     self._inside: dict[int, int] = {}  # {time: bytes within a loop}
     self._copies: dict[Any, _Value] = {}  # padded copies by (array, padding)
-    self._written: list[tuple[_Value, list[_Value]]] = []  # (fused result, what it is read from)
+    # (result, arrays of which it may take the place of one)
+    self._written: list[tuple[_Value, list[_Value]]] = []
 
   def whole(self, jaxpr: Any) -> list[_Value]:
     """Follows the program from its arguments to its results, which are returned."""
@@ -166,7 +169,7 @@ class _Run:
     return most, at
 
   def _reuse(self) -> None:
-    """Lets fused results begin one step later if they are written over an array that ends there."""
+    """Lets results begin one step later if they are written over an array that ends there."""
     taken = set()
     for value, sources in self._written:
       for source in sources:
@@ -246,7 +249,12 @@ class _Run:
     if name in _LOOPS:
       bodies = flops.inner_jaxprs(equation)
       self._inside[self._time] = max((peak_bytes(b, cudnn=self._cudnn) for b in bodies), default=0)
-    return [self._new(size(variable)) for variable in equation.outvars]
+    if name == "dynamic_update_slice" and operands[0].index < 0:
+      return operands[:1]  # in a loop, over what the loop carries
+    results = [self._new(size(variable)) for variable in equation.outvars]
+    for result, start in zip(results, _places(equation, operands), strict=False):
+      self._written.append((result, [start]))
+    return results
 
   def _padded(self, equation: Any, image: _Value, kernel: _Value) -> _Value:
     """The image of a convolution, or the copy of it that cuDNN needs."""
@@ -276,6 +284,18 @@ class _Run:
     value.readers.append(self._time)
     for leaf in _leaves(value, {}).values():
       leaf.end = self._time
+
+
+def _places(equation: Any, operands: list[_Value]) -> list[_Value]:
+  """The operands that the first results of an equation are written over, if nothing reads them."""
+  name, params = equation.primitive.name, equation.params
+  if name == "dynamic_update_slice":
+    return operands[:1]
+  if name == "scan":
+    return operands[params["num_consts"] :][: params["num_carry"]]
+  if name == "while":
+    return operands[params["cond_nconsts"] + params["body_nconsts"] :]
+  return []
 
 
 def size(variable: Any) -> int:
