@@ -34,18 +34,25 @@ class Setting:
 
   sharding: str
   remat: str | None  # None: the model has no such field
+  chunks: int = 1
 
   @property
   def name(self) -> str:
     """As the page writes it."""
     parts = [self.sharding if self.sharding != "replicated" else "", self.remat or "none"]
+    parts += [f"{self.chunks} chunks"] if self.chunks > 1 else []
     return " ".join(p for p in parts if p and p != "none") or "plain"
 
   @property
   def options(self) -> list[str]:
     """Flags of the command."""
+    return [f"--config.sharding={self.sharding}", *self.of_one_device]
+
+  @property
+  def of_one_device(self) -> list[str]:
+    """Those flags that change the program of one device."""
     remat = [] if self.remat is None else [f"--config.model.remat={self.remat}"]
-    return [f"--config.sharding={self.sharding}", *remat]
+    return [*remat, *([f"--config.chunks={self.chunks}"] if self.chunks > 1 else [])]
 
 
 def settings_of(config: str, target: str) -> list[Setting]:
@@ -53,8 +60,8 @@ def settings_of(config: str, target: str) -> list[Setting]:
   several = names.parse(target).devices > 1
   saving = "zero1" if several else "replicated"
   if CONFIGS[config]:
-    policies = ("conv_outputs", "block_inputs")
-    return [Setting("replicated", "none"), *(Setting(saving, policy) for policy in policies)]
+    last = Setting(saving, "block_inputs", 8 if several else 16)
+    return [Setting("replicated", "none"), Setting(saving, "conv_outputs"), last]
   return [Setting("replicated", None), *([Setting("zero1", None)] if several else [])]
 
 
@@ -96,7 +103,7 @@ def next_setting(config: str, target: str, attempts: list[dict], limit: float) -
     attempt = of_cell.get(setting.name)
     if attempt is None or (attempt["outcome"] == "time" and attempt["limit_minutes"] < limit):
       return setting
-    if attempt["outcome"] not in ("too large", "skipped"):
+    if attempt["outcome"] not in ("too large", "skipped", "time"):
       return None
   return None
 

@@ -29,11 +29,11 @@ Settings are tried in this order, from the cheapest, until one fits:
 | devices | settings |
 |---|---|
 | several | `plain`: state on every device, nothing recomputed |
-| | `zero1 conv_outputs`, then `zero1 block_inputs` |
-| one | `plain`; `conv_outputs`; `block_inputs` |
+| | `zero1 conv_outputs`, then `zero1 block_inputs 8 chunks` |
+| one | `plain`; `conv_outputs`; `block_inputs 16 chunks` |
 | models that cannot recompute (TGAN, TGANv2) | `plain`; on several devices `zero1` |
 
-They are `config.sharding` and `config.model.remat` of
+They are `config.sharding`, `config.model.remat` and `config.chunks` of
 [training.md](training.md#if-a-batch-does-not-fit-into-memory). What does not fit as a whole batch
 may fit with `config.microbatch` or a smaller `config.batch_size`, which are not tried here. To
 compile what is missing:
@@ -50,17 +50,17 @@ _FITS = """## What fits
 A cell has the setting that fits, the peak of one device in GiB, of the memory of a device, and the
 least seconds of an iteration: FLOPs as the paper writes the model, over the peak FLOP/s of all
 devices. "Too large" has the peak of the last setting. "About" is the estimate of `vidgan
-summarize`: a setting whose estimated peak exceeds the memory by 30 % is not compiled. Not counted:
+summarize`: a setting whose estimated peak exceeds the memory by 15 % is not compiled. Not counted:
 what the runtime and prefetched batches take, and on GPUs the workspaces that cuDNN chooses on the
 card; so leave a margin. Above 95 % of the memory is in **bold**.
 """
 _ESTIMATES = """## The estimate against the compiler
 
 `vidgan summarize` without `--topology` estimates memory from shapes, in two ways. "Kept" is state,
-gradients and the activations that an update keeps for its backward pass. "Peak" follows the traced
-iteration and adds up all arrays that exist at its fullest moment; it knows cuDNN's padded copies,
-but neither the tiles in which a TPU stores arrays nor the compiler's order of operations. GiB on
-one device, and the ratio to what the compiler assigns:
+gradients and the activations that an update keeps for its backward pass, without chunks. "Peak"
+follows the traced iteration and adds up all arrays that exist at its fullest moment. It counts
+cuDNN's padded copies, but knows neither the tiles in which a TPU stores arrays nor the compiler's
+order of operations. GiB on one device, and the ratio to what the compiler assigns:
 """
 _FEED = """## What a host must read
 
@@ -93,7 +93,7 @@ def render(attempts: Sequence[dict], finished: Mapping[tuple[str, str], bool]) -
     f"{sum(finished.values())} of {len(finished)} cells are known, from "
     f"{len(attempts)} attempts.\n",
     _table(["config", *targets], rows),
-    _messages(cells),
+    _messages(attempts, cells),
     _ESTIMATES,
     _estimates(attempts),
     _FEED.format(
@@ -132,12 +132,19 @@ def _cell(last: dict | None, finished: bool) -> str:
   return "too large"
 
 
-def _messages(cells: dict) -> str:
-  """What the command says where it refuses a config or the compiler fails."""
+def _messages(attempts: Sequence[dict], cells: dict) -> str:
+  """What the command refuses or the compiler fails at, with the reason, and what took too long."""
   lines = [
     f"* `{config}` on {target}: {_escaped(last['message'])}"
     for (config, target), last in cells.items()
     if last["outcome"] in ("refused", "failed")
+  ]
+  latest = {(a["config"], a["target"], a["setting"]): a for a in attempts}
+  lines += [
+    f"* `{a['config']}` on {a['target']}, `{a['setting']}`: "
+    f"not within {a['limit_minutes']:g} minutes"
+    for a in latest.values()
+    if a["outcome"] == "time"
   ]
   return "\n".join(["Refused, or not compiled:", "", *lines, ""]) if lines else ""
 

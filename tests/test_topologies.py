@@ -173,7 +173,7 @@ def test_a_compiler_that_fails_is_not_refused(bench):
 
 
 def test_hopeless_settings_are_not_compiled(bench):
-  """The limit is 1.3 x 15.75 GiB. Without remat 6 + 64 x 2 / 32 x 4 = 22 GiB, else 12."""
+  """The limit is 1.15 x 15.75 GiB. Without remat 6 + 64 x 2 / 32 x 4 = 22 GiB, else 12."""
   bench.run(CELL, peaks=(20, 20, 12), SCALE="4")
   assert [line["outcome"] for line in bench.lines()] == ["skipped", "too large", "fits"]
   assert len(bench.compiled()) == 2
@@ -181,11 +181,19 @@ def test_hopeless_settings_are_not_compiled(bench):
 
 def test_an_attempt_that_takes_too_long_is_repeated_only_with_more_time(bench):
   bench.run(CELL, "--limit=0.02", peaks=("sleep",) * 3)
-  assert [line["outcome"] for line in bench.lines()] == ["time"]
+  assert [line["outcome"] for line in bench.lines()] == ["time"] * 3
   bench.run(CELL, "--limit=0.02", peaks=("sleep",) * 3)
-  assert len(bench.lines()) == 1
+  assert len(bench.lines()) == 3
   bench.run(CELL, "--limit=5", peaks=(8, 8, 8))
+  assert [line["outcome"] for line in bench.lines()] == ["time"] * 3 + ["fits"]
+
+
+def test_after_an_attempt_that_takes_too_long_comes_the_next_setting(bench):
+  bench.run(CELL, "--limit=0.2", peaks=("sleep", 8, 8))
   assert [line["outcome"] for line in bench.lines()] == ["time", "fits"]
+  page = bench.results.with_name("page.md")
+  bench.run("page", f"--page={page}")
+  assert "`plain`: not within 0.2 minutes" in page.read_text(encoding="utf-8")
 
 
 def test_an_interrupted_attempt_leaves_no_line(bench):
