@@ -16,7 +16,8 @@ contrary, else "undecided".
   phi_*              what the temporal discriminator sees: all pixels (identity), means over 4x4
                      pixels (pool4), a random crop (half_crop); dvd_gan sees means over 2x2
   hinge_of_sum       the hinge of the sum of a clip's scores; dvd_gan has the mean of their hinges
-  time_into_channel  the temporal discriminator merges time into channels; dvd_gan into the batch
+  time_into_batch, time_into_channel   the temporal discriminator keeps all time steps in its 3-D
+                     blocks (dvd_gan: one of 6 is left) and then merges them into batch or channels
   pixel_loss         with the thesis' average pixel loss
   tgan, tgan_f, tgan_tsm          `configs/tgan.py:shapes` with 3-D, factorised and 2-D kernels
   tgan_v2, tgan_v2_whole          `configs/tgan_v2.py:shapes` with and without subsampling layers
@@ -56,7 +57,13 @@ _DVD_GAN: dict[str, dict[str, Any]] = {
     for phi in ("identity", "pool4", "half_crop")
   },
   "hinge_of_sum": {"model.aggregation": "sum_before"},
-  "time_into_channel": {f"{_DISCRIMINATOR}time_into": "channel"},
+  **{
+    f"time_into_{axis}": {
+      f"{_DISCRIMINATOR}pool_time": False,
+      f"{_DISCRIMINATOR}time_into": axis,
+    }
+    for axis in ("batch", "channel")
+  },
   "pixel_loss": {"model.pixel_loss.weight": 1.0},
 }
 # {case: (config, changes, flags of `evaluate`)}
