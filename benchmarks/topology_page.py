@@ -8,6 +8,9 @@ UTILISATION = 0.35
 # and 128 are measured (benchmarks/README.md, reading prepared sets). The others are that of 128 in
 # proportion to the pixels of a stored frame, which are 4:3.
 MEASURED = {64: 24_305, 128: 8_630}
+# GB per second that a chip or card can send to the others: inter-chip interconnect of Cloud TPU's
+# documentation (1,600, 4,800 and 3,200 Gbit/s), NVLink of the H100 in one direction.
+LINKS = {"v5e": 200, "v5p": 600, "v6e": 400, "h100": 450}
 _BYTES_PER_PIXEL = 3  # uint8 red, green, blue
 
 _HEAD = """# What fits where
@@ -62,6 +65,16 @@ follows the traced iteration and adds up all arrays that exist at its fullest mo
 cuDNN's padded copies, but knows neither the tiles in which a TPU stores arrays nor the compiler's
 order of operations. GiB on one device, and the ratio to what the compiler assigns:
 """
+_SCALING = """## Communication, and how far it slows scaling
+
+What a device sends in an iteration, at least: that of a ring of the devices that exchange numbers.
+Its seconds are those at the full bandwidth of all links of the chip (Cloud TPU's documentation:
+1,600 Gbit/s on v5e, 4,800 on v5p, 3,200 on v6e; H100: NVLink, 450 GB/s). "Efficiency" is the time
+of computation over the time of both, as if nothing overlapped: at the peak FLOP/s, where
+communication weighs most, and at {utilisation:.0%} of it. All is computed from the compiled
+programs; nothing was measured. For comparison: ParaGAN (Shi et al., arXiv 2411.03999) measures 91 %
+for BigGAN, on 1,024 cores of TPU v3.
+"""
 _FEED = """## What a host must read
 
 A host feeds its devices: batch per host x frames x updates of the discriminators with new clips,
@@ -96,6 +109,8 @@ def render(attempts: Sequence[dict], finished: Mapping[tuple[str, str], bool]) -
     _messages(attempts, cells),
     _ESTIMATES,
     _estimates(attempts),
+    _SCALING.format(utilisation=UTILISATION),
+    _scaling(attempts),
     _FEED.format(
       utilisation=UTILISATION,
       measured=" and ".join(f"{rate:,} ({height})" for height, rate in MEASURED.items()),
@@ -159,6 +174,38 @@ def _estimates(attempts: Sequence[dict]) -> str:
       rows.append([*row, f"{kept / compiled:.2f}", f"{peak / compiled:.2f}"])
   head = ["config", "topology", "setting", "clips per device", "compiler", "of it padding"]
   head += ["kept", "peak", "kept / compiler", "peak / compiler"]
+  return _table(head, rows) if rows else "Not yet.\n"
+
+
+def efficiency(attempt: dict, share: float) -> tuple[float, float]:
+  """What communication costs in a compiled attempt.
+
+  Args:
+    attempt: a line of the file with "sent_bytes".
+    share: of the peak FLOP/s, the speed of computation.
+
+  Returns:
+    (seconds of communication, computation's share of the time of both).
+  """
+  sent = sum(total["sent_bytes"] for total in attempt["collectives"].values())
+  seconds = sent / (LINKS[attempt["target"].partition(":")[0]] * 1e9)
+  computing = attempt["floor_seconds"] / share
+  return seconds, computing / (computing + seconds)
+
+
+def _scaling(attempts: Sequence[dict]) -> str:
+  rows = []
+  for a in attempts:
+    totals = a.get("collectives", {}).values()
+    known = a.get("floor_seconds") and a["target"].partition(":")[0] in LINKS
+    if known and totals and all("sent_bytes" in total for total in totals):
+      sent = sum(total["sent_bytes"] for total in totals) / 1e6
+      seconds, at_peak = efficiency(a, 1.0)
+      row = [f"`{a['config']}`", a["target"], a["setting"], f"{a['floor_seconds']:.3g}"]
+      row += [f"{sent:,.0f}", f"{seconds:.2g}", f"{at_peak:.0%}"]
+      rows.append([*row, f"{efficiency(a, UTILISATION)[1]:.0%}"])
+  head = ["config", "topology", "setting", "computation at peak, s", "MB sent", "at least, s"]
+  head += ["efficiency at peak", f"at {UTILISATION:.0%}"]
   return _table(head, rows) if rows else "Not yet.\n"
 
 

@@ -167,3 +167,23 @@ def test_an_asynchronous_collective_is_listed_once():
   ]
   assert listed[2].source == "in a loop"
   assert listed[4].arrays == (("f32", (64,)), ("bf16", (8, 2)))
+
+
+@pytest.mark.parametrize(
+  ("line", "group", "sent"),
+  [
+    ("f32[64] all-reduce(%x), replica_groups={{0,2},{1,3}}, to_apply=%add", 2, 256),
+    ("f32[64] all-reduce(%x), replica_groups={}, to_apply=%add", 8, 448),
+    ("f32[64] all-gather(%x), replica_groups=[2,4]<=[8], dimensions={0}", 4, 192),
+    ("f32[64] reduce-scatter(%x), replica_groups=[2,4]<=[4,2]T(1,0), to_apply=%add", 4, 768),
+    ("f32[64] all-to-all(%x), replica_groups={{0,1,2,3,4,5,6,7}}", 8, 224),
+    ("f32[64] collective-permute(%x), source_target_pairs={{0,1}}", 8, 256),
+  ],
+)
+def test_a_device_sends_what_a_ring_of_its_group_needs(line, group, sent):
+  """64 numbers of 4 bytes: 1/2 twice; 7/8 twice; 3/4; three parts; 7/8; all."""
+  module = (
+    f"HloModule m, num_partitions=8\n\nENTRY %main (x: f32[64]) -> f32[64] {{\n  %r = {line}\n}}"
+  )
+  (one,) = collectives_of_text(module)
+  assert (one.group, one.sent_bytes) == (group, sent)

@@ -48,8 +48,8 @@ def compiled(temporaries=GIB, **changes):
     "memory": buffers.Memory(GIB, 0, temporaries, 0, tuple(listed)),
     "sources": layers.Sources(MODULE),
     "collectives": (
-      Collective("all-reduce", (("f32", (10,)),), 40, ""),
-      Collective("all-reduce", (("f32", (15,)),), 60, ""),
+      Collective("all-reduce", (("f32", (10,)),), 40, "", 4),
+      Collective("all-reduce", (("f32", (15,)),), 60, "", 4),
     ),
     "refusal": "",
   }
@@ -79,7 +79,7 @@ def test_all_programs_are_compiled_and_compared_with_the_memory(build, lean_conf
   iteration = result["programs"]["iteration"]
   assert iteration["peak_bytes"] == 2 * GIB and iteration["fits"]
   assert iteration["margin_bytes"] == int(15.75 * GIB) - 2 * GIB
-  assert iteration["collectives"] == {"all-reduce": {"count": 2, "bytes": 100}}
+  assert iteration["collectives"] == {"all-reduce": {"count": 2, "bytes": 100, "sent_bytes": 150}}
   assert iteration["padding_bytes"] == GIB // 4
   flops = summary.flops_per_clip(lean_config()) * 8 / 8
   assert result["tflop_per_device"] == pytest.approx(flops / 1e12)

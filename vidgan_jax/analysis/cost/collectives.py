@@ -11,6 +11,9 @@ _ARRAY = re.compile(r"([a-z]+\d+[a-z0-9]*|pred)\[([\d,]*)\]")
 _LINE = re.compile(
   r"=\s*(?P<type>\([^=]*?\)|\S+)\s+(?P<kind>" + "|".join(KINDS) + r")(?P<start>-start)?\("
 )
+# Devices of a group: the list of the first group, or [groups, devices] and how they are numbered.
+_GROUP = re.compile(r"replica_groups=(?:\{\{([\d,]+)\}|\[\d+,(\d+)\]<=)")
+_DEVICES = re.compile(r"\b(?:num_partitions|replica_count)=(\d+)")
 _COMPUTATION = re.compile(r"(?:ENTRY )?%?(?P<name>[\w.\-]+) \(.*\{")
 # The TPU compiler runs an all-reduce whose result is sliced as one operation, a reduce-scatter.
 _SCATTER = "all-reduce-scatter"
@@ -25,12 +28,24 @@ class Collective:
     arrays: (type, shape) of each array that one device receives.
     bytes: total size of these arrays.
     source: name that JAX gives to the operation it comes from.
+    group: number of devices that exchange numbers with each other.
   """
 
   kind: str
   arrays: tuple[tuple[str, tuple[int, ...]], ...]
   bytes: int
   source: str
+  group: int
+
+  @property
+  def sent_bytes(self) -> int:
+    """What one device sends if the devices of a group form a ring, which sends least."""
+    others, group = self.group - 1, self.group
+    if self.kind == "reduce-scatter":  # `bytes` is one part
+      return others * self.bytes
+    if self.kind == "collective-permute":
+      return self.bytes
+    return (2 if self.kind == "all-reduce" else 1) * self.bytes * others // group
 
 
 def collectives(compiled) -> list[Collective]:
@@ -49,6 +64,7 @@ def collectives_of_text(text: str) -> list[Collective]:
   computations: one that starts it, one that finishes it, and one for each operation that runs
   meanwhile. Only the first counts.
   """
+  devices = max((int(n) for n in _DEVICES.findall(text.partition("\n")[0])), default=1)
   fused = set(re.findall(r" fusion\(.*?calls=%?([\w.\-]+)", text))
   result = []
   for name, lines in _computations(text):
@@ -67,7 +83,7 @@ def collectives_of_text(text: str) -> list[Collective]:
         kind, received = match["kind"], match["type"]
       if match["start"] and kind != "all-reduce":
         received = (_parts(received) + [received])[1]  # of (operands, results, ...)
-      result.append(_collective(kind, received, line))
+      result.append(_collective(kind, received, line, devices))
   return result
 
 
@@ -84,11 +100,14 @@ def arrays_of(text: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
   )
 
 
-def _collective(kind: str, received: str, line: str) -> Collective:
+def _collective(kind: str, received: str, line: str, devices: int) -> Collective:
+  found = _GROUP.search(line)
+  listed, number = found.groups() if found else (None, None)
+  group = listed.count(",") + 1 if listed else int(number or devices)
   arrays = arrays_of(received)
   source = re.search(r'op_name="([^"]*)"', line)
   size = sum(array_bytes(*array) for array in arrays)
-  return Collective(kind, arrays, size, source[1] if source else "")
+  return Collective(kind, arrays, size, source[1] if source else "", group)
 
 
 def _computations(text: str) -> Iterator[tuple[str, list[str]]]:

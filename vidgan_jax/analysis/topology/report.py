@@ -89,9 +89,10 @@ def _program(compiled: Compiled, topology: Topology) -> dict:
   margin = None if limit is None else limit - memory.peak
   collectives = {}
   for one in compiled.collectives:
-    total = collectives.setdefault(one.kind, {"count": 0, "bytes": 0})
+    total = collectives.setdefault(one.kind, {"count": 0, "bytes": 0, "sent_bytes": 0})
     total["count"] += 1
     total["bytes"] += one.bytes
+    total["sent_bytes"] += one.sent_bytes
   temporaries = [b for b in memory.buffers if b.use == "temporary"]
   return {
     "fits": None if margin is None else margin >= 0,
@@ -157,11 +158,13 @@ def _program_lines(name: str, p: dict, result: dict) -> list[str]:
   parts = ("argument", "output", "temporary", "constant", "peak")
   sizes = ", ".join(f"{part} {_size(p[part + '_bytes'])}" for part in parts)
   lines.append(f"  {sizes}; padding among temporaries {_size(p['padding_bytes'])}")
-  sent = [
+  received = [
     f"{total['count']} {kind} {_traffic(total['bytes'])}"
     for kind, total in p["collectives"].items()
   ]
-  lines.append(f"  collectives: {', '.join(sent) or 'none'}")
+  sent = sum(total["sent_bytes"] for total in p["collectives"].values())
+  sends = f"; a device sends {_traffic(sent)}" if received else ""
+  lines.append(f"  collectives: {', '.join(received) or 'none'}{sends}")
   times = (p["seconds_lowering"], p["seconds_until_buffer_assignment"])
   lines.append(f"  seconds: {times[0]} to trace, {times[1]} until buffer assignment")
   lines.append(f"  {len(p['buffers'])} largest buffers, MiB")
