@@ -52,7 +52,7 @@ else:
   program = {
     "fits": peak <= 16, "margin_bytes": (16 - peak) * GIB, "peak_bytes": peak * GIB,
     "argument_bytes": GIB, "temporary_bytes": GIB, "padding_bytes": 0, "refusal": "",
-    "collectives": {"all-reduce": {"count": 2, "bytes": 10}}, "seconds_lowering": 1.0,
+    "collectives": {"all-reduce": {"count": 2, "bytes": 10, "sent_bytes": 20_000_000_000}}, "seconds_lowering": 1.0,
     "seconds_until_buffer_assignment": 2.0,
     "buffers": [{"bytes": GIB, "shape": "f32[4]", "layer": "D", "operation": "a", "pass": "b"}],
   }
@@ -186,6 +186,14 @@ def test_an_attempt_that_takes_too_long_is_repeated_only_with_more_time(bench):
   assert len(bench.lines()) == 3
   bench.run(CELL, "--limit=5", peaks=(8, 8, 8))
   assert [line["outcome"] for line in bench.lines()] == ["time"] * 3 + ["fits"]
+
+
+def test_the_page_says_how_far_communication_slows_scaling(bench):
+  """20 GB at 200 GB/s are 0.1 s; computation takes 0.5 s, and 0.5 / 0.35 s."""
+  bench.run(CELL, peaks=(8, 8, 8))
+  page = bench.results.with_name("page.md")
+  bench.run("page", f"--page={page}")
+  assert "| 0.5 | 20,000 | 0.1 | 83% | 93% |" in page.read_text(encoding="utf-8")
 
 
 def test_after_an_attempt_that_takes_too_long_comes_the_next_setting(bench):
