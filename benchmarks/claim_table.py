@@ -144,7 +144,7 @@ def verdict(claim: Claim, effects: Sequence[tuple[float, float]]) -> str:
 def _alike(scores: Mapping, others: Mapping) -> bool:
   """Whether all scores of two cases are equal, except times and what one of them lacks."""
   shared = [metric for metric in scores if metric in others and metric != "seconds"]
-  return bool(shared) and all(scores[metric] == others[metric] for metric in shared)
+  return len(shared) > 1 and all(scores[metric] == others[metric] for metric in shared)
 
 
 def rows(results: Sequence[Mapping]) -> list[list[str]]:
@@ -166,8 +166,9 @@ def rows(results: Sequence[Mapping]) -> list[list[str]]:
     ]
     said = verdict(claim, effects) if effects else NOT_YET
     # A case that changes nothing trains to the same bits.
-    if any(_alike(scores[claim.case, s], scores[claim.other, s]) for s in seeds):
-      said = ALIKE if claim.case != claim.other else said
+    alike = [_alike(scores[claim.case, s], scores[claim.other, s]) for s in seeds]
+    if alike and all(alike) and claim.case != claim.other:
+      said = ALIKE
     if len(effects) == 1:
       said += " (one seed)"
     of = f"`{claim.case}` over" if claim.relation == "kept" else f"`{claim.case}` minus"

@@ -81,6 +81,7 @@ CASES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
 }
 _TRUNCATED = 0.5
 _PAGE = settings.ROOT / "docs" / "claims.md"
+_NOTES = settings.ROOT / "benchmarks" / "claims_notes.md"  # what results and clips show, by eye
 
 _CASES = settings.define_cases("cases", CASES)
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1"], "Seeds of each case.")
@@ -280,6 +281,7 @@ def page(results: list[dict[str, Any]]) -> str:
   results = _latest(results)
   parts = [_HEAD, _markdown([_CLAIMS_HEADER, *claim_table.rows(results)])]
   if results:
+    parts.append(_NOTES.read_text(encoding="utf-8"))
     dates = sorted(r["date"][:10] for r in results)
     versions = results[-1]["versions"]
     minutes = sum(r["train_seconds"] for r in results) / 60

@@ -67,13 +67,14 @@ order of operations. GiB on one device, and the ratio to what the compiler assig
 """
 _SCALING = """## Communication, and how far it slows scaling
 
-What a device sends in an iteration, at least: that of a ring of the devices that exchange numbers.
-Its seconds are those at the full bandwidth of all links of the chip (Cloud TPU's documentation:
-1,600 Gbit/s on v5e, 4,800 on v5p, 3,200 on v6e; H100: NVLink, 450 GB/s). "Efficiency" is the time
-of computation over the time of both, as if nothing overlapped: at the peak FLOP/s, where
-communication weighs most, and at {utilisation:.0%} of it. All is computed from the compiled
-programs; nothing was measured. For comparison: ParaGAN (Shi et al., arXiv 2411.03999) measures 91 %
-for BigGAN, on 1,024 cores of TPU v3.
+What a device sends in an iteration, at least; a collective inside a loop counts once. The seconds
+are those at the full bandwidth of all links of the chip (Cloud TPU's documentation: 1,600 Gbit/s on
+v5e, 4,800 on v5p, 3,200 on v6e; H100: NVLink, 450 GB/s); a chip at the edge of a slice without
+wrap-around has fewer. "Efficiency" is the time of computation over the time of both, as if nothing
+overlapped: at the peak FLOP/s, where communication weighs most, and at {utilisation:.0%} of it.
+**All is computed from the compiled programs; nothing was measured.** A measured figure of another
+system: ParaGAN (Shi et al., arXiv 2411.03999) reports 91 % for BigGAN on 1,024 cores of TPU v3,
+with asynchronous updates.
 """
 _FEED = """## What a host must read
 
@@ -109,7 +110,6 @@ def render(attempts: Sequence[dict], finished: Mapping[tuple[str, str], bool]) -
     _messages(attempts, cells),
     _ESTIMATES,
     _estimates(attempts),
-    _SCALING.format(utilisation=UTILISATION),
     _scaling(attempts),
     _FEED.format(
       utilisation=UTILISATION,
@@ -206,7 +206,7 @@ def _scaling(attempts: Sequence[dict]) -> str:
       rows.append([*row, f"{efficiency(a, UTILISATION)[1]:.0%}"])
   head = ["config", "topology", "setting", "computation at peak, s", "MB sent", "at least, s"]
   head += ["efficiency at peak", f"at {UTILISATION:.0%}"]
-  return _table(head, rows) if rows else "Not yet.\n"
+  return _SCALING.format(utilisation=UTILISATION) + "\n" + _table(head, rows) if rows else ""
 
 
 def host_load(attempt: dict) -> dict[str, float]:

@@ -134,6 +134,27 @@ def test_a_loop_writes_its_results_over_what_it_starts_from():
     assert arrays(lambda x, run=run: (y := x @ x) @ run(y)) == 3
 
 
+def test_a_loop_does_not_write_over_its_constants():
+  def run(x):
+    y = x @ x
+    return jax.lax.scan(lambda c, _: (jnp.sin(c) @ y, None), y, length=5)[0]
+
+  # y, the result, and within a turn the product; the sine takes the place of what is carried.
+  assert arrays(run) == 3
+
+
+def test_what_is_read_again_is_copied_before_a_slice_is_replaced():
+  write = lambda index, x: jax.lax.dynamic_update_slice_in_dim(x, x[:1] + 1, index, 0)
+  # The copy, and the product.
+  assert arrays(lambda x: x @ write(3, x)) == pytest.approx(2, abs=0.1)
+  assert arrays(lambda x: x @ (x @ write(3, x))) == pytest.approx(2, abs=0.1)
+  in_loop = lambda x: jax.lax.fori_loop(0, 9, lambda i, y: y @ write(i, y), x @ x)
+  # What the loop carries, and within a turn the copy and the product.
+  assert arrays(in_loop) == pytest.approx(3, abs=0.1)
+  constant = lambda x: jax.lax.fori_loop(0, 9, lambda i, y: y @ write(i, x), x @ x)
+  assert arrays(constant) == pytest.approx(3, abs=0.1)
+
+
 def test_slices_are_replaced_in_place():
   def write(index, buffer):
     row = jax.lax.dynamic_slice_in_dim(buffer, index, 1)

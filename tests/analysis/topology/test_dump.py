@@ -174,16 +174,35 @@ def test_an_asynchronous_collective_is_listed_once():
   [
     ("f32[64] all-reduce(%x), replica_groups={{0,2},{1,3}}, to_apply=%add", 2, 256),
     ("f32[64] all-reduce(%x), replica_groups={}, to_apply=%add", 8, 448),
+    ("f32[64] all-reduce(%x), replica_groups=mesh['a'=2,'b'=4] {'b'}, to_apply=%add", 4, 384),
+    ("f32[64] all-reduce(%x), replica_groups=mesh['a'=8] {'a':(2)2}, to_apply=%add", 2, 256),
+    ("(f32[64], f32[64]) all-gather-start(%x), replica_groups={{0,1},{2,3}}", 2, 128),
     ("f32[64] all-gather(%x), replica_groups=[2,4]<=[8], dimensions={0}", 4, 192),
     ("f32[64] reduce-scatter(%x), replica_groups=[2,4]<=[4,2]T(1,0), to_apply=%add", 4, 768),
     ("f32[64] all-to-all(%x), replica_groups={{0,1,2,3,4,5,6,7}}", 8, 224),
     ("f32[64] collective-permute(%x), source_target_pairs={{0,1}}", 8, 256),
   ],
 )
-def test_a_device_sends_what_a_ring_of_its_group_needs(line, group, sent):
-  """64 numbers of 4 bytes: 1/2 twice; 7/8 twice; 3/4; three parts; 7/8; all."""
+def test_what_a_device_sends_follows_from_its_group(line, group, sent):
+  """64 numbers of 4 bytes: a part of them, twice in an all-reduce; all parts of the others."""
   module = (
     f"HloModule m, num_partitions=8\n\nENTRY %main (x: f32[64]) -> f32[64] {{\n  %r = {line}\n}}"
   )
   (one,) = collectives_of_text(module)
   assert (one.group, one.sent_bytes) == (group, sent)
+
+
+def test_a_fused_reduce_scatter_sends_the_parts_of_the_others():
+  module = """HloModule m, num_partitions=8
+
+%all-reduce-scatter.1 (p: f32[64]) -> f32[16] {
+  %r = f32[64] all-reduce(%p), replica_groups={{0,1,2,3},{4,5,6,7}}, to_apply=%add
+  ROOT %s = f32[16] dynamic-slice(%r, %i), dynamic_slice_sizes={16}
+}
+
+ENTRY %main (x: f32[64]) -> f32[16] {
+  ROOT %f = f32[16] fusion(%x), kind=kCustom, calls=%all-reduce-scatter.1
+}
+"""
+  (one,) = collectives_of_text(module)
+  assert (one.kind, one.group, one.bytes, one.sent_bytes) == ("reduce-scatter", 4, 64, 192)

@@ -11,8 +11,13 @@ _ARRAY = re.compile(r"([a-z]+\d+[a-z0-9]*|pred)\[([\d,]*)\]")
 _LINE = re.compile(
   r"=\s*(?P<type>\([^=]*?\)|\S+)\s+(?P<kind>" + "|".join(KINDS) + r")(?P<start>-start)?\("
 )
-# Devices of a group: the list of the first group, or [groups, devices] and how they are numbered.
-_GROUP = re.compile(r"replica_groups=(?:\{\{([\d,]+)\}|\[\d+,(\d+)\]<=)")
+# Devices of a group: the list of the first group, [groups, devices] and how they are numbered, or
+# the axes of a mesh and the names of those that a group has.
+_GROUP = re.compile(
+  r"replica_groups=(?:\{\{(?P<list>[\d,]+)\}|\[\d+,(?P<number>\d+)\]<=|"
+  r"mesh\[(?P<mesh>[^\]]*)\]\s*\{(?P<axes>[^}]*)\})"
+)
+_AXIS = re.compile(r"'([^']+)'=(\d+)")
 _DEVICES = re.compile(r"\b(?:num_partitions|replica_count)=(\d+)")
 _COMPUTATION = re.compile(r"(?:ENTRY )?%?(?P<name>[\w.\-]+) \(.*\{")
 # The TPU compiler runs an all-reduce whose result is sliced as one operation, a reduce-scatter.
@@ -39,7 +44,7 @@ class Collective:
 
   @property
   def sent_bytes(self) -> int:
-    """What one device sends if the devices of a group form a ring, which sends least."""
+    """What one device sends at least: the numbers that others need of it, once."""
     others, group = self.group - 1, self.group
     if self.kind == "reduce-scatter":  # `bytes` is one part
       return others * self.bytes
@@ -101,13 +106,25 @@ def arrays_of(text: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
 
 
 def _collective(kind: str, received: str, line: str, devices: int) -> Collective:
-  found = _GROUP.search(line)
-  listed, number = found.groups() if found else (None, None)
-  group = listed.count(",") + 1 if listed else int(number or devices)
   arrays = arrays_of(received)
   source = re.search(r'op_name="([^"]*)"', line)
   size = sum(array_bytes(*array) for array in arrays)
-  return Collective(kind, arrays, size, source[1] if source else "", group)
+  return Collective(kind, arrays, size, source[1] if source else "", _group(line, devices))
+
+
+def _group(line: str, devices: int) -> int:
+  """Number of devices of a collective's group; `devices` if its line names no groups."""
+  found = _GROUP.search(line)
+  if found is None:
+    return devices
+  if found["list"]:
+    return found["list"].count(",") + 1
+  if found["number"]:
+    return int(found["number"])
+  sizes = {name: int(size) for name, size in _AXIS.findall(found["mesh"])}
+  # Part of an axis is 'name':(before it, size).
+  axes = re.findall(r"'([^']+)'(?::\(\d+\)?,?(\d+)\)?)?", found["axes"])
+  return math.prod(int(part) if part else sizes[name] for name, part in axes)
 
 
 def _computations(text: str) -> Iterator[tuple[str, list[str]]]:

@@ -22,6 +22,7 @@ tiles.
 import collections
 import dataclasses
 import math
+from collections.abc import Collection
 from typing import Any
 
 from jax.extend import core
@@ -52,6 +53,8 @@ class _Value:
     end: the time at which it is read for the last time, if it is stored.
     readers: fused results that are computed from it, and times at which it is read.
     reversed: whether the trace reverses it, as kernels in gradients with respect to inputs.
+    carried: whether it lies where a loop keeps what it hands from turn to turn. The memory counts
+      where the loop is.
   """
 
   index: int
@@ -62,6 +65,7 @@ class _Value:
   end: int = 0
   readers: list[Any] = dataclasses.field(default_factory=list)
   reversed: bool = False
+  carried: bool = False
 
   def __post_init__(self) -> None:
     self.end = self.begin
@@ -69,19 +73,20 @@ class _Value:
       source.readers.append(self)
 
 
-def peak_bytes(jaxpr: Any, *, cudnn: bool = False) -> int:
+def peak_bytes(jaxpr: Any, *, cudnn: bool = False, carried: Collection[int] = frozenset()) -> int:
   """Bytes that a traced function needs beside its arguments, where it needs most.
 
   Args:
     jaxpr: a `jax.extend.core.Jaxpr`.
     cudnn: whether convolutions are cuDNN's.
+    carried: positions of arguments that the function, the body of a loop, hands to its next turn.
   """
-  run = _Run(set(), set(), cudnn)
+  run = _Run(set(), set(), cudnn, carried)
   state = _new_state(run.whole(jaxpr))
   early: set[int] = set()
   best, since = math.inf, 0
   while since < _PATIENCE:
-    run = _Run(early, state, cudnn)
+    run = _Run(early, state, cudnn, carried)
     run.whole(jaxpr)
     peak, time = run.peak()
     # After a gain, another moment is the fullest one, perhaps by little: that takes several rounds.
@@ -128,9 +133,11 @@ class _Run:
     early: indices of fused results to store where they are computed.
     state: indices of those that are new state.
     cudnn: see `peak_bytes`.
+    carried: see `peak_bytes`.
   """
 
-  def __init__(self, early: set[int], state: set[int], cudnn: bool):
+  def __init__(self, early: set[int], state: set[int], cudnn: bool, carried: Collection[int]):
+    self._carried = carried
     self._early, self._state, self._cudnn = early, state, cudnn
     self._time = 0
     self.values: list[_Value] = []
@@ -142,7 +149,10 @@ class _Run:
   def whole(self, jaxpr: Any) -> list[_Value]:
     """Follows the program from its arguments to its results, which are returned."""
     arguments = [*jaxpr.invars, *jaxpr.constvars]
-    known = {variable: _Value(-1, size(variable), 0) for variable in arguments}
+    known = {
+      variable: _Value(-1, size(variable), 0, carried=position in self._carried)
+      for position, variable in enumerate(arguments)
+    }
     self._follow(jaxpr.eqns, known)
     self._time += 1
     results = [_read(atom, known) for atom in jaxpr.outvars]
@@ -155,7 +165,7 @@ class _Run:
     changes = collections.Counter()
     self._reuse()
     for value in self.values:
-      if value.stored:
+      if value.stored and not value.carried:
         changes[value.begin] += value.bytes
         changes[value.end + 1] -= value.bytes
     for time, inside in self._inside.items():
@@ -173,9 +183,11 @@ class _Run:
     taken = set()
     for value, sources in self._written:
       for source in sources:
-        ends = source.end == value.begin and source.bytes == value.bytes and source.index >= 0
+        known = source.index >= 0 or source.carried
+        ends = source.end == value.begin and source.bytes == value.bytes and known
         if ends and id(source) not in taken:
           taken.add(id(source))
+          value.carried = source.carried
           value.begin += 1
           break
     self._written = []
@@ -248,12 +260,12 @@ class _Run:
       self._use(operand)
     if name in _LOOPS:
       bodies = flops.inner_jaxprs(equation)
-      self._inside[self._time] = max((peak_bytes(b, cudnn=self._cudnn) for b in bodies), default=0)
-    if name == "dynamic_update_slice" and operands[0].index < 0:
-      return operands[:1]  # in a loop, over what the loop carries
+      peaks = [peak_bytes(b, cudnn=self._cudnn, carried=_carried(equation, b)) for b in bodies]
+      self._inside[self._time] = max(peaks, default=0)
     results = [self._new(size(variable)) for variable in equation.outvars]
     for result, start in zip(results, _places(equation, operands), strict=False):
-      self._written.append((result, [start]))
+      if sum(operand is start for operand in operands) == 1:  # not a constant of the loop too
+        self._written.append((result, [start]))
     return results
 
   def _padded(self, equation: Any, image: _Value, kernel: _Value) -> _Value:
@@ -296,6 +308,16 @@ def _places(equation: Any, operands: list[_Value]) -> list[_Value]:
   if name == "while":
     return operands[params["cond_nconsts"] + params["body_nconsts"] :]
   return []
+
+
+def _carried(equation: Any, body: Any) -> Collection[int]:
+  """The positions of a body's arguments that its loop hands from turn to turn."""
+  name, params = equation.primitive.name, equation.params
+  if name == "scan":
+    return range(params["num_consts"], params["num_consts"] + params["num_carry"])
+  if name == "while":  # its condition has other constants, and writes nothing
+    return range(params["body_nconsts"], len(body.invars))
+  return ()
 
 
 def size(variable: Any) -> int:
