@@ -7,6 +7,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from vidgan_jax.runtime.errors import UserError
 
 DATA = "data"
+STAGES = ("processes", "devices_of_process")  # axes of a mesh for collectives in two stages
+_ONE_STAGE = 32  # devices that reduce-scatter in one stage
 
 
 def make_mesh(devices=None) -> jax.sharding.Mesh:
@@ -89,23 +91,47 @@ def spread(tree, shardings):
   """
   leaves, structure = jax.tree.flatten(tree)
   shardings = structure.flatten_up_to(shardings)
-  mesh, specs = shardings[0].mesh, [sharding.spec for sharding in shardings]
+  mesh = in_stages(shardings[0].mesh)
+  axes = mesh.axis_names
+  renamed = lambda spec: PartitionSpec(*[axes if name == DATA else name for name in spec])
+  specs = [renamed(sharding.spec) for sharding in shardings]
 
   def copy(*parts):
-    return tuple(_gathered(part, spec)[None] for part, spec in zip(parts, specs, strict=True))
+    return tuple(_gathered(part, spec, axes)[None] for part, spec in zip(parts, specs, strict=True))
 
   copies = jax.shard_map(
-    copy, mesh=mesh, in_specs=tuple(specs), out_specs=(PartitionSpec(DATA),) * len(specs)
+    copy, mesh=mesh, in_specs=tuple(specs), out_specs=(PartitionSpec(axes),) * len(specs)
   )(*leaves)
   return structure.unflatten(copies)
 
 
-def _gathered(part, spec):
+def in_stages(mesh: jax.sharding.Mesh) -> jax.sharding.Mesh:
+  """The same devices with one mesh axis for each stage of a collective: processes, then devices.
+
+  XLA's compiler for TPUs (libtpu 0.0.42) makes an all-reduce of a reduce-scatter over 64 devices or
+  more, which moves twice the bytes. It keeps the reduce-scatters of two stages, over the processes
+  and over the devices of a process: for a 3x3 kernel of 2048 channels on v5e 8x8 it expects 0.23
+  instead of 0.42 ms. The two all-gathers of the weights take 4 % more than one.
+
+  Returns:
+    `mesh` itself, with one axis, for other hardware and for up to 32 devices.
+  """
+  devices = mesh.devices.reshape(-1)
+  processes = len({device.process_index for device in devices})
+  if platform(mesh) != "tpu" or devices.size <= _ONE_STAGE or devices.size % processes:
+    return mesh
+  sizes = (processes, devices.size // processes)
+  return jax.sharding.Mesh(devices.reshape(sizes), STAGES, axis_types=(AxisType.Auto,) * 2)
+
+
+def _gathered(part, spec, axes):
   """The whole array on this device, from this device's part."""
   for axis, name in enumerate(spec):
-    if name == DATA:
-      return jax.lax.all_gather(part, DATA, axis=axis, tiled=True)
-  return _to_varying(part, (DATA,))
+    if name is not None:
+      for stage in reversed(axes):
+        part = jax.lax.all_gather(part, stage, axis=axis, tiled=True)
+      return part
+  return _to_varying(part, axes)
 
 
 def on_each_device(function, mesh):
