@@ -105,7 +105,7 @@ class Device:
   [
     ("tpu", 16, 4, {"processes": 16, "devices_of_process": 4}),
     ("tpu", 64, 4, {"processes": 64, "devices_of_process": 4}),
-    ("tpu", 8, 4, {"data": 32}),
+    ("tpu", 12, 4, {"data": 48}),
     ("gpu", 16, 8, {"data": 128}),
   ],
 )
@@ -114,6 +114,12 @@ def test_large_tpu_slices_sum_gradients_in_two_stages(platform, processes, each,
   mesh = meshes.in_stages(jax.sharding.Mesh(np.array(devices), ("data",)))
   assert dict(mesh.shape) == stages
   assert [d.id for d in mesh.devices.flat] == list(range(processes * each))
+
+
+def test_uneven_processes_have_one_stage():
+  devices = [Device(i, int(i >= 30), "tpu") for i in range(64)]
+  mesh = jax.sharding.Mesh(np.array(devices), ("data",))
+  assert meshes.in_stages(mesh) is mesh
 
 
 def test_one_device_needs_no_copies():

@@ -34,9 +34,9 @@ def specification(shape: tuple[int, ...], how: str, devices: int) -> PartitionSp
 
   `SPLIT` splits the last axis but one if its length is divisible by the number of devices, else the
   last axis that is. The last axis but one of a kernel is its input channels. A TPU stores the last
-  axis in rows of 128 numbers; parts of 64 or fewer make XLA's compiler rearrange the whole kernel
-  for each sum of gradients. An array without such an axis, or with fewer than 1024 elements, stays
-  whole.
+  axis in rows of 128 numbers; with parts of 64 or fewer output channels, XLA's compiler rearranges
+  the whole kernel for each sum of gradients. An array without such an axis, or with fewer than 1024
+  elements, stays whole.
   """
   size = 1
   for length in shape:
