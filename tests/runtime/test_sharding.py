@@ -1,5 +1,7 @@
 """Which arrays of a state are split over the devices, and where their gradients are."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,17 +16,18 @@ from vidgan_jax.runtime.errors import UserError
 @pytest.mark.parametrize(
   ("shape", "devices", "expected"),
   [
-    ((3, 3, 64, 128), 8, PartitionSpec(None, None, None, "data")),
-    ((3, 3, 64, 3), 8, PartitionSpec(None, None, "data")),  # 3 is not divisible by 8
+    ((3, 3, 64, 128), 8, PartitionSpec(None, None, "data")),
+    ((3, 3, 3, 128), 8, PartitionSpec(None, None, None, "data")),  # 3 is not divisible by 8
     ((3, 3, 63, 3), 8, PartitionSpec()),  # no axis is divisible by 8
-    ((120, 4096), 8, PartitionSpec(None, "data")),
+    ((8, 3, 63, 3), 8, PartitionSpec("data")),
+    ((121, 4096), 8, PartitionSpec(None, "data")),
     ((128,), 8, PartitionSpec()),  # small
     ((4096,), 8, PartitionSpec("data")),
     ((3, 3, 64, 128), 1, PartitionSpec()),
     ((), 8, PartitionSpec()),
   ],
 )
-def test_the_last_divisible_axis_is_split(shape, devices, expected):
+def test_input_channels_are_split_before_other_axes(shape, devices, expected):
   assert sharding.specification(shape, sharding.SPLIT, devices) == expected
   assert sharding.specification(shape, sharding.WHOLE, devices) == PartitionSpec()
 
@@ -39,7 +42,7 @@ def test_the_first_rule_that_matches_decides():
   assert sharding.describe(tree, 8, "zero1") == [
     "ema/batch_stats/mean float32[64,64] whole",
     "generator/batch_stats/mean float32[64,64] whole",
-    "generator/params/kernel float32[64,64] (None, 'data')",
+    "generator/params/kernel float32[64,64] ('data',)",
     "step int32[] whole",
   ]
   assert all("whole" in line for line in sharding.describe(tree, 8, "replicated"))
@@ -54,9 +57,15 @@ def test_unknown_rules_are_refused():
     sharding.shardings({"a": jnp.zeros(3)}, meshes.make_mesh(), "zero3")
 
 
+@pytest.mark.parametrize("stages", [(8,), (2, 4), (4, 2)])
 @pytest.mark.parametrize("rules", ["replicated", "zero1"])
-def test_each_device_has_a_copy_and_gradients_are_sharded_like_the_weights(rules):
+def test_each_device_has_a_copy_and_gradients_are_sharded_like_the_weights(
+  rules, stages, monkeypatch
+):
   mesh = meshes.make_mesh()
+  if len(stages) > 1:
+    staged = jax.sharding.Mesh(mesh.devices.reshape(stages), meshes.STAGES)
+    monkeypatch.setattr(meshes, "in_stages", lambda mesh: staged)
   generator = np.random.default_rng(0)
   kernel = generator.normal(size=(16, 128)).astype(np.float32)
   batch = generator.normal(size=(8, 16)).astype(np.float32)
@@ -80,6 +89,37 @@ def test_each_device_has_a_copy_and_gradients_are_sharded_like_the_weights(rules
   assert gradient["kernel"].sharding.is_equivalent_to(shardings["kernel"], 2)
   np.testing.assert_allclose(gradient["kernel"], batch.T @ np.cos(batch @ kernel), atol=1e-5)
   np.testing.assert_allclose(mean, np.mean(np.sin(batch @ kernel)) + 3, rtol=1e-6)
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+  """As a device of a slice that is not here."""
+
+  id: int
+  process_index: int
+  platform: str
+
+
+@pytest.mark.parametrize(
+  ("platform", "processes", "each", "stages"),
+  [
+    ("tpu", 16, 4, {"processes": 16, "devices_of_process": 4}),
+    ("tpu", 64, 4, {"processes": 64, "devices_of_process": 4}),
+    ("tpu", 12, 4, {"data": 48}),
+    ("gpu", 16, 8, {"data": 128}),
+  ],
+)
+def test_large_tpu_slices_sum_gradients_in_two_stages(platform, processes, each, stages):
+  devices = [Device(i, i // each, platform) for i in range(processes * each)]
+  mesh = meshes.in_stages(jax.sharding.Mesh(np.array(devices), ("data",)))
+  assert dict(mesh.shape) == stages
+  assert [d.id for d in mesh.devices.flat] == list(range(processes * each))
+
+
+def test_uneven_processes_have_one_stage():
+  devices = [Device(i, int(i >= 30), "tpu") for i in range(64)]
+  mesh = jax.sharding.Mesh(np.array(devices), ("data",))
+  assert meshes.in_stages(mesh) is mesh
 
 
 def test_one_device_needs_no_copies():

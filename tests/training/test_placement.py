@@ -6,12 +6,12 @@ PREFIX = "discriminators/temporal/params/"
 # Arrays of the temporal discriminator of DVD-GAN at 64x64x12.
 PINNED = {
   "block0/conv1/kernel float32[3,3,3,3,256]": (None, None, None, None, "data"),
-  "block1/conv2/kernel float32[3,3,3,512,512]": (None, None, None, None, "data"),
-  "block2/shortcut/kernel float32[1,1,512,1024]": (None, None, None, "data"),
+  "block1/conv2/kernel float32[3,3,3,512,512]": (None, None, None, "data"),
+  "block2/shortcut/kernel float32[1,1,512,1024]": (None, None, "data"),
   "block4/conv1/bias float32[2048]": ("data",),
   "block0/conv1/bias float32[256]": "whole",
   "head/linear/kernel float32[2048,1]": ("data",),
-  "head/embed/embedding float32[600,2048]": (None, "data"),
+  "head/embed/embedding float32[600,2048]": ("data",),
 }
 
 

@@ -9,9 +9,13 @@ vectors of a network change only in updates of this network.
 Source: Miyato et al. 2018 (arXiv 1802.05957), algorithm 1; the flattening and the order of the two
 half steps follow BigGAN (arXiv 1809.11096): a convolution kernel [*window, in, out] is the matrix
 [in * window, out] with u over `out`; an embedding table [classes, features] has u over `classes`.
+
+The axes of a kernel stay apart in all products. Flattened, a kernel whose input channels are split
+over devices would have to be gathered first.
 """
 
 import functools
+import string
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -22,9 +26,9 @@ from flax import traverse_util
 from flax.core import unfreeze
 
 COLLECTION = "spectral"
-# Matrices of equal shape with at most this many entries share one batched power iteration. Their
+# Weights of equal shape with at most this many entries share one batched power iteration. Their
 # cost, at run time and in compilation, is the number of small operations. The cost of larger
-# matrices is memory traffic, which copying them into a batch would double.
+# weights is memory traffic, which copying them into a batch would double.
 _BATCHED_UP_TO = 2**20
 
 
@@ -46,45 +50,51 @@ def declare(module: nn.Module, name: str, weight: jax.Array) -> None:
   )
 
 
-def as_matrix(name: str, weight: jax.Array) -> jax.Array:
-  """Flattens a weight to a matrix [rows, columns]; its vector u has the length `columns`."""
-  return weight.T if name == "embedding" else weight.reshape(-1, weight.shape[-1])
+def as_rows_and_columns(name: str, weight: jax.Array) -> jax.Array:
+  """A weight with the axis of its vector u last: [*rows, columns]."""
+  return weight.T if name == "embedding" else weight
 
 
-def _unit(vectors: jax.Array, eps: float) -> jax.Array:
-  norms = jnp.sqrt(jnp.sum(jnp.square(vectors), axis=-1, keepdims=True))
+def _unit(vectors: jax.Array, axes: tuple[int, ...], eps: float) -> jax.Array:
+  norms = jnp.sqrt(jnp.sum(jnp.square(vectors), axis=axes, keepdims=True))
   return vectors / jnp.maximum(norms, eps)
 
 
 def largest_singular_value(
-  matrix: jax.Array, u: jax.Array, *, eps: float = 1e-8, iterations: int = 1
+  weights: jax.Array, u: jax.Array, *, eps: float = 1e-8, iterations: int = 1
 ) -> tuple[jax.Array, jax.Array]:
   """Estimates the largest singular value by power iteration.
 
   Args:
-    matrix: [..., rows, columns].
-    u: [..., columns], the initial vectors.
+    weights: [*batch, *rows, columns]: matrices whose rows may have several axes.
+    u: [*batch, columns], the initial vectors.
     eps: lower bound of the norms that vectors are divided by.
     iterations: number of power iterations.
 
   Returns:
-    sigma [...], the estimate v^T matrix u, and the new u [..., columns]. The gradient of sigma
-    treats v and u as constants.
+    sigma [*batch], the estimate v^T weights u, and the new u [*batch, columns]. The gradient of
+    sigma treats v and u as constants.
   """
-  wide = jnp.promote_types(jnp.float32, matrix.dtype)
-  matrix, u = matrix.astype(wide), u.astype(wide)
-  constant = jax.lax.stop_gradient(matrix)
+  wide = jnp.promote_types(jnp.float32, weights.dtype)
+  weights, u = weights.astype(wide), u.astype(wide)
+  constant = jax.lax.stop_gradient(weights)
+  batch = "".join(string.ascii_uppercase[: u.ndim - 1])
+  rows = "".join(string.ascii_lowercase[: weights.ndim - u.ndim])
+  row_axes = tuple(range(u.ndim - 1, weights.ndim - 1))
   product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+  by_columns = f"{batch}{rows}z,{batch}z->{batch}{rows}"
+  by_rows = f"{batch}{rows},{batch}{rows}z->{batch}z"
 
   def advance(vectors: tuple[Any, jax.Array]) -> tuple[jax.Array, jax.Array]:
-    v = _unit(product("...rc,...c->...r", constant, vectors[1]), eps)
-    return v, _unit(product("...r,...rc->...c", v, constant), eps)
+    v = _unit(product(by_columns, constant, vectors[1]), row_axes, eps)
+    return v, _unit(product(by_rows, v, constant), (-1,), eps)
 
   v, u = advance((None, u))
   if iterations > 1:  # a loop, because 32 unrolled iterations would take long to compile
     v, u = jax.lax.fori_loop(1, iterations, lambda _, vectors: advance(vectors), (v, u))
   v, u = jax.lax.stop_gradient((v, u))
-  return product("...r,...r->...", v, product("...rc,...c->...r", matrix, u)), u
+  both = f"{batch}{rows},{batch}{rows}->{batch}"
+  return product(both, v, product(by_columns, weights, u)), u
 
 
 def normalize(
@@ -106,7 +116,7 @@ def normalize(
   """
   weights = traverse_util.flatten_dict(unfreeze(cast(dict, params)))
   vectors = traverse_util.flatten_dict(unfreeze(cast(dict, vectors)))
-  matrices = {path: as_matrix(path[-1], weights[path]) for path in vectors}
+  matrices = {path: as_rows_and_columns(path[-1], weights[path]) for path in vectors}
   estimate = functools.partial(largest_singular_value, eps=eps, iterations=iterations)
   advanced, sigmas = {}, {}
   for paths in _batches(matrices):

@@ -1,5 +1,7 @@
 """The device mesh, and how weights and batches are distributed over it."""
 
+import collections
+
 import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -7,6 +9,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from vidgan_jax.runtime.errors import UserError
 
 DATA = "data"
+STAGES = ("processes", "devices_of_process")  # axes of a mesh for collectives in two stages
+_IN_STAGES = 64  # devices from which on sums of gradients take two stages
 
 
 def make_mesh(devices=None) -> jax.sharding.Mesh:
@@ -14,8 +18,8 @@ def make_mesh(devices=None) -> jax.sharding.Mesh:
 
   In this order the devices of a process are adjacent, so each process feeds one contiguous slice of
   the batch (`part_of_batch`). `jax.make_mesh` orders TPUs along their torus instead, which scatters
-  the devices of a host on every v4, v5e, v5p and v6e slice of several hosts. With one axis the
-  order does not change the collectives: XLA maps each onto the torus by itself.
+  the devices of a host on every v4, v5e, v5p and v6e slice of several hosts. XLA maps each
+  collective over all devices onto the torus by itself; those of `in_stages` follow this order.
   """
   devices = jax.devices() if devices is None else devices
   ordered = sorted(devices, key=lambda device: (device.process_index, device.id))
@@ -89,23 +93,49 @@ def spread(tree, shardings):
   """
   leaves, structure = jax.tree.flatten(tree)
   shardings = structure.flatten_up_to(shardings)
-  mesh, specs = shardings[0].mesh, [sharding.spec for sharding in shardings]
+  mesh = in_stages(shardings[0].mesh)
+  axes = mesh.axis_names
+  renamed = lambda spec: PartitionSpec(*[axes if name == DATA else name for name in spec])
+  specs = [renamed(sharding.spec) for sharding in shardings]
 
   def copy(*parts):
-    return tuple(_gathered(part, spec)[None] for part, spec in zip(parts, specs, strict=True))
+    return tuple(_gathered(part, spec, axes)[None] for part, spec in zip(parts, specs, strict=True))
 
   copies = jax.shard_map(
-    copy, mesh=mesh, in_specs=tuple(specs), out_specs=(PartitionSpec(DATA),) * len(specs)
+    copy, mesh=mesh, in_specs=tuple(specs), out_specs=(PartitionSpec(axes),) * len(specs)
   )(*leaves)
   return structure.unflatten(copies)
 
 
-def _gathered(part, spec):
+def in_stages(mesh: jax.sharding.Mesh) -> jax.sharding.Mesh:
+  """The same devices with one mesh axis for each stage of a collective: processes, then devices.
+
+  XLA's compiler for TPUs (libtpu 0.0.42) makes an all-reduce of a reduce-scatter over 64 devices or
+  more, which sends twice the bytes. It keeps the reduce-scatters of two stages, over the processes
+  and over the devices of a process, also with 64 processes (v5e 16x16). For a 3x3 kernel of 2048
+  channels on v5e 8x8 it expects 0.23 instead of 0.42 ms. The two all-gathers of the weights take
+  4 % more than one.
+
+  Returns:
+    `mesh` itself, with one axis, for other hardware, for fewer than 64 devices, and if processes
+    have different numbers of devices, which `part_of_batch` refuses.
+  """
+  devices = mesh.devices.reshape(-1)
+  each = collections.Counter(device.process_index for device in devices)
+  if platform(mesh) != "tpu" or devices.size < _IN_STAGES or len(set(each.values())) > 1:
+    return mesh
+  sizes = (len(each), devices.size // len(each))
+  return jax.sharding.Mesh(devices.reshape(sizes), STAGES, axis_types=(AxisType.Auto,) * 2)
+
+
+def _gathered(part, spec, axes):
   """The whole array on this device, from this device's part."""
   for axis, name in enumerate(spec):
-    if name == DATA:
-      return jax.lax.all_gather(part, DATA, axis=axis, tiled=True)
-  return _to_varying(part, (DATA,))
+    if name is not None:
+      for stage in reversed(axes):
+        part = jax.lax.all_gather(part, stage, axis=axis, tiled=True)
+      return part
+  return _to_varying(part, axes)
 
 
 def on_each_device(function, mesh):

@@ -32,15 +32,18 @@ _SMALLEST = 1024  # elements; splitting a smaller array costs more communication
 def specification(shape: tuple[int, ...], how: str, devices: int) -> PartitionSpec:
   """The partition of an array of `shape` over the devices.
 
-  `SPLIT` splits the last axis whose length is divisible by the number of devices. The last axis of
-  a kernel is its output channels, which spectral normalisation keeps as an axis of its matrix. An
-  array without such an axis, or with fewer than 1024 elements, stays whole.
+  `SPLIT` splits the last axis but one if its length is divisible by the number of devices, else the
+  last axis that is. The last axis but one of a kernel is its input channels. A TPU stores the last
+  axis in rows of 128 numbers; with parts of 64 or fewer output channels, XLA's compiler rearranges
+  the whole kernel for each sum of gradients. An array without such an axis, or with fewer than 1024
+  elements, stays whole.
   """
   size = 1
   for length in shape:
     size *= length
   if how == SPLIT and devices > 1 and size >= _SMALLEST:
-    for axis in reversed(range(len(shape))):
+    axes = list(reversed(range(len(shape))))
+    for axis in axes[1:2] + axes[:1] + axes[2:]:
       if shape[axis] % devices == 0:
         return PartitionSpec(*[None] * axis, meshes.DATA)
   return PartitionSpec()
