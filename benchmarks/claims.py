@@ -254,7 +254,7 @@ Cases that are compared differ in one thing and have the same number of iteratio
 contrary, and else "undecided". A claim that small models do not show may hold for large ones.
 
 ```sh
-python benchmarks/claims.py
+python benchmarks/claims.py --iterations=400 --seeds=0,1
 python benchmarks/claims.py --page
 ```
 
@@ -287,7 +287,7 @@ def page(results: list[dict[str, Any]]) -> str:
     minutes = sum(r["train_seconds"] for r in results) / 60
     parts.append(
       f"## Scores\n\nFrom {dates[0]} to {dates[-1]}, jax {versions['jax']}, "
-      f"{results[-1]['cpu']}, {results[-1]['cores']} cores that other programs used too; "
+      f"{results[-1]['cpu']}, {results[-1]['cores']} core(s) that other programs used too; "
       f"{minutes:.0f} minutes of training, compilation included."
     )
     parts.append(_markdown(_scores_table(results)))
