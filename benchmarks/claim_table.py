@@ -58,7 +58,7 @@ CLAIMS = (
     *(_INPUT, "dvd_gan", "k_6", "is", "kept"),
   ),
   Claim(
-    "The temporal discriminator can see half of the pixels: 2x2 pooling keeps the Inception Score",
+    "The temporal discriminator can see half the resolution: 2x2 pooling keeps the Inception Score",
     *(_INPUT, "dvd_gan", "phi_identity", "is", "kept"),
   ),
   Claim("2x2 pooling is better than 4x4", _INPUT, "dvd_gan", "phi_pool4", "fid", "lower"),

@@ -292,7 +292,7 @@ def test_verdicts_of_the_papers_claims_follow_from_the_scores():
   kept = "Half of the frames are enough: 3 keep the Inception Score of all 6"
   assert verdict[kept] == "shows"  # the later line of k_6 with seed 0 counts
   pooled = (
-    "The temporal discriminator can see half of the pixels: 2x2 pooling keeps the Inception Score"
+    "The temporal discriminator can see half the resolution: 2x2 pooling keeps the Inception Score"
   )
   assert verdict[pooled] == "does not show"
   assert verdict["Truncation 0.5 makes better clips: precision is higher"] == "shows"
