@@ -3,10 +3,11 @@
 #   launch/rehearsal.sh [FOLDER] [--processes=4]
 # Processes on this machine's CPU train a tiny model together, as they do on several machines, and
 # are left alone. Others train the same under launch/babysit.sh. In the middle one of them is killed
-# (SIGKILL): the others must say which one, and end. After the next start one receives SIGTERM: all
-# must save a checkpoint, and end with 75. At the end both runs must hold the same state, bit for
-# bit. It takes some minutes on two free CPU cores. FOLDER must be new, and is kept with both runs
-# and their output; a temporary one is removed unless something failed.
+# (SIGKILL): the others must say which one, and end. After the next start process 0 is killed, which
+# writes the log and the checkpoints, and which the others are connected to. After the third start
+# one receives SIGTERM: all must save a checkpoint, and end with 75. At the end both runs must hold
+# the same state, bit for bit. It takes some minutes on two free CPU cores. FOLDER must be new, and
+# is kept with both runs and their output; a temporary one is removed unless something failed.
 # VIDGAN_JAX_PYTHON is another Python than that of .venv.
 # Exit codes: 0 all of that holds; 1 it does not; 2 bad input.
 set -uo pipefail
@@ -14,7 +15,7 @@ unset CDPATH
 PROJECT="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)" || exit 1
 PYTHON="${VIDGAN_JAX_PYTHON:-$PROJECT/.venv/bin/python}"
 FOLDER="" COUNT=4
-ITERATIONS=240 KILLED_AT=50 STOPPED_AT=110
+ITERATIONS=240 KILLED_AT=50 KILLED_0_AT=110 STOPPED_AT=170
 PATIENCE=1200 # seconds that the rehearsal waits for any of its steps, which take a tenth of that
 
 fail() {
@@ -93,20 +94,18 @@ until_true() {
 gone() { ! kill -0 "$CHILD" 2>/dev/null; }
 iterations() { if [ -e "$RUN/log.jsonl" ]; then wc -l <"$RUN/log.jsonl"; else echo 0; fi; }
 reached() { (($(iterations) >= $1)); }
-told() { grep -qE -- "$1" "$OUTPUT"; }
-# show PATTERN: lines of the run's output, without those that were shown before.
-SHOWN=0
-show() {
-  tail -n "+$((SHOWN + 1))" "$OUTPUT" | grep -E -- "$1" | sed 's/^/        /'
-  SHOWN="$(wc -l <"$OUTPUT")"
-}
+# told PATTERN [TIMES]: whether so many lines of the run's output have a pattern.
+told() { (($(grep -cE -- "$1" "$OUTPUT") >= ${2:-1})); }
+# show PATTERN: lines of the run's output since the last accident.
+BEFORE=0 # lines of output before it
+show() { tail -n "+$((BEFORE + 1))" "$OUTPUT" | grep -E -- "$1" | sed 's/^/        /'; }
 # hit SIGNAL NUMBER: sends a signal to a process of the run; its number is in its sign of life.
 hit() {
   local pid
   pid="$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' "$RUN/alive/$2.json")"
+  BEFORE="$(wc -l <"$OUTPUT")" HIT=$SECONDS
   [ -n "$pid" ] && kill -"$1" "$pid" || broken "process $2 cannot be found"
   say "SIG$1 for process $2 (pid $pid), after iteration $(($(iterations)))"
-  HIT=$SECONDS
 }
 ENDS='^(process [0-9]+|babysit, .*:) ended with '
 
@@ -116,18 +115,33 @@ until_true "the end of training" gone
 wait "$CHILD" || broken "training that was left alone ended with $?"
 say "they have ended with 0; the same again under babysit.sh"
 start disturbed launch/babysit.sh --pause=1
-until_true "iteration $KILLED_AT" reached "$KILLED_AT"
-hit KILL $((COUNT / 2))
-until_true "a line that names process $((COUNT / 2))" \
-  told "WARNING: process $((COUNT / 2)) on .* has shown no sign of life"
-say "$((SECONDS - HIT)) s later the others say which process it was:"
-show "^WARNING: process $((COUNT / 2)) on"
-until_true "the end of the others" told "ended with [0-9]*: crash"
-say "$((SECONDS - HIT)) s later all have ended:"
-SHOWN=0 && show "$ENDS"
-until_true "a second start that continues" told "^continuing from the checkpoint"
-say "babysit.sh has started all again:"
-SHOWN=0 && show "^continuing from the checkpoint"
+# kill_one NUMBER ITERATION: kills a process after an iteration. The others say which one it was,
+# and babysit.sh starts all again.
+STARTS=0
+kill_one() {
+  local told="^WARNING: process $1 on .* has shown no sign of life"
+  # JAX ends the others, before they can look for themselves.
+  (($1 > 0)) || told="^F[0-9]+ .*Either the leader task was [^ ]*"
+  until_true "iteration $2" reached "$2"
+  hit KILL "$1"
+  STARTS=$((STARTS + 1))
+  until_true "a line that names process $1" told "$told"
+  say "$((SECONDS - HIT)) s later the others say which process it was:"
+  if (($1 > 0)); then show "$told"; else leader; fi
+  until_true "the end of the others" told "ended with [0-9]*: crash" "$STARTS"
+  say "$((SECONDS - HIT)) s later all have ended:"
+  show "$ENDS"
+  until_true "another start that continues" told "^continuing from the checkpoint" "$STARTS"
+  say "babysit.sh has started all again:"
+  show "^continuing from the checkpoint"
+}
+# leader: what the others said when process 0 was killed, which JAX calls the leader task.
+leader() {
+  show "^process 0, which JAX"
+  grep -oE "Either the leader task was [^ ]*" "$OUTPUT" | tail -n 1 | sed 's/^/        JAX: .../; s/$/ .../'
+}
+kill_one $((COUNT / 2)) "$KILLED_AT"
+kill_one 0 "$KILLED_0_AT"
 until_true "iteration $STOPPED_AT" reached "$STOPPED_AT"
 hit TERM $((COUNT - 1))
 until_true "the end of all processes" told "ended with 75: stopped"

@@ -36,7 +36,9 @@ def test_a_silent_process_is_reported_once_and_when_it_is_back(tmp_path, watchin
     for beat in range(30):
       write(tmp_path, other, beat)
       time.sleep(0.02)
-    assert not lines
+    named = ["process 0, which JAX calls the leader task, runs on machine-0 (pid 70)"]
+    assert lines == named * watching
+    lines.clear()
     wait_for(lambda: lines)
     time.sleep(0.5)
     (line,) = lines
@@ -47,15 +49,30 @@ def test_a_silent_process_is_reported_once_and_when_it_is_back(tmp_path, watchin
     assert lines[1] == f"process {other} on machine-{other} is alive again"
 
 
+def test_the_leader_is_named_once_and_not_by_what_an_earlier_start_has_left(tmp_path):
+  lines = []
+  (tmp_path / "alive").mkdir()
+  write(tmp_path, 5, 90)
+  os.replace(tmp_path / "alive" / "5.json", tmp_path / "alive" / "0.json")
+  with Heartbeat(tmp_path, 1, 2, lines.append, **FAST | {"silent": 50}):
+    time.sleep(0.3)
+    assert not lines
+    for beat in range(5):
+      write(tmp_path, 0, beat)
+      time.sleep(0.1)
+  assert lines == ["process 0, which JAX calls the leader task, runs on machine-0 (pid 70)"]
+
+
 def test_a_process_that_ends_removes_its_file_and_is_not_reported(tmp_path):
   lines = []
   with Heartbeat(tmp_path, 0, 2, lines.append, **FAST):
     with Heartbeat(tmp_path, 1, 2, lines.append, **FAST):
       wait_for((tmp_path / "alive" / "1.json").exists)
-      time.sleep(0.1)
+      wait_for(lambda: lines)
     assert not (tmp_path / "alive" / "1.json").exists()
     time.sleep(0.8)
-  assert not lines
+  (line,) = lines
+  assert line.startswith("process 0, which JAX calls the leader task, runs on ")
   assert not (tmp_path / "alive").exists()
 
 

@@ -6,7 +6,9 @@ seconds, from a thread of its own:
 
   alive/INDEX.json    {"host", "pid", "beat", "iteration", "doing"}
 
-Process 0 reads the files of all others, process 1 that of process 0. Times are those between two
+Process 0 reads the files of all others, process 1 that of process 0. If process 0 is killed, JAX
+ends the others within a second, with a message about "the leader task": process 1 says at the start
+where that one runs. Times are those between two
 changes of a file as the reading process sees them, so the clocks of the machines need not agree.
 Programs outside may watch the folder: its time of modification changes with every beat. A process
 that ends in order removes its file; one that fails says so in it; one that is killed leaves it.
@@ -91,7 +93,7 @@ class Heartbeat:
     self._seen = {other: _Seen() for other in watched}
     self._state = (0, "starting")  # iteration, and what the process does in it
     self._moved = time.monotonic()  # when `_state` changed
-    self._reported_stall = False
+    self._reported_stall = self._leader_named = False
     self._beat = 0
     self._end = threading.Event()
     self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -161,6 +163,11 @@ class Heartbeat:
     content = self._read(index)
     now = time.monotonic()
     if content and content["beat"] != seen.beat:
+      # The first content may be what an earlier start has left.
+      if index == 0 and seen.content and not self._leader_named:
+        self._leader_named = True
+        where = f"{content['host']} (pid {content['pid']})"
+        self._report(f"process 0, which JAX calls the leader task, runs on {where}")
       if seen.reported:
         self._report(f"process {index} on {content['host']} is alive again")
       seen.beat, seen.since, seen.reported, seen.content = content["beat"], now, False, content
