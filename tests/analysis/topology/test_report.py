@@ -51,6 +51,8 @@ def compiled(temporaries=GIB, **changes):
       Collective("all-reduce", (("f32", (10,)),), 40, "", 4),
       Collective("all-reduce", (("f32", (15,)),), 60, "", 4),
     ),
+    "convolutions": {"2-D, channels last": 7, "3-D, channels first": 2},
+    "moves": {"transpose": {"count": 3, "bytes": 2_000_000}, "copy": {"count": 0, "bytes": 0}},
     "refusal": "",
   }
   return compiler.Compiled(**{**fields, **changes})
@@ -111,6 +113,8 @@ def test_the_table_says_what_does_not_fit(build):
   )
   assert "the compiler names no layer (b.3)" in text
   assert "2 all-reduce 0.1 kB" in text
+  assert "  convolutions: 7 2-D, channels last; 2 3-D, channels first\n" in text
+  assert "  moved: 3 transpose 2.0 MB, 0 copy 0.0 kB\n" in text
 
 
 def test_the_head_names_the_settings_that_save_memory(build):
@@ -166,6 +170,7 @@ def test_an_iteration_compiled_in_a_process_of_its_own(lean_config):
     (c.kind, c.bytes) for c in collectives(expected)
   )
   assert program.memory.temporaries > 0 and not program.refusal
+  assert sum(program.convolutions.values()) > 20 and program.moves["transpose"]["count"] > 0
   largest = [layers.layer(program.sources.of(b.instruction)) for b in program.memory.buffers[:10]]
   assert any(one.path.startswith(("Generator", "Discriminator", "state.")) for one in largest)
   assert (program.device_kind, program.processes) == ("cpu", 1)

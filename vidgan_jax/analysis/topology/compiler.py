@@ -9,7 +9,7 @@ import sys
 import time
 
 from vidgan_jax.analysis.cost.collectives import Collective, collectives_of_text
-from vidgan_jax.analysis.topology import buffers, devices, layers, worker
+from vidgan_jax.analysis.topology import buffers, devices, layers, operations, worker
 from vidgan_jax.analysis.topology.names import Topology
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import temporary
@@ -34,6 +34,8 @@ class Compiled:
     memory: of one device.
     sources: JAX's names of the program's operations.
     collectives: communication of one run of the program.
+    convolutions: number by form, see `operations.convolutions`.
+    moves: operations that only move numbers, see `operations.moves`.
     refusal: the compiler's message if it refuses the program, such as for its memory; else "".
   """
 
@@ -46,6 +48,8 @@ class Compiled:
   memory: buffers.Memory
   sources: layers.Sources
   collectives: tuple[Collective, ...]
+  convolutions: dict[str, int]
+  moves: dict[str, dict[str, int]]
   refusal: str
 
 
@@ -131,6 +135,8 @@ def _read(folder: pathlib.Path, topology: Topology, program: str, code: int) -> 
     ),
     sources=layers.Sources(module),
     collectives=tuple(collectives_of_text(module)),
+    convolutions=operations.convolutions(module),
+    moves=operations.moves(module),
     refusal=refusal,
   )
 

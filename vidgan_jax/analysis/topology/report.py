@@ -105,6 +105,8 @@ def _program(compiled: Compiled, topology: Topology) -> dict:
     "padding_bytes": sum(b.size - b.content for b in temporaries),
     "buffers": [_buffer(b, compiled.sources) for b in memory.buffers[:_LARGEST]],
     "collectives": collectives,
+    "convolutions": compiled.convolutions,
+    "moves": compiled.moves,
     "seconds_lowering": round(compiled.seconds_lowering, 1),
     "seconds_until_buffer_assignment": round(compiled.seconds_compiling, 1),
     "refusal": compiled.refusal,
@@ -165,6 +167,10 @@ def _program_lines(name: str, p: dict, result: dict) -> list[str]:
   sent = sum(total["sent_bytes"] for total in p["collectives"].values())
   sends = f"; a device sends {_traffic(sent)}" if received else ""
   lines.append(f"  collectives: {', '.join(received) or 'none'}{sends}")
+  forms = [f"{count} {form}" for form, count in p["convolutions"].items()]
+  lines.append(f"  convolutions: {'; '.join(forms) or 'none'}")
+  moved = [f"{m['count']} {name} {_traffic(m['bytes'])}" for name, m in p["moves"].items()]
+  lines.append(f"  moved: {', '.join(moved)}")
   times = (p["seconds_lowering"], p["seconds_until_buffer_assignment"])
   lines.append(f"  seconds: {times[0]} to trace, {times[1]} until buffer assignment")
   lines.append(f"  {len(p['buffers'])} largest buffers, MiB")

@@ -1,0 +1,70 @@
+"""Convolutions, and operations that only move numbers, in the text of a compiled program.
+
+Each instruction counts once, also inside loops and fused operations.
+"""
+
+import collections
+import re
+
+from vidgan_jax.analysis.cost.collectives import array_bytes, arrays_of
+
+# "%name = shape operation(", where the shape of several results is in parentheses.
+_INSTRUCTION = re.compile(
+  r"^\s*(?:ROOT )?%?[\w.\-]+ = (?P<shape>\([^=]*?\)|\S+) (?P<operation>[\w\-]+)\("
+)
+_LABELS = re.compile(r"dim_labels=(\w+)_\w+->\w+")
+_MOVES = ("transpose", "copy", "pad")
+
+
+def convolutions(text: str) -> dict[str, int]:
+  """How many convolutions a program has, by form.
+
+  Args:
+    text: of an optimised HLO module.
+
+  Returns:
+    {form: number}, the most frequent first. A form says how many axes the kernel moves along, and
+    where the batch and the channels stand among the image's axes: "2-D, batch first, channels
+    last". On a GPU these are calls of cuDNN. On a TPU the order of axes says nothing about memory,
+    so the form has none; matrix products are convolutions along 0 axes there.
+  """
+  forms = collections.Counter()
+  for line in text.splitlines():
+    match = _INSTRUCTION.match(line)
+    if match is None:
+      continue
+    called = match["operation"] == "custom-call" and "__cudnn$conv" in line
+    if called or match["operation"] == "convolution":
+      labels = _LABELS.search(line)
+      forms[_form(labels[1], called) if labels else "unknown"] += 1
+  return dict(forms.most_common())
+
+
+def _form(image: str, ordered: bool) -> str:
+  """The form of a convolution whose image has these axes: "b01f" is batch, 0, 1, features."""
+  form = f"{sum(axis.isdigit() for axis in image)}-D"
+  if not ordered:
+    return form
+  if image.startswith("b") and image.endswith("f"):
+    return f"{form}, channels last"
+  return f"{form}, channels first" if image.startswith("bf") else f"{form}, {image}"
+
+
+def moves(text: str) -> dict[str, dict[str, int]]:
+  """Operations that compute nothing: transposes, copies and paddings.
+
+  Args:
+    text: of an optimised HLO module.
+
+  Returns:
+    {"transpose", "copy" or "pad": {"count": number, "bytes": sum of their results}}. Compilers fuse
+    many of them into the operation that reads the result, which then takes longer.
+  """
+  found = {name: {"count": 0, "bytes": 0} for name in _MOVES}
+  for line in text.splitlines():
+    match = _INSTRUCTION.match(line)
+    if match and match["operation"] in found:
+      total = found[match["operation"]]
+      total["count"] += 1
+      total["bytes"] += sum(array_bytes(*array) for array in arrays_of(match["shape"]))
+  return found
