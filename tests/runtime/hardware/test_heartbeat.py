@@ -170,6 +170,37 @@ def test_an_error_of_jax_is_followed_by_the_process_that_has_died(tmp_path):
   )
 
 
+def test_others_that_fail_first_do_not_hide_the_process_that_has_died(tmp_path):
+  """Errors of JAX end processes 1 and 3 before this one, because process 2 was killed."""
+  lines = []
+  fast = FAST | {"every": 0.1, "silent": 50}
+  with pytest.raises(JaxRuntimeError), Heartbeat(tmp_path, 0, 4, lines.append, **fast):
+    write(tmp_path, 1, 5, doing="failed: JaxRuntimeError")
+    write(tmp_path, 2, 5)
+    write(tmp_path, 3, 5, doing="failed: JaxRuntimeError")
+    time.sleep(0.25)  # the others have been read
+    raise JaxRuntimeError("Connection closed by peer")
+  (line,) = lines
+  assert line.startswith(
+    "WARNING: process 2 on machine-2 (pid 72, iteration 5, training) has shown"
+  )
+
+
+@pytest.mark.parametrize("dead", [True, False])
+def test_a_process_that_waits_reports_the_dead_one_or_those_that_fail(tmp_path, dead):
+  """On GPUs and TPUs this process waits for the others, within an iteration."""
+  lines = []
+  with Heartbeat(tmp_path, 0, 3, lines.append, **FAST | {"every": 0.1, "silent": 50}):
+    write(tmp_path, 1, 5, doing="failed: JaxRuntimeError")
+    for beat in range(20):
+      if not dead or beat == 0:
+        write(tmp_path, 2, beat)
+      time.sleep(0.1)
+  (line,) = lines
+  words = ("2 on machine-2", "has shown") if dead else ("1 on machine-1", "its own output says why")
+  assert line.startswith(f"WARNING: process {words[0]}") and words[1] in line
+
+
 def test_an_error_of_jax_is_followed_by_the_process_that_has_failed(tmp_path):
   lines = []
   with pytest.raises(JaxRuntimeError), Heartbeat(tmp_path, 0, 3, lines.append, **SLOW):

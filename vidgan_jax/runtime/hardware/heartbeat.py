@@ -58,6 +58,16 @@ class _Seen:
   reported: bool = False  # whether its silence was reported
   content: dict[str, Any] = dataclasses.field(default_factory=dict)
 
+  @property
+  def failed(self) -> bool:
+    """Whether an error has ended it."""
+    return self.content.get("doing", "").startswith(_FAILED)
+
+  @property
+  def failed_in_jax(self) -> bool:
+    """Whether that was an error of JAX, of which another process may be the cause."""
+    return self.failed and self.content["doing"].endswith(_OF_JAX)
+
 
 class Heartbeat:
   """Writes this process's file while a `with` block runs, and watches the others'.
@@ -171,17 +181,33 @@ class Heartbeat:
       if seen.reported:
         self._report(f"process {index} on {content['host']} is alive again")
       seen.beat, seen.since, seen.reported, seen.content = content["beat"], now, False, content
-      if content["doing"].startswith(_FAILED):
-        seen.reported = True
-        self._report(f"WARNING: process {index} on {_describe(content)}; its own output says why")
     elif seen.content and not content:  # it has removed its file
       seen.content, seen.beat = {}, -1
-    elif seen.content and not seen.reported and now - seen.since > self._silent:
+    if seen.content and not seen.reported and now - seen.since >= self._limit(seen):
       seen.reported = True
-      self._report(
-        f"WARNING: process {index} on {_describe(seen.content)} has shown no sign of life for "
-        f"{now - seen.since:.0f} s: it has died or hangs, or its machine does"
-      )
+      where = f"WARNING: process {index} on {_describe(seen.content)}"
+      if seen.failed:
+        self._report(f"{where}; its own output says why")
+      else:
+        self._report(
+          f"{where} has shown no sign of life for {now - seen.since:.0f} s: it has died or hangs, "
+          "or its machine does"
+        )
+
+  def _limit(self, seen: _Seen) -> float:
+    """Seconds without a beat after which a process is reported.
+
+    Where an error of JAX ends a process, another one may be the cause. So a process that shows no
+    sign of life is looked for first, and found sooner.
+    """
+    if seen.failed and not seen.failed_in_jax:
+      return 0.0
+    others = [other for other in self._seen.values() if other is not seen]
+    if seen.failed:
+      found = any(other.reported for other in others)
+      return float("inf") if found else (_GONE + 2) * self._every
+    hurry = any(other.failed_in_jax for other in others)
+    return min(self._silent, _GONE * self._every) if hurry else self._silent
 
   def _read(self, index: int) -> dict[str, Any]:
     """The content of a process's file; empty if it has not begun, has ended, or is just writing."""
