@@ -43,6 +43,7 @@ import claim_table
 import settings  # makes the package importable
 from absl import flags
 
+from vidgan_jax.evaluation.metrics.accuracy import wilson
 from vidgan_jax.runtime.errors import UserError
 
 _DISCRIMINATOR = "model.discriminator."
@@ -135,9 +136,7 @@ def _evaluated(case: str, workdir: pathlib.Path, truncation: float) -> dict[str,
     if interval is None and record["metric"] in ("precision", "recall", "coverage"):
       # Shares of clips: the interval of a proportion.
       of_real = record["metric"] != "precision"
-      count = record["count_real"] if of_real else record["count_generated"]
-      margin = 1.96 * math.sqrt(max(value * (1 - value), 1 / count) / count)
-      interval = (value - margin, value + margin)
+      interval = wilson(value, record["count_real" if of_real else "count_generated"])
     if interval is not None:
       scores[record["metric"]] = [value, *interval]
   return scores

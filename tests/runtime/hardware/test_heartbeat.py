@@ -49,12 +49,13 @@ def test_a_silent_process_is_reported_once_and_when_it_is_back(tmp_path, watchin
     assert lines[1] == f"process {other} on machine-{other} is alive again"
 
 
-def test_the_leader_is_named_once_and_not_by_what_an_earlier_start_has_left(tmp_path):
+@pytest.mark.parametrize("index", [1, 2])
+def test_the_leader_is_named_once_and_not_by_what_an_earlier_start_has_left(tmp_path, index):
   lines = []
   (tmp_path / "alive").mkdir()
   write(tmp_path, 5, 90)
   os.replace(tmp_path / "alive" / "5.json", tmp_path / "alive" / "0.json")
-  with Heartbeat(tmp_path, 1, 2, lines.append, **FAST | {"silent": 50}):
+  with Heartbeat(tmp_path, index, 3, lines.append, **FAST | {"silent": 50}):
     time.sleep(0.3)
     assert not lines
     for beat in range(5):

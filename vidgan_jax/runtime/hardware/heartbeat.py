@@ -7,11 +7,11 @@ seconds, from a thread of its own:
   alive/INDEX.json    {"host", "pid", "beat", "iteration", "doing"}
 
 Process 0 reads the files of all others, process 1 that of process 0. If process 0 is killed, JAX
-ends the others within a second, with a message about "the leader task": process 1 says at the start
-where that one runs. Times are those between two
-changes of a file as the reading process sees them, so the clocks of the machines need not agree.
-Programs outside may watch the folder: its time of modification changes with every beat. A process
-that ends in order removes its file; one that fails says so in it; one that is killed leaves it.
+ends the others within a second, with a message about "the leader task": each of them says at the
+start where that one runs. Times are those between two changes of a file as the reading process sees
+them, so the clocks of the machines need not agree. Programs outside may watch the folder: its time
+of modification changes with every beat. A process that ends in order removes its file; one that
+fails says so in it; one that is killed leaves it.
 
 On CPUs the others do not wait: their exchange of numbers fails at once, with an error that names a
 network address at most. They then look at the files for a moment and report which process it was.
@@ -103,7 +103,9 @@ class Heartbeat:
     self._seen = {other: _Seen() for other in watched}
     self._state = (0, "starting")  # iteration, and what the process does in it
     self._moved = time.monotonic()  # when `_state` changed
-    self._reported_stall = self._leader_named = False
+    self._reported_stall = False
+    self._leader_beat: int | None = None  # the first that was read of process 0
+    self._leader_named = index == 0
     self._beat = 0
     self._end = threading.Event()
     self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -151,6 +153,7 @@ class Heartbeat:
       self._write()
       # The beats go on if a line cannot be printed.
       with contextlib.suppress(Exception):
+        self._name_leader()
         for index, seen in self._seen.items():
           self._watch(index, seen)
         self._compare()
@@ -168,16 +171,21 @@ class Heartbeat:
       if self._address is not None:
         objects.write(f"{self._address}/{self._index}.json", self._file(self._index).read_bytes())
 
+  def _name_leader(self) -> None:
+    """Says once where process 0 runs: JAX names it only as "the leader task"."""
+    content = {} if self._leader_named else self._read(0)
+    if content and self._leader_beat is None:  # perhaps the file that an earlier start has left
+      self._leader_beat = content["beat"]
+    elif content and content["beat"] != self._leader_beat:
+      self._leader_named = True
+      where = f"{content['host']} (pid {content['pid']})"
+      self._report(f"process 0, which JAX calls the leader task, runs on {where}")
+
   def _watch(self, index: int, seen: _Seen) -> None:
     """Reads another process's file; reports if it is silent, or comes back."""
     content = self._read(index)
     now = time.monotonic()
     if content and content["beat"] != seen.beat:
-      # The first content may be what an earlier start has left.
-      if index == 0 and seen.content and not self._leader_named:
-        self._leader_named = True
-        where = f"{content['host']} (pid {content['pid']})"
-        self._report(f"process 0, which JAX calls the leader task, runs on {where}")
       if seen.reported:
         self._report(f"process {index} on {content['host']} is alive again")
       seen.beat, seen.since, seen.reported, seen.content = content["beat"], now, False, content
