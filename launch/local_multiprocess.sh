@@ -48,7 +48,6 @@ alive() { kill -0 "$1" 2>/dev/null; }
 LEFT=("${!PIDS[@]}")
 LIMIT="" # with --patience: when the processes that are left are killed
 CODES=()
-SHOWN=0 # whether the end of another output than process 0's was shown
 while ((${#LEFT[@]})); do
   [ -z "$LIMIT" ] || ((SECONDS < LIMIT)) || kill -KILL "${PIDS[@]}" 2>/dev/null
   NOW=() # have ended since the last look: first what was killed, because of which others may fail
@@ -66,13 +65,6 @@ while ((${#LEFT[@]})); do
     if ((ENDED == 75)); then # stopped by a signal: the other processes will stop too
       ((CODE == 0)) && CODE=75
       continue
-    fi
-    # Process 0, whose output is seen, was killed. JAX ends the others, each with a dump of its
-    # threads; lines before that say why.
-    if [ -n "$OWN_END" ] && ((i > 0 && ${CODES[0]:-0} > 128 && !SHOWN)); then
-      echo "process $i:" >&2
-      grep -aE '^(process 0, |WARNING|F[0-9]{4} )' "$OUTPUTS/$i" >&2
-      SHOWN=1
     fi
     ((CODE == 0 || CODE == 75)) || continue
     CODE=$ENDED
@@ -95,4 +87,10 @@ while ((${#LEFT[@]})); do
   done
   sleep 0.1
 done
+# Process 0, whose output is seen, was killed: process 1 says so, or JAX does before a dump of the
+# threads of process 1.
+if [ -n "$OWN_END" ] && ((COUNT > 1 && CODES[0] > 128)); then
+  echo "process 1:" >&2
+  grep -aE '^(process 0, |WARNING|F[0-9]{4} )' "$OUTPUTS/1" >&2
+fi
 exit "$CODE"

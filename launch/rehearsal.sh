@@ -118,27 +118,23 @@ start disturbed launch/babysit.sh --pause=1
 # kill_one NUMBER ITERATION: kills a process after an iteration. The others say which one it was,
 # and babysit.sh starts all again.
 STARTS=0
+LEADER='^F[0-9]+ .*Either the leader task was' # JAX's name of process 0
 kill_one() {
   local told="^WARNING: process $1 on .* has shown no sign of life"
-  # JAX ends the others, before they can look for themselves.
-  (($1 > 0)) || told="^F[0-9]+ .*Either the leader task was [^ ]*"
+  # JAX ends most of the others before they can look for themselves.
+  (($1 > 0)) || told="$told|$LEADER"
   until_true "iteration $2" reached "$2"
   hit KILL "$1"
   STARTS=$((STARTS + 1))
   until_true "a line that names process $1" told "$told"
   say "$((SECONDS - HIT)) s later the others say which process it was:"
-  if (($1 > 0)); then show "$told"; else leader; fi
+  show "$told|^process 0, which JAX" | sed 's/^\( *\)F.*\(Either the leader task was [^ ]*\).*/\1JAX: ...\2 .../'
   until_true "the end of the others" told "ended with [0-9]*: crash" "$STARTS"
   say "$((SECONDS - HIT)) s later all have ended:"
   show "$ENDS"
   until_true "another start that continues" told "^continuing from the checkpoint" "$STARTS"
   say "babysit.sh has started all again:"
   show "^continuing from the checkpoint"
-}
-# leader: what the others said when process 0 was killed, which JAX calls the leader task.
-leader() {
-  show "^process 0, which JAX"
-  grep -oE "Either the leader task was [^ ]*" "$OUTPUT" | tail -n 1 | sed 's/^/        JAX: .../; s/$/ .../'
 }
 kill_one $((COUNT / 2)) "$KILLED_AT"
 kill_one 0 "$KILLED_0_AT"
