@@ -117,19 +117,23 @@ def effect(claim: Claim, score: Sequence[float], other: Sequence[float]) -> tupl
   Args:
     claim: the claim.
     score: (value, low, high) of its case, with a 95 % interval.
-    other: the same of the other case. The errors of both are taken as independent.
+    other: the same of the other case. The errors of both are taken as independent. Each side of an
+      interval counts for itself (Newcombe 1998, method 10): those of shares reach further to one
+      side.
 
   Returns:
     the interval of the difference of the values, or of their ratio for "kept".
   """
   (value, low, high), (reference, other_low, other_high) = score, other
-  margin, other_margin = (high - low) / 2, (other_high - other_low) / 2
   if claim.relation == "kept":
     ratio = value / reference
-    margin = ratio * math.hypot(margin / value, other_margin / reference)
-    return ratio - margin, ratio + margin
-  margin = math.hypot(margin, other_margin)
-  return value - reference - margin, value - reference + margin
+    below = ratio * math.hypot(1 - low / value, other_high / reference - 1)
+    above = ratio * math.hypot(high / value - 1, 1 - other_low / reference)
+    return ratio - below, ratio + above
+  difference = value - reference
+  below = math.hypot(value - low, other_high - reference)
+  above = math.hypot(high - value, reference - other_low)
+  return difference - below, difference + above
 
 
 def verdict(claim: Claim, effects: Sequence[tuple[float, float]]) -> str:

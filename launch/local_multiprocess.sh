@@ -8,7 +8,8 @@
 # that fails, or 137 if another one was killed just before; else 75 if a signal stopped training and
 # the same command continues it; else 0.
 # If a process fails, the others are killed soon after. With --patience they get so many seconds to
-# end by themselves, as on machines of their own, and a line says how each process ends.
+# end by themselves, as on machines of their own, and a line says how each process ends. If process 0
+# was killed, it prints what process 1 says about it.
 set -uo pipefail
 
 OWN_END=""
@@ -47,9 +48,13 @@ done
 alive() { kill -0 "$1" 2>/dev/null; }
 LEFT=("${!PIDS[@]}")
 LIMIT="" # with --patience: when the processes that are left are killed
+LATE=0   # whether they were
 CODES=()
 while ((${#LEFT[@]})); do
-  [ -z "$LIMIT" ] || ((SECONDS < LIMIT)) || kill -KILL "${PIDS[@]}" 2>/dev/null
+  if [ -n "$LIMIT" ] && ((SECONDS >= LIMIT)); then
+    kill -KILL "${PIDS[@]}" 2>/dev/null
+    LATE=1
+  fi
   NOW=() # have ended since the last look: first what was killed, because of which others may fail
   for i in "${LEFT[@]}"; do
     alive "${PIDS[i]}" && continue
@@ -87,10 +92,9 @@ while ((${#LEFT[@]})); do
   done
   sleep 0.1
 done
-# Process 0, whose output is seen, was killed: process 1 says so, or JAX does before a dump of the
-# threads of process 1.
-if [ -n "$OWN_END" ] && ((COUNT > 1 && CODES[0] > 128)); then
-  echo "process 1:" >&2
-  grep -aE '^(process 0, |WARNING|F[0-9]{4} )' "$OUTPUTS/1" >&2
+# The output of process 0 does not say that it was killed. That of process 1 does.
+if [ -n "$OWN_END" ] && [ "${CODES[0]}" = 137 ] && ((COUNT > 1 && !LATE)); then
+  SAID="$(grep -aE '^(process 0, |WARNING: process |F[0-9]{4} )' "$OUTPUTS/1")" &&
+    printf 'process 1:\n%s\n' "$SAID" >&2
 fi
 exit "$CODE"

@@ -3,10 +3,10 @@
 #   launch/rehearsal.sh [FOLDER] [--processes=4]
 # Processes on this machine's CPU train a tiny model together, as they do on several machines, and
 # are left alone. Others train the same under launch/babysit.sh. In the middle one of them is killed
-# (SIGKILL): the others must say which one, and end. After the next start process 0 is killed, which
-# writes the log and the checkpoints, and which the others are connected to. After the third start
-# one receives SIGTERM: all must save a checkpoint, and end with 75. At the end both runs must hold
-# the same state, bit for bit. It takes some minutes on two free CPU cores. FOLDER must be new, and
+# (SIGKILL): the others must say which one, and end. After the next start process 0 is killed: it
+# writes the log and the checkpoints, and connects the others. After the third start one receives
+# SIGTERM: all must save a checkpoint, and end with 75. At the end both runs must hold the same
+# state, bit for bit. It takes some minutes on two free CPU cores. FOLDER must be new, and
 # is kept with both runs and their output; a temporary one is removed unless something failed.
 # VIDGAN_JAX_PYTHON is another Python than that of .venv.
 # Exit codes: 0 all of that holds; 1 it does not; 2 bad input.
@@ -94,18 +94,18 @@ until_true() {
 gone() { ! kill -0 "$CHILD" 2>/dev/null; }
 iterations() { if [ -e "$RUN/log.jsonl" ]; then wc -l <"$RUN/log.jsonl"; else echo 0; fi; }
 reached() { (($(iterations) >= $1)); }
-# told PATTERN [TIMES]: whether so many lines of the run's output have a pattern.
-told() { (($(grep -cE -- "$1" "$OUTPUT") >= ${2:-1})); }
-# show PATTERN: lines of the run's output since the last accident.
-BEFORE=0 # lines of output before it
-show() { tail -n "+$((BEFORE + 1))" "$OUTPUT" | grep -E -- "$1" | sed 's/^/        /'; }
-# hit SIGNAL NUMBER: sends a signal to a process of the run; its number is in its sign of life.
+BEFORE=0 # lines of the run's output before the last accident
+since() { tail -n "+$((BEFORE + 1))" "$OUTPUT"; }
+# told PATTERN: whether a line since the last accident has a pattern.
+told() { since | grep -E -- "$1" >/dev/null; }
+# show PATTERN: lines since the last accident.
+show() { since | grep -E -- "$1" | sed 's/^/        /'; }
+# hit SIGNAL NUMBER: sends a signal to a process of the run. Its PID is in its sign of life.
 hit() {
-  local pid
-  pid="$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' "$RUN/alive/$2.json")"
+  PID="$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' "$RUN/alive/$2.json")"
   BEFORE="$(wc -l <"$OUTPUT")" HIT=$SECONDS
-  [ -n "$pid" ] && kill -"$1" "$pid" || broken "process $2 cannot be found"
-  say "SIG$1 for process $2 (pid $pid), after iteration $(($(iterations)))"
+  [ -n "$PID" ] && kill -"$1" "$PID" || broken "process $2 cannot be found"
+  say "SIG$1 for process $2 (pid $PID), after iteration $(($(iterations)))"
 }
 ENDS='^(process [0-9]+|babysit, .*:) ended with '
 
@@ -117,22 +117,24 @@ say "they have ended with 0; the same again under babysit.sh"
 start disturbed launch/babysit.sh --pause=1
 # kill_one NUMBER ITERATION: kills a process after an iteration. The others say which one it was,
 # and babysit.sh starts all again.
-STARTS=0
-LEADER='^F[0-9]+ .*Either the leader task was' # JAX's name of process 0
 kill_one() {
-  local told="^WARNING: process $1 on .* has shown no sign of life"
-  # JAX ends most of the others before they can look for themselves.
-  (($1 > 0)) || told="$told|$LEADER"
+  local words="^WARNING: process $1 on .* has shown no sign of life" jax=""
+  if (($1 == 0)); then
+    # JAX may end the others before they can look for themselves, and calls it the leader task.
+    jax="^F[0-9]+ .*Either the leader task was"
+  fi
   until_true "iteration $2" reached "$2"
   hit KILL "$1"
-  STARTS=$((STARTS + 1))
-  until_true "a line that names process $1" told "$told"
+  (($1 > 0)) || until_true "the machine of process 0" \
+    told "^process 0, which JAX calls the leader task, is on .* \(pid $PID\)"
+  until_true "a line about process $1" told "$words${jax:+|$jax}"
   say "$((SECONDS - HIT)) s later the others say which process it was:"
-  show "$told|^process 0, which JAX" | sed 's/^\( *\)F.*\(Either the leader task was [^ ]*\).*/\1JAX: ...\2 .../'
-  until_true "the end of the others" told "ended with [0-9]*: crash" "$STARTS"
+  show "$words|^process 0, which JAX${jax:+|$jax}" |
+    sed 's/^\( *\)F.*\(Either the leader task was [^ ]*\).*/\1JAX: ...\2 .../'
+  until_true "the end of the others" told "ended with [0-9]*: crash"
   say "$((SECONDS - HIT)) s later all have ended:"
   show "$ENDS"
-  until_true "another start that continues" told "^continuing from the checkpoint" "$STARTS"
+  until_true "another start that continues" told "^continuing from the checkpoint"
   say "babysit.sh has started all again:"
   show "^continuing from the checkpoint"
 }

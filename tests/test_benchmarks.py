@@ -269,7 +269,7 @@ def test_verdicts_of_the_papers_claims_follow_from_the_scores():
   }  # fmt: skip
   scores = {
     "dvd_gan": {"fid": [100, 90, 110], "is": [7.0, 6.9, 7.1], "brightness": [1.0, 0.9, 1.1]},
-    "spatial_only": {"fid": [200, 190, 210], "brightness": [0.5, 0.4, 0.6]},
+    "spatial_only": {"fid": [200, 190, 210], "brightness": [0.5, 0.4, 0.7]},
     "temporal_only": {"fid": [112, 100, 124]},
     "k_1": {"fid": [50, 40, 60]},
     "k_6": {"is": [7.1, 7.0, 7.2]},
@@ -304,6 +304,10 @@ def test_verdicts_of_the_papers_claims_follow_from_the_scores():
   # 100 - 200, and the margins 10 and 10 in quadrature.
   assert found["Both discriminators are better than the spatial one alone"][1] == (
     "-114 to -85.9; -114 to -85.9"
+  )
+  # 0.5 - 1, below it the margins 0.1 and 0.1, above it 0.2 and 0.1.
+  assert found["Without temporal discriminator clips are brighter"][1].startswith(
+    "-0.641 to -0.276;"
   )
   assert "| 2x2 pooling is better than 4x4 |" in page and "14 minutes" in page
   found, _ = claims_of([r for r in results if r["seed"] == 0])

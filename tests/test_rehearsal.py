@@ -38,10 +38,11 @@ def test_after_a_kill_and_a_stop_the_end_is_that_of_a_run_left_alone(tmp_path):
   assert re.search(r"babysit, .*: ended with 137: crash 1 of 3 in a row", told)
   leader = re.search(r"SIGKILL for process 0 \(pid (\d+)\), after iteration (\d+)", told)
   named = (
-    f"process 0, which JAX calls the leader task, runs on {os.uname().nodename} (pid {leader[1]})"
+    f"process 0, which JAX calls the leader task, is on {os.uname().nodename} (pid {leader[1]})"
   )
-  assert named in told and "JAX: ...Either the leader task was preempted/died" in told
-  assert re.search(r"process 0 ended with 137\n\s+process 1 ended with 134\n", told)
+  assert named in told
+  assert re.search(r"JAX: ...Either the leader task was preempted/died|WARNING: process 0 on", told)
+  assert re.search(r"process 0 ended with 137\n\s+process 1 ended with (1|134)\n", told)
   assert re.search(r"babysit, .*: ended with 137: crash ([12]) of 3 in a row, 2 of 20", told)
   assert len(re.findall(r"\d+ s later the others say", told)) == 2
   *restored, stopped = map(

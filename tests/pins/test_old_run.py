@@ -19,8 +19,8 @@ from vidgan_jax.training import state
 OLD = pathlib.Path(__file__).parent / "data" / "old_run.zip"
 HASH = "e1ef5639571b"  # of the feature code of then
 IDENTITY, PIXELS = "59578e6c", "ac2246c64162f34f"
-# In float32: bits depend on the processor, the version of JAX and the order of sums, and those of
-# `expected.json` are not those of here.
+# Numbers are float32. `expected.json` is from another processor, version of JAX and order of sums,
+# so bits differ.
 TOLERANCE = 1e-3
 PARAMETERS = {"generator": 5759, "spatial": 1237}
 

@@ -20,6 +20,7 @@ from vidgan_jax.runtime import precision, processes
 from vidgan_jax.runtime.checkpoints import Checkpoints
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.files import paths
+from vidgan_jax.runtime.hardware import heartbeat
 from vidgan_jax.runtime.hardware.heartbeat import Heartbeat
 from vidgan_jax.runtime.hooks import Hook, HookContext
 from vidgan_jax.runtime.preemption import Preemption
@@ -162,7 +163,8 @@ class Trainer:
     count = jax.process_count()
     self._alive = Heartbeat(self.workdir, jax.process_index(), count, self._report_anywhere)
     lock = workdirs.locked(self.workdir, self.config, self._description, self.report)
-    with lock, self._alive, Preemption(self.report, watch=count == 1) as preemption:
+    announced = heartbeat.announced(self.workdir, self._report_anywhere)
+    with lock, announced, self._alive, Preemption(self.report, watch=count == 1) as preemption:
       with preemption.nothing_to_lose():
         earlier.write_record(self.workdir, self._stages)
         restored = self.checkpoints.restore(self.like)

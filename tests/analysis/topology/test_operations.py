@@ -25,6 +25,10 @@ dim_labels=f01b_i01o->01bf
   ROOT %dot.3 = f32[8,16]{1,0:T(8,128)} convolution(%f.1, %f.2), dim_labels=bf_io->bf
   %conv.4 = f32[1,4,4,4,8]{4,3,2,1,0:T(8,128)} convolution(%f.1, %f.2), window={size=3x3x3}, \
 dim_labels=b012f_012io->b012f
+  %dot.9 = f32[4,8,8]{2,1,0:T(8,128)} convolution(%f.1, %f.2), window={size=4 stride=3 \
+lhs_dilate=4}, dim_labels=0bf_0io->0bf, metadata={op_name="jit(f)/bij,bjk->bik/dot_general"}
+  %conv.10 = (f32[1,4,4,8]{3,2,1,0}, f32[8]{0}, f32[8]{0}, f32[8]{0}, f32[8]{0}, \
+/*index=5*/f32[8]{0}) convolution(%f.1, %f.2), window={size=3x3}, dim_labels=b01f?_01io->b01f
   %conv.5 = f32[8]{0} convolution(%f.1, %f.2)
   %pad.6 = bf16[1,6,6,32]{3,2,1,0:T(8,128)(2,1)} pad(%f.1, %zero), padding=0_0x1_1x1_1x0_0
   %copy.7 = bf16[1,4,4,32]{3,2,0,1:T(4,128)(2,1)} copy(%param_0.22474)
@@ -40,9 +44,9 @@ def test_forms_of_convolutions_on_a_gpu():
 
 
 def test_forms_of_convolutions_on_a_tpu():
-  """Gradients of kernels have other orders of axes, and products of matrices have no axis."""
+  """Gradients of kernels have other orders of axes; products of matrices have none, or batches'."""
   found = operations.convolutions(TPU)
-  assert found == {"2-D": 2, "0-D": 1, "3-D": 1, "unknown": 1}
+  assert found == {"2-D": 3, "matrix products": 2, "3-D": 1, "unknown": 1}
 
 
 def test_moves_and_their_bytes():

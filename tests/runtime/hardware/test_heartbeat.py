@@ -4,6 +4,7 @@ import json
 import os
 import time
 
+import jax
 import pytest
 
 from vidgan_jax.runtime.errors import Stopped
@@ -36,9 +37,7 @@ def test_a_silent_process_is_reported_once_and_when_it_is_back(tmp_path, watchin
     for beat in range(30):
       write(tmp_path, other, beat)
       time.sleep(0.02)
-    named = ["process 0, which JAX calls the leader task, runs on machine-0 (pid 70)"]
-    assert lines == named * watching
-    lines.clear()
+    assert not lines
     wait_for(lambda: lines)
     time.sleep(0.5)
     (line,) = lines
@@ -49,31 +48,15 @@ def test_a_silent_process_is_reported_once_and_when_it_is_back(tmp_path, watchin
     assert lines[1] == f"process {other} on machine-{other} is alive again"
 
 
-@pytest.mark.parametrize("index", [1, 2])
-def test_the_leader_is_named_once_and_not_by_what_an_earlier_start_has_left(tmp_path, index):
-  lines = []
-  (tmp_path / "alive").mkdir()
-  write(tmp_path, 5, 90)
-  os.replace(tmp_path / "alive" / "5.json", tmp_path / "alive" / "0.json")
-  with Heartbeat(tmp_path, index, 3, lines.append, **FAST | {"silent": 50}):
-    time.sleep(0.3)
-    assert not lines
-    for beat in range(5):
-      write(tmp_path, 0, beat)
-      time.sleep(0.1)
-  assert lines == ["process 0, which JAX calls the leader task, runs on machine-0 (pid 70)"]
-
-
 def test_a_process_that_ends_removes_its_file_and_is_not_reported(tmp_path):
   lines = []
   with Heartbeat(tmp_path, 0, 2, lines.append, **FAST):
     with Heartbeat(tmp_path, 1, 2, lines.append, **FAST):
       wait_for((tmp_path / "alive" / "1.json").exists)
-      wait_for(lambda: lines)
+      time.sleep(0.1)
     assert not (tmp_path / "alive" / "1.json").exists()
     time.sleep(0.8)
-  (line,) = lines
-  assert line.startswith("process 0, which JAX calls the leader task, runs on ")
+  assert not lines
   assert not (tmp_path / "alive").exists()
 
 
@@ -171,35 +154,121 @@ def test_an_error_of_jax_is_followed_by_the_process_that_has_died(tmp_path):
   )
 
 
-def test_others_that_fail_first_do_not_hide_the_process_that_has_died(tmp_path):
-  """Errors of JAX end processes 1 and 3 before this one, because process 2 was killed."""
-  lines = []
-  fast = FAST | {"every": 0.1, "silent": 50}
-  with pytest.raises(JaxRuntimeError), Heartbeat(tmp_path, 0, 4, lines.append, **fast):
-    write(tmp_path, 1, 5, doing="failed: JaxRuntimeError")
-    write(tmp_path, 2, 5)
-    write(tmp_path, 3, 5, doing="failed: JaxRuntimeError")
-    time.sleep(0.25)  # the others have been read
-    raise JaxRuntimeError("Connection closed by peer")
-  (line,) = lines
-  assert line.startswith(
-    "WARNING: process 2 on machine-2 (pid 72, iteration 5, training) has shown"
-  )
+class Clock:
+  """In place of the module `time`."""
+
+  now = 0.0
+
+  def monotonic(self):
+    return self.now
+
+  def sleep(self, seconds):
+    self.now += seconds
 
 
-@pytest.mark.parametrize("dead", [True, False])
-def test_a_process_that_waits_reports_the_dead_one_or_those_that_fail(tmp_path, dead):
-  """On GPUs and TPUs this process waits for the others, within an iteration."""
-  lines = []
-  with Heartbeat(tmp_path, 0, 3, lines.append, **FAST | {"every": 0.1, "silent": 50}):
-    write(tmp_path, 1, 5, doing="failed: JaxRuntimeError")
-    for beat in range(20):
-      if not dead or beat == 0:
-        write(tmp_path, 2, beat)
-      time.sleep(0.1)
+@pytest.fixture
+def watcher(tmp_path, monkeypatch):
+  """(A heartbeat of process 0 of four whose thread has not begun, its lines, its clock)."""
+  clock, lines = Clock(), []
+  monkeypatch.setattr(heartbeat, "time", clock)
+  (tmp_path / "alive").mkdir()
+  return Heartbeat(tmp_path, 0, 4, lines.append), lines, clock
+
+
+def reported(watcher, seconds, beats=()):
+  """What a heartbeat reports within some seconds, in which processes `beats` show signs of life.
+
+  Returns:
+    {index of a process: (second of the line, its words after the bracket)}
+  """
+  alive, lines, clock = watcher
+  found = {}
+  for second in range(seconds):
+    clock.now += 1
+    for index in beats:
+      write(alive._folder.parent, index, second)
+    alive._look()
+    for line in lines:
+      words = line.split()
+      found[int(words[2])] = (second + 1, line.partition(") ")[2] or line.partition("); ")[2])
+    lines.clear()
+  return found
+
+
+def test_a_dead_process_is_reported_before_those_that_fail_because_of_it(watcher, tmp_path):
+  for index, doing in ((1, "failed: JaxRuntimeError"), (2, "training"), (3, "input")):
+    write(tmp_path, index, 5, doing=doing)
+  found = reported(watcher, 60, beats=(3,))
+  assert {*found} == {2}  # the output of process 1 says why it has ended, as does that of this one
+  second, words = found[2]
+  assert 15 <= second <= 17 and words.startswith("has shown no sign of life for 15 s")
+
+
+def test_the_dead_process_is_the_first_also_if_files_are_read_late(watcher, tmp_path):
+  _, lines, clock = watcher
+  write(tmp_path, 1, 5, doing="failed: XlaRuntimeError")
+  write(tmp_path, 2, 5)
+  reported(watcher, 1)
+  clock.now += 1000  # the folder has hung
+  watcher[0]._look()
   (line,) = lines
-  words = ("2 on machine-2", "has shown") if dead else ("1 on machine-1", "its own output says why")
-  assert line.startswith(f"WARNING: process {words[0]}") and words[1] in line
+  assert line.startswith("WARNING: process 2 on machine-2")
+
+
+@pytest.mark.parametrize(("alive", "second"), [((), 1), ((2,), 26)])
+def test_an_error_of_jax_is_reported_at_once_if_no_other_can_be_the_cause(
+  watcher, tmp_path, alive, second
+):
+  """Else after the seconds that it takes to see that no other process is dead."""
+  for index in (1, 3):
+    write(tmp_path, index, 5, doing="failed: JaxRuntimeError")
+  found = reported(watcher, 60, beats=alive)
+  assert found == {index: (second, "its own output says why") for index in (1, 3)}
+
+
+def test_another_error_is_reported_at_once(watcher, tmp_path):
+  write(tmp_path, 1, 5, doing="failed: OSError")
+  write(tmp_path, 2, 5)
+  found = reported(watcher, 20, beats=(2,))
+  assert found == {1: (1, "its own output says why")}
+
+
+def test_without_errors_a_process_has_more_time(watcher, tmp_path):
+  write(tmp_path, 1, 5)
+  assert 30 <= reported(watcher, 60, beats=(2, 3))[1][0] <= 31
+
+
+def test_a_dead_process_is_reported_once_also_if_a_read_fails(watcher, tmp_path):
+  write(tmp_path, 1, 5)
+  assert {*reported(watcher, 40)} == {1}
+  content = (tmp_path / "alive" / "1.json").read_text()
+  (tmp_path / "alive" / "1.json").write_text("{")
+  assert not reported(watcher, 2)
+  (tmp_path / "alive" / "1.json").write_text(content)
+  assert not reported(watcher, 100)
+
+
+def test_what_an_earlier_start_has_left_is_removed_and_process_0_is_named(tmp_path, monkeypatch):
+  (tmp_path / "alive").mkdir()
+  for index in range(3):
+    write(tmp_path, index, 5, doing="failed: OSError")
+  monkeypatch.setattr(jax, "process_count", lambda: 3)
+  monkeypatch.setattr(heartbeat.processes, "text_from_first", lambda text: f"of 0: {text}")
+  for index in range(3):
+    lines = []
+    monkeypatch.setattr(jax, "process_index", lambda index=index: index)
+    with heartbeat.announced(tmp_path, lines.append):
+      assert not (tmp_path / "alive" / f"{index}.json").exists()
+    where = f"of 0: {os.uname().nodename} (pid {os.getpid()})"
+    named = f"process 0, which JAX calls the leader task, is on {where}"
+    assert lines == ([named] if index else [])
+
+
+def test_one_process_announces_nothing(tmp_path):
+  lines = []
+  with heartbeat.announced(tmp_path, lines.append):
+    pass
+  assert not lines and not list(tmp_path.iterdir())
 
 
 def test_an_error_of_jax_is_followed_by_the_process_that_has_failed(tmp_path):

@@ -323,8 +323,8 @@ def _carried(equation: Any, body: Any) -> Collection[int]:
 def _scan_carry(equation: Any, body: Any) -> range:
   """The positions of the carry among a scan's operands: constants, carry, inputs of the steps.
 
-  Each version of JAX names their numbers otherwise. But in all versions, an array that is split
-  into steps or made of their results has one axis more outside than in the body.
+  JAX 0.12 has renamed the parameters `num_consts` and `num_carry`. In all versions, an array that
+  is split into steps, or made of their results, has one axis more outside than in the body.
   """
 
   def same_rank(outside: Any, inside: Any) -> int:

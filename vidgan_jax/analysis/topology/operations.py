@@ -10,9 +10,10 @@ from vidgan_jax.analysis.cost.collectives import array_bytes, arrays_of
 
 # "%name = shape operation(", where the shape of several results is in parentheses.
 _INSTRUCTION = re.compile(
-  r"^\s*(?:ROOT )?%?[\w.\-]+ = (?P<shape>\([^=]*?\)|\S+) (?P<operation>[\w\-]+)\("
+  r"^\s*(?:ROOT )?%?[\w.\-]+ = (?P<shape>\((?:/\*.*?\*/|[^=])*?\)|\S+) (?P<operation>[\w\-]+)\("
 )
-_LABELS = re.compile(r"dim_labels=(\w+)_\w+->\w+")
+_LABELS = re.compile(r"dim_labels=([\w?]+)_[\w?]+->[\w?]+")
+_PRODUCT = re.compile(r'op_name="[^"]*dot_general[^"/]*"')
 _MOVES = ("transpose", "copy", "pad")
 
 
@@ -23,10 +24,11 @@ def convolutions(text: str) -> dict[str, int]:
     text: of an optimised HLO module.
 
   Returns:
-    {form: number}, the most frequent first. A form says how many axes the kernel moves along, and
-    where the batch and the channels stand among the image's axes: "2-D, batch first, channels
-    last". On a GPU these are calls of cuDNN. On a TPU the order of axes says nothing about memory,
-    so the form has none; matrix products are convolutions along 0 axes there.
+    {form: number}, the most frequent first. On a GPU these are calls of cuDNN, and a form says
+    along how many axes the kernel moves and how the image lies in memory: "2-D, channels last" or
+    "2-D, channels first", or else the order of its axes in HLO's letters. On a TPU the order of
+    axes says nothing about memory, so a form is "2-D". TPUs also compute products of matrices as
+    convolutions: "matrix products".
   """
   forms = collections.Counter()
   for line in text.splitlines():
@@ -36,7 +38,10 @@ def convolutions(text: str) -> dict[str, int]:
     called = match["operation"] == "custom-call" and "__cudnn$conv" in line
     if called or match["operation"] == "convolution":
       labels = _LABELS.search(line)
-      forms[_form(labels[1], called) if labels else "unknown"] += 1
+      if _PRODUCT.search(line) or (labels and not re.search(r"\d", labels[1])):
+        forms["matrix products"] += 1
+      else:
+        forms[_form(labels[1], called) if labels else "unknown"] += 1
   return dict(forms.most_common())
 
 
@@ -58,7 +63,8 @@ def moves(text: str) -> dict[str, dict[str, int]]:
 
   Returns:
     {"transpose", "copy" or "pad": {"count": number, "bytes": sum of their results}}. Compilers fuse
-    many of them into the operation that reads the result, which then takes longer.
+    many of them into the operation that reads the result, which then takes longer. Asynchronous
+    copies between memories do not count.
   """
   found = {name: {"count": 0, "bytes": 0} for name in _MOVES}
   for line in text.splitlines():

@@ -6,12 +6,16 @@ seconds, from a thread of its own:
 
   alive/INDEX.json    {"host", "pid", "beat", "iteration", "doing"}
 
-Process 0 reads the files of all others, process 1 that of process 0. If process 0 is killed, JAX
-ends the others within a second, with a message about "the leader task": each of them says at the
-start where that one runs. Times are those between two changes of a file as the reading process sees
-them, so the clocks of the machines need not agree. Programs outside may watch the folder: its time
-of modification changes with every beat. A process that ends in order removes its file; one that
-fails says so in it; one that is killed leaves it.
+Process 0 reads the files of all others, process 1 that of process 0. Times are those between two
+changes of a file as the reading process sees them, so the clocks of the machines need not agree.
+Programs outside may watch the folder: its time of modification changes with every beat. A process
+that ends in order removes its file; one that fails says so in it; one that is killed leaves it.
+
+An error of JAX ends processes also where another one is the cause. So if some end by such an error,
+those without a sign of life are reported first, and sooner.
+
+If process 0 is killed, JAX ends the others, most often at once, with a message about "the leader
+task". All of them say at the start on which machine process 0 is; see `announced`.
 
 On CPUs the others do not wait: their exchange of numbers fails at once, with an error that names a
 network address at most. They then look at the files for a moment and report which process it was.
@@ -28,9 +32,12 @@ import pathlib
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
+import jax
+
+from vidgan_jax.runtime import processes
 from vidgan_jax.runtime.buckets import objects, staged
 from vidgan_jax.runtime.errors import Stopped, UserError
 from vidgan_jax.runtime.files import json_files
@@ -44,7 +51,11 @@ IN_BUCKET = 6  # factor on the times between beats in a bucket, where each write
 _FAILED = "failed:"  # begins what a process "does" that an error has ended
 # Names of JAX's error, also where another process has died; older versions have the second one.
 _OF_JAX = ("JaxRuntimeError", "XlaRuntimeError")
-_GONE = 3.0  # beats that a process may miss before it is reported, if such an error ends this one
+_GONE = (
+  3.0  # beats that a process may miss before it is reported, if such an error ends another one
+)
+_LATER = 2.0  # beats that those with such an error are reported after it
+_LONGEST = 60.0  # seconds until they are reported, also in a bucket
 _SHORT = ("starting", "input")  # what should not hold up the others
 _FORM = {"host": str, "pid": int, "beat": int, "iteration": int, "doing": str}
 
@@ -67,6 +78,36 @@ class _Seen:
   def failed_in_jax(self) -> bool:
     """Whether that was an error of JAX, of which another process may be the cause."""
     return self.failed and self.content["doing"].endswith(_OF_JAX)
+
+
+@contextlib.contextmanager
+def announced(workdir: str | os.PathLike, report: Callable[[str], None]) -> Iterator[None]:
+  """Prepares the folder for a `Heartbeat` of each process. Collective.
+
+  Each process removes the file that an earlier start has left, so that nobody takes it for a sign
+  of life. All processes but process 0 report on which machine that one is.
+
+  Args:
+    workdir: folder of the run, which all processes share.
+    report: called with a line.
+  """
+  if jax.process_count() > 1:
+    index = jax.process_index()
+    folder = pathlib.Path(workdir) / FOLDER
+    _remove(folder, index, staged.address(folder))
+    leader = processes.text_from_first(f"{socket.gethostname()} (pid {os.getpid()})")
+    if index:
+      report(f"process 0, which JAX calls the leader task, is on {leader}")
+  yield
+
+
+def _remove(folder: pathlib.Path, index: int, address: str | None) -> None:
+  """Removes a process's file, and its object in the folder's address in a bucket."""
+  with contextlib.suppress(OSError):
+    (folder / f"{index}.json").unlink()
+  if address is not None:
+    with contextlib.suppress(UserError):
+      objects.delete(f"{address}/{index}.json")
 
 
 class Heartbeat:
@@ -104,8 +145,6 @@ class Heartbeat:
     self._state = (0, "starting")  # iteration, and what the process does in it
     self._moved = time.monotonic()  # when `_state` changed
     self._reported_stall = False
-    self._leader_beat: int | None = None  # the first that was read of process 0
-    self._leader_named = index == 0
     self._beat = 0
     self._end = threading.Event()
     self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -138,12 +177,9 @@ class Heartbeat:
         with contextlib.suppress(Exception):
           self._report_cause()
       return
+    _remove(self._folder, self._index, self._address)
     with contextlib.suppress(OSError):
-      self._file(self._index).unlink()
       self._folder.rmdir()  # fails while others have files in it
-    if self._address is not None:
-      with contextlib.suppress(UserError):
-        objects.delete(f"{self._address}/{self._index}.json")
 
   def _file(self, index: int) -> pathlib.Path:
     return self._folder / f"{index}.json"
@@ -153,9 +189,7 @@ class Heartbeat:
       self._write()
       # The beats go on if a line cannot be printed.
       with contextlib.suppress(Exception):
-        self._name_leader()
-        for index, seen in self._seen.items():
-          self._watch(index, seen)
+        self._look()
         self._compare()
 
   def _write(self) -> None:
@@ -171,51 +205,51 @@ class Heartbeat:
       if self._address is not None:
         objects.write(f"{self._address}/{self._index}.json", self._file(self._index).read_bytes())
 
-  def _name_leader(self) -> None:
-    """Says once where process 0 runs: JAX names it only as "the leader task"."""
-    content = {} if self._leader_named else self._read(0)
-    if content and self._leader_beat is None:  # perhaps the file that an earlier start has left
-      self._leader_beat = content["beat"]
-    elif content and content["beat"] != self._leader_beat:
-      self._leader_named = True
-      where = f"{content['host']} (pid {content['pid']})"
-      self._report(f"process 0, which JAX calls the leader task, runs on {where}")
+  def _look(self, *, errors_of_jax: bool = True) -> None:
+    """Reads the other processes' files; reports those that are silent, have failed or come back.
 
-  def _watch(self, index: int, seen: _Seen) -> None:
-    """Reads another process's file; reports if it is silent, or comes back."""
-    content = self._read(index)
+    Args:
+      errors_of_jax: whether to report processes that an error of JAX has ended.
+    """
+    for index, seen in self._seen.items():
+      self._read_again(index, seen)
     now = time.monotonic()
+    # What may have caused the errors of JAX comes first.
+    for index, seen in sorted(self._seen.items(), key=lambda item: item[1].failed_in_jax):
+      if seen.failed_in_jax and not errors_of_jax:
+        continue
+      if seen.content and not seen.reported and now - seen.since >= self._limit(seen):
+        seen.reported = True
+        where = f"WARNING: process {index} on {_describe(seen.content)}"
+        silence = (
+          f"has shown no sign of life for {now - seen.since:.0f} s: it has died or hangs, or its "
+          "machine does"
+        )
+        self._report(f"{where}; its own output says why" if seen.failed else f"{where} {silence}")
+
+  def _read_again(self, index: int, seen: _Seen) -> None:
+    content = self._read(index)
     if content and content["beat"] != seen.beat:
       if seen.reported:
         self._report(f"process {index} on {content['host']} is alive again")
-      seen.beat, seen.since, seen.reported, seen.content = content["beat"], now, False, content
-    elif seen.content and not content:  # it has removed its file
+      seen.beat, seen.content = content["beat"], content
+      seen.since, seen.reported = time.monotonic(), False
+    elif seen.content and not content and not seen.reported:  # it has removed its file
       seen.content, seen.beat = {}, -1
-    if seen.content and not seen.reported and now - seen.since >= self._limit(seen):
-      seen.reported = True
-      where = f"WARNING: process {index} on {_describe(seen.content)}"
-      if seen.failed:
-        self._report(f"{where}; its own output says why")
-      else:
-        self._report(
-          f"{where} has shown no sign of life for {now - seen.since:.0f} s: it has died or hangs, "
-          "or its machine does"
-        )
 
   def _limit(self, seen: _Seen) -> float:
-    """Seconds without a beat after which a process is reported.
-
-    Where an error of JAX ends a process, another one may be the cause. So a process that shows no
-    sign of life is looked for first, and found sooner.
-    """
-    if seen.failed and not seen.failed_in_jax:
-      return 0.0
+    """Seconds without a beat after which a process is reported."""
     others = [other for other in self._seen.values() if other is not seen]
-    if seen.failed:
-      found = any(other.reported for other in others)
-      return float("inf") if found else (_GONE + 2) * self._every
-    hurry = any(other.failed_in_jax for other in others)
-    return min(self._silent, _GONE * self._every) if hurry else self._silent
+    gone = min(self._silent, _GONE * self._every)
+    if not seen.failed:
+      return gone if any(other.failed_in_jax for other in others) else self._silent
+    if not seen.failed_in_jax:
+      return 0.0
+    if any(other.reported and not other.failed_in_jax for other in others):
+      return float("inf")  # that one is the cause
+    if not any(other.content and not other.failed for other in others):
+      return 0.0  # no other can be the cause
+    return min(gone + _LATER * self._every, _LONGEST)
 
   def _read(self, index: int) -> dict[str, Any]:
     """The content of a process's file; empty if it has not begun, has ended, or is just writing."""
@@ -241,13 +275,10 @@ class Heartbeat:
     """
     self._silent = _GONE * self._every
     end = time.monotonic() + self._silent + self._every
-    alike = lambda index: self._read(index).get("doing", "").endswith(_OF_JAX)
     while time.monotonic() < end and not any(seen.reported for seen in self._seen.values()):
-      others = {index: seen for index, seen in self._seen.items() if not alike(index)}
-      if not others:
+      self._look(errors_of_jax=False)
+      if all(seen.failed_in_jax for seen in self._seen.values()):
         return
-      for index, seen in others.items():
-        self._watch(index, seen)
       time.sleep(self._every / 10)
 
   def _compare(self) -> None:
