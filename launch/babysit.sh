@@ -15,6 +15,9 @@
 # the same iteration. SIGTERM, SIGINT and SIGHUP stop the command with SIGTERM; it is
 # not started again, and its exit code is returned.
 set -uo pipefail
+case "${1:-}" in
+  -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}" && exit ;;
+esac
 CRASHES=3 ALL_CRASHES=20 PAUSE=10 STEADY=600 DRY=""
 usage() {
   echo "error: usage: launch/babysit.sh [--crashes=N] [--all_crashes=N] [--pause=SECONDS]" \

@@ -5,8 +5,17 @@
 # VIDGAN_JAX_DEVICE=cpu|cuda|tpu chooses the build of JAX. The default is cuda if an NVIDIA driver
 # works, else cpu.
 
+case "${1:-}" in
+  -h | --help) sed -n '2,/^$/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" && exit ;;
+esac
 unset CDPATH # with it, cd may go to another folder, and prints its path
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." || exit 1
+for file in "$@"; do
+  if [[ "$file" != requirements*.txt || ! -f "$file" ]]; then
+    echo "error: '$file' is no requirements file of the project, such as requirements-test.txt" >&2
+    exit 2
+  fi
+done
 PROJECT="$(pwd)"
 PYTHON="${PYTHON:-python3}"
 
@@ -62,8 +71,8 @@ else
   fi
   FILES=()
   for file in "${REQUIREMENTS[@]}"; do FILES+=(-r "$file"); done
-  .venv/bin/python -m pip install --disable-pip-version-check "${FILES[@]}"
-  .venv/bin/python -m pip install --disable-pip-version-check --no-deps --editable .
+  .venv/bin/python -m pip install --disable-pip-version-check "${FILES[@]}" || exit
+  .venv/bin/python -m pip install --disable-pip-version-check --no-deps --editable . || exit
   {
     echo "$WANTED"
     # Other requirements files may have been installed earlier, such as requirements-bench.txt.

@@ -11,6 +11,9 @@
 # end by themselves, as on machines of their own, and a line says how each process ends. If process 0
 # was killed, it prints what process 1 says about it.
 set -uo pipefail
+case "${1:-}" in
+  -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}" && exit ;;
+esac
 
 OWN_END=""
 if [[ "${1:-}" =~ ^--patience=([0-9]{1,6})$ ]]; then

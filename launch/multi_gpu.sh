@@ -9,6 +9,9 @@
 # launch/local_multiprocess.sh. VIDGAN_JAX_PYTHON is another Python than that of .venv.
 set -uo pipefail
 unset CDPATH
+case "${1:-}" in
+  -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}" && exit ;;
+esac
 PROJECT="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)" || exit 1
 PYTHON="${VIDGAN_JAX_PYTHON:-$PROJECT/.venv/bin/python}"
 SELF="$PROJECT/launch/multi_gpu.sh"

@@ -2,6 +2,9 @@
 # Checks format, lint and types, then runs the tests on CPU. Arguments are passed to pytest:
 #   launch/test.sh tests/layers -k attention
 set -euo pipefail
+case "${1:-}" in
+  -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}" && exit ;;
+esac
 PLATFORMS="${JAX_PLATFORMS:-cpu}"
 # Tests on CPU do not install CUDA wheels; those that are installed stay.
 VIDGAN_JAX_DEVICE="${VIDGAN_JAX_DEVICE:-cpu}"

@@ -13,6 +13,9 @@
 # The output of the tests is in .venvs/CELL.log. Exit code 1 if a cell failed or could not run.
 set -uo pipefail
 unset CDPATH
+case "${1:-}" in
+  -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}" && exit ;;
+esac
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." || exit 1
 VENVS="${VIDGAN_JAX_VENVS:-.venvs}"
 case "$VENVS" in /*) ;; *) VENVS="$PWD/$VENVS" ;; esac

@@ -10,6 +10,9 @@
 # PYTHON=/path/to/python chooses the Python. Exit codes: 0 done; else that of the failed command.
 set -euo pipefail
 unset CDPATH
+case "${1:-}" in
+  -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}" && exit ;;
+esac
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 PROJECT="$PWD" VERSIONS=pinned NOTEBOOKS="" PYTHON="${PYTHON:-python3}"
 for argument in "$@"; do

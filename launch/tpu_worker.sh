@@ -10,6 +10,9 @@
 # The log and the exit code are in ~/.vidgan_jax_run on the worker.
 set -uo pipefail
 unset CDPATH
+case "${1:-}" in
+  -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}" && exit ;;
+esac
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." || exit 1
 RUN="$HOME/.vidgan_jax_run"
 ACTION="${1:-}"

@@ -540,6 +540,49 @@ def test_two_processes_train_one_run_and_leave_together(trained, flags, tmp_path
   assert int(states.load(run / "best")[2].step) == 4
 
 
+@pytest.mark.parametrize(
+  ("option", "words"),
+  [
+    (
+      "--config.batch-size=3",
+      "unknown config field 'batch-size' in --config.batch-size=3; did you",
+    ),
+    ("--config.model..channels=3", "unknown config field 'model..channels'"),
+    ("--config.=3", "unknown config field ''"),
+    ("--config.1=3", "unknown config field '1'"),
+    ("--config.a b=3", "unknown config field 'a b'"),
+    (
+      "--config.model.generator.multipliers[0]=3",
+      "a part of a value cannot be set; write the whole",
+    ),
+    ("--config.model.generator.multipliers=(2,", "(2, is no tuple, such as (4,2)"),
+    ("--config.model=mocogan", "'mocogan' cannot replace a group; set its fields"),
+    ("--config.optimizer=3", "'3' cannot replace a group; set its fields"),
+    ("--config=", "--config is empty"),
+    ("--flagfile=/no/such", "Unable to open flagfile: [Errno 2] No such file"),
+  ],
+)
+def test_fields_and_values_that_no_config_can_have_are_one_line(door, option, words):
+  result = door("train", "--config=quickstart", "--print_config", option)
+  assert (result.returncode, result.stdout) == (2, "")
+  assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+  assert words in result.stderr
+
+
+@pytest.mark.parametrize(
+  ("text", "words"),
+  [
+    ("", "it defines no 'get_config'"),
+    ("import no_such_module", "No module named 'no_such_module'"),
+  ],
+)
+def test_config_files_that_cannot_be_read_are_one_line(door, tmp_path, text, words):
+  (tmp_path / "mine.py").write_text(text)
+  result = door("train", f"--config={tmp_path / 'mine.py'}", "--print_config")
+  assert (result.returncode, result.stdout) == (2, "")
+  assert result.stderr == f"error: cannot read the config file: {words}\n"
+
+
 def test_two_processes_are_refused_in_one_line(tmp_path):
   process = in_two_processes(CONFIG, f"--workdir={tmp_path / 'run'}", "--config.batch_size=12")
   stderr = process.communicate(timeout=100)[1]

@@ -252,6 +252,37 @@ def test_help_is_the_comment_at_the_head(project, name):
   assert not output.startswith("#") and not notes
 
 
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "launch").glob("*.sh")))
+def test_help_does_nothing_else(tmp_path, name):
+  shutil.copytree(ROOT / "launch", tmp_path / "launch")
+  done = subprocess.run(
+    ["bash", f"launch/{name}", "--help"],
+    cwd=tmp_path, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=60,
+  )  # fmt: skip
+  assert (done.returncode, done.stderr) == (0, "")
+  first = next(
+    line for line in (ROOT / "launch" / name).read_text().splitlines()
+    if line.startswith("# ") and "shellcheck" not in line
+  )  # fmt: skip
+  assert done.stdout.startswith(first.removeprefix("# ")) and "set -" not in done.stdout
+  assert [path.name for path in tmp_path.iterdir()] == ["launch"]
+
+
+@pytest.mark.parametrize("argument", ["--nonsense", "requirements-no.txt", "README.md"])
+def test_what_is_no_requirements_file_is_refused_before_anything_is_installed(tmp_path, argument):
+  shutil.copytree(ROOT / "launch", tmp_path / "launch")
+  (tmp_path / "README.md").touch()
+  (tmp_path / ".venv").mkdir()
+  (tmp_path / ".venv/installed").write_text("1 2 requirements.txt\n")
+  done = subprocess.run(
+    ["bash", "launch/install.sh", argument],
+    cwd=tmp_path, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=60,
+  )  # fmt: skip
+  assert (done.returncode, done.stdout) == (2, "")
+  assert done.stderr.startswith(f"error: '{argument}' is no requirements file")
+  assert (tmp_path / ".venv/installed").read_text() == "1 2 requirements.txt\n"
+
+
 @pytest.mark.parametrize(
   "arguments", [[], ["--folder=a"], ["a_stage1"], ["--folder", "a:b"], ["a:b", "--steps=1"], ["a:"]]
 )

@@ -15,7 +15,6 @@ Exit codes: 0 done, 2 bad input.
 import sys
 
 from absl import flags
-from ml_collections import config_flags
 
 from vidgan_jax.analysis.topology import names
 from vidgan_jax.runtime import door
@@ -23,7 +22,7 @@ from vidgan_jax.runtime.config import base_switches, schema
 from vidgan_jax.runtime.config import named as named_configs
 from vidgan_jax.runtime.errors import UserError
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, named_configs.HELP)
+_CONFIG = named_configs.define_flag()
 _TFLOPS = schema.define(
   "tflops",
   schema.number(
@@ -66,8 +65,8 @@ def main(argv):
     door.check_unused(("tflops", "dtype"), "with --devices, which prints how arrays are split")
   topology = None if _TOPOLOGY.value is None else names.parse(_TOPOLOGY.value)
   if topology:
-    why = "with --topology, which says how many devices there are; config.precision their type"
-    door.check_unused(("devices", "dtype"), why)
+    door.check_unused(("devices",), "with --topology, which says how many devices there are")
+    door.check_unused(("dtype",), "with --topology: config.precision is the type")
   import json
 
   import jax  # imported here, so that --help and bad flags are quick

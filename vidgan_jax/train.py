@@ -38,13 +38,13 @@ before training began, or a second time.
 import functools
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from vidgan_jax.runtime import door, preemption
 from vidgan_jax.runtime.config import base_switches, named, schema
 from vidgan_jax.runtime.errors import UserError
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, named.HELP)
+_CONFIG = named.define_flag()
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder of the run. Required, except with --print_config."
 )

@@ -58,6 +58,12 @@ _REPLACED_MESSAGES = (
   (r"invalid literal for int\(\) with base 10: ('[^']*')", r"\1 is not an integer"),
   (r"could not convert string to float: ('[^']*')", r"\1 is not a number"),
   (r"\('Non-boolean argument to boolean flag', ('[^']*')\)", r"\1 is not true or false"),
+  (r"Failed to parse ('[^']*') as a ConfigDict: .*", r"\1 cannot replace a group; set its fields"),
+  (
+    r"Error while parsing string: (.*) as tuple\. If .*",
+    r"\1 is not a list of values, such as (4,2)",
+  ),
+  (r"^ERROR:: ", ""),
 )
 _HELP = ("-h", "-help", "--help", "-helpshort", "--helpshort")
 _REQUIRED = "must have a value other than None"  # in absl's message
@@ -245,6 +251,7 @@ def _parse(argv, fields=None):
       print("\n".join(_help_on_fields(argv, options, fields)))
     sys.exit(0)
   argv = _last_of_each_field([_with_local_config(option) for option in _joined(argv)])
+  _check_paths(argv)
   try:
     rest = flags.FLAGS(argv)
     for flag in flags.FLAGS.get_key_flags_for_module(argv[0]):
@@ -254,8 +261,10 @@ def _parse(argv, fields=None):
     raise UserError(refusal(error)) from error
   except OSError as error:
     reason = str(error).split("failure to load:")[-1].strip().splitlines()[-1].strip()
+    if reason == "Path to config file is an empty string.":
+      raise UserError("--config is empty") from error
     raise UserError(f"cannot read the config file: {reason}") from error
-  except SyntaxError as error:
+  except (SyntaxError, ImportError) as error:
     raise UserError(f"cannot read the config file: {error}") from error
   except (AttributeError, KeyError) as error:
     if any(frame.name == "get_config" for frame in traceback.extract_tb(error.__traceback__)):
@@ -264,11 +273,29 @@ def _parse(argv, fields=None):
     if not fields:
       # A KeyError's str is the repr of its message.
       reason = str(error.args[0] if error.args else error)
+      reason = re.sub(r"module .* has no attribute ('get_config')", r"it defines no \1", reason)
       raise UserError(f"cannot read the config file: {reason}") from error
     raise UserError(_unknown_field(argv, fields)) from error
   if rest[1:]:
     raise UserError(f"unexpected argument {rest[1]!r}: write all arguments as flags, --name=value")
   return rest
+
+
+def _check_paths(argv: list[str]) -> None:
+  """UserError if an option --config.PATH=VALUE has a PATH that no field can have."""
+  for option in argv[1:]:
+    if option == "--":
+      return
+    found = re.match(r"--?config\.([^=]*)", option)
+    if not found or re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", found[1]):
+      continue
+    part = re.fullmatch(r"([\w.]+)\[[^]]*\]", found[1])
+    if part:
+      raise UserError(
+        f"{printable(found[0])}: a part of a value cannot be set; write the whole value, "
+        f"--config.{part[1]}=..."
+      )
+    raise UserError(_unknown_field(argv, [option]))
 
 
 def _help_on_fields(argv, options, fields) -> list[str]:

@@ -192,7 +192,8 @@ def _open(
   except UserError as error:
     name = pathlib.Path(gan.frozen_runs[EARLIER]).name
     raise UserError(
-      f"the earlier stage is not there: {error}; put it back, or as {name} beside {workdir}"
+      f"the earlier stage is not there: {error}; put its run back, or put it beside {workdir} with "
+      f"the name {name}"
     ) from error
   difference = stored_config.first_model_difference(of_run.model, config.model[EARLIER])
   if difference:

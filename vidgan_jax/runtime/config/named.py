@@ -3,11 +3,30 @@
 import difflib
 import os
 import pathlib
+import sys
+
+from absl import flags
+from ml_collections import config_flags
 
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.text import printable
 
+flags.disclaim_key_flags()  # so --config is listed under the module that calls `define_flag`
+
 HELP = "Config of the package, NAME or NAME:ARGUMENT, or a file, FILE.py or FILE.py:ARGUMENT."
+
+
+def define_flag() -> flags.FlagHolder:
+  """Defines --config.
+
+  ml_collections reads the files of --flagfile here, before any flag is parsed. If one cannot be
+  opened, this prints one line and exits with 2.
+  """
+  try:
+    return config_flags.DEFINE_config_file("config", None, HELP)
+  except flags.Error as error:
+    print(f"error: {printable(str(error).removeprefix('ERROR:: '))}", file=sys.stderr)
+    sys.exit(2)
 
 
 def folder() -> pathlib.Path:
