@@ -458,6 +458,9 @@ def test_an_alias_says_what_it_stands_for(evaluate, run, monkeypatch):
   plain, _, reported = evaluate()
   assert not any("stands for" in line for line in reported)
   assert [r["number"] for r in plain["records"]] == [r["number"] for r in content["records"]]
+  _, _, reported = evaluate(protocol="short", output=str(run / "few"), count=16, real_count=20)
+  text = " ".join(reported[:4])
+  assert "real: 20 of the" in text and "generated: 16; real against real with 10 clips" in text
   _, lines, _ = evaluate(protocol="short")  # the same folder
   assert f"written: {run / 'evaluation' / 'tiny' / 'results.json'}" in lines
 

@@ -71,7 +71,12 @@ def fulfil(request: Request, opener: Opener, report: _Report = print) -> list[st
   checks.check(request)
   if protocol.name != request.protocol:
     report(f"--protocol={request.protocol} stands for {protocol.name}: {protocol.source}")
-    for line in listing.clip_lines(protocol):
+    with_counts = dataclasses.replace(
+      protocol,
+      generated_count=request.count or protocol.generated_count,
+      real_count=request.real_count or protocol.real_count,
+    )
+    for line in listing.clip_lines(with_counts):
       report(line)
   with memory.reported_if_full("a smaller --batch_size needs less"):
     if request.clips is not None:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from vidgan_jax.analysis.cost import liveness
+from vidgan_jax.runtime.hardware import flops
 
 SIZE = 64
 BYTES = 4 * SIZE * SIZE  # of an array
@@ -166,6 +167,27 @@ def test_slices_are_replaced_in_place():
   # Two arrays that are both read at the end.
   assert arrays(lambda x: (y := x @ x) @ loop(y)) == 3
   assert arrays(lambda x: (y := x @ x) @ write(3, y)) == 3
+
+
+@pytest.mark.parametrize(
+  ("carried", "inputs", "outputs"), [(2, 1, 2), (1, 0, 1), (1, 2, 0), (0, 1, 1)]
+)
+def test_the_carry_of_a_scan_is_found_without_names_of_parameters(carried, inputs, outputs):
+  """Two constants come before it."""
+  one, two = jnp.ones(3), jnp.ones((5, 2))
+
+  def step(carry, x):
+    total = one.sum() + two.sum() + sum(jnp.sum(leaf) for leaf in jax.tree.leaves((carry, x)))
+    return jax.tree.map(lambda leaf: leaf + total, carry), (total,) * outputs
+
+  carry = tuple(jnp.ones((4,) * n) for n in range(carried))  # a scalar and a vector
+  xs = tuple(jnp.ones((7, *(4,) * n)) for n in range(inputs))
+  jaxpr = jax.make_jaxpr(lambda c, x: jax.lax.scan(step, c, x, length=7))(carry, xs).jaxpr
+  (scan,) = [e for e in jaxpr.eqns if e.primitive.name == "scan"]
+  (body,) = flops.inner_jaxprs(scan)
+  constants = len(scan.invars) - carried - inputs
+  assert constants == 2
+  assert liveness._scan_carry(scan, body) == range(constants, constants + carried)
 
 
 def test_rematerialisation_lowers_the_peak():
