@@ -97,12 +97,15 @@ def in_words(budget: str) -> str:
 
 
 def _picture(task: str, rows: list[dict], output: pathlib.Path, docs: pathlib.Path) -> list[str]:
-  """Writes the picture if clips are here; the line that shows it, if it exists."""
+  """Writes the picture if clips are here; the line that shows it, if it exists.
+
+  Rows of real clips are in it only if the project draws them itself: it publishes nobody's videos.
+  """
   strips = {}
   for row in rows:
     path = league_file.clips_of(row, output)
     first = row.get("seed") in (None, 0) and row["system"] not in ("control_reversed",)
-    if first and path.exists():
+    if first and path.exists() and (row.get("budget") or task == "shapes"):
       strips[tables.title(row)] = pictures.some_clips(path, _SHOWN["sheet"])
   file = docs / f"league_{task}.png"
   if strips:

@@ -34,9 +34,10 @@ def title(row: dict) -> str:
 
 
 def budgets(rows: Iterable[dict]) -> list[str]:
-  """The budgets of rows, that of most rows first."""
+  """The budgets of rows, that of most rows first; of equally frequent ones, the largest."""
   counts = collections.Counter(row["budget"] for row in rows if row.get("budget"))
-  return [name for name, _ in counts.most_common()]
+  size = lambda name: float(name.rstrip("abcdefghijklmnopqrstuvwxyz"))
+  return sorted(counts, key=lambda name: (-counts[name], -size(name)))
 
 
 def ordered(rows: Iterable[dict]) -> list[dict]:
