@@ -23,7 +23,6 @@ Any other error is a bug of this program, or of the code in a config file, and s
 
 import atexit
 import contextlib
-import difflib
 import functools
 import logging
 import os
@@ -35,12 +34,12 @@ import traceback
 from collections.abc import Callable, Iterable
 
 from absl import app, flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from vidgan_jax.runtime import interrupts
 from vidgan_jax.runtime.buckets import staged
-from vidgan_jax.runtime.config import named
+from vidgan_jax.runtime.config import field_options, named
 from vidgan_jax.runtime.errors import Stopped, UserError, exit_code
 from vidgan_jax.runtime.files import paths, temporary
 from vidgan_jax.runtime.text import printable
@@ -61,7 +60,7 @@ _REPLACED_MESSAGES = (
   (r"Failed to parse ('[^']*') as a ConfigDict: .*", r"\1 cannot replace a group; set its fields"),
   (
     r"Error while parsing string: (.*) as tuple\. If .*",
-    r"\1 is not a list of values, such as (4,2)",
+    r"\1 is no tuple, such as (4,2)",
   ),
   (r"^ERROR:: ", ""),
 )
@@ -251,8 +250,8 @@ def _parse(argv, fields=None):
       print("\n".join(_help_on_fields(argv, options, fields)))
     sys.exit(0)
   argv = _last_of_each_field([_with_local_config(option) for option in _joined(argv)])
-  _check_paths(argv)
   try:
+    field_options.check(argv)
     rest = flags.FLAGS(argv)
     for flag in flags.FLAGS.get_key_flags_for_module(argv[0]):
       # ml_collections raises the error of a config file at the first access to the config.
@@ -275,27 +274,10 @@ def _parse(argv, fields=None):
       reason = str(error.args[0] if error.args else error)
       reason = re.sub(r"module .* has no attribute ('get_config')", r"it defines no \1", reason)
       raise UserError(f"cannot read the config file: {reason}") from error
-    raise UserError(_unknown_field(argv, fields)) from error
+    raise UserError(field_options.unknown(argv, fields)) from error
   if rest[1:]:
     raise UserError(f"unexpected argument {rest[1]!r}: write all arguments as flags, --name=value")
   return rest
-
-
-def _check_paths(argv: list[str]) -> None:
-  """UserError if an option --config.PATH=VALUE has a PATH that no field can have."""
-  for option in argv[1:]:
-    if option == "--":
-      return
-    found = re.match(r"--?config\.([^=]*)", option)
-    if not found or re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", found[1]):
-      continue
-    part = re.fullmatch(r"([\w.]+)\[[^]]*\]", found[1])
-    if part:
-      raise UserError(
-        f"{printable(found[0])}: a part of a value cannot be set; write the whole value, "
-        f"--config.{part[1]}=..."
-      )
-    raise UserError(_unknown_field(argv, [option]))
 
 
 def _help_on_fields(argv, options, fields) -> list[str]:
@@ -309,50 +291,6 @@ def _help_on_fields(argv, options, fields) -> list[str]:
   except UserError as error:
     return ["", *textwrap.wrap(f"The fields of this config cannot be listed: {error}", 100)]
   return ["", "Fields of this config, with their values:", *lines]
-
-
-def _unknown_field(argv: list[str], options: list[str]) -> str:
-  """The message for an unknown field of a config, with a similar known field if there is one.
-
-  Args:
-    argv: the command line.
-    options: the options that set fields, --config.FIELD=VALUE.
-  """
-  # A flag of its own reads the config without the wrong fields.
-  alone = flags.FlagValues()
-  config_flags.DEFINE_config_file("config", None, "", alone)
-  named_config = [argv[0], *[option for option in argv[1:] if re.match("--?config=", option)]]
-  given, sys.argv = sys.argv, named_config  # ml_collections looks there for fields
-  try:
-    alone(named_config)
-  finally:
-    sys.argv = given
-  known = _paths(alone["config"].value)
-  for option in options:
-    path = re.sub(r"^--?config\.|=.*$", "", option, flags=re.DOTALL)
-    if path in known:
-      continue
-    last = path.rpartition(".")[2]
-    # Fields of a similar name anywhere, the one with the most similar path first.
-    names = difflib.get_close_matches(
-      last, [each.rpartition(".")[2] for each in known], cutoff=0.75
-    )
-    similar = [each for each in known if each.rpartition(".")[2] in names]
-    similar = difflib.get_close_matches(path, similar or known, n=1, cutoff=0.0 if similar else 0.8)
-    meant = f"; did you mean {similar[0]!r}?" if similar else ""
-    return f"unknown config field {printable(path)!r} in {option}{meant}"
-  return f"unknown config field in {' '.join(options)}"
-
-
-def _paths(config: ConfigDict, prefix: str = "") -> list[str]:
-  """The fields of a config and their groups, such as "model" and "model.resolution"."""
-  paths = []
-  for name in config:
-    value = config.get(name)
-    paths.append(f"{prefix}{name}")
-    if isinstance(value, ConfigDict):
-      paths += _paths(value, f"{prefix}{name}.")
-  return paths
 
 
 def _last_of_each_field(argv: list[str]) -> list[str]:
