@@ -253,7 +253,7 @@ Cases that are compared differ in one thing and have the same number of iteratio
 contrary, and else "undecided". A claim that small models do not show may hold for large ones.
 
 ```sh
-python benchmarks/claims.py --iterations=400 --seeds=0,1
+python benchmarks/claims.py --iterations=400 --divide=4 --seeds=0,1
 python benchmarks/claims.py --page
 ```
 

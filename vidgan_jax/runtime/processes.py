@@ -173,9 +173,7 @@ def text_from_first(text: str) -> str:
   """Returns the text that process 0 passes, its first 256 bytes, in every process. Collective."""
   if jax.process_count() == 1:
     return text
-  content = np.zeros(256, np.uint8)
-  content_of_text = np.frombuffer(text.encode()[: content.size], np.uint8)
-  content[: content_of_text.size] = content_of_text
+  content = np.frombuffer(text.encode()[:256].ljust(256, b"\0"), np.uint8)
   shared = np.asarray(multihost_utils.broadcast_one_to_all(content), np.uint8)
   return shared.tobytes().rstrip(b"\0").decode(errors="replace")
 

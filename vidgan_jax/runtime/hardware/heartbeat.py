@@ -51,11 +51,9 @@ IN_BUCKET = 6  # factor on the times between beats in a bucket, where each write
 _FAILED = "failed:"  # begins what a process "does" that an error has ended
 # Names of JAX's error, also where another process has died; older versions have the second one.
 _OF_JAX = ("JaxRuntimeError", "XlaRuntimeError")
-_GONE = (
-  3.0  # beats that a process may miss before it is reported, if such an error ends another one
-)
-_LATER = 2.0  # beats that those with such an error are reported after it
-_LONGEST = 60.0  # seconds until they are reported, also in a bucket
+# If such an error ends a process, another one is reported after _GONE beats without a sign of life.
+# The one with the error is reported _LATER beats after that, but after _LONGEST seconds at most.
+_GONE, _LATER, _LONGEST = 3.0, 2.0, 60.0
 _SHORT = ("starting", "input")  # what should not hold up the others
 _FORM = {"host": str, "pid": int, "beat": int, "iteration": int, "doing": str}
 
@@ -66,7 +64,7 @@ class _Seen:
 
   beat: int = -1
   since: float = 0.0  # when the last change of `beat` was seen
-  reported: bool = False  # whether its silence was reported
+  reported: bool = False  # whether its silence or its error was reported
   content: dict[str, Any] = dataclasses.field(default_factory=dict)
 
   @property
@@ -228,6 +226,7 @@ class Heartbeat:
         self._report(f"{where}; its own output says why" if seen.failed else f"{where} {silence}")
 
   def _read_again(self, index: int, seen: _Seen) -> None:
+    """Reads a process's file; reports if a process that was reported is back."""
     content = self._read(index)
     if content and content["beat"] != seen.beat:
       if seen.reported:
