@@ -1,6 +1,6 @@
-"""Three claims of SSW-GAN's paper, tried on the built-in moving shapes.
+"""Claims of SSW-GAN's paper, tried on the built-in moving shapes.
 
-  python benchmarks/cascades.py --output=FOLDER
+  python benchmarks/cascades.py [--cases=matching,no_matching] [--channels=4] [--output=FOLDER]
   python benchmarks/cascades.py --cases=cost
 
 It trains `configs/ssw_gan.py:shapes_stage1` once and, with every seed of --seeds, three systems:
@@ -17,15 +17,18 @@ Then all of them generate --count clips of 12 frames, as in training, and of 48:
              the clip that were drawn from them
   motion     mean absolute difference of neighbouring frames, 0..255, in the last quarter of 48
              frames, relative to that in the first quarter
+  sharpness  power of the last frame over that of the first, at the upper half of the frequencies
+             (`vidgan analyze --what=power_spectrum` draws the spectra)
 
 The case "cost" compiles and times iterations with 8 clips, without training: both stages, and a
 DVD-GAN of clips of 48 frames, 32x32, which both stages together generate.
 
-Each claim gets a verdict from 95 % intervals: "shows" if all seeds show it, "does not show" if all
-seeds show its contrary, else "undecided".
+Each claim of `cascade_claims.py` gets a verdict from 95 % intervals: "shows" if all seeds show it,
+"does not show" if all seeds show its contrary, else "undecided".
 
 Runs in --output continue where they stopped; finished ones are not trained again. One line of JSON
-per case is appended to --results.
+per case is appended to --results. Cases that this file has with the same settings are not measured
+again. `claims.py --page` writes the verdicts on benchmarks/cascades.jsonl to docs/claims.md.
 
 Exit codes: 0 done, 2 bad input.
 """
@@ -33,19 +36,17 @@ Exit codes: 0 done, 2 bad input.
 import pathlib
 import statistics
 import time
-from collections.abc import Sequence
 from typing import Any
 
+import cascade_claims
 import numpy as np
 import programs
 import settings  # makes the package importable
-import verdicts
 from absl import flags
 
 from vidgan_jax.runtime.errors import UserError
 
 SYSTEMS = ("matching", "no_matching", "dvd_gan")
-LENGTHS = (12, 48)  # frames: of training, and unrolled
 _BATCH = 8
 
 # A DVD-GAN that is built like the first stage, for clips that the second stage sees.
@@ -63,12 +64,17 @@ _SEEDS = flags.DEFINE_list(
 )
 _FIRST = flags.DEFINE_integer("first", 1200, "Iterations of the first stage.", lower_bound=1)
 _ITERATIONS = flags.DEFINE_integer("iterations", 400, "Of the other systems.", lower_bound=1)
+_CHANNELS = flags.DEFINE_integer(
+  "channels", 8, "Width of the trained networks: fewer take less time.", lower_bound=1
+)
 _COUNT = flags.DEFINE_integer("count", 512, "Generated and real clips.", lower_bound=16)
 _PASSES = flags.DEFINE_integer("passes", 32, "Standing passes.", lower_bound=1)
 _TIMED = flags.DEFINE_integer("timed", 5, "Timed iterations of the case cost.", lower_bound=1)
 _CASES = flags.DEFINE_list("cases", [*SYSTEMS, "cost"], f"Of {', '.join(SYSTEMS)}, cost.")
 settings.define_worker()
-settings.define_results()
+_RESULTS = settings.define_results()
+flags.set_default(_RESULTS, str(settings.ROOT / "benchmarks" / "cascades.jsonl"))
+_CHANNEL_FIELDS = ("generator.channels", "discriminator.channels")
 
 
 def experiment(system: str, seed: int, first: pathlib.Path) -> tuple[str, dict[str, Any]]:
@@ -77,12 +83,17 @@ def experiment(system: str, seed: int, first: pathlib.Path) -> tuple[str, dict[s
     "seed": seed,
     "num_iterations": _ITERATIONS.value,
     "sample_every": _ITERATIONS.value,
+    **_width("model"),
   }
   if system == "dvd_gan":
     return "ssw_gan.py:shapes_stage1", {**changes, **_DVD_GAN}
-  changes["model.earlier_run"] = str(first)
+  changes |= {"model.earlier_run": str(first), **_width("model.earlier")}
   changes["model.discriminator.matching"] = system == "matching"
   return "ssw_gan.py:shapes_stage2", changes
+
+
+def _width(model: str) -> dict[str, Any]:
+  return {f"{model}.{field}": _CHANNELS.value for field in _CHANNEL_FIELDS}
 
 
 def _real(config, frames: int) -> np.ndarray:
@@ -102,6 +113,10 @@ def _real(config, frames: int) -> np.ndarray:
   return np.stack([clip for clip, _ in examples])
 
 
+def _root_mean(squares: np.ndarray) -> float:
+  return float(np.sqrt(squares.mean()))
+
+
 def _motion(clips: np.ndarray) -> np.ndarray:
   """Mean absolute difference of neighbouring frames [N, T - 1] of clips uint8 [N, T, H, W, 3]."""
   change = np.abs(np.diff(clips.astype(np.int16), axis=1))
@@ -114,25 +129,46 @@ def _kept(motion: np.ndarray) -> float:
   return float(motion[:, -quarter:].mean() / motion[:, :quarter].mean())
 
 
+def _sharpness(spectra: np.ndarray) -> float:
+  """High-frequency power of the last frames over that of the first, from [N, 2]."""
+  first, last = spectra.mean(axis=0)
+  return float(last / first)
+
+
+def _high_power(clips: np.ndarray) -> np.ndarray:
+  """Power at the upper half of the frequencies of the first and last frame, [N, 2], of clips."""
+  from vidgan_jax.analysis.samples import power_spectrum
+
+  ends = power_spectrum.luma(clips[:, [0, -1]])
+  spectra = power_spectrum.radial_average(power_spectrum.power(ends.reshape(-1, *ends.shape[2:])))
+  return spectra[:, (spectra.shape[1] + 1) // 2 :].mean(axis=1).reshape(len(clips), 2)
+
+
 def _unrolled(run, frames: int) -> dict[str, Any]:
   """Measures clips of one length of a run."""
   from vidgan_jax.evaluation.statistics import intervals
   from vidgan_jax.runtime.subsampling import nearest
 
   labels = np.arange(_COUNT.value) % run.gan.num_classes
-  clips, grounding = _clips(run, labels, frames), None
+  clips, grounding, grounding_interval = _clips(run, labels, frames), None, None
   if run.gan.stages:  # the clips of both stages lie side by side
     low, clips = np.split(clips, 2, axis=3)
     factors = run.gan.temporal_factor, run.gan.space_factor
     difference = nearest(clips.astype(float), *factors) - nearest(low.astype(float), *factors)
-    grounding = float(np.sqrt(np.mean(difference**2)))
+    squares = np.square(difference).mean(axis=tuple(range(1, difference.ndim)))
+    grounding = _root_mean(squares)
+    grounding_interval = intervals.bootstrap(_root_mean, [squares])
   real = _real(run.config, frames)
   distance = intervals.halve_frechet(programs.shape_features(real), programs.shape_features(clips))
-  motion, of_real = _motion(clips), _motion(real)
+  motion, of_real, power = _motion(clips), _motion(real), _high_power(clips)
   return {
     "distance": distance.limit,
     "deviation": distance.deviation,
     "grounding": grounding,
+    "grounding_interval": grounding_interval,
+    "sharpness": _sharpness(power),
+    "sharpness_interval": intervals.bootstrap(_sharpness, [power]),
+    "real_sharpness": _sharpness(_high_power(real)),
     "motion": motion.mean(axis=0).round(3).tolist(),
     "real_motion": of_real.mean(axis=0).round(3).tolist(),
     "kept": _kept(motion),
@@ -166,10 +202,20 @@ def _of_run(system: str, seed: int) -> dict[str, Any]:
   return {
     "system": system,
     "seed": seed,
-    "iterations": int(run.config.num_iterations),
-    "count": _COUNT.value,
+    **_setting(),
     "device": jax.devices()[0].device_kind,
-    "lengths": {str(frames): _unrolled(run, frames) for frames in LENGTHS},
+    "lengths": {str(frames): _unrolled(run, frames) for frames in cascade_claims.LENGTHS},
+  }
+
+
+def _setting() -> dict[str, int]:
+  """What results of trained systems depend on, besides system and seed."""
+  return {
+    "first_iterations": _FIRST.value,
+    "iterations": _ITERATIONS.value,
+    "channels": _CHANNELS.value,
+    "count": _COUNT.value,
+    "standing_passes": _PASSES.value,
   }
 
 
@@ -197,11 +243,12 @@ def _iteration_cost(name: str, changes: dict[str, Any]) -> dict[str, Any]:
   }
 
 
-COSTS: dict[str, tuple[str, dict[str, Any]]] = {
-  "first stage, 24 x 16x16": ("ssw_gan.py:shapes_stage1", {}),
-  "second stage, 12 x 32x32": ("ssw_gan.py:shapes_stage2", {}),
-  "DVD-GAN, 48 x 32x32": ("ssw_gan.py:shapes_stage1", {**_DVD_GAN, "model.frames": 48}),
-}
+_COST_CONFIGS: tuple[tuple[str, dict[str, Any]], ...] = (
+  ("ssw_gan.py:shapes_stage1", {}),
+  ("ssw_gan.py:shapes_stage2", {}),
+  ("ssw_gan.py:shapes_stage1", {**_DVD_GAN, "model.frames": 48}),
+)
+COSTS = dict(zip(cascade_claims.COSTS, _COST_CONFIGS, strict=True))
 
 
 def _measure(case: str) -> dict[str, Any]:
@@ -212,83 +259,15 @@ def _measure(case: str) -> dict[str, Any]:
   return {"case": case, **_of_run(system, int(seed))}
 
 
-def _difference(worse: dict, better: dict) -> tuple[float, float]:
-  """Interval of the difference of two distances."""
-  difference = worse["distance"] - better["distance"]
-  margin = 1.96 * float(np.hypot(worse["deviation"], better["deviation"]))
-  return difference - margin, difference + margin
-
-
-def _matching_claims(short: list[tuple], long: list[tuple]) -> list[list[str]]:
-  """Rows on what the matching discriminator does, from intervals of each seed."""
-  apart = [low > 0 or high < 0 for low, high in short]
-  return [
-    [
-      "48 frames: without matching discriminator the distance is larger by",
-      verdicts.of_seeds([low > 0 for low, _ in long], [high < 0 for _, high in long]),
-      verdicts.spans(long),
-    ],
-    [
-      "12 frames: the distances are equal; without it, it is larger by",
-      verdicts.of_seeds([not a for a in apart], apart),
-      verdicts.spans(short),
-    ],
-  ]
-
-
-def _motion_claims(dvd_gan: list[tuple], ssw_gan: list[tuple]) -> list[list[str]]:
-  """Rows on how much motion remains, from intervals of each seed; without a system, no row."""
-  rows = []
-  if dvd_gan:
-    freezes, moves = [high < 0.5 for _, high in dvd_gan], [low > 0.5 for low, _ in dvd_gan]
-    text = "DVD-GAN freezes: less than half of its motion remains"
-    rows.append([text, verdicts.of_seeds(freezes, moves), verdicts.spans(dvd_gan)])
-  if ssw_gan:
-    freezes, moves = [high < 0.5 for _, high in ssw_gan], [low > 0.5 for low, _ in ssw_gan]
-    text = "SSW-GAN goes on: more than half remains"
-    rows.append([text, verdicts.of_seeds(moves, freezes), verdicts.spans(ssw_gan)])
-  return rows
-
-
-def _cost_claims(first: dict, second: dict, whole: dict) -> list[list[str]]:
-  """Rows on the cost of both stages beside that of a DVD-GAN of their output."""
-  memory = max(first["bytes"], second["bytes"]) / whole["bytes"]
-  seconds = (first["seconds"] + second["seconds"]) / whole["seconds"]
-  rows = []
-  for name, ratio, published in (("memory", memory, 0.25), ("time", seconds, 0.5)):
-    text = f"{name} of an iteration is at most {published:g} of DVD-GAN's of 48 frames"
-    rows.append(
-      [text, verdicts.of_seeds([ratio <= published], [ratio > published]), f"{ratio:.2f}"]
-    )
-  return rows
-
-
-def claims(results: dict[str, dict], seeds: Sequence[str]) -> list[list[str]]:
-  """Rows (claim, verdict, effect by seed) of the claims whose cases are in `results`."""
-
-  def of(system: str, frames: int) -> list[dict]:
-    cases = [results.get(f"{system}@{s}") for s in seeds]
-    return [case["lengths"][str(frames)] for case in cases if case] if all(cases) else []
-
-  rows = []
-  pairs = [list(zip(of("no_matching", n), of("matching", n), strict=False)) for n in LENGTHS]
-  if all(pairs):
-    rows += _matching_claims(*([_difference(*pair) for pair in of_length] for of_length in pairs))
-  kept = ([tuple(m["kept_interval"]) for m in of(system, 48)] for system in ("dvd_gan", "matching"))
-  rows += _motion_claims(*kept)
-  if all(name in results for name in COSTS):
-    rows += _cost_claims(*(results[name] for name in COSTS))
-  return rows
-
-
 def _rows(results: dict[str, dict]) -> list[list[str]]:
   """The table of the trained systems."""
   table = [["case", "frames", "distance", "grounding", "motion that remains", "of real clips"]]
+  table[0].append("sharpness that remains")
   for name, result in results.items():
     for frames, measured in result.get("lengths", {}).items():
       margin = 1.96 * measured["deviation"]
       low, high = measured["kept_interval"]
-      grounding = measured["grounding"]
+      grounding, sharp = measured["grounding"], measured["sharpness_interval"]
       table.append(
         [
           name,
@@ -297,6 +276,7 @@ def _rows(results: dict[str, dict]) -> list[list[str]]:
           "-" if grounding is None else f"{grounding:.1f}",
           f"{measured['kept']:.2f} ({low:.2f} to {high:.2f})",
           f"{measured['real_kept']:.2f}",
+          f"{measured['sharpness']:.2f} ({sharp[0]:.2f} to {sharp[1]:.2f})",
         ]
       )
   return table
@@ -312,11 +292,15 @@ def main():
   names += COSTS if "cost" in chosen else []
   if {"matching", "no_matching"} & set(chosen):
     first = {"num_iterations": _FIRST.value, "sample_every": _FIRST.value, "seed": 0}
+    first |= _width("model")
     settings.train("ssw_gan.py:shapes_stage1", pathlib.Path(_OUTPUT.value) / "stage1", first)
-  results = {}
+  results, setting = cascade_claims.read(_RESULTS.value), _setting().items()
   for name in names:
+    if name in results and (name in COSTS or setting <= results[name].items()):
+      settings.door.report(f"{name}: measured before")
+      continue
     results[name] = settings.in_fresh_process(__file__, name)
-    settings.append(flags.FLAGS.results, "cascades", results[name])
+    settings.append(_RESULTS.value, "cascades", results[name])
     settings.door.report(f"{name}: done")
   if len(table := _rows(results)) > 1:
     settings.show(table)
@@ -324,8 +308,8 @@ def main():
   if costs:
     rows = [[n, f"{r['bytes'] / 1e6:.0f}", f"{r['seconds']:.2f}"] for n, r in costs.items()]
     settings.show([["iteration with 8 clips", "memory, MB", "seconds"], *rows])
-  if rows := claims(results, seeds):
-    settings.show([["claim", "verdict", "effect, by seed"], *rows])
+  if rows := cascade_claims.rows(results):
+    settings.show([["claim", "source", "comparison", "verdict", "effect, by seed"], *rows])
 
 
 if __name__ == "__main__":

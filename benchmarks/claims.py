@@ -20,7 +20,9 @@ contrary, else "undecided".
                      blocks (dvd_gan: one of 6 is left) and then merges them into batch or channels
   pixel_loss         with the thesis' average pixel loss
   tgan, tgan_f, tgan_tsm          `configs/tgan.py:shapes` with 3-D, factorised and 2-D kernels
-  tgan_v2, tgan_v2_whole          `configs/tgan_v2.py:shapes` with and without subsampling layers
+  tgan_v2, tgan_v2_whole          `configs/tgan_v2.py:shapes` with and without subsampling layers,
+                     with batches of 8, half of the iterations
+  tgan_v2_all_clips  the same with subsampling layers that keep all clips of the batch
 
 Scores besides those of the protocol: "brightness" is the mean generated pixel over the last quarter
 of the log, relative to the real one; "curvature" is the geometric mean of the largest eigenvalue's
@@ -39,6 +41,7 @@ import sys
 import time
 from typing import Any
 
+import cascade_claims
 import claim_table
 import settings  # makes the package importable
 from absl import flags
@@ -46,7 +49,7 @@ from absl import flags
 from vidgan_jax.evaluation.metrics.accuracy import wilson
 from vidgan_jax.runtime.errors import UserError
 
-_DISCRIMINATOR = "model.discriminator."
+_DISCRIMINATOR, _SUBSAMPLING = "model.discriminator.", "model.subsampling."
 _DVD_GAN: dict[str, dict[str, Any]] = {
   "dvd_gan": {},
   "spatial_only": {f"{_DISCRIMINATOR}temporal": False},
@@ -67,18 +70,22 @@ _DVD_GAN: dict[str, dict[str, Any]] = {
   },
   "pixel_loss": {"model.pixel_loss.weight": 1.0},
 }
+# Half of the config's clips and iterations, because iterations without subsampling layers are slow.
+_TGAN_V2 = {"batch_size": 8, "num_iterations": 1500}
 # {case: (config, changes, flags of `evaluate`)}
 CASES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
   **{name: ("quickstart.py", changes, ()) for name, changes in _DVD_GAN.items()},
   "tgan": ("tgan.py:shapes", {}, ()),
   "tgan_f": ("tgan.py:shapes_f", {}, ()),
   "tgan_tsm": ("tgan.py:shapes_tsm", {}, ()),
-  "tgan_v2": ("tgan_v2.py:shapes", {}, ("--standing_passes=0",)),
-  "tgan_v2_whole": (
-    "tgan_v2.py:shapes",
-    {"model.subsampling.layers": 0},
-    ("--standing_passes=0",),
-  ),
+  **{
+    name: ("tgan_v2.py:shapes", {**_TGAN_V2, **changes}, ("--standing_passes=0",))
+    for name, changes in {
+      "tgan_v2": {},
+      "tgan_v2_whole": {f"{_SUBSAMPLING}layers": 0},
+      "tgan_v2_all_clips": {f"{_SUBSAMPLING}batch": False},
+    }.items()
+  },
 }
 _TRUNCATED = 0.5
 _PAGE = settings.ROOT / "docs" / "claims.md"
@@ -104,7 +111,8 @@ def changes(case: str, seed: int) -> dict[str, Any]:
   config = settings.config_of(CASES[case][0], {})
   iterations = _ITERATIONS.value
   if case not in _DVD_GAN:
-    iterations = max(1, config.num_iterations // _DIVIDE.value)
+    whole = CASES[case][1].get("num_iterations", config.num_iterations)
+    iterations = max(1, whole // _DIVIDE.value)
   fields: dict[str, Any] = {
     "seed": seed,
     "num_iterations": iterations,
@@ -116,7 +124,7 @@ def changes(case: str, seed: int) -> dict[str, Any]:
     fields["analysis.every"] = max(1, iterations // 8)
   if "decay_iterations" in config.optimizer and config.optimizer.decay_iterations:
     fields["optimizer.decay_iterations"] = iterations
-  return {**fields, **CASES[case][1]}
+  return {**CASES[case][1], **fields}
 
 
 def _evaluated(case: str, workdir: pathlib.Path, truncation: float) -> dict[str, list[float]]:
@@ -253,17 +261,18 @@ Cases that are compared differ in one thing and have the same number of iteratio
 contrary, and else "undecided". A claim that small models do not show may hold for large ones.
 
 ```sh
-python benchmarks/claims.py --iterations=400 --divide=4 --seeds=0,1
+python benchmarks/claims.py --iterations=400 --divide=4
+python benchmarks/cascades.py --channels=4
 python benchmarks/claims.py --page
 ```
 
-trains, scores and writes this page; `benchmarks/claims.py` describes the cases. Effects are \
-differences of scores, or ratios for "over". Scores are those of the protocol `moving_shapes`, \
-with 1000 clips.
+trains, scores and writes this page; `benchmarks/claims.py` and `benchmarks/cascades.py` (SSW-GAN) \
+describe the cases. Effects are differences of scores, or ratios for "over". Scores are those of \
+the protocol `moving_shapes`, with 1000 clips.
 """
 _ELSEWHERE = """## Measured on other pages
 
-* [ssw_gan.md](ssw_gan.md): the matching discriminator, long clips, memory and time of stages
+* [ssw_gan.md](ssw_gan.md): the cascade at twice the width, beside a DVD-GAN; memory and time
 * [tgan_v2.md](tgan_v2.md): FLOPs, memory and time that subsampling saves at full size
 * [ldvd.md](ldvd.md): curvature over training, one seed
 * [small_data.md](small_data.md): R1 and augmentation on few clips
@@ -275,10 +284,11 @@ def _markdown(table: list[list[str]]) -> str:
   return "\n".join([lines[0], "|" + "---|" * len(table[0]), *lines[1:]])
 
 
-def page(results: list[dict[str, Any]]) -> str:
-  """The text of docs/claims.md."""
+def page(results: list[dict[str, Any]], cascades: dict[str, dict]) -> str:
+  """The text of docs/claims.md, from results of this file and of `cascades.py`."""
   results = _latest(results)
-  parts = [_HEAD, _markdown([_CLAIMS_HEADER, *claim_table.rows(results)])]
+  claims = [*claim_table.rows(results), *cascade_claims.rows(cascades)]
+  parts = [_HEAD, _markdown([_CLAIMS_HEADER, *claims])]
   if results:
     parts.append(_NOTES.read_text(encoding="utf-8"))
     dates = sorted(r["date"][:10] for r in results)
@@ -297,7 +307,8 @@ def main():
   """Measures what is missing, one case after the other, and prints verdicts."""
   path = pathlib.Path(_RESULTS.value)
   if _WRITE_PAGE.value:
-    _PAGE.write_text(page(_lines(path)), encoding="utf-8")
+    cascades = cascade_claims.read(str(settings.ROOT / "benchmarks" / "cascades.jsonl"))
+    _PAGE.write_text(page(_lines(path), cascades), encoding="utf-8")
     settings.door.report(f"written: {_PAGE}")
     return
   chosen = settings.chosen(_CASES.value, CASES)

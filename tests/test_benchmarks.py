@@ -197,42 +197,72 @@ def test_verdicts_need_all_seeds(settings):
 CLAIMS = """
 import sys
 sys.path.insert(0, "benchmarks")
-import cascades, json, sys
+import cascade_claims, json, sys
 results = json.load(sys.stdin)
-cost = dict(zip(cascades.COSTS, results.pop("cost")))
-print(json.dumps(cascades.claims({**results, **cost}, ["0", "1"])))
+cost = dict(zip(cascade_claims.COSTS, results.pop("cost")))
+print(json.dumps(cascade_claims.rows({**results, **cost})))
 """
 
 
-def claims(of_systems, cost):
-  """{claim: verdict} of benchmarks/cascades.py for (distance at 12, at 48, motion kept)."""
+def claims(of_systems, cost, seeds=(0, 1)):
+  """Verdicts on SSW-GAN's claims.
+
+  Args:
+    of_systems: {system: (distance at 12, at 48, motion kept, grounding, sharpness)}.
+    cost: (bytes, seconds) of the three programs, or nothing.
+    seeds: of all systems.
+
+  Returns:
+    {claim: verdict}, in the order of the rows.
+  """
   results = {"cost": [{"bytes": size, "seconds": seconds} for size, seconds in cost]}
-  for name, (*distances, kept) in of_systems.items():
+  for name, (*distances, kept, grounding, sharpness) in of_systems.items():
     lengths = {
-      frames: {"distance": value, "deviation": 1, "kept_interval": [kept - 0.1, kept + 0.1]}
+      frames: {
+        "distance": value,
+        "deviation": 1,
+        "kept_interval": [kept - 0.1, kept + 0.1],
+        "grounding": grounding,
+        "grounding_interval": [grounding - 3, grounding + 4],
+        "sharpness_interval": [sharpness - 0.05, sharpness + 0.05],
+      }
       for frames, value in zip(("12", "48"), distances, strict=True)
     }
-    results |= {f"{name}@{seed}": {"lengths": lengths} for seed in (0, 1)}
+    of_seed = {"system": name, "lengths": lengths}
+    results |= {f"{name}@{seed}": {**of_seed, "seed": seed} for seed in seeds}
   command = [sys.executable, "-c", CLAIMS]
   done = subprocess.run(
     command, input=json.dumps(results), capture_output=True, text=True, cwd=ROOT, check=True
   )
-  return {claim: verdict for claim, verdict, _ in json.loads(done.stdout)}
+  return {row[0]: row[3] for row in json.loads(done.stdout)}
 
 
 def test_claims_on_cascades_follow_from_the_measurements():
   shown = claims(
-    {"matching": (10, 20, 0.9), "no_matching": (11, 40, 0.9), "dvd_gan": (10, 50, 0.2)},
+    {
+      "matching": (10, 20, 0.9, 20, 1.0),
+      "no_matching": (11, 40, 0.9, 40, 1.0),
+      "dvd_gan": (10, 50, 0.2, 0, 1.0),
+    },
     [(10, 1), (20, 1), (100, 5)],
   )
-  assert list(shown.values()) == ["shows"] * 6
+  assert list(shown.values()) == ["shows"] * 8
   contrary = claims(
-    {"matching": (10, 40, 0.3), "no_matching": (30, 20, 0.9), "dvd_gan": (10, 50, 0.8)},
+    {
+      "matching": (10, 40, 0.3, 40, 0.5),
+      "no_matching": (30, 20, 0.9, 20, 1.0),
+      "dvd_gan": (10, 50, 0.8, 0, 1.0),
+    },
     [(10, 1), (60, 3), (100, 5)],
   )
-  assert list(contrary.values()) == ["does not show"] * 6
-  undecided = claims({"dvd_gan": (10, 50, 0.5)}, [])
-  assert list(undecided.values()) == ["undecided"]
+  assert list(contrary.values()) == ["does not show"] * 8
+  undecided = claims(
+    {"matching": (10, 40, 0.5, 40, 0.9), "no_matching": (30, 20, 0.5, 44, 0.5)}, [], seeds=(3,)
+  )
+  grounded, *others = undecided.values()
+  assert grounded == "undecided (one seed)"  # -0.6 to 9, by the sides' own widths
+  assert others[2:] == ["undecided (one seed)"] * 2
+  assert not claims({"no_matching": (10, 20, 0.9, 20, 1.0)}, [])  # nothing to compare with
 
 
 def test_seeds_that_are_no_integers_and_unknown_systems_are_refused(tmp_path):
@@ -246,7 +276,7 @@ def test_seeds_that_are_no_integers_and_unknown_systems_are_refused(tmp_path):
 _CLAIMS = """
 import claims, claim_table, json, sys
 results = json.load(sys.stdin)
-print(json.dumps({"rows": claim_table.rows(results), "page": claims.page(results)}))
+print(json.dumps({"rows": claim_table.rows(results), "page": claims.page(results, {})}))
 """
 
 

@@ -1,0 +1,141 @@
+"""What SSW-GAN's paper claims, and verdicts on it from the results of `cascades.py`."""
+
+import json
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import verdicts
+
+LENGTHS = (12, 48)  # frames: of training, and unrolled
+# Cases whose iterations are compiled and timed.
+COSTS = ("first stage, 24 x 16x16", "second stage, 12 x 32x32", "DVD-GAN, 48 x 32x32")
+SHARP = 0.9  # frames stay sharp if high frequencies keep at least this part of their power
+_PAPER, _SPECTRA = "SSW-GAN 5", "SSW-GAN E"
+_WITHOUT = "`no_matching` minus `matching`"
+# (claim, source, comparison)
+_GROUNDED = (
+  "The matching discriminator keeps unrolled clips grounded",
+  _PAPER,
+  f"grounding, 48 frames: {_WITHOUT}",
+)
+_BETTER = (
+  "The matching discriminator makes unrolled clips better",
+  _PAPER,
+  f"distance, 48 frames: {_WITHOUT}",
+)
+_SHORT = (
+  "Clips of the training length are as good without matching discriminator",
+  _PAPER,
+  f"distance, 12 frames: {_WITHOUT}",
+)
+_SHARP_FRAMES = (
+  f"Unrolled frames do not blur: high frequencies keep {SHARP} of their power",
+  _SPECTRA,
+  "power: frame 48 over frame 1 of `matching`",
+)
+_FREEZES = (
+  "DVD-GAN freezes: less than half of its motion remains",
+  _PAPER,
+  "motion: last over first quarter of 48 frames of `dvd_gan`",
+)
+_GOES_ON = (
+  "SSW-GAN goes on: more than half of its motion remains",
+  _PAPER,
+  "motion: last over first quarter of 48 frames of `matching`",
+)
+
+Interval = tuple[float, float]
+
+
+def read(path: str) -> dict[str, dict]:
+  """The last result of each case in a file of `cascades.py`; none if there is no file."""
+  file = pathlib.Path(path)
+  lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+  records = [json.loads(line) for line in lines if line.strip()]
+  return {record["case"]: record for record in records}
+
+
+def _row(
+  claim: tuple[str, str, str], effects: Sequence[Interval], shown: Sequence, contrary: Sequence
+) -> list[list[str]]:
+  """The row of a claim (text, source, comparison), or none without results."""
+  if not effects:
+    return []
+  verdict = verdicts.of_seeds(shown, contrary)
+  if len(effects) == 1:
+    verdict += " (one seed)"
+  return [[*claim, verdict, verdicts.spans(effects)]]
+
+
+def _above(claim: tuple[str, str, str], effects: Sequence[Interval], bound: float):
+  over, under = [low > bound for low, _ in effects], [high < bound for _, high in effects]
+  return _row(claim, effects, over, under)
+
+
+def _below(claim: tuple[str, str, str], effects: Sequence[Interval], bound: float):
+  over, under = [low > bound for low, _ in effects], [high < bound for _, high in effects]
+  return _row(claim, effects, under, over)
+
+
+def _farther(worse: Mapping, better: Mapping) -> Interval:
+  """Interval of the difference of two distances."""
+  difference = worse["distance"] - better["distance"]
+  margin = 1.96 * math.hypot(worse["deviation"], better["deviation"])
+  return difference - margin, difference + margin
+
+
+def _looser(worse: Mapping, better: Mapping) -> Interval:
+  """Interval of the difference of two groundings, whose errors are independent."""
+  difference = worse["grounding"] - better["grounding"]
+  low, high = worse["grounding_interval"]
+  better_low, better_high = better["grounding_interval"]
+  below = math.hypot(worse["grounding"] - low, better_high - better["grounding"])
+  above = math.hypot(high - worse["grounding"], better["grounding"] - better_low)
+  return difference - below, difference + above
+
+
+def _costs(results: Mapping[str, Mapping]) -> list[list[str]]:
+  """Rows on the cost of both stages beside that of a DVD-GAN of their output."""
+  if not all(name in results for name in COSTS):
+    return []
+  first, second, whole = (results[name] for name in COSTS)
+  memory = max(first["bytes"], second["bytes"]) / whole["bytes"]
+  seconds = (first["seconds"] + second["seconds"]) / whole["seconds"]
+  rows = []
+  for name, ratio, published in (("memory", memory, 0.25), ("time", seconds, 0.5)):
+    verdict = verdicts.of_seeds([ratio <= published], [ratio > published])
+    text = f"Two stages need at most {published:g} of the {name} of a DVD-GAN of 48 frames"
+    rows.append([text, _PAPER, f"{name} of an iteration, over DVD-GAN's", verdict, f"{ratio:.2f}"])
+  return rows
+
+
+def rows(results: Mapping[str, Mapping]) -> list[list[str]]:
+  """Rows (claim, source, comparison, verdict, effect by seed), without a header.
+
+  Args:
+    results: {case: its result}, as `cascades.py` writes them. A seed counts for a claim if all
+      cases of the claim have it. Without any, the claim has no row.
+  """
+
+  def of(frames: int, *systems: str) -> list[list[Mapping]]:
+    """What each seed that all the systems have measured of clips of that length."""
+    seeds = sorted(r["seed"] for r in results.values() if r.get("system") == systems[0])
+    names = [[f"{system}@{seed}" for system in systems] for seed in seeds]
+    measured = [[results[name] for name in each] for each in names if {*each} <= {*results}]
+    return [[result["lengths"][str(frames)] for result in each] for each in measured]
+
+  pairs = {frames: of(frames, "no_matching", "matching") for frames in LENGTHS}
+  short, long = ([_farther(*pair) for pair in pairs[frames]] for frames in LENGTHS)
+  loose = [_looser(*pair) for pair in pairs[48]]
+  apart = [low > 0 or high < 0 for low, high in short]
+  matching, dvd_gan = ([each for (each,) in of(48, name)] for name in ("matching", "dvd_gan"))
+  return [
+    *_above(_GROUNDED, loose, 0.0),
+    *_above(_BETTER, long, 0.0),
+    *_row(_SHORT, short, [not each for each in apart], apart),
+    *_above(_SHARP_FRAMES, [tuple(each["sharpness_interval"]) for each in matching], SHARP),
+    *_below(_FREEZES, [tuple(each["kept_interval"]) for each in dvd_gan], 0.5),
+    *_above(_GOES_ON, [tuple(each["kept_interval"]) for each in matching], 0.5),
+    *_costs(results),
+  ]
