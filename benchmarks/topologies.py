@@ -14,13 +14,13 @@ most memory, until a setting fits:
   one device        nothing; conv_outputs; block_inputs and 16 chunks
   without remat     of models that cannot recompute: replicated; zero1
 
-Each attempt runs `vidgan summarize --topology` in a process of its own, one at a time, and appends
-one line of JSON to --results. Beside the compiler's numbers it has the estimate of `vidgan
-summarize` without --topology. A setting whose estimated peak exceeds the device's memory by 15 % is
-not compiled: of programs above 1 GiB, none has needed so much less than the estimate yet. An
-interrupted run continues where it was. After an attempt that takes longer than --limit comes the
-next setting: most often, the compiler searches for a way to fit the program. A higher --limit
-repeats the attempt.
+Each attempt runs `vidgan summarize --topology --programs=iteration` in a process of its own, one at
+a time, and appends one line of JSON to --results. Beside the compiler's numbers it has the estimate
+of `vidgan summarize` without --topology. A setting whose estimated peak exceeds the device's memory
+by 15 % is not compiled: of programs above 1 GiB, none has needed so much less than the estimate
+yet. An interrupted run continues where it was. After an attempt that takes longer than --limit
+comes the next setting: most often, the compiler searches for a way to fit the program. A higher
+--limit repeats the attempt.
 
 Exit codes: 0 done, 2 bad input, or another run writes the same file.
 """
@@ -195,7 +195,8 @@ def attempt(config: str, target: str, setting: Setting) -> dict:
   print(f"{_now()} {config} {target} {setting.name}", flush=True)
   begin = time.monotonic()
   arguments = ["summarize", f"--config={config}", f"--topology={target}", "--json"]
-  code, output, errors = run_command([*arguments, *setting.options], _LIMIT.value)
+  arguments += ["--programs=iteration", *setting.options]
+  code, output, errors = run_command(arguments, _LIMIT.value)
   line["seconds"] = round(time.monotonic() - begin, 1)
   if code is None:
     return line | {"outcome": "time", "limit_minutes": _LIMIT.value}
@@ -228,7 +229,6 @@ def _compiled(result: dict) -> dict:
       f"{part}_gib": gib(iteration[f"{part}_bytes"])
       for part in ("peak", "argument", "temporary", "padding")
     },
-    "other_peaks_gib": {n: gib(p["peak_bytes"]) for n, p in programs.items() if n != "iteration"},
     "refusals": {n: p["refusal"][:300] for n, p in programs.items() if p["refusal"]},
     "collectives": iteration["collectives"],
     "largest": [

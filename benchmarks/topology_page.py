@@ -17,10 +17,10 @@ _HEAD = """# What fits where
 
 Written by `python benchmarks/topologies.py page` from benchmarks/topologies.jsonl; do not edit.
 
-The programs of ten configs, compiled at full size and at the batch of the paper by the compilers of
-six kinds of hardware. **Nothing ran on this hardware**: memory is what the compiler assigns, times
-are lower bounds. [compile_only.md](compile_only.md) says what such a compilation knows, and what it
-does not. For one config:
+The training iterations of ten configs, compiled at full size and at the batch of the paper by the
+compilers of six kinds of hardware. **Nothing ran on this hardware**: memory is what the compiler
+assigns, times are lower bounds. [compile_only.md](compile_only.md) says what such a compilation
+knows, and what it does not. For one config:
 
 ```sh
 vidgan summarize --config=dvd_gan:kinetics600_64x12 --topology=v5e:4x8 \\

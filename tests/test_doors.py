@@ -483,6 +483,9 @@ def test_evaluating_refuses_in_one_line_and_writes_nothing(door, tmp_path, argum
     ("summarize", [CONFIG, "--topology=cpu:2", "--devices=2"], "--devices: no effect with --topol"),
     ("summarize", [CONFIG, "--topology=cpu:2", "--dtype=float32"], "--dtype: no effect with --top"),
     ("summarize", [CONFIG, "--topology=v9:2x2"], "unknown hardware 'v9'"),
+    ("summarize", [CONFIG, "--programs=iteration"], "--programs: no effect without --topology"),
+    ("summarize", [CONFIG, "--topology=cpu:2", "--programs=x,sampling"], "--programs: unknown 'x'"),
+    ("summarize", [CONFIG, "--topology=cpu:2", "--programs="], "--programs: no program; the pro"),
   ],
 )
 def test_flags_without_effect_are_refused(door, tmp_path, name, arguments, words):

@@ -6,6 +6,8 @@ r"""Prints the cost of a config: parameters, FLOPs, least time, memory. Runs no 
   vidgan summarize --config=dvd_gan:kinetics600_64x12 --devices=8 \
       --config.sharding=zero1
   vidgan summarize --config=dvd_gan:kinetics600_64x12 --topology=v5e:8x8
+  vidgan summarize --config=dvd_gan:kinetics600_64x12 --topology=h100:8 \
+      --programs=iteration
 
 Any field of the config can be set with --config.FIELD=VALUE.
 
@@ -53,6 +55,11 @@ _DEVICES = schema.define(
   ),
 )
 _TOPOLOGY = flags.DEFINE_string("topology", None, names.HELP)
+_PROGRAMS = flags.DEFINE_list(
+  "programs",
+  list(names.PROGRAMS),
+  "What --topology compiles. An iteration of training needs the most memory.",
+)
 flags.mark_flag_as_required("config")
 
 
@@ -65,8 +72,11 @@ def main(argv):
     door.check_unused(("tflops", "dtype"), "with --devices, which prints how arrays are split")
   topology = None if _TOPOLOGY.value is None else names.parse(_TOPOLOGY.value)
   if topology:
+    _check_programs()
     door.check_unused(("devices",), "with --topology, which says how many devices there are")
     door.check_unused(("dtype",), "with --topology: config.precision is the type")
+  else:
+    door.check_unused(("programs",), "without --topology")
   import json
 
   import jax  # imported here, so that --help and bad flags are quick
@@ -89,6 +99,14 @@ def main(argv):
   door.report(json.dumps(result, indent=2) if _JSON.value else table.render(result))
 
 
+def _check_programs():
+  """Raises UserError on programs that do not exist."""
+  unknown = [repr(name) for name in _PROGRAMS.value if name not in names.PROGRAMS]
+  if unknown or not _PROGRAMS.value:
+    wrong = f"unknown {', '.join(unknown)}" if unknown else "no program"
+    raise UserError(f"--programs: {wrong}; the programs are {', '.join(names.PROGRAMS)}")
+
+
 def _fields(config) -> list[str]:
   """Lines about the fields of a config, for --help."""
   from vidgan_jax.models import switches
@@ -108,6 +126,7 @@ def _print_topology(topology):
     topology,
     batch_size=_BATCH.value,
     tflops=_TFLOPS.value if flags.FLAGS["tflops"].present else None,
+    wanted=list(dict.fromkeys(_PROGRAMS.value)),
     report=lambda line: print(line, file=sys.stderr, flush=True),
   )
   door.report(json.dumps(result, indent=2) if _JSON.value else report.render(result))

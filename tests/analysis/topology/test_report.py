@@ -78,6 +78,7 @@ def build(lean_config):
 def test_all_programs_are_compiled_and_compared_with_the_memory(build, lean_config):
   result, asked = build("v5e:2x4")
   assert asked == [("v5e:2x4", n, 8) for n in ("iteration", "initialisation", "sampling")]
+  assert build("v5e:2x4", wanted=["sampling"])[1] == [("v5e:2x4", "sampling", 8)]
   iteration = result["programs"]["iteration"]
   assert iteration["peak_bytes"] == 2 * GIB and iteration["fits"]
   assert iteration["margin_bytes"] == int(15.75 * GIB) - 2 * GIB

@@ -58,7 +58,7 @@ def compile_program(topology: Topology, program: str, config: str) -> Compiled:
 
   Args:
     topology: devices that it is for.
-    program: a name in `programs.NAMES`.
+    program: a name in `names.PROGRAMS`.
     config: the whole config as JSON, see `runtime.config.configuration.to_json`.
 
   Raises:

@@ -43,6 +43,7 @@ HARDWARE = {
   "rtx4090": Hardware("gpu", 25_393_692_672),
   "cpu": Hardware("cpu", None),
 }
+PROGRAMS = ("iteration", "initialisation", "sampling")
 HELP = (
   "Compile the run's programs for this hardware, which need not be here, and print what they need: "
   "v3, v4, v5e, v5p, v6e or tpu7x with the shape of a TPU slice in chips, such as v5e:8x8; a100, "

@@ -17,7 +17,6 @@ from vidgan_jax.training import optimizers
 from vidgan_jax.training import state as states
 from vidgan_jax.training.phases import Phases
 
-NAMES = ("iteration", "initialisation", "sampling")
 SAMPLED_CLIPS = 16  # of one call of the generator: the default of `vidgan sample`
 
 
@@ -25,9 +24,9 @@ def lower(name: str, config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
   """Traces a program for the devices of a mesh.
 
   Args:
-    name: "iteration": one iteration of training; of the last phase, which needs the most memory, if
-      the networks grow. "initialisation": draws the first state. "sampling": 16 clips of the
-      generator, on the first device alone.
+    name: of `names.PROGRAMS`. "iteration": one iteration of training; of the last phase, which
+      needs the most memory, if the networks grow. "initialisation": draws the first state.
+      "sampling": 16 clips of the generator, on the first device alone.
     config: the whole config.
     mesh: the devices.
 

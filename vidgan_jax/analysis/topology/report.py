@@ -1,14 +1,13 @@
 """What a config's programs need on hardware that is not here, as a dictionary and as a table."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ml_collections import ConfigDict
 
 from vidgan_jax.analysis.cost import summary
 from vidgan_jax.analysis.topology import layers
 from vidgan_jax.analysis.topology.compiler import Compiled, compile_program
-from vidgan_jax.analysis.topology.names import Topology
-from vidgan_jax.analysis.topology.programs import NAMES
+from vidgan_jax.analysis.topology.names import PROGRAMS, Topology
 from vidgan_jax.models import registry, switches
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime import precision
@@ -24,6 +23,7 @@ def build(
   *,
   batch_size: int | None = None,
   tflops: float | None = None,
+  wanted: Sequence[str] = PROGRAMS,
   compiled: Callable[[Topology, str, str], Compiled] = compile_program,
   report: Callable[[str], None] = lambda line: None,
 ) -> dict:
@@ -34,6 +34,7 @@ def build(
     topology: see `names.parse`.
     batch_size: clips per update, in place of config.batch_size.
     tflops: speed of one device in TFLOP/s for the lower bound of the time; None is its peak.
+    wanted: the programs to compile, at least one of `names.PROGRAMS`.
     compiled: compiles one program; tests pass another function.
     report: called with a line before each program.
 
@@ -59,10 +60,10 @@ def build(
       phase.batch_size, topology.devices, config.microbatch, gan.batch_multiple, config.chunks
     )
   text, programs = configuration.to_json(config), {}
-  for name in NAMES:
+  for name in wanted:
     report(f"compiling the {name} for {topology.name}")
     programs[name] = compiled(topology, name, text)
-  first = programs[NAMES[0]]
+  first = programs[wanted[0]]
   batch = phases[-1].batch_size
   flops = summary.flops_per_clip(config, len(phases) - 1) * batch / topology.devices
   speed = tflops * 1e12 if tflops else first.peak_flops
