@@ -156,6 +156,10 @@ def test_every_choice_of_a_model_builds(row, changes):
       "unknown model 'dvdgan'; known: dvd_gan, dvd_gan_fp, mocogan, progressive_vgan, ssw_gan, "
       "tgan, tgan_v2, vgan",
     ),
+    (
+      {"model.name": "tgan"},
+      "config.model.name is 'tgan', but config.model has the fields of dvd_gan: begin with a ",
+    ),
     ({"model.discriminator.attention_resolution": 5}, "attention_resolution is 5, but the disc"),
   ],
 )

@@ -59,6 +59,22 @@ def with_stages(model: object) -> dict[str, schema.Switch]:
   return found
 
 
+def _check_name(model: object) -> None:
+  """Raises UserError if a known name stands above exactly the fields of another model."""
+  if not isinstance(model, ConfigDict) or model.get("name") not in SYSTEMS:
+    return
+  stages = f"{ssw_gan_config.EARLIER}."
+  fields = {name for name in schema.flatten(model) if not name.startswith(stages)}
+  if fields == set(system(model.name)):
+    return
+  owners = [name for name, switches in SYSTEMS.items() if set(switches) == fields]
+  if owners:
+    raise UserError(
+      f"config.model.name is {schema.shown(model.name)}, but config.model has the fields of "
+      f"{owners[0]}: begin with a config of the other model"
+    )
+
+
 def check(config: ConfigDict) -> None:
   """Checks a config before anything is allocated, compiled or written.
 
@@ -69,6 +85,7 @@ def check(config: ConfigDict) -> None:
     UserError: a value is out of its range, a field is unknown or missing, or fields contradict each
       other. The message names the first such field.
   """
+  _check_name(config.get("model"))
   schema.check(config, of_model(config.get("model")))
   rule = _RULES.get(config.model.name)
   if rule:
