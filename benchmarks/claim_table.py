@@ -83,7 +83,7 @@ CLAIMS = (
     *(_DARK, "time_into_channel", "time_into_batch", "brightness", "lower"),
   ),
   Claim(
-    "Without temporal discriminator clips are brighter",
+    "Without the temporal discriminator, clips are brighter",
     *(_DARK, "spatial_only", "dvd_gan", "brightness", "higher"),
   ),
   Claim(

@@ -273,7 +273,7 @@ the protocol `moving_shapes`, with 1000 clips.
 _ELSEWHERE = """## Measured on other pages
 
 * [ssw_gan.md](ssw_gan.md): the cascade at twice the width, beside a DVD-GAN; memory and time
-* [tgan_v2.md](tgan_v2.md): FLOPs, memory and time that subsampling saves at full size
+* [tgan_v2.md](tgan_v2.md): FLOPs and memory that subsampling saves at full width, time at a quarter
 * [ldvd.md](ldvd.md): curvature over training, one seed
 * [small_data.md](small_data.md): R1 and augmentation on few clips
 """

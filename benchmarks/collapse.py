@@ -1,4 +1,4 @@
-"""When MoCoGAN's content code stops to matter: three settings besides the plain one.
+"""When MoCoGAN's content code stops mattering: three settings besides the plain one.
 
   python benchmarks/collapse.py [--cases=plain,batch_16] [--seeds=0] [--output=FOLDER]
   python benchmarks/collapse.py --page

@@ -61,7 +61,8 @@ python benchmarks/collapse.py --page
 ```
 
 trains, measures and writes this page. `benchmarks/collapse.py` and `benchmarks/variance_grid.py` \
-describe the measurement; the rule was fixed before the first result.
+describe the measurement. A case *holds* as long as the variance that its content code gives to \
+pixels is at least a tenth of that of real scenes; this rule was fixed before the first result.
 """
 _METHOD = """## What is measured
 

@@ -6,7 +6,8 @@
 Real clips are in host memory, as after decoding. Generated clips are noise that is drawn on the
 devices. So neither a decoder nor a generator is timed. The networks have random weights. The table
 has the time for compilation and one batch, for the features of real and of generated clips, and for
-the statistics that the host computes from them, including confidence intervals and noise floors.
+the statistics that the host computes from them, including confidence intervals and the scores of
+real against real.
 
 Each run appends one line of JSON to --results.
 

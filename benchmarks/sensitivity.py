@@ -121,7 +121,7 @@ def drawn_clips(count: int, seed: int, frames: int = 8, resolution: int = 32) ->
     labels = np.arange(begin, begin + count) % classes
     scenes = [data.draw_scene(seed, "test", begin + i, int(n)) for i, n in enumerate(labels)]
     halves.append((np.stack([data.render(s, frames, resolution) for s in scenes]), labels))
-  name = f"embedded, {frames} frames of {resolution}x{resolution}"
+  name = f"built-in moving shapes, {frames} frames of {resolution}x{resolution}"
   return ClipSet(name, *halves, draw, classes, True)
 
 

@@ -12,7 +12,7 @@ most memory, until a setting fits:
 
   several devices   replicated; zero1 with conv_outputs; zero1 with block_inputs and 8 chunks
   one device        nothing; conv_outputs; block_inputs and 16 chunks
-  without remat     of models that cannot recompute: replicated; zero1
+  TGAN, without remat     replicated; zero1
 
 Each attempt runs `vidgan summarize --topology --programs=iteration` in a process of its own, one at
 a time, and appends one line of JSON to --results. Beside the compiler's numbers it has the estimate

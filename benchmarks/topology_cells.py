@@ -18,7 +18,7 @@ CONFIGS = {
   "dvd_gan:kinetics600_256x12": True,
   "dvd_gan:thesis_kinetics400": True,
   "tgan:svc": False,
-  "tgan_v2:ucf101_192x16": False,
+  "tgan_v2:ucf101_192x16": True,
   "ssw_gan:kinetics600_stage2_12": True,
   "dvd_gan_fp:kinetics600_fp_5_11": True,
 }

@@ -34,7 +34,7 @@ Settings are tried in this order, from the cheapest, until one fits:
 | several | `plain`: state on every device, nothing recomputed |
 | | `zero1 conv_outputs`, then `zero1 block_inputs 8 chunks` |
 | one | `plain`; `conv_outputs`; `block_inputs 16 chunks` |
-| models that cannot recompute (TGAN, TGANv2) | `plain`; on several devices `zero1` |
+| TGAN, which has no `config.model.remat` | `plain`; on several devices `zero1` |
 
 They are `config.sharding`, `config.model.remat` and `config.chunks` of
 [training.md](training.md#if-a-batch-does-not-fit-into-memory). What does not fit as a whole batch
@@ -55,7 +55,9 @@ least seconds of an iteration: FLOPs as the paper writes the model, over the pea
 devices. "Too large" has the peak of the last setting. "About" is the estimate of `vidgan
 summarize`: a setting whose estimated peak exceeds the memory by 15 % is not compiled. Not counted:
 what the runtime and prefetched batches take, and on GPUs the workspaces that cuDNN chooses on the
-card; so leave a margin. Above 95 % of the memory is in **bold**.
+card; so leave a margin. Above 95 % of the memory is in **bold**. "Not yet" is not compiled for this
+table; [training.md](training.md#if-a-batch-does-not-fit-into-memory) has more settings of
+`dvd_gan:kinetics600_64x12`.
 """
 _ESTIMATES = """## The estimate against the compiler
 
@@ -172,7 +174,7 @@ def _estimates(attempts: Sequence[dict]) -> str:
       row = [f"`{a['config']}`", a["target"], a["setting"], f"{a['batch_size'] // a['devices']:,}"]
       row += map(_size, (compiled, a.get("padding_gib", 0.0), kept, peak))
       rows.append([*row, f"{kept / compiled:.2f}", f"{peak / compiled:.2f}"])
-  head = ["config", "topology", "setting", "clips per device", "compiler", "of it padding"]
+  head = ["config", "topology", "setting", "clips per device", "compiler", "of which padding"]
   head += ["kept", "peak", "kept / compiler", "peak / compiler"]
   return _table(head, rows) if rows else "Not yet.\n"
 

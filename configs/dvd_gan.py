@@ -28,7 +28,8 @@ evaluate` has protocols for both.
 
 The thesis resizes frames by area, the paper bilinearly; see `--resize` in `prepare --help`.
 
-Time: one iteration of kinetics600_64x12 at batch 512 takes 4,517 TFLOP, 5.7 s at 790 TFLOP/s.
+Time: one iteration of kinetics600_64x12 at batch 512 takes 4,517 TFLOP as the paper writes it and
+3,005 TFLOP as executed, so at least 3.8 s at 790 TFLOP/s.
 `vidgan summarize` prints the shortest possible time for any device.
 """
 

@@ -3,7 +3,7 @@ r"""ProgressiveVGAN (Acharya et al. 2018): progressive growing of video GANs to 
   vidgan train --config=configs/progressive_vgan.py:NAME --workdir=DIR \\
       --config.data.directory=UCF101
 
-NAME,runlocal shrinks it to seconds per iteration on a CPU with the same structure, on the embedded
+NAME,runlocal shrinks it to seconds per iteration on a CPU with the same structure, on the built-in
 moving shapes. Not reproduced with this code yet. Inception Scores are of 10,000 samples by C3D, as
 TGANv2's Table 2 quotes them.
 

@@ -27,7 +27,7 @@ channels, a quarter of the height and width (weizmann, shapes: half), and two (o
 
 The paper trains with batch 512 on up to 128 GPUs and reports, for Kinetics-600 at 128x128, better
 Inception Scores than DVD-GAN at 12 frames (Table 1). None of its scores has been reproduced with
-this code yet. The ablations without matching discriminator and with ConvGRUs run for 100,000
+this code yet. The ablations without the matching discriminator and with ConvGRUs run for 100,000
 iterations there; compare them with --config.num_iterations=100000 of the others.
 """
 

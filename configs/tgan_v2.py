@@ -4,7 +4,7 @@ r"""TGANv2: "Efficient Training of Large Models for Video Generation" (arXiv 181
       --config.data.directory=UCF101
 
 NAME,runlocal shrinks any of them to seconds per iteration on a CPU with the same structure, on the
-embedded moving shapes. IS and FID are of C3D on UCF-101 (Table 2; protocol tganv2_is_fid_c3d); none
+built-in moving shapes. IS and FID are of C3D on UCF-101 (Table 2; protocol tganv2_is_fid_c3d); none
 has been reproduced with this code yet. Hardware there: 4 x P100 with 12 GB, about three days for
 100,000 iterations. Chainer samples with running averages of the batch statistics: pass
 --standing_passes=0 to `sample` and `evaluate`.
@@ -18,7 +18,7 @@ has been reproduced with this code yet. Hardware there: 4 x P100 with 12 GB, abo
 | ucf101_192x16_ch16      | half of the width: the 312 MB of the paper's text |       |      |
 | faceforensics_256x16    | Figure 3, batch 8 x 8                             |       |      |
 | ucf101_conditional      | with UCF-101's classes; not in the paper          |       |      |
-| shapes                  | eight classes of the embedded set, for a CPU      |       |      |
+| shapes                  | eight classes of moving shapes, for a CPU         |       |      |
 
 Each but shapes also with the suffixes of section 5, at the batch sizes of its Table 1:
 

@@ -32,7 +32,7 @@ The most important numbers are printed. Files are written to DIR/analysis. Resul
 gradients are added to existing files; a run with --config.analysis.every=N adds them while it
 trains. Results of the last four are of one checkpoint, and only --overwrite replaces them.
 
-Exit codes: 0 done, 2 bad input.
+Exit codes: 0 done; 1 a network or a bucket failed (try again), or a bug; 2 bad input.
 """
 
 from absl import flags

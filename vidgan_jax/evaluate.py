@@ -33,7 +33,7 @@ the pixels of the clips and not on their paths.
 it is stored in $VIDGAN_JAX_WEIGHTS (vidgan_jax/weights in the user's cache folder), where later
 evaluations find it.
 
-Exit codes: 0 done, 2 bad input.
+Exit codes: 0 done; 1 a network or a bucket failed (try again), or a bug; 2 bad input.
 """
 
 from absl import flags

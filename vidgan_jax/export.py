@@ -12,7 +12,7 @@ vidgan_jax.load(DIR), sample, evaluate, and the analyses of samples open the fol
 refuse it if a file was changed. Their clips equal those of the run byte for byte on the same
 machine.
 
-Exit codes: 0 done, 2 bad input.
+Exit codes: 0 done; 1 a network or a bucket failed (try again), or a bug; 2 bad input.
 """
 
 from vidgan_jax.runtime import door

@@ -14,7 +14,7 @@ Writes grid.mp4, grid.gif, contact_sheet.png (frames as columns), clips/ and sam
 run's data, FILE.npz, or VIDEO,VIDEO,... Clips that continue the same frames are in one row; given
 frames have a coloured border in the grid and the contact sheet.
 
-Exit codes: 0 done, 2 bad input.
+Exit codes: 0 done; 1 a network or a bucket failed (try again), or a bug; 2 bad input.
 """
 
 from vidgan_jax.runtime import door

@@ -80,7 +80,12 @@ def section(
       *tables.of_fingerprints(shown),
     ]
     if budget:
-      lines += ["", "What the clips show, by eye:", "", *_seen(shown, of_task.get("clips", {}))]
+      lines += [
+        "",
+        "What the clips show, by eye:",
+        "",
+        *_seen(shown, of_task.get("clips", {}), budget),
+      ]
     lines += ["", "Processor minutes:", "", *tables.of_time(shown)]
   if tried:
     lines += ["", "### Widths", "", of_task.get("widths", ""), "", *tables.of_trials(tried)]
@@ -115,13 +120,19 @@ def _picture(task: str, rows: list[dict], output: pathlib.Path, docs: pathlib.Pa
   return [f"![Rows of frames: three clips of each system, every second frame]({file.name})", ""]
 
 
-def _seen(rows: list[dict], sentences: dict[str, str]) -> list[str]:
+def sentence(sentences: dict, system: str, budget: str) -> str:
+  """What a person has seen of a system's clips: one text, or one for each budget."""
+  seen = sentences.get(system, {})
+  return seen if isinstance(seen, str) else seen.get(budget, "not looked at yet.")
+
+
+def _seen(rows: list[dict], sentences: dict, budget: str) -> list[str]:
   """A line for each system: what a person has seen, and what differs in its setting."""
   lines = []
   for name in dict.fromkeys(row["system"] for row in rows):
     if name in entries.BY_NAME:
       entry = entries.BY_NAME[name]
-      seen = sentences.get(name, "not looked at yet.")
+      seen = sentence(sentences, name, budget)
       setting = f" Setting: {entry.note}." if entry.note else ""
       lines.append(f"- {entry.title}: {seen}{setting}")
   return lines
@@ -150,7 +161,7 @@ def moving_report(rows: list[dict], notes: dict, output: pathlib.Path) -> str:
         str(row.get("budget", "-")),
         f'<img alt="clips" src="data:image/gif;base64,{coded}">',
         html.escape(league_file.line(row)),
-        html.escape(seen.get(row["system"], "")),
+        html.escape(sentence(seen, row["system"], row.get("budget", ""))),
       ]
       parts.append("<tr>" + "".join(f"<td>{each}" for each in cells))
     parts.append("</table>")

@@ -19,7 +19,7 @@ COLUMNS = {
   "nearest": ("to the nearest training clip, real 1", 3),
 }
 CONTROLS = {
-  "control_real": "real clips, other than those compared with",
+  "control_real": "other real clips",
   "control_reversed": "the same, reversed",
   "control_shuffled": "the same, frames shuffled",
   "control_frozen": "the same, one frame repeated",

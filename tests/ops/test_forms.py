@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidgan_jax.ops import forms
+from vidgan_jax.ops import convolution, forms
+from vidgan_jax.ops.folded import _patches
 from vidgan_jax.runtime.errors import UserError
 from vidgan_jax.runtime.hardware import flops
 
@@ -154,6 +155,17 @@ def test_few_channels_are_gathered_into_one_product(convolutions):
     x, kernel = jnp.zeros((1, 4, 4, channels)), jnp.zeros((3, 3, channels, 4))
     program = jax.make_jaxpr(forms.get(ops).same_convolution)(x, kernel).jaxpr
     assert len(convolutions(program)) == expected
+
+
+@pytest.mark.parametrize("window", [(3, 3), (3, 3, 3), (1, 3)])
+def test_taps_are_gathered_one_axis_after_the_other(normal, window):
+  """The inputs of all taps in the kernel's order, from 3 shifted copies per axis, not 9 or 27."""
+  x = normal((2, *range(3, 3 + len(window)), 3))
+  patches = _patches(x, window)
+  taps = convolution.inputs_of_taps(x, window, [(size // 2, size // 2) for size in window])
+  np.testing.assert_array_equal(patches, jnp.concatenate(taps, axis=-1))
+  program = jax.make_jaxpr(lambda x: _patches(x, window))(x).jaxpr
+  assert [str(e.primitive) for e in program.eqns].count("slice") == sum(window)
 
 
 @pytest.mark.parametrize("ops", ["plain", "folded", "cpu_forward"])

@@ -1,9 +1,10 @@
 """Scores of real clips with damaged motion, which show whether a protocol's metrics see motion.
 
-The reference is split into halves, as for the floor. The second half is damaged and compared with
-the first. Undamaged ("unharmed") it scores the floor; the difference is what a metric sees of
-motion. If there are too few clips for halves, the clips are compared with a reference that contains
-them. That scores better than any generator can, so the records name it.
+The reference is split into halves, as for "real against real". The second half is damaged and
+compared with the first. Undamaged ("unharmed"), it has the score of real against real; the
+difference from that is what a metric sees of motion. If there are too few clips for halves, the
+clips are compared with a reference that contains them. That scores better than any generator can,
+so the records name it.
 """
 
 from typing import Any

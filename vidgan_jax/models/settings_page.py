@@ -15,7 +15,7 @@ from vidgan_jax.models import switches
 from vidgan_jax.runtime.config import base_switches, schema
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "settings.md"
-COMMANDS = ("train", "sample", "evaluate", "prepare", "analyze", "summarize", "export")
+COMMANDS = ("train", "sample", "evaluate", "prepare", "analyze", "summarize", "export", "web")
 
 _HEAD = """# All settings
 

@@ -70,7 +70,7 @@ def after_update(network: NormalizedNetwork, metrics: dict) -> tuple[NormalizedN
   Nothing else orders the passes of one generator within an iteration. Without this barrier, XLA
   runs them side by side and keeps the activations of the generator's update in memory during both
   discriminator updates: 135.9 instead of 108.2 GiB for DVD-GAN at batch 512 with `block_inputs`,
-  as compiled for one H100.
+  as compiled for one H100 when the barrier was new. docs/training.md has today's figure.
   """
   weights, metrics = jax.lax.optimization_barrier((network.weights, metrics))
   return dataclasses.replace(network, weights=weights), metrics

@@ -79,14 +79,15 @@ _DVD_GAN_FP = Section(
   },
 )
 _LDVD = (
-  f"Data: {_UCF} --crop=240 --resolution=64` (128 for `f_128`), MUG-FED with `--source=folder`. "
+  f"Data: {_UCF} --crop=240 --resolution=64`; MUG-FED with `--source=folder`. "
   "Protocol: `ldvd_is_fid_c3d`. [ldvd.md](ldvd.md) has numbers of parameters and results of the "
   "`shapes` rows."
 )
 _TGAN = Section(
   "tgan",
   "TGAN and its lower-dimensional discriminators",
-  "Kahembwe and Ramamoorthy 2020. Hardware there: one 12 GB Titan-X, 1000 epochs. " + _LDVD,
+  "Kahembwe and Ramamoorthy 2020. Hardware there: one 12 GB Titan-X, 1000 epochs. Rows "
+  "`f_128` take `--resolution=128`. " + _LDVD,
   {
     "svc": "IS 11.93, FID 9128; Table 3a",
     "normal": "IS 8.98, FID 10093; Table 3a",
@@ -139,7 +140,7 @@ _VGAN = Section(
   "vgan",
   "VGAN",
   "Vondrick et al. 2016; the score is that of Kahembwe and Ramamoorthy 2020. Hardware not stated "
-  "there. " + _LDVD.partition(" [")[0],
+  f"there. Data: {_UCF} --crop=240 --resolution=64`. Protocol: `ldvd_is_fid_c3d`.",
   {"ucf101_16": "IS 8.18; Table 8"},
 )
 _TGAN_V2 = Section(

@@ -32,8 +32,8 @@ _HEAD = f"""# Every experiment
 
 Written by `python -m vidgan_jax.analysis.cost.reproducing_page`; do not edit.
 
-**No published score has been reproduced with this code yet**: the last column says so in each row.
-To train the config of a row, sample from it and score it:
+**No published score has been reproduced with this code yet**: the last column says "not yet" in
+each row with a published score. To train the config of a row, sample from it and score it:
 
 ```sh
 vidgan train --config=tgan:f_c1 --workdir=runs/f_c1 --config.data.directory=PREPARED

@@ -5,7 +5,6 @@ model, so values of different models are not comparable at any N. These function
 of subsets of increasing size, fit a + b / N by least squares, and return a.
 
 Subsets share samples, so the scatter about the line underestimates the error of a. The error comes
-import numpy.typing as npt
 from complementary halves of the samples instead. Each half is extrapolated separately, and half of
 the difference between both is an estimate of the error, see `intervals`.
 """

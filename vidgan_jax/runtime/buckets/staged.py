@@ -181,7 +181,7 @@ def push() -> None:
 
 
 def writing_back(command: Callable[[Any], Any]) -> Callable[[Any], Any]:
-  """The same function, which also calls `push` at its end, even if it ends with an error.
+  """Wraps a command so that it calls `push` at its end, also after `UserError` and `Stopped`.
 
   Of several processes that train together, process 0 alone writes.
   """

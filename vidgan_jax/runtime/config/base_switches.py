@@ -62,7 +62,11 @@ _RUN = {
   ),
   "checkpoint_every": integer(1000, "Iterations between checkpoints.", least=1, **_STEPS, **_FREE),
   "checkpoints_kept": integer(
-    3, "Number of newest checkpoints to keep; 1 also keeps 2.", least=1, most=1_000_000, **_FREE
+    3,
+    "Number of newest checkpoints to keep; at least two are kept, even for 1.",
+    least=1,
+    most=1_000_000,
+    **_FREE,
   ),
   "sample_every": integer(
     1000, "Iterations between sample videos; 0 makes none.", least=0, **_STEPS, **_FREE
@@ -256,8 +260,8 @@ MODEL = {
   "savings": boolean(True, "Use cheaper forms of the layers that are equal up to rounding."),
   "shared_fakes": boolean(
     False,
-    "Whether the generator's update and a discriminator update share generated clips, which saves "
-    "a pass: the last one, or the first where the generator moves first.",
+    "Whether the generator's update uses the generated clips of the last discriminator update (of "
+    "the first one, if the generator is updated first), which saves a pass of the generator.",
     absent=False,
   ),
   "remat": choice(

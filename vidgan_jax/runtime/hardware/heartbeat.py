@@ -11,8 +11,8 @@ changes of a file as the reading process sees them, so the clocks of the machine
 Programs outside may watch the folder: its time of modification changes with every beat. A process
 that ends in order removes its file; one that fails says so in it; one that is killed leaves it.
 
-An error of JAX ends processes also where another one is the cause. So if some end by such an error,
-those without a sign of life are reported first, and sooner.
+JAX may end a process with an error although another process is the cause. After such an error, a
+process without a sign of life is therefore reported first, and after a shorter silence than usual.
 
 If process 0 is killed, JAX ends the others, most often at once, with a message about "the leader
 task". All of them say at the start on which machine process 0 is; see `announced`.

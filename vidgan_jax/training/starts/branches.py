@@ -82,9 +82,9 @@ class Family:
   def starts(self, number: int) -> Iterator[tuple[int, int]]:
     """(branch, step) of the checkpoints to restart from after a collapse of `number`, best first.
 
-    First those that it saved itself, from the newest. If these are none, it collapsed soon after it
-    began, and the checkpoint where it began may be bad already: older ones follow. The last is the
-    one where it began.
+    First the checkpoints that the branch saved itself, newest first. If there are none, the branch
+    collapsed soon after it began, and the checkpoint where it began may be bad already: older ones
+    come next. The checkpoint where it began comes last.
     """
     current, before = number, None
     while True:

@@ -46,12 +46,12 @@ def train(
   Args:
     config: the whole config.
     workdir: folder of a run, or of one of its branches.
-    start: makes what trains a folder. It makes hooks anew, because they hold counts.
+    start: creates the `Trainer` of a folder, with new hooks, because hooks hold counts.
     restart_from: go back to the checkpoint at this iteration, in a branch; None continues the run.
     report: called with lines for the user.
 
   Returns:
-    What `start` made last, after its end.
+    The last `Trainer`, after its run has ended.
 
   Raises:
     UserError: on bad input.
