@@ -15,7 +15,7 @@ reaches the address of --host can use it.
 
 Needs Gradio: pip install -r requirements-web.txt, or the extra vidgan_jax[web].
 
-Exit codes: 0 done, 2 bad input, 130 Ctrl-C.
+Exit codes: 0 done; 1 a network or a bucket failed (try again), or a bug; 2 bad input; 130 Ctrl-C.
 """
 
 from vidgan_jax.runtime import door
