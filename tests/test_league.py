@@ -410,7 +410,7 @@ def test_the_page_has_scores_with_intervals_fingerprints_and_hours(written):
   lines = [line for line in text.splitlines() if line.startswith("| ")]
   scores = [line for line in lines if "[" in line]
   assert [line.split(" | ")[0] for line in scores] == [
-    "| real clips, other than those compared with",
+    "| other real clips",
     "| TGAN",
     "| VGAN",
   ]
