@@ -1,10 +1,9 @@
 """What SSW-GAN's paper claims, and verdicts on it from the results of `cascades.py`."""
 
-import json
 import math
-import pathlib
 from collections.abc import Mapping, Sequence
 
+import result_lines
 import verdicts
 
 LENGTHS = (12, 48)  # frames: of training, and unrolled
@@ -51,10 +50,7 @@ Interval = tuple[float, float]
 
 def read(path: str) -> dict[str, dict]:
   """The last result of each case in a file of `cascades.py`; none if there is no file."""
-  file = pathlib.Path(path)
-  lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-  records = [json.loads(line) for line in lines if line.strip()]
-  return {record["case"]: record for record in records}
+  return {record["case"]: record for record in result_lines.read(path, "case")}
 
 
 def _row(

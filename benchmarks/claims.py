@@ -43,6 +43,7 @@ from typing import Any
 
 import cascade_claims
 import claim_table
+import result_lines
 import settings  # makes the package importable
 from absl import flags
 
@@ -195,13 +196,6 @@ def _seconds(log: list[dict[str, Any]]) -> list[float]:
   return [median, low, high]
 
 
-def _lines(path: pathlib.Path) -> list[dict[str, Any]]:
-  if not path.exists():
-    return []
-  lines = path.read_text(encoding="utf-8").splitlines()
-  return [json.loads(line) for line in lines if line.strip()]
-
-
 def _measure(name: str) -> dict[str, Any]:
   """Trains and scores CASE@SEED."""
   case, seed = name.split("@")
@@ -209,7 +203,7 @@ def _measure(name: str) -> dict[str, Any]:
   fields, begin = changes(case, int(seed)), time.perf_counter()
   settings.train(CASES[case][0], workdir, fields)
   trained = time.perf_counter() - begin
-  log = _lines(workdir / "log.jsonl")
+  log = result_lines.read(workdir / "log.jsonl", "step")
   scores = _evaluated(case, workdir, 1.0)
   if case == "dvd_gan":
     truncated = _evaluated(case, workdir, _TRUNCATED)
@@ -243,6 +237,10 @@ def _scores_table(results: list[dict[str, Any]]) -> list[list[str]]:
       row.append(f"{score[0]:.3g} [{score[1]:.3g}, {score[2]:.3g}]" if score else "-")
     table.append(row)
   return table
+
+
+def _results(path: pathlib.Path) -> list[dict[str, Any]]:
+  return result_lines.read(path, "case", "seed", "iterations", "scores")
 
 
 def _latest(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -307,8 +305,10 @@ def main():
   """Measures what is missing, one case after the other, and prints verdicts."""
   path = pathlib.Path(_RESULTS.value)
   if _WRITE_PAGE.value:
+    if not _results(path):
+      raise UserError(f"--results={path}: has no results yet")
     cascades = cascade_claims.read(str(settings.ROOT / "benchmarks" / "cascades.jsonl"))
-    _PAGE.write_text(page(_lines(path), cascades), encoding="utf-8")
+    _PAGE.write_text(page(_results(path), cascades), encoding="utf-8")
     settings.door.report(f"written: {_PAGE}")
     return
   chosen = settings.chosen(_CASES.value, CASES)
@@ -316,7 +316,7 @@ def main():
   if not seeds or not all(seed.isdecimal() for seed in seeds):
     raise UserError(f"--seeds={','.join(seeds)} is not a list of integers from 0")
   names = [f"{case}@{seed}" for seed in seeds for case in chosen]
-  known = {f"{r['case']}@{r['seed']}": r for r in _lines(path)}
+  known = {f"{r['case']}@{r['seed']}": r for r in _results(path)}
   failed = []
   for name in names:
     case, seed = name.split("@")
@@ -330,7 +330,7 @@ def main():
     except UserError as error:
       settings.door.report(str(error))
       failed.append(name)
-  results = _latest(_lines(path))
+  results = _latest(_results(path))
   if results:
     settings.show(_scores_table(results))
   settings.show([_CLAIMS_HEADER, *claim_table.rows(results)])

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import result_lines
 import settings  # noqa: F401 - makes the package importable
 from PIL import Image
 from race import pictures
@@ -88,11 +89,8 @@ result, and the rule does not use it.
 
 
 def lines(path: pathlib.Path) -> list[dict[str, Any]]:
-  """The lines of a file of results; none if there is no file."""
-  if not path.exists():
-    return []
-  text = path.read_text(encoding="utf-8")
-  return [json.loads(line) for line in text.splitlines() if line.strip()]
+  """The lines of a file of results; see `result_lines.read`."""
+  return result_lines.read(path, "case", "seed")
 
 
 def latest(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -166,7 +166,10 @@ def main(argv: list[str]) -> int:
   """Runs the trials, the race, or writes the page."""
   del argv
   if _CORE.value is not None:
-    os.sched_setaffinity(0, {_CORE.value})
+    try:
+      os.sched_setaffinity(0, {_CORE.value})
+    except OSError as error:
+      raise UserError(f"--core={_CORE.value}: this machine has no such core") from error
   try:
     if _WORD == "page":
       from race import page

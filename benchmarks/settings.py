@@ -168,7 +168,7 @@ def train(name: str, workdir: pathlib.Path, changes: Mapping[str, Any]) -> None:
   ]
   done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
   if done.returncode:
-    raise UserError((done.stdout + done.stderr)[-2000:])
+    raise UserError((done.stdout + done.stderr)[-2000:].removeprefix("error: ").rstrip())
 
 
 def config_hash(config) -> str:

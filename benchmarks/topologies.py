@@ -35,6 +35,7 @@ import os
 import pathlib
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,6 +101,8 @@ def run_command(arguments: list[str], minutes: float) -> tuple[int | None, str, 
   """
   command = [*shlex.split(_COMMAND.value), *arguments]
   environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+  if shutil.which(command[0]) is None:
+    raise UserError(f"--command={_COMMAND.value}: no such command")
   with subprocess.Popen(
     command,
     cwd=settings.ROOT,  # Python then finds the package of this tree first
@@ -356,6 +359,7 @@ _SHOWN = {"peak_gib": "GiB", "seconds": "s", "message": ""}
 def repeat_estimates() -> None:
   """Replaces the estimates in the file by those of the present code."""
   path = pathlib.Path(_RESULTS.value)
+  _attempts()  # before the file is opened, which would create it
   with _alone(path):
     lines = read(path)
     for line in lines:
@@ -368,10 +372,18 @@ def repeat_estimates() -> None:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
+def _attempts() -> list[dict]:
+  """The attempts in the file; UserError if there is none."""
+  attempts = read(pathlib.Path(_RESULTS.value))
+  if not attempts:
+    raise UserError(f"--results={_RESULTS.value}: has no attempts yet")
+  return attempts
+
+
 def write_page() -> None:
   """Writes the page from the file."""
   page = pathlib.Path(_PAGE.value)
-  attempts = read(pathlib.Path(_RESULTS.value))
+  attempts = _attempts()
   every = [(config, target) for config in CONFIGS for target in TARGETS]
   done = {cell: finished(*cell, attempts) for cell in every}
   table = topology_page.render(attempts, done)
@@ -383,10 +395,21 @@ def write_page() -> None:
 
 
 _WHAT = {"page": write_page, "estimate": repeat_estimates}
+_WORD = sys.argv[1] if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else ""
+
+
+def main(argv):
+  """Does what the word at the beginning of the command line says, or compiles."""
+  del argv
+  if _WORD in _WHAT:
+    door.check_unused(("only", "dry_run", "minutes"), f"with {_WORD}")
+    _WHAT[_WORD]()
+  elif _WORD:
+    raise UserError(f"unknown word {_WORD!r}; known: {', '.join(_WHAT)}")
+  else:
+    compile_all()
 
 
 if __name__ == "__main__":
   signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-  what = _WHAT.get(sys.argv[1], compile_all) if len(sys.argv) > 1 else compile_all
-  rest = sys.argv[2:] if what is not compile_all else sys.argv[1:]
-  door.run(lambda argv: what(), [sys.argv[0], *rest])
+  door.run(main, [sys.argv[0], *sys.argv[2 if _WORD else 1 :]])

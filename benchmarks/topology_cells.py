@@ -1,13 +1,12 @@
 """The cells of the table of configs and topologies, their settings, and what is left to compile."""
 
 import dataclasses
-import json
 import pathlib
 
+import result_lines
 import settings  # noqa: F401 - makes the package importable
 
 from vidgan_jax.analysis.topology import names
-from vidgan_jax.runtime.errors import UserError
 
 # {config: whether config.model.remat exists}, in the order of the page.
 CONFIGS = {
@@ -73,20 +72,8 @@ def cells() -> list[tuple[str, str]]:
 
 
 def read(path: pathlib.Path) -> list[dict]:
-  """The lines of a file of attempts. A last line that a killed run left unfinished is dropped.
-
-  Raises:
-    UserError: another line is no JSON object.
-  """
-  lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-  found = []
-  for number, line in enumerate(lines, 1):
-    try:
-      found.append(json.loads(line))
-    except json.JSONDecodeError as error:
-      if number < len(lines):
-        raise UserError(f"{path}, line {number}: {error}") from error
-  return found
+  """The lines of a file of attempts; see `result_lines.read`."""
+  return result_lines.read(path, "config", "target", "setting", "outcome")
 
 
 def next_setting(config: str, target: str, attempts: list[dict], limit: float) -> Setting | None:

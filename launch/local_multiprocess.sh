@@ -20,13 +20,17 @@ if [[ "${1:-}" =~ ^--patience=([0-9]{1,6})$ ]]; then
   OWN_END="$((10#${BASH_REMATCH[1]}))"
   shift
 fi
-if [[ ! "${1:-}" =~ ^[1-9][0-9]*$ || $# -lt 2 ]]; then
+if [[ ! "${1:-}" =~ ^[1-9][0-9]?$ || $# -lt 2 ]]; then
   echo "error: usage: launch/local_multiprocess.sh [--patience=SECONDS] COUNT COMMAND" \
-    "[ARGUMENT ...]" >&2
+    "[ARGUMENT ...], COUNT from 1 to 99" >&2
   exit 2
 fi
 COUNT="$1"
 shift
+if ! command -v -- "$1" >/dev/null; then
+  echo "error: cannot run $1: no such command" >&2
+  exit 2
+fi
 export JAX_PLATFORMS="${JAX_PLATFORMS:-cpu}"
 OUTPUTS="$(mktemp -d)"
 PORT="$(python3 -c 'import socket; s = socket.create_server(("", 0)); print(s.getsockname()[1])')"
@@ -42,8 +46,9 @@ finish() {
 }
 COMMAND=("$@")
 trap finish EXIT
-trap 'kill -TERM "${PIDS[@]}" 2>/dev/null' TERM INT
-for ((i = 0; i < COUNT; i++)); do
+STOPPED=0
+trap 'STOPPED=1; kill -TERM "${PIDS[@]}" 2>/dev/null' TERM INT
+for ((i = 0; i < COUNT && !STOPPED; i++)); do
   if ((i == 0)); then start 0 & else start "$i" >"$OUTPUTS/$i" 2>&1 & fi
   PIDS+=($!)
 done

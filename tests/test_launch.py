@@ -363,7 +363,9 @@ def test_patience_with_processes_that_do_not_end_is_limited(project):
   assert ended.stdout == "process 1 ended with 5\nprocess 0 ended with 137\n"
 
 
-@pytest.mark.parametrize("options", [["--patience=x", "2"], ["--patience", "2"], ["0"], []])
+@pytest.mark.parametrize(
+  "options", [["--patience=x", "2"], ["--patience", "2"], ["0"], ["100"], ["99999999"], []]
+)
 def test_wrong_arguments_of_several_processes_are_refused(project, options):
   ended = in_processes(project, HANGS, *options)
   assert (ended.returncode, ended.stdout) == (2, "")

@@ -235,13 +235,18 @@ def test_bad_input_is_one_line(bench):
   for arguments, words in (
     (["--only=dvd_gan:none"], "unknown dvd_gan:none; known: dvd_gan:kinetics600_64x12"),
     (["--limit=0"], "--limit"),
-    (["pages"], "unexpected argument 'pages'"),
+    (["pages"], "unknown word 'pages'; known: page, estimate"),
+    (["page", "--dry_run"], "--dry_run: no effect with page"),
+    (["page"], "has no attempts yet"),
+    (["estimate"], "has no attempts yet"),
     (["--memory=nan"], "--memory"),
   ):
     errors = bench.run(*arguments, code=2)
     assert errors.startswith("error: ") and words in errors and errors.count("\n") == 1
   bench.results.write_text('{"a": 1}\n{"a\n{"b": 1}\n')
-  assert "line 2" in bench.run("page", code=2)
+  assert "line 1: not a result with config, target" in bench.run("page", code=2)
+  bench.results.write_bytes(b"\xff\xfe")
+  assert "no text file" in bench.run("page", code=2)
 
 
 def test_too_little_memory_starts_no_compiler(bench):

@@ -61,8 +61,12 @@ class Trials:
     path = self.path
     self._content = {"rule": RULE, "seconds": SECONDS, "least": LEAST, "tasks": {}}
     if path.exists():
-      self._content = json.loads(path.read_text(encoding="utf-8"))
-      if self._content["least"] != LEAST:
+      try:
+        self._content = json.loads(path.read_text(encoding="utf-8"))
+        least = self._content["least"]
+      except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a file of trials: {error}") from error
+      if least != LEAST:
         raise UserError(f"{path} holds trials of another rule: {self._content['rule']}")
 
   def of(self, task: str, system: str) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
 """Reads league.jsonl, in which each line is a finished row."""
 
-import contextlib
-import json
 import pathlib
+
+import result_lines
 
 
 class File:
@@ -17,12 +17,7 @@ class File:
 
   def rows(self) -> list[dict]:
     """All rows, oldest first; a line that a killed process left unfinished is dropped."""
-    found = []
-    if self._path.exists():
-      for line in self._path.read_text(encoding="utf-8").splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-          found.append(json.loads(line))
-    return found
+    return result_lines.read(self._path, "task", "system")
 
   def has(self, task: str, system: str, seed: int | None, budget: str | None) -> bool:
     """Whether a row is finished; a control has neither seed nor budget."""

@@ -74,7 +74,9 @@ def task(folder: pathlib.Path, videos: str | None) -> tasks.Task:
 
 def _prepare(videos: str | None, prepared: pathlib.Path, log: pathlib.Path) -> None:
   """Runs `vidgan prepare`."""
-  if videos is None or not pathlib.Path(videos).is_dir():
+  if videos is None:
+    raise UserError("the task weizmann needs --videos, the folder of its videos")
+  if not pathlib.Path(videos).is_dir():
     raise UserError(f"--videos={videos} is not a folder of videos in UCF-101's layout")
   command = [sys.executable, "-m", "vidgan_jax.prepare", "--source=ucf101", f"--input={videos}"]
   command += [f"--output={prepared}", f"--resolution={_FULL}"]

@@ -48,3 +48,24 @@ def test_a_second_training_in_a_folder_is_refused_in_words_that_name_the_first(
     assert after == before
   with workdir.locked(workdir.create(run, config), config, DESCRIPTION):
     pass
+
+
+def test_a_config_without_checkpoints_is_replaced_in_words(load_config, tmp_path):
+  """So that a run that did not get as far as its first checkpoint can begin anew."""
+  run, lines = tmp_path / "run", []
+  for batch_size in (8, 4):
+    config = load_config("quickstart")
+    config.batch_size = batch_size
+    with workdir.locked(workdir.create(run, config), config, DESCRIPTION, lines.append):
+      pass
+  assert lines == ["replaces the config of a run without checkpoints: batch_size: 8 there, 4 here"]
+
+
+@pytest.mark.parametrize("content", ['{"a":', "[]", None])
+def test_what_is_no_config_is_not_replaced(load_config, tmp_path, content):
+  file = tmp_path / "config.json"
+  file.mkdir() if content is None else file.write_text(content)
+  with pytest.raises(UserError, match=r"config\.json"):
+    workdir.create(tmp_path, load_config("quickstart"))
+  assert list(tmp_path.iterdir()) == [file]
+  assert content is None or file.read_text() == content

@@ -54,8 +54,10 @@ def start(coordinator: str | None, count: int | None, index: int | None) -> None
   try:
     if coordinator == "auto":
       jax.distributed.initialize()
-    elif ":" not in coordinator:
-      raise UserError(f"--coordinator is {coordinator!r}, must be host:port or auto")
+    elif not _is_address(coordinator):
+      raise UserError(
+        f"--coordinator is {coordinator!r}, must be auto or host:port, port from 1 to 65535"
+      )
     elif count is None or index is None:
       raise UserError("--coordinator needs --num_processes and --process_id")
     elif not 0 <= index < count:
@@ -66,6 +68,13 @@ def start(coordinator: str | None, count: int | None, index: int | None) -> None
     kind = Unavailable if isinstance(error, RuntimeError) else UserError
     raise kind(f"cannot join the other processes: {str(error).splitlines()[0]}") from error
   node.check_devices()
+
+
+def _is_address(text: str) -> bool:
+  """Whether a text is host:port. JAX crashes on a port that is none."""
+  host, _, port = text.rpartition(":")
+  digits = port.isascii() and port.isdecimal() and len(port) <= 5
+  return bool(host) and digits and 1 <= int(port) <= 65535
 
 
 def first() -> bool:

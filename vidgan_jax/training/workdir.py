@@ -87,6 +87,8 @@ def locked(
       stack.enter_context(locks.held(workdir, _purpose(workdir), report))
       if _check(workdir, config):
         states.check_data(workdir, description)
+      elif difference := replaced(workdir, config):
+        report(f"replaces the config of a run without checkpoints: {difference}")
       _write(workdir / states.CONFIG, configuration.to_json(config))
       _write(workdir / states.DATA, json.dumps(description, indent=2) + "\n")
 
@@ -113,16 +115,29 @@ def _check(workdir: pathlib.Path, config: ConfigDict) -> list[int]:
         f"{workdir} has checkpoints but no {states.CONFIG}, which says how they were trained: put "
         "it back, or train in another folder"
       )
-    if steps:
-      difference = stored_config.first_difference(states.read_config(workdir), config)
-      if difference:
-        raise UserError(f"{workdir} holds a run of another config: {difference}")
+    difference = replaced(workdir, config)
+    if steps and difference:
+      raise UserError(f"{workdir} holds a run of another config: {difference}")
   except (FileExistsError, NotADirectoryError) as error:
     raise UserError(f"cannot use {workdir} as workdir: a file is there, not a folder") from error
   except (OSError, ValueError) as error:
     reason = getattr(error, "strerror", None) or error
     raise UserError(f"cannot use {workdir} as workdir: {reason}") from error
   return steps
+
+
+def replaced(workdir: pathlib.Path, config: ConfigDict) -> str | None:
+  """The first field in which the config in a folder differs; None if they agree, or there is none.
+
+  Raises:
+    UserError: the file there is not a run's config.
+  """
+  path = workdir / states.CONFIG
+  if not os.path.lexists(path):
+    return None
+  if not path.is_file():
+    raise UserError(f"cannot use {workdir} as workdir: {states.CONFIG} is no file; move it away")
+  return stored_config.first_difference(states.read_config(workdir), config)
 
 
 def write_back(workdir: pathlib.Path) -> None:

@@ -55,6 +55,8 @@ def describe(
     begin = max(steps, default=0)
     where = f"continues from the checkpoint at iteration {begin}" if steps else "is new"
     report(f"run: {trainer.workdir} {where}; it ends at iteration {config.num_iterations}")
+    if not steps and (difference := workdirs.replaced(pathlib.Path(workdir), config)):
+      report(f"it replaces the config of a run without checkpoints: {difference}")
     report(_describe_time(trainer.workdir, config.num_iterations - begin))
   report("no iteration was run, and the run's folder is as before; without --dry_run, it trains")
 
