@@ -5,10 +5,13 @@ from collections.abc import Mapping, Sequence
 
 import result_lines
 import verdicts
+from claim_table import NOT_YET
 
 LENGTHS = (12, 48)  # frames: of training, and unrolled
 # Cases whose iterations are compiled and timed.
 COSTS = ("first stage, 24 x 16x16", "second stage, 12 x 32x32", "DVD-GAN, 48 x 32x32")
+# What results of trained systems depend on, besides system and seed.
+SETTING = ("first_iterations", "iterations", "channels", "count", "standing_passes")
 SHARP = 0.9  # frames stay sharp if high frequencies keep at least this part of their power
 EQUAL = 0.1  # distances are equal if they differ by at most this part of the one with matching
 _PAPER, _SPECTRA = "SSW-GAN 5", "SSW-GAN E"
@@ -48,17 +51,28 @@ _GOES_ON = (
 Interval = tuple[float, float]
 
 
-def read(path: str) -> dict[str, dict]:
-  """The last result of each case in a file of `cascades.py`; none if there is no file."""
-  return {record["case"]: record for record in result_lines.read(path, "case")}
+def read(path: str, setting: Mapping[str, int] | None = None) -> dict[str, dict]:
+  """The last result of each case in a file of `cascades.py`; none if there is no file.
+
+  Args:
+    path: of the file.
+    setting: values of `SETTING`. Results of trained systems with other values are left out; None
+      takes those of the last one.
+  """
+  lines = result_lines.read(path, "case")
+  trained = [line for line in lines if "system" in line]
+  if setting is None and trained:
+    setting = {name: trained[-1][name] for name in SETTING}
+  alike = lambda line: "system" not in line or setting.items() <= line.items()
+  return {line["case"]: line for line in lines if alike(line)}
 
 
 def _row(
   claim: tuple[str, str, str], effects: Sequence[Interval], shown: Sequence, contrary: Sequence
 ) -> list[list[str]]:
-  """The row of a claim (text, source, comparison), or none without results."""
+  """The row of a claim (text, source, comparison)."""
   if not effects:
-    return []
+    return [[*claim, NOT_YET, "-"]]
   verdict = verdicts.of_seeds(shown, contrary)
   if len(effects) == 1:
     verdict += " (one seed)"
@@ -83,7 +97,11 @@ def _farther(worse: Mapping, better: Mapping) -> Interval:
 
 
 def _looser(worse: Mapping, better: Mapping) -> Interval:
-  """Interval of the difference of two groundings, whose errors are independent."""
+  """Interval of the difference of two groundings.
+
+  It takes their errors as independent. They share the frozen first stage and latents, so the
+  interval is rather too wide.
+  """
   difference = worse["grounding"] - better["grounding"]
   low, high = worse["grounding_interval"]
   better_low, better_high = better["grounding_interval"]
@@ -94,16 +112,20 @@ def _looser(worse: Mapping, better: Mapping) -> Interval:
 
 def _costs(results: Mapping[str, Mapping]) -> list[list[str]]:
   """Rows on the cost of both stages beside that of a DVD-GAN of their output."""
-  if not all(name in results for name in COSTS):
-    return []
-  first, second, whole = (results[name] for name in COSTS)
-  memory = max(first["bytes"], second["bytes"]) / whole["bytes"]
-  seconds = (first["seconds"] + second["seconds"]) / whole["seconds"]
+  ratios = {"memory": None, "time": None}
+  if all(name in results for name in COSTS):
+    first, second, whole = (results[name] for name in COSTS)
+    ratios["memory"] = max(first["bytes"], second["bytes"]) / whole["bytes"]
+    ratios["time"] = (first["seconds"] + second["seconds"]) / whole["seconds"]
   rows = []
-  for name, ratio, published in (("memory", memory, 0.25), ("time", seconds, 0.5)):
-    verdict = verdicts.of_seeds([ratio <= published], [ratio > published])
-    text = f"Two stages need at most {published:g} of the {name} of a DVD-GAN of 48 frames"
-    rows.append([text, _PAPER, f"{name} of an iteration, over DVD-GAN's", verdict, f"{ratio:.2f}"])
+  for (name, ratio), published in zip(ratios.items(), (0.25, 0.5), strict=True):
+    claim = f"Two stages need at most {published:g} of the {name} of a DVD-GAN of 48 frames"
+    row = [claim, _PAPER, f"{name} of an iteration, over DVD-GAN's"]
+    if ratio is None:
+      rows.append([*row, NOT_YET, "-"])
+    else:
+      shown = ratio <= published
+      rows.append([*row, verdicts.of_seeds([shown], [not shown]), f"{ratio:.2f}"])
   return rows
 
 
@@ -112,7 +134,7 @@ def rows(results: Mapping[str, Mapping]) -> list[list[str]]:
 
   Args:
     results: {case: its result}, as `cascades.py` writes them. A seed counts for a claim if all
-      cases of the claim have it. Without any, the claim has no row.
+      cases of the claim have it. Without any, the verdict is `NOT_YET`.
   """
 
   def of(frames: int, *systems: str) -> list[list[Mapping]]:
@@ -125,9 +147,10 @@ def rows(results: Mapping[str, Mapping]) -> list[list[str]]:
   pairs = {frames: of(frames, "no_matching", "matching") for frames in LENGTHS}
   short, long = ([_farther(*pair) for pair in pairs[frames]] for frames in LENGTHS)
   loose = [_looser(*pair) for pair in pairs[48]]
-  apart = [low > 0 or high < 0 for low, high in short]
   margins = [EQUAL * better["distance"] for _, better in pairs[12]]
-  equal = [-m < low and high < m for (low, high), m in zip(short, margins, strict=True)]
+  within = list(zip(short, margins, strict=True))
+  equal = [-m < low and high < m for (low, high), m in within]
+  apart = [low > m or high < -m for (low, high), m in within]
   matching, dvd_gan = ([each for (each,) in of(48, name)] for name in ("matching", "dvd_gan"))
   return [
     *_above(_GROUNDED, loose, 0.0),

@@ -27,8 +27,9 @@ Each claim of `cascade_claims.py` gets a verdict from 95 % intervals: "shows" if
 "does not show" if all seeds show its contrary, else "undecided".
 
 Runs in --output continue where they stopped; finished ones are not trained again. One line of JSON
-per case is appended to --results. Cases that this file has with the same settings are not measured
-again. `claims.py --page` writes the verdicts on benchmarks/cascades.jsonl to docs/claims.md.
+per case is appended to --results. Trained cases that this file has with the same settings are not
+measured again, nor costs that it has. `claims.py --page` writes the verdicts on the last settings
+in benchmarks/cascades.jsonl to docs/claims.md.
 
 Exit codes: 0 done, 2 bad input.
 """
@@ -209,14 +210,9 @@ def _of_run(system: str, seed: int) -> dict[str, Any]:
 
 
 def _setting() -> dict[str, int]:
-  """What results of trained systems depend on, besides system and seed."""
-  return {
-    "first_iterations": _FIRST.value,
-    "iterations": _ITERATIONS.value,
-    "channels": _CHANNELS.value,
-    "count": _COUNT.value,
-    "standing_passes": _PASSES.value,
-  }
+  """See `cascade_claims.SETTING`."""
+  values = (holder.value for holder in (_FIRST, _ITERATIONS, _CHANNELS, _COUNT, _PASSES))
+  return dict(zip(cascade_claims.SETTING, values, strict=True))
 
 
 def _iteration_cost(name: str, changes: dict[str, Any]) -> dict[str, Any]:
@@ -290,13 +286,13 @@ def main():
     raise UserError(f"--seeds={','.join(seeds)} is not a list of integers from 0")
   names = [f"{system}@{s}" for s in seeds for system in SYSTEMS if system in chosen]
   names += COSTS if "cost" in chosen else []
-  if {"matching", "no_matching"} & set(chosen):
+  results = cascade_claims.read(_RESULTS.value, _setting())
+  if any("matching" in name for name in names if name not in results):
     first = {"num_iterations": _FIRST.value, "sample_every": _FIRST.value, "seed": 0}
     first |= _width("model")
     settings.train("ssw_gan.py:shapes_stage1", pathlib.Path(_OUTPUT.value) / "stage1", first)
-  results, setting = cascade_claims.read(_RESULTS.value), _setting().items()
   for name in names:
-    if name in results and (name in COSTS or setting <= results[name].items()):
+    if name in results:
       settings.door.report(f"{name}: measured before")
       continue
     results[name] = settings.in_fresh_process(__file__, name)

@@ -26,16 +26,18 @@ def read(path: str | os.PathLike, *needed: str) -> list[dict[str, Any]]:
   if not file.exists():
     return []
   try:
-    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    text = file.read_text(encoding="utf-8")
   except (OSError, UnicodeDecodeError) as error:
     reason = getattr(error, "strerror", None) or "it is no text file"
     raise UserError(f"{path}: cannot be read as lines of JSON: {reason}") from error
-  found = []
+  found, lines = [], text.splitlines()
   for number, line in enumerate(lines, 1):
+    if not line.strip():
+      continue
     try:
       record = json.loads(line)
     except json.JSONDecodeError as error:
-      if number == len(lines) and found:
+      if number == len(lines) and not text.endswith("\n"):
         break
       raise UserError(f"{path}, line {number}: {error}") from error
     if not isinstance(record, dict) or not record.keys() >= {*needed}:

@@ -247,7 +247,10 @@ def append(path: str, benchmark: str, result: dict) -> None:
   }
   line = json.dumps(record)
   try:
-    with open(path, "a", encoding="utf-8") as file:
+    with open(path, "a+", encoding="utf-8") as file:
+      file.seek(0)
+      if not f"\n{file.read()}".endswith("\n"):  # a killed run left half a line
+        line = f"\n{line}"
       file.write(line + "\n")
   except OSError as error:
     door.report(line)

@@ -19,8 +19,8 @@ Written by `python benchmarks/topologies.py page` from benchmarks/topologies.jso
 
 The training iterations of ten configs, compiled at full size and at the batch of the paper by the
 compilers of six kinds of hardware. **Nothing ran on this hardware**: memory is what the compiler
-assigns, times are lower bounds. [compile_only.md](compile_only.md) says what such a compilation
-knows, and what it does not. For one config:
+assigns, times are computed from FLOPs. [compile_only.md](compile_only.md) says what such a
+compilation knows, and what it does not. For one config:
 
 ```sh
 vidgan summarize --config=dvd_gan:kinetics600_64x12 --topology=v5e:4x8 \\
@@ -51,12 +51,13 @@ python benchmarks/topologies.py page
 _FITS = """## What fits
 
 A cell has the setting that fits, the peak of one device in GiB, of the memory of a device, and the
-least seconds of an iteration: FLOPs as the paper writes the model, over the peak FLOP/s of all
-devices. "Too large" has the peak of the last setting. "About" is the estimate of `vidgan
-summarize`: a setting whose estimated peak exceeds the memory by 15 % is not compiled. Not counted:
-what the runtime and prefetched batches take, and on GPUs the workspaces that cuDNN chooses on the
-card; so leave a margin. Above 95 % of the memory is in **bold**. "Not yet" is not compiled for this
-table; [training.md](training.md#if-a-batch-does-not-fit-into-memory) has more settings of
+seconds of an iteration at the peak: FLOPs as the paper writes the model, more than the program
+executes, over the peak FLOP/s of all devices. "Too large" has the peak of the last setting. "About"
+is the estimate of `vidgan summarize`: a setting whose estimated peak exceeds the memory by half is
+not compiled. Not counted: what the runtime and prefetched batches take, and on GPUs the workspaces
+that cuDNN chooses on the card; so leave a margin. Above 95 % of the memory is in **bold**. "Not
+yet" is not compiled for this table;
+[training.md](training.md#if-a-batch-does-not-fit-into-memory) has more settings of
 `dvd_gan:kinetics600_64x12`.
 """
 _ESTIMATES = """## The estimate against the compiler
@@ -73,7 +74,7 @@ What a device sends in an iteration, at least; a collective inside a loop counts
 are those at the full bandwidth of all links of the chip (Cloud TPU's documentation: 1,600 Gbit/s on
 v5e, 4,800 on v5p, 3,200 on v6e; H100: NVLink, 450 GB/s); a chip at the edge of a slice without
 wrap-around has fewer. "Efficiency" is the time of computation over the time of both, as if nothing
-overlapped: at the peak FLOP/s, where communication weighs most, and at {utilisation:.0%} of it.
+overlapped: at the peak FLOP/s, and at {utilisation:.0%} of it, for the FLOPs of the first table.
 **All is computed from the compiled programs; nothing was measured.** A measured figure of another
 system: ParaGAN (Shi et al., arXiv 2411.03999) reports 91 % for BigGAN on 1,024 cores of TPU v3,
 with asynchronous updates.
@@ -81,7 +82,7 @@ with asynchronous updates.
 _FEED = """## What a host must read
 
 A host feeds its devices: batch per host x frames x updates of the discriminators with new clips,
-in each iteration. "Fastest" is at the least seconds of the first table, which no run reaches;
+in each iteration. "Fastest" is at the seconds of the first table, which hardly a run reaches;
 "likely" at an assumed utilisation of {utilisation:.0%}, which small networks such as TGAN do not
 reach, so that they need less. MB count decoded frames (one byte per pixel
 and colour), as they go to the devices. Cores read a prepared set of this resolution: measured
@@ -216,7 +217,7 @@ def host_load(attempt: dict) -> dict[str, float]:
 
   Returns:
     {"clips" per iteration, "frames" per second, "megabytes" per second, "cores"}, all but the first
-    at the least seconds of an iteration.
+    at the seconds of the first table.
   """
   data = attempt["data"]
   clips = attempt["batch_size"] // attempt["processes"] * data["discriminator_steps"]

@@ -52,6 +52,9 @@ for ((i = 0; i < COUNT && !STOPPED; i++)); do
   if ((i == 0)); then start 0 & else start "$i" >"$OUTPUTS/$i" 2>&1 & fi
   PIDS+=($!)
 done
+# The signal may have come before the last process was in the list, or before the first one.
+((STOPPED)) && kill -TERM ${PIDS[@]+"${PIDS[@]}"} 2>/dev/null
+((${#PIDS[@]})) || exit 75
 
 alive() { kill -0 "$1" 2>/dev/null; }
 LEFT=("${!PIDS[@]}")
@@ -101,7 +104,7 @@ while ((${#LEFT[@]})); do
   sleep 0.1
 done
 # The output of process 0 does not say that it was killed. That of process 1 does.
-if [ -n "$OWN_END" ] && [ "${CODES[0]}" = 137 ] && ((COUNT > 1 && !LATE)); then
+if [ -n "$OWN_END" ] && [ "${CODES[0]-}" = 137 ] && ((COUNT > 1 && !LATE)); then
   SAID="$(grep -aE '^(process 0, |WARNING: process |F[0-9]{4} )' "$OUTPUTS/1")" &&
     printf 'process 1:\n%s\n' "$SAID" >&2
 fi

@@ -259,12 +259,52 @@ def test_claims_on_cascades_follow_from_the_measurements():
   undecided = claims(
     {"matching": (10, 40, 0.5, 40, 0.9), "no_matching": (30, 20, 0.5, 44, 0.5)}, [], seeds=(3,)
   )
-  grounded, *others = undecided.values()
-  assert grounded == "undecided (one seed)"  # -0.6 to 9, by the sides' own widths
-  assert others[2:] == ["undecided (one seed)"] * 2
-  noisy = {"matching": (1, 20, 0.9, 20, 1.0), "no_matching": (1.2, 40, 0.9, 40, 1.0)}
-  assert list(claims(noisy, []).values())[2] == "undecided"  # -0.1 to 0.5: further than 0.1
-  assert not claims({"no_matching": (10, 20, 0.9, 20, 1.0)}, [])  # nothing to compare with
+  grounded, _, _, sharp, freezes, goes_on, *costs = undecided.values()
+  assert grounded == "undecided (one seed)"  # -1 to 9, by the sides' own widths
+  assert (sharp, goes_on) == ("undecided (one seed)",) * 2
+  assert [freezes, *costs] == ["not yet"] * 3
+
+
+@pytest.mark.parametrize(
+  ("matching", "without", "verdict"),
+  [
+    (1, 1.2, "undecided"),  # -0.1 to 0.5, which reaches further than 10 % of 1
+    (10, 10.5, "shows"),  # apart, and within 10 %
+    (10, 11, "undecided"),  # reaches over the margin
+    (10, 12, "does not show"),
+  ],
+)
+def test_distances_are_equal_within_a_margin(matching, without, verdict):
+  systems = {"matching": (matching, 9, 1, 9, 1), "no_matching": (without, 9, 1, 9, 1)}
+  assert list(claims(systems, []).values())[2] == verdict
+  assert set(claims({"no_matching": (10, 20, 0.9, 20, 1.0)}, []).values()) == {"not yet"}
+
+
+# Reads and extends files of results in a process of its own.
+_LINES = """
+import result_lines, settings, sys
+path = sys.argv[1]
+settings.append(path, "name", {"case": "c"})
+print([line.get("case", line.get("a")) for line in result_lines.read(path)])
+"""
+
+
+@pytest.mark.parametrize(
+  ("before", "read"),
+  [
+    ("", "['c']"),
+    ('{"a": 1}\n', "[1, 'c']"),
+    ('{"a": 1}', "[1, 'c']"),  # as some editors leave a last line
+  ],
+)
+def test_results_are_appended_on_a_line_of_their_own(tmp_path, before, read):
+  file = tmp_path / "results.jsonl"
+  file.write_text(before)
+  done = subprocess.run(
+    [sys.executable, "-c", _LINES, file], capture_output=True, text=True, cwd=ROOT,
+    env={**os.environ, "PYTHONPATH": str(ROOT / "benchmarks")}, check=True,
+  )  # fmt: skip
+  assert done.stdout.strip() == read
 
 
 def test_seeds_that_are_no_integers_and_unknown_systems_are_refused(tmp_path):

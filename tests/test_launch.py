@@ -372,6 +372,13 @@ def test_wrong_arguments_of_several_processes_are_refused(project, options):
   assert ended.stderr.startswith("error: usage: launch/local_multiprocess.sh [--patience=SECONDS]")
 
 
+def test_a_command_that_does_not_exist_is_one_line(project):
+  command = [project.path / "launch" / "local_multiprocess.sh", "2", "no_such_command"]
+  done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+  assert (done.returncode, done.stdout) == (2, "")
+  assert done.stderr == "error: cannot run no_such_command: no such command\n"
+
+
 def test_by_default_the_run_is_in_the_project(project):
   _, notes = project.run("quickstart.sh")
   (trained,) = matching(notes, "vidgan_jax.train")

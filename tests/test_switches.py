@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import jax
+import ml_collections
 import pytest
 
 from vidgan_jax.data import build as data
@@ -166,6 +167,12 @@ def test_every_choice_of_a_model_builds(row, changes):
 def test_fields_that_do_not_fit_each_other_are_refused(tiny_config, changes, words):
   with pytest.raises(UserError, match=words):
     bad_values.build(tiny_config(**changes))
+
+
+@pytest.mark.parametrize("name", [["tgan"], {"a": 1}, 3, None])
+def test_a_name_that_is_no_text_is_one_line(name):
+  with pytest.raises(UserError, match="unknown model"):
+    switches.check(ml_collections.ConfigDict({"model": {"name": name, "frames": 3}}))
 
 
 def test_attention_of_a_size_that_a_map_has_builds(tiny_config):

@@ -173,8 +173,8 @@ def test_a_compiler_that_fails_is_not_refused(bench):
 
 
 def test_hopeless_settings_are_not_compiled(bench):
-  """The limit is 1.15 x 15.75 GiB. Without remat 6 + 64 x 2 / 32 x 3.25 = 19 GiB."""
-  bench.run(CELL, peaks=(20, 20, 12), SCALE="3.25")
+  """The limit is 1.5 x 15.75 GiB. Without remat 6 + 64 x 2 / 32 x 4.5 = 24 GiB."""
+  bench.run(CELL, peaks=(20, 20, 12), SCALE="4.5")
   assert [line["outcome"] for line in bench.lines()] == ["skipped", "too large", "fits"]
   assert len(bench.compiled()) == 2
 

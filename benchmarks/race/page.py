@@ -122,6 +122,8 @@ def _picture(task: str, rows: list[dict], output: pathlib.Path, docs: pathlib.Pa
 
 def sentence(sentences: dict, system: str, budget: str) -> str:
   """What a person has seen of a system's clips: one text, or one for each budget."""
+  if system not in entries.BY_NAME:  # a control
+    return ""
   seen = sentences.get(system, {})
   return seen if isinstance(seen, str) else seen.get(budget, "not looked at yet.")
 

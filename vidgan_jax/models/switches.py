@@ -61,7 +61,8 @@ def with_stages(model: object) -> dict[str, schema.Switch]:
 
 def _check_name(model: object) -> None:
   """Raises UserError if a known name stands above exactly the fields of another model."""
-  if not isinstance(model, ConfigDict) or model.get("name") not in SYSTEMS:
+  name = model.get("name") if isinstance(model, ConfigDict) else None
+  if not isinstance(name, str) or name not in SYSTEMS:
     return
   stages = f"{ssw_gan_config.EARLIER}."
   fields = {name for name in schema.flatten(model) if not name.startswith(stages)}

@@ -42,7 +42,12 @@ def _patches(x: jax.Array, window: Sequence[int]) -> jax.Array:
 
   Returns:
     [N, *spatial, prod(window) * C], in the order of a kernel's [*window, C].
+
+  Raises:
+    ValueError: a size of the window is even.
   """
+  if any(size % 2 == 0 for size in window):
+    raise ValueError(f"expected an odd window, got {list(window)}")
   for axis in reversed(range(1, 1 + len(window))):
     size, taps = x.shape[axis], window[axis - 1]
     padding = [(0, 0)] * x.ndim

@@ -73,6 +73,10 @@ def start(coordinator: str | None, count: int | None, index: int | None) -> None
 def _is_address(text: str) -> bool:
   """Whether a text is host:port. JAX crashes on a port that is none."""
   host, _, port = text.rpartition(":")
+  if ":" in host and not (host.startswith("[") and host.endswith("]")):  # IPv6 needs brackets
+    return False
+  if any(letter.isspace() or letter == "/" for letter in host):
+    return False
   digits = port.isascii() and port.isdecimal() and len(port) <= 5
   return bool(host) and digits and 1 <= int(port) <= 65535
 

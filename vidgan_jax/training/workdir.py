@@ -137,7 +137,11 @@ def replaced(workdir: pathlib.Path, config: ConfigDict) -> str | None:
     return None
   if not path.is_file():
     raise UserError(f"cannot use {workdir} as workdir: {states.CONFIG} is no file; move it away")
-  return stored_config.first_difference(states.read_config(workdir), config)
+  try:
+    there = states.read_config(workdir)
+  except UserError as error:
+    raise UserError(f"{error}; move {states.CONFIG} away, or train in another folder") from error
+  return stored_config.first_difference(there, config)
 
 
 def write_back(workdir: pathlib.Path) -> None:

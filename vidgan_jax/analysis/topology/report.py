@@ -33,7 +33,7 @@ def build(
     config: the whole config. Configs that training refuses are refused here too.
     topology: see `names.parse`.
     batch_size: clips per update, in place of config.batch_size.
-    tflops: speed of one device in TFLOP/s for the lower bound of the time; None is its peak.
+    tflops: speed of one device in TFLOP/s for the time of the FLOPs; None is its peak.
     wanted: the programs to compile, at least one of `names.PROGRAMS`.
     compiled: compiles one program; tests pass another function.
     report: called with a line before each program.
@@ -140,7 +140,7 @@ def render(result: dict) -> str:
   lines += [f"WARNING: {warning}" for warning in r["warnings"]]
   floor = "unknown" if r["floor_seconds"] is None else f"{r['floor_seconds']:.4g} s"
   work = f"{r['tflop_per_device']:.4g} TFLOP per device as written"
-  lines.append(f"an iteration: {work}, at least {floor} (other programs are not counted)")
+  lines.append(f"an iteration: {work}, {floor} at the peak (other programs are not counted)")
   for name, program in r["programs"].items():
     lines += ["", *_program_lines(name, program, r)]
   note = "All numbers are the compiler's, per device, and no program ran. docs/compile_only.md"
