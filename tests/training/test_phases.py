@@ -313,10 +313,12 @@ def two_iterations(config, before, devices):
 def test_one_device_and_eight_agree(growing, x64, assert_close, head, rules, microbatch, levels):
   """In the middle of a fade, then in an iteration that begins with a reset.
 
-  With three levels, one is not used yet. Two compile faster.
+  With three levels, one is not used yet. Two compile faster. With seed 0, an activation of the
+  generator lies within rounding of the kink of LeakyReLU, so that its slope depends on the program.
   """
   config = growing(
     **{
+      "seed": 1,
       "batch_size": 64,
       "microbatch": microbatch,
       "precision": "float64",
