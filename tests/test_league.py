@@ -457,7 +457,9 @@ def test_rows_of_another_budget_have_a_table_of_their_own(written):
     (["--minutes=0"], ("--minutes", "above 0")),
     (["page"], ("no finished rows",)),
     (["trials", "--task=weizmann"], ("--task=shapes",)),
-    (["--task=weizmann", "--systems=tgan"], ("--videos=None", "UCF-101's layout")),
+    (["--task=weizmann", "--systems=tgan"], ("task weizmann needs --videos",)),
+    (["--task=weizmann", "--systems=tgan", "--videos=/no"], ("--videos=/no", "UCF-101's layout")),
+    (["--core=9999"], ("--core=9999", "no such core")),
   ],
 )
 def test_bad_input_is_refused(tmp_path, arguments, words):
