@@ -61,9 +61,9 @@ def test_a_single_process_keeps_its_proxies(monkeypatch):
   ("arguments", "words"),
   [
     ((None, 2, 0), "need --coordinator"),
-    (("host", 2, 0), "must be auto or host:port"),
+    (("host", 2, 0), "must be host:port or auto"),
     *(((address, 2, 0), "port from 1 to 65535") for address in ("h:x", "h:0", "h:99999", "h:-5")),
-    *(((a, 2, 0), "must be auto or host") for a in (":80", "::1", "http://h:80", "h :80")),
+    *(((a, 2, 0), "must be host:port or auto") for a in (":80", "::1", "http://h:80", "h :80")),
     (("host:1", None, 0), "--num_processes"),
     (("host:1", 2, 2), "is not one of 2"),
     (("host:1", 2, -1), "is not one of 2"),

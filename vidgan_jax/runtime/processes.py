@@ -56,7 +56,7 @@ def start(coordinator: str | None, count: int | None, index: int | None) -> None
       jax.distributed.initialize()
     elif not _is_address(coordinator):
       raise UserError(
-        f"--coordinator is {coordinator!r}, must be auto or host:port, port from 1 to 65535"
+        f"--coordinator is {coordinator!r}, must be host:port or auto, port from 1 to 65535"
       )
     elif count is None or index is None:
       raise UserError("--coordinator needs --num_processes and --process_id")
