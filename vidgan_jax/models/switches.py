@@ -61,17 +61,19 @@ def with_stages(model: object) -> dict[str, schema.Switch]:
 
 def _check_name(model: object) -> None:
   """Raises UserError if a known name stands above exactly the fields of another model."""
-  name = model.get("name") if isinstance(model, ConfigDict) else None
+  if not isinstance(model, ConfigDict):
+    return
+  name = model.get("name")
   if not isinstance(name, str) or name not in SYSTEMS:
     return
   stages = f"{ssw_gan_config.EARLIER}."
   fields = {name for name in schema.flatten(model) if not name.startswith(stages)}
-  if fields == set(system(model.name)):
+  if fields == set(system(name)):
     return
   owners = [name for name, switches in SYSTEMS.items() if set(switches) == fields]
   if owners:
     raise UserError(
-      f"config.model.name is {schema.shown(model.name)}, but config.model has the fields of "
+      f"config.model.name is {schema.shown(name)}, but config.model has the fields of "
       f"{owners[0]}: begin with a config of the other model"
     )
 
