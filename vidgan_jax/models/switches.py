@@ -67,10 +67,10 @@ def _check_name(model: object) -> None:
   if not isinstance(name, str) or name not in SYSTEMS:
     return
   stages = f"{ssw_gan_config.EARLIER}."
-  fields = {name for name in schema.flatten(model) if not name.startswith(stages)}
+  fields = {field for field in schema.flatten(model) if not field.startswith(stages)}
   if fields == set(system(name)):
     return
-  owners = [name for name, switches in SYSTEMS.items() if set(switches) == fields]
+  owners = [owner for owner, switches in SYSTEMS.items() if set(switches) == fields]
   if owners:
     raise UserError(
       f"config.model.name is {schema.shown(name)}, but config.model has the fields of "
