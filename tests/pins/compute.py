@@ -82,10 +82,7 @@ def run(folder) -> dict[str, tuple[dict, dict]]:
 
 
 def machine() -> dict[str, str]:
-  """What bits of floats depend on: versions, a digest of the CPU's instruction set, and cores.
-
-  XLA divides sums and convolutions by the number of cores.
-  """
+  """What the pins were written with: versions, a digest of the CPU's instruction set, and cores."""
   flags = platform.processor() or platform.machine()
   try:
     lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()

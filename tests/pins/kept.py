@@ -16,10 +16,10 @@ def exists() -> bool:
   return any((FOLDER / f"{name}.json").exists() for name in NAMES)
 
 
-def same_machine() -> bool:
-  """Whether the pins were written on such a machine, with these versions: bits are the same."""
+def same_jax() -> bool:
+  """Whether the pins were written with this version of JAX."""
   path = FOLDER / "machine.json"
-  return path.exists() and json.loads(path.read_text()) == compute.machine()
+  return path.exists() and json.loads(path.read_text())["jax"] == compute.machine()["jax"]
 
 
 def read() -> dict[str, tuple[dict, dict]]:

@@ -313,12 +313,10 @@ def two_iterations(config, before, devices):
 def test_one_device_and_eight_agree(growing, x64, assert_close, head, rules, microbatch, levels):
   """In the middle of a fade, then in an iteration that begins with a reset.
 
-  With three levels, one is not used yet. Two compile faster. With seed 0, an activation of the
-  generator lies within rounding of the kink of LeakyReLU, so that its slope depends on the program.
+  With three levels, one is not used yet. Two compile faster.
   """
   config = growing(
     **{
-      "seed": 1,
       "batch_size": 64,
       "microbatch": microbatch,
       "precision": "float64",
@@ -335,7 +333,7 @@ def test_one_device_and_eight_agree(growing, x64, assert_close, head, rules, mic
   transforms = optimizers.build(config, gan.discriminators)
   before = perturbed(jax.jit(lambda: states.create(gan, transforms, config.seed))())
   alone = two_iterations(config, before, jax.devices()[:1])
-  assert_close(two_iterations(config, before, jax.devices()), alone, 1e-9)
+  assert_close(two_iterations(config, before, jax.devices()), alone, 1e-11)
 
 
 def test_the_number_of_micro_batches_follows_the_batch_of_the_phase(growing):

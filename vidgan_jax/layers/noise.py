@@ -1,7 +1,35 @@
-"""Noise inside a network. Its values do not depend on the number of devices."""
+"""Normal noise: latents, and noise inside a network.
+
+Its values do not depend on the number of devices.
+"""
+
+import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+
+def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+  """Draws numbers from N(0, 1), as `jax.random.normal` does.
+
+  Two programs may round float32's inverse error function differently. So with `jax_enable_x64`,
+  which `config.precision=float64` sets, it is taken in float64, of the same uniform numbers: the
+  results are those of float32, up to its rounding.
+
+  Args:
+    key: random key.
+    shape: of the result.
+
+  Returns:
+    `shape`, in float64 with `jax_enable_x64`, else in float32.
+  """
+  wide = jnp.result_type(float)
+  if wide == jnp.float32:
+    return jax.random.normal(key, shape, jnp.float32)
+  low = np.nextafter(np.float32(-1), np.float32(0))
+  uniform = jax.random.uniform(key, shape, jnp.float32, low, 1)
+  return math.sqrt(2) * jax.lax.erf_inv(uniform.astype(wide))
 
 
 def keys(key: jax.Array, batch_size: int) -> jax.Array:
@@ -29,7 +57,5 @@ def add(x: jax.Array, example_keys: jax.Array | None, number: int, deviation: fl
   if not deviation:
     return x
   assert example_keys is not None, "noise needs random keys"
-  draw = lambda key: jax.random.normal(
-    jax.random.fold_in(jax.random.wrap_key_data(key), number), x.shape[1:], jnp.float32
-  )
+  draw = lambda key: normal(jax.random.fold_in(jax.random.wrap_key_data(key), number), x.shape[1:])
   return x + (deviation * jax.vmap(draw)(example_keys)).astype(x.dtype)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from vidgan_jax.layers import chunked, temporal
+from vidgan_jax.layers import chunked, noise, temporal
 from vidgan_jax.layers.attention import SelfAttention, SeparableAttention
 from vidgan_jax.layers.convolution import Dense, Embed, JoinedConv
 from vidgan_jax.layers.heads import ProjectionHead
@@ -255,7 +255,7 @@ class DvdGan(contract.VideoGan):
   ) -> Arrays:
     """{"z": [B, latent_dim]} from N(0, scale^2 I), the same z for every frame (A.2)."""
     del frames
-    return {"z": scale * jax.random.normal(key, (batch_size, self.latent_dim), jnp.float32)}
+    return {"z": scale * noise.normal(key, (batch_size, self.latent_dim))}
 
   def generated_inputs(self, key: jax.Array, batch: Arrays, context: Context) -> Arrays:
     """Labels of the clips to generate; {} without classes."""

@@ -207,7 +207,7 @@ class MocoGan(contract.VideoGan):
       [B, motion_dim], the GRU's state before the first step}.
     """
     keys = jax.random.split(key, 3)
-    draw = lambda key, *shape: scale * jax.random.normal(key, (batch_size, *shape), jnp.float32)
+    draw = lambda key, *shape: scale * noise.normal(key, (batch_size, *shape))
     return {
       "content": draw(keys[0], self.content_dim),
       "motion": draw(keys[1], frames or self.frames, self.motion_dim),

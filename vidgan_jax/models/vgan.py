@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict
 
+from vidgan_jax.layers import noise
 from vidgan_jax.layers.convolution import Dense
 from vidgan_jax.layers.normalization import BatchNorm
 from vidgan_jax.layers.settings import LayerSettings
@@ -136,7 +137,7 @@ class Vgan(contract.VideoGan):
   ) -> Arrays:
     """{"z": [B, latent_dim]} from N(0, scale^2 I)."""
     del frames
-    return {"z": scale * jax.random.normal(key, (batch_size, self.latent_dim), jnp.float32)}
+    return {"z": scale * noise.normal(key, (batch_size, self.latent_dim))}
 
   def views(
     self, key: jax.Array, samples: Arrays, inputs: Arrays, context: Context

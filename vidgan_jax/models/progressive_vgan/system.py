@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from vidgan_jax.layers import noise
 from vidgan_jax.layers.settings import LayerSettings
 from vidgan_jax.models import contract
 from vidgan_jax.models.contract import Arrays, Context, Losses, Side
@@ -73,7 +74,7 @@ class ProgressiveVgan(contract.VideoGan):
     The norm takes the spread out again: truncation changes nothing.
     """
     del frames
-    return {"z": scale * jax.random.normal(key, (batch_size, self.latent_dim), jnp.float32)}
+    return {"z": scale * noise.normal(key, (batch_size, self.latent_dim))}
 
   def generated_inputs(self, key: jax.Array, batch: Arrays, context: Context) -> Arrays:
     """How far the level has faded in."""
