@@ -234,6 +234,12 @@ class Metric(abc.ABC):
     del inputs, computed
     return None
 
+  def intervals(
+    self, inputs: Inputs, computed: Computed
+  ) -> Mapping[str, tuple[float, float] | None]:
+    """{name of a number: its interval}; metrics with one number override `interval` instead."""
+    return dict.fromkeys(computed.values, self.interval(inputs, computed))
+
   def floor(self, inputs: Inputs) -> dict[str, Floor]:
     """{name of the number: its value for real clips}; empty if there are too few real clips."""
     del inputs
@@ -265,15 +271,15 @@ class Metric(abc.ABC):
     computed = self.compute(inputs)
     floor = self.floor(inputs) if inputs.with_floor and inputs.real is not None else {}
     single = len(inputs.generated) == 1
-    interval = None
+    found: Mapping[str, tuple[float, float] | None] = {}
     if self.has_interval(len(inputs.generated), inputs.bootstrap):
-      interval = self.interval(inputs, computed)
+      found = self.intervals(inputs, computed)
     warnings = tuple(self.warnings(inputs, floor))
     return [
       Score(
         name,
         tuple(values),
-        interval,
+        found.get(name),
         computed.deviation if single else float(np.std(values)),  # ddof 0, as in TGAN's code
         floor.get(name),
         warnings,

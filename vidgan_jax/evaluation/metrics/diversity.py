@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from vidgan_jax.evaluation.metrics.base import (
+  LEVEL,
   ClipSet,
   Computed,
   Floor,
@@ -13,13 +14,14 @@ from vidgan_jax.evaluation.metrics.base import (
   Number,
 )
 from vidgan_jax.evaluation.statistics import diversity
+from vidgan_jax.evaluation.statistics.halving import halvings
 
 
 @dataclasses.dataclass(frozen=True)
 class Diversity(Metric):
   """Mean Euclidean distance between the features of two clips of a class, averaged over classes.
 
-  It has no interval, because copies in a resample would have distance 0.
+  Its interval is from halves of each class, see `statistics.halving`.
   """
 
   name = "diversity"
@@ -30,10 +32,6 @@ class Diversity(Metric):
   needs_labels = True
   needs_pairs = True
   scores_classes = True
-
-  def has_interval(self, repeats: int, bootstrap: int) -> bool:
-    """See `Metric`."""
-    return False
 
   def compute(self, inputs: Inputs) -> Computed:
     """See `Metric`."""
@@ -46,13 +44,37 @@ class Diversity(Metric):
       values.append(value)
     return Computed({self.name: values})
 
+  def interval(self, inputs: Inputs, computed: Computed) -> tuple[float, float] | None:
+    """See `Metric`."""
+    del computed
+    generated = inputs.generated[0]
+    return self._interval(*self.stored_features(generated), generated.required_labels, inputs)
+
   def floor(self, inputs: Inputs) -> dict[str, Floor]:
     """See `Metric`: the diversity of all real clips."""
     real = self.output_of(inputs.real_clips)
     if real.features is None:
       return {}
     value = diversity.mean_within_classes(real.features, inputs.real_clips.required_labels)
-    return {} if value is None else {self.name: Floor(value, None, f"{real.count} real clips")}
+    if value is None:
+      return {}
+    interval = None
+    if inputs.bootstrap:
+      interval = self._interval(real.features, inputs.real_clips.required_labels, inputs)
+    return {self.name: Floor(value, interval, f"{real.count} real clips")}
+
+  def _interval(self, features, labels, inputs) -> tuple[float, float] | None:
+    """None if no class has four clips."""
+
+    def mean(chosen):
+      value = diversity.mean_within_classes(features[chosen], labels[chosen])
+      return None if value is None else {self.name: value}
+
+    found = halvings(mean, [len(features)], inputs.bootstrap, inputs.seed, [labels])
+    if not found:
+      return None
+    low, high = found[self.name].interval(LEVEL)
+    return max(low, 0.0), high
 
   def warnings(self, inputs: Inputs, floor: Mapping[str, Floor]) -> list[str]:
     """See `Metric`."""

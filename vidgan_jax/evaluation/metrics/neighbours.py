@@ -1,8 +1,11 @@
 """Precision, recall, density and coverage: fidelity and variety, from nearest neighbours."""
 
 import dataclasses
+from collections.abc import Mapping
 
+from vidgan_jax.evaluation.metrics.accuracy import wilson
 from vidgan_jax.evaluation.metrics.base import (
+  LEVEL,
   Computed,
   Floor,
   Inputs,
@@ -13,13 +16,14 @@ from vidgan_jax.evaluation.metrics.base import (
   floor_halves,
 )
 from vidgan_jax.evaluation.statistics import precision_recall
+from vidgan_jax.evaluation.statistics.halving import halvings
 
 
 @dataclasses.dataclass(frozen=True)
 class PrecisionRecall(Metric):
   """Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
-  They have no interval, because the copies in a resample would be each other's neighbours.
+  Their intervals are from halves of both sets, see `statistics.halving`.
 
   Attributes:
     neighbours: (k of precision and recall, k of density and coverage).
@@ -52,10 +56,6 @@ class PrecisionRecall(Metric):
     """See `Metric`."""
     return ["k {} and {}".format(*self.neighbours)]
 
-  def has_interval(self, repeats: int, bootstrap: int) -> bool:
-    """See `Metric`."""
-    return False
-
   def compute(self, inputs: Inputs) -> Computed:
     """See `Metric`."""
     real, *generated = self.stored_features(inputs.real_clips, *inputs.generated)
@@ -68,6 +68,13 @@ class PrecisionRecall(Metric):
     repeats = [self._numbers(real, features) for features in generated]
     return Computed({name: [repeat[name] for repeat in repeats] for name in repeats[0]})
 
+  def intervals(
+    self, inputs: Inputs, computed: Computed
+  ) -> Mapping[str, tuple[float, float] | None]:
+    """See `Metric`."""
+    del computed
+    return self._intervals(*self.stored_features(inputs.real_clips, inputs.generated[0]), inputs)
+
   def floor(self, inputs: Inputs) -> dict[str, Floor]:
     """See `Metric`: the numbers between two halves of the real clips."""
     real, generated = self.output_of(inputs.real_clips), self.output_of(inputs.generated[0])
@@ -76,7 +83,28 @@ class PrecisionRecall(Metric):
     if len(x) <= max(self.neighbours):
       return {}
     values = self._numbers(x, y)
-    return {name: Floor(value, None, describe_halves(len(x))) for name, value in values.items()}
+    found = self._intervals(x, y, inputs) if inputs.bootstrap else {}
+    return {
+      name: Floor(value, found.get(name), describe_halves(len(x))) for name, value in values.items()
+    }
+
+  def _intervals(self, real, generated, inputs) -> dict[str, tuple[float, float]]:
+    """{} if half of a set is too small."""
+
+    def numbers(of_real, of_generated):
+      if min(len(of_real), len(of_generated)) <= max(self.neighbours):
+        return None
+      return self._numbers(real[of_real], generated[of_generated])
+
+    counts = len(real), len(generated)
+    found = {}
+    for name, of_name in halvings(numbers, counts, inputs.bootstrap, inputs.seed).items():
+      low, high = of_name.interval(LEVEL)
+      if name != "density":  # a share of one set's clips: at 0 and 1 the halves do not differ
+        least, most = wilson(of_name.value, counts[name == "precision"])
+        low, high = min(low, least), min(max(high, most), 1.0)
+      found[name] = max(low, 0.0), high
+    return found
 
   def _numbers(self, real, generated) -> dict[str, float]:
     k_precision, k_density = self.neighbours

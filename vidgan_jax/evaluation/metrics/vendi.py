@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from vidgan_jax.evaluation.metrics.base import (
+  LEVEL,
   ClipSet,
   Computed,
   Floor,
@@ -22,6 +23,7 @@ from vidgan_jax.evaluation.metrics.base import (
   MetricLeftOut,
   Number,
 )
+from vidgan_jax.evaluation.statistics.halving import halvings
 from vidgan_jax.evaluation.statistics.moments import as_features
 from vidgan_jax.runtime.errors import UserError
 
@@ -32,7 +34,8 @@ _ROWS = 4096  # rows that are normalised in float64 at a time
 class VendiScore(Metric):
   """The Vendi score of the cosine similarity of features.
 
-  It has no interval, because the copies in a resample lower the score.
+  Its interval is from halves, see `statistics.halving`. It is about the value at this number of
+  clips; more clips give a higher score.
 
   Attributes:
     order: q, above 0; `math.inf` is allowed.
@@ -69,16 +72,17 @@ class VendiScore(Metric):
     """See `Metric`."""
     return [f"order {self.order:g}", "cosine similarity"]
 
-  def has_interval(self, repeats: int, bootstrap: int) -> bool:
-    """See `Metric`."""
-    return False
-
   def compute(self, inputs: Inputs) -> Computed:
     """See `Metric`."""
     features = self.stored_features(*inputs.generated)
     if min(map(len, features)) < 2:
       raise MetricLeftOut("it needs at least 2 clips (--count)")
     return Computed({self.name: [vendi_score(of_set, self.order) for of_set in features]})
+
+  def interval(self, inputs: Inputs, computed: Computed) -> tuple[float, float] | None:
+    """See `Metric`."""
+    del computed
+    return self._interval(*self.stored_features(inputs.generated[0]), inputs)
 
   def floor(self, inputs: Inputs) -> dict[str, Floor]:
     """See `Metric`: the score of a random sample of as many real clips."""
@@ -88,7 +92,16 @@ class VendiScore(Metric):
     count = min(real.count, self.output_of(inputs.generated[0]).count)
     sample = np.random.default_rng(inputs.seed).permutation(real.count)[:count]
     value = vendi_score(real.features[sample], self.order)
-    return {self.name: Floor(value, None, f"{count} real clips")}
+    interval = self._interval(real.features[sample], inputs) if inputs.bootstrap else None
+    return {self.name: Floor(value, interval, f"{count} real clips")}
+
+  def _interval(self, features, inputs) -> tuple[float, float] | None:
+    score = lambda chosen: {self.name: vendi_score(features[chosen], self.order)}
+    if len(features) < 4:
+      return None
+    of_name = halvings(score, [len(features)], inputs.bootstrap, inputs.seed)[self.name]
+    low, high = of_name.interval(LEVEL)
+    return max(low, 1.0), min(high, float(len(features)))
 
   def warnings(self, inputs: Inputs, floor: Mapping[str, Floor]) -> list[str]:
     """See `Metric`."""
