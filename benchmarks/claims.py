@@ -48,7 +48,6 @@ import scipy.stats
 import settings  # makes the package importable
 from absl import flags
 
-from vidgan_jax.evaluation.metrics.accuracy import wilson
 from vidgan_jax.runtime.errors import UserError
 
 _DISCRIMINATOR, _SUBSAMPLING = "model.discriminator.", "model.subsampling."
@@ -142,13 +141,8 @@ def _evaluated(case: str, workdir: pathlib.Path, truncation: float) -> dict[str,
     raise UserError((done.stdout + done.stderr)[-2000:])
   scores = {}
   for record in json.loads((output / "results.json").read_text(encoding="utf-8"))["records"]:
-    value, interval = record["value"], record["interval"]
-    if interval is None and record["metric"] in ("precision", "recall", "coverage"):
-      # Shares of clips: the interval of a proportion.
-      of_real = record["metric"] != "precision"
-      interval = wilson(value, record["count_real" if of_real else "count_generated"])
-    if interval is not None:
-      scores[record["metric"]] = [value, *interval]
+    if record["interval"] is not None:
+      scores[record["metric"]] = [record["value"], *record["interval"]]
   return scores
 
 

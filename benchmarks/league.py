@@ -2,11 +2,14 @@
 
   python benchmarks/league.py trials --output=FOLDER
   python benchmarks/league.py --output=FOLDER [--minutes=20] [--seeds=0,1] [--systems=main]
+  python benchmarks/league.py rescore --output=FOLDER
   python benchmarks/league.py page --output=FOLDER
 
 `trials` chooses the width of each system by its speed (`race/choice.py`) and writes
 league_trials.json. Without a word, the command trains, draws and scores each system with each seed
-and appends a line to league.jsonl for each finished row. `page` writes docs/league.md and its
+and appends a line to league.jsonl for each finished row. `rescore` scores the clips again that the
+rows of --task have in FOLDER, and replaces their scores in league.jsonl: run it after a change of
+the evaluation. `page` writes docs/league.md and its
 pictures from league.jsonl, and a page with moving clips into FOLDER.
 
 The budget of a row is --minutes of processor time for training, without compilation and saving, or
@@ -23,14 +26,14 @@ import sys
 
 import settings  # makes the package importable
 from absl import flags
-from race import choice, entries, league_file, processes, rows, tasks, weizmann
+from race import choice, entries, league_file, processes, rows, scoring, tasks, weizmann
 from race.rows import Budget
 
 from vidgan_jax.runtime import door
 from vidgan_jax.runtime.errors import UserError
 
 HERE = pathlib.Path(__file__).resolve().parent
-_WORDS = ("trials", "page")
+_WORDS = ("trials", "rescore", "page")
 _WORD = next((word for word in sys.argv[1:2] if word in _WORDS), None)  # what to do
 
 _OUTPUT = flags.DEFINE_string("output", str(settings.ROOT / "runs" / "league"), "For the runs.")
@@ -162,8 +165,25 @@ def race() -> None:
     raise UserError(f"failed: {'; '.join(failed)}")
 
 
+def rescore() -> None:
+  """Replaces the scores of all rows of the task; their clips must be stored."""
+  file, output = league_file.File(_RESULTS.value), _folder().parent
+  all_rows = file.rows()
+  chosen = [row for row in all_rows if row["task"] == _TASK.value]
+  if not chosen:
+    raise UserError(f"--results={_RESULTS.value} has no rows of --task={_TASK.value}")
+  clips = [league_file.clips_of(row, output) for row in chosen]
+  if missing := [str(path) for path in clips if not path.exists()]:
+    raise UserError(f"rows without clips in --output: {len(missing)}, such as {missing[0]}")
+  task = _task()
+  for row, path in zip(chosen, clips, strict=True):
+    row["scores"], _ = scoring.evaluate(task, path.parent)
+    door.report(f"{row['system']}: {league_file.line(row)}")
+  file.replace(all_rows)
+
+
 def main(argv: list[str]) -> int:
-  """Runs the trials, the race, or writes the page."""
+  """Runs the trials or the race, scores anew, or writes the page."""
   del argv
   if _CORE.value is not None:
     try:
@@ -177,6 +197,8 @@ def main(argv: list[str]) -> int:
       page.write(_folder().parent, pathlib.Path(_RESULTS.value), pathlib.Path(_TRIALS.value))
     elif _WORD == "trials":
       try_widths()
+    elif _WORD == "rescore":
+      rescore()
     else:
       race()
   except processes.Interrupted:

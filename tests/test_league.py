@@ -449,6 +449,19 @@ def test_rows_of_another_budget_have_a_table_of_their_own(written):
 # The command.
 
 
+def test_rows_without_clips_are_not_scored_anew(race, tmp_path):
+  results = tmp_path / "league.jsonl"
+  results.write_text(json.dumps(row("tgan", 3.0)) + "\n")
+  result = league("rescore", f"--output={tmp_path}", f"--results={results}")
+  assert result.returncode == 2 and "rows without clips in --output: 1" in result.stderr, (
+    result.stderr
+  )
+  assert "shapes/tgan_0/8min/clips.npz" in result.stderr
+  race.league_file.File(results).replace([row("tgan", 3.0), row("vgan", 4.0)])
+  assert race.league_file.File(results).rows() == [row("tgan", 3.0), row("vgan", 4.0)]
+  assert os.listdir(tmp_path) == ["league.jsonl"]
+
+
 @pytest.mark.parametrize(
   ("arguments", "words"),
   [
@@ -456,6 +469,7 @@ def test_rows_of_another_budget_have_a_table_of_their_own(written):
     (["--seeds=0,x"], ("--seeds=0,x",)),
     (["--minutes=0"], ("--minutes", "above 0")),
     (["page"], ("no finished rows",)),
+    (["rescore"], ("none.jsonl has no rows of --task=shapes",)),
     (["trials", "--task=weizmann"], ("--task=shapes",)),
     (["--task=weizmann", "--systems=tgan"], ("task weizmann needs --videos",)),
     (["--task=weizmann", "--systems=tgan", "--videos=/no"], ("--videos=/no", "UCF-101's layout")),

@@ -1,5 +1,7 @@
 """Reads league.jsonl, in which each line is a finished row."""
 
+import json
+import os
 import pathlib
 
 import result_lines
@@ -18,6 +20,12 @@ class File:
   def rows(self) -> list[dict]:
     """All rows, oldest first; a line that a killed process left unfinished is dropped."""
     return result_lines.read(self._path, "task", "system")
+
+  def replace(self, rows: list[dict]) -> None:
+    """Writes all rows anew; an interrupted call leaves the file as it is."""
+    written = self._path.with_name(f"{self._path.name}.new")
+    written.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    os.replace(written, self._path)
 
   def has(self, task: str, system: str, seed: int | None, budget: str | None) -> bool:
     """Whether a row is finished; a control has neither seed nor budget."""
