@@ -152,7 +152,8 @@ def estimate(config: str, target: str, setting: Setting) -> dict | None:
   """GiB on one device by the estimates of `vidgan summarize`, for this setting and topology.
 
   The command counts one device, so it is asked about the clips that one device gets. With zero1 the
-  state is the part that --devices prints, and the gradients are split too.
+  state is the part that --devices prints, and the gradients are split too; all weights are gathered
+  in bfloat16 when an update begins.
 
   Returns:
     {"kept_gib": state, gradients and the activations that an update keeps; "peak_gib": what exists
@@ -166,13 +167,15 @@ def estimate(config: str, target: str, setting: Setting) -> dict | None:
     cost = costs(config, f"--batch_size={clips}", *setting.of_one_device)
   except UserError:  # TGANv2 needs a multiple of 8 clips; training refuses this topology too
     return None
-  gradients = cost["static_bytes"]["gradients"]
-  whole = cost["static_bytes"]["total"] - gradients
-  state = whole
+  static = cost["static_bytes"]
+  gradients = static["gradients"]
+  whole = static["total"] - gradients
+  state, gathered = whole, 0
   if setting.sharding == "zero1":
     state, gradients = _state_bytes(config, devices), gradients // devices
+    gathered = (static["parameters"] + static.get("earlier stages", 0)) // 2  # from 4 to 2 bytes
   kept = state + gradients + cost["activations"][setting.remat or "none"]["batch_bytes"]
-  peak = state - whole + cost["peak_bytes"]["total"]
+  peak = state - whole + gathered + cost["peak_bytes"]["total"]
   return {"kept_gib": round(kept / _GIB, 3), "peak_gib": round(peak / _GIB, 3)}
 
 
