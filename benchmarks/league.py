@@ -20,6 +20,7 @@ share the rows.
 Exit codes: 0 done; 2 bad input, or rows failed; 75 stopped by a signal.
 """
 
+import datetime
 import os
 import pathlib
 import sys
@@ -168,8 +169,7 @@ def race() -> None:
 def rescore() -> None:
   """Replaces the scores of all rows of the task; their clips must be stored."""
   file, output = league_file.File(_RESULTS.value), _folder().parent
-  all_rows = file.rows()
-  chosen = [row for row in all_rows if row["task"] == _TASK.value]
+  chosen = [row for row in file.rows() if row["task"] == _TASK.value]
   if not chosen:
     raise UserError(f"--results={_RESULTS.value} has no rows of --task={_TASK.value}")
   clips = [league_file.clips_of(row, output) for row in chosen]
@@ -177,9 +177,10 @@ def rescore() -> None:
     raise UserError(f"rows without clips in --output: {len(missing)}, such as {missing[0]}")
   task = _task()
   for row, path in zip(chosen, clips, strict=True):
-    row["scores"], _ = scoring.evaluate(task, path.parent)
-    door.report(f"{row['system']}: {league_file.line(row)}")
-  file.replace(all_rows)
+    records, seconds = scoring.evaluate(task, path.parent)
+    today = datetime.date.today().isoformat()
+    file.update(row, {"scores": records, "rescored": today}, {"scoring": seconds / 60})
+    door.report(f"{row['system']}: {league_file.line({**row, 'scores': records})}")
 
 
 def main(argv: list[str]) -> int:

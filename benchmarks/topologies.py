@@ -152,8 +152,8 @@ def estimate(config: str, target: str, setting: Setting) -> dict | None:
   """GiB on one device by the estimates of `vidgan summarize`, for this setting and topology.
 
   The command counts one device, so it is asked about the clips that one device gets. With zero1 the
-  state is the part that --devices prints, and the gradients are split too; all weights are gathered
-  in bfloat16 when an update begins.
+  state is the part that --devices prints, besides earlier stages, and the gradients are split too;
+  all weights are gathered in bfloat16 when an update begins.
 
   Returns:
     {"kept_gib": state, gradients and the activations that an update keeps; "peak_gib": what exists
@@ -172,8 +172,8 @@ def estimate(config: str, target: str, setting: Setting) -> dict | None:
   whole = static["total"] - gradients
   state, gathered = whole, 0
   if setting.sharding == "zero1":
-    state, gradients = _state_bytes(config, devices), gradients // devices
-    gathered = (static["parameters"] + static.get("earlier stages", 0)) // 2  # from 4 to 2 bytes
+    state = _state_bytes(config, devices) + static.get("earlier stages", 0)
+    gradients, gathered = gradients // devices, static["parameters"] // 2  # from 4 to 2 bytes
   kept = state + gradients + cost["activations"][setting.remat or "none"]["batch_bytes"]
   peak = state - whole + gathered + cost["peak_bytes"]["total"]
   return {"kept_gib": round(kept / _GIB, 3), "peak_gib": round(peak / _GIB, 3)}

@@ -66,7 +66,8 @@ _ESTIMATES = """## The estimate against the compiler
 gradients and the activations that an update keeps for its backward pass, without chunks. "Peak"
 follows the traced iteration and adds up all arrays that exist at its fullest moment. It counts
 cuDNN's padded copies and, with zero1, the gathered weights, but knows neither the tiles in which a
-TPU stores arrays nor the compiler's order of operations. GiB on one device, and the ratio to what the compiler assigns:
+TPU stores arrays nor the compiler's order of operations. GiB on one
+device, and the ratio to what the compiler assigns:
 """
 _SCALING = """## Communication, and how far it slows scaling
 

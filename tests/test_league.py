@@ -457,9 +457,23 @@ def test_rows_without_clips_are_not_scored_anew(race, tmp_path):
     result.stderr
   )
   assert "shapes/tgan_0/8min/clips.npz" in result.stderr
-  race.league_file.File(results).replace([row("tgan", 3.0), row("vgan", 4.0)])
-  assert race.league_file.File(results).rows() == [row("tgan", 3.0), row("vgan", 4.0)]
+  assert results.read_text() == json.dumps(row("tgan", 3.0)) + "\n"
   assert os.listdir(tmp_path) == ["league.jsonl"]
+
+
+def test_scores_are_replaced_and_rows_written_meanwhile_are_kept(race, tmp_path):
+  path = tmp_path / "league.jsonl"
+  path.write_text(json.dumps(row("tgan", 3.0)) + "\n")
+  file = race.league_file.File(path)
+  (old,) = file.rows()
+  with path.open("a") as other:  # another process finishes a row
+    other.write(json.dumps(row("vgan", 4.0)) + "\n")
+  file.update(old, {"scores": [record("fid", 5.0)], "rescored": "2026-11-30"}, {"scoring": 2.0})
+  first, second = file.rows()
+  assert first["scores"] == [record("fid", 5.0)] and second == row("vgan", 4.0)
+  assert first["minutes"] == {"training": 8.0, "scoring": 2.0}
+  text = race.tables.circumstances([first, second])
+  assert text.startswith("2026-11-29, clips scored again on 2026-11-30; EPYC"), text
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,17 @@ class File:
     """All rows, oldest first; a line that a killed process left unfinished is dropped."""
     return result_lines.read(self._path, "task", "system")
 
-  def replace(self, rows: list[dict]) -> None:
-    """Writes all rows anew; an interrupted call leaves the file as it is."""
+  def update(self, row: dict, fields: dict, minutes: dict[str, float]) -> None:
+    """Replaces fields, and parts of the minutes, of a row as it was read; keeps all other rows.
+
+    An interrupted call leaves the file as it is.
+    """
+    rows = self.rows()
+    for each in rows:
+      if each == row:
+        each |= fields | {"minutes": {**row["minutes"], **minutes}}
     written = self._path.with_name(f"{self._path.name}.new")
-    written.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    written.write_text("".join(f"{json.dumps(each)}\n" for each in rows), encoding="utf-8")
     os.replace(written, self._path)
 
   def has(self, task: str, system: str, seed: int | None, budget: str | None) -> bool:

@@ -115,6 +115,9 @@ def circumstances(rows: Sequence[dict]) -> str:
     {", ".join(f"{n} {row['versions'][n]}" for n in names) for row in rows if "versions" in row}
   )
   dates = " to ".join(dict.fromkeys((days[0], days[-1]))) if days else ""
+  rescored = sorted({row["rescored"] for row in rows if "rescored" in row})
+  if rescored:
+    dates += f", clips scored again on {', '.join(rescored)}"
   return "; ".join(filter(None, (dates, *machines, *versions)))
 
 

@@ -14,7 +14,7 @@ def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
   """Draws numbers from N(0, 1), as `jax.random.normal` does.
 
   Two programs may round float32's inverse error function differently. So with `jax_enable_x64`,
-  which `config.precision=float64` sets, it is taken in float64, of the same uniform numbers: the
+  which `config.precision=float64` needs, it is taken in float64, of the same uniform numbers: the
   results are those of float32, up to its rounding.
 
   Args:

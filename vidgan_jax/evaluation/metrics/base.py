@@ -59,7 +59,8 @@ class Inputs:
   Attributes:
     real: the real clips; None for metrics that do not compare with them.
     generated: the generated clips, one set for each repeat.
-    bootstrap: number of resamples for an interval; 0 computes no interval.
+    bootstrap: number of resamples for an interval, of which some metrics use the first 16; 0
+      computes no interval.
     seed: seed of splits, subsets and resamples.
     with_floor: whether to compute the floor. False if `real` is already one half of the real clips.
     predictions: how near the clips are to those that they continue, see `metrics.prediction`; None

@@ -3,8 +3,9 @@
 import dataclasses
 from collections.abc import Mapping
 
+import numpy as np
+
 from vidgan_jax.evaluation.metrics.base import (
-  LEVEL,
   ClipSet,
   Computed,
   Floor,
@@ -14,7 +15,7 @@ from vidgan_jax.evaluation.metrics.base import (
   Number,
 )
 from vidgan_jax.evaluation.statistics import diversity
-from vidgan_jax.evaluation.statistics.halving import halvings
+from vidgan_jax.evaluation.statistics.halving import half_intervals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +47,9 @@ class Diversity(Metric):
 
   def interval(self, inputs: Inputs, computed: Computed) -> tuple[float, float] | None:
     """See `Metric`."""
-    del computed
-    generated = inputs.generated[0]
-    return self._interval(*self.stored_features(generated), generated.required_labels, inputs)
+    generated, value = inputs.generated[0], computed.values[self.name][0]
+    (features,) = self.stored_features(generated)
+    return self._interval(value, features, generated.required_labels, inputs)
 
   def floor(self, inputs: Inputs) -> dict[str, Floor]:
     """See `Metric`: the diversity of all real clips."""
@@ -58,22 +59,23 @@ class Diversity(Metric):
     value = diversity.mean_within_classes(real.features, inputs.real_clips.required_labels)
     if value is None:
       return {}
-    interval = None
-    if inputs.bootstrap:
-      interval = self._interval(real.features, inputs.real_clips.required_labels, inputs)
+    interval = self._interval(value, real.features, inputs.real_clips.required_labels, inputs)
     return {self.name: Floor(value, interval, f"{real.count} real clips")}
 
-  def _interval(self, features, labels, inputs) -> tuple[float, float] | None:
-    """None if no class has four clips."""
-
-    def mean(chosen):
-      value = diversity.mean_within_classes(features[chosen], labels[chosen])
-      return None if value is None else {self.name: value}
-
-    found = halvings(mean, [len(features)], inputs.bootstrap, inputs.seed, [labels])
+  def _interval(self, value, features, labels, inputs) -> tuple[float, float] | None:
+    """None if a class has two or three clips, whose halves have no pairs."""
+    _, counts = np.unique(labels, return_counts=True)
+    if np.any((counts == 2) | (counts == 3)):
+      return None
+    of_half = lambda chosen: {
+      self.name: diversity.mean_within_classes(features[chosen], labels[chosen])
+    }
+    found = half_intervals(
+      of_half, {self.name: value}, [len(features)], inputs.bootstrap, inputs.seed, [labels]
+    )
     if not found:
       return None
-    low, high = found[self.name].interval(LEVEL)
+    low, high = found[self.name]
     return max(low, 0.0), high
 
   def warnings(self, inputs: Inputs, floor: Mapping[str, Floor]) -> list[str]:

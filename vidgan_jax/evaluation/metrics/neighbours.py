@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 from vidgan_jax.evaluation.metrics.accuracy import wilson
 from vidgan_jax.evaluation.metrics.base import (
-  LEVEL,
   Computed,
   Floor,
   Inputs,
@@ -16,7 +15,7 @@ from vidgan_jax.evaluation.metrics.base import (
   floor_halves,
 )
 from vidgan_jax.evaluation.statistics import precision_recall
-from vidgan_jax.evaluation.statistics.halving import halvings
+from vidgan_jax.evaluation.statistics.halving import half_intervals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +71,9 @@ class PrecisionRecall(Metric):
     self, inputs: Inputs, computed: Computed
   ) -> Mapping[str, tuple[float, float] | None]:
     """See `Metric`."""
-    del computed
-    return self._intervals(*self.stored_features(inputs.real_clips, inputs.generated[0]), inputs)
+    values = {name: of_repeats[0] for name, of_repeats in computed.values.items()}
+    features = self.stored_features(inputs.real_clips, inputs.generated[0])
+    return self._intervals(values, *features, inputs)
 
   def floor(self, inputs: Inputs) -> dict[str, Floor]:
     """See `Metric`: the numbers between two halves of the real clips."""
@@ -83,13 +83,13 @@ class PrecisionRecall(Metric):
     if len(x) <= max(self.neighbours):
       return {}
     values = self._numbers(x, y)
-    found = self._intervals(x, y, inputs) if inputs.bootstrap else {}
+    found = self._intervals(values, x, y, inputs)
     return {
       name: Floor(value, found.get(name), describe_halves(len(x))) for name, value in values.items()
     }
 
-  def _intervals(self, real, generated, inputs) -> dict[str, tuple[float, float]]:
-    """{} if half of a set is too small."""
+  def _intervals(self, values, real, generated, inputs) -> dict[str, tuple[float, float]]:
+    """{} if half of a set is too small; a density of 0 has none."""
 
     def numbers(of_real, of_generated):
       if min(len(of_real), len(of_generated)) <= max(self.neighbours):
@@ -98,12 +98,13 @@ class PrecisionRecall(Metric):
 
     counts = len(real), len(generated)
     found = {}
-    for name, of_name in halvings(numbers, counts, inputs.bootstrap, inputs.seed).items():
-      low, high = of_name.interval(LEVEL)
+    ends = half_intervals(numbers, values, counts, inputs.bootstrap, inputs.seed)
+    for name, (low, high) in ends.items():
       if name != "density":  # a share of one set's clips: at 0 and 1 the halves do not differ
-        least, most = wilson(of_name.value, counts[name == "precision"])
+        least, most = wilson(values[name], counts[name == "precision"])
         low, high = min(low, least), min(max(high, most), 1.0)
-      found[name] = max(low, 0.0), high
+      if low < high:
+        found[name] = max(low, 0.0), high
     return found
 
   def _numbers(self, real, generated) -> dict[str, float]:

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from vidgan_jax.evaluation.metrics.base import (
-  LEVEL,
   ClipSet,
   Computed,
   Floor,
@@ -23,7 +22,7 @@ from vidgan_jax.evaluation.metrics.base import (
   MetricLeftOut,
   Number,
 )
-from vidgan_jax.evaluation.statistics.halving import halvings
+from vidgan_jax.evaluation.statistics.halving import half_intervals
 from vidgan_jax.evaluation.statistics.moments import as_features
 from vidgan_jax.runtime.errors import UserError
 
@@ -81,8 +80,8 @@ class VendiScore(Metric):
 
   def interval(self, inputs: Inputs, computed: Computed) -> tuple[float, float] | None:
     """See `Metric`."""
-    del computed
-    return self._interval(*self.stored_features(inputs.generated[0]), inputs)
+    (features,) = self.stored_features(inputs.generated[0])
+    return self._interval(computed.values[self.name][0], features, inputs)
 
   def floor(self, inputs: Inputs) -> dict[str, Floor]:
     """See `Metric`: the score of a random sample of as many real clips."""
@@ -92,16 +91,23 @@ class VendiScore(Metric):
     count = min(real.count, self.output_of(inputs.generated[0]).count)
     sample = np.random.default_rng(inputs.seed).permutation(real.count)[:count]
     value = vendi_score(real.features[sample], self.order)
-    interval = self._interval(real.features[sample], inputs) if inputs.bootstrap else None
+    interval = self._interval(value, real.features[sample], inputs)
     return {self.name: Floor(value, interval, f"{count} real clips")}
 
-  def _interval(self, features, inputs) -> tuple[float, float] | None:
-    score = lambda chosen: {self.name: vendi_score(features[chosen], self.order)}
-    if len(features) < 4:
+  def _interval(self, value, features, inputs) -> tuple[float, float] | None:
+    """In logarithms: a score that grows with the number of clips varies in proportion to itself."""
+
+    def log_score(chosen):
+      if len(chosen) < 2:
+        return None
+      return {self.name: math.log(vendi_score(features[chosen], self.order))}
+
+    logs, count = {self.name: math.log(value)}, len(features)
+    found = half_intervals(log_score, logs, [count], inputs.bootstrap, inputs.seed)
+    if not found:
       return None
-    of_name = halvings(score, [len(features)], inputs.bootstrap, inputs.seed)[self.name]
-    low, high = of_name.interval(LEVEL)
-    return max(low, 1.0), min(high, float(len(features)))
+    low, high = map(math.exp, found[self.name])
+    return max(low, 1.0), min(high, float(count))
 
   def warnings(self, inputs: Inputs, floor: Mapping[str, Floor]) -> list[str]:
     """See `Metric`."""

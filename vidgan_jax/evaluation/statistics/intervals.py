@@ -4,8 +4,8 @@ Bootstrap intervals are wrong for Frechet distances and inception scores. The di
 is too large by about c / N (the score is too small), and resampling with replacement adds the same
 bias again, so all percentiles may lie above the distance. The bootstrap also underestimates the
 bias if there are few samples per dimension, and overestimates the spread of a small distance. In a
-kernel distance, the copies in a resample would be each other's neighbours. So these three metrics
-use complementary halves of the samples (subsampling: Shao and Wu 1989, Politis and Romano 1994):
+kernel distance, the copies in a resample would be each other's neighbours. So these metrics use
+complementary halves of the samples (subsampling: Shao and Wu 1989, Politis and Romano 1994):
 
   bias       mean over the halves - value of all samples, because c / (N/2) - c / N = c / N
   deviation  root mean square of (first half - second half) / 2, where the bias cancels
