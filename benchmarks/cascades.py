@@ -35,7 +35,6 @@ Exit codes: 0 done, 2 bad input.
 """
 
 import pathlib
-import statistics
 import time
 from typing import Any
 
@@ -43,6 +42,7 @@ import cascade_claims
 import numpy as np
 import programs
 import settings  # makes the package importable
+import verdicts
 from absl import flags
 
 from vidgan_jax.runtime.errors import UserError
@@ -70,7 +70,7 @@ _CHANNELS = flags.DEFINE_integer(
 )
 _COUNT = flags.DEFINE_integer("count", 512, "Generated and real clips.", lower_bound=16)
 _PASSES = flags.DEFINE_integer("passes", 32, "Standing passes.", lower_bound=1)
-_TIMED = flags.DEFINE_integer("timed", 5, "Timed iterations of the case cost.", lower_bound=1)
+_TIMED = flags.DEFINE_integer("timed", 11, "Timed iterations of the case cost.", lower_bound=1)
 _CASES = flags.DEFINE_list("cases", [*SYSTEMS, "cost"], f"Of {', '.join(SYSTEMS)}, cost.")
 settings.define_worker()
 _RESULTS = settings.define_results()
@@ -215,6 +215,11 @@ def _setting() -> dict[str, int]:
   return dict(zip(cascade_claims.SETTING, values, strict=True))
 
 
+def _seconds(result: dict[str, Any]) -> str:
+  value, low, high = result["seconds"]
+  return f"{value:.2f} ({low:.2f} to {high:.2f})"
+
+
 def _iteration_cost(name: str, changes: dict[str, Any]) -> dict[str, Any]:
   """Memory in bytes and seconds of a compiled iteration, with synthetic clips."""
   import jax
@@ -235,7 +240,7 @@ def _iteration_cost(name: str, changes: dict[str, Any]) -> dict[str, Any]:
   return {
     "device": jax.devices()[0].device_kind,
     "bytes": memory.argument_size_in_bytes + memory.temp_size_in_bytes,
-    "seconds": statistics.median(seconds[1:]),
+    "seconds": verdicts.median(seconds[1:]),  # the first iteration warms up
   }
 
 
@@ -302,7 +307,7 @@ def main():
     settings.show(table)
   costs = {name: result for name, result in results.items() if name in COSTS}
   if costs:
-    rows = [[n, f"{r['bytes'] / 1e6:.0f}", f"{r['seconds']:.2f}"] for n, r in costs.items()]
+    rows = [[n, f"{r['bytes'] / 1e6:.0f}", _seconds(r)] for n, r in costs.items()]
     settings.show([["iteration with 8 clips", "memory, MB", "seconds"], *rows])
   if rows := cascade_claims.rows(results):
     settings.show([["claim", "source", "comparison", "verdict", "effect, by seed"], *rows])

@@ -185,5 +185,7 @@ def rows(results: Sequence[Mapping]) -> list[list[str]]:
       said += " (one seed)"
     of = f"`{claim.case}` over" if claim.relation == "kept" else f"`{claim.case}` minus"
     comparison = f"{claim.metric}: {of} `{claim.other}`"
+    if claim.case == claim.other:
+      comparison = f"`{claim.case}`: {claim.metric} minus {second}"
     table.append([claim.text, claim.source, comparison, said, verdicts.spans(effects) or "-"])
   return table

@@ -46,6 +46,7 @@ import claim_table
 import result_lines
 import scipy.stats
 import settings  # makes the package importable
+import verdicts
 from absl import flags
 
 from vidgan_jax.runtime.errors import UserError
@@ -188,10 +189,7 @@ def curvature(records: list[dict[str, Any]]) -> list[float]:
 
 def _seconds(log: list[dict[str, Any]]) -> list[float]:
   """Seconds per iteration: the median of the log, and its 95 % interval by order statistics."""
-  seconds = sorted(r["time/step_seconds"] for r in log if "time/step_seconds" in r)
-  half, reach = len(seconds) / 2, 0.98 * math.sqrt(len(seconds))
-  low, high = max(0, math.floor(half - reach)), min(len(seconds) - 1, math.ceil(half + reach))
-  return [statistics.median(seconds), seconds[low], seconds[high]]
+  return verdicts.median([r["time/step_seconds"] for r in log if "time/step_seconds" in r])
 
 
 def _measure(name: str) -> dict[str, Any]:
@@ -254,7 +252,9 @@ _HEAD = """# The papers' claims
 Small models, trained on the built-in moving shapes on a CPU, repeat comparisons of the papers. \
 Cases that are compared differ in one thing and have the same number of iterations. A verdict is \
 "shows" if the 95 % intervals of all seeds show the claim, "does not show" if all show its \
-contrary, and else "undecided". A claim that small models do not show may hold for large ones.
+contrary, and else "undecided". The intervals are those of the drawn clips, not of repeated \
+trainings. "Keeps" means: at least 0.9 of the other score. A claim that small models do not show \
+may hold for large ones.
 
 ```sh
 python benchmarks/claims.py --iterations=400 --divide=4
@@ -266,7 +266,10 @@ trains, scores and writes this page; `benchmarks/claims.py` and `benchmarks/casc
 describe the cases. Effects are differences of scores, or ratios for "over". Scores are those of \
 the protocol `moving_shapes`, with 1000 clips; those of SSW-GAN are measured with 512 clips: a \
 Fréchet distance by features of the built-in classifier, and "grounding", the root mean square \
-difference from the first stage's pixels (0 to 255). "Not yet" has not been run.
+difference from the first stage's pixels (0 to 255). "@0.5" is a score of clips drawn with \
+truncation 0.5. Brightness is that of generated over that of real pixels; curvature is the \
+magnitude of the largest eigenvalue of the Hessian. Memory is the compiler's and has no interval. \
+"Not yet" has not been run.
 """
 _ELSEWHERE = """## Measured on other pages
 

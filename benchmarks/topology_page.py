@@ -50,9 +50,11 @@ python benchmarks/topologies.py page
 """
 _FITS = """## What fits
 
-A cell has the setting that fits, the peak of one device in GiB, of the memory of a device, and the
-seconds of an iteration at the peak: FLOPs as the paper writes the model, more than the program
-executes, over the peak FLOP/s of all devices. "Too large" has the peak of the last setting. "About"
+A cell has the setting that fits, the memory that the compiler assigns to one device at the fullest
+moment, of the memory of the device (GiB), and a computed time: the FLOPs of the model as the paper
+writes it, over the peak FLOP/s of all devices. The program executes fewer FLOPs. Peaks are those of
+data sheets, except that of H200, 790 TFLOP/s measured with a matmul (data sheet: 989); so do not
+compare its seconds with those of H100. "Too large" has the peak of the last setting. "About"
 is the estimate of `vidgan summarize`: a setting whose estimated peak exceeds the memory by half is
 not compiled. Not counted: what the runtime and prefetched batches take, and on GPUs the workspaces
 that cuDNN chooses on the card; so leave a margin. Above 95 % of the memory is in **bold**. "Not
@@ -66,8 +68,8 @@ _ESTIMATES = """## The estimate against the compiler
 gradients and the activations that an update keeps for its backward pass, without chunks. "Peak"
 follows the traced iteration and adds up all arrays that exist at its fullest moment. It counts
 cuDNN's padded copies and, with zero1, the gathered weights, but knows neither the tiles in which a
-TPU stores arrays nor the compiler's order of operations. GiB on one
-device, and the ratio to what the compiler assigns:
+TPU stores arrays nor the compiler's order of operations. GiB on one device, and the ratio to what
+the compiler assigns:
 """
 _SCALING = """## Communication, and how far it slows scaling
 
@@ -75,7 +77,9 @@ What a device sends in an iteration, at least; a collective inside a loop counts
 are those at the full bandwidth of all links of the chip (Cloud TPU's documentation: 1,600 Gbit/s on
 v5e, 4,800 on v5p, 3,200 on v6e; H100: NVLink, 450 GB/s); a chip at the edge of a slice without
 wrap-around has fewer. "Efficiency" is the time of computation over the time of both, as if nothing
-overlapped: at the peak FLOP/s, and at {utilisation:.0%} of it, for the FLOPs of the first table.
+overlapped: at the peak FLOP/s, and at {utilisation:.0%} of it, for the FLOPs of the first table. It
+is a rough guide and no bound: those FLOPs are more than the program executes, collectives in loops
+count once, and in reality both overlap.
 **All is computed from the compiled programs; nothing was measured.** A measured figure of another
 system: ParaGAN (Shi et al., arXiv 2411.03999) reports 91 % for BigGAN on 1,024 cores of TPU v3,
 with asynchronous updates.

@@ -1,5 +1,7 @@
 """Verdicts on claims of papers: whether runs with several seeds show them."""
 
+import math
+import statistics
 from collections.abc import Sequence
 
 SHOWS, DOES_NOT, UNDECIDED = "shows", "does not show", "undecided"
@@ -18,6 +20,14 @@ def of_seeds(shown: Sequence[bool], contrary: Sequence[bool]) -> str:
   if shown and all(shown):
     return SHOWS
   return DOES_NOT if contrary and all(contrary) else UNDECIDED
+
+
+def median(values: Sequence[float]) -> list[float]:
+  """[median, low, high], with the 95 % interval of order statistics."""
+  ordered = sorted(values)
+  half, reach = len(ordered) / 2, 0.98 * math.sqrt(len(ordered))
+  low, high = max(0, math.floor(half - reach)), min(len(ordered) - 1, math.ceil(half + reach))
+  return [statistics.median(ordered), ordered[low], ordered[high]]
 
 
 def spans(intervals: Sequence[tuple[float, float]]) -> str:
