@@ -79,9 +79,9 @@ v5e, 4,800 on v5p, 3,200 on v6e; H100: NVLink, 450 GB/s); a chip at the edge of 
 wrap-around has fewer. "Efficiency" is the time of computation over the time of both, as if nothing
 overlapped: at the peak FLOP/s, and at {utilisation:.0%} of it, for the FLOPs of the first table. It
 is a rough guide and no bound: those FLOPs are more than the program executes, collectives in loops
-count once, and in reality both overlap. **All is computed from the compiled programs; nothing was measured.** A measured figure of another
-system: ParaGAN (Shi et al., arXiv 2411.03999) reports 91 % for BigGAN on 1,024 cores of TPU v3,
-with asynchronous updates.
+count once, and in reality both overlap. **All is computed from the compiled programs; nothing was
+measured.** A measured figure of another system: ParaGAN (Shi et al., arXiv 2411.03999) reports 91 %
+for BigGAN on 1,024 cores of TPU v3, with asynchronous updates.
 """
 _FEED = """## What a host must read
 
