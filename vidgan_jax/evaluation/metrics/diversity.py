@@ -67,9 +67,11 @@ class Diversity(Metric):
     _, counts = np.unique(labels, return_counts=True)
     if np.any((counts == 2) | (counts == 3)):
       return None
-    of_half = lambda chosen: {
-      self.name: diversity.mean_within_classes(features[chosen], labels[chosen])
-    }
+
+    def of_half(chosen: np.ndarray) -> dict[str, float] | None:
+      mean = diversity.mean_within_classes(features[chosen], labels[chosen])
+      return None if mean is None else {self.name: mean}
+
     found = half_intervals(
       of_half, {self.name: value}, [len(features)], inputs.bootstrap, inputs.seed, [labels]
     )

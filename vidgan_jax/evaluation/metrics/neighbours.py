@@ -72,8 +72,8 @@ class PrecisionRecall(Metric):
   ) -> Mapping[str, tuple[float, float] | None]:
     """See `Metric`."""
     values = {name: of_repeats[0] for name, of_repeats in computed.values.items()}
-    features = self.stored_features(inputs.real_clips, inputs.generated[0])
-    return self._intervals(values, *features, inputs)
+    real, generated = self.stored_features(inputs.real_clips, inputs.generated[0])
+    return self._intervals(values, real, generated, inputs)
 
   def floor(self, inputs: Inputs) -> dict[str, Floor]:
     """See `Metric`: the numbers between two halves of the real clips."""
