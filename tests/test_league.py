@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -439,6 +440,22 @@ def test_the_page_shows_clips_that_are_here(race, written, tmp_path):
   assert 0 < (tmp_path / "league_shapes.png").stat().st_size <= race.page.pictures.LARGEST
   report = (tmp_path / "league.html").read_text()
   assert report.count("data:image/gif") == 1 and "fid 20" in report
+
+
+def test_given_frames_of_real_clips_are_grey_in_the_picture(race, written, tmp_path):
+  for task, hidden in (("shapes", False), ("weizmann", True)):
+    of_task = row("dvd_gan_fp", 20.0, task=task)
+    path = race.league_file.clips_of(of_task, tmp_path)
+    path.parent.mkdir(parents=True)
+    bright = clips(8)
+    bright[:] = 250
+    np.savez(path, clips=bright)
+    assert ("given real frames are grey" in written(of_task)) is hidden
+    picture = np.asarray(Image.open(tmp_path / f"league_{task}.png").convert("L"))
+    frame = lambda n, p=picture: p[8:24, 260 + 32 * n + 8 : 260 + 32 * n + 24].mean()
+    # Every second frame: numbers 0 and 2 are given, 4 is not.
+    expected = [128, 128, 250] if hidden else [250] * 3
+    assert [round(frame(n)) for n in range(3)] == expected
 
 
 def test_rows_of_another_budget_have_a_table_of_their_own(written):

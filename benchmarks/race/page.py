@@ -104,20 +104,27 @@ def in_words(budget: str) -> str:
 def _picture(task: str, rows: list[dict], output: pathlib.Path, docs: pathlib.Path) -> list[str]:
   """Writes the picture if clips are here; the line that shows it, if it exists.
 
-  Rows of real clips are in it only if the project draws them itself: it publishes nobody's videos.
+  Rows of real clips and given real frames are in it only if the project draws them itself: it
+  publishes nobody's videos. Such given frames are grey.
   """
-  strips = {}
+  of_given = lambda row: entries.BY_NAME[row["system"]].given if row.get("budget") else 0
+  hides, strips = task != "shapes", {}
   for row in rows:
     path = league_file.clips_of(row, output)
     first = row.get("seed") in (None, 0) and row["system"] not in ("control_reversed",)
     if first and path.exists() and (row.get("budget") or task == "shapes"):
-      strips[tables.title(row)] = pictures.some_clips(path, _SHOWN["sheet"])
+      clips = pictures.some_clips(path, _SHOWN["sheet"])
+      if hides:
+        clips[:, : of_given(row)] = 128
+      strips[tables.title(row)] = clips
   file = docs / f"league_{task}.png"
   if strips:
     pictures.write_sheet(strips, file)
   if not file.exists():
     return []
-  return [f"![Rows of frames: three clips of each system, every second frame]({file.name})", ""]
+  grey = "; given real frames are grey" if hides and any(map(of_given, rows)) else ""
+  text = f"Rows of frames: three clips of each system, every second frame{grey}"
+  return [f"![{text}]({file.name})", ""]
 
 
 def sentence(sentences: dict, system: str, budget: str) -> str:
