@@ -442,6 +442,16 @@ def test_the_page_shows_clips_that_are_here(race, written, tmp_path):
   assert report.count("data:image/gif") == 1 and "fid 20" in report
 
 
+def test_the_page_needs_no_clips(race, tmp_path, capsys):
+  results, docs = tmp_path / "league.jsonl", tmp_path / "docs"
+  results.write_text(json.dumps(row("tgan", 20.0)) + "\n")
+  docs.mkdir()
+  race.page.write(tmp_path / "none", results, tmp_path / "trials.json", docs)
+  assert "| TGAN | 0 |" in (docs / "league.md").read_text()
+  assert "no report with moving clips" in "".join(capsys.readouterr())
+  assert not (tmp_path / "none").exists()
+
+
 def test_given_frames_of_real_clips_are_grey_in_the_picture(race, written, tmp_path):
   for task, hidden in (("shapes", False), ("weizmann", True)):
     of_task = row("dvd_gan_fp", 20.0, task=task)

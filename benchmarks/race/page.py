@@ -42,6 +42,9 @@ def write(
     lines += section(task, of_task, tried.get(task, {}), notes, (output, docs))
   (docs / "league.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
   door.report(f"page: {docs / 'league.md'}")
+  if not output.is_dir():
+    door.report(f"no report with moving clips: there is no folder {output}")
+    return
   report = output / "league.html"
   report.write_text(moving_report(rows, notes, output), encoding="utf-8")
   door.report(f"report: {report}")
