@@ -237,6 +237,7 @@ def _compiled(result: dict) -> dict:
     },
     "refusals": {n: p["refusal"][:300] for n, p in programs.items() if p["refusal"]},
     "collectives": iteration["collectives"],
+    "recomputed": iteration["recomputed"],
     "largest": [
       f"{b['bytes'] / 2**20:.0f} MiB {b['shape']} {b['layer']}: {b['operation']}, {b['pass']}"
       for b in buffers

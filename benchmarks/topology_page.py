@@ -68,8 +68,10 @@ _ESTIMATES = """## The estimate against the compiler
 gradients and the activations that an update keeps for its backward pass, without chunks. "Peak"
 follows the traced iteration and adds up all arrays that exist at its fullest moment. It counts
 cuDNN's padded copies and, with zero1, the gathered weights, but knows neither the tiles in which a
-TPU stores arrays nor the compiler's order of operations. GiB on one device, and the ratio to what
-the compiler assigns:
+TPU stores arrays nor the compiler's order of operations. Nor does it know the device's memory:
+where that is short, the compiler computes results a second time instead of keeping them, and
+assigns less than the estimate. "Computed twice" is the size of all such results together; they do
+not exist at one time. GiB on one device, and the ratio to what the compiler assigns:
 """
 _SCALING = """## Communication, and how far it slows scaling
 
@@ -177,10 +179,12 @@ def _estimates(attempts: Sequence[dict]) -> str:
     if "peak_gib" in a and a["estimate"]:
       kept, peak, compiled = a["estimate"]["kept_gib"], a["estimate"]["peak_gib"], a["peak_gib"]
       row = [f"`{a['config']}`", a["target"], a["setting"], f"{a['batch_size'] // a['devices']:,}"]
-      row += map(_size, (compiled, a.get("padding_gib", 0.0), kept, peak))
+      row += map(_size, (compiled, a.get("padding_gib", 0.0)))
+      row.append(_size(a["recomputed"]["bytes"] / 2**30) if "recomputed" in a else "not read")
+      row += map(_size, (kept, peak))
       rows.append([*row, f"{kept / compiled:.2f}", f"{peak / compiled:.2f}"])
   head = ["config", "topology", "setting", "clips per device", "compiler", "of which padding"]
-  head += ["kept", "peak", "kept / compiler", "peak / compiler"]
+  head += ["computed twice", "kept", "peak", "kept / compiler", "peak / compiler"]
   return _table(head, rows) if rows else "Not yet.\n"
 
 

@@ -54,6 +54,7 @@ else:
     "fits": peak <= 16, "margin_bytes": (16 - peak) * GIB, "peak_bytes": peak * GIB,
     "argument_bytes": GIB, "temporary_bytes": GIB, "padding_bytes": 0, "refusal": "",
     "collectives": {"all-reduce": {"count": 2, "bytes": 10, "sent_bytes": 20_000_000_000}},
+    "recomputed": {"count": 3, "bytes": 2 * GIB},
     "seconds_lowering": 1.0, "seconds_until_buffer_assignment": 2.0,
     "buffers": [{"bytes": GIB, "shape": "f32[4]", "layer": "D", "operation": "a", "pass": "b"}],
   }
@@ -116,6 +117,7 @@ def test_the_first_setting_that_fits_is_the_last_tried(bench):
   assert names == [("plain", "too large", 20.0), ("zero1 conv_outputs", "fits", 12.0)]
   line = bench.lines()[1]
   assert line["margin_gib"] == 4.0 and line["collectives"]["all-reduce"]["count"] == 2
+  assert line["recomputed"] == {"count": 3, "bytes": 2 * 2**30}
   # 250 MB of state, 256 MiB of earlier stages; kept: 1/32 of 2 GiB of gradients and of 48 GiB of
   # activations; peak: 3 GiB, and 2 GiB of weights in bfloat16.
   assert line["estimate"] == {"kept_gib": 2.045, "peak_gib": 4.483}
@@ -267,7 +269,7 @@ def test_the_page(bench):
   assert (
     "| zero1 conv_outputs; **15.5 of 16.0**; 0.5 s | not yet | too large: 40.0 of 16.0 |" in rows[0]
   )
-  estimate = "v5e:4x8 | zero1 conv_outputs | 2 | 15.5 | 0.00 | 2.0 | 4.5 | 0.13 | 0.29 |"
+  estimate = "v5e:4x8 | zero1 conv_outputs | 2 | 15.5 | 0.00 | 2.0 | 2.0 | 4.5 | 0.13 | 0.29 |"
   assert f"| `{MAIN}` | {estimate}" in rows
   # 64 clips over 8 hosts, twice, 12 frames each, in 0.5 s: 384 frames/s of 12,288 bytes.
   (feed,) = [row for row in rows if row.startswith(f"| `{MAIN}` | v5e:4x8 | 8 |")]

@@ -17,6 +17,14 @@ custom_call_target="__cublas$lt$matmul"
 metadata={op_name="jit(f)/transpose(jvp())/copy(x)"}
   %copy.8 = f32[8,64]{1,0} copy(%transpose.7)
 """
+AGAIN = """\
+  %loop_fusion.13.remat = (bf16[8,4]{1,0}, f32[2]{0}) fusion(%a), kind=kLoop, calls=%fused
+  %gte.remat.4 = bf16[8,4]{1,0} get-tuple-element(%loop_fusion.13.remat), index=0
+  %bitcast.remat = bf16[32]{0} bitcast(%gte.remat.4)
+  ROOT %fusion.remat2 = f32[3]{0} fusion(%gte.remat.4), calls=%f, metadata={op_name="remat"}
+  %fusion.remat.1 = f32[5]{0:T(128)} fusion(%gte.remat.4), calls=%fused.remat
+  %fusion.7 = f32[9]{0} fusion(%fusion.remat2), metadata={op_name="jit(f)/remat2/add"}
+"""
 TPU = """\
   %conv.1 = bf16[1,4,4,32]{3,0,2,1:T(2,128)(2,1)} convolution(%f.1, %f.2), window={size=1x1}, \
 dim_labels=b01f_01io->b01f, metadata={op_name="jit(f)/Generator/rnn/conv_general_dilated"}
@@ -59,3 +67,9 @@ def test_moves_and_their_bytes():
   assert moved["pad"] == {"count": 1, "bytes": 36 * 32 * 2}
   assert moved["copy"] == {"count": 1, "bytes": 16 * 32 * 2}  # without the asynchronous one
   assert not operations.convolutions("") and operations.moves("")["pad"]["count"] == 0
+
+
+def test_results_that_the_compiler_computes_twice():
+  """Views of them do not count, nor do what reads them and what the config recomputes."""
+  assert operations.recomputed(AGAIN) == {"count": 3, "bytes": 8 * 4 * 2 + 2 * 4 + 3 * 4 + 5 * 4}
+  assert operations.recomputed(GPU + TPU) == {"count": 0, "bytes": 0}

@@ -53,6 +53,7 @@ def compiled(temporaries=GIB, **changes):
     ),
     "convolutions": {"2-D, channels last": 7, "3-D, channels first": 2},
     "moves": {"transpose": {"count": 3, "bytes": 2_000_000}, "copy": {"count": 0, "bytes": 0}},
+    "recomputed": {"count": 2, "bytes": 3_000_000},
     "refusal": "",
   }
   return compiler.Compiled(**{**fields, **changes})
@@ -116,6 +117,7 @@ def test_the_table_says_what_does_not_fit(build):
   assert "2 all-reduce 0.1 kB" in text
   assert "  convolutions: 7 2-D, channels last; 2 3-D, channels first\n" in text
   assert "  moved: 3 transpose 2.0 MB, 0 copy 0.0 kB\n" in text
+  assert "  computed twice by the compiler, to save memory: 2 results 3.0 MB\n" in text
 
 
 def test_the_head_names_the_settings_that_save_memory(build):

@@ -36,6 +36,7 @@ class Compiled:
     collectives: communication of one run of the program.
     convolutions: number by form, see `operations.convolutions`.
     moves: operations that only move numbers, see `operations.moves`.
+    recomputed: results computed twice to save memory, see `operations.recomputed`.
     refusal: the compiler's message if it refuses the program, such as for its memory; else "".
   """
 
@@ -50,6 +51,7 @@ class Compiled:
   collectives: tuple[Collective, ...]
   convolutions: dict[str, int]
   moves: dict[str, dict[str, int]]
+  recomputed: dict[str, int]
   refusal: str
 
 
@@ -137,6 +139,7 @@ def _read(folder: pathlib.Path, topology: Topology, program: str, code: int) -> 
     collectives=tuple(collectives_of_text(module)),
     convolutions=operations.convolutions(module),
     moves=operations.moves(module),
+    recomputed=operations.recomputed(module),
     refusal=refusal,
   )
 

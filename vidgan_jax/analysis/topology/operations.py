@@ -1,4 +1,4 @@
-"""Convolutions, and operations that only move numbers, in the text of a compiled program.
+"""Convolutions, moves and recomputed results in the text of a compiled program.
 
 Each instruction counts once, also inside loops and fused operations.
 """
@@ -10,11 +10,15 @@ from vidgan_jax.analysis.cost.collectives import array_bytes, arrays_of
 
 # "%name = shape operation(", where the shape of several results is in parentheses.
 _INSTRUCTION = re.compile(
-  r"^\s*(?:ROOT )?%?[\w.\-]+ = (?P<shape>\((?:/\*.*?\*/|[^=])*?\)|\S+) (?P<operation>[\w\-]+)\("
+  r"^\s*(?:ROOT )?%?(?P<name>[\w.\-]+) = "
+  r"(?P<shape>\((?:/\*.*?\*/|[^=])*?\)|\S+) (?P<operation>[\w\-]+)\("
 )
 _LABELS = re.compile(r"dim_labels=([\w?]+)_[\w?]+->[\w?]+")
 _PRODUCT = re.compile(r'op_name="[^"]*dot_general[^"/]*"')
 _MOVES = ("transpose", "copy", "pad")
+# XLA's name of an instruction that it has added to compute a result again.
+_AGAIN = re.compile(r"\.remat\d*(\.\d+)?$")
+_VIEWS = ("bitcast", "get-tuple-element", "tuple")
 
 
 def convolutions(text: str) -> dict[str, int]:
@@ -74,3 +78,22 @@ def moves(text: str) -> dict[str, dict[str, int]]:
       total["count"] += 1
       total["bytes"] += sum(array_bytes(*array) for array in arrays_of(match["shape"]))
   return found
+
+
+def recomputed(text: str) -> dict[str, int]:
+  """Results that the compiler computes twice, because keeping them would take too much memory.
+
+  Args:
+    text: of an optimised HLO module.
+
+  Returns:
+    {"count": number, "bytes": sum of their sizes}. Those that config.model.remat asks for do not
+    count.
+  """
+  total = {"count": 0, "bytes": 0}
+  for line in text.splitlines():
+    match = _INSTRUCTION.match(line)
+    if match and _AGAIN.search(match["name"]) and match["operation"] not in _VIEWS:
+      total["count"] += 1
+      total["bytes"] += sum(array_bytes(*array) for array in arrays_of(match["shape"]))
+  return total

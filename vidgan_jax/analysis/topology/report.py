@@ -108,6 +108,7 @@ def _program(compiled: Compiled, topology: Topology) -> dict:
     "collectives": collectives,
     "convolutions": compiled.convolutions,
     "moves": compiled.moves,
+    "recomputed": compiled.recomputed,
     "seconds_lowering": round(compiled.seconds_lowering, 1),
     "seconds_until_buffer_assignment": round(compiled.seconds_compiling, 1),
     "refusal": compiled.refusal,
@@ -172,6 +173,10 @@ def _program_lines(name: str, p: dict, result: dict) -> list[str]:
   lines.append(f"  convolutions: {'; '.join(forms) or 'none'}")
   moved = [f"{m['count']} {name} {_traffic(m['bytes'])}" for name, m in p["moves"].items()]
   lines.append(f"  moved: {', '.join(moved)}")
+  again = p["recomputed"]
+  if again["count"]:
+    results = f"{again['count']} results {_traffic(again['bytes'])}"
+    lines.append(f"  computed twice by the compiler, to save memory: {results}")
   times = (p["seconds_lowering"], p["seconds_until_buffer_assignment"])
   lines.append(f"  seconds: {times[0]} to trace, {times[1]} until buffer assignment")
   lines.append(f"  {len(p['buffers'])} largest buffers, MiB")
