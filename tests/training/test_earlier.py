@@ -16,6 +16,7 @@ from tests.training.test_loop import check_same, start, wait_for_steps
 from vidgan_jax.analysis.cost.collectives import collectives
 from vidgan_jax.models import registry
 from vidgan_jax.models.contract import Context
+from vidgan_jax.models.ssw_gan.system import SswGan
 from vidgan_jax.runtime import mesh as meshes
 from vidgan_jax.runtime import sharding
 from vidgan_jax.runtime.errors import UserError
@@ -253,9 +254,16 @@ def _iterate(config, devices, frozen_from):
   return before, after, program
 
 
-def test_devices_and_communication_with_a_frozen_stage(x64, second, randomized):
-  """One and eight devices give the same state; only sums of gradients and statistics are sent."""
+def test_devices_and_communication_with_a_frozen_stage(x64, second, randomized, monkeypatch):
+  """One device, eight, and chunks give one state; only sums are sent: gradients, statistics."""
   config = second(precision="float64")
+  sizes = []
+
+  def recorded(self, frozen, latents, inputs, frames=None, original=SswGan.derive):
+    sizes.append(latents["z"].shape[0])
+    return original(self, frozen, latents, inputs, frames)
+
+  monkeypatch.setattr(SswGan, "derive", recorded)
 
   def frozen(gan):
     drawn = randomized(gan.example_frozen(), 3)
@@ -263,10 +271,15 @@ def test_devices_and_communication_with_a_frozen_stage(x64, second, randomized):
     return jax.tree_util.tree_map_with_path(positive, drawn)
 
   before, one, _ = _iterate(config, 1, frozen)
-  _, eight, program = _iterate(config, 8, frozen)
   assert not same(before.generator.params, one.generator.params)
-  worst = max(_distances(one, eight, 1e-9), key=lambda pair: pair[1])
-  assert worst[1] <= 1e-9, worst
+  assert max(sizes) == config.batch_size
+  _, eight, program = _iterate(config, 8, frozen)
+  sizes.clear()
+  _, chunked, _ = _iterate(second(precision="float64", chunks=4), 1, frozen)
+  assert max(sizes) == config.batch_size // 4  # the frozen stage computes a chunk at a time too
+  for other in (eight, chunked):
+    worst = max(_distances(one, other, 1e-9), key=lambda pair: pair[1])
+    assert worst[1] <= 1e-9, worst
   sent = collectives(program)
   assert sent and {each.kind for each in sent} == {"all-reduce"}
   params = jax.tree.leaves((one.generator.params, [d.params for d in one.discriminators.values()]))

@@ -60,6 +60,7 @@ def generate(
   index: jax.Array | None = None,
   *,
   mesh: jax.sharding.Mesh | None,
+  chunks: int = 1,
   differentiable: bool = False,
 ) -> GeneratorPass:
   """Draws latents and inputs, and generates as many clips as `batch` has.
@@ -71,13 +72,15 @@ def generate(
     update: the update that needs the clips.
     index: number of the micro-batch. None is the whole batch.
     mesh: devices that share a batch. None is one device.
+    chunks: parts of the clips, on each device, that pass through frozen earlier stages one after
+      the other. In the generator itself, its layers' settings decide.
     differentiable: whether to return a pullback, which keeps the activations in memory.
   """
   size = batch["label"].shape[0]
   latents = _sharded(gan.latents(update.key(streams.LATENTS, index), size), mesh)
   inputs_key = update.key(streams.INPUTS, index)
   inputs = _sharded(gan.generated_inputs(inputs_key, batch, update.context), mesh)
-  inputs = _derived(gan, latents, inputs, update.context, mesh)
+  inputs = _derived(gan, latents, inputs, update.context, mesh, chunks)
 
   def network(
     weights: Any,
@@ -110,13 +113,16 @@ def _derived(
   inputs: Arrays,
   context: Context,
   mesh: jax.sharding.Mesh | None,
+  chunks: int,
 ) -> Arrays:
   """Completes the drawn inputs; frozen stages run on each device with its part of the batch."""
   if not gan.stages:
     return inputs
 
   def network(_: Any, drawn: tuple[Arrays, Arrays], frozen: Any) -> tuple[Arrays, Any]:
-    return gan.derive(frozen, *drawn), {}
+    # Frozen batch normalisation uses running statistics, so each clip is computed by itself.
+    of_chunk = lambda drawn, frozen: gan.derive(frozen, *drawn)
+    return chunked.mapped(of_chunk, chunks, drawn, frozen), {}
 
   # The frozen weights need no `spread`, which orders the sums of gradients.
   run = meshes.on_each_device(network, mesh)

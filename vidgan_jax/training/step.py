@@ -7,6 +7,7 @@ micro-batches if the batch is split (`gradients.accumulate`), and makes one opti
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -161,9 +162,8 @@ class Iteration:
     *,
     differentiable: bool = False,
   ) -> GeneratorPass:
-    return passes.generate(
-      self.gan, generator, batch, update, index, mesh=self.mesh, differentiable=differentiable
-    )
+    generate = functools.partial(passes.generate, mesh=self.mesh, chunks=self.chunks)
+    return generate(self.gan, generator, batch, update, index, differentiable=differentiable)
 
   def _discriminate(
     self, name: str, weights: Any, batch_stats: Any, view: Arrays, key: jax.Array
