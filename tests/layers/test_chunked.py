@@ -11,6 +11,7 @@ from vidgan_jax.layers import chunked
 from vidgan_jax.layers.attention import SeparableAttention
 from vidgan_jax.layers.normalization import COLLECTION
 from vidgan_jax.layers.residual import generator_block, to_rgb
+from vidgan_jax.layers.separable import separable_block
 from vidgan_jax.layers.settings import LayerSettings
 
 BATCH, WIDTH = 4, 4
@@ -54,6 +55,18 @@ class Attention(nn.Module):
     return chunked.apply(self, layer, x, number)
 
 
+class Separable(nn.Module):
+  """A block over time, with the settings' rematerialisation."""
+
+  settings: LayerSettings
+  statistics: str = "per_step"
+
+  @nn.compact
+  def __call__(self, x, condition, train):
+    layer = separable_block(self.settings)
+    return layer(self.settings, self.statistics, name="time")(x, condition, train)
+
+
 def block(**options):
   return functools.partial(Block, options=tuple({"features": WIDTH, **options}.items()))
 
@@ -69,6 +82,8 @@ LAYERS = {
   "classes": block(num_classes=5),
   "tail": Tail,
   "attention": Attention,
+  "block over time": Separable,
+  "block over time, statistics of all frames": functools.partial(Separable, statistics="shared"),
 }
 
 

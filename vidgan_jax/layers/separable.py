@@ -1,11 +1,14 @@
 """Separable 3-D convolutions: over time, then over space (SSW-GAN B.2)."""
 
+import functools
+
 import jax
 from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 
+from vidgan_jax.layers import chunked
 from vidgan_jax.layers.convolution import Conv, add_bias, declare
-from vidgan_jax.layers.normalization import ConditionalBatchNorm
+from vidgan_jax.layers.normalization import ConditionalBatchNorm, ConditionalCoefficients
 from vidgan_jax.layers.settings import LayerSettings, rematerialised
 from vidgan_jax.ops import forms
 
@@ -66,12 +69,32 @@ class SeparableBlock(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, condition: jax.Array | None, train: bool) -> jax.Array:
     """Maps [B, T, H, W, C] to the same shape; see `ConditionalBatchNorm` for the arguments."""
+    parts = chunked.count(self, self.settings, x, train)
+    if parts > 1:
+      return self._in_chunks(x, condition, train, parts)
     out, width = x, x.shape[-1]
     for number in (1, 2):
       norm = ConditionalBatchNorm(self.settings, self.statistics, name=f"norm{number}")
       out = jax.nn.relu(norm(out, condition, train))
       out = SeparableConv(width, self.settings, name=f"conv{number}")(out)
     return out + x
+
+  @nn.nowrap
+  def _in_chunks(
+    self, x: jax.Array, condition: jax.Array | None, train: bool, number: int
+  ) -> jax.Array:
+    """The block in `number` chunks."""
+    settings, width = self.settings, x.shape[-1]
+    norm = functools.partial(ConditionalCoefficients, settings, self.statistics)
+    conv = functools.partial(SeparableConv, width, settings, parent=None)
+    step = functools.partial(chunked.normalized_convolution, self)
+    x, means = chunked.with_means(x, self.statistics, number)
+    coefficients = norm(name="norm1")(x, condition, train, means)
+    first = step(conv(name="conv1"), x, coefficients, statistics=self.statistics)
+    out, means = chunked.computed(first, number)
+    coefficients = norm(name="norm2")(out, condition, train, means)
+    second = step(conv(name="conv2"), out, coefficients, skip=x)
+    return chunked.computed(second, number, first)[0]
 
 
 def separable_block(settings: LayerSettings) -> type[nn.Module]:
