@@ -176,6 +176,8 @@ def estimate(config: str, target: str, setting: Setting) -> dict | None:
     gradients, gathered = gradients // devices, static["parameters"] // 2  # from 4 to 2 bytes
   kept = state + gradients + cost["activations"][setting.remat or "none"]["batch_bytes"]
   peak = state - whole + gathered + cost["peak_bytes"]["total"]
+  if names.parse(target).hardware.platform == "tpu":
+    peak -= cost["peak_bytes"]["copies"]
   return {"kept_gib": round(kept / _GIB, 3), "peak_gib": round(peak / _GIB, 3)}
 
 

@@ -12,6 +12,27 @@ MEASURED = {64: 24_305, 128: 8_630}
 # documentation (1,600, 4,800 and 3,200 Gbit/s), NVLink of the H100 in one direction.
 LINKS = {"v5e": 200, "v5p": 600, "v6e": 400, "h100": 450}
 _BYTES_PER_PIXEL = 3  # uint8 red, green, blue
+# A larger difference between the estimated and the compiler's peak is explained below the table.
+CLOSE = 0.15
+# Why they differ, found in the buffers of the compiled programs: {(config, topology, setting)}.
+_COPIES = "the estimate counts cuDNN's padded copies, which a TPU does not need: {difference} GiB."
+_ALL_COPIES = (
+  "cuDNN's padded copies of the images are all kept until the gradients of the kernels are "
+  "computed, which the compiler puts last: {difference} GiB."
+)
+_LATE = (
+  "the compiler computes the gradients of kernels later than the estimate. Until then it keeps "
+  "what they are computed from, because the device has memory for that."
+)
+_REASONS = {
+  ("tgan:svc", "v5e:4x8", "plain"): _COPIES,
+  ("tgan:svc", "v6e:4x8", "plain"): _COPIES,
+  ("tgan:svc", "h100:8", "plain"): _ALL_COPIES,
+  ("tgan:svc", "h200:1", "plain"): _ALL_COPIES,
+  ("tgan:svc", "rtx4090:1", "plain"): _ALL_COPIES,
+  ("ssw_gan:kinetics600_stage2_12", "v5e:4x8", "zero1 conv_outputs"): _LATE,
+  ("dvd_gan:kinetics600_64x48", "v5e:4x8", "zero1 conv_outputs"): _LATE,
+}
 
 _HEAD = """# What fits where
 
@@ -67,11 +88,11 @@ _ESTIMATES = """## The estimate against the compiler
 `vidgan summarize` without `--topology` estimates memory from shapes, in two ways. "Kept" is state,
 gradients and the activations that an update keeps for its backward pass, without chunks. "Peak"
 follows the traced iteration and adds up all arrays that exist at its fullest moment. It counts
-cuDNN's padded copies and, with zero1, the gathered weights, but knows neither the tiles in which a
-TPU stores arrays nor the compiler's order of operations. Nor does it know the device's memory:
-where that is short, the compiler computes results a second time instead of keeping them, and
-assigns less than the estimate. "Computed twice" is the size of all such results together; they do
-not exist at one time. GiB on one device, and the ratio to what the compiler assigns:
+cuDNN's padded copies on GPUs and, with zero1, the gathered weights, but knows neither the tiles in
+which a TPU stores arrays nor the compiler's order of operations. Nor does it know the memory of the
+device: where that is short, the compiler computes results a second time instead of keeping them,
+and assigns less than the estimate. "Computed twice" is the size of all such results together; they
+do not exist at one time. GiB on one device, and the ratio to what the compiler assigns:
 """
 _SCALING = """## Communication, and how far it slows scaling
 
@@ -119,6 +140,7 @@ def render(attempts: Sequence[dict], finished: Mapping[tuple[str, str], bool]) -
     _messages(attempts, cells),
     _ESTIMATES,
     _estimates(attempts),
+    _differences(attempts),
     _scaling(attempts),
     _FEED.format(
       utilisation=UTILISATION,
@@ -186,6 +208,33 @@ def _estimates(attempts: Sequence[dict]) -> str:
   head = ["config", "topology", "setting", "clips per device", "compiler", "of which padding"]
   head += ["computed twice", "kept", "peak", "kept / compiler", "peak / compiler"]
   return _table(head, rows) if rows else "Not yet.\n"
+
+
+def _differences(attempts: Sequence[dict]) -> str:
+  """Which estimates are not close to the compiler's peak, and why."""
+  lines, compared = [], 0
+  for a in attempts:
+    if "peak_gib" in a and a["estimate"]:
+      compared += 1
+      difference = a["estimate"]["peak_gib"] - a["peak_gib"]
+      if abs(difference) > CLOSE * a["peak_gib"]:
+        cell = f"`{a['config']}` on {a['target']}, `{a['setting']}`"
+        lines.append(f"* {cell}: {_reason(a, difference)}\n")
+  head = f"{compared - len(lines)} of {compared} estimated peaks are within {CLOSE:.0%} of the "
+  head += "compiler's"
+  return f"{head}. The others:\n\n{''.join(lines)}" if lines else f"{head}.\n"
+
+
+def _reason(attempt: dict, difference: float) -> str:
+  """Why an estimate exceeds the compiler's peak by `difference` GiB, which may be negative."""
+  again = attempt.get("recomputed", {"bytes": 0})["bytes"] / 2**30
+  if difference > 0 and again > difference:
+    return f"the compiler computes {_size(again)} GiB twice instead of keeping them."
+  padding = attempt.get("padding_gib", 0.0)
+  if difference < 0 and abs(difference + padding) <= CLOSE * attempt["peak_gib"]:
+    return f"{_size(padding)} GiB of the compiler's are padding, which the estimate does not count."
+  known = _REASONS.get((attempt["config"], attempt["target"], attempt["setting"]))
+  return known.format(difference=f"{abs(difference):.2f}") if known else "not explained."
 
 
 def efficiency(attempt: dict, share: float) -> tuple[float, float]:

@@ -36,7 +36,9 @@ elif "topology" not in flags:
     "static_bytes": {"total": 8 * GIB, "gradients": 2 * GIB, "parameters": 2 * GIB,
       "earlier stages": GIB // 4},
     "activations": {p: {"batch_bytes": size * clips * GIB // 64} for p, size in policies.items()},
-    "peak_bytes": {"total": int((6 + policies[remat] * clips / 32 * scale) * GIB)},
+    "peak_bytes": {
+      "total": int((7 + policies[remat] * clips / 32 * scale) * GIB), "copies": GIB
+    },
   }))
 else:
   setting = f"{flags['config.sharding']} {flags.get('config.model.remat')}"

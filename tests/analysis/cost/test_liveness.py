@@ -144,6 +144,15 @@ def test_a_loop_does_not_write_over_its_constants():
   assert arrays(run) == 3
 
 
+def test_a_condition_writes_its_results_over_what_it_reads():
+  limit = lambda w: jax.lax.cond(w[0, 0] > 0, lambda w: jnp.clip(w, -1, 1), lambda w: w, w)
+  close = lambda number: pytest.approx(number, abs=0.1)
+  assert arrays(lambda x: limit(x @ x)) == close(1)
+  assert arrays(lambda x: (y := x @ x) @ limit(y)) == close(3)  # y is read again
+  # New state takes the place of the old: only its gradient needs memory.
+  assert arrays(lambda w, g: limit(w - g @ g), 2) == close(1)
+
+
 def test_what_is_read_again_is_copied_before_a_slice_is_replaced():
   write = lambda index, x: jax.lax.dynamic_update_slice_in_dim(x, x[:1] + 1, index, 0)
   # The copy, and the product.

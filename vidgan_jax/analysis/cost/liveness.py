@@ -9,8 +9,8 @@ until it is read for the last time. Not every array of a trace becomes one of th
 * A fused result is stored earlier if that makes the fullest moment smaller: this lets the arrays
   go that it is computed from, as when four partial gradients are added.
 * A fused result is written over an array of its size that nothing reads afterwards. So are the
-  results of a loop over what the loop starts from, and an array with a slice replaced over the
-  array without.
+  results of a loop over what the loop starts from, those of a condition over what its branches
+  read, and an array with a slice replaced over the array without.
 * New state is written over the old state as soon as its gradient is known: it needs no memory.
 * GPUs only: cuDNN pads both ends of an axis equally. A convolution with other padding reads a
   padded copy. The gradient with respect to the kernel reads the same copy, which is kept for it.
@@ -49,6 +49,7 @@ class _Value:
     bytes: its size.
     begin: the time at which it could be computed, or from which it is stored.
     sources: what a fused result is computed from.
+    replaces: operands of a condition, of which the result may take the place of one.
     stored: whether it takes memory.
     end: the time at which it is read for the last time, if it is stored.
     readers: fused results that are computed from it, and times at which it is read.
@@ -61,6 +62,7 @@ class _Value:
   bytes: int
   begin: int
   sources: tuple["_Value", ...] = ()
+  replaces: tuple["_Value", ...] = ()
   stored: bool = True
   end: int = 0
   readers: list[Any] = dataclasses.field(default_factory=list)
@@ -112,7 +114,7 @@ def _new_state(results: list["_Value"]) -> set[int]:
     if id(value) not in places:
       places[id(value)] = frozenset()  # sources come before what is computed from them
       known = frozenset({value.bytes}) if value.index < 0 else frozenset()
-      places[id(value)] = known.union(*map(arguments, value.sources))
+      places[id(value)] = known.union(*map(arguments, value.sources + value.replaces))
     return places[id(value)]
 
   found, pending, seen = set(), list(results), set()
@@ -120,8 +122,9 @@ def _new_state(results: list["_Value"]) -> set[int]:
     value = pending.pop()
     if id(value) not in seen:
       seen.add(id(value))
-      pending.extend(value.sources)
-      if value.sources and value.bytes in arguments(value):
+      before = value.sources + value.replaces
+      pending.extend(before)
+      if before and value.bytes in arguments(value):
         found.add(value.index)
   return found
 
@@ -263,6 +266,11 @@ class _Run:
       peaks = [peak_bytes(b, cudnn=self._cudnn, carried=_carried(equation, b)) for b in bodies]
       self._inside[self._time] = max(peaks, default=0)
     results = [self._new(size(variable)) for variable in equation.outvars]
+    if name == "cond":  # its first operand is the number of the branch
+      for result in results:
+        result.replaces = tuple(o for o in operands[1:] if o.bytes == result.bytes)
+        result.bytes = 0 if result.index in self._state else result.bytes
+        self._written.append((result, list(result.replaces)))
     for result, start in zip(results, _places(equation, operands), strict=False):
       if sum(operand is start for operand in operands) == 1:  # not a constant of the loop too
         self._written.append((result, [start]))
@@ -311,12 +319,17 @@ def _places(equation: Any, operands: list[_Value]) -> list[_Value]:
 
 
 def _carried(equation: Any, body: Any) -> Collection[int]:
-  """The positions of a body's arguments that its loop hands from turn to turn."""
+  """The positions of a body's arguments that it may write its results over.
+
+  Of a loop, those that it hands from turn to turn; of a condition, all.
+  """
   name, params = equation.primitive.name, equation.params
   if name == "scan":
     return _scan_carry(equation, body)
   if name == "while":  # its condition has other constants, and writes nothing
     return range(params["body_nconsts"], len(body.invars))
+  if name == "cond":
+    return range(len(body.invars))
   return ()
 
 

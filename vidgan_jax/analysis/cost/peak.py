@@ -22,7 +22,8 @@ def iteration_bytes(config: ConfigDict, gan: VideoGan, batch_size: int) -> dict[
 
   Returns:
     {"argument": bytes of the state, the batches and frozen stages; "temporary": bytes of all that
-    exists between, see `analysis.cost.liveness`; "total": their sum}.
+    exists between, see `analysis.cost.liveness`; "total": their sum; "copies": the part of
+    "temporary" that cuDNN's padded copies add, which other devices than GPUs do not need}.
   """
   transforms = optimizers.build(config, gan.discriminators)
   iteration = Iteration(gan, transforms, config)
@@ -37,4 +38,9 @@ def iteration_bytes(config: ConfigDict, gan: VideoGan, batch_size: int) -> dict[
   jaxpr = trace(*jax.eval_shape(arguments)).jaxpr
   argument = sum(map(liveness.size, jaxpr.invars))
   temporary = liveness.peak_bytes(jaxpr, cudnn=True)
-  return {"argument": argument, "temporary": temporary, "total": argument + temporary}
+  return {
+    "argument": argument,
+    "temporary": temporary,
+    "total": argument + temporary,
+    "copies": temporary - liveness.peak_bytes(jaxpr),
+  }
