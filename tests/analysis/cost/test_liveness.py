@@ -144,13 +144,50 @@ def test_a_loop_does_not_write_over_its_constants():
   assert arrays(run) == 3
 
 
+def limited(w):
+  """Small changes of w in one branch, none in the other."""
+  return jax.lax.cond(w[0, 0] > 0, lambda w: jnp.clip(w, -1, 1), lambda w: w, w)
+
+
 def test_a_condition_writes_its_results_over_what_it_reads():
-  limit = lambda w: jax.lax.cond(w[0, 0] > 0, lambda w: jnp.clip(w, -1, 1), lambda w: w, w)
   close = lambda number: pytest.approx(number, abs=0.1)
-  assert arrays(lambda x: limit(x @ x)) == close(1)
-  assert arrays(lambda x: (y := x @ x) @ limit(y)) == close(3)  # y is read again
-  # New state takes the place of the old: only its gradient needs memory.
-  assert arrays(lambda w, g: limit(w - g @ g), 2) == close(1)
+  assert arrays(lambda x: limited(x @ x)) == close(1)
+  assert arrays(lambda x: (y := x @ x) @ limited(y)) == close(3)  # y is read again
+  # Operands of another size are no place for the result.
+  wide = lambda x: jnp.concatenate([x, x], axis=1).T @ x
+  assert arrays(lambda x: jax.lax.cond(x[0, 0] > 0, wide, lambda x: 2 * wide(x), x @ x)) > 4
+
+
+def test_branches_write_over_operands_that_nothing_reads_afterwards():
+  def branch(a, b):
+    return ((jnp.sin(a) @ jnp.cos(b)) @ jnp.ones(SIZE)).sum()
+
+  choose = lambda a, b: jax.lax.cond(a[0, 0] > 0, branch, lambda a, b: a.sum(), a, b)
+  close = lambda number: pytest.approx(number, abs=0.1)
+  # The sine, the cosine and their product. XLA assigns as many (its memory_analysis on CPUs).
+  assert arrays(choose, 2) == close(3)
+
+  def run(a, b, again):
+    a, b = a @ a, b @ b
+    return choose(a, b) + (a @ b if again else 0)
+
+  assert arrays(lambda a, b: run(a, b, True), 2) == close(5)
+  assert arrays(lambda a, b: run(a, b, False), 2) == close(3)  # over the operands
+
+
+def test_new_state_passes_through_a_condition():
+  def update(w, g):
+    w = limited(w - g @ g)
+    return w, ((g @ g) @ (g.T @ g)).sum()
+
+  # Only the three products of the second result: neither the state nor its gradient.
+  assert arrays(update, 2) == pytest.approx(3, abs=0.1)
+
+  def several(w, g):
+    rs = [jax.lax.cond(w[0, 0] > 0, lambda w, i=i: w + i, lambda w: w, w) for i in range(4)]
+    return w - sum(rs), (rs[0] @ rs[1] @ rs[2] @ rs[3]).sum()
+
+  assert arrays(several, 2) > 4  # all results exist at one time; w itself is read again
 
 
 def test_what_is_read_again_is_copied_before_a_slice_is_replaced():

@@ -34,7 +34,7 @@ _FUSED = residuals.FUSED | frozenset(
   """stack unstack clamp erf_inv nextafter population_count shift_left shift_right_logical square
   xor""".split()
 )
-_LOOPS = frozenset("scan while cond".split())
+_LOOPS = frozenset("scan while".split())
 _PATIENCE = 4  # rounds without gain after which no more results are stored early
 _SMALL = 0.005  # part of the peak: smaller arrays, and smaller gains, are not looked for
 
@@ -49,7 +49,8 @@ class _Value:
     bytes: its size.
     begin: the time at which it could be computed, or from which it is stored.
     sources: what a fused result is computed from.
-    replaces: operands of a condition, of which the result may take the place of one.
+    replaces: operands of a condition that have the size of the result. It may be written over one
+      of them that nothing reads afterwards.
     stored: whether it takes memory.
     end: the time at which it is read for the last time, if it is stored.
     readers: fused results that are computed from it, and times at which it is read.
@@ -110,11 +111,14 @@ def _new_state(results: list["_Value"]) -> set[int]:
   """
   places: dict[int, frozenset[int]] = {}  # {identity of a value: sizes of its arguments}
 
+  def before(value: _Value) -> tuple[_Value, ...]:
+    return value.sources + tuple(o for o in value.replaces if o.end == value.begin)
+
   def arguments(value: _Value) -> frozenset[int]:
     if id(value) not in places:
       places[id(value)] = frozenset()  # sources come before what is computed from them
       known = frozenset({value.bytes}) if value.index < 0 else frozenset()
-      places[id(value)] = known.union(*map(arguments, value.sources + value.replaces))
+      places[id(value)] = known.union(*map(arguments, before(value)))
     return places[id(value)]
 
   found, pending, seen = set(), list(results), set()
@@ -122,9 +126,8 @@ def _new_state(results: list["_Value"]) -> set[int]:
     value = pending.pop()
     if id(value) not in seen:
       seen.add(id(value))
-      before = value.sources + value.replaces
-      pending.extend(before)
-      if before and value.bytes in arguments(value):
+      pending.extend(before(value))
+      if before(value) and value.bytes in arguments(value):
         found.add(value.index)
   return found
 
@@ -144,7 +147,8 @@ class _Run:
     self._early, self._state, self._cudnn = early, state, cudnn
     self._time = 0
     self.values: list[_Value] = []
-    self._inside: dict[int, int] = {}  # {time: bytes within a loop}
+    self._inside: dict[int, int] = {}  # {time: bytes within a loop or a condition}
+    self._conditions: dict[int, tuple[Any, list[_Value]]] = {}  # {time: (equation, operands)}
     self._copies: dict[Any, _Value] = {}  # padded copies by (array, padding)
     # (result, arrays of which it may take the place of one)
     self._written: list[tuple[_Value, list[_Value]]] = []
@@ -167,6 +171,7 @@ class _Run:
     """(bytes where the program needs most, that time)."""
     changes = collections.Counter()
     self._reuse()
+    self._within_conditions()
     for value in self.values:
       if value.stored and not value.carried:
         changes[value.begin] += value.bytes
@@ -194,6 +199,22 @@ class _Run:
           value.begin += 1
           break
     self._written = []
+
+  def _within_conditions(self) -> None:
+    """Adds what the branches of conditions need, where they may write over dead operands."""
+    for time, (equation, operands) in self._conditions.items():
+      free = [
+        position
+        for position, operand in enumerate(operands[1:])  # after the number of the branch
+        if operand.end == time
+        and (operand.index >= 0 or operand.carried)
+        and sum(operand is other for other in operands) == 1
+      ]
+      self._inside[time] = max(
+        peak_bytes(branch, cudnn=self._cudnn, carried=free)
+        for branch in flops.inner_jaxprs(equation)
+      )
+    self._conditions = {}
 
   def worth_storing(self, time: int, peak: int) -> set[int]:
     """The index of the fused result that, stored early, frees most at a time; or none.
@@ -261,12 +282,14 @@ class _Run:
       operands = [self._padded(equation, *operands), operands[1]]
     for operand in operands:
       self._use(operand)
-    if name in _LOOPS:
+    if name == "cond":
+      self._conditions[self._time] = equation, operands
+    elif name in _LOOPS:
       bodies = flops.inner_jaxprs(equation)
       peaks = [peak_bytes(b, cudnn=self._cudnn, carried=_carried(equation, b)) for b in bodies]
       self._inside[self._time] = max(peaks, default=0)
     results = [self._new(size(variable)) for variable in equation.outvars]
-    if name == "cond":  # its first operand is the number of the branch
+    if name == "cond":
       for result in results:
         result.replaces = tuple(o for o in operands[1:] if o.bytes == result.bytes)
         result.bytes = 0 if result.index in self._state else result.bytes
@@ -319,17 +342,12 @@ def _places(equation: Any, operands: list[_Value]) -> list[_Value]:
 
 
 def _carried(equation: Any, body: Any) -> Collection[int]:
-  """The positions of a body's arguments that it may write its results over.
-
-  Of a loop, those that it hands from turn to turn; of a condition, all.
-  """
+  """The positions of a body's arguments that its loop hands from turn to turn."""
   name, params = equation.primitive.name, equation.params
   if name == "scan":
     return _scan_carry(equation, body)
   if name == "while":  # its condition has other constants, and writes nothing
     return range(params["body_nconsts"], len(body.invars))
-  if name == "cond":
-    return range(len(body.invars))
   return ()
 
 
