@@ -15,7 +15,6 @@ _BYTES_PER_PIXEL = 3  # uint8 red, green, blue
 # A larger difference between the estimated and the compiler's peak is explained below the table.
 CLOSE = 0.15
 # Why they differ, found in the buffers of the compiled programs: {(config, topology, setting)}.
-_COPIES = "the estimate counts cuDNN's padded copies, which a TPU does not need: {difference} GiB."
 _ALL_COPIES = (
   "cuDNN's padded copies of the images are all kept until the gradients of the kernels are "
   "computed, which the compiler puts last: {difference} GiB."
@@ -25,8 +24,6 @@ _LATE = (
   "what they are computed from, because the device has memory for that."
 )
 _REASONS = {
-  ("tgan:svc", "v5e:4x8", "plain"): _COPIES,
-  ("tgan:svc", "v6e:4x8", "plain"): _COPIES,
   ("tgan:svc", "h100:8", "plain"): _ALL_COPIES,
   ("tgan:svc", "h200:1", "plain"): _ALL_COPIES,
   ("tgan:svc", "rtx4090:1", "plain"): _ALL_COPIES,

@@ -183,6 +183,14 @@ def test_new_state_passes_through_a_condition():
   # Only the three products of the second result: neither the state nor its gradient.
   assert arrays(update, 2) == pytest.approx(3, abs=0.1)
 
+  def with_another(w, g, v):
+    pick = lambda w, v: jnp.clip(w, v[:, :1], 1)
+    return jax.lax.cond(w[0, 0] > 0, pick, lambda w, v: w, w - g @ g, 2 * v), v.sum()
+
+  # 2 * v is twice as large, and no state; the gradient is gone by then.
+  shapes = [(SIZE, SIZE)] * 2 + [(SIZE, 2 * SIZE)]
+  assert peak(with_another, *shapes) / BYTES == pytest.approx(2, abs=0.1)
+
   def several(w, g):
     rs = [jax.lax.cond(w[0, 0] > 0, lambda w, i=i: w + i, lambda w: w, w) for i in range(4)]
     return w - sum(rs), (rs[0] @ rs[1] @ rs[2] @ rs[3]).sum()

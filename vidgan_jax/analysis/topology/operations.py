@@ -16,8 +16,8 @@ _INSTRUCTION = re.compile(
 _LABELS = re.compile(r"dim_labels=([\w?]+)_[\w?]+->[\w?]+")
 _PRODUCT = re.compile(r'op_name="[^"]*dot_general[^"/]*"')
 _MOVES = ("transpose", "copy", "pad")
-# XLA's name of an instruction that it has added to compute a result again.
-_AGAIN = re.compile(r"\.remat\d*(\.\d+)?$")
+# XLA's name of an instruction that computes a result again: "fusion.3.remat2" repeats "fusion.3".
+_AGAIN = re.compile(r"^(?P<original>.+?)\.remat\d*(?P<number>\.\d+)?$")
 _VIEWS = ("bitcast", "get-tuple-element", "tuple")
 
 
@@ -88,12 +88,22 @@ def recomputed(text: str) -> dict[str, int]:
 
   Returns:
     {"count": number, "bytes": sum of their sizes}. Those that config.model.remat asks for do not
-    count.
+    count. Nor does an instruction whose original is gone: it is computed once, but later.
   """
-  total = {"count": 0, "bytes": 0}
+  names, again = set(), collections.defaultdict(list)
   for line in text.splitlines():
     match = _INSTRUCTION.match(line)
-    if match and _AGAIN.search(match["name"]) and match["operation"] not in _VIEWS:
-      total["count"] += 1
-      total["bytes"] += sum(array_bytes(*array) for array in arrays_of(match["shape"]))
+    if match is None:
+      continue
+    repeated = _AGAIN.match(match["name"])
+    if repeated is None:
+      names.add(match["name"])
+    elif match["operation"] not in _VIEWS:
+      size = sum(array_bytes(*array) for array in arrays_of(match["shape"]))
+      again[repeated["original"], repeated["number"] or ""].append(size)
+  total = {"count": 0, "bytes": 0}
+  for (original, number), sizes in again.items():
+    kept = original in names or original + number in names
+    total["count"] += len(sizes) - (not kept)
+    total["bytes"] += sum(sizes if kept else sizes[1:])
   return total
