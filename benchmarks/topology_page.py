@@ -14,22 +14,20 @@ LINKS = {"v5e": 200, "v5p": 600, "v6e": 400, "h100": 450}
 _BYTES_PER_PIXEL = 3  # uint8 red, green, blue
 # A larger difference between the estimated and the compiler's peak is explained below the table.
 CLOSE = 0.15
-# Why they differ, found in the buffers of the compiled programs: {(config, topology, setting)}.
-_ALL_COPIES = (
-  "cuDNN's padded copies of the images are all kept until the gradients of the kernels are "
-  "computed, which the compiler puts last: {difference} GiB."
-)
+# Why an estimate is too low, found in the buffers of the compiled program: {(config, topology,
+# setting): reason}.
 _LATE = (
-  "the compiler computes the gradients of kernels later than the estimate. Until then it keeps "
-  "what they are computed from, because the device has memory for that."
+  "the compiler computes the gradients of kernels later than the estimate assumes, and keeps what "
+  "they are computed from until then"
 )
 _REASONS = {
-  ("tgan:svc", "h100:8", "plain"): _ALL_COPIES,
-  ("tgan:svc", "h200:1", "plain"): _ALL_COPIES,
-  ("tgan:svc", "rtx4090:1", "plain"): _ALL_COPIES,
+  ("tgan:svc", "h100:8", "plain"): _LATE,
+  ("tgan:svc", "h200:1", "plain"): _LATE,
+  ("tgan:svc", "rtx4090:1", "plain"): _LATE,
   ("ssw_gan:kinetics600_stage2_12", "v5e:4x8", "zero1 conv_outputs"): _LATE,
   ("dvd_gan:kinetics600_64x48", "v5e:4x8", "zero1 conv_outputs"): _LATE,
 }
+_NEGLIGIBLE = 0.05  # GiB
 
 _HEAD = """# What fits where
 
@@ -89,7 +87,8 @@ cuDNN's padded copies on GPUs and, with zero1, the gathered weights, but knows n
 which a TPU stores arrays nor the compiler's order of operations. Nor does it know the memory of the
 device: where that is short, the compiler computes results a second time instead of keeping them,
 and assigns less than the estimate. "Computed twice" is the size of all such results together; they
-do not exist at one time. GiB on one device, and the ratio to what the compiler assigns:
+do not all exist at the same moment. "Not read": compiled before this was recorded. GiB on one
+device, and the ratio to what the compiler assigns:
 """
 _SCALING = """## Communication, and how far it slows scaling
 
@@ -225,13 +224,17 @@ def _differences(attempts: Sequence[dict]) -> str:
 def _reason(attempt: dict, difference: float) -> str:
   """Why an estimate exceeds the compiler's peak by `difference` GiB, which may be negative."""
   again = attempt.get("recomputed", {"bytes": 0})["bytes"] / 2**30
-  if difference > 0 and again > difference:
-    return f"the compiler computes {_size(again)} GiB twice instead of keeping them."
   padding = attempt.get("padding_gib", 0.0)
-  if difference < 0 and abs(difference + padding) <= CLOSE * attempt["peak_gib"]:
-    return f"{_size(padding)} GiB of the compiler's are padding, which the estimate does not count."
+  apart = f"{_size(abs(difference))} GiB too {'high' if difference > 0 else 'low'}"
+  if difference > 0 and again > difference:
+    return f"{apart}; the compiler computes results of together {_size(again)} GiB twice."
+  explained = -difference / 2 <= padding <= -difference + CLOSE * attempt["peak_gib"]
+  if difference < 0 and explained:
+    return f"{apart}; {_size(padding)} GiB of the compiler's are padding."
   known = _REASONS.get((attempt["config"], attempt["target"], attempt["setting"]))
-  return known.format(difference=f"{abs(difference):.2f}") if known else "not explained."
+  if difference < 0 and known:
+    return f"{apart}; {known}."
+  return f"{apart}." if abs(difference) <= _NEGLIGIBLE else f"{apart}; not explained."
 
 
 def efficiency(attempt: dict, share: float) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """benchmarks/topologies.py with a stand-in for `vidgan summarize`."""
 
 import fcntl
+import importlib.util
 import json
 import os
 import pathlib
@@ -16,6 +17,11 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "benchmarks" / "topologies.py"
 MAIN = "dvd_gan:kinetics600_64x12"
+_SPEC = importlib.util.spec_from_file_location(
+  "topology_page", ROOT / "benchmarks" / "topology_page.py"
+)
+topology_page = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(topology_page)
 
 # Answers like `vidgan summarize`. PEAKS has {"sharding remat": GiB or a message}; each call with a
 # topology is noted in calls.txt.
@@ -124,6 +130,12 @@ def test_the_first_setting_that_fits_is_the_last_tried(bench):
   # activations; peak: 3 GiB, and 2 GiB of weights in bfloat16.
   assert line["estimate"] == {"kept_gib": 2.045, "peak_gib": 4.483}
   assert line["versions"]["jax"]
+
+
+def test_only_gpus_need_the_copies_of_cudnn(bench):
+  bench.run(f"--only={MAIN},v5e:4x8,h100:8", peaks=(12, 12, 8))
+  peaks = {line["target"]: line["estimate"]["peak_gib"] for line in bench.lines()}
+  assert peaks == {"v5e:4x8": 6 + 64 * 2 / 32, "h100:8": 7 + 64 * 8 / 32}
 
 
 def test_a_run_continues_where_it_was(bench):
@@ -276,6 +288,29 @@ def test_the_page(bench):
   # 64 clips over 8 hosts, twice, 12 frames each, in 0.5 s: 384 frames/s of 12,288 bytes.
   (feed,) = [row for row in rows if row.startswith(f"| `{MAIN}` | v5e:4x8 | 8 |")]
   assert feed == f"| `{MAIN}` | v5e:4x8 | 8 | 16 | 384 | 4.7 | 0.016 | 134 | 1.7 | 0.0055 |"
+
+
+@pytest.mark.parametrize(
+  ("estimate", "changes", "reason"),
+  [
+    (14.0, {"recomputed": {"count": 1, "bytes": 5 * 2**30}}, "4.0 GiB too high; the compiler"),
+    (14.0, {"recomputed": {"count": 1, "bytes": 3 * 2**30}}, "4.0 GiB too high; not explained."),
+    (14.0, {"target": "h200:1"}, "4.0 GiB too high; not explained."),  # the reason is of too low
+    (8.0, {"padding_gib": 1.5}, "2.0 GiB too low; 1.5 GiB of the compiler's are padding."),
+    (8.0, {"padding_gib": 0.9}, "2.0 GiB too low; not explained."),
+    (8.0, {"padding_gib": 4.0}, "2.0 GiB too low; not explained."),
+    (8.0, {"target": "h200:1"}, "2.0 GiB too low; the compiler computes the gradients of kernels"),
+    (0.04, {"peak_gib": 0.01}, "0.03 GiB too high."),
+  ],
+)
+def test_the_page_explains_large_differences(estimate, changes, reason):
+  attempt = {"config": "tgan:svc", "target": "v5e:4x8", "setting": "plain", "peak_gib": 10.0}
+  attempt |= {"estimate": {"peak_gib": estimate}, **changes}
+  close = {**attempt, "estimate": {"peak_gib": attempt["peak_gib"]}}
+  text = topology_page._differences([attempt, close])
+  cell = f"`tgan:svc` on {attempt['target']}, `plain`: {reason}"
+  assert text.startswith("1 of 2 estimated peaks are within 15%") and cell in text
+  assert "others" not in topology_page._differences([close])
 
 
 def test_estimates_are_repeated(bench):

@@ -118,6 +118,8 @@ def test_the_table_says_what_does_not_fit(build):
   assert "  convolutions: 7 2-D, channels last; 2 3-D, channels first\n" in text
   assert "  moved: 3 transpose 2.0 MB, 0 copy 0.0 kB\n" in text
   assert "  computed twice by the compiler, to save memory: 2 results 3.0 MB\n" in text
+  none = compiled(recomputed={"count": 0, "bytes": 0})
+  assert "computed twice" not in report.render(build("v5e:2x4", none)[0])
 
 
 def test_the_head_names_the_settings_that_save_memory(build):

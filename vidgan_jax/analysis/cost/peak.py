@@ -42,5 +42,5 @@ def iteration_bytes(config: ConfigDict, gan: VideoGan, batch_size: int) -> dict[
     "argument": argument,
     "temporary": temporary,
     "total": argument + temporary,
-    "copies": temporary - liveness.peak_bytes(jaxpr),
+    "copies": max(0, temporary - liveness.peak_bytes(jaxpr)),  # each is searched for by itself
   }

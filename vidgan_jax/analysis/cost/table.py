@@ -86,8 +86,9 @@ def _memory_lines(s):
     f"{peak['argument'] / 1e9:.2f} for state and clips, {peak['temporary'] / 1e9:.2f} between"
   )
   lines += ["", f"Peak of an iteration on one GPU: {peak['total'] / 1e9:.2f} GB ({of_parts})"]
-  without = (peak["total"] - peak["copies"]) / 1e9
-  lines += [f"Without cuDNN's padded copies, as on a TPU: {without:.2f} GB"]
+  if peak["copies"]:
+    without = (peak["total"] - peak["copies"]) / 1e9
+    lines += [f"Without cuDNN's padded copies, which a TPU does not need: {without:.2f} GB"]
   note = "* this config's policy. All numbers are computed from shapes; nothing was run."
   return [*lines, *_aligned(rows), "", note]
 

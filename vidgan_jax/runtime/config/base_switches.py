@@ -30,8 +30,9 @@ _RUN = {
   ),
   "chunks": integer(
     1,
-    "Parts of a batch, on each device, that pass through the networks one after the other between "
-    "batch normalisations, to save memory; statistics and results are those of the whole batch.",
+    "Parts of a batch, on each device, that pass one after the other through discriminators, "
+    "frozen earlier stages and, between batch normalisations, generators, to save memory; "
+    "statistics and results are those of the whole batch.",
     least=1,
     most=LARGEST_BATCH,
     absent=1,
