@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from vidgan_jax.analysis.cost import liveness
+from vidgan_jax.analysis.cost import in_place, liveness
 from vidgan_jax.runtime.hardware import flops
 
 SIZE = 64
@@ -241,7 +241,7 @@ def test_the_carry_of_a_scan_is_found_without_names_of_parameters(carried, input
   (body,) = flops.inner_jaxprs(scan)
   constants = len(scan.invars) - carried - inputs
   assert constants == 2
-  assert liveness._scan_carry(scan, body) == range(constants, constants + carried)
+  assert in_place._scan_carry(scan, body) == range(constants, constants + carried)
 
 
 def test_rematerialisation_lowers_the_peak():

@@ -27,7 +27,7 @@ from typing import Any
 
 from jax.extend import core
 
-from vidgan_jax.analysis.cost import residuals
+from vidgan_jax.analysis.cost import in_place, residuals
 from vidgan_jax.runtime.hardware import flops
 
 _FUSED = residuals.FUSED | frozenset(
@@ -286,7 +286,9 @@ class _Run:
       self._conditions[self._time] = equation, operands
     elif name in _LOOPS:
       bodies = flops.inner_jaxprs(equation)
-      peaks = [peak_bytes(b, cudnn=self._cudnn, carried=_carried(equation, b)) for b in bodies]
+      peaks = [
+        peak_bytes(b, cudnn=self._cudnn, carried=in_place.carried(equation, b)) for b in bodies
+      ]
       self._inside[self._time] = max(peaks, default=0)
     results = [self._new(size(variable)) for variable in equation.outvars]
     if name == "cond":
@@ -294,7 +296,7 @@ class _Run:
         result.replaces = tuple(o for o in operands[1:] if o.bytes == result.bytes)
         result.bytes = 0 if result.index in self._state else result.bytes
         self._written.append((result, list(result.replaces)))
-    for result, start in zip(results, _places(equation, operands), strict=False):
+    for result, start in zip(results, in_place.starts(equation, operands), strict=False):
       if sum(operand is start for operand in operands) == 1:  # not a constant of the loop too
         self._written.append((result, [start]))
     return results
@@ -327,43 +329,6 @@ class _Run:
     value.readers.append(self._time)
     for leaf in _leaves(value, {}).values():
       leaf.end = self._time
-
-
-def _places(equation: Any, operands: list[_Value]) -> list[_Value]:
-  """The operands that the first results of an equation are written over, if nothing reads them."""
-  name, params = equation.primitive.name, equation.params
-  if name == "dynamic_update_slice":
-    return operands[:1]
-  if name == "scan":
-    return [operands[i] for i in _scan_carry(equation, flops.inner_jaxprs(equation)[0])]
-  if name == "while":
-    return operands[params["cond_nconsts"] + params["body_nconsts"] :]
-  return []
-
-
-def _carried(equation: Any, body: Any) -> Collection[int]:
-  """The positions of a body's arguments that its loop hands from turn to turn."""
-  name, params = equation.primitive.name, equation.params
-  if name == "scan":
-    return _scan_carry(equation, body)
-  if name == "while":  # its condition has other constants, and writes nothing
-    return range(params["body_nconsts"], len(body.invars))
-  return ()
-
-
-def _scan_carry(equation: Any, body: Any) -> range:
-  """The positions of the carry among a scan's operands: constants, carry, inputs of the steps.
-
-  JAX 0.12 has renamed the parameters `num_consts` and `num_carry`. In all versions, an array that
-  is split into steps, or made of their results, has one axis more outside than in the body.
-  """
-
-  def same_rank(outside: Any, inside: Any) -> int:
-    pairs = zip(outside, inside, strict=True)
-    return sum(len(a.aval.shape) == len(b.aval.shape) for a, b in pairs)
-
-  whole = same_rank(equation.invars, body.invars)  # constants and carry
-  return range(whole - same_rank(equation.outvars, body.outvars), whole)
 
 
 def size(variable: Any) -> int:
