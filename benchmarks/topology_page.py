@@ -17,8 +17,8 @@ CLOSE = 0.15
 # Why an estimate is too low, found in the buffers of the compiled program: {(config, topology,
 # setting): reason}.
 _LATE = (
-  "the compiler computes the gradients of kernels later than the estimate assumes, and keeps what "
-  "they are computed from until then"
+  "the compiler computes kernel gradients later than the estimate assumes; until then it keeps "
+  "their operands"
 )
 _REASONS = {
   ("tgan:svc", "h100:8", "plain"): _LATE,
@@ -66,11 +66,12 @@ python benchmarks/topologies.py page
 """
 _FITS = """## What fits
 
-A cell has the setting that fits, the memory that the compiler assigns to one device at the fullest
-moment, of the memory of the device (GiB), and a computed time: the FLOPs of the model as the paper
-writes it, over the peak FLOP/s of all devices. The program executes fewer FLOPs. Peaks are those of
-data sheets, except that of H200, 790 TFLOP/s measured with a matmul (data sheet: 989); so do not
-compare its seconds with those of H100. "Too large" has the peak of the last setting. "About"
+A cell has the setting that fits, the peak memory that the compiler assigns to one device, out of
+the device's memory (GiB), and a computed time: the FLOPs of the model as the paper writes it,
+divided by the peak FLOP/s of all devices. The program executes another number of FLOPs: exact
+savings reduce it, recomputation adds to it. Peaks are those of data sheets, except that of H200,
+790 TFLOP/s measured with a matmul (data sheet: 989); so do not compare its seconds with those of
+H100. "Too large" has the peak memory of the last setting. "About"
 is the estimate of `vidgan summarize`: a setting whose estimated peak exceeds the memory by half is
 not compiled. Not counted: what the runtime and prefetched batches take, and on GPUs the workspaces
 that cuDNN chooses on the card; so leave a margin. Above 95 % of the memory is in **bold**. "Not
@@ -82,7 +83,7 @@ _ESTIMATES = """## The estimate against the compiler
 
 `vidgan summarize` without `--topology` estimates memory from shapes, in two ways. "Kept" is state,
 gradients and the activations that an update keeps for its backward pass, without chunks. "Peak"
-follows the traced iteration and adds up all arrays that exist at its fullest moment. It counts
+follows the traced iteration and adds up the arrays that exist when memory use is largest. It counts
 cuDNN's padded copies on GPUs and, with zero1, the gathered weights, but knows neither the tiles in
 which a TPU stores arrays nor the compiler's order of operations. Nor does it know the memory of the
 device: where that is short, the compiler computes results a second time instead of keeping them,
@@ -92,15 +93,17 @@ device, and the ratio to what the compiler assigns:
 """
 _SCALING = """## Communication, and how far it slows scaling
 
-What a device sends in an iteration, at least; a collective inside a loop counts once. The seconds
+A device sends at least this much in an iteration; a collective inside a loop counts once, however
+often the loop runs. The seconds
 are those at the full bandwidth of all links of the chip (Cloud TPU's documentation: 1,600 Gbit/s on
 v5e, 4,800 on v5p, 3,200 on v6e; H100: NVLink, 450 GB/s); a chip at the edge of a slice without
-wrap-around has fewer. "Efficiency" is the time of computation over the time of both, as if nothing
-overlapped: at the peak FLOP/s, and at {utilisation:.0%} of it, for the FLOPs of the first table. It
-is a rough guide and no bound: those FLOPs are more than the program executes, collectives in loops
-count once, and in reality both overlap. **All is computed from the compiled programs; nothing was
-measured.** A measured figure of another system: ParaGAN (Shi et al., arXiv 2411.03999) reports 91 %
-for BigGAN on 1,024 cores of TPU v3, with asynchronous updates.
+wrap-around has fewer. "Efficiency" is the time of computation divided by the sum of computation
+and communication, as if the two did not overlap. Computation runs at the peak FLOP/s, or at
+{utilisation:.0%} of it, and has the FLOPs of the first table. It is a rough guide and no bound: the
+program executes another number of FLOPs, collectives in loops count once, and in reality the two
+overlap. **All is computed from the compiled programs; nothing was measured.** A measured figure of
+another system and of another quantity: ParaGAN (Shi et al., arXiv 2411.03999) reports a scaling
+efficiency of 91 % for BigGAN on 1,024 cores of TPU v3, with asynchronous updates.
 """
 _FEED = """## What a host must read
 

@@ -7,7 +7,11 @@ from vidgan_jax.runtime.hardware import flops
 
 
 def starts(equation: Any, operands: list[Any]) -> list[Any]:
-  """The operands that the first results of an equation are written over, if nothing reads them."""
+  """The operands that an equation may overwrite.
+
+  Its result number i takes the memory of operand number i of the list, if nothing reads that
+  operand afterwards.
+  """
   name, params = equation.primitive.name, equation.params
   if name == "dynamic_update_slice":
     return operands[:1]
@@ -19,7 +23,7 @@ def starts(equation: Any, operands: list[Any]) -> list[Any]:
 
 
 def carried(equation: Any, body: Any) -> Collection[int]:
-  """The positions of a body's arguments that its loop hands from turn to turn."""
+  """The positions of the carry among the arguments of a loop's body."""
   name, params = equation.primitive.name, equation.params
   if name == "scan":
     return _scan_carry(equation, body)

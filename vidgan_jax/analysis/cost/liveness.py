@@ -3,14 +3,14 @@
 The program is followed in the order of its trace. An array takes memory from where it is computed
 until it is read for the last time. Not every array of a trace becomes one of the program:
 
-* Compilers fuse elementwise operations into the operation that reads them. Their results are stored
-  only as operands of convolutions, products and the like; a reduction computes its operand itself.
-  Until then, the arrays that such a result is computed from stay in memory.
-* A fused result is stored earlier if that makes the fullest moment smaller: this lets the arrays
-  go that it is computed from, as when four partial gradients are added.
-* A fused result is written over an array of its size that nothing reads afterwards. So are the
-  results of a loop over what the loop starts from, those of a condition over what its branches
-  read, and an array with a slice replaced over the array without.
+* Compilers fuse elementwise operations into the operation that reads them. Such a result takes
+  memory from when a convolution, a product or the like reads it. Before that, the arrays that it is
+  computed from stay in memory. A reduction computes its operand itself.
+* A fused result is stored earlier if that makes the peak smaller: this lets the arrays go that it
+  is computed from, as when four partial gradients are added.
+* A fused result is written over an array of its size that nothing reads afterwards. In the same
+  way, a loop overwrites its initial carry, a condition an operand of its branches, and
+  `dynamic_update_slice` the array that it updates.
 * New state is written over the old state as soon as its gradient is known: it needs no memory.
 * GPUs only: cuDNN pads both ends of an axis equally. A convolution with other padding reads a
   padded copy. The gradient with respect to the kernel reads the same copy, which is kept for it.
@@ -55,8 +55,8 @@ class _Value:
     end: the time at which it is read for the last time, if it is stored.
     readers: fused results that are computed from it, and times at which it is read.
     reversed: whether the trace reverses it, as kernels in gradients with respect to inputs.
-    carried: whether it lies where a loop keeps what it hands from turn to turn. The memory counts
-      where the loop is.
+    carried: whether it lies in memory that the caller counts: a loop's carry, or an operand that a
+      branch may overwrite.
   """
 
   index: int
@@ -82,7 +82,8 @@ def peak_bytes(jaxpr: Any, *, cudnn: bool = False, carried: Collection[int] = fr
   Args:
     jaxpr: a `jax.extend.core.Jaxpr`.
     cudnn: whether convolutions are cuDNN's.
-    carried: positions of arguments that the function, the body of a loop, hands to its next turn.
+    carried: positions of arguments that the function may overwrite: the carry of a loop's body, or
+      operands of a branch that nothing reads afterwards.
   """
   run = _Run(set(), set(), cudnn, carried)
   state = _new_state(run.whole(jaxpr))
