@@ -17,7 +17,7 @@ most memory, until a setting fits:
 Each attempt runs `vidgan summarize --topology --programs=iteration` in a process of its own, one at
 a time, and appends one line of JSON to --results. Beside the compiler's numbers it has the estimate
 of `vidgan summarize` without --topology. A setting whose estimated peak exceeds the device's memory
-by half is not compiled: compilers have needed up to a quarter less than the estimate. An
+by half is not compiled: compilers have needed up to 27 % less than the estimate. An
 interrupted run continues where it was. After an attempt that takes longer than --limit comes the
 next setting: most often, the compiler searches for a way to fit the program. A higher --limit
 repeats the attempt.

@@ -91,9 +91,9 @@ follows the traced iteration and adds up the arrays that exist when memory use i
 cuDNN's padded copies on GPUs and, with zero1, the gathered weights, but knows neither the tiles in
 which a TPU stores arrays nor the compiler's order of operations. Nor does it know the memory of the
 device: where that is short, the compiler computes results a second time instead of keeping them,
-and assigns less than the estimate. "Computed twice" is the size of all such results together; they
-do not all exist at the same moment. "Not read": compiled before this was recorded. GiB on one
-device, and the ratio to what the compiler assigns:
+and may then assign less than the estimate. "Computed twice" is the size of all such results
+together; they do not all exist at the same moment. "Not read": compiled before this was recorded.
+GiB on one device, and the ratio to what the compiler assigns:
 """
 _SCALING = """## Communication, and how far it slows scaling
 
@@ -235,8 +235,8 @@ def _reason(attempt: dict, difference: float) -> str:
   apart = f"{_size(abs(difference))} GiB too {'high' if difference > 0 else 'low'}"
   if difference > 0 and again > difference:
     return f"{apart}; the compiler computes results of together {_size(again)} GiB twice."
-  explained = -difference / 2 <= padding <= -difference + CLOSE * attempt["peak_gib"]
-  if difference < 0 and explained:
+  rest = abs(difference + padding)
+  if difference < 0 and padding >= -difference / 2 and rest <= CLOSE * attempt["peak_gib"]:
     return f"{apart}; {_size(padding)} GiB of the compiler's are padding."
   known = _REASONS.get((attempt["config"], attempt["target"], attempt["setting"]))
   if difference < 0 and known:

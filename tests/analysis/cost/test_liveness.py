@@ -174,6 +174,19 @@ def test_branches_write_over_operands_that_nothing_reads_afterwards():
   assert arrays(lambda a, b: run(a, b, True), 2) == close(5)
   assert arrays(lambda a, b: run(a, b, False), 2) == close(3)  # over the operands
 
+  def twice(a):  # one operand in both places: the sine may be written over it, the cosine not
+    a = a @ a
+    return choose(a, a)
+
+  assert arrays(twice) == close(4)
+
+
+def test_the_results_of_a_condition_count_once():
+  pick = lambda *results: lambda x: jax.lax.cond(x[0, 0] > 0, *results, x)
+  assert arrays(pick(lambda x: x @ x, lambda x: x)) == pytest.approx(1, abs=0.1)
+  two = pick(lambda x: (x @ x, x @ (x + 1)), lambda x: (x, x))
+  assert arrays(two) == pytest.approx(3, abs=0.1)  # and the sum
+
 
 def test_new_state_passes_through_a_condition():
   def update(w, g):

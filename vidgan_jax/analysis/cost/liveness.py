@@ -49,8 +49,7 @@ class _Value:
     bytes: its size.
     begin: the time at which it could be computed, or from which it is stored.
     sources: what a fused result is computed from.
-    replaces: operands of a condition that have the size of the result. It may be written over one
-      of them that nothing reads afterwards.
+    replaces: operands of a condition that have the size of the result.
     stored: whether it takes memory.
     end: the time at which it is read for the last time, if it is stored.
     readers: fused results that are computed from it, and times at which it is read.
@@ -113,7 +112,8 @@ def _new_state(results: list["_Value"]) -> set[int]:
   places: dict[int, frozenset[int]] = {}  # {identity of a value: sizes of its arguments}
 
   def before(value: _Value) -> tuple[_Value, ...]:
-    return value.sources + tuple(o for o in value.replaces if o.end == value.begin)
+    # A condition's result begins one step after its operands are read.
+    return value.sources + tuple(o for o in value.replaces if o.end + 1 == value.begin)
 
   def arguments(value: _Value) -> frozenset[int]:
     if id(value) not in places:
@@ -208,7 +208,7 @@ class _Run:
         position
         for position, operand in enumerate(operands[1:])  # after the number of the branch
         if operand.end == time
-        and (operand.index >= 0 or operand.carried)
+        and operand.index >= 0
         and sum(operand is other for other in operands) == 1
       ]
       self._inside[time] = max(
@@ -295,8 +295,10 @@ class _Run:
     if name == "cond":
       for result in results:
         result.replaces = tuple(o for o in operands[1:] if o.bytes == result.bytes)
-        result.bytes = 0 if result.index in self._state else result.bytes
-        self._written.append((result, list(result.replaces)))
+        if result.index in self._state:
+          result.bytes = 0
+        else:  # within the condition, its branches count their results
+          result.begin = result.end = self._time + 1
     for result, start in zip(results, in_place.starts(equation, operands), strict=False):
       if sum(operand is start for operand in operands) == 1:  # not a constant of the loop too
         self._written.append((result, [start]))

@@ -16,8 +16,9 @@ _INSTRUCTION = re.compile(
 _LABELS = re.compile(r"dim_labels=([\w?]+)_[\w?]+->[\w?]+")
 _PRODUCT = re.compile(r'op_name="[^"]*dot_general[^"/]*"')
 _MOVES = ("transpose", "copy", "pad")
-# XLA's name of an instruction that computes a result again: "fusion.3.remat2" repeats "fusion.3".
-_AGAIN = re.compile(r"^(?P<original>.+?)\.remat\d*(?P<number>\.\d+)?$")
+# The end of XLA's name of an instruction that computes a result again: "fusion.3.remat2",
+# "fusion.3.remat.1" and "fusion.3.remat.1.remat" repeat "fusion.3".
+_AGAIN = re.compile(r"(\.remat\d*(\.\d+)?)+$")
 _VIEWS = ("bitcast", "get-tuple-element", "tuple")
 
 
@@ -95,15 +96,14 @@ def recomputed(text: str) -> dict[str, int]:
     match = _INSTRUCTION.match(line)
     if match is None:
       continue
-    repeated = _AGAIN.match(match["name"])
-    if repeated is None:
-      names.add(match["name"])
+    original = _AGAIN.sub("", match["name"])
+    if original == match["name"]:
+      names.add(original)
     elif match["operation"] not in _VIEWS:
-      size = sum(array_bytes(*array) for array in arrays_of(match["shape"]))
-      again[repeated["original"], repeated["number"] or ""].append(size)
+      again[original].append(sum(array_bytes(*array) for array in arrays_of(match["shape"])))
   total = {"count": 0, "bytes": 0}
-  for (original, number), sizes in again.items():
-    kept = original in names or original + number in names
-    total["count"] += len(sizes) - (not kept)
-    total["bytes"] += sum(sizes if kept else sizes[1:])
+  for original, sizes in again.items():
+    repeated = sizes if original in names else sizes[1:]
+    total["count"] += len(repeated)
+    total["bytes"] += sum(repeated)
   return total
