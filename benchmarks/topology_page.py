@@ -235,9 +235,10 @@ def _reason(attempt: dict, difference: float) -> str:
   apart = f"{_size(abs(difference))} GiB too {'high' if difference > 0 else 'low'}"
   if difference > 0 and again > difference:
     return f"{apart}; the compiler computes results of together {_size(again)} GiB twice."
-  rest = abs(difference + padding)
-  if difference < 0 and padding >= -difference / 2 and rest <= CLOSE * attempt["peak_gib"]:
-    return f"{apart}; {_size(padding)} GiB of the compiler's are padding."
+  if difference < 0 and padding >= -difference / 2:
+    close = abs(difference + padding) <= CLOSE * attempt["peak_gib"]
+    rest = "" if close else ", the rest is not explained"
+    return f"{apart}; {_size(padding)} GiB of the compiler's are padding{rest}."
   known = _REASONS.get((attempt["config"], attempt["target"], attempt["setting"]))
   if difference < 0 and known:
     return f"{apart}; {known}."
