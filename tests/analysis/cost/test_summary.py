@@ -198,6 +198,10 @@ def test_table_and_json(of_row_one):
   # The config's own policy is marked, and no other.
   marked = [line.split()[-5] for line in lines if " * " in line and "GB" not in line]
   assert len(marked) == 2 and all("none *" in line for line in lines if " * " in line)
+  peak = of_row_one["peak_bytes"]
+  without = (peak["total"] - peak["copies"]) / 1e9
+  assert 0 < peak["copies"] < peak["temporary"]
+  assert f"Without cuDNN's padded copies, which a TPU does not need: {without:.2f} GB" in lines
 
 
 @pytest.mark.parametrize(
