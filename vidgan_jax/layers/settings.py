@@ -8,7 +8,9 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.core import lift
 
+from vidgan_jax.ops import ordered
 from vidgan_jax.runtime.errors import UserError
 
 
@@ -130,8 +132,12 @@ def rematerialised(
 ) -> type[nn.Module]:
   """Wraps a block's class so that the backward pass recomputes its activations.
 
+  The gradients of the block's parameters are computed before those of the blocks below it, so that
+  the recomputed activations of one block are in memory at a time; see `ops.ordered`.
+
   Args:
-    module_class: a Flax module class whose instances are called with positional arguments.
+    module_class: a Flax module class whose instances are called with positional arguments, the
+      first of which is an array.
     settings: `settings.remat` says which activations are stored; see `LayerSettings`.
     static_argnums: positions of arguments that are Python values, such as `train`; `self` is 0.
 
@@ -144,6 +150,20 @@ def rematerialised(
     raise UserError(
       f"unknown remat policy {settings.remat!r}; known: none, {', '.join(sorted(_REMAT_POLICIES))}"
     )
-  return nn.remat(
-    module_class, policy=_REMAT_POLICIES[settings.remat], static_argnums=static_argnums
-  )
+  policy = _REMAT_POLICIES[settings.remat]
+  again = nn.remat(module_class, policy=policy, static_argnums=static_argnums)
+  return nn.transforms.lift_transform(_weights_first, again)
+
+
+def _weights_first(function: Any) -> Any:
+  """The lifted transformation that passes x and a block's parameters through `weights_first`."""
+
+  def inner(
+    scope_of: Callable, variables_of: Callable, groups: Any, generators: Any, x: Any, *rest: Any
+  ) -> tuple[Any, Any]:
+    params, others = groups
+    x, params = ordered.weights_first(x, params)
+    scope = scope_of((params, others), generators)
+    return function(scope, x, *rest), variables_of(scope)
+
+  return lift.pack(inner, ("params", True), ("params", True), (True,), name="weights_first")

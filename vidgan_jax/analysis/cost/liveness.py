@@ -249,7 +249,7 @@ class _Run:
         inside |= {variable: _Value(-1, 0, self._time) for variable in inner.constvars}
         self._follow(inner.eqns, inside)
         results = [_read(atom, inside) for atom in inner.outvars]
-      elif name == "optimization_barrier":
+      elif name in residuals.IDENTITIES:
         results = operands
       elif name in residuals.SAME_STORAGE:
         results = operands[:1]

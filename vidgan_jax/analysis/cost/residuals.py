@@ -23,12 +23,15 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
+from vidgan_jax.ops import ordered
 from vidgan_jax.runtime.hardware import flops
 
 # The result uses the operand's memory.
 SAME_STORAGE = frozenset(
   "reshape squeeze expand_dims name reduce_precision stop_gradient copy copy_p".split()
 )
+# The results are the operands.
+IDENTITIES = frozenset(("optimization_barrier", ordered.PRIMITIVE))
 # Elementwise operations and the like, which a compiler fuses into the operation that reads them.
 FUSED = frozenset(
   """abs add add_any and atan2 broadcast_in_dim cbrt ceil clamp concatenate convert_element_type cos
@@ -156,6 +159,8 @@ def _results(equation, operands):
     values |= {variable: _Value(_bytes(variable), data=False) for variable in inner.constvars}
     _record(inner.eqns, values)
     return [_read(atom, values) for atom in inner.outvars]
+  if name in IDENTITIES:
+    return operands
   if name in SAME_STORAGE:
     return operands[:1]
   data = any(operand.data for operand in operands)
