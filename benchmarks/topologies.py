@@ -16,11 +16,11 @@ most memory, until a setting fits:
 
 Each attempt runs `vidgan summarize --topology --programs=iteration` in a process of its own, one at
 a time, and appends one line of JSON to --results. Beside the compiler's numbers it has the estimate
-of `vidgan summarize` without --topology. A setting whose estimated peak exceeds the device's memory
-by half is not compiled: compilers have needed up to 27 % less than the estimate. An
-interrupted run continues where it was. After an attempt that takes longer than --limit comes the
-next setting: most often, the compiler searches for a way to fit the program. A higher --limit
-repeats the attempt.
+of `vidgan summarize` without --topology. A setting whose estimated peak with enough memory exceeds
+the device's memory by half is not compiled: compilers have saved up to 27 % of it by computing
+results again. An interrupted run continues where it was. After an attempt that takes longer than
+--limit comes the next setting: most often, the compiler searches for a way to fit the program. A
+higher --limit repeats the attempt.
 
 Exit codes: 0 done, 2 bad input, or another run writes the same file.
 """
@@ -62,6 +62,9 @@ from vidgan_jax.runtime.config import schema
 from vidgan_jax.runtime.errors import UserError
 
 HOPELESS = 1.5  # times the device's memory: an estimate above this is not compiled
+# The part of the memory that a program may fill before the compiler computes results again: XLA's
+# GpuCompiler sets 80 %.
+_USABLE = {"gpu": 0.8, "tpu": 1.0}
 _PACKAGES = "jax jaxlib libtpu jax-cuda12-pjrt jax-cuda13-pjrt".split()
 _GIB = 2**30
 _WAIT = 20  # seconds between looks at the free memory
@@ -156,8 +159,10 @@ def estimate(config: str, target: str, setting: Setting) -> dict | None:
   all weights are gathered in bfloat16 when an update begins.
 
   Returns:
-    {"kept_gib": state, gradients and the activations that an update keeps; "peak_gib": what exists
-    at the fullest moment}; None if the devices cannot share the batch.
+    {"kept_gib": state, gradients and the activations that an update keeps; "most_gib": what exists
+    at the fullest moment, with enough memory; "least_gib": the same if the compiler computes all
+    results again that it can; "peak_gib": what it uses of this device, most_gib, or as much as it
+    may use, or least_gib}; None if the devices cannot share the batch.
   """
   devices = names.parse(target).devices
   clips, rest = divmod(costs(config)["batch_size"], devices)
@@ -175,10 +180,13 @@ def estimate(config: str, target: str, setting: Setting) -> dict | None:
     state = _state_bytes(config, devices) + static.get("earlier stages", 0)
     gradients, gathered = gradients // devices, static["parameters"] // 2  # from 4 to 2 bytes
   kept = state + gradients + cost["activations"][setting.remat or "none"]["batch_bytes"]
-  peak = state - whole + gathered + cost["peak_bytes"]["total"]
-  if names.parse(target).hardware.platform == "tpu":
-    peak -= cost["peak_bytes"]["copies"]
-  return {"kept_gib": round(kept / _GIB, 3), "peak_gib": round(peak / _GIB, 3)}
+  hardware = names.parse(target).hardware
+  assert hardware.memory
+  of_device = cost["peak_bytes"][hardware.platform]
+  most, least = (state - whole + gathered + of_device[part] for part in ("total", "least"))
+  usable = hardware.memory * _USABLE[hardware.platform]
+  sizes = {"kept": kept, "most": most, "least": least, "peak": max(least, min(most, usable))}
+  return {f"{name}_gib": round(size / _GIB, 3) for name, size in sizes.items()}
 
 
 def attempt(config: str, target: str, setting: Setting) -> dict:
@@ -197,7 +205,7 @@ def attempt(config: str, target: str, setting: Setting) -> dict:
   }
   assert topology.hardware.memory
   limit = topology.hardware.memory / _GIB
-  if line["estimate"] and line["estimate"]["peak_gib"] > HOPELESS * limit:
+  if line["estimate"] and line["estimate"]["most_gib"] > HOPELESS * limit:
     return line | {"outcome": "skipped", "limit_gib": round(limit, 3)}
   _wait_for_memory()
   print(f"{_now()} {config} {target} {setting.name}", flush=True)

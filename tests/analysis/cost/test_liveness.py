@@ -8,12 +8,13 @@ from vidgan_jax.analysis.cost import in_place, liveness
 from vidgan_jax.runtime.hardware import flops
 
 SIZE = 64
+PLAIN = liveness.Kind()
 BYTES = 4 * SIZE * SIZE  # of an array
 
 
-def peak(function, *shapes, cudnn=False):
+def peak(function, *shapes, kind=PLAIN):
   shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
-  return liveness.peak_bytes(jax.make_jaxpr(function)(*shapes).jaxpr, cudnn=cudnn)
+  return liveness.peak_bytes(jax.make_jaxpr(function)(*shapes).jaxpr, kind)
 
 
 def arrays(function, count=1):
@@ -87,7 +88,7 @@ def test_cudnn_copies_for_unequal_padding(padding, copy):
   result = 8 * (16 + sum(padding[0]) - 1) ** 2
   function = lambda x, w: convolution(x, w, padding)
   assert peak(function, *shapes) == 4 * result
-  assert peak(function, *shapes, cudnn=True) == 4 * (result + 8 * copy)
+  assert peak(function, *shapes, kind=liveness.KINDS["gpu"]) == 4 * (result + 8 * copy)
 
 
 def test_the_gradient_by_the_input_reads_no_copy():
@@ -98,7 +99,7 @@ def test_the_gradient_by_the_input_reads_no_copy():
     return jax.linear_transpose(forward, image)(gradient)
 
   shapes = (1, 16, 16, 8), (2, 2, 8, 8)
-  assert peak(function, *shapes, cudnn=True) == peak(function, *shapes)
+  assert peak(function, *shapes, kind=liveness.KINDS["gpu"]) == peak(function, *shapes)
 
 
 def test_the_copy_is_kept_for_the_kernels_gradient():
@@ -109,7 +110,7 @@ def test_the_copy_is_kept_for_the_kernels_gradient():
 
   gradient = jax.grad(loss)
   shapes = (2, 2, 8, 8), (4, 16, 16, 8)
-  plain, with_copies = peak(gradient, *shapes), peak(gradient, *shapes, cudnn=True)
+  plain, with_copies = peak(gradient, *shapes), peak(gradient, *shapes, kind=liveness.KINDS["gpu"])
   # Copies of x, of the first result and of the sine.
   assert with_copies - plain == pytest.approx(3 * 4 * 4 * 17 * 17 * 8, rel=0.35)
 
@@ -270,3 +271,47 @@ def test_rematerialisation_lowers_the_peak():
     for wrap in (lambda f: f, jax.checkpoint)
   ]
   assert peaks[1] < 0.7 * peaks[0]
+
+
+def test_what_is_cheap_is_computed_again_where_memory_is_short():
+  def function(x, w):
+    y = x @ w
+    kept = jnp.sin(y)  # read now and at the end; y exists at the end too
+    z = kept @ w
+    for _ in range(6):
+      z = (z @ w) @ (z @ w)
+    return (z @ kept) @ y
+
+  shapes = [jax.ShapeDtypeStruct((SIZE, SIZE), jnp.float32)] * 2
+  jaxpr = jax.make_jaxpr(function)(*shapes).jaxpr
+  least, most = liveness.least_bytes(jaxpr, PLAIN)
+  # y, its sine, z, two products; computed again, the sine does not exist within the loop.
+  assert (least / BYTES, most / BYTES) == (4, 5)
+  assert most == liveness.peak_bytes(jaxpr, PLAIN)
+
+
+def test_what_needs_more_than_it_frees_is_kept():
+  def function(x, w):
+    kept = jnp.sin(x @ w) + (w @ x)  # the two products would have to stay for it
+    z = kept @ w
+    for _ in range(6):
+      z = (z @ w) @ (z @ w)
+    return z @ kept
+
+  shapes = [jax.ShapeDtypeStruct((SIZE, SIZE), jnp.float32)] * 2
+  least, most = liveness.least_bytes(jax.make_jaxpr(function)(*shapes).jaxpr, PLAIN)
+  assert least == most
+
+
+def test_products_lie_in_tiles_as_they_are_read():
+  """A merged product fills its tiles. With its axes apart, 16 of 128 columns are used."""
+
+  def function(x, w):
+    y = (x.reshape(-1, 16) @ w).reshape(x.shape)
+    return (y * 2).sum()
+
+  tpu = liveness.KINDS["tpu"]
+  shape = (8, 8, 12, 16)
+  scalar = 4
+  assert peak(function, shape, (16, 16), kind=tpu) == 8 * 8 * 16 * 128 * 4 + scalar
+  assert peak(function, shape, (16, 16)) == 8 * 8 * 12 * 16 * 4 + scalar

@@ -198,10 +198,12 @@ def test_table_and_json(of_row_one):
   # The config's own policy is marked, and no other.
   marked = [line.split()[-5] for line in lines if " * " in line and "GB" not in line]
   assert len(marked) == 2 and all("none *" in line for line in lines if " * " in line)
-  peak = of_row_one["peak_bytes"]
-  without = (peak["total"] - peak["copies"]) / 1e9
-  assert 0 < peak["copies"] < peak["temporary"]
-  assert f"Without cuDNN's padded copies, which a TPU does not need: {without:.2f} GB" in lines
+  for kind, peak in of_row_one["peak_bytes"].items():
+    assert peak["total"] == peak["argument"] + peak["temporary"]
+    assert peak["argument"] < peak["least"] < peak["total"]
+    parts = (peak[part] for part in ("argument", "temporary", "total", "least"))
+    row = ["on", "one", kind.upper(), *(f"{size / 1e9:.2f}" for size in parts)]
+    assert row in [line.split() for line in lines]
 
 
 @pytest.mark.parametrize(

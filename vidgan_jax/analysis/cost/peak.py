@@ -1,18 +1,22 @@
-"""Estimates what one GPU needs for an iteration of training, where it needs most; nothing runs."""
+"""Estimates what one GPU or TPU needs for an iteration, where it needs most; nothing runs."""
 
 import functools
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
 from vidgan_jax.analysis.cost import liveness
+from vidgan_jax.analysis.cost.arrays import Kind
 from vidgan_jax.models.contract import VideoGan
 from vidgan_jax.training import optimizers
 from vidgan_jax.training import state as states
 from vidgan_jax.training.step import Iteration
 
 
-def iteration_bytes(config: ConfigDict, gan: VideoGan, batch_size: int) -> dict[str, int]:
+def iteration_bytes(
+  config: ConfigDict, gan: VideoGan, batch_size: int
+) -> dict[str, dict[str, int]]:
   """Memory of the iteration on one device.
 
   Args:
@@ -21,9 +25,10 @@ def iteration_bytes(config: ConfigDict, gan: VideoGan, batch_size: int) -> dict[
     batch_size: clips per update on this device.
 
   Returns:
-    {"argument": bytes of the state, the batches and frozen stages; "temporary": bytes of all that
-    exists between, see `analysis.cost.liveness`; "total": their sum; "copies": the part of
-    "temporary" that cuDNN's padded copies add, which other devices than GPUs do not need}.
+    {"gpu": numbers, "tpu": numbers}, where the numbers are {"argument": bytes of the state, the
+    batches and frozen stages; "temporary": bytes of all that exists between, see
+    `analysis.cost.liveness`; "total": their sum; "least": the sum if the compiler computes all
+    results again that it can}.
   """
   transforms = optimizers.build(config, gan.discriminators)
   iteration = Iteration(gan, transforms, config)
@@ -36,11 +41,16 @@ def iteration_bytes(config: ConfigDict, gan: VideoGan, batch_size: int) -> dict[
 
   trace = jax.make_jaxpr(functools.partial(Iteration.__call__, iteration))
   jaxpr = trace(*jax.eval_shape(arguments)).jaxpr
-  argument = sum(map(liveness.size, jaxpr.invars))
-  temporary = liveness.peak_bytes(jaxpr, cudnn=True)
+  return {name: _of_kind(jaxpr, kind) for name, kind in liveness.KINDS.items()}
+
+
+def _of_kind(jaxpr: Any, kind: Kind) -> dict[str, int]:
+  """The numbers of `iteration_bytes` for one kind of device."""
+  argument = sum(map(kind.size, jaxpr.invars))
+  least, temporary = liveness.least_bytes(jaxpr, kind)
   return {
     "argument": argument,
     "temporary": temporary,
     "total": argument + temporary,
-    "copies": max(0, temporary - liveness.peak_bytes(jaxpr)),  # each is searched for by itself
+    "least": argument + least,
   }

@@ -84,7 +84,7 @@ def summarize(
         "total_bytes"}}: the module's docstring explains "traced" and "fused". "batch_bytes" is the
         larger "fused" number of the two updates, times the batch size. "total_bytes" adds the
         static bytes;
-      "peak_bytes": {part: bytes} of the config's policy, see `peak.iteration_bytes`;
+      "peak_bytes": of the config's policy, see `peak.iteration_bytes`;
       "phases", of networks that grow: a list with these three and the numbers of each phase, where
         the dictionary itself describes the last phase;
       and the settings that these numbers depend on.

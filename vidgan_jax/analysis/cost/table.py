@@ -81,16 +81,14 @@ def _memory_lines(s):
         f"{cost['total_bytes'] / 1e9:.1f}",
       ]
     )
-  peak = s["peak_bytes"]
-  of_parts = (
-    f"{peak['argument'] / 1e9:.2f} for state and clips, {peak['temporary'] / 1e9:.2f} between"
-  )
-  lines += ["", f"Peak of an iteration on one GPU: {peak['total'] / 1e9:.2f} GB ({of_parts})"]
-  if peak["copies"]:
-    without = (peak["total"] - peak["copies"]) / 1e9
-    lines += [f"Without cuDNN's padded copies, which a TPU does not need: {without:.2f} GB"]
+  rows = [["Peak of an iteration, GB", "state and clips", "between", "together", "at least"]]
+  for kind, sizes in s["peak_bytes"].items():
+    parts = (sizes[part] for part in ("argument", "temporary", "total", "least"))
+    rows.append([f"  on one {kind.upper()}", *(f"{size / 1e9:.2f}" for size in parts)])
+  lines += _aligned(rows)
+  lines.append("At least: if memory is short, and the compiler computes all that it can again.")
   note = "* this config's policy. All numbers are computed from shapes; nothing was run."
-  return [*lines, *_aligned(rows), "", note]
+  return [*lines, "", note]
 
 
 def _three_digits(number):
