@@ -315,3 +315,22 @@ def test_products_lie_in_tiles_as_they_are_read():
   scalar = 4
   assert peak(function, shape, (16, 16), kind=tpu) == 8 * 8 * 16 * 128 * 4 + scalar
   assert peak(function, shape, (16, 16)) == 8 * 8 * 12 * 16 * 4 + scalar
+
+
+def test_a_loop_without_products_copies_what_lies_otherwise():
+  """64 channels in 128 columns; with the width in the columns, nothing is padded."""
+  shape = (8, 4, 128, 64)
+
+  def loop(step):
+    def function(x, w):
+      y = jnp.einsum("abcd,de->abce", x, w)
+      turn = lambda i, y: jax.lax.dynamic_update_slice_in_dim(
+        y, step(jax.lax.dynamic_slice_in_dim(y, i, 1), w), i, 0
+      )
+      return jnp.sum(jax.lax.fori_loop(0, 8, turn, y))
+
+    return peak(function, shape, (64, 64), kind=liveness.KINDS["tpu"]) / (4 * 8 * 4 * 128 * 64)
+
+  elementwise, product = loop(lambda y, w: jnp.sin(y)), loop(lambda y, w: y @ w)
+  assert elementwise == pytest.approx(3, abs=0.2)  # the product and its copy, twice as large
+  assert product == pytest.approx(1 + 2 / 8, abs=0.2)  # the product, and slices

@@ -40,3 +40,9 @@ def test_small_numbers_have_more_rows():
   assert tiles.array_bytes((9, 128), 1) == 32 * 128
   assert tiles.array_bytes((9, 128), 2) == 16 * 128 * 2
   assert tiles.array_bytes((3, 128), 2) == 4 * 128 * 2
+
+
+def test_the_usual_order():
+  """As libtpu copies a gradient for a loop of elementwise operations."""
+  assert tiles.ordered_bytes((16, 48, 128, 128, 64), 2) / MIB == 3072
+  assert tiles.array_bytes((16, 48, 128, 128, 64), 2) / MIB == 1536

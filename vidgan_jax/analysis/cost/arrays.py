@@ -1,6 +1,8 @@
 """The arrays of a trace, as `analysis.cost.liveness` follows them."""
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from vidgan_jax.analysis.cost import tiles
@@ -20,12 +22,20 @@ class Kind:
 
   def size(self, variable: Any) -> int:
     """Bytes of a variable of a trace; 0 for what is no array of numbers."""
-    itemsize = getattr(getattr(variable.aval, "dtype", None), "itemsize", 0)
-    if not itemsize or not hasattr(variable.aval, "shape"):
-      return 0
+    shape, itemsize = _form(variable)
     if self.tiles:
-      return tiles.array_bytes(variable.aval.shape, itemsize)
-    return variable.aval.size * itemsize
+      return tiles.array_bytes(shape, itemsize)
+    return math.prod(shape) * itemsize
+
+  def usual_size(self, variable: Any) -> int:
+    """Bytes of a variable with its last two axes in tiles, in their order."""
+    return tiles.ordered_bytes(*_form(variable))
+
+
+def _form(variable: Any) -> tuple[Sequence[int], int]:
+  """Shape and bytes of a number; 0 bytes for what is no array of numbers."""
+  itemsize = getattr(getattr(variable.aval, "dtype", None), "itemsize", 0)
+  return getattr(variable.aval, "shape", ()), itemsize
 
 
 @dataclasses.dataclass(eq=False)

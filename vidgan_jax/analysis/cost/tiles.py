@@ -22,22 +22,24 @@ def array_bytes(shape: Sequence[int], itemsize: int) -> int:
     shape: of the array.
     itemsize: bytes of a number.
   """
-  if len(shape) < 2:  # so small an array does not matter
-    return math.prod(shape) * itemsize
   pairs = [(-2, -1), (-1, -2)]
-  if shape[-1] <= _COLOURS and len(shape) > 2:
+  if len(shape) > 2 and shape[-1] <= _COLOURS:
     pairs += [(-3, -2), (-2, -3)]
+  return min(_bytes(shape, itemsize, row, column) for row, column in pairs)
+
+
+def ordered_bytes(shape: Sequence[int], itemsize: int) -> int:
+  """Bytes of an array whose last axis lies in the columns."""
+  return _bytes(shape, itemsize, -2, -1)
+
+
+def _bytes(shape: Sequence[int], itemsize: int, row: int, column: int) -> int:
+  """Bytes of an array with two of its axes in tiles."""
   numbers = math.prod(shape)
-  return (
-    itemsize
-    * min(
-      numbers // (shape[row] * shape[column]) * _rows(shape[row], itemsize) * _up(shape[column])
-      for row, column in pairs
-      if numbers
-    )
-    if numbers
-    else 0
-  )
+  if len(shape) < 2 or not numbers:  # an array of one axis is too small to matter
+    return numbers * itemsize
+  outside = numbers // (shape[row] * shape[column])
+  return outside * _rows(shape[row], itemsize) * _up(shape[column]) * itemsize
 
 
 def _up(size: int, unit: int = _COLUMNS) -> int:

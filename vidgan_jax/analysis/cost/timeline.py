@@ -228,7 +228,7 @@ class Timeline:
     elif name in _LOOPS:
       bodies = flops.inner_jaxprs(equation)
       peaks = [self._peak_of(b, in_place.carried(equation, b)) for b in bodies]
-      self._inside[self._time] = max(peaks, default=0)
+      self._inside[self._time] = max(peaks, default=0) + self._reordered(equation)
     results = [self._new(self._kind.size(variable)) for variable in equation.outvars]
     if name == "cond":
       for result in results:
@@ -241,6 +241,18 @@ class Timeline:
       if sum(operand is start for operand in operands) == 1:  # not a constant of the loop too
         self._written.append((result, [start]))
     return results
+
+  def _reordered(self, equation: Any) -> int:
+    """Bytes of the copies of its carry that a TPU's loop works on.
+
+    Convolutions and products decide the order of axes. A loop without any keeps the usual order,
+    and copies what comes in another one.
+    """
+    if not self._kind.tiles or any(map(_multiplies, flops.inner_jaxprs(equation))):
+      return 0
+    carry = (v for v in in_place.starts(equation, equation.invars) if isinstance(v, core.Var))
+    usual = ((self._kind.usual_size(v), self._kind.size(v)) for v in carry)
+    return sum(copy for copy, size in usual if copy > size)
 
   def _padded(self, equation: Any, image: Value, kernel: Value) -> Value:
     """The image of a convolution, or the copy of it that cuDNN needs."""
@@ -295,3 +307,12 @@ class Timeline:
 
 def _read(atom: Any, known: dict[Any, Value]) -> Value:
   return known[atom] if isinstance(atom, core.Var) else Value(-1, 0, 0)
+
+
+def _multiplies(jaxpr: Any) -> bool:
+  """Whether a program has a convolution or a product."""
+  return any(
+    equation.primitive.name in ("conv_general_dilated", "dot_general")
+    or any(map(_multiplies, flops.inner_jaxprs(equation)))
+    for equation in jaxpr.eqns
+  )
