@@ -99,12 +99,11 @@ def by_phases(
   """
   rank = kernel.ndim - 2
   phases = []
+  # Output 2m depends on inputs m - 1 (tap 3) and m (tap 1), output 2m + 1 on m (tap 2) and m + 1
+  # (tap 0). The gradient of a slice is a pad, that of a list of indices a slow scatter.
+  reversed_ = jnp.flip(kernel, tuple(range(rank)))
   for phase in itertools.product((0, 1), repeat=rank):
-    # Output 2m depends on inputs m - 1 (tap 3) and m (tap 1), output 2m + 1 on m (tap 2) and m + 1
-    # (tap 0).
-    taps = kernel
-    for axis, odd in enumerate(phase):
-      taps = jnp.take(taps, jnp.array([2, 0] if odd else [3, 1]), axis=axis)
+    taps = reversed_[tuple(slice(odd, None, 2) for odd in phase)]
     phases.append(convolve(taps, tuple((0, 1) if odd else (1, 0) for odd in phase)))
   lead, spatial = x.shape[: x.ndim - rank - 1], x.shape[x.ndim - rank - 1 : -1]
   features, first = kernel.shape[-1], len(lead)
