@@ -16,20 +16,14 @@ _BYTES_PER_PIXEL = 3  # uint8 red, green, blue
 CLOSE = 0.15
 # Why an estimate is too low, found in the buffers of the compiled program: {(config, topology,
 # setting): reason}.
-_LATE = (
-  "the compiler computes kernel gradients later than the estimate assumes; until then it keeps "
-  "their operands"
+_BOTH = (
+  "the compiler computes the gradients of the discriminators for real and for generated clips side "
+  "by side, and keeps the operands of both; the estimate has one after the other"
 )
 _REASONS = {
-  ("tgan:svc", "h100:8", "plain"): _LATE,
-  ("tgan:svc", "h200:1", "plain"): _LATE,
-  ("tgan:svc", "rtx4090:1", "plain"): _LATE,
-  ("ssw_gan:kinetics600_stage2_12", "v5e:4x8", "zero1 conv_outputs"): _LATE,
-  ("dvd_gan:kinetics600_64x48", "v5e:4x8", "zero1 conv_outputs"): _LATE,
-  ("dvd_gan:kinetics600_256x12", "h100:8", "zero1 conv_outputs"): (
-    "the compiler's peak is in an update of the discriminators, where four arrays of 16 GiB of the "
-    "first block exist at once; the estimate's is in the generator's update"
-  ),
+  ("tgan:svc", "h100:8", "plain"): _BOTH,
+  ("tgan:svc", "h200:1", "plain"): _BOTH,
+  ("tgan:svc", "rtx4090:1", "plain"): _BOTH,
 }
 _NEGLIGIBLE = 0.05  # GiB
 
@@ -76,10 +70,10 @@ divided by the peak FLOP/s of all devices. The program executes another number o
 savings reduce it, recomputation adds to it. Peaks are those of data sheets, except that of H200,
 790 TFLOP/s measured with a matmul (data sheet: 989); so do not compare its seconds with those of
 H100. "Too large" has the peak memory of the last setting. "About"
-is the estimate of `vidgan summarize`: a setting whose estimated peak exceeds the memory by half is
-not compiled. Not counted: what the runtime and prefetched batches take, and on GPUs the workspaces
-that cuDNN chooses on the card; so leave a margin. Above 95 % of the memory is in **bold**. "Not
-yet" is not compiled for this table;
+is the estimate of `vidgan summarize`. A setting is not compiled if its estimate with enough memory
+exceeds the memory by half. Not counted: what the runtime and prefetched batches take, and on GPUs
+the workspaces that cuDNN chooses on the card; so leave a margin. Above 95 % of the memory is in
+**bold**. "Not yet" is not compiled for this table;
 [training.md](training.md#if-a-batch-does-not-fit-into-memory) has more settings of
 `dvd_gan:kinetics600_64x12`.
 """
@@ -88,11 +82,12 @@ _ESTIMATES = """## The estimate against the compiler
 `vidgan summarize` without `--topology` estimates memory from shapes, in two ways. "Kept" is state,
 gradients and the activations that an update keeps for its backward pass, without chunks. "Peak"
 follows the traced iteration and adds up the arrays that exist when memory use is largest. It counts
-cuDNN's padded copies on GPUs and, with zero1, the gathered weights, but knows neither the tiles in
-which a TPU stores arrays nor the compiler's order of operations. Nor does it know the memory of the
-device: where that is short, the compiler computes results a second time instead of keeping them,
-and may then assign less than the estimate. "Computed twice" is the size of all such results
-together; they do not all exist at the same moment. "Not read": compiled before this was recorded.
+cuDNN's padded copies on GPUs, the tiles in which TPUs store arrays and, with zero1, the gathered
+weights. It does not know the compiler's order of operations. Where memory is short, the compiler
+computes results a second time instead of keeping them. Here the estimate is then the memory that
+the compiler may use (80 % on GPUs), but no less than what is left if all that can be is computed a
+second time. "Computed twice" is the size of all such results of the compiler together; they do not
+all exist at the same moment. "Padding" is what tiles add where the compiled program is fullest.
 GiB on one device, and the ratio to what the compiler assigns:
 """
 _SCALING = """## Communication, and how far it slows scaling

@@ -200,6 +200,20 @@ def test_chunks_change_no_numbers(play, case):
   check_same(whole, play("float64", devices, **options, chunks=2).after, 1e-9)
 
 
+REMATERIALISED = {
+  "split state": (8, "zero1", {"lean": True}),
+  "levels and R1": (1, "replicated", {"batch_size": 64, "tgan_v2": True}),
+}
+
+
+@pytest.mark.parametrize("case", REMATERIALISED)
+def test_rematerialisation_changes_no_numbers(play, case):
+  devices, rules, options = REMATERIALISED[case]
+  saving = {**options, "model.remat": "conv_outputs"}
+  whole = play("float64", 1, **options)
+  check_same(whole, play("float64", devices, rules, **saving).after, 1e-9)
+
+
 def test_noise_and_clipping_do_not_depend_on_the_devices(play):
   """TGAN adds noise in layers, batch norm in the discriminator, and clipped kernels."""
   options = {"model.discriminator.noise": 0.3, "model.clipping_period": 1}
