@@ -16,14 +16,14 @@ _BYTES_PER_PIXEL = 3  # uint8 red, green, blue
 CLOSE = 0.15
 # Why an estimate is too low, found in the buffers of the compiled program: {(config, topology,
 # setting): reason}.
-_BOTH = (
-  "the compiler computes the gradients of the discriminators for real and for generated clips side "
-  "by side, and keeps the operands of both; the estimate has one after the other"
+_LATE = (
+  "the compiler computes the kernel gradients of the discriminator last, for real and generated "
+  "clips together, and keeps their operands until then"
 )
 _REASONS = {
-  ("tgan:svc", "h100:8", "plain"): _BOTH,
-  ("tgan:svc", "h200:1", "plain"): _BOTH,
-  ("tgan:svc", "rtx4090:1", "plain"): _BOTH,
+  ("tgan:svc", "h100:8", "plain"): _LATE,
+  ("tgan:svc", "h200:1", "plain"): _LATE,
+  ("tgan:svc", "rtx4090:1", "plain"): _LATE,
 }
 _NEGLIGIBLE = 0.05  # GiB
 

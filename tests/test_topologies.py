@@ -317,7 +317,7 @@ def test_the_page(bench):
     (8.0, {"padding_gib": 1.5}, "2.0 GiB too low; 1.5 GiB of the compiler's are padding."),
     (8.0, {"padding_gib": 0.9}, "2.0 GiB too low; not explained."),
     (8.0, {"padding_gib": 4.0}, "2.0 GiB too low; 4.0 GiB of the compiler's are padding, the rest"),
-    (8.0, {"target": "h200:1"}, "2.0 GiB too low; the compiler computes kernel gradients later"),
+    (8.0, {"target": "h200:1"}, "2.0 GiB too low; the compiler computes the kernel gradients"),
     (4.0, {"padding_gib": 3.2}, "6.0 GiB too low; 3.2 GiB of the compiler's are padding, the rest"),
     (0.04, {"peak_gib": 0.01}, "0.03 GiB too high."),
   ],
