@@ -2,7 +2,9 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from flax import linen as nn
 
 from vidgan_jax.layers import normalization
 from vidgan_jax.layers.residual import (
@@ -12,7 +14,7 @@ from vidgan_jax.layers.residual import (
   discriminator_block,
   generator_block,
 )
-from vidgan_jax.layers.settings import LayerSettings
+from vidgan_jax.layers.settings import LayerSettings, rematerialised
 from vidgan_jax.runtime.errors import UserError
 
 BATCH_STATS = normalization.COLLECTION
@@ -167,6 +169,23 @@ def test_rematerialisation_changes_no_numbers(x64, wide, draw, normal, assert_cl
   assert (counts[1] > counts[0]) == (remat == "block_inputs")
   text = str(jax.make_jaxpr(saving)(*arguments))
   assert "remat" in text and "optimization_barrier" in text
+
+
+class Scaled(nn.Module):
+  """A layer with an argument that has a name."""
+
+  @nn.compact
+  def __call__(self, x, scale=1.0):
+    return scale * nn.Dense(2)(x)
+
+
+def test_a_rematerialised_module_takes_names_of_arguments_and_keeps_its_own(normal):
+  saved = rematerialised(Scaled, LayerSettings(remat="block_inputs"))
+  x, plain = normal((2, 3)), Scaled()
+  variables = plain.init(jax.random.key(0), x)
+  expected = plain.apply(variables, x, scale=5.0)
+  np.testing.assert_allclose(saved().apply(variables, x, scale=5.0), expected, rtol=1e-6)
+  assert saved.__name__ == nn.remat(Scaled).__name__
 
 
 def test_unknown_rematerialisation_is_refused():

@@ -3,8 +3,10 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.sharding import PartitionSpec
 
 from vidgan_jax.ops import ordered
+from vidgan_jax.runtime import mesh as meshes
 
 
 def block(ordered_first, x, weights):
@@ -84,3 +86,18 @@ def test_a_block_without_weights(arguments):
   x, _ = arguments
   result, nothing = jax.jit(ordered.weights_first)(x, {})
   assert (result == x).all() and nothing == {}
+
+
+def test_weights_that_are_the_same_on_all_devices(x64, arguments, assert_close):
+  """The clips are split over the devices, and the gradients of the weights are summed."""
+  x, weights = arguments
+  mesh = meshes.make_mesh(jax.devices()[:2])
+  split, whole = PartitionSpec(mesh.axis_names[0]), PartitionSpec()
+
+  def gradients(flag):
+    run = lambda x, w: jax.grad(lambda *a: network(flag, *a), argnums=(0, 1))(x, w)
+    return jax.jit(
+      jax.shard_map(run, mesh=mesh, in_specs=(split, whole), out_specs=(split, whole))
+    )(x, weights)
+
+  assert_close(gradients(True), gradients(False))

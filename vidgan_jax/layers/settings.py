@@ -133,11 +133,11 @@ def rematerialised(
   """Wraps a block's class so that the backward pass recomputes its activations.
 
   The gradients of the block's parameters are computed before those of the blocks below it, so that
-  the recomputed activations of one block are in memory at a time; see `ops.ordered`.
+  recomputed activations do not pile up; see `ops.ordered`.
 
   Args:
-    module_class: a Flax module class whose instances are called with positional arguments, the
-      first of which is an array.
+    module_class: a Flax module class. Its instances are called with an array as first positional
+      argument.
     settings: `settings.remat` says which activations are stored; see `LayerSettings`.
     static_argnums: positions of arguments that are Python values, such as `train`; `self` is 0.
 
@@ -152,18 +152,28 @@ def rematerialised(
     )
   policy = _REMAT_POLICIES[settings.remat]
   again = nn.remat(module_class, policy=policy, static_argnums=static_argnums)
-  return nn.transforms.lift_transform(_weights_first, again)
+  ordered_class = nn.transforms.lift_transform(_weights_first, again)
+  # Modules without a name are called after their class.
+  ordered_class.__name__ = ordered_class.__qualname__ = again.__name__
+  return ordered_class
 
 
 def _weights_first(function: Any) -> Any:
   """The lifted transformation that passes x and a block's parameters through `weights_first`."""
 
   def inner(
-    scope_of: Callable, variables_of: Callable, groups: Any, generators: Any, x: Any, *rest: Any
+    scope_of: Callable,
+    variables_of: Callable,
+    groups: Any,
+    generators: Any,
+    x: Any,
+    *rest: Any,
+    **named: Any,
   ) -> tuple[Any, Any]:
     params, others = groups
     x, params = ordered.weights_first(x, params)
     scope = scope_of((params, others), generators)
-    return function(scope, x, *rest), variables_of(scope)
+    return function(scope, x, *rest, **named), variables_of(scope)
 
-  return lift.pack(inner, ("params", True), ("params", True), (True,), name="weights_first")
+  filters = ("params", True), ("params", True), (True,)
+  return lift.pack(inner, *filters, name="weights_first", enable_kwargs=True)

@@ -1,9 +1,11 @@
 """The order of gradients: those of a block's weights before those of the blocks below it.
 
 A compiler is free to compute the gradient of a kernel last, when the optimiser reads it. Until then
-it keeps the activations that the gradient is computed from. It does so where gradients are
-summed over devices, and a rematerialised network then has the recomputed activations of all its
-blocks in memory. `weights_first` prevents that.
+it keeps the activations that the gradient is computed from. The compilers for GPUs and TPUs do so
+above all where the state is split over devices, and then keep what the backward pass has recomputed
+in many blocks. `weights_first` gives the backward pass of a block an order. Two things stay without
+one: a block whose input needs no gradient, such as the first of a discriminator that is trained,
+and the products that a second derivative adds to the gradient of a weight.
 """
 
 from typing import Any
@@ -11,6 +13,8 @@ from typing import Any
 import jax
 from jax.extend import core
 from jax.interpreters import ad, batching, mlir
+
+from vidgan_jax.runtime import mesh as meshes
 
 # The identity. A primitive, because the gradients of arrays that nobody differentiates stay
 # symbolic zeros: with `jax.custom_vjp`, a gradient with respect to `x` alone would compute those of
@@ -30,6 +34,7 @@ def weights_first(x: jax.Array, weights: Any) -> tuple[jax.Array, Any]:
     x: the input of a block.
     weights: pytree of the arrays that the block applies to `x`.
   """
+  x, weights = meshes.alike((x, weights))  # the barrier makes gradients differ between devices
   leaves, structure = jax.tree.flatten(weights)
   x, *leaves = _identity.bind(x, *leaves)
   return x, jax.tree.unflatten(structure, leaves)

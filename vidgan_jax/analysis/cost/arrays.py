@@ -15,16 +15,19 @@ class Kind:
   Attributes:
     cudnn: whether convolutions are cuDNN's.
     tiles: whether arrays are stored in tiles.
+    usual: whether their last axis lies in the columns of the tiles; see `tiles.ordered_bytes`.
   """
 
   cudnn: bool = False
   tiles: bool = False
+  usual: bool = False
 
   def size(self, variable: Any) -> int:
     """Bytes of a variable of a trace; 0 for what is no array of numbers."""
     shape, itemsize = _form(variable)
     if self.tiles:
-      return tiles.array_bytes(shape, itemsize)
+      in_tiles = tiles.ordered_bytes if self.usual else tiles.array_bytes
+      return in_tiles(shape, itemsize)
     return math.prod(shape) * itemsize
 
   def usual_size(self, variable: Any) -> int:

@@ -17,7 +17,7 @@ until it is read for the last time. Not every array of a trace becomes one of th
 * TPUs only: arrays are stored in tiles; see `analysis.cost.tiles`.
 
 Where memory is short, compilers compute fused results again instead of keeping them, which takes
-time and saves memory. `least_bytes` says how far that goes.
+time and saves memory. `least_bytes` estimates how far that goes.
 
 Not estimated: another order than that of the trace, and workspaces.
 """
@@ -47,10 +47,13 @@ def peak_bytes(jaxpr: Any, kind: Kind, *, carried: Collection[int] = frozenset()
 
 
 def least_bytes(jaxpr: Any, kind: Kind) -> tuple[int, int]:
-  """`peak_bytes` of the function as it is, and if fused results are computed again.
+  """`peak_bytes` of the function, and the same if fused results are computed again.
+
+  Results inside loops and conditions are not, and no convolutions or products. A compiler may do
+  more, or less.
 
   Returns:
-    (the least that compilers reach, what they use if there is enough memory)
+    (the bytes with computing again, without)
   """
   most, plan = _searched(jaxpr, kind, frozenset())
 
@@ -66,7 +69,7 @@ def least_bytes(jaxpr: Any, kind: Kind) -> tuple[int, int]:
 
 def _searched(jaxpr: Any, kind: Kind, carried: Collection[int]) -> tuple[int, Plan]:
   """`peak_bytes`, and the plan with which the function needs as little."""
-  state = _new_state(_timeline(Plan(), kind, carried).whole(jaxpr))
+  state = _new_state(Timeline(Plan(), kind, carried, peak_bytes).whole(jaxpr))
 
   def changed(run: Timeline, time: int, peak: int, plan: Plan) -> Plan:
     return dataclasses.replace(plan, early=plan.early | run.worth_storing(time, peak))
@@ -96,7 +99,7 @@ def _improved(
   """
   least, best, since = math.inf, plan, 0
   while since < _PATIENCE:
-    run = _timeline(plan, kind, carried)
+    run = Timeline(plan, kind, carried, peak_bytes)
     run.whole(jaxpr)
     peak, time = run.peak()
     # After a gain, another moment is the fullest one, perhaps by little: that takes several rounds.
@@ -108,13 +111,6 @@ def _improved(
       break
     plan = following
   return int(least), best
-
-
-def _timeline(plan: Plan, kind: Kind, carried: Collection[int]) -> Timeline:
-  def peak_of(inner: Any, carried: Collection[int]) -> int:
-    return peak_bytes(inner, kind, carried=carried)
-
-  return Timeline(plan, kind, carried, peak_of)
 
 
 def _new_state(results: list[Value]) -> frozenset[int]:

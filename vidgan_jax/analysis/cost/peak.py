@@ -27,8 +27,8 @@ def iteration_bytes(
   Returns:
     {"gpu": numbers, "tpu": numbers}, where the numbers are {"argument": bytes of the state, the
     batches and frozen stages; "temporary": bytes of all that exists between, see
-    `analysis.cost.liveness`; "total": their sum; "least": the sum if the compiler computes all
-    results again that it can}.
+    `analysis.cost.liveness`; "total": their sum; "least": the sum if the compiler computes
+    elementwise results again, see `liveness.least_bytes`}.
   """
   transforms = optimizers.build(config, gan.discriminators)
   iteration = Iteration(gan, transforms, config)

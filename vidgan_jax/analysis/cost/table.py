@@ -86,7 +86,7 @@ def _memory_lines(s):
     parts = (sizes[part] for part in ("argument", "temporary", "total", "least"))
     rows.append([f"  on one {kind.upper()}", *(f"{size / 1e9:.2f}" for size in parts)])
   lines += _aligned(rows)
-  lines.append("At least: if memory is short, and the compiler computes all that it can again.")
+  lines.append("At least: if memory is short, and the compiler computes elementwise results again.")
   note = "* this config's policy. All numbers are computed from shapes; nothing was run."
   return [*lines, "", note]
 

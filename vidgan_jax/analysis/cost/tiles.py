@@ -1,17 +1,17 @@
 """The bytes that an array takes on a TPU, which stores arrays in tiles.
 
-A tile has 128 columns and 8 rows, or 32 rows of numbers of one byte, and an array fills up its
-tiles (https://openxla.org/xla/tiled_layout). XLA chooses which axes lie in a tile. For activations,
-it mostly chooses the last two, in the order that takes less memory: channels as columns where they
-are 128 or more, else the width.
+A tile has 128 columns and 8 rows; long axes of numbers of one byte lie in tiles of 32 rows, axes of
+four or less in smaller tiles. An array fills up its tiles (https://openxla.org/xla/tiled_layout).
+XLA chooses which axes lie in a tile. For activations, it mostly chooses the last two, in the order
+that takes less memory: channels as columns where they are 128 or more, else the width.
 """
 
 import math
 from collections.abc import Sequence
 
 _COLUMNS = 128
-_ROWS = {1: 32}  # by bytes of a number
-_USUAL_ROWS = 8
+_ROWS = 8
+_ROWS_OF_BYTES = 32
 _COLOURS = 4  # as many channels as this, or fewer, are better left out of the tile
 
 
@@ -47,7 +47,7 @@ def _up(size: int, unit: int = _COLUMNS) -> int:
 
 
 def _rows(size: int, itemsize: int) -> int:
-  """Rows that an axis fills: tiles of 1, 2 and 4 rows exist too."""
-  if size <= 4:
-    return 1 << (size - 1).bit_length()
-  return _up(size, _ROWS.get(itemsize, _USUAL_ROWS))
+  """Rows that an axis fills. Numbers of less than four bytes share a row of a tile."""
+  if size <= _ROWS // 2:
+    return max(1 << (size - 1).bit_length(), 4 // itemsize)
+  return _up(size, _ROWS_OF_BYTES if itemsize == 1 and size >= _ROWS_OF_BYTES else _ROWS)

@@ -44,8 +44,7 @@ class Timeline:
     plan: the results to be treated differently.
     kind: of the device.
     carried: positions of arguments that the program may overwrite.
-    peak_of: a function (body of a loop or a branch, positions of its arguments that it may
-      overwrite) that returns the bytes that it needs where it needs most.
+    peak_of: `liveness.peak_bytes`, for bodies of loops and branches.
   """
 
   def __init__(
@@ -53,7 +52,7 @@ class Timeline:
     plan: Plan,
     kind: Kind,
     carried: Collection[int],
-    peak_of: Callable[[Any, Collection[int]], int],
+    peak_of: Callable[..., int],
   ):
     self._plan, self._kind, self._carried, self._peak_of = plan, kind, carried, peak_of
     self._time = 0
@@ -123,7 +122,7 @@ class Timeline:
         and sum(operand is other for other in operands) == 1
       ]
       self._inside[time] = max(
-        self._peak_of(branch, free) for branch in flops.inner_jaxprs(equation)
+        self._peak_of(branch, self._kind, carried=free) for branch in flops.inner_jaxprs(equation)
       )
     self._conditions = {}
 
@@ -227,8 +226,13 @@ class Timeline:
       self._conditions[self._time] = equation, operands
     elif name in _LOOPS:
       bodies = flops.inner_jaxprs(equation)
-      peaks = [self._peak_of(b, in_place.carried(equation, b)) for b in bodies]
-      self._inside[self._time] = max(peaks, default=0) + self._reordered(equation)
+      copies, kind = 0, self._kind
+      if not any(map(_multiplies, bodies)):
+        copies, kind = self._reordered(equation), dataclasses.replace(kind, usual=True)
+      peaks = [
+        self._peak_of(body, kind, carried=in_place.carried(equation, body)) for body in bodies
+      ]
+      self._inside[self._time] = max(peaks, default=0) + copies
     results = [self._new(self._kind.size(variable)) for variable in equation.outvars]
     if name == "cond":
       for result in results:
@@ -243,16 +247,14 @@ class Timeline:
     return results
 
   def _reordered(self, equation: Any) -> int:
-    """Bytes of the copies of its carry that a TPU's loop works on.
+    """Bytes of the copies of its carry that a TPU's loop without products works on.
 
-    Convolutions and products decide the order of axes. A loop without any keeps the usual order,
-    and copies what comes in another one.
+    Convolutions and products decide the order of axes. A loop without any has the usual order, and
+    copies what comes in another one.
     """
-    if not self._kind.tiles or any(map(_multiplies, flops.inner_jaxprs(equation))):
-      return 0
-    carry = (v for v in in_place.starts(equation, equation.invars) if isinstance(v, core.Var))
-    usual = ((self._kind.usual_size(v), self._kind.size(v)) for v in carry)
-    return sum(copy for copy, size in usual if copy > size)
+    carry = [v for v in in_place.starts(equation, equation.invars) if isinstance(v, core.Var)]
+    sizes = ((self._kind.usual_size(v), self._kind.size(v)) for v in carry)
+    return sum(copy for copy, size in sizes if self._kind.tiles and copy > size)
 
   def _padded(self, equation: Any, image: Value, kernel: Value) -> Value:
     """The image of a convolution, or the copy of it that cuDNN needs."""
