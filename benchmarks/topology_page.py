@@ -69,11 +69,12 @@ the device's memory (GiB), and a computed time: the FLOPs of the model as the pa
 divided by the peak FLOP/s of all devices. The program executes another number of FLOPs: exact
 savings reduce it, recomputation adds to it. Peaks are those of data sheets, except that of H200,
 790 TFLOP/s measured with a matmul (data sheet: 989); so do not compare its seconds with those of
-H100. "Too large" has the peak memory of the last setting. "About"
-is the estimate of `vidgan summarize`. A setting is not compiled if its estimate with enough memory
-exceeds the memory by half. Not counted: what the runtime and prefetched batches take, and on GPUs
-the workspaces that cuDNN chooses on the card; so leave a margin. Above 95 % of the memory is in
-**bold**. "Not yet" is not compiled for this table;
+H100. "Too large" has the peak memory of the last setting. "About" is the estimate of
+`vidgan summarize`, with all that the compiler may compute a second time: where it exceeds the
+memory by 15 %, nothing is compiled. Not counted: what the runtime and prefetched batches take, and
+on GPUs the workspaces that cuDNN chooses on the card; so leave a margin. Above 95 % of the memory
+is in **bold**. "Not
+yet" is not compiled for this table;
 [training.md](training.md#if-a-batch-does-not-fit-into-memory) has more settings of
 `dvd_gan:kinetics600_64x12`.
 """
@@ -84,10 +85,11 @@ gradients and the activations that an update keeps for its backward pass, withou
 follows the traced iteration and adds up the arrays that exist when memory use is largest. It counts
 cuDNN's padded copies on GPUs, the tiles in which TPUs store arrays and, with zero1, the gathered
 weights. It does not know the compiler's order of operations. Where memory is short, the compiler
-computes results a second time instead of keeping them. Here the estimate is then the memory that
-the compiler may use (80 % on GPUs), but no less than what is left if all that can be is computed a
-second time. "Computed twice" is the size of all such results of the compiler together; they do not
-all exist at the same moment. "Padding" is what tiles add where the compiled program is fullest.
+computes results a second time instead of keeping them. The estimate is then (†) the memory that the
+compiler may use, 80 % on GPUs, but no less than what is left if all elementwise results are
+computed a second time. "Computed twice" is the size of all such results of the compiler together;
+they do not all exist at the same moment. "Padding" is what tiles add where the compiled program is
+fullest.
 GiB on one device, and the ratio to what the compiler assigns:
 """
 _SCALING = """## Communication, and how far it slows scaling
@@ -201,16 +203,21 @@ def _estimates(attempts: Sequence[dict]) -> str:
       row = [f"`{a['config']}`", a["target"], a["setting"], f"{a['batch_size'] // a['devices']:,}"]
       row += map(_size, (compiled, a.get("padding_gib", 0.0)))
       row.append(_size(a["recomputed"]["bytes"] / 2**30) if "recomputed" in a else "not read")
-      row += map(_size, (kept, peak))
+      row += [_size(kept), _size(peak) + ("" if _enough(a) else " †")]
       rows.append([*row, f"{kept / compiled:.2f}", f"{peak / compiled:.2f}"])
   head = ["config", "topology", "setting", "clips per device", "compiler", "of which padding"]
   head += ["computed twice", "kept", "peak", "kept / compiler", "peak / compiler"]
   return _table(head, rows) if rows else "Not yet.\n"
 
 
+def _enough(attempt: dict) -> bool:
+  """Whether the estimate has enough memory, so that nothing is computed a second time."""
+  return attempt["estimate"]["peak_gib"] == attempt["estimate"]["most_gib"]
+
+
 def _differences(attempts: Sequence[dict]) -> str:
   """Which estimates are not close to the compiler's peak, and why."""
-  lines, compared = [], 0
+  lines, compared, short = [], 0, 0
   for a in attempts:
     if "peak_gib" in a and a["estimate"]:
       compared += 1
@@ -218,8 +225,10 @@ def _differences(attempts: Sequence[dict]) -> str:
       if abs(difference) > CLOSE * a["peak_gib"]:
         cell = f"`{a['config']}` on {a['target']}, `{a['setting']}`"
         lines.append(f"* {cell}: {_reason(a, difference)}\n")
+      else:
+        short += not _enough(a)
   head = f"{compared - len(lines)} of {compared} estimated peaks are within {CLOSE:.0%} of the "
-  head += "compiler's"
+  head += f"compiler's, {short} of them where memory is short"
   return f"{head}. The others:\n\n{''.join(lines)}" if lines else f"{head}.\n"
 
 

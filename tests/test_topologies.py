@@ -209,10 +209,19 @@ def test_a_compiler_that_fails_is_not_refused(bench):
 
 
 def test_hopeless_settings_are_not_compiled(bench):
-  """The limit is 1.5 x 15.75 GiB. Without remat 6 + 64 x 2 / 32 x 4.5 = 24 GiB."""
-  bench.run(CELL, peaks=(20, 20, 12), SCALE="4.5")
+  """The limit is 1.15 x 15.75 GiB. Without remat 0.75 x (6 + 64 x 2 / 32 x 5) = 19.5 GiB."""
+  bench.run(CELL, peaks=(20, 20, 12), SCALE="5")
   assert [line["outcome"] for line in bench.lines()] == ["skipped", "too large", "fits"]
   assert len(bench.compiled()) == 2
+
+
+def test_the_page_has_what_a_setting_needs_at_least_if_it_was_not_compiled(bench):
+  bench.run(CELL, SCALE="30", peaks=(8, 8, 8))
+  page = bench.results.with_name("page.md")
+  bench.run("page", f"--page={page}")
+  least = bench.lines()[-1]["estimate"]["least_gib"]
+  assert [line["outcome"] for line in bench.lines()] == ["skipped"] * 3
+  assert f"| too large: about {least:.1f} of 15.8 |" in page.read_text(encoding="utf-8")
 
 
 def test_an_attempt_that_takes_too_long_is_repeated_only_with_more_time(bench):
@@ -324,11 +333,12 @@ def test_the_page(bench):
 )
 def test_the_page_explains_large_differences(estimate, changes, reason):
   attempt = {"config": "tgan:svc", "target": "v5e:4x8", "setting": "plain", "peak_gib": 10.0}
-  attempt |= {"estimate": {"peak_gib": estimate}, **changes}
-  close = {**attempt, "estimate": {"peak_gib": attempt["peak_gib"]}}
+  attempt |= {"estimate": {"peak_gib": estimate, "most_gib": estimate}, **changes}
+  close = {**attempt, "estimate": {"peak_gib": attempt["peak_gib"], "most_gib": 99.0}}
   text = topology_page._differences([attempt, close])
   cell = f"`tgan:svc` on {attempt['target']}, `plain`: {reason}"
   assert text.startswith("1 of 2 estimated peaks are within 15%") and cell in text
+  assert ", 1 of them where memory is short" in text
   assert "others" not in topology_page._differences([close])
 
 
