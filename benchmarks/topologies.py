@@ -16,11 +16,11 @@ most memory, until a setting fits:
 
 Each attempt runs `vidgan summarize --topology --programs=iteration` in a process of its own, one at
 a time, and appends one line of JSON to --results. Beside the compiler's numbers it has the estimate
-of `vidgan summarize` without --topology. A setting is not compiled if its estimate exceeds the
-device's memory by 15 %, even with all that is computed again; compilers have needed up to 7 % less.
-An interrupted run continues where it was. After an attempt that takes longer than --limit comes the
-next setting: most often, the compiler searches for a way to fit the program. A higher --limit
-repeats the attempt.
+of `vidgan summarize` without --topology. A setting is not compiled if its estimate with
+recomputation, `least_gib`, is more than 1.15 times the device's memory: compilers have needed up to
+7 % less than `least_gib`. An interrupted run continues where it was. After an attempt that takes
+longer than --limit comes the next setting: most often, the compiler searches for a way to fit the
+program. A higher --limit repeats the attempt.
 
 Exit codes: 0 done, 2 bad input, or another run writes the same file.
 """
@@ -61,7 +61,7 @@ from vidgan_jax.runtime import door
 from vidgan_jax.runtime.config import schema
 from vidgan_jax.runtime.errors import UserError
 
-HOPELESS = 1.15  # times the device's memory: if the estimate's least is above, nothing is compiled
+HOPELESS = 1.15  # times the device's memory: if `least_gib` is above, nothing is compiled
 # The part of the memory that a program may fill before the compiler computes results again: XLA's
 # GpuCompiler sets 80 %.
 _USABLE = {"gpu": 0.8, "tpu": 1.0}
@@ -160,9 +160,9 @@ def estimate(config: str, target: str, setting: Setting) -> dict | None:
 
   Returns:
     {"kept_gib": state, gradients and the activations that an update keeps; "most_gib": what exists
-    at the fullest moment, with enough memory; "least_gib": the same if the compiler computes all
-    results again that it can; "peak_gib": what it uses of this device, most_gib, or as much as it
-    may use, or least_gib}; None if the devices cannot share the batch.
+    at the fullest moment, with enough memory; "least_gib": the same if the compiler recomputes
+    elementwise results; "peak_gib": `most_gib`, but at most what the compiler may use of the
+    device's memory, and never less than `least_gib`}; None if the devices cannot share the batch.
   """
   devices = names.parse(target).devices
   clips, rest = divmod(costs(config)["batch_size"], devices)

@@ -24,6 +24,10 @@ _REASONS = {
   ("tgan:svc", "h100:8", "plain"): _LATE,
   ("tgan:svc", "h200:1", "plain"): _LATE,
   ("tgan:svc", "rtx4090:1", "plain"): _LATE,
+  ("ssw_gan:kinetics600_stage2_12", "v5e:4x8", "plain"): (
+    "the program does not fit; the compiler computes kernel gradients last, and keeps their operands "
+    "until then"
+  ),
 }
 _NEGLIGIBLE = 0.05  # GiB
 
@@ -70,8 +74,8 @@ divided by the peak FLOP/s of all devices. The program executes another number o
 savings reduce it, recomputation adds to it. Peaks are those of data sheets, except that of H200,
 790 TFLOP/s measured with a matmul (data sheet: 989); so do not compare its seconds with those of
 H100. "Too large" has the peak memory of the last setting. "About" is the estimate of
-`vidgan summarize`, with all that the compiler may compute a second time: where it exceeds the
-memory by 15 %, nothing is compiled. Not counted: what the runtime and prefetched batches take, and
+`vidgan summarize` with recomputation: where it is more than 1.15 times the memory, nothing is
+compiled. Not counted: what the runtime and prefetched batches take, and
 on GPUs the workspaces that cuDNN chooses on the card; so leave a margin. Above 95 % of the memory
 is in **bold**. "Not
 yet" is not compiled for this table;
@@ -85,11 +89,11 @@ gradients and the activations that an update keeps for its backward pass, withou
 follows the traced iteration and adds up the arrays that exist when memory use is largest. It counts
 cuDNN's padded copies on GPUs, the tiles in which TPUs store arrays and, with zero1, the gathered
 weights. It does not know the compiler's order of operations. Where memory is short, the compiler
-computes results a second time instead of keeping them. The estimate is then (†) the memory that the
-compiler may use, 80 % on GPUs, but no less than what is left if all elementwise results are
-computed a second time. "Computed twice" is the size of all such results of the compiler together;
-they do not all exist at the same moment. "Padding" is what tiles add where the compiled program is
-fullest.
+computes results a second time instead of keeping them. A dagger (†) marks such rows: there the
+estimate is the memory that the compiler may use, 80 % of a GPU's and all of a TPU's. If the program
+needs more even with all elementwise results computed a second time, the estimate is that need.
+"Computed twice" is the size of all such results of the compiler together; they do not all exist at
+the same moment. "Padding" is what tiles add where the compiled program is fullest.
 GiB on one device, and the ratio to what the compiler assigns:
 """
 _SCALING = """## Communication, and how far it slows scaling

@@ -132,8 +132,8 @@ def rematerialised(
 ) -> type[nn.Module]:
   """Wraps a block's class so that the backward pass recomputes its activations.
 
-  The gradients of the block's parameters are computed before those of the blocks below it, so that
-  recomputed activations do not pile up; see `ops.ordered`.
+  The backward pass finishes the gradients of the block's parameters before it goes on to the
+  preceding block, so that few blocks have recomputed activations in memory; see `ops.ordered`.
 
   Args:
     module_class: a Flax module class. Its instances are called with an array as first positional

@@ -1,4 +1,4 @@
-"""The order of gradients: those of a block's weights before those of the blocks below it.
+"""The order of gradients: those of a block's weights before those of the preceding blocks.
 
 A compiler is free to compute the gradient of a kernel last, when the optimiser reads it. Until then
 it keeps the activations that the gradient is computed from. The compilers for GPUs and TPUs do so
@@ -34,14 +34,19 @@ def weights_first(x: jax.Array, weights: Any) -> tuple[jax.Array, Any]:
     x: the input of a block.
     weights: pytree of the arrays that the block applies to `x`.
   """
-  x, weights = meshes.alike((x, weights))  # the barrier makes gradients differ between devices
+  # Inside `shard_map`, a barrier takes only arrays that vary over the same axes of the mesh.
+  x, weights = meshes.alike((x, weights))
   leaves, structure = jax.tree.flatten(weights)
   x, *leaves = _identity.bind(x, *leaves)
   return x, jax.tree.unflatten(structure, leaves)
 
 
 def _apart(values: Any, together: Any) -> list:
-  """Applies `together` to the values that are no symbolic zeros, if the first is none."""
+  """Applies `together` to all values that are not symbolic zeros.
+
+  Returns the values unchanged if the first one, that of `x`, is a symbolic zero, or if no other
+  value remains.
+  """
   there = [i for i, value in enumerate(values) if type(value) is not ad.Zero]
   results = list(values)
   if len(there) > 1 and there[0] == 0:

@@ -46,8 +46,9 @@ class Value:
   """An array of the trace.
 
   Attributes:
-    index: its number in the order of the trace, the same whenever the program is followed; -1 if
-      it is an argument or a constant, which need no memory of their own here, or computed again.
+    index: its number in the order of the trace, the same whenever the program is followed. It is
+      -1 for an argument or a constant, whose memory is not counted here, and for a copy that is
+      computed again, whose memory is counted.
     bytes: its size.
     begin: the time at which it could be computed, or from which it is stored.
     sources: what a fused result is computed from.

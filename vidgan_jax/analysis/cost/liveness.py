@@ -47,13 +47,13 @@ def peak_bytes(jaxpr: Any, kind: Kind, *, carried: Collection[int] = frozenset()
 
 
 def least_bytes(jaxpr: Any, kind: Kind) -> tuple[int, int]:
-  """`peak_bytes` of the function, and the same if fused results are computed again.
+  """The peak if fused results are computed again, and the peak without this.
 
-  Results inside loops and conditions are not, and no convolutions or products. A compiler may do
-  more, or less.
+  Convolutions, products, and results inside loops and conditions are never computed again. A
+  compiler may do more, or less.
 
   Returns:
-    (the bytes with computing again, without)
+    (bytes with recomputation, bytes without it)
   """
   most, plan = _searched(jaxpr, kind, frozenset())
 
@@ -68,7 +68,7 @@ def least_bytes(jaxpr: Any, kind: Kind) -> tuple[int, int]:
 
 
 def _searched(jaxpr: Any, kind: Kind, carried: Collection[int]) -> tuple[int, Plan]:
-  """`peak_bytes`, and the plan with which the function needs as little."""
+  """`peak_bytes`, and the plan that reaches it."""
   state = _new_state(Timeline(Plan(), kind, carried, peak_bytes).whole(jaxpr))
 
   def changed(run: Timeline, time: int, peak: int, plan: Plan) -> Plan:
@@ -114,11 +114,13 @@ def _improved(
 
 
 def _new_state(results: list[Value]) -> frozenset[int]:
-  """The indices of results that take the place of an argument, and of what they are fused from.
+  """The indices of values that are written over an old state.
+
+  A value counts as new state if it is fused from an argument of the same size. This includes what
+  lies between, such as Adam's moments after the first of two updates.
 
   Args:
-    results: of the whole program. The moments of Adam after the first of two updates are among
-      what the moments after the second one are fused from.
+    results: of the whole program.
   """
   places: dict[int, frozenset[int]] = {}  # {identity of a value: sizes of its arguments}
 

@@ -81,12 +81,15 @@ def _memory_lines(s):
         f"{cost['total_bytes'] / 1e9:.1f}",
       ]
     )
-  rows = [["Peak of an iteration, GB", "state and clips", "between", "together", "at least"]]
+  rows = [["Peak of an iteration, GB", "arguments", "temporaries", "together", "recomputed"]]
   for kind, sizes in s["peak_bytes"].items():
     parts = (sizes[part] for part in ("argument", "temporary", "total", "least"))
     rows.append([f"  on one {kind.upper()}", *(f"{size / 1e9:.2f}" for size in parts)])
   lines += _aligned(rows)
-  lines.append("At least: if memory is short, and the compiler computes elementwise results again.")
+  lines.append(
+    "Recomputed: an estimate of the peak if memory is short, so that the compiler recomputes"
+  )
+  lines.append("elementwise results.")
   note = "* this config's policy. All numbers are computed from shapes; nothing was run."
   return [*lines, "", note]
 

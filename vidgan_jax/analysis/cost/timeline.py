@@ -247,10 +247,10 @@ class Timeline:
     return results
 
   def _reordered(self, equation: Any) -> int:
-    """Bytes of the copies of its carry that a TPU's loop without products works on.
+    """Bytes of the copies that a loop without products makes of its carry on a TPU.
 
-    Convolutions and products decide the order of axes. A loop without any has the usual order, and
-    copies what comes in another one.
+    Convolutions and products determine how arrays lie in memory. A loop without any uses the usual
+    order, with the last axis in the columns of the tiles, and copies a carry that lies otherwise.
     """
     carry = [v for v in in_place.starts(equation, equation.invars) if isinstance(v, core.Var)]
     sizes = ((self._kind.usual_size(v), self._kind.size(v)) for v in carry)
@@ -272,10 +272,10 @@ class Timeline:
     return self._copies[key]
 
   def _arrange(self, equation: Any, value: Value) -> None:
-    """Enlarges a product whose axes lie in tiles otherwise than its own shape says.
+    """Gives a matrix product the size of the shape that it is reshaped to.
 
-    Products have all leading axes merged into one, which fills tiles. Behind the product they are
-    separate again, and their sizes then decide.
+    A product merges all leading axes into one long axis, which needs almost no padding. The reshape
+    separates them, and short axes need more padding.
     """
     if self._kind.tiles and value.index >= 0 and value.bytes:
       before, after = equation.invars[0].aval.shape, equation.outvars[0].aval.shape
