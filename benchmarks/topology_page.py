@@ -25,8 +25,8 @@ _REASONS = {
   ("tgan:svc", "h200:1", "plain"): _LATE,
   ("tgan:svc", "rtx4090:1", "plain"): _LATE,
   ("ssw_gan:kinetics600_stage2_12", "v5e:4x8", "plain"): (
-    "the program does not fit; the compiler computes kernel gradients last, and keeps their operands "
-    "until then"
+    "the program does not fit; the compiler computes kernel gradients last, and keeps their "
+    "operands until then"
   ),
 }
 _NEGLIGIBLE = 0.05  # GiB
