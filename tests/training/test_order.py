@@ -1,4 +1,4 @@
-"""Generator passes of one iteration wait for the discriminator update before them."""
+"""The passes of one iteration wait for the update before them."""
 
 import jax
 import pytest
@@ -16,21 +16,47 @@ def _sources(jaxpr, output) -> set:
   return {number for number, v in enumerate(jaxpr.invars) if v in wanted}
 
 
-@pytest.mark.parametrize("waits", [True, False])
-def test_the_generators_update_draws_after_the_discriminators_updates(
-  lean_config, game, monkeypatch, waits
-):
-  """Generated clips depend on real clips only through the update that the pass waits for."""
-  if not waits:  # without the barrier they do not depend on them
-    monkeypatch.setattr(gradients, "after_update", lambda network, metrics: (network, metrics))
-  played = game(lean_config())
+def _depends(played, metric, given) -> bool:
+  """Whether a metric of an iteration depends on an input."""
   closed, shapes = jax.make_jaxpr(played.iteration.__call__, return_shape=True)(
     played.state, played.batch
   )
   paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(shapes)]
-  drawn = closed.jaxpr.outvars[paths.index("[1]['pixel/generated_red']")]
-  given = [
+  inputs = [
     jax.tree_util.keystr(path)
     for path, _ in jax.tree_util.tree_leaves_with_path((played.state, played.batch))
   ]
-  assert (given.index("[1]['clip']") in _sources(closed.jaxpr, drawn)) == waits
+  output = closed.jaxpr.outvars[paths.index(f"[1][{metric!r}]")]
+  numbers = [number for number, name in enumerate(inputs) if given in name]
+  assert numbers
+  return not _sources(closed.jaxpr, output).isdisjoint(numbers)
+
+
+@pytest.fixture
+def barrier(monkeypatch):
+  """Leaves the barrier away if it is called with False."""
+
+  def choose(waits):
+    if not waits:
+      monkeypatch.setattr(gradients, "after_update", lambda tree, metrics: (tree, metrics))
+
+  return choose
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_the_generators_update_draws_after_the_discriminators_updates(
+  lean_config, game, barrier, waits
+):
+  """Generated clips depend on real clips only through the update that the pass waits for."""
+  barrier(waits)
+  assert _depends(game(lean_config()), "pixel/generated_red", "[1]['clip']") == waits
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_discriminators_wait_for_a_generator_that_is_updated_first(
+  load_config, game, barrier, waits
+):
+  """Their real clips depend on the generator only through its update."""
+  barrier(waits)
+  config = load_config("tgan", "svc,runlocal")
+  assert _depends(game(config), "pixel/real_red", ".generator.params") == waits

@@ -64,16 +64,23 @@ def normalize(
   )
 
 
-def after_update(network: NormalizedNetwork, metrics: dict) -> tuple[NormalizedNetwork, dict]:
-  """Makes all later uses of a network's weights wait for the update that returned `metrics`.
+def after_update(tree: Any, metrics: dict) -> tuple[Any, dict]:
+  """Makes all later uses of some arrays wait for the update that returned `metrics`.
 
-  Nothing else orders the passes of one generator within an iteration. Without this barrier, XLA
-  runs them side by side and keeps the activations of the generator's update in memory during both
-  discriminator updates: 135.9 instead of 108.2 GiB for DVD-GAN at batch 512 with `block_inputs`,
-  as compiled for one H100 when the barrier was new. docs/training.md has today's figure.
+  Nothing else orders passes within an iteration that need the same weights or the same generated
+  clips. Without this barrier, XLA runs them side by side, and keeps the activations of the
+  generator's update in memory during the discriminators' updates: 135.9 instead of 108.2 GiB for
+  DVD-GAN at batch 512 with `block_inputs`, as compiled for one H100 when the barrier was new.
+  docs/training.md has today's figure.
+
+  Args:
+    tree: the generator's normalised weights, or the clips for the discriminators.
+    metrics: of the update.
+
+  Returns:
+    Both, with the same values.
   """
-  weights, metrics = jax.lax.optimization_barrier((network.weights, metrics))
-  return dataclasses.replace(network, weights=weights), metrics
+  return jax.lax.optimization_barrier((tree, metrics))
 
 
 def accumulate(

@@ -100,6 +100,9 @@ class Iteration:
       state, generated, generator_metrics = self._update_generator(
         state, generator, last_batch, generator_update
       )
+      (generated, batch), generator_metrics = gradients.after_update(
+        (generated, batch), generator_metrics
+      )
       generator = self._normalized(state.generator, "generator")
     for step in range(steps):
       real_batch = jax.tree.map(lambda a, i=step: a[i], batch)
@@ -113,7 +116,8 @@ class Iteration:
       state, metrics = self._update_discriminators(
         state, generator, real_batch, update(step), generated
       )
-      generator, metrics = gradients.after_update(generator, metrics)
+      weights, metrics = gradients.after_update(generator.weights, metrics)
+      generator = dataclasses.replace(generator, weights=weights)
       discriminator_metrics.append(metrics)
       generated = None
     if not schedule.generator_first:
