@@ -16,14 +16,7 @@ _BYTES_PER_PIXEL = 3  # uint8 red, green, blue
 CLOSE = 0.15
 # Why an estimate is too low, found in the buffers of the compiled program: {(config, topology,
 # setting): reason}.
-_LATE = (
-  "the compiler computes the kernel gradients of the discriminator last, for real and generated "
-  "clips together, and keeps their operands until then"
-)
 _REASONS = {
-  ("tgan:svc", "h100:8", "plain"): _LATE,
-  ("tgan:svc", "h200:1", "plain"): _LATE,
-  ("tgan:svc", "rtx4090:1", "plain"): _LATE,
   ("ssw_gan:kinetics600_stage2_12", "v5e:4x8", "plain"): (
     "the program does not fit; the compiler computes kernel gradients last, and keeps their "
     "operands until then"
