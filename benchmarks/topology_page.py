@@ -18,8 +18,8 @@ CLOSE = 0.15
 # setting): reason}.
 _REASONS = {
   ("ssw_gan:kinetics600_stage2_12", "v5e:4x8", "plain"): (
-    "the program does not fit; the compiler computes kernel gradients last, and keeps their "
-    "operands until then"
+    "the program does not fit, and the compiler computes less of it a second time than the "
+    "estimate assumes"
   ),
 }
 _NEGLIGIBLE = 0.05  # GiB

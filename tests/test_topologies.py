@@ -329,7 +329,11 @@ KNOWN = "ssw_gan:kinetics600_stage2_12"  # has a reason for v5e:4x8, `plain`
     (8.0, {"padding_gib": 1.5}, "2.0 GiB too low; 1.5 GiB of the compiler's are padding."),
     (8.0, {"padding_gib": 0.9}, "2.0 GiB too low; not explained."),
     (8.0, {"padding_gib": 4.0}, "2.0 GiB too low; 4.0 GiB of the compiler's are padding, the rest"),
-    (8.0, {"config": KNOWN}, "2.0 GiB too low; the program does not fit; the compiler computes"),
+    (
+      8.0,
+      {"config": KNOWN},
+      "2.0 GiB too low; the program does not fit, and the compiler computes",
+    ),
     (4.0, {"padding_gib": 3.2}, "6.0 GiB too low; 3.2 GiB of the compiler's are padding, the rest"),
     (0.04, {"peak_gib": 0.01}, "0.03 GiB too high."),
   ],
