@@ -81,6 +81,7 @@ def _memory_lines(s):
         f"{cost['total_bytes'] / 1e9:.1f}",
       ]
     )
+  lines += _aligned(rows)
   rows = [["Peak of an iteration, GB", "arguments", "temporaries", "together", "recomputed"]]
   for kind, sizes in s["peak_bytes"].items():
     parts = (sizes[part] for part in ("argument", "temporary", "total", "least"))
